@@ -1,0 +1,324 @@
+"""Configuration: TOML, environment and flags become one frozen `Config`; secrets stay apart.
+
+Precedence, highest first: flags, environment (`HARVESTER_<SECTION>__<KEY>`; lists as JSON),
+the TOML file, the defaults below.  Unknown keys and unknown `HARVESTER_*` names are refused with
+their path: a misspelt limit that is silently ignored would be a broken promise to the vendor.
+
+Secrets come from `HARVESTER_API_KEY` and `HARVESTER_API_SECRET`, or from the files named by
+`HARVESTER_API_KEY_FILE` and `HARVESTER_API_SECRET_FILE` (systemd credentials, Kubernetes secrets);
+never from a flag (it would show in `ps`) and never from the TOML file (it gets committed).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import Meta
+
+from harvester.errors import ConfigError
+
+ENV_PREFIX = "HARVESTER_"
+SECRET_NAMES = ("API_KEY", "API_SECRET", "API_KEY_FILE", "API_SECRET_FILE")
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Mode = Annotated[str, Meta(pattern=r"^0[0-7]{3}$")]
+Memory = Annotated[str, Meta(pattern=r"^[1-9][0-9]*(KB|MB|GB|KiB|MiB|GiB)$")]
+Account = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A TOML table; a key that it doesn't name is refused."""
+
+
+class Vendor(_Section, frozen=True, kw_only=True):
+    """[vendor]: whom to ask, and how long to wait."""
+
+    base_url: str = "https://api.itniotech.com/voice"
+    account: Account = "default"
+    timeout_s: Positive = 15.0
+    allow_insecure_http: bool = False
+    transport: Literal["aiohttp"] = "aiohttp"
+
+
+class Pace(_Section, frozen=True, kw_only=True):
+    """[pace]: the vendor's limit.  `rate_per_s` is never exceeded in any sliding second."""
+
+    rate_per_s: Positive = 50.0
+    concurrency: Annotated[int, Meta(ge=1, le=1024)] = 64
+    per_day: Count | None = None
+
+
+class Retry(_Section, frozen=True, kw_only=True):
+    """[retry]: budgets of one id in one run, and of the run in an outage."""
+
+    busy_attempts: Count = 8
+    network_attempts: Count = 5
+    backoff_initial_s: Positive = 0.5
+    backoff_max_s: Positive = 30.0
+    max_runs: Count = 7
+    max_outage_s: Positive = 900.0
+
+
+class OpenCalls(_Section, frozen=True, kw_only=True):
+    """[open_calls]: when a call that isn't over is asked again, and when that ends."""
+
+    delays_s: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (600, 3600, 21600, 86400)
+    max_age_s: Positive = 950400.0
+
+
+class Input(_Section, frozen=True, kw_only=True):
+    """[input]: the id files, where the command line names none."""
+
+    paths: tuple[str, ...] = ()
+    column: Annotated[str, Meta(min_length=1)] = "voiceId"
+
+
+class Output(_Section, frozen=True, kw_only=True):
+    """[output]: where the data set goes, and in what portions."""
+
+    dir: Annotated[str, Meta(min_length=1)] = "data"
+    partition_timezone: str = "UTC"
+    publish_records: Count = 250_000
+    publish_bytes: Count = 100_663_296
+    mode: Mode = "0640"
+
+
+class Plan(_Section, frozen=True, kw_only=True):
+    """[plan]: making the work list."""
+
+    memory_limit: Memory = "400MB"
+
+
+class Log(_Section, frozen=True, kw_only=True):
+    """[log]: messages on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """All settings of a run; read once, never changed."""
+
+    vendor: Vendor = Vendor()
+    pace: Pace = Pace()
+    retry: Retry = Retry()
+    open_calls: OpenCalls = OpenCalls()
+    input: Input = Input()
+    output: Output = Output()
+    plan: Plan = Plan()
+    log: Log = Log()
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The vendor's key and secret; neither shows in a repr, so neither shows in a traceback."""
+
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A `Config` and, for each `section.key`, where its value came from."""
+
+    config: Config
+    origins: Mapping[str, str]
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """Read and check the configuration.
+
+    `flags` maps "section.key" to a value; None means that the flag was not given.
+    Raises ConfigError with the path of the first key that is wrong.
+    """
+    layers = [
+        (str(path), _flatten(_read_toml(path))) if path else ("", {}),
+        ("environment", _from_environ(environ or {})),
+        ("flag", {k: v for k, v in (flags or {}).items() if v is not None}),
+    ]
+    values: dict[str, object] = {}
+    origins = dict.fromkeys(_hints(), "default")
+    for origin, layer in layers:
+        for key, value in layer.items():
+            values[key] = value
+            origins[key] = f"{ENV_PREFIX}{_env_name(key)}" if origin == "environment" else origin
+    try:
+        config = msgspec.convert(_nest(values), Config)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"configuration: {exc}. {_whence(str(exc), origins)}") from exc
+    _check(config)
+    return Settings(config, origins)
+
+
+def load_secrets(environ: Mapping[str, str]) -> Secrets:
+    """The vendor's key and secret.  Raises ConfigError naming what is missing, never a value."""
+    return Secrets(
+        api_key=_secret("API_KEY", environ),
+        api_secret=_secret("API_SECRET", environ),
+    )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether `url` names this machine itself, so that plain http leaves no wire to listen on."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def effective(config: Config) -> dict[str, object]:
+    """Every setting as `section.key: value`, in the order of the sections above."""
+    return {
+        f"{section}.{key}": getattr(getattr(config, section), key)
+        for section in Config.__struct_fields__
+        for key in getattr(config, section).__struct_fields__
+    }
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"configuration file {path}: {exc.strerror or exc}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"configuration file {path} is not TOML: {exc}") from exc
+
+
+def _flatten(document: Mapping[str, object]) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for section, table in document.items():
+        if section not in Config.__struct_fields__:
+            raise ConfigError(
+                f"configuration: unknown section [{section}]. "
+                f"Known are: {', '.join(Config.__struct_fields__)}."
+            )
+        if not isinstance(table, dict):
+            raise ConfigError(f"configuration: $.{section} must be a table: [{section}].")
+        for key, value in table.items():
+            flat[f"{section}.{key}"] = value
+    return flat
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, object]:
+    hints = _hints()
+    names = {_env_name(key): key for key in hints}
+    values: dict[str, object] = {}
+    for variable in sorted(environ):
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        name = variable.removeprefix(ENV_PREFIX)
+        if name in SECRET_NAMES:
+            continue
+        key = names.get(name)
+        if key is None:
+            raise ConfigError(
+                f"environment: unknown variable {variable}. Settings are named "
+                f"{ENV_PREFIX}<SECTION>__<KEY>, for example {ENV_PREFIX}PACE__RATE_PER_S."
+            )
+        values[key] = _parse_text(variable, environ[variable], hints[key])
+    return values
+
+
+def _parse_text(variable: str, text: str, kind: Any) -> object:  # noqa: ANN401 - a type form
+    """An environment value as its key's type; a list is written as JSON."""
+    try:
+        if text[:1] == "[":
+            return msgspec.json.decode(text, type=kind)
+        return msgspec.convert(text, kind, strict=False)
+    except (msgspec.ValidationError, msgspec.DecodeError) as exc:
+        raise ConfigError(f"environment: {variable}: {exc}") from exc
+
+
+def _hints() -> dict[str, Any]:
+    return {
+        f"{section}.{key}": kind
+        for section, struct in get_type_hints(Config).items()
+        if isinstance(struct, type)
+        for key, kind in get_type_hints(struct, include_extras=True).items()
+        if not key.startswith("_")
+    }
+
+
+def _env_name(key: str) -> str:
+    return key.replace(".", "__").upper()
+
+
+def _nest(flat: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    nested: dict[str, dict[str, object]] = {}
+    for path, value in flat.items():
+        section, key = path.split(".", 1)
+        nested.setdefault(section, {})[key] = value
+    return nested
+
+
+def _whence(message: str, origins: Mapping[str, str]) -> str:
+    for key, origin in origins.items():
+        if f"$.{key}`" in message or f"$.{key}[" in message:
+            return f"It was set by: {origin}."
+    return "See `harvester config show` for every key."
+
+
+def _check(config: Config) -> None:
+    """The rules that no type can say."""
+    url = urlsplit(config.vendor.base_url)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise ConfigError(
+            "configuration: $.vendor.base_url must be http(s)://host[:port]/prefix without a "
+            "query, for example https://api.itniotech.com/voice."
+        )
+    if url.username or url.password:
+        raise ConfigError("configuration: $.vendor.base_url must not carry a user or password.")
+    insecure = url.scheme == "http" and not is_loopback(config.vendor.base_url)
+    if insecure and not config.vendor.allow_insecure_http:
+        raise ConfigError(
+            "configuration: $.vendor.base_url is plain http to another machine, so the API key "
+            "and the records would travel unencrypted. Use https, or set "
+            "vendor.allow_insecure_http = true if you mean it."
+        )
+    try:
+        ZoneInfo(config.output.partition_timezone)
+    except (ZoneInfoNotFoundError, ValueError) as exc:
+        raise ConfigError(
+            f"configuration: $.output.partition_timezone: no time zone is named "
+            f"{config.output.partition_timezone!r}. Use an IANA name such as UTC or Asia/Shanghai."
+        ) from exc
+
+
+def _secret(name: str, environ: Mapping[str, str]) -> str:
+    variable = f"{ENV_PREFIX}{name}"
+    value = environ.get(variable, "")
+    file = environ.get(f"{variable}_FILE", "")
+    if value and file:
+        raise ConfigError(f"both {variable} and {variable}_FILE are set: unset one of them.")
+    if file:
+        try:
+            value = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{variable}_FILE: {file} can't be read ({exc}).") from exc
+    if not value:
+        raise ConfigError(
+            f"the vendor's {name.lower().replace('_', ' ')} is missing: set {variable}, or "
+            f"{variable}_FILE to a file that holds it."
+        )
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError(f"{variable} holds characters that can't stand in an HTTP header.")
+    return value
+
+

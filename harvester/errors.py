@@ -1,0 +1,95 @@
+"""What stops a run. An id that fails is a value; a run that fails is one of these.
+
+    HarvesterError             1   unexpected
+    ├── UsageError             2   an argument that makes no sense
+    │   └── ConfigError        2   a bad key or value, a missing secret (message carries its path)
+    ├── SourceError            2   an id file that can't be read (message carries the file)
+    ├── VendorRefused          4   key, signature, IP address, clock or address refused
+    ├── VendorUnavailable      5   an outage outlasted `retry.max_outage_s`; run again later
+    ├── StoreError             6   output or state can't be written, or they disagree
+    ├── AlreadyRunning         7   another run holds the output's lock
+    └── BudgetReached          8   `--max-duration` or `pace.per_day` is used up; run again
+
+Two endings are results of a run that worked, not exceptions: 0 (the list is worked down) and
+3 (as 0, but some ids of this input are dead).  130 and 143 are a run interrupted by SIGINT and
+SIGTERM.  If several apply, `worst` picks the one that the user has to act on first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_UNEXPECTED = 1
+EXIT_SOME_DEAD = 3
+EXIT_SIGINT = 130
+EXIT_SIGTERM = 143
+
+# The first that applies is the exit code (design §9).
+_PRECEDENCE = (6, 4, 130, 143, 8, 5, 3, 0)
+
+
+class HarvesterError(Exception):
+    """The root: whatever the harvester raises on purpose.  `str()` is what the user reads."""
+
+    exit_code: ClassVar[int] = EXIT_UNEXPECTED
+    resumable: ClassVar[bool] = False
+    """Whether the same command, typed again, goes on where this run stopped."""
+
+
+class UsageError(HarvesterError):
+    """An argument makes no sense."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration key or value, or a secret, is wrong or missing."""
+
+
+class SourceError(HarvesterError):
+    """An id file can't be read; nothing was asked of the vendor."""
+
+    exit_code = 2
+
+
+class VendorRefused(HarvesterError):
+    """The vendor refuses us as a whole: key, signature, IP address, clock, or a wrong base_url."""
+
+    exit_code = 4
+    resumable = True
+
+
+class VendorUnavailable(HarvesterError):
+    """The vendor was out of reach for longer than `retry.max_outage_s`."""
+
+    exit_code = 5
+    resumable = True
+
+
+class StoreError(HarvesterError):
+    """Output or state can't be read or written, or they contradict each other."""
+
+    exit_code = 6
+
+
+class AlreadyRunning(HarvesterError):
+    """Another process holds the lock of this output."""
+
+    exit_code = 7
+
+
+class BudgetReached(HarvesterError):
+    """The run's own budget of time or requests is used up."""
+
+    exit_code = 8
+    resumable = True
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of a run to which all of `codes` apply; 0 for none.  Unknown codes win."""
+    found = set(codes)
+    for unknown in sorted(found - set(_PRECEDENCE)):
+        return unknown
+    return next((code for code in _PRECEDENCE if code in found), EXIT_DONE)
