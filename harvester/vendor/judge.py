@@ -1,0 +1,117 @@
+"""From an answer to a verdict: the table of design §5.
+
+The body is read first, whatever the HTTP code: the vendor reports business errors under HTTP 200,
+and some of its clients have read an envelope under other codes (vendor/notes.md §3.4).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from harvester.vendor.envelope import Envelope, open_envelope
+from harvester.vendor.transport import Reply
+from harvester.vendor.verdicts import (
+    Busy,
+    Dead,
+    NetworkFailure,
+    NoRecord,
+    PushBack,
+    Record,
+    Refusal,
+    TimeRefused,
+    UnknownStatus,
+    Verdict,
+)
+
+MAX_RETRY_AFTER_S = 300.0
+"""The longest pause that a Retry-After may cost us; a proxy's "come back tomorrow" is not ours."""
+
+_DEAD = {"-22": "parameter_exception", "-14": "bad_query_id", "-25": "out_of_time_range"}
+_REFUSED = frozenset({"-1", "-2", "-13", "-29", "-30", "-31", "-32"})
+_FORBIDDEN = frozenset({401, 403, 407})
+_WRONG_ADDRESS = frozenset({404, 405, 410})
+
+
+def judge(voice_id: str, reply: Reply, now: float) -> Verdict:
+    """What `reply` to the question for `voice_id` means.  `now` is the Unix time, in seconds."""
+    envelope = open_envelope(reply.body, reply.status)
+    verdict = _judge_http(reply.status) if envelope is None else _judge_status(voice_id, envelope)
+    if isinstance(verdict, PushBack) or (reply.retry_after and _is_unsettled(verdict)):
+        return PushBack(retry_after_s(reply.retry_after, now))
+    return verdict
+
+
+def retry_after_s(value: str | None, now: float) -> float | None:
+    """Seconds that a Retry-After header asks for (RFC 9110 §10.2.3), within 0…300; None if unsaid.
+
+    `value` is a number of seconds or an HTTP date; `now` is the Unix time.
+    """
+    if not value:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), MAX_RETRY_AFTER_S)
+    at = http_date(text)
+    if at is None:
+        return None
+    return min(max(at - now, 0.0), MAX_RETRY_AFTER_S)
+
+
+def http_date(text: str | None) -> float | None:
+    """An HTTP date (RFC 9110 §5.6.7) as Unix time in seconds; None if it is none."""
+    if not text:
+        return None
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+
+
+def _judge_status(voice_id: str, envelope: Envelope) -> Verdict:
+    status = envelope.status
+    if status == "0":
+        return _judge_record(voice_id, envelope)
+    if status == "-18":
+        return Busy("-18")
+    if status == "-16":
+        return TimeRefused()
+    if status == "-15":
+        return PushBack(None)
+    if status == "-24":
+        return NoRecord()
+    if status in _DEAD:
+        return Dead(_DEAD[status])
+    if status in _REFUSED:
+        return Refusal(status)
+    return UnknownStatus(status)
+
+
+def _judge_record(voice_id: str, envelope: Envelope) -> Verdict:
+    if envelope.voice_id == voice_id:
+        return Record(envelope.over)
+    if not envelope.has_data:
+        return NoRecord()
+    # Another call's record, or one without an id: a cache that lies.  Taking it would bill the
+    # wrong call, and keeping it would put a stranger's numbers in our files.
+    return NetworkFailure("other_record")
+
+
+def _judge_http(status: int) -> Verdict:
+    if status in _FORBIDDEN or status in _WRONG_ADDRESS or 300 <= status < 400:
+        return Refusal(f"http_{status}")
+    if status == 429:
+        return PushBack(None)
+    if 500 <= status < 600:
+        return Busy(f"http_{status}")
+    if 400 <= status < 500:
+        return NetworkFailure(f"http_{status}")
+    return NetworkFailure("not_an_envelope")
+
+
+def _is_unsettled(verdict: Verdict) -> bool:
+    """Whether asking again is what comes next, so that a Retry-After has something to delay."""
+    return not isinstance(verdict, Record | NoRecord | Dead | TimeRefused)

@@ -1,0 +1,55 @@
+"""The way to the vendor, behind one small protocol.
+
+A transport sends one GET and brings back what came; it knows no status code of the vendor and
+keeps no policy.  What goes wrong on the way is a value (`NoReply`), never an exception: an id that
+fails must not end the run.
+
+The order inside `get` carries a promise: a connection first, then `seal`, then the write.  `seal`
+waits for the pace and signs; so a slow connect can't delay a request into somebody else's second,
+and no signature grows old in a queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+MAX_BODY_BYTES = 1 << 20
+"""The longest answer that is read, decoded: a record has under 2 KB, so this is already a lie."""
+
+MAX_HEADER_BYTES = 16_384
+MAX_HEADERS = 128
+
+Seal: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
+"""Waits for this attempt's turn and returns its freshly signed headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came.  `body` is decoded (no gzip), at most MAX_BODY_BYTES long."""
+
+    status: int
+    body: bytes
+    date: str | None = None
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """No answer.  `cause` is a stable name such as "timeout"; `detail` is for people."""
+
+    cause: str
+    detail: str
+
+
+class Transport(Protocol):
+    """Sends one signed GET at a time per caller; safe for many callers at once."""
+
+    async def get(self, voice_id: str) -> Reply | NoReply:
+        """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...

@@ -1,0 +1,86 @@
+"""What an answer means: the vocabulary between the vendor's room and the run.
+
+A verdict says nothing of what the run does about it; budgets, pauses and dead letters are decided
+in `harvest`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Status 0 with the record asked for.  `over` is False while the call is still going on."""
+
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoRecord:
+    """The vendor knows no such record: not yet, or not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRefused:
+    """Status -16: the timestamp lies outside the vendor's window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The vendor refuses the account, the address or the URL, not this id.
+
+    `what` is a short stable name of the cause ("-1", "http_403"); two refusals agree if they
+    have the same one.
+    """
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class PushBack:
+    """The vendor asks for fewer requests, for `after_s` seconds if it says so."""
+
+    after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The vendor's program failed on this request; another try may do.  `cause` is stable."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """The vendor said no to this id for good."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFailure:
+    """No answer, or one that can't be the vendor's: a timeout, a reset, a torn body, a lie."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownStatus:
+    """A status that no page of the vendor explains."""
+
+    status: str
+
+
+Verdict: TypeAlias = (
+    Record
+    | NoRecord
+    | TimeRefused
+    | Refusal
+    | PushBack
+    | Busy
+    | Dead
+    | NetworkFailure
+    | UnknownStatus
+)
