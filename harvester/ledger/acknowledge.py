@@ -1,0 +1,166 @@
+"""Acknowledgement: the one transaction after which no crash loses an outcome.
+
+Theory of operation.  A batch's journal blob, its progress bits, the changes to open calls, dead
+letters and deferred ids, and the run's counters are committed together or not at all.  So a bit is
+set exactly when its outcome is kept, and the books of a run that was killed are as true as those
+of one that ended.  Compression happens before the transaction begins: it holds the writer's time,
+not the disk's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+import msgspec
+
+from harvester.errors import StoreError
+from harvester.ledger import bitmap, journal
+from harvester.ledger.database import set_meta, transaction
+from harvester.ledger.values import CHUNK_ROWS, Batch, DeadLetter, Deferred, OpenCall, WorkList
+
+
+def acknowledge(
+    db: sqlite3.Connection,
+    run_id: str,
+    batch: Batch,
+    *,
+    work_list: WorkList | None,
+    counters: Mapping[str, int],
+    requests_of_day: tuple[str, int],
+) -> int:
+    """Commit `batch`; afterwards all of it is acknowledged.
+
+    `counters` are the run's, as of this batch; `requests_of_day` is (day of +08:00, requests sent
+    in it).  Returns the bytes of undecoded answers that the journal took in.  Raises StoreError if
+    an id of the batch is settled already.
+    """
+    body, size = journal.encode(batch.entries) if batch.entries else (b"", 0)
+    with transaction(db):
+        if batch.entries:
+            db.execute(
+                "INSERT INTO journal (run, n, bytes, body) VALUES (?, ?, ?, ?)",
+                (run_id, len(batch.entries), size, body),
+            )
+        if work_list is not None:
+            _mark_settled(db, work_list, batch)
+        _change_open_calls(db, batch)
+        _change_dead_letters(db, batch)
+        _change_deferred(db, batch)
+        db.execute(
+            "UPDATE run SET counters = ? WHERE id = ?",
+            (msgspec.json.encode(counters).decode(), run_id),
+        )
+        set_meta(db, "requests_of_day", msgspec.json.encode(requests_of_day).decode())
+    return size
+
+
+def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> None:
+    for no, rows in batch.settled_rows.items():
+        size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
+        found = db.execute(
+            "SELECT bits FROM chunk WHERE list = ? AND no = ?", (work_list.id, no)
+        ).fetchone()
+        bits = bitmap.empty(size) if found is None else found[0]
+        if bits is None:
+            raise StoreError(_settled_twice(no, rows))
+        try:
+            bits = bitmap.with_rows(bits, rows)
+        except ValueError as exc:
+            raise StoreError(_settled_twice(no, rows)) from exc
+        is_done = bitmap.count(bits) == size
+        db.execute(
+            "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)",
+            (work_list.id, no, None if is_done else bits),
+        )
+    if batch.settled_rows:
+        db.execute(
+            "UPDATE list SET delivered = delivered + ?, open = open + ?, dead = dead + ? "
+            "WHERE id = ?",
+            (batch.list_delivered, batch.list_open, batch.list_dead, work_list.id),
+        )
+
+
+def _change_open_calls(db: sqlite3.Connection, batch: Batch) -> None:
+    if batch.closed_calls:
+        db.executemany(
+            "DELETE FROM open_call WHERE id = ?", [(voice_id,) for voice_id in batch.closed_calls]
+        )
+    if batch.open_calls:
+        db.executemany(
+            "INSERT OR REPLACE INTO open_call VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [_open_call_row(call) for call in batch.open_calls],
+        )
+
+
+def _change_dead_letters(db: sqlite3.Connection, batch: Batch) -> None:
+    if batch.revived:
+        db.executemany(
+            "DELETE FROM dead_letter WHERE id = ?", [(voice_id,) for voice_id in batch.revived]
+        )
+    if batch.dead_letters:
+        db.executemany(
+            "INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
+            [_dead_letter_row(letter) for letter in batch.dead_letters],
+        )
+
+
+def _change_deferred(db: sqlite3.Connection, batch: Batch) -> None:
+    if batch.recovered:
+        db.executemany(
+            "DELETE FROM deferred WHERE id = ?", [(voice_id,) for voice_id in batch.recovered]
+        )
+    if batch.deferred:
+        db.executemany(
+            "INSERT OR REPLACE INTO deferred VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [_deferred_row(item) for item in batch.deferred],
+        )
+
+
+def _open_call_row(call: OpenCall) -> tuple[object, ...]:
+    return (
+        call.voice_id,
+        call.due_ms,
+        call.first_ms,
+        call.asks,
+        call.run_id,
+        call.answer,
+        call.answer_ms,
+        call.answer_run_id,
+    )
+
+
+def _dead_letter_row(letter: DeadLetter) -> tuple[object, ...]:
+    return (
+        letter.voice_id,
+        letter.reason,
+        letter.detail,
+        letter.attempts,
+        letter.first_ms,
+        letter.died_ms,
+        letter.run_id,
+        letter.published,
+        letter.body,
+    )
+
+
+def _deferred_row(item: Deferred) -> tuple[object, ...]:
+    return (
+        item.voice_id,
+        item.cause,
+        item.detail,
+        item.first_ms,
+        item.last_ms,
+        item.run_id,
+        item.runs,
+        ",".join(item.days),
+        item.chunk,
+        item.row,
+    )
+
+
+def _settled_twice(no: int, rows: list[int]) -> str:
+    return (
+        f"an id of chunk {no} (one of its rows {rows[:5]}…) would be settled twice. Nothing of "
+        "this batch was kept: run the same command again, and please report this."
+    )

@@ -1,0 +1,184 @@
+"""state.db: its tables, how it is opened, and how its errors are told.
+
+Theory of operation.  One SQLite file, WAL, synchronous=FULL: a transaction that is committed
+survives a power loss.  One connection holds it exclusively (locking_mode=EXCLUSIVE), because
+SQLite before 3.51.3 can lose a WAL when two connections meet in a checkpoint; whoever wants to
+know how a run is doing reads status.json instead.
+
+There is no row per finished id: a finished id is a bit of its chunk and a row of the data set.
+Every table here stays small however many ids there are, but for open calls, dead letters and
+deferred ids, which are few or are news.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harvester.errors import ConfigError, StoreError
+
+SCHEMA_VERSION = 1
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE input (
+    key TEXT PRIMARY KEY, lines INTEGER NOT NULL, bad INTEGER NOT NULL,
+    duplicate INTEGER NOT NULL, distinct_ids INTEGER NOT NULL, settled_before INTEGER NOT NULL,
+    listed INTEGER NOT NULL, first_listed_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE input_file (
+    path TEXT PRIMARY KEY, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, xxh128 TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE list (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, input_key TEXT, path TEXT NOT NULL, ids_path TEXT,
+    listed INTEGER NOT NULL, retried INTEGER NOT NULL, left_over INTEGER NOT NULL,
+    delivered INTEGER NOT NULL, open INTEGER NOT NULL, dead INTEGER NOT NULL);
+-- Only chunks that are begun have a row; bits NULL: every row of the chunk is settled.
+CREATE TABLE chunk (
+    list INTEGER NOT NULL, no INTEGER NOT NULL, bits BLOB, PRIMARY KEY (list, no)) WITHOUT ROWID;
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, n INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, body BLOB NOT NULL);
+-- AUTOINCREMENT: a number that was prepared and dropped is never used again, nor a file's name.
+CREATE TABLE publication (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, lo INTEGER NOT NULL, hi INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('prepared', 'committed', 'live')));
+CREATE TABLE file (
+    path TEXT PRIMARY KEY, publication INTEGER NOT NULL, rows INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('committed', 'live'))) WITHOUT ROWID;
+CREATE TABLE open_call (
+    id TEXT PRIMARY KEY, due_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL,
+    asks INTEGER NOT NULL, run TEXT NOT NULL, answer BLOB, answer_ms INTEGER,
+    answer_run TEXT) WITHOUT ROWID;
+CREATE TABLE dead_letter (
+    id TEXT PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL, attempts INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL, died_ms INTEGER NOT NULL, run TEXT NOT NULL,
+    published INTEGER NOT NULL, retrying INTEGER NOT NULL, body BLOB) WITHOUT ROWID;
+CREATE TABLE deferred (
+    id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL, run TEXT NOT NULL, runs INTEGER NOT NULL, days TEXT NOT NULL,
+    chunk INTEGER, row INTEGER) WITHOUT ROWID;
+CREATE TABLE run (
+    id TEXT PRIMARY KEY, started_ms INTEGER NOT NULL, ended_ms INTEGER, exit_code INTEGER,
+    first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+def open_database(path: Path, account: str) -> sqlite3.Connection:
+    """Open state.db, or make it.  The caller holds the output's lock.
+
+    Raises StoreError if it can't be opened, is no ledger, or is of a newer version; ConfigError
+    if it belongs to another account.
+    """
+    with store_errors(path):
+        if not path.exists():
+            # Made by us first, so that SQLite's files are never readable by others.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(db, path, account)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, durable at its end."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def store_errors(path: Path | str) -> Iterator[None]:
+    """Tell an error of SQLite or the disk as a StoreError that says what to do."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise StoreError(f"the ledger {path} failed: {exc}. {_remedy(str(exc))}") from exc
+    except OSError as exc:
+        raise StoreError(f"the ledger {path} failed: {exc.strerror or exc}.") from exc
+
+
+def get_meta(db: sqlite3.Connection, key: str) -> str | None:
+    """A value of `meta`, or None."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
+    """Set a value of `meta`, inside whatever transaction is open."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _prepare(db: sqlite3.Connection, path: Path, account: str) -> None:
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    if not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        _create(db, account)
+    _check_version(db, path)
+    known = get_meta(db, "account")
+    if known != account:
+        raise ConfigError(
+            f"the output of {path.parent.parent} belongs to account {known!r}, not {account!r}. "
+            "Use another --out for this account, or set vendor.account back."
+        )
+    if get_meta(db, "clean") != "1":
+        _check_integrity(db, path)
+
+
+def _create(db: sqlite3.Connection, account: str) -> None:
+    with transaction(db):
+        for statement in _TABLES.split(";"):
+            if statement.strip():
+                db.execute(statement)
+        set_meta(db, "schema", str(SCHEMA_VERSION))
+        set_meta(db, "state_id", secrets.token_hex(16))
+        set_meta(db, "account", account)
+        set_meta(db, "clean", "1")
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    try:
+        version = int(get_meta(db, "schema") or 0)
+    except (sqlite3.Error, ValueError):
+        version = 0
+    if version == 0:
+        raise StoreError(f"{path} is a database, but not a ledger of cdr-harvester: move it away.")
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} was written by a newer cdr-harvester (ledger version {version}, this one "
+            f"knows {SCHEMA_VERSION}). Nothing was changed: install the newer version."
+        )
+
+
+def _check_integrity(db: sqlite3.Connection, path: Path) -> None:
+    """After an end that wasn't clean, look before anything is built on it."""
+    found = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found is None or found[0] != "ok":
+        raise StoreError(
+            f"{path} is damaged ({found and found[0]}). Nothing was changed: restore state/ from "
+            "a backup, and keep the damaged one for a look."
+        )
+
+
+def _remedy(message: str) -> str:
+    if "full" in message:
+        return "Free some space and run the same command again: what was acknowledged is safe."
+    if "readonly" in message or "unable to open" in message:
+        return "Check that the folder is writable and run again."
+    if "not a database" in message or "malformed" in message:
+        return "Restore state/ from a backup; the data set itself is not touched."
+    return "Run the same command again; if it comes back, look at the disk."

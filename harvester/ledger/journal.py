@@ -1,0 +1,55 @@
+"""The journal's blobs: zstd-compressed lines of JSON, one an answer.
+
+A line is {"id": …, "at": …, "final": …, "answer": {…}}, with the vendor's answer pasted in as it
+came, so that every literal (money above all) keeps its digits.  JSON text holds line breaks only
+between tokens, where a space means the same; so a line stays a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import zstandard
+
+from harvester.ledger.values import Entry
+
+_BOM = b"\xef\xbb\xbf"
+_LEVEL = 1  # higher levels cost twice the CPU for a few per cent (findings/storage.md §3)
+
+
+class _Line(msgspec.Struct, gc=False):
+    id: str
+    at: int
+    final: bool
+    answer: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
+    """A compressed blob and its size before compression, in bytes."""
+    text = b"".join(_line(entry) for entry in entries)
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(text), len(text)
+
+
+def decode(blob: bytes) -> Iterator[Entry]:
+    """The entries of a blob, in the order they were written."""
+    text = zstandard.ZstdDecompressor().decompress(blob)
+    for line in text.splitlines():
+        entry = _decode(line)
+        yield Entry(entry.id, entry.at, entry.final, bytes(entry.answer))
+
+
+def _line(entry: Entry) -> bytes:
+    answer = entry.answer.removeprefix(_BOM)
+    if b"\n" in answer or b"\r" in answer:
+        answer = answer.replace(b"\r", b" ").replace(b"\n", b" ")
+    final = b"true" if entry.is_final else b"false"
+    return b'{"id":"%s","at":%d,"final":%s,"answer":%s}\n' % (
+        entry.voice_id.encode(),
+        entry.at_ms,
+        final,
+        answer,
+    )

@@ -1,0 +1,121 @@
+"""The ledger's side of a publication: which range of the journal, which files, how far.
+
+States: prepared (P1: a range was chosen), committed (P3: its files are staged, durable and named
+here; from now on it is only ever finished), live (P5: the files are in place and the range is gone
+from the journal).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from harvester.ledger import journal
+from harvester.ledger.database import transaction
+from harvester.ledger.values import Entry, PartRecord, Publication
+
+
+def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:
+    """P1: choose the journal's oldest blobs, about `max_bytes` of undecoded answers; None if empty.
+
+    A bounded range bounds the memory of the publication, however long the journal has grown.
+    """
+    lo = hi = None
+    records = size = 0
+    for seq, n, n_bytes in db.execute("SELECT seq, n, bytes FROM journal ORDER BY seq"):
+        lo = seq if lo is None else lo
+        hi = seq
+        records += n
+        size += n_bytes
+        if size >= max_bytes:
+            break
+    if lo is None or hi is None:
+        return None
+    with transaction(db):
+        cursor = db.execute(
+            "INSERT INTO publication (lo, hi, state) VALUES (?, ?, 'prepared')", (lo, hi)
+        )
+        number = int(cursor.lastrowid or 0)
+    return Publication(number, lo, hi, "prepared", records)
+
+
+def read_blobs(db: sqlite3.Connection, lo: int, hi: int) -> Iterator[tuple[str, list[Entry]]]:
+    """(run id, entries) of each blob in lo…hi, in order; one blob in memory at a time."""
+    seq = lo - 1
+    while True:
+        row = db.execute(
+            "SELECT seq, run, body FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
+            (seq, hi),
+        ).fetchone()
+        if row is None:
+            return
+        seq = row[0]
+        yield str(row[1]), list(journal.decode(row[2]))
+
+
+def commit(db: sqlite3.Connection, publication: int, parts: Sequence[PartRecord]) -> None:
+    """P3, the commit point: the staged files are the data of this range from now on."""
+    with transaction(db):
+        db.executemany(
+            "INSERT INTO file VALUES (?, ?, ?, ?, ?, 'committed')",
+            [(p.path, publication, p.rows, p.bytes, p.sha256) for p in parts],
+        )
+        db.execute("UPDATE publication SET state = 'committed' WHERE id = ?", (publication,))
+
+
+def make_live(db: sqlite3.Connection, publication: Publication) -> None:
+    """P5: the files are durable in their places, so the journal's range may go."""
+    with transaction(db):
+        db.execute("UPDATE publication SET state = 'live' WHERE id = ?", (publication.id,))
+        db.execute("UPDATE file SET state = 'live' WHERE publication = ?", (publication.id,))
+        db.execute(
+            "DELETE FROM journal WHERE seq BETWEEN ? AND ?", (publication.lo, publication.hi)
+        )
+
+
+def drop_prepared(db: sqlite3.Connection) -> int:
+    """Forget publications that never reached their commit point; returns how many."""
+    with transaction(db):
+        return db.execute("DELETE FROM publication WHERE state = 'prepared'").rowcount
+
+
+def unfinished(db: sqlite3.Connection) -> list[Publication]:
+    """Committed publications that aren't live yet, oldest first."""
+    rows = db.execute(
+        "SELECT id, lo, hi, state FROM publication WHERE state = 'committed' ORDER BY id"
+    )
+    return [Publication(*row) for row in rows]
+
+
+def parts_of(db: sqlite3.Connection, publication: int) -> list[PartRecord]:
+    """The files of one publication."""
+    rows = db.execute(
+        "SELECT path, publication, rows, bytes, sha256 FROM file WHERE publication = ? "
+        "ORDER BY path",
+        (publication,),
+    )
+    return [PartRecord(*row) for row in rows]
+
+
+def live_parts(db: sqlite3.Connection, since: int = 0) -> list[PartRecord]:
+    """The data set's files, of publications from number `since` on."""
+    rows = db.execute(
+        "SELECT path, publication, rows, bytes, sha256 FROM file "
+        "WHERE state = 'live' AND publication >= ? ORDER BY path",
+        (since,),
+    )
+    return [PartRecord(*row) for row in rows]
+
+
+def journal_size(db: sqlite3.Connection) -> tuple[int, int]:
+    """(records, bytes of undecoded answers) that wait in the journal."""
+    n, size = db.execute(
+        "SELECT COALESCE(SUM(n), 0), COALESCE(SUM(bytes), 0) FROM journal"
+    ).fetchone()
+    return int(n), int(size)
+
+
+def journal_range(db: sqlite3.Connection) -> tuple[int, int]:
+    """(lo, hi) of the whole journal; (1, 0) when it is empty."""
+    lo, hi = db.execute("SELECT MIN(seq), MAX(seq) FROM journal").fetchone()
+    return (1, 0) if lo is None else (int(lo), int(hi))

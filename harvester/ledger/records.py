@@ -1,0 +1,181 @@
+"""Reading and writing the small tables: runs, open calls, dead letters, deferred ids."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from harvester.ledger.database import get_meta, set_meta, transaction
+from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
+
+_PAGE = 1_000
+_OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, answer_run"
+_DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body"
+_DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many ids stand where, over all runs."""
+
+    in_data: int
+    in_journal: int
+    open: int
+    open_due: int
+    dead: int
+    dead_by_reason: Mapping[str, int]
+    retrying: int
+    deferred: int
+
+
+def begin_run(db: sqlite3.Connection, run_id: str, started_ms: int) -> RunRecord:
+    """Enter a run; until `end_run` it counts as one that was killed."""
+    with transaction(db):
+        row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'publication'").fetchone()
+        first = 1 if row is None else int(row[0]) + 1
+        db.execute(
+            "INSERT INTO run VALUES (?, ?, NULL, NULL, ?, '{}')", (run_id, started_ms, first)
+        )
+        set_meta(db, "clean", "0")
+    return RunRecord(run_id, started_ms, None, None, first, {})
+
+
+def end_run(
+    db: sqlite3.Connection,
+    run_id: str,
+    ended_ms: int,
+    exit_code: int | None,
+    counters: Mapping[str, int],
+) -> None:
+    """Close a run's books.  `exit_code` None: it was killed."""
+    with transaction(db):
+        db.execute(
+            "UPDATE run SET ended_ms = ?, exit_code = ?, counters = ? WHERE id = ?",
+            (ended_ms, exit_code, msgspec.json.encode(counters).decode(), run_id),
+        )
+        set_meta(db, "clean", "1")
+
+
+def unended_runs(db: sqlite3.Connection) -> list[RunRecord]:
+    """Runs that were killed and whose books aren't closed yet."""
+    return _runs(db, "WHERE ended_ms IS NULL ORDER BY started_ms")
+
+
+def last_runs(db: sqlite3.Connection, count: int) -> list[RunRecord]:
+    """The newest runs, newest first."""
+    return _runs(db, "ORDER BY started_ms DESC, id DESC LIMIT ?", count)
+
+
+def requests_of_day(db: sqlite3.Connection) -> tuple[str, int]:
+    """(day of +08:00, requests sent in it), as of the last acknowledgement."""
+    text = get_meta(db, "requests_of_day")
+    return msgspec.json.decode(text, type=tuple[str, int]) if text else ("", 0)
+
+
+def standing(db: sqlite3.Connection, now_ms: int) -> Standing:
+    """Where every id stands that is not on the work list as pending."""
+    reasons = db.execute(
+        "SELECT reason, COUNT(*) FROM dead_letter GROUP BY reason ORDER BY reason"
+    ).fetchall()
+    return Standing(
+        in_data=_number(db, "SELECT COALESCE(SUM(rows), 0) FROM file WHERE state = 'live'"),
+        in_journal=_number(db, "SELECT COALESCE(SUM(n), 0) FROM journal"),
+        open=_number(db, "SELECT COUNT(*) FROM open_call"),
+        open_due=_number(db, "SELECT COUNT(*) FROM open_call WHERE due_ms <= ?", now_ms),
+        dead=sum(n for _, n in reasons),
+        dead_by_reason={str(reason): int(n) for reason, n in reasons},
+        retrying=_number(db, "SELECT COUNT(*) FROM dead_letter WHERE retrying = 1"),
+        deferred=_number(db, "SELECT COUNT(*) FROM deferred"),
+    )
+
+
+def due_open_calls(db: sqlite3.Connection, now_ms: int, after: str) -> list[OpenCall]:
+    """A page of the open calls due at `now_ms`, by id, of ids above `after`."""
+    rows = db.execute(
+        f"SELECT {_OPEN} FROM open_call WHERE due_ms <= ? AND id > ? ORDER BY id LIMIT ?",  # noqa: S608
+        (now_ms, after, _PAGE),
+    )
+    return [OpenCall(*row) for row in rows]
+
+
+def open_call(db: sqlite3.Connection, voice_id: str) -> OpenCall | None:
+    """One open call, or None."""
+    row = db.execute(f"SELECT {_OPEN} FROM open_call WHERE id = ?", (voice_id,)).fetchone()  # noqa: S608
+    return None if row is None else OpenCall(*row)
+
+
+def all_open_calls(db: sqlite3.Connection) -> Iterator[OpenCall]:
+    """Every open call, by id."""
+    for row in db.execute(f"SELECT {_OPEN} FROM open_call ORDER BY id"):  # noqa: S608
+        yield OpenCall(*row)
+
+
+def dead_letters(db: sqlite3.Connection, reason: str | None = None) -> Iterator[DeadLetter]:
+    """The dead letters, by id; those of one `reason` if given."""
+    query = f"SELECT {_DEAD} FROM dead_letter WHERE ? IS NULL OR reason = ? ORDER BY id"  # noqa: S608
+    for row in db.execute(query, (reason, reason)):
+        yield DeadLetter(*row[:7], published=bool(row[7]), body=row[8])
+
+
+def retryable_ids(db: sqlite3.Connection, reason: str | None) -> list[str]:
+    """Dead letters that can be asked again: not those whose last answer is in the data."""
+    rows = db.execute(
+        "SELECT id FROM dead_letter WHERE published = 0 AND (? IS NULL OR reason = ?) ORDER BY id",
+        (reason, reason),
+    )
+    return [str(row[0]) for row in rows]
+
+
+def died_since(db: sqlite3.Connection, since_ms: int) -> list[str]:
+    """Ids of dead letters, not being retried, that died at or after `since_ms`."""
+    rows = db.execute(
+        "SELECT id FROM dead_letter WHERE died_ms >= ? AND retrying = 0 ORDER BY id", (since_ms,)
+    )
+    return [str(row[0]) for row in rows]
+
+
+def deferred_of(db: sqlite3.Connection, run_id: str, after: str) -> list[Deferred]:
+    """A page of the ids that `run_id` deferred, by id, of ids above `after`."""
+    rows = db.execute(
+        f"SELECT {_DEFERRED} FROM deferred WHERE run = ? AND id > ? ORDER BY id LIMIT ?",  # noqa: S608
+        (run_id, after, _PAGE),
+    )
+    return [_deferred(row) for row in rows]
+
+
+def deferred(db: sqlite3.Connection, voice_id: str) -> Deferred | None:
+    """One deferred id, or None."""
+    row = db.execute(f"SELECT {_DEFERRED} FROM deferred WHERE id = ?", (voice_id,)).fetchone()  # noqa: S608
+    return None if row is None else _deferred(row)
+
+
+def all_deferred(db: sqlite3.Connection) -> Iterator[Deferred]:
+    """Every deferred id, by id."""
+    for row in db.execute(f"SELECT {_DEFERRED} FROM deferred ORDER BY id"):  # noqa: S608
+        yield _deferred(row)
+
+
+def _deferred(
+    row: tuple[str, str, str, int, int, str, int, str, int | None, int | None],
+) -> Deferred:
+    days = tuple(day for day in row[7].split(",") if day)
+    return Deferred(*row[:7], days, row[8], row[9])
+
+
+def _runs(db: sqlite3.Connection, clause: str, *values: int) -> list[RunRecord]:
+    rows = db.execute(
+        "SELECT id, started_ms, ended_ms, exit_code, first_publication, counters FROM run "  # noqa: S608
+        + clause,
+        values,
+    )
+    return [
+        RunRecord(*row[:5], counters=msgspec.json.decode(row[5], type=dict[str, int]))
+        for row in rows
+    ]
+
+
+def _number(db: sqlite3.Connection, query: str, *values: int) -> int:
+    return int(db.execute(query, values).fetchone()[0])

@@ -1,0 +1,181 @@
+"""What the ledger keeps of an id, as values.
+
+Instants are integers: milliseconds since 1970-01-01 UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CHUNK_ROWS = 10_000
+"""Rows of the work list that share one bitmap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One delivered answer, on its way through the journal to the data set."""
+
+    voice_id: str
+    at_ms: int
+    is_final: bool
+    answer: bytes
+    """The vendor's whole answer as it came: UTF-8 JSON, literals untouched."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call that isn't over yet, or that the vendor does not know yet."""
+
+    voice_id: str
+    due_ms: int
+    first_ms: int
+    asks: int
+    run_id: str
+    answer: bytes | None = None
+    """The last answer with a record; None where the vendor knew none."""
+    answer_ms: int | None = None
+    answer_run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An id that will not be asked again unless somebody says so."""
+
+    voice_id: str
+    reason: str
+    detail: str
+    attempts: int
+    first_ms: int
+    died_ms: int
+    run_id: str
+    published: bool = False
+    """Its last kept answer is in the data all the same, with is_final = false."""
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """An id whose budget of attempts was spent in some run; it stays pending."""
+
+    voice_id: str
+    cause: str
+    detail: str
+    first_ms: int
+    last_ms: int
+    run_id: str
+    runs: int = 0
+    """Runs that count against it: those in which other ids were delivered meanwhile."""
+    days: tuple[str, ...] = ()
+    """The distinct UTC days of those runs, at most as many as decide."""
+    chunk: int | None = None
+    row: int | None = None
+    """Its place on the work list; None for an open call."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one acknowledgement commits: outcomes, progress, counters, in one transaction."""
+
+    entries: list[Entry] = field(default_factory=list)
+    settled_rows: dict[int, list[int]] = field(default_factory=dict)
+    """Chunk number to the rows within it that are settled now."""
+    open_calls: list[OpenCall] = field(default_factory=list)
+    closed_calls: list[str] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    revived: list[str] = field(default_factory=list)
+    """Dead letters whose retry had a new outcome."""
+    deferred: list[Deferred] = field(default_factory=list)
+    recovered: list[str] = field(default_factory=list)
+    """Deferred ids that have an outcome now."""
+    list_delivered: int = 0
+    list_open: int = 0
+    list_dead: int = 0
+    outcomes: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """How a file looked when it was read; as long as it looks so, it isn't read again."""
+
+    path: str
+    inode: int
+    size: int
+    mtime_ns: int
+    xxh128: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """An input that was listed once: the books of its lines."""
+
+    key: str
+    lines: int
+    bad: int
+    duplicate: int
+    distinct: int
+    settled_before: int
+    listed: int
+    first_listed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkList:
+    """The one work list of this output."""
+
+    id: int
+    input_key: str | None
+    """The input that it was last made for; None for a list made by a retry."""
+    path: str
+    ids_path: str | None
+    """All distinct ids of the input, settled or not, sorted; relative to state/ like `path`."""
+    listed: int
+    retried: int
+    left_over: int
+    delivered: int = 0
+    open: int = 0
+    dead: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.listed + self.retried + self.left_over
+
+    @property
+    def pending(self) -> int:
+        return self.rows - self.delivered - self.open - self.dead
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A range of the journal, lo…hi, on its way into the data set."""
+
+    id: int
+    lo: int
+    hi: int
+    state: str
+    records: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """One file of the data set."""
+
+    path: str
+    publication: int
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run and its counters, as of its last acknowledgement."""
+
+    id: str
+    started_ms: int
+    ended_ms: int | None
+    exit_code: int | None
+    first_publication: int
+    """Publications from this id on may hold rows of this run."""
+    counters: Mapping[str, int]

@@ -1,0 +1,136 @@
+"""The ledger's side of the work list: inputs, the list in force, its progress."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+
+from harvester.ledger import bitmap, journal
+from harvester.ledger.database import transaction
+from harvester.ledger.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
+
+_LIST_COLUMNS = "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead"
+
+
+def current_list(db: sqlite3.Connection) -> WorkList | None:
+    """The work list in force; None before the first one."""
+    row = db.execute(f"SELECT {_LIST_COLUMNS} FROM list ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608
+    return None if row is None else WorkList(*row)
+
+
+def next_list_id(db: sqlite3.Connection) -> int:
+    """A number that no list has had; names of list files are never used twice either."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'list'").fetchone()
+    return 1 if row is None else int(row[0]) + 1
+
+
+def replace_list(
+    db: sqlite3.Connection,
+    new: WorkList,
+    *,
+    input_record: InputRecord | None = None,
+    stamps: Sequence[FileStamp] = (),
+    retrying: Iterable[str] = (),
+) -> None:
+    """Put `new` in force in place of the old list, in one transaction.
+
+    What was pending on the old list is on the new one, so the old one's progress goes.
+    `retrying` are the dead letters that `new` asks again.
+    """
+    with transaction(db):
+        db.execute("DELETE FROM chunk")
+        db.execute("DELETE FROM list")
+        db.execute(
+            f"INSERT INTO list ({_LIST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0)",  # noqa: S608
+            (
+                new.id,
+                new.input_key,
+                new.path,
+                new.ids_path,
+                new.listed,
+                new.retried,
+                new.left_over,
+            ),
+        )
+        # Places on the old list mean nothing on the new one.
+        db.execute("UPDATE deferred SET chunk = NULL, row = NULL")
+        if input_record is not None:
+            _remember_input(db, input_record, stamps)
+        db.executemany("UPDATE dead_letter SET retrying = 1 WHERE id = ?", [(v,) for v in retrying])
+
+
+def known_stamps(db: sqlite3.Connection) -> dict[str, FileStamp]:
+    """How each file that was ever read looked then, by path."""
+    rows = db.execute("SELECT path, inode, size, mtime_ns, xxh128 FROM input_file")
+    return {str(row[0]): FileStamp(*row) for row in rows}
+
+
+def find_input(db: sqlite3.Connection, key: str) -> InputRecord | None:
+    """The books of an input that was listed before; None for a new one."""
+    row = db.execute(
+        "SELECT key, lines, bad, duplicate, distinct_ids, settled_before, listed, first_listed_ms "
+        "FROM input WHERE key = ?",
+        (key,),
+    ).fetchone()
+    return None if row is None else InputRecord(*row)
+
+
+def settled_rows(db: sqlite3.Connection, work_list: WorkList) -> dict[int, bytes | None]:
+    """The bitmap of each chunk that is begun; None for one that is done."""
+    rows = db.execute("SELECT no, bits FROM chunk WHERE list = ?", (work_list.id,))
+    return {int(no): bits for no, bits in rows}
+
+
+def pending_rows(work_list: WorkList, bits: dict[int, bytes | None], no: int) -> list[int]:
+    """The rows of chunk `no` that aren't settled, in order."""
+    size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
+    if no not in bits:
+        return list(range(size))
+    chunk = bits[no]
+    return [] if chunk is None else list(bitmap.unset(chunk, size))
+
+
+def settled_ids(db: sqlite3.Connection) -> Iterator[list[str]]:
+    """Ids that are settled but not in the data set's files: journal, open calls, dead letters.
+
+    Dead letters that are being retried are not settled.  In portions of bounded size.
+    """
+    for (body,) in db.execute("SELECT body FROM journal ORDER BY seq"):
+        yield [entry.voice_id for entry in journal.decode(body)]
+    yield from _portions(db, "SELECT id FROM open_call ORDER BY id")
+    # A published dead letter is in the data as well: counted there.
+    yield from _portions(
+        db, "SELECT id FROM dead_letter WHERE retrying = 0 AND published = 0 ORDER BY id"
+    )
+
+
+def _portions(db: sqlite3.Connection, query: str) -> Iterator[list[str]]:
+    cursor = db.execute(query)
+    while rows := cursor.fetchmany(CHUNK_ROWS):
+        yield [str(row[0]) for row in rows]
+
+
+def _remember_input(
+    db: sqlite3.Connection, record: InputRecord, stamps: Sequence[FileStamp]
+) -> None:
+    # The first listing's date stays: exit code 3 is about deaths since then.
+    db.execute(
+        "INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+        "lines = excluded.lines, bad = excluded.bad, duplicate = excluded.duplicate, "
+        "distinct_ids = excluded.distinct_ids, settled_before = excluded.settled_before, "
+        "listed = excluded.listed",
+        (
+            record.key,
+            record.lines,
+            record.bad,
+            record.duplicate,
+            record.distinct,
+            record.settled_before,
+            record.listed,
+            record.first_listed_ms,
+        ),
+    )
+    db.executemany(
+        "INSERT OR REPLACE INTO input_file VALUES (?, ?, ?, ?, ?)",
+        [(s.path, s.inode, s.size, s.mtime_ns, s.xxh128) for s in stamps],
+    )
