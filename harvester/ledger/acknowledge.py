@@ -88,7 +88,7 @@ def _change_open_calls(db: sqlite3.Connection, batch: Batch) -> None:
         )
     if batch.open_calls:
         db.executemany(
-            "INSERT OR REPLACE INTO open_call VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO open_call VALUES (?, ?, ?, ?, ?, ?, ?)",
             [_open_call_row(call) for call in batch.open_calls],
         )
 
@@ -126,7 +126,6 @@ def _open_call_row(call: OpenCall) -> tuple[object, ...]:
         call.run_id,
         call.answer,
         call.answer_ms,
-        call.answer_run_id,
     )
 
 

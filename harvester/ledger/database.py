@@ -52,8 +52,8 @@ CREATE TABLE file (
     state TEXT NOT NULL CHECK (state IN ('committed', 'live'))) WITHOUT ROWID;
 CREATE TABLE open_call (
     id TEXT PRIMARY KEY, due_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL,
-    asks INTEGER NOT NULL, run TEXT NOT NULL, answer BLOB, answer_ms INTEGER,
-    answer_run TEXT) WITHOUT ROWID;
+    asks INTEGER NOT NULL, run TEXT NOT NULL, answer BLOB,
+    answer_ms INTEGER) WITHOUT ROWID;
 CREATE TABLE dead_letter (
     id TEXT PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL, attempts INTEGER NOT NULL,
     first_ms INTEGER NOT NULL, died_ms INTEGER NOT NULL, run TEXT NOT NULL,

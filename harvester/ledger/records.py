@@ -12,7 +12,7 @@ from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
 
 _PAGE = 1_000
-_OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, answer_run"
+_OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms"
 _DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body"
 _DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row"
 
@@ -117,7 +117,7 @@ def dead_letters(db: sqlite3.Connection, reason: str | None = None) -> Iterator[
     """The dead letters, by id; those of one `reason` if given."""
     query = f"SELECT {_DEAD} FROM dead_letter WHERE ? IS NULL OR reason = ? ORDER BY id"  # noqa: S608
     for row in db.execute(query, (reason, reason)):
-        yield DeadLetter(*row[:7], published=bool(row[7]), body=row[8])
+        yield DeadLetter(*(*row[:7], bool(row[7]), row[8]))
 
 
 def retryable_ids(db: sqlite3.Connection, reason: str | None) -> list[str]:
@@ -172,8 +172,7 @@ def _runs(db: sqlite3.Connection, clause: str, *values: int) -> list[RunRecord]:
         values,
     )
     return [
-        RunRecord(*row[:5], counters=msgspec.json.decode(row[5], type=dict[str, int]))
-        for row in rows
+        RunRecord(*(*row[:5], msgspec.json.decode(row[5], type=dict[str, int]))) for row in rows
     ]
 
 

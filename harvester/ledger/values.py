@@ -35,7 +35,6 @@ class OpenCall:
     answer: bytes | None = None
     """The last answer with a record; None where the vendor knew none."""
     answer_ms: int | None = None
-    answer_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
