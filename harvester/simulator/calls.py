@@ -1,0 +1,229 @@
+"""The truth about a call, made up from seed and voiceId alone.
+
+`call_of` never looks at a clock, a file or another id: asked twice, in any order, by a server or
+by a test's oracle, it tells the same story.  How the vendor *writes* the story, with all its
+moods, is `drift`'s business; the values here are plain and typed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from harvester.simulator.dice import Dice
+from harvester.simulator.ids import time_in_id
+from harvester.simulator.places import PLACES, Place
+
+
+class Fate(StrEnum):
+    """What the vendor will ever say about an id."""
+
+    RECORD = "record"
+    OPEN_THEN_FINAL = "open_then_final"
+    OPEN_FOREVER = "open_forever"
+    NO_RECORD = "no_record"
+    DEAD_PARAM = "dead_param"
+    DEAD_EMPTY = "dead_empty"
+    DEAD_RANGE = "dead_range"
+
+
+DEAD_STATUS = {Fate.DEAD_PARAM: "-22", Fate.DEAD_EMPTY: "-14", Fate.DEAD_RANGE: "-25"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fates:
+    """Shares of all ids, each 0 to 1; what they leave over becomes records."""
+
+    dead_param: float = 0.003
+    dead_empty: float = 0.0002
+    dead_range: float = 0.0002
+    open_then_final: float = 0.002
+    open_forever: float = 0.001
+    no_record: float = 0.001
+    answered: float = 0.6
+    """Share of the calls, not of the ids, that somebody picked up."""
+
+    def of(self, share: float) -> Fate:
+        """The fate of an id that drew `share` (0 up to 1)."""
+        for fate in reversed(Fate):
+            if fate is Fate.RECORD:
+                break
+            share -= getattr(self, fate.value)
+            if share < 0:
+                return fate
+        return Fate.RECORD
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call; instants in UTC, money exact, None where there is nothing to say."""
+
+    voice_id: str
+    fate: Fate
+    callee: str
+    display_num: str | None
+    place: Place
+    submit_time: datetime
+    call_time: datetime | None
+    ringing_time: datetime | None
+    answer_time: datetime | None
+    hangup_time: datetime | None
+    call_duration_s: int
+    charged_duration_s: int
+    termination_code: str | None
+    termination_reason: str | None
+    bill_initial_s: int
+    bill_increment_s: int
+    rate: Decimal
+    cost: Decimal
+    base_cost: Decimal
+    currency: str | None
+    """None means USD: the vendor leaves it out."""
+    settle_rate: Decimal | None
+    quote_exchange: Decimal | None
+    settle_pay: Decimal | None
+    voice_file_id: str | None
+    feedback: str
+    """The key that was pressed, or "-1"."""
+    called_info: str | None
+
+
+_BILL_PERIODS = ((60, 60), (20, 20), (1, 1), (6, 6), (60, 1), (30, 6))
+_FAILURES = (
+    ("486", "Busy Here"),
+    ("487", "Request Terminated"),
+    ("480", "Temporarily Unavailable"),
+    ("404", "Not Found"),
+    ("603", "Decline"),
+)
+_NO_RING = ("404", "603")
+_EXCHANGE = ("0.938", "0.9215", "1.0837")
+_CALLED_INFO = (
+    'said "call me back" and hung up',
+    "line one\nline two\ttabbed",
+    "您的验证码是 4821",
+    "back\\slash / slash 📞 ünïcödé",
+    "a" * 1000,
+)
+
+
+def call_of(seed: int, voice_id: str, fates: Fates | None = None) -> Call:
+    """The call behind `voice_id` as it stands when it is over."""
+    fates = fates if fates is not None else Fates()
+    dice = Dice(seed, voice_id, b"call")
+    fate = fates.of(dice.share())
+    answered = dice.chance(fates.answered)
+    place = dice.pick(PLACES)
+    submitted = submit_time_of(seed, voice_id, dice)
+    duration_s = _duration_s(dice) if answered else 0
+    initial_s, increment_s = dice.pick(_BILL_PERIODS)
+    charged_s = charged(duration_s, initial_s, increment_s)
+    code, reason = ("200", "success") if answered else dice.pick(_FAILURES)
+    called, ringing, answer, hangup = _times(submitted, duration_s, code, dice)
+    rate = _micros(dice.roll(90_000) + 1_000)
+    cost = _micros(int(rate * 1_000_000) * charged_s // 60) if answered else Decimal(0)
+    settle_rate, exchange, settle_pay, currency = _settled(rate, cost, dice)
+    return Call(
+        voice_id=voice_id,
+        fate=fate,
+        callee=f"{place.prefix}{dice.roll(10**9):09d}",
+        display_num=str(10**9 + dice.roll(10**9)) if dice.roll(5) else None,
+        place=place,
+        submit_time=submitted,
+        call_time=called,
+        ringing_time=ringing,
+        answer_time=answer,
+        hangup_time=hangup,
+        call_duration_s=duration_s,
+        charged_duration_s=charged_s,
+        termination_code=code,
+        termination_reason=reason,
+        bill_initial_s=initial_s,
+        bill_increment_s=increment_s,
+        rate=rate,
+        cost=cost,
+        base_cost=Decimal(0) if dice.roll(10) else _micros(dice.roll(10_000)),
+        currency=currency,
+        settle_rate=settle_rate,
+        quote_exchange=exchange,
+        settle_pay=settle_pay,
+        voice_file_id=f"1{submitted:%Y%m%d}{dice.roll(1 << 128):032x}.mp3" if answered else None,
+        feedback=str(dice.roll(10)) if answered and not dice.roll(4) else "-1",
+        called_info=_called_info(dice),
+    )
+
+
+def as_open(call: Call) -> Call:
+    """`call` while it is not over: still ringing, or talking, and nothing charged yet."""
+    talking = call.answer_time is not None
+    return replace(
+        call,
+        hangup_time=None,
+        call_duration_s=0,
+        charged_duration_s=0,
+        # An early success code is no end of a call; a failure code would be one.
+        termination_code="200" if talking else None,
+        termination_reason=None,
+        cost=Decimal(0),
+        settle_pay=None if call.settle_pay is None else Decimal(0),
+        feedback="-1",
+    )
+
+
+def submit_time_of(seed: int, voice_id: str, dice: Dice) -> datetime:
+    """When the call was handed in: the id's own digits, else within 60 days of the seed's date."""
+    told = time_in_id(voice_id)
+    if told is not None:
+        return told.astimezone(UTC)
+    anchor = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=seed % 365)
+    return anchor - timedelta(seconds=dice.roll(60 * 86_400))
+
+
+def charged(duration_s: int, initial_s: int, increment_s: int) -> int:
+    """The seconds that are charged: a first period, then whole increments; 0 for no call."""
+    if duration_s <= 0:
+        return 0
+    beyond = max(0, duration_s - initial_s)
+    return initial_s + -(-beyond // increment_s) * increment_s
+
+
+def _duration_s(dice: Dice) -> int:
+    """Mostly under two minutes, as group calls are; now and then an hour."""
+    return 1 + (dice.roll(3600) if not dice.roll(50) else dice.roll(110))
+
+
+def _times(
+    submitted: datetime, duration_s: int, code: str, dice: Dice
+) -> tuple[datetime, datetime | None, datetime | None, datetime | None]:
+    """When it was dialled, rang, was answered and ended."""
+    called = submitted + timedelta(seconds=dice.roll(9))
+    ringing = None if code in _NO_RING else called + timedelta(seconds=1 + dice.roll(5))
+    picked_up = called + timedelta(seconds=6 + dice.roll(25))
+    if duration_s:
+        return called, ringing, picked_up, picked_up + timedelta(seconds=duration_s)
+    # Some calls that nobody took have no end either; their code says that they are over.
+    return called, ringing, None, picked_up if dice.roll(7) else None
+
+
+def _settled(
+    rate: Decimal, cost: Decimal, dice: Dice
+) -> tuple[Decimal | None, Decimal | None, Decimal | None, str | None]:
+    """settleRate, quoteExchange, settlePay and currency: valued where the quote isn't in USD."""
+    if dice.roll(7):
+        return None, None, None, None
+    exchange = Decimal(dice.pick(_EXCHANGE))
+    cent = Decimal("0.0001")
+    return (rate / exchange).quantize(cent), exchange, (cost / exchange).quantize(cent), "EUR"
+
+
+def _micros(millionths: int) -> Decimal:
+    return Decimal(f"{millionths // 1_000_000}.{millionths % 1_000_000:06d}")
+
+
+def _called_info(dice: Dice) -> str | None:
+    kind = dice.roll(200)
+    if kind < len(_CALLED_INFO):
+        return _CALLED_INFO[kind]
+    return f"order {dice.roll(10**6)}" if kind < 100 else None
