@@ -1,0 +1,14 @@
+"""The normalized data: what a record looks like, and the Parquet files that hold it.
+
+`schema`     the columns, and which field of the vendor each comes from
+`literals`   what a single text means: money, time, seconds, codes              (pure)
+`reading`    a vendor's answer -> the text of each of its fields                (pure)
+`columns`    a column of texts -> a typed Arrow column                          (pure)
+`normalize`  answers -> a table of the schema                                   (pure)
+`usage`      an answer -> what it adds to the books                             (pure)
+`disk`       the few things we do to a file system, so that a test can break it
+`parts`      tables -> immutable Parquet parts: stage, place, sync
+`dataset`    what lies under cdr/: parts, foreign names, hashes, totals
+
+This room knows nothing of the vendor's transport, of the state store or of the run.
+"""

@@ -1,0 +1,163 @@
+"""What lies under cdr/: which parts, which strangers, are they whole, and what do they add up to.
+
+Only reads.  A path is relative to cdr/, as in `parts.StagedPart.path`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harvester.errors import StoreError
+from harvester.lake.disk import store_error
+from harvester.lake.schema import FOOTER_SCHEMA_VERSION, SCHEMA, SCHEMA_VERSION
+
+_PART = re.compile(
+    r"submit_date=(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|__HIVE_DEFAULT_PARTITION__)"
+    r"/part-[0-9A-Za-z]{1,8}-[0-9]+-[0-9]+\.parquet"
+)
+_USAGE = ["run_id", "call_duration_s", "charged_duration_s", "cost", "currency"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files under cdr/."""
+
+    parts: dict[str, int]
+    """Path -> size in bytes of what has a name that we give."""
+    foreign: list[str]
+    """Paths that we never wrote; readers may choke on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What rows add up to; two of them can be added."""
+
+    rows: int = 0
+    call_duration_s: int = 0
+    charged_duration_s: int = 0
+    cost: dict[str | None, Decimal] = field(default_factory=dict)
+    """By currency; one without a single cost is left out."""
+
+    def __add__(self, other: Totals) -> Totals:
+        cost = dict(self.cost)
+        for currency, amount in other.cost.items():
+            cost[currency] = cost.get(currency, Decimal(0)) + amount
+        return Totals(
+            self.rows + other.rows,
+            self.call_duration_s + other.call_duration_s,
+            self.charged_duration_s + other.charged_duration_s,
+            cost,
+        )
+
+
+def list_parts(cdr: Path) -> Listing:
+    """Every file under cdr/; none where the folder doesn't exist.  Raises StoreError."""
+    listing = Listing({}, [])
+    try:
+        for path in sorted(cdr.rglob("*")):
+            if path.is_dir() and not path.is_symlink():
+                continue
+            name = path.relative_to(cdr).as_posix()
+            if _PART.fullmatch(name) and path.is_file() and not path.is_symlink():
+                listing.parts[name] = path.stat().st_size
+            else:
+                listing.foreign.append(name)
+    except OSError as exc:
+        raise store_error("listing", cdr, exc) from exc
+    return listing
+
+
+def file_sha256(path: Path) -> str:
+    """The file's hash, in hex.  Raises StoreError if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise store_error("reading", path, exc) from exc
+
+
+def holds(path: Path, sha256: str) -> bool:
+    """Whether there is a file at `path`, and with this content."""
+    return path.is_file() and file_sha256(path) == sha256
+
+
+def verify_part(path: Path) -> int:
+    """The rows of a part, from its footer alone.
+
+    Raises StoreError if it is no whole Parquet file of our schema.
+    """
+    with _opened(path) as file:
+        version = (file.metadata.metadata or {}).get(FOOTER_SCHEMA_VERSION.encode())
+        if version != str(SCHEMA_VERSION).encode() or not file.schema_arrow.equals(SCHEMA):
+            raise StoreError(
+                f"{path} has the schema of another version of the harvester, or of another tool "
+                f"(version {version!r}, ours is {SCHEMA_VERSION}). Move it out of the data set."
+            )
+        return int(file.metadata.num_rows)
+
+
+def totals(files: Iterable[Path], run_id: str) -> Totals:
+    """What the rows of this run in `files` add up to; one row group at a time in memory.
+
+    Raises StoreError if a file can't be read.
+    """
+    total = Totals()
+    for path in files:
+        with _opened(path) as file:
+            for group in _groups_of(file, run_id):
+                try:
+                    total += totals_of(file.read_row_group(group, columns=_USAGE), run_id)
+                except (OSError, pa.ArrowException) as exc:
+                    raise _unreadable(path, exc) from exc
+    return total
+
+
+def totals_of(table: pa.Table, run_id: str) -> Totals:
+    """What the rows of this run in `table` add up to."""
+    rows = table.select(_USAGE).filter(pc.equal(table["run_id"], run_id))
+    priced = rows.filter(rows["cost"].is_valid()).group_by("currency").aggregate([("cost", "sum")])
+    return Totals(
+        rows=rows.num_rows,
+        call_duration_s=_sum(rows["call_duration_s"]),
+        charged_duration_s=_sum(rows["charged_duration_s"]),
+        cost=dict(zip(priced["currency"].to_pylist(), priced["cost_sum"].to_pylist(), strict=True)),
+    )
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as exc:
+        raise _unreadable(path, exc) from exc
+
+
+def _groups_of(file: pq.ParquetFile, run_id: str) -> Sequence[int]:
+    """The row groups that may hold rows of this run, by the footer's statistics."""
+    column = file.schema_arrow.get_field_index("run_id")
+    groups = []
+    for group in range(file.num_row_groups):
+        statistics = file.metadata.row_group(group).column(column).statistics
+        known = statistics is not None and statistics.has_min_max
+        if not known or statistics.min <= run_id <= statistics.max:
+            groups.append(group)
+    return groups
+
+
+def _sum(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(column).as_py() or 0)
+
+
+def _unreadable(path: Path, exc: Exception) -> StoreError:
+    return StoreError(
+        f"{path} can't be read as Parquet ({exc}). `harvester verify` shows what else is wrong; "
+        f"restore the file from a backup, or move it away and run `harvester rebuild`."
+    )

@@ -1,0 +1,229 @@
+"""Vendor answers as a table of `schema.SCHEMA`: nothing rounded, nothing dropped, nothing fatal.
+
+Every value that an answer holds ends in its column, in `extra` (a field that the vendor's page
+doesn't name) or in `unparsed` (a value that its column's type can't hold exactly).  "", null and
+a missing field are all absent.  A batch is typed column by column; see `columns`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harvester.lake import literals
+from harvester.lake.columns import (
+    MONEY_RULE,
+    SECONDS_RULE,
+    TIME_RULE,
+    Rule,
+    each_distinct,
+    offsets_min,
+    texts,
+    typed,
+)
+from harvester.lake.reading import Batch, read, readable
+from harvester.lake.schema import (
+    COST_EUR,
+    FIELDS,
+    MONEY_COLUMNS,
+    SCHEMA,
+    SECONDS,
+    SECONDS_COLUMNS,
+    TEXT,
+    TEXT_COLUMNS,
+    TIME,
+    TIME_COLUMNS,
+)
+
+NO_FEEDBACK = "-1"
+DEFAULT_CURRENCY = "USD"
+EUR = "EUR"
+
+_ORDER = {name: position for position, name in enumerate(FIELDS)}
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(TIME_COLUMNS, TIME_RULE),
+    **dict.fromkeys(SECONDS_COLUMNS, SECONDS_RULE),
+    **dict.fromkeys(MONEY_COLUMNS, MONEY_RULE),
+}
+_COLUMN_OF = {**TIME_COLUMNS, **SECONDS_COLUMNS, **MONEY_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One delivered answer, as kept in the journal."""
+
+    voice_id: str
+    body: bytes
+    """The vendor's whole answer: a JSON envelope {"status", "reason", "data": {…}}."""
+    fetched_at_ms: int
+    run_id: str
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """A table in the order of the answers, and what the summary counts."""
+
+    table: pa.Table
+    unparsed: dict[str, int]
+    """Vendor field -> how many of its values could not be typed."""
+    extra: dict[str, int]
+    """Unknown field -> how many answers held it."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A batch on its way: typed columns by column name, and the untyped rest by position."""
+
+    batch: Batch
+    columns: dict[str, pa.Array]
+    unparsed: dict[int, dict[str, str]]
+    from_eur: pa.Array | None = None
+
+
+def normalize(answers: Sequence[Answer], account: str, *, by_value: bool = False) -> Normalized:
+    """The answers as rows.  Never raises for what their bodies hold.
+
+    `by_value` reads every value by the scalar rules of `literals`, which define the result.
+    """
+    batch = read([answer.body for answer in answers], typed=not by_value)
+    draft = _Draft(batch, {}, {at: _shown(odd) for at, odd in batch.unparsed.items()})
+    _type_texts(draft)
+    _type_scalars(draft, by_value=by_value)
+    _derive(draft)
+    _add_provenance(draft, answers, account)
+    columns = [draft.columns[column.name] for column in SCHEMA]
+    return Normalized(
+        table=pa.Table.from_arrays(columns, schema=SCHEMA),
+        unparsed=_count(draft.unparsed.values()),
+        extra=_count(batch.extra.values()),
+    )
+
+
+def _type_texts(draft: _Draft) -> None:
+    for name, column in TEXT_COLUMNS.items():
+        draft.columns[column] = texts(draft.batch.columns[name])
+
+
+def _type_scalars(draft: _Draft, *, by_value: bool) -> None:
+    for name, column in _COLUMN_OF.items():
+        source = texts(draft.batch.columns[name])
+        if name == "cost":
+            source = _with_eur(draft, source)
+        result = typed(source, _RULES[name], by_value=by_value)
+        draft.columns[column] = result.array
+        for position in result.failed:
+            _refuse(draft, position, name, source[position].as_py())
+        if name == "submitTime":
+            # A text that is no time has no offset either.
+            sent = pc.if_else(result.array.is_valid(), source, pa.scalar(None, TEXT))
+            draft.columns["utc_offset_min"] = offsets_min(sent)
+
+
+def _with_eur(draft: _Draft, cost: pa.Array) -> pa.Array:
+    """`cost`, or where a sister brand leaves it out, its `costEur`.  `reading` allows only one."""
+    eur = texts(draft.batch.columns[COST_EUR])
+    odd = [at for at, fields in draft.batch.unparsed.items() if COST_EUR in fields]
+    if eur.null_count == len(eur) and not odd:
+        return cost
+    draft.from_eur = pc.or_(eur.is_valid(), _marks(len(eur), odd))
+    return pc.coalesce(cost, eur)
+
+
+def _refuse(draft: _Draft, position: int, name: str, text: str) -> None:
+    eur = name == "cost" and draft.from_eur is not None and draft.from_eur[position].as_py()
+    draft.unparsed.setdefault(position, {})[COST_EUR if eur else name] = text
+
+
+def _derive(draft: _Draft) -> None:
+    """The columns that we make out of the vendor's."""
+    columns = draft.columns
+    columns["destination_country"], columns["destination_region"] = each_distinct(
+        columns["code"], [TEXT, TEXT], literals.split_code
+    )
+    columns["bill_initial_s"], columns["bill_increment_s"] = each_distinct(
+        columns["bill_period"], [SECONDS, SECONDS], literals.period_of
+    )
+    (columns["sip_code"],) = each_distinct(
+        columns["termination_code"], [pa.int16()], lambda text: (literals.sip_code_of(text),)
+    )
+    talked = pc.fill_null(pc.greater(columns["call_duration_s"], 0), False)
+    columns["answered"] = pc.or_(columns["answer_time"].is_valid(), talked)
+    feedback = columns["feedback_key"]
+    columns["feedback_key"] = pc.if_else(
+        pc.equal(feedback, NO_FEEDBACK), pa.scalar(None, TEXT), feedback
+    )
+    columns["currency"] = _currency(draft)
+
+
+def _currency(draft: _Draft) -> pa.Array:
+    """As sent; where left out it is the dollar, or the euro where the cost came as `costEur`."""
+    sent = draft.columns["currency"]
+    default: object = DEFAULT_CURRENCY
+    if draft.from_eur is not None:
+        default = pc.if_else(draft.from_eur, EUR, DEFAULT_CURRENCY)
+    currency = pc.coalesce(sent, default)
+    unreadable = [
+        at for at, fields in draft.unparsed.items() if "currency" in fields or "data" in fields
+    ]
+    if not unreadable:
+        return currency
+    # Sent, but not as text: it wasn't left out, so no default may stand for it.
+    return pc.if_else(_marks(len(sent), unreadable), pa.scalar(None, TEXT), currency)
+
+
+def _add_provenance(draft: _Draft, answers: Sequence[Answer], account: str) -> None:
+    columns, size = draft.columns, len(answers)
+    columns["voice_id"] = pa.array([answer.voice_id for answer in answers], TEXT)
+    columns["account"] = pa.repeat(pa.scalar(account, TEXT), size)
+    columns["is_final"] = pa.array([answer.is_final for answer in answers], pa.bool_())
+    columns["fetched_at"] = pa.array([answer.fetched_at_ms for answer in answers], TIME)
+    columns["run_id"] = pa.array([answer.run_id for answer in answers], TEXT)
+    columns["extra"] = _sparse(size, {at: _object(m) for at, m in draft.batch.extra.items()})
+    columns["unparsed"] = _sparse(size, {at: _listing(m) for at, m in draft.unparsed.items()})
+
+
+def _object(literals_by_name: Mapping[str, str]) -> str:
+    """A JSON object of JSON texts, untouched and in the order in which they were sent."""
+    members = (f"{_quoted(name)}:{_kept(text)}" for name, text in literals_by_name.items())
+    return "{" + ",".join(members) + "}"
+
+
+def _listing(texts_by_name: Mapping[str, str]) -> str:
+    """A JSON object of texts, in the order of `FIELDS`."""
+    names = sorted(texts_by_name, key=lambda name: _ORDER.get(name, -1))
+    return "{" + ",".join(f"{_quoted(name)}:{_quoted(texts_by_name[name])}" for name in names) + "}"
+
+
+def _kept(literal: str) -> str:
+    shown = readable(literal)
+    # Bytes that aren't UTF-8 can't stay; as a string of what was sent, it is JSON still.
+    return literal if shown == literal else _quoted(shown)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(readable(text), ensure_ascii=False)
+
+
+def _shown(fields: Mapping[str, str]) -> dict[str, str]:
+    return {name: readable(literal) for name, literal in fields.items()}
+
+
+def _sparse(size: int, found: Mapping[int, str]) -> pa.Array:
+    if not found:
+        return pa.nulls(size, TEXT)
+    return pa.array([found.get(at) for at in range(size)], TEXT)
+
+
+def _marks(size: int, positions: Iterable[int]) -> pa.Array:
+    marked = frozenset(positions)
+    return pa.array([at in marked for at in range(size)], pa.bool_())
+
+
+def _count(records: Iterable[Mapping[str, str]]) -> dict[str, int]:
+    return dict(Counter(readable(name) for record in records for name in record))

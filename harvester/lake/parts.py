@@ -1,0 +1,252 @@
+"""Tables become Parquet parts: staged first, then put in their place.
+
+Theory of operation.  Whatever lies under cdr/ is complete and immutable, and a name is never used
+twice.  So a part is written in staging/ (the same file system, but where no reader looks):
+
+1. `stage`: one file a date, each fsynced; then the staging folder.  Now the caller may commit.
+2. `place`, for every part: make its folder, move it in, never over a file that is there.
+3. `sync_folders`: the partition folders, cdr/ and the folder above.  Only then may the caller
+   forget the journal range: until here a power cut can take the new names away again.
+
+Each step may be repeated after a crash: `stage` writes the same rows under the same names anew,
+`place` is content with a part that is already there.  A path is relative to cdr/:
+`submit_date=2026-09-02/part-<state8>-<publication>-<k>.parquet`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harvester.errors import StoreError
+from harvester.lake import schema
+from harvester.lake.dataset import holds
+from harvester.lake.disk import Disk, RealDisk, store_error
+
+NO_DATE = "__HIVE_DEFAULT_PARTITION__"
+ROW_GROUP_ROWS = 131_072
+
+# Few values each: a dictionary saves a fifth of the bytes here, and costs bytes anywhere else.
+_DICTIONARY = [
+    "account",
+    "display_num",
+    "code",
+    "destination_country",
+    "destination_region",
+    "utc_offset_min",
+    "call_duration_s",
+    "charged_duration_s",
+    "termination_code",
+    "sip_code",
+    "termination_reason",
+    *schema.MONEY_COLUMNS.values(),
+    "currency",
+    "bill_period",
+    "bill_initial_s",
+    "bill_increment_s",
+    "feedback_key",
+    "run_id",
+]
+_DELTA = dict.fromkeys([*schema.TIME_COLUMNS.values(), "fetched_at"], "DELTA_BINARY_PACKED")
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a bare clock: the zone's offset is added by hand
+_MINUTE_MS = 60_000
+_YEAR_1973_MS = 94_694_400_000
+"""Since then every zone's offset, and every change of one, falls on a whole minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPart:
+    """A finished file in staging."""
+
+    staged: Path
+    path: str
+    """Where it belongs, relative to cdr/."""
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def submit_dates(table: pa.Table, timezone: str) -> pa.Array:
+    """The partition of each row: its submit_time's date in `timezone`, 'YYYY-MM-DD', or NO_DATE."""
+    ms = table["submit_time"].combine_chunks().cast(pa.int64())
+    minutes = pc.multiply(pc.divide(ms, _MINUTE_MS), _MINUTE_MS)
+    encoded = pc.if_else(pc.greater(ms, _YEAR_1973_MS), minutes, ms).dictionary_encode()
+    # Not Arrow's own zones: it needs the system's files, which a slim container lacks.
+    zone = ZoneInfo(timezone)
+    dates = [_date_of(instant, zone) for instant in encoded.dictionary.to_pylist()]
+    return pc.fill_null(pa.array(dates, pa.string()).take(encoded.indices), NO_DATE)
+
+
+def stage(
+    tables: Iterable[pa.Table],
+    *,
+    staging: Path,
+    state_id: str,
+    publication: int,
+    partition_timezone: str,
+    mode: int,
+    tool: str = "cdr-harvester",
+    disk: Disk | None = None,
+) -> list[StagedPart]:
+    """Write the rows of `tables` into `staging`, one durable file a date, sorted by voice_id.
+
+    Deterministic: the same rows get the same names.  `mode` is that of the files, `tool` goes into
+    their footers.  Raises StoreError if the disk does not take them.
+    """
+    disk = disk or RealDisk()
+    by_date = _by_date(tables, partition_timezone)
+    parts = []
+    for k, date in enumerate(sorted(by_date)):
+        name = f"part-{state_id[:8]}-{publication}-{k}.parquet"
+        table = pa.concat_tables(by_date.pop(date))
+        footer = {schema.FOOTER_TOOL: tool, schema.FOOTER_PUBLICATION: str(publication)}
+        written = _write(table, staging / name, mode, footer, disk)
+        parts.append(StagedPart(staging / name, f"submit_date={date}/{name}", *written))
+    with _explained("syncing the folder", staging):
+        disk.sync_folder(staging)
+    return parts
+
+
+def place(staged: Path, final: Path, *, sha256: str, mode: int, disk: Disk | None = None) -> None:
+    """Move a staged part to its place; `mode` is that of the file, its folder's follows from it.
+
+    Content with a part of this hash that is there already: a crash came after the move.  Raises
+    StoreError if another file has the name, if the part is nowhere, or if the disk refuses.
+    Durable only after `sync_folders`.
+    """
+    disk = disk or RealDisk()
+    with _explained("moving a part to", final):
+        disk.make_folder(final.parent, folder_mode(mode))
+        try:
+            disk.move(staged, final)
+        except (FileExistsError, FileNotFoundError) as exc:
+            if not holds(final, sha256):
+                raise _not_placed(staged, final) from exc
+            disk.remove(staged)
+
+
+def sync_folders(finals: Iterable[Path], cdr: Path, *, disk: Disk | None = None) -> None:
+    """Make the names of placed parts durable: their folders, then cdr/ and the one above it."""
+    disk = disk or RealDisk()
+    for folder in [*sorted({final.parent for final in finals}), cdr, cdr.parent]:
+        with _explained("syncing the folder", folder):
+            disk.sync_folder(folder)
+
+
+def folder_mode(mode: int) -> int:
+    """The mode of a folder whose files have `mode`: who may read them may list it; 0640 -> 0750."""
+    return mode | (mode & 0o444) >> 2 | 0o700
+
+
+def _date_of(ms: int | None, zone: ZoneInfo) -> str | None:
+    if ms is None:
+        return None
+    utc = (_EPOCH + timedelta(milliseconds=ms)).replace(tzinfo=ZoneInfo("UTC"))
+    local = utc.astimezone(zone)
+    return f"{local.year:04}-{local.month:02}-{local.day:02}"
+
+
+def _by_date(tables: Iterable[pa.Table], timezone: str) -> dict[str, list[pa.Table]]:
+    """The rows of each date.  A table is let go once it is split, so memory holds one copy."""
+    found: dict[str, list[pa.Table]] = {}
+    for table in tables:
+        dates = submit_dates(table, timezone)
+        for date in pc.unique(dates).to_pylist():
+            rows = table.filter(pc.equal(dates, date))
+            found.setdefault(date, []).append(rows)
+    return found
+
+
+def _write(
+    table: pa.Table, path: Path, mode: int, footer: dict[str, str], disk: Disk
+) -> tuple[int, int, str]:
+    """One part: (rows, bytes, sha256)."""
+    with _explained("writing", path), disk.create(path, mode) as file:
+        sink = _Hashing(file)
+        _write_parquet(table, sink, footer)
+        disk.sync_file(file)
+    return table.num_rows, sink.size, sink.digest.hexdigest()
+
+
+def _write_parquet(table: pa.Table, sink: _Hashing, footer: dict[str, str]) -> None:
+    order = pc.sort_indices(table, sort_keys=[("voice_id", "ascending")])
+    ids = table["voice_id"]
+    with pq.ParquetWriter(
+        sink,
+        schema.SCHEMA,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=_DICTIONARY,
+        column_encoding=_DELTA,
+        write_page_index=True,
+    ) as writer:
+        # Row group by row group, so that the sorted copy never exists as a whole.
+        for start in range(0, len(order), ROW_GROUP_ROWS):
+            rows = table.take(order.slice(start, ROW_GROUP_ROWS))
+            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata(
+            {
+                **footer,
+                schema.FOOTER_SCHEMA_VERSION: str(schema.SCHEMA_VERSION),
+                schema.FOOTER_ROWS: str(table.num_rows),
+                schema.FOOTER_MIN_VOICE_ID: ids[order[0].as_py()].as_py(),
+                schema.FOOTER_MAX_VOICE_ID: ids[order[-1].as_py()].as_py(),
+            }
+        )
+
+
+class _Hashing:
+    """A file, as Arrow wants one to write to, that knows the hash and the size of its content."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, content: bytes) -> int:
+        self._file.write(content)
+        self.digest.update(content)
+        self.size += len(content)
+        return len(content)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        """Arrow asks for it; `Disk.sync_file` does it."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@contextmanager
+def _explained(doing: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise store_error(doing, path, exc) from exc
+
+
+def _not_placed(staged: Path, final: Path) -> StoreError:
+    if final.exists():
+        return StoreError(
+            f"{final} exists already with other content and is never replaced. Move it out of the "
+            f"data set, or see `harvester verify`; the new part waits at {staged}."
+        )
+    return StoreError(
+        f"the part for {final} is neither there nor at {staged}. Run again: it is made anew from "
+        f"the journal."
+    )

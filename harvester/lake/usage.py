@@ -1,0 +1,81 @@
+"""What one answer adds to the books: durations and cost.
+
+Read apart from the table and summed when an answer is settled, so that the books compare two ways
+through the same night: what the answers said, and what the Parquet says.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from harvester.lake import literals
+from harvester.lake.reading import Known, as_text, read_record, value_of
+from harvester.lake.schema import COST_EUR, FIELDS
+
+_NAMES = ("callDuration", "chargedDuration", "cost", COST_EUR, "currency")
+_NULL = Raw(b"null")
+# Money comes as text or as a number, and a number must stay a literal: hence `Raw` for these two.
+_KINDS = (Known, Known, Raw, Raw, Known)
+_DEFAULTS = (None, None, _NULL, _NULL, None)
+_Data = msgspec.defstruct("_Data", list(zip(_NAMES, _KINDS, _DEFAULTS, strict=True)), gc=False)
+_Answer = msgspec.defstruct("_Answer", [("data", _Data)], gc=False)
+_decoder = msgspec.json.Decoder[Any](_Answer)
+_astuple = msgspec.structs.astuple
+_POSITIONS = tuple(FIELDS.index(name) for name in _NAMES)
+
+
+class Usage(NamedTuple):
+    """Seconds are 0 and the cost is None where the record's columns are null."""
+
+    call_duration_s: int
+    charged_duration_s: int
+    cost: Decimal | None
+    currency: str | None
+
+
+def answer_totals(body: bytes) -> Usage:
+    """An answer's usage, by the rules of the table.  Never raises for what the body holds."""
+    try:
+        call, charged, raw_cost, raw_eur, sent = _astuple(_decoder.decode(body).data)
+        cost = as_text(value_of(bytes(raw_cost).decode()))
+        eur = as_text(value_of(bytes(raw_eur).decode())) if raw_eur is not _NULL else None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return _careful(body)
+    currency = as_text(sent) or ("EUR" if cost is None and eur is not None else "USD")
+    return Usage(_seconds(call), _seconds(charged), _money(cost or eur), currency)
+
+
+def _careful(body: bytes) -> Usage:
+    record = read_record(body)
+    call, charged, cost, eur, sent = (record.row[at] for at in _POSITIONS)
+    currency = as_text(sent)
+    if currency is None and not record.unparsed.keys() & {"currency", "data"}:
+        euro = as_text(eur) is not None or COST_EUR in record.unparsed
+        currency = "EUR" if euro else "USD"
+    amount = _money(as_text(cost) or as_text(eur))
+    return Usage(_seconds(call), _seconds(charged), amount, currency)
+
+
+def _seconds(value: Known) -> int:
+    if type(value) is int and 0 <= value <= literals.INT32_MAX:
+        return value
+    text = as_text(value)
+    if text is None:
+        return 0
+    try:
+        return literals.seconds_of(text)
+    except ValueError:
+        return 0
+
+
+def _money(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        return literals.decimal_of(text)
+    except ValueError:
+        return None
