@@ -1,0 +1,120 @@
+"""What a voiceId is, what is wrong with a line that is none, and what an id's digits tell.
+
+A voiceId is text, never a number: documented samples have 19 and 20 digits, and one of them
+exceeds 64 bits.  It becomes a part of a URL's path, so the grammar lets nothing through that could
+mean something there.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Literal, NewType
+
+VoiceId = NewType("VoiceId", str)
+
+GRAMMAR = "[0-9A-Za-z_-]{1,64}"
+"""A voiceId after trimming; the same text serves Python's `re` and Arrow's RE2."""
+
+ID_CHARS = 64
+EXCERPT_CHARS = 80
+
+Reason = Literal[
+    "empty",
+    "too_long",
+    "forbidden_character",
+    "not_utf8",
+    "nul_byte",
+    "torn_row",
+    "not_json",
+    "no_field",
+    "not_text",
+    "not_a_whole_number",
+]
+"""Why a line holds no id: the words of `bad_ids.jsonl` and of the summary."""
+
+_VOICE_ID = re.compile(GRAMMAR)
+_UNDECODED = re.compile("[\udc80-\udcff]")
+_CLOCK = timezone(timedelta(hours=8))
+_DIGITS = re.compile("[0-9]{19,20}")
+
+# The vendor's ids start in these years.  A window makes nearly every id readable in one way only:
+# "1|2110…" would else be the year 2021 after a type digit, or 2012 without one.
+_FIRST_YEAR, _LAST_YEAR = 2015, 2049
+
+
+def clean(text: str) -> VoiceId | None:
+    """The voiceId that `text` holds, white space around it trimmed; None if it holds none."""
+    trimmed = text.strip()
+    return VoiceId(trimmed) if _VOICE_ID.fullmatch(trimmed) else None
+
+
+def fault(text: str) -> Reason | None:
+    """Why `clean` refuses `text`; None if it doesn't.
+
+    Bytes that were no UTF-8 are expected as Python's `surrogateescape` leaves them.
+    """
+    if clean(text) is not None:
+        return None
+    trimmed = text.strip()
+    if not trimmed:
+        return "empty"
+    if len(trimmed) > ID_CHARS:
+        return "too_long"
+    if "\0" in trimmed:
+        return "nul_byte"
+    return "not_utf8" if _UNDECODED.search(trimmed) else "forbidden_character"
+
+
+def excerpt(text: str) -> str:
+    """The start of a bad line, fit to be printed: at most 80 characters, all of them harmless.
+
+    What a terminal or a reader could act on (escape sequences, line ends, direction marks) is
+    written as an escape, and so is a byte that is no UTF-8.
+    """
+    shown = ""
+    for position, char in enumerate(text):
+        piece = _printable(char)
+        rest = len(text) - position - 1
+        if len(shown) + len(piece) + (1 if rest else 0) > EXCERPT_CHARS:
+            return shown + "…"
+        shown += piece
+    return shown
+
+
+def dated(voice_id: str) -> datetime | None:
+    """The instant (UTC) that an id's own digits tell, or None if they form no date.
+
+    An id of 19 or 20 digits begins with yyMMddHHmmss at +08:00, after a type digit that may be
+    missing (shared/vendor/notes.md §4: seen in samples, promised nowhere).  Where both readings
+    make a date the later one counts: who asks wants to know whether an id is *surely* old.
+    """
+    if not _DIGITS.fullmatch(voice_id):
+        return None
+    readings = [_instant(voice_id[start : start + 12]) for start in (0, 1)]
+    return max((found for found in readings if found), default=None)
+
+
+def _instant(digits: str) -> datetime | None:
+    """`yyMMddHHmmss` of the vendor's clock as UTC; None if that is no instant of our years."""
+    numbers = [int(digits[i : i + 2]) for i in range(0, 12, 2)]
+    year = 2000 + numbers[0]
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:
+        return None
+    try:
+        found = datetime(year, *numbers[1:], tzinfo=_CLOCK)  # type: ignore[arg-type,misc]
+    except ValueError:
+        return None
+    return found.astimezone(UTC)
+
+
+def _printable(char: str) -> str:
+    if char == "\\":
+        return "\\\\"
+    if _UNDECODED.match(char):
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    if char.isprintable():
+        return char
+    return (
+        char.encode("unicode_escape").decode("ascii") if char.isascii() else f"\\u{ord(char):04x}"
+    )

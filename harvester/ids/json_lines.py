@@ -1,0 +1,139 @@
+"""Ids of .jsonl and .ndjson files: a field of the object on each line.
+
+The field is taken as it is written: a number that a JSON reader would round keeps all its digits,
+and one with a fraction or an exponent has already lost some before it came to us.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from harvester.errors import SourceError
+from harvester.ids.bad_ids import BadIds
+from harvester.ids.blocks import CUT, Block, blocks
+from harvester.ids.clean import Reason
+from harvester.ids.columns import position
+from harvester.ids.files import IdFile
+from harvester.ids.lines import sift
+
+# A line of two bytes becomes an object of a hundred, so the blocks are small.
+_BLOCK_BYTES = 1 << 20
+_WHOLE = re.compile(rb"-?[0-9]+")
+_ABSENT = msgspec.Raw()
+
+
+def read_jsonl(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
+    """The ids in field `column` of a file of JSON lines.
+
+    Raises SourceError if no line at all is a JSON object, or none has such a field.
+    """
+    fields = _Fields(file.path, column)
+    for block in blocks(file, size=_BLOCK_BYTES):
+        yield from fields.ids(block, bad)
+    fields.check()
+
+
+class _Fields:
+    """The field of one file, whose name is settled by the first object that has it."""
+
+    def __init__(self, path: str, column: str) -> None:
+        self._path = path
+        self._column = column
+        self._lines = 0
+        self._first: dict[str, Any] | None = None
+        self._decoder: msgspec.json.Decoder[Any] | None = None
+
+    def check(self) -> None:
+        """Raise SourceError if the file as a whole was not what its name says."""
+        if self._lines and self._first is None:
+            raise SourceError(
+                f"{self._path}: no line of it is a JSON object. Check the file, or name it .txt."
+            )
+        if self._first is not None and self._decoder is None:
+            position(list(self._first), self._column, self._path, only=False)
+
+    def ids(self, block: Block, bad: BadIds) -> Iterator[pa.Array]:
+        """The clean ids of a block."""
+        values: list[bytes] = []
+        numbers: list[int] = []
+        for number, line in enumerate(block.text.split(b"\n"), block.first):
+            if not line.strip():
+                continue
+            self._lines += 1
+            value, reason = self._value(line)
+            if reason is not None:
+                bad.add(number, reason, line)
+            else:
+                values.append(value)
+                numbers.append(number)
+        if values:
+            yield from sift(pa.array(values, pa.binary()), numbers.__getitem__, bad)
+
+    def _value(self, line: bytes) -> tuple[bytes, Reason | None]:
+        if b"\0" in line:
+            return b"", "too_long" if line.endswith(CUT) else "nul_byte"
+        if self._decoder is None:
+            self._decoder = self._settled(line)
+        decoder = self._decoder or _ANY_OBJECT
+        try:
+            found = decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return b"", "not_utf8" if _undecodable(line) else "not_json"
+        return _text(bytes(getattr(found, "value", _ABSENT)))
+
+    def _settled(self, line: bytes) -> msgspec.json.Decoder[Any] | None:
+        """A decoder for the field, once an object has it; other objects only say what there is."""
+        try:
+            found = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        if self._first is None:
+            self._first = found
+        names = list(found)
+        if self._column not in names:
+            names = [n for n in names if n.casefold() == self._column.casefold()]
+            if not names:
+                return None
+        name = names[position(names, self._column, self._path)]
+        row = msgspec.defstruct(
+            "Row", [("value", msgspec.Raw, _ABSENT)], rename={"value": name}, gc=False
+        )
+        return msgspec.json.Decoder(row)
+
+
+class _AnyObject(msgspec.Struct):
+    """An object of which no field is asked."""
+
+
+_ANY_OBJECT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_AnyObject)
+
+
+def _text(literal: bytes) -> tuple[bytes, Reason | None]:
+    """The text that a JSON literal stands for, as an id is one; or why it can't be one."""
+    match literal[:1]:
+        case b"":
+            return b"", "no_field"
+        case b'"':
+            if b"\\" not in literal:
+                return literal[1:-1], None
+            return msgspec.json.decode(literal, type=str).encode("utf-8", "surrogatepass"), None
+        case b"n":
+            return b"", "empty"
+        case b"t" | b"f" | b"[" | b"{":
+            return b"", "not_text"
+        case _:
+            whole = _WHOLE.fullmatch(literal)
+            return (literal, None) if whole else (b"", "not_a_whole_number")
+
+
+def _undecodable(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False

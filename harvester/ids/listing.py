@@ -1,0 +1,275 @@
+"""Make the work list, out of core.
+
+Theory of operation.  The list is what the input holds and nothing has settled, once each, in order
+of bytes; a mistake here asks for an id twice or never.
+
+1. All ids, each with its tag (0 this input, 1 asked again, 2 left over), go through one sort by
+   (voice_id, tag).  Equal neighbours are one id, and the first of them has the tag that counts: an
+   id of an earlier list that is in this input too belongs to this input.  A sort spills to disk;
+   DISTINCT over 100 million ids runs out of a gigabyte.
+2. The distinct ids are written to scratch, and an anti-join against everything settled gives the
+   row numbers of those that aren't.  DuckDB builds its hash table on whichever side is smaller and
+   spills it as well, but loses the order: it is restored by sorting numbers, not texts.
+3. A walk along both in step splits the unsettled ids into rank 0 and 1 and counts them.  With
+   nothing settled, step 2 is left out.
+
+Every count is taken where the rows pass, so that the books (lines = bad + duplicate + distinct,
+distinct = settled + listed) compare independent numbers, and they are compared before the files
+get their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harvester.errors import HarvesterError, SourceError, StoreError
+from harvester.ids.bad_ids import BadIds
+from harvester.ids.csv_lines import read_csv
+from harvester.ids.engine import Engine, exactly, parts
+from harvester.ids.files import Form, IdFile
+from harvester.ids.json_lines import read_jsonl
+from harvester.ids.lines import read_text
+from harvester.ids.parquet_column import read_parquet
+from harvester.ids.parquet_out import IDS, LIST, ParquetOut
+from harvester.ids.private_text import PrivateText
+from harvester.ids.spec import FileCount, ListResult, ListSpec
+
+INPUT, ASKED_AGAIN, LEFT_OVER = 0, 1, 2
+
+_TAGGED = pa.schema([("voice_id", pa.string()), ("tag", pa.int8())])
+_RAW = pa.schema([("voice_id", pa.string())])
+
+_READERS: dict[Form, Callable[[IdFile, str, BadIds], Iterator[pa.Array]]] = {
+    "txt": read_text,
+    "csv": read_csv,
+    "tsv": read_csv,
+    "jsonl": read_jsonl,
+    "parquet": read_parquet,
+}
+
+
+def read_ids(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
+    """The clean ids of `file`, in its order, as string columns; bad lines go to `bad`."""
+    bad.file = file.path
+    yield from _READERS[file.form](file, column, bad)
+
+
+def make(spec: ListSpec) -> ListResult:
+    """Write the list that `spec` describes, and return its books.
+
+    Raises SourceError for an input that can't be read or holds no line, StoreError if the books
+    don't balance, and OSError, pa.ArrowException or duckdb.Error for what went wrong below.
+    """
+    with ExitStack() as stack:
+        engine = Engine(memory_limit=spec.memory_limit, threads=spec.threads, scratch=spec.scratch)
+        stack.callback(engine.close)
+        pa.set_cpu_count(spec.threads)
+        listed_bad = stack.enter_context(PrivateText(spec.bad_ids_path))
+        counts = _Counts(BadIds(listed_bad.stream))
+        the_list = stack.enter_context(ParquetOut(spec.list_path, LIST))
+        the_input = None
+        if spec.input_path is not None:
+            the_input = stack.enter_context(ParquetOut(spec.input_path, IDS))
+
+        distinct = _noted(_distinct(_sorted(spec, engine, counts)), the_input, counts)
+        unsettled = _unsettled(spec, engine, distinct)
+        _split(unsettled, the_list, counts, Path(spec.scratch) / "left_over.parquet")
+
+        if spec.files and counts.lines == 0:
+            raise SourceError(
+                f"no ids: {_named(spec.files)} holds no line at all. Check what wrote the input."
+            )
+        result = counts.books()
+        # The list comes last: where it is, the others are.
+        listed_bad.commit()
+        if the_input is not None:
+            the_input.commit()
+        the_list.commit()
+        return result
+
+
+@dataclass
+class _Counts:
+    """What passed each step."""
+
+    bad: BadIds
+    good: int = 0
+    files: list[FileCount] = field(default_factory=list)
+    distinct: int = 0
+    listed: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    @property
+    def lines(self) -> int:
+        return self.good + self.bad.total
+
+    def books(self) -> ListResult:
+        """The result, if it can be true.  Raises StoreError."""
+        listed, asked_again, left_over = self.listed
+        duplicate, settled = self.good - self.distinct, self.distinct - listed
+        if duplicate < 0 or settled < 0 or sum(f.lines for f in self.files) != self.lines:
+            raise StoreError(
+                f"the list's books don't balance: {self.lines} lines, {self.bad.total} bad, "
+                f"{self.distinct} distinct, {listed} listed. This is a bug: report it."
+            )
+        return ListResult(
+            lines=self.lines,
+            bad=self.bad.total,
+            duplicate=duplicate,
+            distinct=self.distinct,
+            settled=settled,
+            listed=listed,
+            asked_again=asked_again,
+            left_over=left_over,
+            bad_by_reason=dict(sorted(self.bad.by_reason.items())),
+            files=tuple(self.files),
+        )
+
+
+def _raw(spec: ListSpec, counts: _Counts) -> Iterator[pa.RecordBatch]:
+    """The clean ids of all files."""
+    for file in spec.files:
+        good, bad = counts.good, counts.bad.total
+        for ids in read_ids(file, spec.column, counts.bad):
+            counts.good += len(ids)
+            yield pa.RecordBatch.from_arrays([ids], schema=_RAW)
+        new_bad = counts.bad.total - bad
+        counts.files.append(FileCount(file.path, counts.good - good + new_bad, new_bad))
+
+
+def _sorted(spec: ListSpec, engine: Engine, counts: _Counts) -> Iterator[pa.RecordBatch]:
+    """All ids with their tags, sorted by both."""
+    failures: list[HarvesterError] = []
+
+    def kept() -> Iterator[pa.RecordBatch]:
+        # DuckDB turns what a stream raises into an error of its own: keep what was meant.
+        try:
+            yield from _raw(spec, counts)
+        except HarvesterError as exc:
+            failures.append(exc)
+            raise
+
+    engine.offer("raw", pa.RecordBatchReader.from_batches(_RAW, kept()))
+    query = f"SELECT voice_id, {INPUT}::TINYINT AS tag FROM raw"  # noqa: S608 - our constants
+    parameters: dict[str, object] = {}
+    for tag, path in ((ASKED_AGAIN, spec.asked_again), (LEFT_OVER, spec.left_over)):
+        if path is not None:
+            query += f" UNION ALL SELECT voice_id, {tag}::TINYINT FROM read_parquet($extra{tag})"  # noqa: S608
+            parameters[f"extra{tag}"] = exactly([path])
+    try:
+        # One statement: UNION ALL binds closer than ORDER BY.
+        yield from engine.stream(query + " ORDER BY voice_id, tag", parameters)
+    except Exception as exc:
+        if failures:
+            raise failures[0] from exc
+        raise
+
+
+def _distinct(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The first of each run of equal ids."""
+    last: str | None = None
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        ids = batch.column("voice_id")
+        first = pa.array([ids[0].as_py() != last])
+        others = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+        last = ids[-1].as_py()
+        yield batch.filter(pa.concat_arrays([first, others]))
+
+
+def _noted(
+    batches: Iterator[pa.RecordBatch], the_input: ParquetOut | None, counts: _Counts
+) -> Iterator[pa.RecordBatch]:
+    """The same batches; those of this input are counted, and written to `the_input`."""
+    for batch in batches:
+        ours = _tagged(batch, INPUT)
+        counts.distinct += ours.num_rows
+        if the_input is not None:
+            the_input.write(ours.column("voice_id"))
+        yield batch
+
+
+def _unsettled(
+    spec: ListSpec, engine: Engine, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `batches` whose ids nothing has settled, in the same order."""
+    settled = [*parts(spec.data_glob), *exactly(spec.settled)]
+    if not settled:
+        yield from batches
+        return
+    wanted = Path(spec.scratch) / "wanted.parquet"
+    with ParquetOut(wanted, _TAGGED) as out:
+        for batch in batches:
+            out.write(*batch.columns)
+        out.commit()
+    numbers = engine.stream(
+        "SELECT file_row_number AS row FROM read_parquet($wanted, file_row_number = true) AS wanted"
+        " ANTI JOIN read_parquet($settled, hive_partitioning = false) AS settled"
+        " ON wanted.voice_id = settled.voice_id ORDER BY row",
+        {"wanted": exactly([str(wanted)]), "settled": settled},
+    )
+    with pq.ParquetFile(wanted, pre_buffer=False) as parquet:
+        yield from _taken(parquet.iter_batches(use_threads=False), numbers)
+
+
+def _taken(
+    batches: Iterator[pa.RecordBatch], numbers: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `batches`, counted from 0 through all of them, that rising `numbers` name."""
+    start = 0
+    waiting = pa.array([], pa.int64())
+    for batch in batches:
+        end = start + batch.num_rows
+        while len(waiting) == 0 or waiting[-1].as_py() < end:
+            more = next(numbers, None)
+            if more is None:
+                break
+            waiting = pa.concat_arrays([waiting, more.column("row").cast(pa.int64())])
+        here = pc.sum(pc.less(waiting, end)).as_py() or 0
+        yield batch.take(pc.subtract(waiting.slice(0, here), start))
+        waiting = waiting.slice(here)
+        start = end
+
+
+def _split(
+    batches: Iterator[pa.RecordBatch], the_list: ParquetOut, counts: _Counts, later: Path
+) -> None:
+    """Write rank 0 to the list as it comes, and rank 1 behind it from a file in between."""
+    with ParquetOut(later, _RAW) as left_over:
+        for batch in batches:
+            old = _tagged(batch, LEFT_OVER)
+            left_over.write(old.column("voice_id"))
+            now = batch if old.num_rows == 0 else batch.filter(_is_not(batch, LEFT_OVER))
+            _write_rank(the_list, 0, now.column("voice_id"))
+            again = _tagged(now, ASKED_AGAIN).num_rows
+            counts.listed[ASKED_AGAIN] += again
+            counts.listed[INPUT] += now.num_rows - again
+        left_over.commit()
+    counts.listed[LEFT_OVER] = left_over.rows
+    with pq.ParquetFile(later, pre_buffer=False) as parquet:
+        for batch in parquet.iter_batches(use_threads=False):
+            _write_rank(the_list, 1, batch.column(0))
+
+
+def _write_rank(the_list: ParquetOut, rank: int, ids: pa.Array) -> None:
+    the_list.write(pa.repeat(pa.scalar(rank, pa.int8()), len(ids)), ids)
+
+
+def _tagged(batch: pa.RecordBatch, tag: int) -> pa.RecordBatch:
+    return batch.filter(pc.equal(batch.column("tag"), pa.scalar(tag, pa.int8())))
+
+
+def _is_not(batch: pa.RecordBatch, tag: int) -> pa.Array:
+    return pc.not_equal(batch.column("tag"), pa.scalar(tag, pa.int8()))
+
+
+def _named(files: tuple[IdFile, ...]) -> str:
+    more = len(files) - 1
+    return files[0].path + (f" (and {more} more)" if more else "")

@@ -1,0 +1,72 @@
+"""Ids of a Parquet file's column, where its type has kept every digit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from harvester.errors import SourceError
+from harvester.ids.bad_ids import BadIds
+from harvester.ids.columns import position
+from harvester.ids.files import IdFile
+from harvester.ids.lines import sift
+
+_BATCH_ROWS = 131_072
+
+
+def read_parquet(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
+    """The ids in `column` of a Parquet file; a bad id's line is its row, counted from 1.
+
+    Raises SourceError if it is no Parquet file, has no such column, or holds numbers in it whose
+    digits are lost already.
+    """
+    try:
+        with pq.ParquetFile(file.path, pre_buffer=False) as parquet:
+            schema = parquet.schema_arrow
+            name = schema.names[position(schema.names, column, file.path)]
+            texts = _as_text(schema.field(name).type, file.path, name)
+            first = 1
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=[name], use_threads=False):
+                values = texts(batch.column(0))
+                yield from sift(values, _counted_from(first), bad)
+                first += len(values)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
+        raise SourceError(
+            f"{file.path}: isn't a Parquet file that can be read ({exc}). Write it again."
+        ) from exc
+
+
+def _as_text(kind: pa.DataType, path: str, name: str) -> Callable[[pa.Array], pa.Array]:
+    """How a column of type `kind` becomes text, as bytes."""
+    inner = kind.value_type if pt.is_dictionary(kind) else kind
+    if _is_text(inner):
+        # To the plain type first, so that a dictionary is looked up and a view copied.
+        return lambda values: values.cast(inner).cast(pa.binary())
+    if pt.is_integer(inner) or (pt.is_decimal(inner) and inner.scale == 0):
+        return lambda values: values.cast(inner).cast(pa.string()).cast(pa.binary())
+    if pt.is_floating(inner) or pt.is_decimal(inner):
+        raise SourceError(
+            f"{path}: column {name!r} is {inner}: long ids have lost digits there. "
+            "Write the file again with the ids as text."
+        )
+    raise SourceError(f"{path}: column {name!r} is {inner}, not text. Name another by --column.")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    tests = (
+        pt.is_string,
+        pt.is_large_string,
+        pt.is_string_view,
+        pt.is_binary,
+        pt.is_large_binary,
+        pt.is_binary_view,
+        pt.is_fixed_size_binary,
+    )
+    return any(test(kind) for test in tests)
+
+
+def _counted_from(first: int) -> Callable[[int], int]:
+    return lambda row: first + row
