@@ -47,13 +47,21 @@ class Fates:
 
     def of(self, share: float) -> Fate:
         """The fate of an id that drew `share` (0 up to 1)."""
-        for fate in reversed(Fate):
-            if fate is Fate.RECORD:
-                break
-            share -= getattr(self, fate.value)
+        for fate, odds in (
+            (Fate.DEAD_PARAM, self.dead_param),
+            (Fate.DEAD_EMPTY, self.dead_empty),
+            (Fate.DEAD_RANGE, self.dead_range),
+            (Fate.OPEN_THEN_FINAL, self.open_then_final),
+            (Fate.OPEN_FOREVER, self.open_forever),
+            (Fate.NO_RECORD, self.no_record),
+        ):
+            share -= odds
             if share < 0:
                 return fate
         return Fate.RECORD
+
+
+DEFAULT_FATES = Fates()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ _CALLED_INFO = (
 
 def call_of(seed: int, voice_id: str, fates: Fates | None = None) -> Call:
     """The call behind `voice_id` as it stands when it is over."""
-    fates = fates if fates is not None else Fates()
+    fates = fates if fates is not None else DEFAULT_FATES
     dice = Dice(seed, voice_id, b"call")
     fate = fates.of(dice.share())
     answered = dice.chance(fates.answered)
@@ -149,7 +157,7 @@ def call_of(seed: int, voice_id: str, fates: Fates | None = None) -> Call:
         settle_rate=settle_rate,
         quote_exchange=exchange,
         settle_pay=settle_pay,
-        voice_file_id=f"1{submitted:%Y%m%d}{dice.roll(1 << 128):032x}.mp3" if answered else None,
+        voice_file_id=_file_id(submitted, dice) if answered else None,
         feedback=str(dice.roll(10)) if answered and not dice.roll(4) else "-1",
         called_info=_called_info(dice),
     )
@@ -216,6 +224,11 @@ def _settled(
     exchange = Decimal(dice.pick(_EXCHANGE))
     cent = Decimal("0.0001")
     return (rate / exchange).quantize(cent), exchange, (cost / exchange).quantize(cent), "EUR"
+
+
+def _file_id(submitted: datetime, dice: Dice) -> str:
+    day = submitted.year * 10_000 + submitted.month * 100 + submitted.day
+    return f"1{day}{dice.roll(1 << 128):032x}.mp3"
 
 
 def _micros(millionths: int) -> Decimal:

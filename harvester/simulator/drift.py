@@ -11,11 +11,11 @@ in a thousand a value that no type fits.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from decimal import Decimal
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import NamedTuple
 
 from harvester.simulator.calls import Call
@@ -70,7 +70,11 @@ _CLOCKS = (
     Clockwork(None, "", " "),
     Clockwork(None, "", " ", digits=3),
 )
-_TIMES = ("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime")
+# Text without an offset is the vendor's own time.
+_SHIFT = {
+    clock.offset_min: timedelta(minutes=480 if clock.offset_min is None else clock.offset_min)
+    for clock in _CLOCKS
+}
 _MONEY = ("cost", "rate", "baseCost", "settleRate", "quoteExchange", "settlePay")
 
 # What a column can't hold (design §7): (field, JSON text, text as sent).
@@ -118,14 +122,14 @@ def state(call: Call, seed: int, *, drift: bool) -> Statement:
     if drifts:
         for change in _CHANGES:
             change(statement, dice)
-        if call.hangup_time is not None and not dice.roll(120):
+        if call.hangup_time is not None and not dice.roll(60):
             _spoil(statement, dice)
     return statement
 
 
 def quoted(text: str, *, ascii_only: bool = True) -> str:
     """`text` as a JSON string."""
-    return json.dumps(text, ensure_ascii=ascii_only)
+    return encode_basestring_ascii(text) if ascii_only else encode_basestring(text)
 
 
 def _as_on_the_page(call: Call, clock: Clockwork, nanos: int) -> dict[str, Sent]:
@@ -164,13 +168,14 @@ def _as_on_the_page(call: Call, clock: Clockwork, nanos: int) -> dict[str, Sent]
 
 
 def write_time(instant: datetime, clock: Clockwork, nanos: int = 0) -> Sent:
-    """`instant` plus as much of `nanos` (nanoseconds) as `clock` writes."""
-    offset_min = 480 if clock.offset_min is None else clock.offset_min
-    local = instant.astimezone(timezone(timedelta(minutes=offset_min))).replace(tzinfo=None)
-    fraction = f".{nanos:09d}"[: clock.digits + 1] if clock.digits else ""
-    text = f"{local.isoformat(clock.separator, 'seconds')}{fraction}{clock.suffix}"
-    micros = int(fraction[1:7].ljust(6, "0")) if fraction else 0
-    return Sent(f'"{text}"', instant.astimezone(UTC) + timedelta(microseconds=micros))
+    """`instant` (in UTC) plus as much of `nanos` (nanoseconds) as `clock` writes."""
+    # The shifted instant still calls itself UTC; what follows the seconds is cut off.
+    local = (instant + _SHIFT[clock.offset_min]).isoformat(clock.separator, "seconds")[:19]
+    if not clock.digits:
+        return Sent(f'"{local}{clock.suffix}"', instant)
+    fraction = f"{nanos:09d}"[: clock.digits]
+    exact = instant + timedelta(microseconds=int(fraction[:6].ljust(6, "0")))
+    return Sent(f'"{local}.{fraction}{clock.suffix}"', exact)
 
 
 def _text(text: str | None) -> Sent:

@@ -1,0 +1,1 @@
+"""Tests, and what they lean on: `oracle` and `simulated`."""
