@@ -8,11 +8,13 @@
     ├── VendorUnavailable      5   an outage outlasted `retry.max_outage_s`; run again later
     ├── StoreError             6   output or state can't be written, or they disagree
     ├── AlreadyRunning         7   another run holds the output's lock
-    └── BudgetReached          8   `--max-duration` or `pace.per_day` is used up; run again
+    ├── BudgetReached          8   `--max-duration` or `pace.per_day` is used up; run again
+    └── Interrupted          130   SIGINT; run again
+        └── Terminated       143   SIGTERM; run again
 
 Two endings are results of a run that worked, not exceptions: 0 (the list is worked down) and
-3 (as 0, but some ids of this input are dead).  130 and 143 are a run interrupted by SIGINT and
-SIGTERM.  If several apply, `worst` picks the one that the user has to act on first.
+3 (as 0, but some ids of this input are dead).  If several apply, `worst` picks the one that the
+user has to act on first.
 """
 
 from __future__ import annotations
@@ -23,8 +25,6 @@ from typing import ClassVar
 EXIT_DONE = 0
 EXIT_UNEXPECTED = 1
 EXIT_SOME_DEAD = 3
-EXIT_SIGINT = 130
-EXIT_SIGTERM = 143
 
 # The first that applies is the exit code (design §9).
 _PRECEDENCE = (6, 4, 130, 143, 8, 5, 3, 0)
@@ -85,6 +85,19 @@ class BudgetReached(HarvesterError):
 
     exit_code = 8
     resumable = True
+
+
+class Interrupted(HarvesterError):
+    """SIGINT: the run drained and stopped.  Left as an exit number, not by raising the signal."""
+
+    exit_code = 130
+    resumable = True
+
+
+class Terminated(Interrupted):
+    """SIGTERM: the run drained and stopped."""
+
+    exit_code = 143
 
 
 def worst(codes: Iterable[int]) -> int:

@@ -94,7 +94,8 @@ def _change_open_calls(db: sqlite3.Connection, batch: Batch) -> None:
 
 
 def _change_dead_letters(db: sqlite3.Connection, batch: Batch) -> None:
-    if batch.revived:
+    # Most runs have neither retried nor deferred ids: one look saves a search per id.
+    if batch.revived and _has(db, "dead_letter WHERE retrying = 1"):
         db.executemany(
             "DELETE FROM dead_letter WHERE id = ?", [(voice_id,) for voice_id in batch.revived]
         )
@@ -106,7 +107,7 @@ def _change_dead_letters(db: sqlite3.Connection, batch: Batch) -> None:
 
 
 def _change_deferred(db: sqlite3.Connection, batch: Batch) -> None:
-    if batch.recovered:
+    if batch.recovered and _has(db, "deferred"):
         db.executemany(
             "DELETE FROM deferred WHERE id = ?", [(voice_id,) for voice_id in batch.recovered]
         )
@@ -115,6 +116,10 @@ def _change_deferred(db: sqlite3.Connection, batch: Batch) -> None:
             "INSERT OR REPLACE INTO deferred VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [_deferred_row(item) for item in batch.deferred],
         )
+
+
+def _has(db: sqlite3.Connection, rows: str) -> bool:
+    return bool(db.execute(f"SELECT EXISTS (SELECT 1 FROM {rows})").fetchone()[0])  # noqa: S608
 
 
 def _open_call_row(call: OpenCall) -> tuple[object, ...]:

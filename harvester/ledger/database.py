@@ -58,6 +58,7 @@ CREATE TABLE dead_letter (
     id TEXT PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL, attempts INTEGER NOT NULL,
     first_ms INTEGER NOT NULL, died_ms INTEGER NOT NULL, run TEXT NOT NULL,
     published INTEGER NOT NULL, retrying INTEGER NOT NULL, body BLOB) WITHOUT ROWID;
+CREATE INDEX retrying ON dead_letter (retrying) WHERE retrying = 1;
 CREATE TABLE deferred (
     id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, first_ms INTEGER NOT NULL,
     last_ms INTEGER NOT NULL, run TEXT NOT NULL, runs INTEGER NOT NULL, days TEXT NOT NULL,

@@ -8,7 +8,7 @@ from the journal).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from harvester.ledger import journal
 from harvester.ledger.database import transaction
@@ -36,21 +36,16 @@ def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:
             "INSERT INTO publication (lo, hi, state) VALUES (?, ?, 'prepared')", (lo, hi)
         )
         number = int(cursor.lastrowid or 0)
-    return Publication(number, lo, hi, "prepared", records)
+    return Publication(number, lo, hi, "prepared", records, size)
 
 
-def read_blobs(db: sqlite3.Connection, lo: int, hi: int) -> Iterator[tuple[str, list[Entry]]]:
-    """(run id, entries) of each blob in lo…hi, in order; one blob in memory at a time."""
-    seq = lo - 1
-    while True:
-        row = db.execute(
-            "SELECT seq, run, body FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
-            (seq, hi),
-        ).fetchone()
-        if row is None:
-            return
-        seq = row[0]
-        yield str(row[1]), list(journal.decode(row[2]))
+def next_blob(db: sqlite3.Connection, after: int, hi: int) -> tuple[int, str, list[Entry]] | None:
+    """(seq, run id, entries) of the journal's first blob in after+1…hi; None behind the last."""
+    row = db.execute(
+        "SELECT seq, run, body FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
+        (after, hi),
+    ).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]), list(journal.decode(row[2])))
 
 
 def commit(db: sqlite3.Connection, publication: int, parts: Sequence[PartRecord]) -> None:
@@ -61,6 +56,15 @@ def commit(db: sqlite3.Connection, publication: int, parts: Sequence[PartRecord]
             [(p.path, publication, p.rows, p.bytes, p.sha256) for p in parts],
         )
         db.execute("UPDATE publication SET state = 'committed' WHERE id = ?", (publication,))
+
+
+def amend(db: sqlite3.Connection, part: PartRecord) -> None:
+    """Note that a committed part that was lost has been made again, with another hash."""
+    with transaction(db):
+        db.execute(
+            "UPDATE file SET bytes = ?, sha256 = ? WHERE path = ? AND state = 'committed'",
+            (part.bytes, part.sha256, part.path),
+        )
 
 
 def make_live(db: sqlite3.Connection, publication: Publication) -> None:
@@ -95,6 +99,12 @@ def parts_of(db: sqlite3.Connection, publication: int) -> list[PartRecord]:
         (publication,),
     )
     return [PartRecord(*row) for row in rows]
+
+
+def known_parts(db: sqlite3.Connection) -> dict[str, tuple[str, int]]:
+    """(state, bytes) of every file that the ledger knows, by path."""
+    rows = db.execute("SELECT path, state, bytes FROM file")
+    return {str(path): (str(state), int(size)) for path, state, size in rows}
 
 
 def live_parts(db: sqlite3.Connection, since: int = 0) -> list[PartRecord]:

@@ -92,6 +92,11 @@ def standing(db: sqlite3.Connection, now_ms: int) -> Standing:
     )
 
 
+def has_live_parts(db: sqlite3.Connection) -> bool:
+    """Whether anything was ever published."""
+    return bool(_number(db, "SELECT EXISTS (SELECT 1 FROM file WHERE state = 'live')"))
+
+
 def due_open_calls(db: sqlite3.Connection, now_ms: int, after: str) -> list[OpenCall]:
     """A page of the open calls due at `now_ms`, by id, of ids above `after`."""
     rows = db.execute(

@@ -154,6 +154,8 @@ class Publication:
     hi: int
     state: str
     records: int = 0
+    bytes: int = 0
+    """Of undecoded answers."""
 
 
 @dataclass(frozen=True, slots=True)

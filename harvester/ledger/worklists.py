@@ -59,13 +59,19 @@ def replace_list(
         db.executemany("UPDATE dead_letter SET retrying = 1 WHERE id = ?", [(v,) for v in retrying])
 
 
+def remember_stamps(db: sqlite3.Connection, stamps: Sequence[FileStamp]) -> None:
+    """Note how files look now, so that they aren't read again next time."""
+    with transaction(db):
+        _write_stamps(db, stamps)
+
+
 def known_stamps(db: sqlite3.Connection) -> dict[str, FileStamp]:
     """How each file that was ever read looked then, by path."""
     rows = db.execute("SELECT path, inode, size, mtime_ns, xxh128 FROM input_file")
     return {str(row[0]): FileStamp(*row) for row in rows}
 
 
-def find_input(db: sqlite3.Connection, key: str) -> InputRecord | None:
+def find_input(db: sqlite3.Connection, key: str | None) -> InputRecord | None:
     """The books of an input that was listed before; None for a new one."""
     row = db.execute(
         "SELECT key, lines, bad, duplicate, distinct_ids, settled_before, listed, first_listed_ms "
@@ -130,6 +136,10 @@ def _remember_input(
             record.first_listed_ms,
         ),
     )
+    _write_stamps(db, stamps)
+
+
+def _write_stamps(db: sqlite3.Connection, stamps: Sequence[FileStamp]) -> None:
     db.executemany(
         "INSERT OR REPLACE INTO input_file VALUES (?, ?, ?, ?, ?)",
         [(s.path, s.inode, s.size, s.mtime_ns, s.xxh128) for s in stamps],

@@ -53,3 +53,23 @@ class LedgerWriter:
     def close(self) -> None:
         """Wait for what is queued, and end the thread; the database stays open."""
         self._thread.shutdown(wait=True)
+
+
+class InlineLedger:
+    """The same for the time before the run begins: functions run where they are called."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    def submit(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[T]:
+        """Run `function(db, …)` now."""
+        done: Future[T] = Future()
+        with store_errors(self._path):
+            done.set_result(function(self._db, *args, **kwargs))
+        return done

@@ -1,0 +1,134 @@
+"""Filling batches and committing them.
+
+Theory of operation.  A batch closes at 500 outcomes, at 8 MiB of answers or after half a second.
+While it commits the next one fills; when that is full too, settling waits, and with it the
+workers.  So a crash costs at most two batches and what is on the wire, and memory is bounded by
+the disk's pace.  The counters that are committed with a batch are those of the moment it closed:
+outcome and count are never apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+from harvester.errors import HarvesterError, StoreError
+from harvester.harvest.settle import Outcome, Policy, Settled, settle
+from harvester.harvest.task import Answered, Conclusion, PutOff, Task
+from harvester.lake.usage import answer_totals
+from harvester.ledger import records
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.values import Batch, Deferred, WorkList
+from harvester.ledger.writer import LedgerWriter
+
+BATCH_OUTCOMES = 500
+BATCH_BYTES = 8 << 20
+BATCH_S = 0.5
+COST_SCALE = 8
+"""Costs are counted in units of 10^-8, the scale of the column: sums stay whole numbers."""
+
+NO_CURRENCY = "-"
+
+
+class Acknowledger:
+    """Collects outcomes and commits them in batches, one at a time."""
+
+    def __init__(
+        self,
+        ledger: LedgerWriter,
+        policy: Policy,
+        work_list: WorkList | None,
+        tally: Counter[str],
+        *,
+        requests_of_day: Callable[[], tuple[str, int]],
+        on_committed: Callable[[int, int], None],
+        on_failed: Callable[[HarvesterError], None],
+    ) -> None:
+        """`on_committed` gets (records, bytes) that the journal took in."""
+        self._ledger = ledger
+        self._policy = policy
+        self._work_list = work_list
+        self._tally = tally
+        self._requests_of_day = requests_of_day
+        self._on_committed = on_committed
+        self._on_failed = on_failed
+        self._batch = Batch()
+        self._commit: asyncio.Task[None] | None = None
+
+    async def add(self, task: Task, conclusion: Conclusion) -> Outcome:
+        """Settle one id.  Waits while both batches are full; raises StoreError once one failed."""
+        earlier: Deferred | None = None
+        if isinstance(conclusion, PutOff):
+            earlier = await self._ledger.call(records.deferred, task.voice_id)
+        while self._is_full():
+            await self._make_room()
+        settled = settle(self._batch, task, conclusion, self._policy, earlier)
+        self._count(task, conclusion, settled)
+        if self._is_full() and self._commit is None:
+            self._close_batch()
+        return settled.outcome
+
+    async def keep_time(self) -> None:
+        """Close batches that are half a second old; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(BATCH_S)
+            if self._batch.outcomes and self._commit is None:
+                self._close_batch()
+
+    async def flush(self) -> None:
+        """Commit everything that was added.  Raises StoreError."""
+        while self._commit is not None or self._batch.outcomes:
+            if self._commit is None:
+                self._close_batch()
+            await self._make_room()
+
+    def _is_full(self) -> bool:
+        return self._batch.outcomes >= BATCH_OUTCOMES or self._batch.bytes >= BATCH_BYTES
+
+    async def _make_room(self) -> None:
+        if self._commit is None:
+            self._close_batch()
+        commit = self._commit
+        if commit is not None:
+            # Shielded: a worker that is cut off must not take the commit of others with it.
+            await asyncio.shield(commit)
+
+    def _close_batch(self) -> None:
+        batch, self._batch = self._batch, Batch()
+        self._commit = asyncio.create_task(self._commit_batch(batch, dict(self._tally)))
+
+    async def _commit_batch(self, batch: Batch, counters: dict[str, int]) -> None:
+        try:
+            size = await self._ledger.call(
+                acknowledge,
+                self._policy.run_id,
+                batch,
+                work_list=self._work_list,
+                counters=counters,
+                requests_of_day=self._requests_of_day(),
+            )
+        except StoreError as exc:
+            # The task keeps the failure: whoever waits for room gets it, and nobody goes on.
+            self._on_failed(exc)
+            raise
+        self._commit = None
+        self._on_committed(len(batch.entries), size)
+
+    def _count(self, task: Task, conclusion: Conclusion, settled: Settled) -> None:
+        tally = self._tally
+        tally[settled.outcome] += 1
+        if task.is_last_try:
+            tally[Outcome.DEFERRED] -= 1  # it was counted when it was deferred
+        if settled.published is not None:
+            tally["opens_published"] += 1
+            self._count_usage(settled.published.answer)
+        elif settled.outcome is Outcome.DELIVERED and isinstance(conclusion, Answered):
+            self._count_usage(conclusion.answer)
+
+    def _count_usage(self, answer: bytes) -> None:
+        call_s, charged_s, cost, currency = answer_totals(answer)
+        self._tally["usage.call_duration_s"] += call_s or 0
+        self._tally["usage.charged_duration_s"] += charged_s or 0
+        if cost is not None:
+            self._tally[f"usage.cost.{currency or NO_CURRENCY}"] += int(cost.scaleb(COST_SCALE))

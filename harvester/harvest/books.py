@@ -1,0 +1,92 @@
+"""The books of a run: five equations that must balance (design §9).
+
+Plain arithmetic over counts that were taken in different places: the list's child process, the
+ledger's bitmaps, the workers, and the rows read back from Parquet.  A difference is never
+explained away; it ends the run with exit code 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """An equation that does not hold."""
+
+    book: str
+    left: str
+    right: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSums:
+    """Rows, seconds and money; costs by currency in units of 10^-8."""
+
+    rows: int
+    call_duration_s: int
+    charged_duration_s: int
+    cost: Mapping[str, int]
+
+
+def check_input(
+    *, lines: int, bad: int, duplicate: int, distinct: int, settled_before: int, listed: int
+) -> list[Difference]:
+    """lines = bad + duplicate + distinct; distinct = settled before + listed."""
+    return [
+        *_equal("input", "lines", lines, "bad + duplicate + distinct", bad + duplicate + distinct),
+        *_equal("input", "distinct", distinct, "settled + listed", settled_before + listed),
+    ]
+
+
+def check_list(
+    *, rows: int, delivered: int, open_: int, dead: int, settled_bits: int
+) -> list[Difference]:
+    """listed + left over = delivered + open + dead + pending, pending counted in the bitmaps."""
+    pending = rows - settled_bits
+    total = delivered + open_ + dead + pending
+    return _equal("list", "rows", rows, "delivered + open + dead + pending", total)
+
+
+def check_run(
+    *, begun: int, delivered: int, open_: int, dead: int, deferred: int, cut_off: int
+) -> list[Difference]:
+    """ids attempted = delivered + open + dead + deferred + cut off."""
+    total = delivered + open_ + dead + deferred + cut_off
+    return _equal("run", "attempted", begun, "delivered + open + dead + deferred + cut off", total)
+
+
+def check_data(answers: UsageSums, data: UsageSums) -> list[Difference]:
+    """What the answers said against the rows read back."""
+    found = [
+        *_equal("data", "rows from answers", answers.rows, "rows read back", data.rows),
+        *_equal(
+            "data",
+            "call seconds answered",
+            answers.call_duration_s,
+            "read back",
+            data.call_duration_s,
+        ),
+        *_equal(
+            "data",
+            "charged seconds answered",
+            answers.charged_duration_s,
+            "read back",
+            data.charged_duration_s,
+        ),
+    ]
+    for currency in sorted({*answers.cost, *data.cost}):
+        found += _equal(
+            "data",
+            f"cost {currency} answered, 1e-8",
+            answers.cost.get(currency, 0),
+            "read back",
+            data.cost.get(currency, 0),
+        )
+    return found
+
+
+def _equal(book: str, left: str, a: int, right: str, b: int) -> list[Difference]:
+    return [] if a == b else [Difference(book, f"{left} = {a}", f"{right} = {b}")]

@@ -1,0 +1,132 @@
+"""What one id does after a verdict: settle, try again, or be deferred.
+
+This is the table of budgets of design §5, as plain values: each cause of failure has its own
+budget, and what isn't the id's fault costs it none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from harvester.config import Retry
+from harvester.vendor.verdicts import (
+    Busy,
+    Dead,
+    NetworkFailure,
+    NoRecord,
+    PushBack,
+    Record,
+    Refusal,
+    TimeRefused,
+    UnknownStatus,
+    Verdict,
+)
+
+MAX_TIME_REFUSALS = 3
+MAX_UNKNOWN = 3  # the first answer and two retries
+
+
+@dataclass(slots=True)
+class Spent:
+    """What an id has used up in this ask."""
+
+    attempts: int = 0
+    busy: int = 0
+    network: int = 0
+    time_refused: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What happened to the other ids meanwhile: is it us, or only this id?"""
+
+    delivered_since_first: bool
+    succeeded_since_last: bool
+    clock_verified: bool
+    was_probe: bool
+    """This attempt probed an outage: its failure was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Try again: after the backoff of the `failures`-th failure; 0: at once, when the pace lets."""
+
+    failures: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The verdict stands: a record, no record, or dead."""
+
+    verdict: Record | NoRecord | Dead
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """The budget is spent; the id stays pending."""
+
+    cause: str
+
+
+Step: TypeAlias = Again | Settle | Defer
+
+
+def next_step(verdict: Verdict, spent: Spent, around: Surroundings, limits: Retry) -> Step:
+    """What comes after `verdict`.  Counts it in `spent`."""
+    match verdict:
+        case Record() | NoRecord() | Dead():
+            return Settle(verdict)
+        case TimeRefused():
+            return _after_time_refused(spent, around, limits)
+        case PushBack():
+            return _after_push_back(spent, around, limits)
+        case Busy(cause):
+            return _after_busy(cause, spent, around, limits)
+        case Refusal(what):
+            # Halting the run is the refusal watch's business; one id alone is only unlucky.
+            return _after_busy(f"refused_{what}", spent, around, limits)
+        case NetworkFailure(cause):
+            return _after_network(cause, spent, around, limits)
+        case UnknownStatus(status):
+            return _after_unknown(status, spent, around)
+
+
+def _after_busy(cause: str, spent: Spent, around: Surroundings, limits: Retry) -> Step:
+    if around.was_probe:
+        return Again(0, cause)
+    spent.busy += 1
+    return Defer(cause) if spent.busy >= limits.busy_attempts else Again(spent.busy, cause)
+
+
+def _after_network(cause: str, spent: Spent, around: Surroundings, limits: Retry) -> Step:
+    if around.was_probe:
+        return Again(0, cause)
+    spent.network += 1
+    return Defer(cause) if spent.network >= limits.network_attempts else Again(spent.network, cause)
+
+
+def _after_push_back(spent: Spent, around: Surroundings, limits: Retry) -> Step:
+    if not around.succeeded_since_last:
+        return Again(0, "push_back")
+    return _after_busy("push_back", spent, around, limits)
+
+
+def _after_time_refused(spent: Spent, around: Surroundings, limits: Retry) -> Step:
+    spent.time_refused += 1
+    if spent.time_refused <= MAX_TIME_REFUSALS:
+        return Again(0, "time_refused")
+    if around.clock_verified:
+        return Defer("time_refused")
+    return _after_busy("refused_-16", spent, around, limits)
+
+
+def _after_unknown(status: str, spent: Spent, around: Surroundings) -> Step:
+    spent.unknown += 1
+    if spent.unknown < MAX_UNKNOWN:
+        return Again(spent.unknown, f"status_{status}")
+    if around.delivered_since_first:
+        return Settle(Dead("unknown_status"))
+    return Defer(f"status_{status}")

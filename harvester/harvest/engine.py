@@ -1,0 +1,299 @@
+"""The run itself: workers take ids, ask, settle; behind them batches are acknowledged and ranges
+of the journal published.
+
+One direction and bounded queues: a worker holds its id until it is settled, a settled id waits in
+one of two batches, a batch in the journal, and the journal is published before it grows past twice
+its limit.  Whoever is in front waits for whoever is behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from harvester.config import Config, Secrets
+from harvester.errors import BudgetReached, HarvesterError
+from harvester.harvest.acknowledger import Acknowledger
+from harvester.harvest.fetch import Fetcher, Sealer
+from harvester.harvest.gate import OutageGate
+from harvester.harvest.pace import Pace
+from harvester.harvest.progress import Progress, Speedometer, retries, settled
+from harvester.harvest.publish import Published, Publisher
+from harvester.harvest.quota import DayQuota
+from harvester.harvest.settle import Policy
+from harvester.harvest.source import TaskSource, deferred_in, due_open_calls, pending_on_list
+from harvester.harvest.stop import CutOff, Stop
+from harvester.harvest.task import Task
+from harvester.ids.clean import dated
+from harvester.ids.reader import ListFile
+from harvester.ledger.values import WorkList
+from harvester.ledger.writer import LedgerWriter
+from harvester.vendor.aiohttp_transport import AiohttpTransport
+from harvester.vendor.clock import VendorClock
+
+QUIET_AFTER_LOCK_S = 1.0
+"""No request within a second of taking the lock: the run before this one had that second."""
+
+FULL_JOURNALS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What an engine works on."""
+
+    run_id: str
+    config: Config
+    secrets: Secrets
+    work_list: WorkList | None
+    ids: ListFile | None
+    due_open: int
+    only: bool
+    locked_at: float
+    deadline: float | None
+    """Monotonic time at which the run's `--max-duration` is over."""
+    requests_of_day: tuple[str, int]
+    journal: tuple[int, int]
+    """(records, bytes) that wait in the journal at the start."""
+    trace: Callable[[float], None] | None = None
+    """Gets the monotonic time of each request that is written (tests)."""
+
+
+class Engine:
+    """One run on the event loop.  `run` returns; `stop.reason` says why it stopped early."""
+
+    def __init__(self, job: Job, ledger: LedgerWriter, publisher: Publisher) -> None:
+        """Must be made inside the running loop."""
+        config = job.config
+        self._job = job
+        self._ledger = ledger
+        self._publisher = publisher
+        self.tally: Counter[str] = Counter()
+        self.stop = Stop()
+        self.clock = VendorClock(time.time)
+        self.published: list[Published] = []
+        self._pace = Pace(config.pace.rate_per_s, opens_at=job.locked_at + QUIET_AFTER_LOCK_S)
+        self.gate = OutageGate(config.retry.max_outage_s, self.stop.stop)
+        self._quota = DayQuota(config.pace.per_day, job.requests_of_day, self.stop.stop)
+        self._acknowledger = Acknowledger(
+            ledger,
+            Policy(job.run_id, config.open_calls, config.retry, dated),
+            job.work_list,
+            self.tally,
+            requests_of_day=self._quota.stored,
+            on_committed=self._note_committed,
+            on_failed=self.stop.stop,
+        )
+        self._records, self._bytes = job.journal
+        self._due = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._source: TaskSource | None = None
+        self._speed = Speedometer()
+        self._phase = "asking"
+        self._started = time.monotonic()
+
+    @property
+    def pace(self) -> Pace:
+        """The run's pace."""
+        return self._pace
+
+    async def run(self) -> None:
+        """Work the list down and publish.  Raises StoreError if nothing can be kept any more."""
+        sealer = Sealer(self._job.secrets, self._pace, self.clock, self.stop, self._count_request)
+        pace = self._job.config.pace
+        transport = AiohttpTransport(self._job.config.vendor, pace.concurrency, sealer.seal)
+        fetcher = Fetcher(
+            transport=transport,
+            pace=self._pace,
+            clock=self.clock,
+            gate=self.gate,
+            stop=self.stop,
+            limits=self._job.config.retry,
+            tally=self.tally,
+            dice=random.random,
+            ids_left=self._ids_left,
+        )
+        behind = [
+            asyncio.create_task(self._acknowledger.keep_time()),
+            asyncio.create_task(self._publish_when_due()),
+            asyncio.create_task(self._keep_budget()),
+        ]
+        try:
+            await self._work(fetcher, self._first_asks())
+            await self._acknowledger.flush()
+            await self._work(fetcher, deferred_in(self._ledger, self._job.run_id))
+            await self._acknowledger.flush()
+        finally:
+            await transport.close()
+            for task in behind:
+                task.cancel()
+            await asyncio.gather(*behind, return_exceptions=True)
+        await self._publish_rest()
+
+    def progress(self) -> Progress:
+        """How it is going."""
+        now = time.monotonic()
+        tally = self.tally
+        done = settled(tally)
+        to_ask = self._to_ask()
+        requests_per_s, settled_per_s = self._speed.mark(now, tally["requests"], done)
+        left = max(0, to_ask - done)
+        return Progress(
+            to_ask=to_ask,
+            settled=done,
+            delivered=tally["delivered"],
+            open=tally["open"],
+            dead=tally["dead"],
+            deferred=tally["deferred"],
+            requests=tally["requests"],
+            retries=retries(tally),
+            requests_per_s=requests_per_s,
+            settled_per_s=settled_per_s,
+            rate_per_s=self._job.config.pace.rate_per_s,
+            pace_per_s=self._pace.rate_per_s,
+            paused_s=self._pace.closed_for_s,
+            outage=self.gate.is_shut,
+            elapsed_s=now - self._started,
+            eta_s=left / settled_per_s if settled_per_s > 0 else None,
+            phase="stopping" if self.stop.is_set else self._phase,
+        )
+
+    def _to_ask(self) -> int:
+        work_list = self._job.work_list
+        if work_list is None:
+            return self._job.due_open
+        return self._job.due_open + work_list.pending
+
+    async def _first_asks(self) -> AsyncIterator[list[Task]]:
+        async for page in due_open_calls(self._ledger, time.time_ns() // 1_000_000):
+            yield page
+        work_list, ids = self._job.work_list, self._job.ids
+        if work_list is not None and ids is not None:
+            async for page in pending_on_list(self._ledger, work_list, ids, only=self._job.only):
+                yield page
+
+    async def _work(self, fetcher: Fetcher, pages: AsyncIterator[list[Task]]) -> None:
+        """Have all workers work until the pages are done or the run stops."""
+        self._source = source = TaskSource(pages, lambda: self.stop.is_set)
+        workers = [
+            asyncio.create_task(self._worker(fetcher, source))
+            for _ in range(self._job.config.pace.concurrency)
+        ]
+        for worker in workers:
+            self.stop.enlist(worker)
+        done, _ = await asyncio.wait(workers)
+        for worker in done:
+            self.stop.dismiss(worker)
+        failed = [w for w in done if not w.cancelled() and w.exception() is not None]
+        if failed:
+            await failed[0]
+
+    async def _worker(self, fetcher: Fetcher, source: TaskSource) -> None:
+        while (task := await source.take()) is not None:
+            await self._has_room.wait()
+            if not task.is_last_try:
+                self.tally["begun"] += 1
+            try:
+                conclusion = await fetcher.ask(task)
+                self.stop.busy()
+                await self._acknowledger.add(task, conclusion)
+            except CutOff:
+                self._count_cut_off(task)
+                return
+            except asyncio.CancelledError:
+                self._count_cut_off(task)
+                raise
+            except BaseException as exc:
+                # One broken worker must not leave the others running for hours beside it.
+                self.stop.stop(exc if isinstance(exc, HarvesterError) else HarvesterError(str(exc)))
+                raise
+            finally:
+                source.give_back(task)
+            self.stop.idle()
+
+    def _count_cut_off(self, task: Task) -> None:
+        if not task.is_last_try:
+            self.tally["cut_off"] += 1
+
+    def _count_request(self) -> None:
+        if not self._quota.take():
+            raise CutOff
+        self.tally["requests"] += 1
+        if self._job.trace is not None:
+            self._job.trace(time.monotonic())
+
+    async def _ids_left(self) -> set[str] | None:
+        return await self._source.left() if self._source is not None else None
+
+    def _note_committed(self, records: int, size: int) -> None:
+        self._records += records
+        self._bytes += size
+        self._weigh_journal()
+
+    def _note_published(self, done: Published | None) -> None:
+        if done is None:
+            return
+        self.published.append(done)
+        self._records -= done.records
+        self._bytes -= done.answer_bytes
+        self._weigh_journal()
+
+    def _weigh_journal(self) -> None:
+        """Publish once the journal is full; let nobody ask while it is twice as full as that."""
+        output = self._job.config.output
+        fill = max(self._records / output.publish_records, self._bytes / output.publish_bytes)
+        if fill >= 1:
+            self._due.set()
+        if fill >= FULL_JOURNALS:
+            self._has_room.clear()
+        else:
+            self._has_room.set()
+
+    async def _publish_when_due(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                await self._publish_once()
+            except HarvesterError as exc:
+                self._has_room.set()
+                self.stop.stop(exc)
+                return
+
+    async def _publish_once(self) -> bool:
+        """Publish the oldest range; False if there was none, or the run stops."""
+        publishing = asyncio.ensure_future(
+            asyncio.to_thread(self._publisher.publish, lambda: self.stop.is_set)
+        )
+        try:
+            done = await asyncio.shield(publishing)
+        except asyncio.CancelledError:
+            # A publication past its commit point is finished; before it, it gives up by itself.
+            done = await publishing
+            self._note_published(done)
+            raise
+        self._note_published(done)
+        return done is not None
+
+    async def _publish_rest(self) -> None:
+        if self.stop.is_set:
+            return
+        self._phase = "publishing"
+        while await self._publish_once():
+            pass
+
+    async def _keep_budget(self) -> None:
+        deadline = self._job.deadline
+        if deadline is None:
+            return
+        await asyncio.sleep(max(0.0, deadline - time.monotonic()))
+        self.stop.stop(
+            BudgetReached(
+                "--max-duration is over. What is not done stays pending: run the same command "
+                "again to go on."
+            )
+        )

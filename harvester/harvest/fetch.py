@@ -1,0 +1,307 @@
+"""Fetching: one id at a time per worker, from its first attempt to its conclusion.
+
+An attempt is: enter the gate (shut during an outage, but for probes), wait while the pace is
+closed, and let the transport take a connection, a turn and a signature.  What the answer means is
+judged in `vendor`; what the id does next is decided in `budget`; here both are carried out.
+
+tenacity comes in only after a first failure: around every request it would cost as much again as
+the request itself (findings/speed.md §2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import assert_never
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
+
+from harvester.config import Retry, Secrets
+from harvester.errors import VendorRefused
+from harvester.harvest.backoff import backoff_s
+from harvester.harvest.budget import Again, Defer, Settle, Spent, Step, Surroundings, next_step
+from harvester.harvest.gate import OutageGate
+from harvester.harvest.health import RefusalWatch
+from harvester.harvest.pace import Pace
+from harvester.harvest.stop import Stop
+from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
+from harvester.vendor.clock import VendorClock
+from harvester.vendor.judge import http_date, judge
+from harvester.vendor.sign import signed_headers
+from harvester.vendor.transport import NoReply, Reply, Transport
+from harvester.vendor.verdicts import (
+    Busy,
+    Dead,
+    NetworkFailure,
+    NoRecord,
+    PushBack,
+    Record,
+    Refusal,
+    TimeRefused,
+    UnknownStatus,
+    Verdict,
+)
+
+_LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
+_DATE_EVERY_S = 1.0
+
+
+class Sealer:
+    """Gives each attempt its turn and its signed headers, and counts it as a request."""
+
+    def __init__(
+        self,
+        secrets: Secrets,
+        pace: Pace,
+        clock: VendorClock,
+        stop: Stop,
+        count_request: Callable[[], None],
+    ) -> None:
+        self._secrets = secrets
+        self._pace = pace
+        self._clock = clock
+        self._stop = stop
+        self._count_request = count_request
+        self._timestamp = -1
+        self._headers: Mapping[str, str] = {}
+
+    async def seal(self) -> Mapping[str, str]:
+        """Wait for a turn; returns the headers to send at once.  Raises CutOff once stopped."""
+        await self._pace.turn()
+        self._stop.check()
+        self._count_request()
+        self._stop.busy()
+        timestamp = self._clock.timestamp()
+        if timestamp != self._timestamp:
+            self._timestamp = timestamp
+            self._headers = signed_headers(self._secrets, timestamp)
+        return self._headers
+
+
+class Fetcher:
+    """Asks for ids.  One per run; all its workers share it."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        pace: Pace,
+        clock: VendorClock,
+        gate: OutageGate,
+        stop: Stop,
+        limits: Retry,
+        tally: Counter[str],
+        dice: Callable[[], float],
+        ids_left: Callable[[], Awaitable[set[str] | None]],
+    ) -> None:
+        """`ids_left` tells the ids still to settle if none wait behind them, else None."""
+        self._transport = transport
+        self._pace = pace
+        self._clock = clock
+        self._gate = gate
+        self._stop = stop
+        self._limits = limits
+        self._tally = tally
+        self._dice = dice
+        self._ids_left = ids_left
+        self._refusals = RefusalWatch()
+        self._delivered = 0
+        self._succeeded = 0
+        self._dated_at = float("-inf")
+
+    async def ask(self, task: Task) -> Conclusion:
+        """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
+        before = (self._delivered, self._succeeded)
+        verdict, reply, was_probe = await self._attempt(task.voice_id)
+        if isinstance(verdict, Record | NoRecord | Dead):
+            return _conclude(verdict, reply, attempts=1)
+        return await self._ask_again(task, before, (verdict, reply, was_probe))
+
+    async def _ask_again(
+        self,
+        task: Task,
+        before: tuple[int, int],
+        first: tuple[Verdict, Reply | None, bool],
+    ) -> Conclusion:
+        """The slow way: budgets, backoff, another try."""
+        spent = Spent()
+        limits = _LAST_TRY if task.is_last_try else self._limits
+        delivered_before, succeeded_before = before
+        latest: Reply | None = None
+        pending = first
+
+        async def step() -> Step:
+            nonlocal pending, latest, succeeded_before
+            if spent.attempts:
+                self._stop.check()
+                succeeded_before = self._succeeded
+                pending = await self._attempt(task.voice_id)
+            spent.attempts += 1
+            verdict, latest, was_probe = pending
+            around = Surroundings(
+                delivered_since_first=self._delivered > delivered_before,
+                succeeded_since_last=self._succeeded > succeeded_before,
+                clock_verified=self._clock.is_verified,
+                was_probe=was_probe,
+            )
+            result = next_step(verdict, spent, around, limits)
+            await self._before_next(task, result)
+            return result
+
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda result: isinstance(result, Again)),
+            wait=self._wait_s,
+            stop=stop_never,
+            sleep=asyncio.sleep,
+        )
+        match await retrying(step):
+            case Settle(verdict):
+                return _conclude(verdict, latest, spent.attempts, unknown=pending[0])
+            case Defer(cause):
+                counts = self._delivered > delivered_before
+                return PutOff(cause, spent.attempts, _now_ms(), counts)
+            case Again():
+                raise AssertionError("tenacity gave back a step that asks for another try")
+            case never:
+                assert_never(never)
+
+    async def _attempt(self, voice_id: str) -> tuple[Verdict, Reply | None, bool]:
+        was_probe = await self._gate.enter()
+        await self._pace.opened()
+        generation = self._clock.generation
+        reply = await self._transport.get(voice_id)
+        if isinstance(reply, NoReply):
+            verdict: Verdict = NetworkFailure(reply.cause)
+            await self._learn(voice_id, verdict, generation, None)
+            return verdict, None, was_probe
+        verdict = judge(voice_id, reply, time.time())
+        await self._learn(voice_id, verdict, generation, reply)
+        return verdict, reply, was_probe
+
+    async def _learn(
+        self, voice_id: str, verdict: Verdict, generation: int, reply: Reply | None
+    ) -> None:
+        """What one answer says about the vendor as a whole."""
+        if reply is not None:
+            self._learn_time(verdict, generation, reply)
+        is_busy = isinstance(verdict, Busy)
+        self._pace.note(busy=is_busy)
+        self._gate.note(failed=is_busy or isinstance(verdict, NetworkFailure))
+        match verdict:
+            case Record():
+                self._delivered += 1
+                self._succeeded += 1
+                self._refusals.delivered()
+            case NoRecord() | Dead():
+                self._succeeded += 1
+                self._refusals.succeeded()
+            case PushBack(after_s):
+                self._pace.push_back(after_s)
+            case Refusal(what):
+                await self._learn_refusal(voice_id, what)
+            case UnknownStatus(status):
+                self._learn_unknown(voice_id, status, reply)
+            case _:
+                pass
+
+    def _learn_time(self, verdict: Verdict, generation: int, reply: Reply) -> None:
+        is_refused = isinstance(verdict, TimeRefused)
+        now = time.monotonic()
+        # Parsing every Date would cost more than it tells: one a second, and each -16's.
+        if is_refused or now - self._dated_at >= _DATE_EVERY_S:
+            self._dated_at = now
+            vendor_time = http_date(reply.date)
+            if vendor_time is not None:
+                self._clock.observe(vendor_time)
+        if is_refused:
+            self._clock.refused(generation)
+        elif isinstance(verdict, Record | NoRecord | Dead):
+            self._clock.accepted(generation)
+
+    async def _learn_refusal(self, voice_id: str, what: str) -> None:
+        if self._refusals.refused(voice_id, what, await self._ids_left()):
+            self._stop.stop(VendorRefused(refusal_message(what)))
+
+    def _learn_unknown(self, voice_id: str, status: str, reply: Reply | None) -> None:
+        if self._refusals.unknown(voice_id, status):
+            body = reply.body[:300] if reply else b""
+            self._stop.stop(
+                VendorRefused(
+                    f"the vendor answers with a status that is unknown here ({status!r}), to 20 "
+                    f"ids on end: {body!r}. Nothing is lost: the ids stay pending. Ask the vendor "
+                    "what it means, then run the same command again."
+                )
+            )
+
+    async def _before_next(self, task: Task, step: Step) -> None:
+        if not isinstance(step, Again | Defer):
+            return
+        if step.cause == "refused_-16":
+            # Signing afresh did not help, and no id succeeds with this clock: it is all of us.
+            await self._learn_refusal(task.voice_id, "-16")
+        if isinstance(step, Again):
+            self._tally[f"retry.{step.cause}"] += 1
+            self._stop.idle()
+            self._stop.check()
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        step = state.outcome.result() if state.outcome else None
+        if not isinstance(step, Again) or step.failures == 0:
+            return 0.0
+        limits = self._limits
+        return backoff_s(
+            step.failures, limits.backoff_initial_s, limits.backoff_max_s, self._dice()
+        )
+
+
+def refusal_message(what: str) -> str:
+    """What was refused, and what to check."""
+    told = _REFUSALS.get(what, _WRONG_ADDRESS if what in _ADDRESS_CODES else _FORBIDDEN)
+    return (
+        f"the vendor refuses us ({what.replace('_', ' ')}): {told} Nothing is lost: the ids stay "
+        "pending. Put it right and run the same command again."
+    )
+
+
+_REFUSALS = {
+    "-1": "the key or the signature is wrong. Check HARVESTER_API_KEY and HARVESTER_API_SECRET.",
+    "-2": "this IP address is not allowed. Ask the vendor to allow it, or run from one that is.",
+    "-13": "the account is locked. Ask the vendor.",
+    "-16": "the timestamp is outside its window, though it was corrected by the vendor's own Date. "
+    "Check this machine's clock (NTP) and any proxy between.",
+    "-29": "the workspace is disabled. Ask the vendor.",
+    "-30": "the key is disabled. Ask the vendor for a new one.",
+    "-31": "this IP address is not on the key's allow-list. Add it in the vendor's console.",
+    "-32": "the key may not use this application. Check which application it belongs to.",
+}
+_WRONG_ADDRESS = "there is no such address. Check vendor.base_url, its prefix above all."
+_FORBIDDEN = "access is forbidden on the way. Check key, allow-list and any proxy between."
+_ADDRESS_CODES = frozenset(
+    {"http_404", "http_405", "http_410"} | {f"http_{code}" for code in range(300, 400)}
+)
+
+
+def _conclude(
+    verdict: Record | NoRecord | Dead,
+    reply: Reply | None,
+    attempts: int,
+    unknown: Verdict | None = None,
+) -> Conclusion:
+    now_ms = _now_ms()
+    body = reply.body if reply else b""
+    match verdict:
+        case Record(over):
+            return Answered(body, over, now_ms)
+        case NoRecord():
+            return Unknown(now_ms, attempts)
+        case Dead(reason):
+            detail = f"status {unknown.status}" if isinstance(unknown, UnknownStatus) else ""
+            return Died(reason, detail, attempts, now_ms, body)
+        case never:
+            assert_never(never)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

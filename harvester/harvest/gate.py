@@ -1,0 +1,69 @@
+"""The gate before every attempt: open, or shut by an outage but for a probe every 5 s.
+
+So an outage costs the vendor a request every 5 s and the ids none of their attempts, instead of
+turning a list into failures at full speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from harvester.errors import HarvesterError, VendorUnavailable
+from harvester.harvest.health import PROBE_EVERY_S, OutageWatch
+
+
+class OutageGate:
+    """Lives on one event loop."""
+
+    def __init__(self, max_outage_s: float, on_give_up: Callable[[HarvesterError], None]) -> None:
+        """`on_give_up` is called once, when an outage has outlasted `max_outage_s`."""
+        self._max_outage_s = max_outage_s
+        self._on_give_up = on_give_up
+        self._loop = asyncio.get_running_loop()
+        self._watch = OutageWatch()
+        self._over = asyncio.Event()
+        self._over.set()
+        self._probe_at = 0.0
+        self.outages = 0
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether an outage is going on."""
+        return self._watch.since is not None
+
+    async def enter(self) -> bool:
+        """Wait until an attempt may start; True if it is a probe of an outage."""
+        while self._watch.since is not None:
+            now = self._loop.time()
+            if now >= self._probe_at:
+                self._probe_at = now + PROBE_EVERY_S
+                return True
+            try:
+                async with asyncio.timeout(self._probe_at - now):
+                    await self._over.wait()
+            except TimeoutError:
+                continue
+        return False
+
+    def note(self, *, failed: bool) -> None:
+        """Note an answer; `failed`: network, 5xx or -18."""
+        now = self._loop.time()
+        since = self._watch.since
+        self._watch.note(now, failed=failed)
+        if self._watch.since is None:
+            if since is not None:
+                self._over.set()
+        elif since is None:
+            self.outages += 1
+            self._over.clear()
+            self._probe_at = now + PROBE_EVERY_S
+        elif now - since > self._max_outage_s:
+            self._on_give_up(
+                VendorUnavailable(
+                    f"the vendor has been out of reach or failing for over "
+                    f"{self._max_outage_s:.0f} s. Nothing is lost: what is not done stays "
+                    "pending. Check the network and the vendor's status, then run the same "
+                    "command again."
+                )
+            )

@@ -1,0 +1,181 @@
+"""From a user's files to the work list in force.
+
+Theory of operation.  There is one list per output.  A new input makes a new list: its own ids that
+are not settled (rank 0), then what the old list still holds (rank 1).  The new one replaces the
+old in one transaction, after its file is durable; so at any moment there is exactly one list, and
+no id that was ever listed is forgotten.  The input that the list was last made for needs no new
+one: its progress is in the bitmaps.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harvester.config import Config
+from harvester.harvest.output import Output
+from harvester.ids.files import IdFile, find
+from harvester.ids.fingerprint import Fingerprint, Stamp, fingerprint
+from harvester.ids.reader import ListFile, write_ids
+from harvester.ids.worklist import ListResult, ListSpec, make_list
+from harvester.ledger import records, worklists
+from harvester.ledger.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The list that a run works down, and what became of its input's lines."""
+
+    work_list: WorkList | None
+    input: InputRecord | None
+    result: ListResult | None
+    """Only where the list was made just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a list that is being made puts its files."""
+
+    list: Path
+    ids: Path
+    """All distinct ids of the input; made only where there is an input."""
+    bad_ids: Path
+    scratch: Path
+    old_lists: Path
+    """The folder of the list in force."""
+
+
+def list_input(
+    db: sqlite3.Connection, output: Output, config: Config, sources: Sequence[str], run_dir: Path
+) -> Listing:
+    """The list for `sources`; without sources the one in force.
+
+    Raises SourceError before anything is changed if an id file can't be read.
+    """
+    current = worklists.current_list(db)
+    if not sources:
+        known = worklists.find_input(db, current.input_key) if current else None
+        return Listing(current, known, None)
+    files = find(sources, spool=output.staging)
+    print_ = fingerprint(files, config.input.column, known_stamps(db))
+    known = worklists.find_input(db, print_.key)
+    if current and known and current.input_key == print_.key:
+        worklists.remember_stamps(db, _stamps(print_))
+        return Listing(current, known, None)
+    number = worklists.next_list_id(db)
+    places = _places(output, number, run_dir)
+    result = draft_list(db, config, files, places, data_glob=data_glob(db, output))
+    record = _input_record(print_.key, result)
+    new = _work_list(number, print_.key, places.list.name, places.ids.name, result)
+    worklists.replace_list(db, new, input_record=record, stamps=_stamps(print_))
+    return Listing(new, worklists.find_input(db, print_.key), result)
+
+
+def list_retry(
+    db: sqlite3.Connection, output: Output, config: Config, reason: str | None, run_dir: Path
+) -> Listing:
+    """A list that asks the dead letters (of one `reason`) again, then what is pending."""
+    chosen = records.retryable_ids(db, reason)
+    number = worklists.next_list_id(db)
+    places = _places(output, number, run_dir)
+    result = draft_list(db, config, [], places, data_glob=data_glob(db, output), asked_again=chosen)
+    new = _work_list(number, None, places.list.name, None, result)
+    worklists.replace_list(db, new, retrying=chosen)
+    return Listing(new, None, result)
+
+
+def draft_list(
+    db: sqlite3.Connection | None,
+    config: Config,
+    files: Sequence[IdFile],
+    places: Places,
+    *,
+    data_glob: str | None,
+    asked_again: Sequence[str] = (),
+) -> ListResult:
+    """Make a list, and change nothing else.  `db` None: nothing was ever asked."""
+    scratch = places.scratch
+    settled, left_over, again = (scratch / f"{n}.parquet" for n in ("settled", "left", "again"))
+    if db is not None:
+        write_ids(settled, worklists.settled_ids(db))
+        write_ids(left_over, _pending_ids(db, places.old_lists))
+    if asked_again:
+        write_ids(again, [asked_again])
+    spec = ListSpec(
+        files=tuple(files),
+        column=config.input.column,
+        data_glob=data_glob,
+        settled=(str(settled),) if db is not None else (),
+        left_over=str(left_over) if db is not None else None,
+        asked_again=str(again) if asked_again else None,
+        list_path=str(places.list),
+        input_path=str(places.ids) if files else None,
+        bad_ids_path=str(places.bad_ids),
+        scratch=str(scratch),
+        memory_limit=config.plan.memory_limit,
+    )
+    return make_list(spec)
+
+
+def known_stamps(db: sqlite3.Connection) -> dict[str, Stamp]:
+    """How each file looked when it was read last, by resolved path."""
+    return {
+        path: Stamp(s.path, s.inode, s.size, s.mtime_ns, s.xxh128)
+        for path, s in worklists.known_stamps(db).items()
+    }
+
+
+def data_glob(db: sqlite3.Connection, output: Output) -> str | None:
+    """What to read the delivered ids from; None while nothing is published."""
+    return output.data_glob if records.has_live_parts(db) else None
+
+
+def _pending_ids(db: sqlite3.Connection, lists: Path) -> Iterator[list[str]]:
+    """The old list's ids that aren't settled, chunk by chunk."""
+    old = worklists.current_list(db)
+    if old is None or not old.pending:
+        return
+    bits = worklists.settled_rows(db, old)
+    with ListFile(lists / old.path) as ids:
+        for no in range(-(-old.rows // CHUNK_ROWS)):
+            pending = worklists.pending_rows(old, bits, no)
+            if pending:
+                chunk = ids.chunk(no)[0]
+                yield [chunk[row] for row in pending]
+
+
+def _places(output: Output, number: int, run_dir: Path) -> Places:
+    return Places(
+        output.lists / f"list-{number}.parquet",
+        output.lists / f"input-{number}.parquet",
+        run_dir / "bad_ids.jsonl",
+        output.staging,
+        output.lists,
+    )
+
+
+def _work_list(
+    number: int, key: str | None, path: str, ids_path: str | None, result: ListResult
+) -> WorkList:
+    listed, retried, left_over = result.listed, result.asked_again, result.left_over
+    return WorkList(number, key, path, ids_path, listed, retried, left_over)
+
+
+def _input_record(key: str, result: ListResult) -> InputRecord:
+    return InputRecord(
+        key,
+        result.lines,
+        result.bad,
+        result.duplicate,
+        result.distinct,
+        result.settled,
+        result.listed,
+        time.time_ns() // 1_000_000,
+    )
+
+
+def _stamps(print_: Fingerprint) -> list[FileStamp]:
+    return [FileStamp(s.path, s.inode, s.size, s.mtime_ns, s.xxh128) for s in print_.stamps]

@@ -1,0 +1,141 @@
+"""Opening an output: the lock, the ledger, and whatever an earlier run left half done.
+
+Theory of operation.  Start is recovery; there is no other resume.  First look, then touch: the
+ledger's files are compared with what lies under cdr/ before anything is changed, and a difference
+that no crash of ours can make stops the run.  Then finish what is committed, drop what is not, and
+close the books of runs that were killed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harvester.config import Config
+from harvester.errors import StoreError
+from harvester.harvest.output import Output, empty_folder, make_folders
+from harvester.harvest.publish import Publisher
+from harvester.lake.dataset import list_parts
+from harvester.lake.parts import folder_mode
+from harvester.ledger import publications, records, worklists
+from harvester.ledger.database import get_meta, open_database, set_meta, transaction
+from harvester.ledger.lock import OutputLock
+from harvester.ledger.values import RunRecord
+from harvester.ledger.writer import InlineLedger
+
+UNRECORDED_BATCHES = 2
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An output that this process holds."""
+
+    output: Output
+    db: sqlite3.Connection
+    state_id: str
+    locked_at: float
+    """Monotonic time at which the lock was taken, in seconds."""
+    finished_publications: int
+    killed_runs: tuple[RunRecord, ...]
+    """Runs that never ended; their books were closed just now."""
+
+
+@contextmanager
+def open_output(config: Config) -> Iterator[Opened]:
+    """Hold the output named by `config.output.dir` and bring it up to date.
+
+    Raises AlreadyRunning, StoreError, and ConfigError if it belongs to another account.
+    """
+    output = Output(Path(config.output.dir))
+    make_folders(output, folder_mode(int(config.output.mode, 8)))
+    with OutputLock(output.lock):
+        locked_at = time.monotonic()
+        _refuse_data_without_state(output)
+        db = open_database(output.database, config.vendor.account)
+        try:
+            compare_with_data(db, output)
+            yield _recover(db, output, config, locked_at)
+        finally:
+            db.close()
+
+
+def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
+    """Check that ledger and data set name the same files.  Raises StoreError; changes nothing."""
+    known = publications.known_parts(db)
+    listing = list_parts(output.cdr)
+    strange = sorted({*listing.foreign, *(set(listing.parts) - set(known))})
+    if strange:
+        raise StoreError(
+            f"{output.cdr / strange[0]} is not in the ledger ({len(strange)} such file(s)). "
+            "Either state/ is older than the data (restore the newer one), or a file was put "
+            "there by hand (move it out of the data set). Nothing was changed."
+        )
+    for path, (state, size) in known.items():
+        if state == "live" and listing.parts.get(path) != size:
+            what = "has another size" if path in listing.parts else "is missing"
+            raise StoreError(
+                f"{output.cdr / path} {what}, though the ledger holds it as published. Restore it "
+                "from a backup. Nothing was changed."
+            )
+
+
+def _refuse_data_without_state(output: Output) -> None:
+    if output.database.exists():
+        return
+    listing = list_parts(output.cdr)
+    found = [*listing.parts, *listing.foreign]
+    if found:
+        raise StoreError(
+            f"{output.cdr} holds data ({found[0]}, {len(found)} file(s)), but {output.database} "
+            "does not exist, so it is unknown what was asked. Restore state/ from a backup, or "
+            "choose another --out. Nothing was changed."
+        )
+
+
+def _recover(db: sqlite3.Connection, output: Output, config: Config, locked_at: float) -> Opened:
+    state_id = str(get_meta(db, "state_id"))
+    publisher = Publisher(
+        InlineLedger(db, output.database), output, config.output, config.vendor.account, state_id
+    )
+    finished = publisher.recover()
+    empty_folder(output.staging)
+    _remove_old_lists(db, output)
+    killed = records.unended_runs(db)
+    for run in killed:
+        _close_killed_run(db, run, config.pace.concurrency)
+    return Opened(output, db, state_id, locked_at, finished, tuple(killed))
+
+
+def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:
+    """Lists that were made but never put in force, or replaced."""
+    work_list = worklists.current_list(db)
+    keep = {work_list.path, work_list.ids_path} if work_list else set()
+    for path in output.lists.iterdir():
+        if path.name not in keep:
+            path.unlink()
+    if work_list and not (output.lists / work_list.path).is_file():
+        raise StoreError(
+            f"the work list {output.lists / work_list.path} is missing, so its progress has no "
+            "meaning. Restore state/ from a backup."
+        )
+
+
+def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) -> None:
+    day, requests = records.requests_of_day(db)
+    # What was sent after its last acknowledgement was not written down: assume the most.
+    with transaction(db):
+        unrecorded = UNRECORDED_BATCHES * _BATCH + concurrency
+        set_meta(db, "requests_of_day", f'["{day}",{requests + unrecorded}]')
+    records.end_run(db, run.id, time.time_ns() // 1_000_000, None, run.counters)
+
+
+def new_run_id(started: float) -> str:
+    """A run's name: when it began (UTC) and six random hex digits; sorts by time."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
+    return f"{stamp}-{os.urandom(3).hex()}"

@@ -1,0 +1,121 @@
+"""The output folder: what lies where, and who may read it.
+
+    OUT/cdr/submit_date=…/part-….parquet    the data set; nothing but finished parts
+    OUT/state/  state.db status.json lock lists/ staging/    ours
+    OUT/runs/<run_id>/  summary.json bad_ids.jsonl log.jsonl state.parquet
+
+state/ and runs/ hold answers and ids and are for the owner only; cdr/ follows `output.mode`.
+All lie on one file system, so that a rename is atomic.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from harvester.errors import StoreError
+
+PRIVATE = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The paths of one output."""
+
+    root: Path
+
+    @property
+    def cdr(self) -> Path:
+        return self.root / "cdr"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def database(self) -> Path:
+        return self.state / "state.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def status(self) -> Path:
+        return self.state / "status.json"
+
+    @property
+    def lists(self) -> Path:
+        return self.state / "lists"
+
+    @property
+    def staging(self) -> Path:
+        return self.state / "staging"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    def run(self, run_id: str) -> Path:
+        return self.runs / run_id
+
+    @property
+    def data_glob(self) -> str:
+        """What readers glob."""
+        return str(self.cdr / "*" / "*.parquet")
+
+
+def make_folders(output: Output, mode: int) -> None:
+    """Make what is missing of the output's folders.  Raises StoreError if that can't be."""
+    try:
+        output.root.mkdir(parents=True, exist_ok=True)
+        for folder in (output.state, output.lists, output.staging, output.runs):
+            folder.mkdir(mode=PRIVATE, exist_ok=True)
+            folder.chmod(PRIVATE)
+        if not output.cdr.exists():
+            output.cdr.mkdir()
+            output.cdr.chmod(mode)
+    except OSError as exc:
+        raise StoreError(
+            f"the output folder {output.root} can't be written: {exc.strerror} "
+            f"({exc.filename}). Make it writable, or choose another with --out."
+        ) from exc
+    if output.cdr.stat().st_dev != output.staging.stat().st_dev:
+        raise StoreError(
+            f"{output.cdr} and {output.staging} lie on different file systems, so a part can't be "
+            "moved into place at once. Put the whole output folder on one."
+        )
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what lies in `folder`.  Raises StoreError."""
+    try:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as exc:
+        raise StoreError(f"{folder} can't be emptied: {exc.strerror}. Check its owner.") from exc
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`, so that a reader sees the old or the new, never half.
+
+    Private to the owner.  Raises StoreError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as exc:
+        raise StoreError(
+            f"{path} can't be written: {exc.strerror}. Free some space, or make the folder "
+            "writable, and run the same command again."
+        ) from exc

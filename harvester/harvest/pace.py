@@ -1,0 +1,154 @@
+"""The pace: the promise to the vendor.
+
+Theory of operation.  In no sliding second, from the first on, are more than `rate_per_s` requests
+written to the socket, whoever sends them and why.  A leaky bucket of capacity c that leaks
+(rate - c) a second lets out at most c + (rate - c) = rate in any second, by construction;
+aiolimiter's usual form, capacity = rate, lets out nearly twice that in its first second.  A small
+capacity is what lets the pace make good a late wake-up; one per cent is kept back for the
+microseconds between a turn and the write.
+
+One task at a time waits in the bucket, the others in a fair lock: many waiters in aiolimiter cost
+dear (findings/speed.md §2).
+
+Push-back lowers the rate and may close the pace for a while; from its end the rate climbs back to
+the whole limit within 20 s.  A changed rate is a new bucket, and a new bucket starts full, so a
+change never opens a gap in the promise.  The pace opens one second after the output's lock was
+taken: then a run that follows a killed one keeps the promise for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from aiolimiter import AsyncLimiter
+
+SLOWEST_SHARE = 0.1
+_LOWERED_TO = 0.7
+_LOWER_EVERY_S = 5.0
+_CLIMB_S = 20.0
+_STEP_S = 1.0
+_BUSY_WINDOW_S = 5
+_BUSY_SHARE = 0.25
+_BUSY_ANSWERS = 20
+_DEFAULT_PAUSE_S = 1.0  # a push-back that names no time
+_SMALL_RATE = 40.0
+
+
+def bucket_shape(rate_per_s: float) -> tuple[float, float]:
+    """(capacity, leak per second) of the bucket that keeps `rate_per_s` in every sliding second."""
+    if rate_per_s >= _SMALL_RATE:
+        capacity = max(1.25, 0.02 * rate_per_s)
+        return capacity, 0.99 * rate_per_s - capacity
+    # Few a second: even spacing, so that request k + n comes a second after request k.  A
+    # fraction of a request can't be sent: 2.5 a second means two in any second.
+    whole = float(int(rate_per_s)) if rate_per_s >= 1 else rate_per_s
+    return 1.0, 0.98 * whole
+
+
+class Pace:
+    """Hands out turns.  Lives on one event loop; its clock is the loop's."""
+
+    def __init__(self, rate_per_s: float, *, opens_at: float) -> None:
+        """`opens_at`: the loop time before which no turn is given, in seconds."""
+        self._limit = rate_per_s
+        self._floor = max(SLOWEST_SHARE, min(1.0, 1.0 / rate_per_s))
+        self._loop = asyncio.get_running_loop()
+        self._one_waits = asyncio.Lock()
+        self._share = 1.0
+        self._climbs_from = (1.0, 0.0)
+        self._bucket = _bucket(rate_per_s)
+        self._opens_at = opens_at
+        self._lowered_at = float("-inf")
+        self._stepped_at = 0.0
+        self._busy: deque[list[int]] = deque(maxlen=_BUSY_WINDOW_S)
+        self.push_backs = 0
+
+    @property
+    def rate_per_s(self) -> float:
+        """The rate in force."""
+        return self._limit * self._share
+
+    @property
+    def closed_for_s(self) -> float:
+        """Seconds until the pace opens; 0 when it is open."""
+        return max(0.0, self._opens_at - self._loop.time())
+
+    async def opened(self) -> None:
+        """Wait while the pace is closed."""
+        # The opening may be put off while we sleep, never brought forward: no event is needed.
+        while (wait_s := self.closed_for_s) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(wait_s)
+
+    async def turn(self) -> None:
+        """Wait for the turn of one request; the caller writes it at once."""
+        async with self._one_waits:
+            while True:
+                await self.opened()
+                self._climb()
+                await self._bucket.acquire()
+                # Closed while we waited?  Then this turn is spent unused, the safe side.
+                if self._opens_at <= self._loop.time():
+                    return
+
+    def push_back(self, after_s: float | None) -> None:
+        """The vendor asked for fewer requests: close for `after_s` seconds, and slow down."""
+        self.push_backs += 1
+        pause_s = _DEFAULT_PAUSE_S if after_s is None else after_s
+        self._opens_at = max(self._opens_at, self._loop.time() + pause_s)
+        self._lower()
+
+    def note(self, *, busy: bool) -> None:
+        """Note an answer; `busy`: a -18 or a 5xx.  Too many of them slow the pace down."""
+        second = int(self._loop.time())
+        if not self._busy or self._busy[-1][0] != second:
+            self._busy.append([second, 0, 0])
+        self._busy[-1][1] += 1
+        if not busy:
+            return
+        self._busy[-1][2] += 1
+        recent = [b for b in self._busy if second - b[0] < _BUSY_WINDOW_S]
+        answers = sum(b[1] for b in recent)
+        if answers >= _BUSY_ANSWERS and sum(b[2] for b in recent) > _BUSY_SHARE * answers:
+            self._lower()
+
+    def _lower(self) -> None:
+        now = self._loop.time()
+        if now - self._lowered_at >= _LOWER_EVERY_S:
+            self._lowered_at = now
+            self._set_share(max(self._floor, self._share * _LOWERED_TO))
+        # The climb starts anew from wherever this push-back ends.
+        calm_at = max(self._opens_at, now + _LOWER_EVERY_S)
+        self._climbs_from = (self._share, calm_at)
+
+    def _climb(self) -> None:
+        now = self._loop.time()
+        if self._share >= 1.0 or now - self._stepped_at < _STEP_S:
+            return
+        self._stepped_at = now
+        share, since = self._climbs_from
+        if now > since:
+            self._set_share(min(1.0, share + (1.0 - share) * (now - since) / _CLIMB_S))
+
+    def _set_share(self, share: float) -> None:
+        self._share = share
+        self._bucket = _bucket(self._limit * share, full=True)
+
+
+def _bucket(rate_per_s: float, *, full: bool = False) -> AsyncLimiter:
+    capacity, leak = bucket_shape(rate_per_s)
+    bucket = AsyncLimiter(capacity, capacity / leak)
+    if full:
+        _fill(bucket, capacity)
+    return bucket
+
+
+def _fill(bucket: AsyncLimiter, amount: float) -> None:
+    """Fill an empty bucket: `acquire` ends without waiting then, so one step runs it through."""
+    filling = bucket.acquire(amount)
+    try:
+        filling.send(None)
+    except StopIteration:
+        return
+    filling.close()
+    raise RuntimeError("a new bucket was not empty")

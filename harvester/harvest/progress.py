@@ -1,0 +1,84 @@
+"""How a run is doing, as a value: for the screen, for status.json, for `--json`."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Protocol
+
+import msgspec
+
+_RATE_WINDOW_S = 10.0
+_RETRY = "retry."
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at one moment.  Counts are of this run; rates are per second."""
+
+    to_ask: int
+    """Ids that this run set out to ask: due open calls and what was pending on the list."""
+    settled: int
+    delivered: int
+    open: int
+    dead: int
+    deferred: int
+    requests: int
+    retries: dict[str, int]
+    requests_per_s: float
+    settled_per_s: float
+    rate_per_s: float
+    """The limit, as configured."""
+    pace_per_s: float
+    """The pace in force; below the limit after push-back."""
+    paused_s: float
+    outage: bool
+    elapsed_s: float
+    eta_s: float | None
+    phase: str
+
+    @property
+    def left(self) -> int:
+        return max(0, self.to_ask - self.settled)
+
+
+class Events(Protocol):
+    """Whoever wants to know what a run does.  Must not raise and must not block."""
+
+    def message(self, level: str, event: str, **fields: object) -> None:
+        """Something worth telling; `level` is debug, info, warning or error."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """How it is going, about four times a second."""
+        ...
+
+
+class Speedometer:
+    """Requests and settled ids per second over the last 10 s."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int, int]] = deque()
+
+    def mark(self, now: float, requests: int, settled: int) -> tuple[float, float]:
+        """Note the counts at `now` (seconds); returns (requests, settled) per second."""
+        self._marks.append((now, requests, settled))
+        while len(self._marks) > 2 and now - self._marks[0][0] > _RATE_WINDOW_S:
+            self._marks.popleft()
+        then, requests_then, settled_then = self._marks[0]
+        elapsed = now - then
+        if elapsed <= 0:
+            return 0.0, 0.0
+        return (requests - requests_then) / elapsed, (settled - settled_then) / elapsed
+
+
+def retries(tally: Counter[str]) -> dict[str, int]:
+    """Retries by cause."""
+    return {
+        name.removeprefix(_RETRY): count
+        for name, count in sorted(tally.items())
+        if name.startswith(_RETRY) and count
+    }
+
+
+def settled(tally: Counter[str]) -> int:
+    """Ids that have an outcome of this run, deferred ones included."""
+    return tally["delivered"] + tally["open"] + tally["dead"] + tally["deferred"]

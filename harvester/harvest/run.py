@@ -1,0 +1,379 @@
+"""`harvester run`, from the lock to the summary.
+
+Theory of operation.  Everything is checked before the first request: output, ledger, input.  Then
+the engine runs on the event loop, and the ledger moves to its own thread.  Whatever ends the run
+(done, drained, refused, an outage, a budget), the batch in hand is acknowledged and the books are
+drawn up; only when the store itself fails is the run left open, for the next start to close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from harvester.config import Config, Secrets
+from harvester.errors import (
+    EXIT_DONE,
+    EXIT_SOME_DEAD,
+    HarvesterError,
+    Interrupted,
+    StoreError,
+    Terminated,
+    worst,
+)
+from harvester.harvest.books import Difference
+from harvester.harvest.engine import Engine, Job
+from harvester.harvest.listing import Listing, list_input, list_retry
+from harvester.harvest.opening import Opened, new_run_id, open_output
+from harvester.harvest.output import PRIVATE, write_atomically
+from harvester.harvest.progress import Events
+from harvester.harvest.publish import Publisher
+from harvester.harvest.snapshot import write_snapshot
+from harvester.harvest.summary import (
+    Summary,
+    check_books,
+    input_books,
+    instant,
+    list_books,
+    make_summary,
+)
+from harvester.ids.reader import ListFile, members
+from harvester.ledger import publications, records, worklists
+from harvester.ledger.database import store_errors
+from harvester.ledger.values import InputRecord, RunRecord, WorkList
+from harvester.ledger.writer import LedgerWriter
+
+_STATUS_EVERY_S = 2.0
+_PROGRESS_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one `harvester run` or `harvester retry` was asked to do."""
+
+    sources: tuple[str, ...] = ()
+    only: bool = False
+    max_duration_s: float | None = None
+    retry: bool = False
+    """Put dead letters back on the list instead of reading sources."""
+    retry_reason: str | None = None
+    trace: Callable[[float], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended."""
+
+    summary: Summary
+    exit_code: int
+    error: HarvesterError | None
+    """Why it stopped early; None if it worked the list down."""
+
+
+def run(config: Config, secrets: Secrets, request: Request, events: Events) -> Result:
+    """Harvest.  Raises HarvesterError where nothing was asked, or nothing can be kept."""
+    began = (time.time(), time.monotonic())
+    with _interruptible(), open_output(config) as opened, store_errors(opened.output.database):
+        _tell_recovery(opened, events)
+        for killed in opened.killed_runs:
+            _close_killed(opened, config, killed)
+        this = _Run(opened, config, request, events, began)
+        listing = this.list_ids()
+        engine = this.ask(listing, secrets)
+        # The loop took its signal handlers with it.
+        with _interruptible():
+            return this.close(listing, engine)
+
+
+class _Run:
+    """One run of an output that is held."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        config: Config,
+        request: Request,
+        events: Events,
+        began: tuple[float, float],
+    ) -> None:
+        """`began`: Unix and monotonic time at which the command was given."""
+        self._opened = opened
+        self._config = config
+        self._request = request
+        self._events = events
+        started, self._monotonic = began
+        self._started_ms = int(started * 1000)
+        self._id = new_run_id(started)
+        self._dir = _make_run_dir(opened, self._id)
+        events.message("info", "run_started", run_id=self._id, folder=str(self._dir))
+
+    def list_ids(self) -> Listing:
+        """Make or find the work list.  Raises SourceError before anything is asked."""
+        db, output = self._opened.db, self._opened.output
+        if self._request.retry:
+            return list_retry(db, output, self._config, self._request.retry_reason, self._dir)
+        sources = self._request.sources or self._config.input.paths
+        listing = list_input(db, output, self._config, sources, self._dir)
+        if listing.input is not None and listing.result is not None:
+            self._tell_input(listing.input)
+        return listing
+
+    def ask(self, listing: Listing, secrets: Secrets) -> Engine:
+        """Work the list down.  Raises StoreError."""
+        opened, config = self._opened, self._config
+        record = records.begin_run(opened.db, self._id, self._started_ms)
+        self._record = record
+        ledger = LedgerWriter(opened.db, opened.output.database)
+        publisher = Publisher(
+            ledger, opened.output, config.output, config.vendor.account, opened.state_id
+        )
+        job = self._job(listing.work_list, secrets)
+        try:
+            with asyncio.Runner() as runner:
+                return runner.run(_drive(job, ledger, publisher, opened, self._events))
+        finally:
+            ledger.close()
+            if job.ids is not None:
+                job.ids.close()
+
+    def close(self, listing: Listing, engine: Engine) -> Result:
+        """Draw up the books, write summary and snapshot, end the run."""
+        db, output, config = self._opened.db, self._opened.output, self._config
+        work_list = worklists.current_list(db)
+        now_ms = time.time_ns() // 1_000_000
+        ended = replace(self._record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=engine.tally)
+        data, differences = check_books(
+            db, output, config.vendor.account, ended, record=listing.input, work_list=work_list
+        )
+        dead = self._dead_of_input(listing, work_list, engine.tally["dead"])
+        error = self._unbalanced(differences) or engine.stop.reason
+        code = _exit_code(error, _pending(work_list, self._request), dead)
+        ended = replace(ended, exit_code=code)
+        summary = make_summary(
+            ended,
+            account=config.vendor.account,
+            message=str(error) if error else "",
+            output=output,
+            input_=input_books(listing.input, dead) if listing.input else None,
+            list_=list_books(work_list) if work_list else None,
+            data=data,
+            differences=differences,
+            published=engine.published,
+            push_backs=engine.pace.push_backs,
+            outages=engine.gate.outages,
+            clock_skew_s=engine.clock.worst_skew_s,
+        )
+        _write_summary(self._dir, summary)
+        write_snapshot(db, self._dir / "state.parquet")
+        records.end_run(db, ended.id, now_ms, code, ended.counters)
+        _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
+        return Result(summary, code, error)
+
+    def _job(self, work_list: WorkList | None, secrets: Secrets) -> Job:
+        db, output = self._opened.db, self._opened.output
+        limit_s = self._request.max_duration_s
+        return Job(
+            run_id=self._id,
+            config=self._config,
+            secrets=secrets,
+            work_list=work_list,
+            ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
+            due_open=records.standing(db, self._started_ms).open_due,
+            only=self._request.only,
+            locked_at=self._opened.locked_at,
+            deadline=None if limit_s is None else self._monotonic + limit_s,
+            requests_of_day=records.requests_of_day(db),
+            journal=publications.journal_size(db),
+            trace=self._request.trace,
+        )
+
+    def _dead_of_input(self, listing: Listing, work_list: WorkList | None, dead_in_run: int) -> int:
+        """How many ids of this input have died since it was first listed, in whichever run."""
+        if listing.input is None or work_list is None or work_list.ids_path is None:
+            return dead_in_run
+        died = records.died_since(self._opened.db, listing.input.first_listed_ms)
+        if not died:
+            return 0
+        return len(members(self._opened.output.lists / work_list.ids_path, died))
+
+    def _unbalanced(self, differences: list[Difference]) -> StoreError | None:
+        if not differences:
+            return None
+        first = differences[0]
+        return StoreError(
+            f"the {first.book} books do not balance: {first.left}, but {first.right}. Nothing was "
+            f"thrown away: keep {self._opened.output.root} as it is, and report "
+            f"{self._dir / 'summary.json'}."
+        )
+
+    def _tell_input(self, books: InputRecord) -> None:
+        self._events.message(
+            "info",
+            "input_listed",
+            lines=books.lines,
+            bad=books.bad,
+            duplicate=books.duplicate,
+            distinct=books.distinct,
+            settled_before=books.settled_before,
+            listed=books.listed,
+        )
+        if books.bad:
+            file = str(self._dir / "bad_ids.jsonl")
+            self._events.message("warning", "bad_ids", count=books.bad, file=file)
+
+
+async def _drive(
+    job: Job, ledger: LedgerWriter, publisher: Publisher, opened: Opened, events: Events
+) -> Engine:
+    engine = Engine(job, ledger, publisher)
+    _drain_on_signals(engine, events)
+    tellers = [
+        asyncio.create_task(_tell_progress(engine, events)),
+        asyncio.create_task(_tell_status(engine, job.run_id, opened.output.status)),
+    ]
+    try:
+        await engine.run()
+    finally:
+        for teller in tellers:
+            teller.cancel()
+        await asyncio.gather(*tellers, return_exceptions=True)
+        events.progress(engine.progress())
+    return engine
+
+
+def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
+    codes = [EXIT_DONE]
+    if error is not None:
+        codes.append(error.exit_code)
+    if pending:
+        codes.append(_PENDING)
+    if dead:
+        codes.append(EXIT_SOME_DEAD)
+    return worst(codes)
+
+
+_PENDING = 5
+
+
+def _pending(work_list: WorkList | None, request: Request) -> int:
+    """Ids of the run's scope that are still pending."""
+    if work_list is None:
+        return 0
+    if not request.only:
+        return work_list.pending
+    # Ids left over from earlier inputs don't count with --only.  They weren't asked, so what is
+    # settled are ids of this input.
+    settled = work_list.rows - work_list.pending
+    return max(0, work_list.listed + work_list.retried - settled)
+
+
+def _close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
+    """The books of a run that never ended, from its last acknowledgement."""
+    ended = replace(run, ended_ms=time.time_ns() // 1_000_000, exit_code=None)
+    data, differences = check_books(
+        opened.db, opened.output, config.vendor.account, ended, record=None, work_list=None
+    )
+    summary = make_summary(
+        ended,
+        account=config.vendor.account,
+        message="the run was killed; its books were closed by the next one",
+        output=opened.output,
+        input_=None,
+        list_=None,
+        data=data,
+        differences=differences,
+    )
+    _write_summary(_make_run_dir(opened, run.id), summary)
+
+
+def _tell_recovery(opened: Opened, events: Events) -> None:
+    for run in opened.killed_runs:
+        events.message("warning", "killed_run_closed", run_id=run.id)
+    if opened.finished_publications:
+        events.message("info", "publications_finished", count=opened.finished_publications)
+
+
+def _make_run_dir(opened: Opened, run_id: str) -> Path:
+    run_dir = opened.output.run(run_id)
+    try:
+        run_dir.mkdir(mode=PRIVATE, exist_ok=True)
+    except OSError as exc:
+        raise StoreError(f"{run_dir} can't be made: {exc.strerror}. Free some space.") from exc
+    return run_dir
+
+
+def _write_summary(run_dir: Path, summary: Summary) -> None:
+    text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+    write_atomically(run_dir / "summary.json", text + b"\n")
+
+
+async def _tell_progress(engine: Engine, events: Events) -> None:
+    while True:
+        events.progress(engine.progress())
+        await asyncio.sleep(_PROGRESS_EVERY_S)
+
+
+async def _tell_status(engine: Engine, run_id: str, path: Path) -> None:
+    while True:
+        status = {"state": "running", "run_id": run_id, "progress": engine.progress()}
+        try:
+            await asyncio.to_thread(_write_status, path, status)
+        except StoreError as exc:
+            engine.stop.stop(exc)
+            return
+        await asyncio.sleep(_STATUS_EVERY_S)
+
+
+def _write_status(path: Path, status: dict[str, object]) -> None:
+    """status.json: for whoever asks while the lock is held."""
+    now = instant(time.time_ns() // 1_000_000)
+    write_atomically(path, msgspec.json.encode({"pid": os.getpid(), "at": now, **status}))
+
+
+def _drain_on_signals(engine: Engine, events: Events) -> None:
+    """The first signal drains the run, the second ends it at once."""
+    loop = asyncio.get_running_loop()
+    received = 0
+
+    def on_signal(number: int, reason: Interrupted) -> None:
+        nonlocal received
+        received += 1
+        if received > 1:
+            # As a kill would: nothing that is acknowledged depends on a tidy end.
+            os._exit(128 + number)
+        events.message("warning", "stopping", signal=signal.Signals(number).name)
+        engine.stop.stop(reason)
+
+    loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT, Interrupted(_STOPPED))
+    loop.add_signal_handler(signal.SIGTERM, on_signal, signal.SIGTERM, Terminated(_STOPPED))
+
+
+_STOPPED = (
+    "stopped on request; what is not done stays pending: run the same command again to go on."
+)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Before and after the loop runs, a signal ends the run with its number, not by dying of it."""
+
+    def raise_terminated(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise Terminated(_STOPPED)
+
+    before = signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        raise Interrupted(_STOPPED) from exc
+    finally:
+        signal.signal(signal.SIGTERM, before)

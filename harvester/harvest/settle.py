@@ -1,0 +1,204 @@
+"""From a conclusion to what the ledger commits: the table of states of design §1 and §5.
+
+Plain functions: they get the time and the policy, and fill a batch.  Each id gets exactly one
+outcome, and with it its progress bit, its journal entry and its place among open calls, dead
+letters and deferred ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import assert_never
+
+from harvester.config import OpenCalls, Retry
+from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
+from harvester.ledger.values import Batch, DeadLetter, Deferred, Entry, OpenCall
+
+DAY_MS = 86_400_000
+FORGOTTEN_AFTER_MS = 3 * DAY_MS
+"""An id that its own digits date further back than this will not become known any more."""
+
+DAYS_TO_GIVE_UP = 3
+
+
+class Outcome(StrEnum):
+    """What became of an id."""
+
+    DELIVERED = "delivered"
+    OPEN = "open"
+    DEAD = "dead"
+    DEFERRED = "deferred"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What settling needs to know of the run."""
+
+    run_id: str
+    open_calls: OpenCalls
+    retry: Retry
+    dated: Callable[[str], datetime | None]
+    """The instant that an id's own digits tell, if they tell one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The outcome of one id, and what of it goes into the data."""
+
+    outcome: Outcome
+    published: Entry | None = None
+    """A dead open call's last answer, which goes into the data all the same."""
+
+
+def settle(
+    batch: Batch, task: Task, conclusion: Conclusion, policy: Policy, earlier: Deferred | None
+) -> Settled:
+    """Add one id's outcome to `batch`.  `earlier`: how often the id was deferred before."""
+    match conclusion:
+        case Answered(over=True):
+            settled = _deliver(batch, task, conclusion, is_final=True)
+        case Answered():
+            settled = _keep_open(batch, task, conclusion, policy)
+        case Unknown():
+            settled = _settle_unknown(batch, task, conclusion, policy)
+        case Died():
+            settled = _bury(batch, task, conclusion, policy)
+        case PutOff():
+            settled = _put_off(batch, task, conclusion, policy, earlier)
+        case never:
+            assert_never(never)
+    batch.outcomes += 1
+    if settled.outcome is not Outcome.DEFERRED:
+        _mark_place(batch, task, settled.outcome)
+        batch.recovered.append(task.voice_id)
+    return settled
+
+
+def _deliver(batch: Batch, task: Task, answered: Answered, *, is_final: bool) -> Settled:
+    entry = Entry(task.voice_id, answered.at_ms, is_final, answered.answer)
+    batch.entries.append(entry)
+    batch.bytes += len(answered.answer)
+    if task.open_call is not None:
+        batch.closed_calls.append(task.voice_id)
+    return Settled(Outcome.DELIVERED)
+
+
+def _keep_open(batch: Batch, task: Task, answered: Answered, policy: Policy) -> Settled:
+    """The call goes on: keep the answer, and say when to ask again."""
+    now_ms = answered.at_ms
+    before = task.open_call
+    # Its age counts from its first open answer; while the vendor did not know it, it had none.
+    first_ms = before.first_ms if before and before.answer is not None else now_ms
+    max_age_ms = int(policy.open_calls.max_age_s * 1000)
+    if now_ms - first_ms >= max_age_ms:
+        return _deliver(batch, task, answered, is_final=False)
+    asks = before.asks if before else 0
+    due_ms = min(now_ms + _delay_ms(policy.open_calls, asks), first_ms + max_age_ms)
+    batch.open_calls.append(
+        OpenCall(task.voice_id, due_ms, first_ms, asks + 1, policy.run_id, answered.answer, now_ms)
+    )
+    return Settled(Outcome.OPEN)
+
+
+def _settle_unknown(batch: Batch, task: Task, unknown: Unknown, policy: Policy) -> Settled:
+    """No record: open the first time, dead when said again a day later or long after the call."""
+    now_ms = unknown.at_ms
+    before = task.open_call
+    dated = policy.dated(task.voice_id)
+    is_old = dated is not None and now_ms - dated.timestamp() * 1000 > FORGOTTEN_AFTER_MS
+    if is_old or (before is not None and now_ms - before.first_ms >= DAY_MS):
+        died = Died("no_record", "the vendor knows no such record", unknown.attempts, now_ms)
+        return _bury(batch, task, died, policy)
+    if before is None:
+        before = OpenCall(task.voice_id, 0, now_ms, 0, policy.run_id)
+    due_ms = now_ms + _delay_ms(policy.open_calls, before.asks)
+    batch.open_calls.append(
+        replace(before, due_ms=due_ms, asks=before.asks + 1, run_id=policy.run_id)
+    )
+    return Settled(Outcome.OPEN)
+
+
+def _bury(batch: Batch, task: Task, died: Died, policy: Policy) -> Settled:
+    """Dead; the last answer of an open call goes into the data, marked as not final."""
+    published = _last_answer(task.open_call)
+    if published is not None:
+        batch.entries.append(published)
+        batch.bytes += len(published.answer)
+    if task.open_call is not None:
+        batch.closed_calls.append(task.voice_id)
+    batch.dead_letters.append(
+        DeadLetter(
+            task.voice_id,
+            died.reason,
+            died.detail,
+            died.attempts,
+            task.open_call.first_ms if task.open_call else died.at_ms,
+            died.at_ms,
+            policy.run_id,
+            published is not None,
+            died.body,
+        )
+    )
+    return Settled(Outcome.DEAD, published)
+
+
+def _put_off(
+    batch: Batch, task: Task, put_off: PutOff, policy: Policy, earlier: Deferred | None
+) -> Settled:
+    """Deferred; dead only after failing in enough runs on enough days in which others succeeded."""
+    runs, days = (earlier.runs, earlier.days) if earlier else (0, ())
+    if task.is_last_try and put_off.counts:
+        runs += 1
+        today = datetime.fromtimestamp(put_off.at_ms / 1000, UTC).date().isoformat()
+        days = days if today in days else (*days, today)[-DAYS_TO_GIVE_UP:]
+    if runs >= policy.retry.max_runs and len(days) >= DAYS_TO_GIVE_UP:
+        detail = f"{put_off.cause} in {runs} runs"
+        died = Died("gave_up", detail, put_off.attempts, put_off.at_ms)
+        return _bury(batch, task, died, policy)
+    batch.deferred.append(
+        Deferred(
+            task.voice_id,
+            put_off.cause,
+            f"after {put_off.attempts} attempts",
+            earlier.first_ms if earlier else put_off.at_ms,
+            put_off.at_ms,
+            policy.run_id,
+            runs,
+            days,
+            task.chunk,
+            task.row,
+        )
+    )
+    return Settled(Outcome.DEFERRED)
+
+
+def _mark_place(batch: Batch, task: Task, outcome: Outcome) -> None:
+    if task.chunk is None or task.row is None:
+        return
+    batch.settled_rows.setdefault(task.chunk, []).append(task.row)
+    match outcome:
+        case Outcome.DELIVERED:
+            batch.list_delivered += 1
+            batch.revived.append(task.voice_id)
+        case Outcome.OPEN:
+            batch.list_open += 1
+            batch.revived.append(task.voice_id)
+        case Outcome.DEAD:
+            batch.list_dead += 1
+        case Outcome.DEFERRED:
+            raise AssertionError("a deferred id keeps its place")
+
+
+def _last_answer(call: OpenCall | None) -> Entry | None:
+    if call is None or call.answer is None or call.answer_ms is None:
+        return None
+    return Entry(call.voice_id, call.answer_ms, is_final=False, answer=call.answer)
+
+
+def _delay_ms(open_calls: OpenCalls, asks: int) -> int:
+    """The wait after the `asks + 1`-th ask; the last delay repeats."""
+    delays = open_calls.delays_s
+    return int(delays[min(asks, len(delays) - 1)] * 1000)

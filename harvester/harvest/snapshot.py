@@ -1,0 +1,115 @@
+"""runs/<run_id>/state.parquet: what the data set does not hold, as it stood at a run's end.
+
+Open calls, dead letters and deferred ids live in state.db alone; this copy is what a state that
+was lost is rebuilt from.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harvester.errors import StoreError
+from harvester.ledger import records
+from harvester.ledger.values import DeadLetter, Deferred, OpenCall
+
+_MS = pa.timestamp("ms", tz="UTC")
+SCHEMA = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),  # open, dead or deferred
+        pa.field("voice_id", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("attempts", pa.int32()),
+        pa.field("first_at", _MS, nullable=False),
+        pa.field("last_at", _MS),
+        pa.field("due_at", _MS),
+        pa.field("runs", pa.int32()),
+        pa.field("days", pa.string()),
+        pa.field("published", pa.bool_()),
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("answer", pa.binary()),
+    ]
+)
+_PORTION = 2_000
+
+
+def write_snapshot(db: sqlite3.Connection, path: Path) -> int:
+    """Write the three tables to `path`, private to the owner; returns the rows."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    rows = 0
+    try:
+        with (
+            _private(temporary) as file,
+            pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer,
+        ):
+            source = _rows(db)
+            while portion := list(islice(source, _PORTION)):
+                rows += len(portion)
+                writer.write_table(pa.Table.from_pylist(portion, SCHEMA))
+        temporary.replace(path)
+    except OSError as exc:
+        raise StoreError(f"{path} can't be written: {exc.strerror}. Free some space.") from exc
+    return rows
+
+
+def _rows(db: sqlite3.Connection) -> Iterator[dict[str, object]]:
+    for call in records.all_open_calls(db):
+        yield _open_row(call)
+    for letter in records.dead_letters(db):
+        yield _dead_row(letter)
+    for item in records.all_deferred(db):
+        yield _deferred_row(item)
+
+
+def _open_row(call: OpenCall) -> dict[str, object]:
+    return {
+        "kind": "open",
+        "voice_id": call.voice_id,
+        "attempts": call.asks,
+        "first_at": call.first_ms,
+        "last_at": call.answer_ms,
+        "due_at": call.due_ms,
+        "run_id": call.run_id,
+        "answer": call.answer,
+    }
+
+
+def _dead_row(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "kind": "dead",
+        "voice_id": letter.voice_id,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "attempts": letter.attempts,
+        "first_at": letter.first_ms,
+        "last_at": letter.died_ms,
+        "published": letter.published,
+        "run_id": letter.run_id,
+        "answer": letter.body,
+    }
+
+
+def _deferred_row(item: Deferred) -> dict[str, object]:
+    return {
+        "kind": "deferred",
+        "voice_id": item.voice_id,
+        "reason": item.cause,
+        "detail": item.detail,
+        "first_at": item.first_ms,
+        "last_at": item.last_ms,
+        "runs": item.runs,
+        "days": ",".join(item.days),
+        "run_id": item.run_id,
+    }
+
+
+def _private(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb")

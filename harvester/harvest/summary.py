@@ -1,0 +1,303 @@
+"""summary.json: what a run did, and whether its books balance."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+
+from harvester import __version__
+from harvester.harvest.acknowledger import COST_SCALE, NO_CURRENCY
+from harvester.harvest.books import (
+    Difference,
+    UsageSums,
+    check_data,
+    check_input,
+    check_list,
+    check_run,
+)
+from harvester.harvest.output import Output
+from harvester.harvest.progress import retries
+from harvester.harvest.publish import Published
+from harvester.lake.dataset import Totals, totals, totals_of
+from harvester.lake.normalize import Answer, normalize
+from harvester.ledger import bitmap, journal, publications, worklists
+from harvester.ledger.values import CHUNK_ROWS, InputRecord, RunRecord, WorkList
+
+_COST = "usage.cost."
+
+
+class InputBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """lines = bad + duplicate + distinct; distinct = settled_before + listed."""
+
+    lines: int
+    bad: int
+    duplicate: int
+    distinct: int
+    settled_before: int
+    listed: int
+    first_listed_at: str
+    dead_since_first_listed: int
+
+
+class ListBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """listed + retried + left_over = delivered + open + dead + pending."""
+
+    listed: int
+    retried: int
+    left_over: int
+    delivered: int
+    open: int
+    dead: int
+    pending: int
+
+
+class RunBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """attempted = delivered + open + dead + deferred + cut_off."""
+
+    attempted: int
+    delivered: int
+    open: int
+    dead: int
+    deferred: int
+    cut_off: int
+    opens_published: int
+
+
+class DataBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """What this run's answers said; the rows read back say the same."""
+
+    rows: int
+    rows_in_journal: int
+    call_duration_s: int
+    charged_duration_s: int
+    cost: dict[str, str]
+    """Decimal text by currency."""
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One run.  Fields are only ever added."""
+
+    version: int = 1
+    harvester: str = __version__
+    run_id: str
+    account: str
+    started_at: str
+    ended_at: str
+    exit_code: int | None
+    """None: the run was killed; its books were closed by the next one."""
+    message: str
+    input: InputBooks | None
+    work_list: ListBooks | None = msgspec.field(name="list")
+    run: RunBooks
+    data: DataBooks
+    differences: list[Difference]
+    requests: int
+    retries: dict[str, int]
+    push_backs: int
+    outages: int
+    clock_skew_s: float
+    published_files: int
+    published_bytes: int
+    unparsed: dict[str, int]
+    extra: dict[str, int]
+    output: str
+
+    @property
+    def balanced(self) -> bool:
+        return not self.differences
+
+
+def input_books(record: InputRecord, dead: int) -> InputBooks:
+    """The books of an input, as of its last listing."""
+    return InputBooks(
+        lines=record.lines,
+        bad=record.bad,
+        duplicate=record.duplicate,
+        distinct=record.distinct,
+        settled_before=record.settled_before,
+        listed=record.listed,
+        first_listed_at=instant(record.first_listed_ms),
+        dead_since_first_listed=dead,
+    )
+
+
+def list_books(work_list: WorkList) -> ListBooks:
+    """The books of the list in force."""
+    return ListBooks(
+        listed=work_list.listed,
+        retried=work_list.retried,
+        left_over=work_list.left_over,
+        delivered=work_list.delivered,
+        open=work_list.open,
+        dead=work_list.dead,
+        pending=work_list.pending,
+    )
+
+
+def run_books(tally: Mapping[str, int]) -> RunBooks:
+    """The books of a run, from its counters."""
+    return RunBooks(
+        attempted=tally.get("begun", 0),
+        delivered=tally.get("delivered", 0),
+        open=tally.get("open", 0),
+        dead=tally.get("dead", 0),
+        deferred=tally.get("deferred", 0),
+        cut_off=tally.get("cut_off", 0),
+        opens_published=tally.get("opens_published", 0),
+    )
+
+
+def check_books(
+    db: sqlite3.Connection,
+    output: Output,
+    account: str,
+    run: RunRecord,
+    *,
+    record: InputRecord | None,
+    work_list: WorkList | None,
+) -> tuple[DataBooks, list[Difference]]:
+    """Read this run's rows back and compare all five books.  `run` has the final counters."""
+    books = run_books(run.counters)
+    answered = _answered(run.counters, books)
+    journaled = _journaled(db, account, run.id)
+    files = [output.cdr / part.path for part in publications.live_parts(db, run.first_publication)]
+    data = _sums(totals(files, run.id) + journaled)
+    found: list[Difference] = []
+    if record is not None:
+        found += check_input(
+            lines=record.lines,
+            bad=record.bad,
+            duplicate=record.duplicate,
+            distinct=record.distinct,
+            settled_before=record.settled_before,
+            listed=record.listed,
+        )
+    if work_list is not None:
+        found += check_list(
+            rows=work_list.rows,
+            delivered=work_list.delivered,
+            open_=work_list.open,
+            dead=work_list.dead,
+            settled_bits=_settled_bits(db, work_list),
+        )
+    if run.exit_code is not None:
+        found += check_run(
+            begun=books.attempted,
+            delivered=books.delivered,
+            open_=books.open,
+            dead=books.dead,
+            deferred=books.deferred,
+            cut_off=books.cut_off,
+        )
+    found += check_data(answered, data)
+    return _data_books(answered, journaled.rows), found
+
+
+def make_summary(
+    run: RunRecord,
+    *,
+    account: str,
+    message: str,
+    output: Output,
+    input_: InputBooks | None,
+    list_: ListBooks | None,
+    data: DataBooks,
+    differences: list[Difference],
+    published: Iterable[Published] = (),
+    push_backs: int = 0,
+    outages: int = 0,
+    clock_skew_s: float = 0.0,
+) -> Summary:
+    """Put a summary together."""
+    published = list(published)
+    tally = Counter(run.counters)
+    return Summary(
+        run_id=run.id,
+        account=account,
+        started_at=instant(run.started_ms),
+        ended_at=instant(run.ended_ms or run.started_ms),
+        exit_code=run.exit_code,
+        message=message,
+        input=input_,
+        work_list=list_,
+        run=run_books(run.counters),
+        data=data,
+        differences=differences,
+        requests=tally["requests"],
+        retries=retries(tally),
+        push_backs=push_backs,
+        outages=outages,
+        clock_skew_s=round(clock_skew_s, 1),
+        published_files=sum(p.files for p in published),
+        published_bytes=sum(p.bytes for p in published),
+        unparsed=dict(sum((p.unparsed for p in published), Counter[str]())),
+        extra=dict(sum((p.extra for p in published), Counter[str]())),
+        output=str(output.root),
+    )
+
+
+def instant(ms: int) -> str:
+    """Milliseconds since 1970 as ISO 8601 text, UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _answered(tally: Mapping[str, int], books: RunBooks) -> UsageSums:
+    cost = {
+        name.removeprefix(_COST): amount for name, amount in tally.items() if name.startswith(_COST)
+    }
+    return UsageSums(
+        books.delivered + books.opens_published,
+        tally.get("usage.call_duration_s", 0),
+        tally.get("usage.charged_duration_s", 0),
+        cost,
+    )
+
+
+def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> Totals:
+    """The totals of this run's answers that aren't published yet."""
+    total = Totals()
+    for (body,) in db.execute("SELECT body FROM journal WHERE run = ? ORDER BY seq", (run_id,)):
+        answers = [
+            Answer(entry.voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
+            for entry in journal.decode(body)
+        ]
+        total += totals_of(normalize(answers, account).table, run_id)
+    return total
+
+
+def _settled_bits(db: sqlite3.Connection, work_list: WorkList) -> int:
+    total = 0
+    for no, bits in worklists.settled_rows(db, work_list).items():
+        size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
+        total += size if bits is None else bitmap.count(bits)
+    return total
+
+
+def _sums(total: Totals) -> UsageSums:
+    return UsageSums(
+        total.rows,
+        total.call_duration_s,
+        total.charged_duration_s,
+        {
+            currency or NO_CURRENCY: int(amount.scaleb(COST_SCALE))
+            for currency, amount in total.cost.items()
+        },
+    )
+
+
+def _data_books(answered: UsageSums, in_journal: int) -> DataBooks:
+    return DataBooks(
+        rows=answered.rows,
+        rows_in_journal=in_journal,
+        call_duration_s=answered.call_duration_s,
+        charged_duration_s=answered.charged_duration_s,
+        cost={
+            currency: f"{Decimal(amount).scaleb(-COST_SCALE):f}"
+            for currency, amount in sorted(answered.cost.items())
+        },
+    )

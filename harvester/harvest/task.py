@@ -1,0 +1,63 @@
+"""One id on its way through the run, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from harvester.ledger.values import OpenCall
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An id to ask for, and where it came from."""
+
+    voice_id: str
+    chunk: int | None = None
+    row: int | None = None
+    """Its place on the work list; None for an open call."""
+    open_call: OpenCall | None = None
+    is_last_try: bool = False
+    """The second ask of an id that this run deferred already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The vendor gave the record; `over` is False while the call goes on."""
+
+    answer: bytes
+    over: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The vendor knows no such record."""
+
+    at_ms: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The vendor said no for good."""
+
+    reason: str
+    detail: str
+    attempts: int
+    at_ms: int
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """The id's budget is spent; it stays pending."""
+
+    cause: str
+    attempts: int
+    at_ms: int
+    counts: bool
+    """Other ids were delivered meanwhile, so this run counts against the id."""
+
+
+Conclusion: TypeAlias = Answered | Unknown | Died | PutOff
