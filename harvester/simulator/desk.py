@@ -139,6 +139,7 @@ class Desk:
             now_s=self.now_s(),
             slow_s=self.options.slow_s,
             prefix=self.options.prefix,
+            drift=self.options.drift,
         )
         return spoil(fault, occasion)
 

@@ -32,9 +32,9 @@ class Records:
         call = call_of(self._options.seed, voice_id, self._options.fates)
         status = DEAD_STATUS.get(call.fate)
         if status is not None:
-            return refuse(status, call.fate.value)
+            return refuse(status, call.fate.value, numeric=self._is_numeric(voice_id))
         if call.fate is Fate.NO_RECORD:
-            return _no_record(self._options.seed, voice_id)
+            return self._no_record(voice_id)
         if call.fate is Fate.RECORD or self._is_over(call, at, counts=counts):
             return self._record(call, "record")
         return self._record(as_open(call), "open")
@@ -61,13 +61,16 @@ class Records:
             return at - first_at >= self._options.final_after_s
         return asks >= self._options.open_asks
 
+    def _no_record(self, voice_id: str) -> Reply:
+        """The vendor's page doesn't say how it tells that it has none; these three are likely."""
+        match Dice(self._options.seed, voice_id, b"none").roll(3):
+            case 0:
+                return refuse("-24", "no_record", numeric=self._is_numeric(voice_id))
+            case 1:
+                return Reply("0", render.success("null"), "no_record")
+            case _:
+                return Reply("0", render.success("{}"), "no_record")
 
-def _no_record(seed: int, voice_id: str) -> Reply:
-    """The vendor's page doesn't say how it tells that it has none; these three are likely."""
-    match Dice(seed, voice_id, b"none").roll(3):
-        case 0:
-            return refuse("-24", "no_record")
-        case 1:
-            return Reply("0", render.success("null"), "no_record")
-        case _:
-            return Reply("0", render.success("{}"), "no_record")
+    def _is_numeric(self, voice_id: str) -> bool:
+        """Whether a refusal's status drifted into a number."""
+        return self._options.drift and not Dice(self._options.seed, voice_id, b"number").roll(4)

@@ -54,6 +54,7 @@ class Occasion:
     now_s: float
     slow_s: float
     prefix: str
+    drift: bool = True
 
 
 def refuse(status: str, why: str, *, numeric: bool = False) -> Reply:
@@ -82,7 +83,7 @@ def spoil(fault: str, occasion: Occasion) -> Reply:
 
 
 def _status(status: str) -> Callable[[Occasion], Reply]:
-    return lambda _: refuse(status, "")
+    return lambda occasion: refuse(status, "", numeric=occasion.drift and not occasion.dice.roll(4))
 
 
 def _code(code: int) -> Callable[[Occasion], Reply]:

@@ -83,10 +83,21 @@ def test_dead_ids_are_refused_with_the_status_of_their_fate() -> None:
     assert Counter().ask("not/an/id").status == "-22"
 
 
+@pytest.mark.parametrize(("drift", "kinds"), [(True, {str, int}), (False, {str})])
+def test_a_refusal_is_a_number_now_and_then_only_where_the_vendor_drifts(
+    drift: bool, kinds: set[type]
+) -> None:
+    dead = Counter(fates=Fates(1, 0, 0, 0, 0, 0), drift=drift)
+    busy = Counter(faults="busy=1", drift=drift)
+    for counter in (dead, busy):
+        bodies = [json.loads(counter.ask(f"id{number}").body) for number in range(40)]
+        assert {type(body["status"]) for body in bodies} == kinds
+
+
 def test_an_unknown_call_is_told_in_three_ways() -> None:
     counter = Counter(fates=Fates(0, 0, 0, 0, 0, 1))
     bodies = [json.loads(counter.ask(f"id{number}").body) for number in range(30)]
-    told = {(body["status"], str(body["data"])) for body in bodies}
+    told = {(str(body["status"]), str(body["data"])) for body in bodies}
     assert told == {("-24", "None"), ("0", "None"), ("0", "{}")}
 
 

@@ -6,13 +6,17 @@ import gzip
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
+import trustme
 
+from harvester.simulator import SimulatorOptions, listening
 from harvester.simulator.signature import sign
 from tests.simulated import Simulator
 
@@ -231,7 +235,7 @@ def test_a_bomb_is_small_on_the_wire_and_a_long_answer_is_not(vendor: Simulator)
 
 def test_faults_for_one_id_leave_the_next_one_alone(vendor: Simulator) -> None:
     vendor.post_faults("busy=1", only=[VOICE_ID])
-    assert ask(vendor).status == "-18"
+    assert str(ask(vendor).status) == "-18"
     assert str(ask(vendor, "/voice/recordGroup/2609021133180000042").status) == "0"
     vendor.post_faults("none", only=[VOICE_ID])
 
@@ -286,3 +290,19 @@ def test_the_simulator_stops_on_sigterm_and_leaves_a_whole_log(tmp_path: Path) -
 def test_a_simulator_that_cannot_start_says_why() -> None:
     with pytest.raises(RuntimeError, match="127.0.0.1, ::1 or localhost"):  # noqa: RUF043
         Simulator(host="0.0.0.0").__enter__()
+
+
+async def test_with_a_certificate_it_speaks_https_in_this_process_too() -> None:
+    authority = trustme.CA()
+    server, client = (
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        ssl.create_default_context(),
+    )
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    options = SimulatorOptions(host="localhost", ssl_context=server, drift=False)
+    async with listening(options) as base_url, aiohttp.ClientSession() as session:
+        assert base_url.startswith("https://localhost:")
+        address = f"{base_url}/recordGroup/{VOICE_ID}"
+        async with session.get(address, headers=signed(), ssl=client) as response:
+            assert (await response.json())["data"]["voiceId"] == VOICE_ID
