@@ -109,7 +109,7 @@ def stage(
     parts = []
     for k, date in enumerate(sorted(by_date)):
         name = f"part-{state_id[:8]}-{publication}-{k}.parquet"
-        table = pa.concat_tables(by_date.pop(date))
+        table = _sorted(by_date.pop(date))
         footer = {schema.FOOTER_TOOL: tool, schema.FOOTER_PUBLICATION: str(publication)}
         written = _write(table, staging / name, mode, footer, disk)
         parts.append(StagedPart(staging / name, f"submit_date={date}/{name}", *written))
@@ -168,6 +168,19 @@ def _by_date(tables: Iterable[pa.Table], timezone: str) -> dict[str, list[pa.Tab
     return found
 
 
+def _sorted(tables: list[pa.Table]) -> pa.Table:
+    """The rows of `tables`, which is emptied, by voice_id.
+
+    Column by column: as each is let go when it has been sorted, the copy never exists as a whole.
+    """
+    rows = pa.concat_tables(tables)
+    tables.clear()
+    order = pc.sort_indices(rows, sort_keys=[("voice_id", "ascending")])
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    del rows
+    return pa.table({name: columns.pop(name).take(order) for name in list(columns)}, schema.SCHEMA)
+
+
 def _write(
     table: pa.Table, path: Path, mode: int, footer: dict[str, str], disk: Disk
 ) -> tuple[int, int, str]:
@@ -180,7 +193,6 @@ def _write(
 
 
 def _write_parquet(table: pa.Table, sink: _Hashing, footer: dict[str, str]) -> None:
-    order = pc.sort_indices(table, sort_keys=[("voice_id", "ascending")])
     ids = table["voice_id"]
     with pq.ParquetWriter(
         sink,
@@ -191,17 +203,14 @@ def _write_parquet(table: pa.Table, sink: _Hashing, footer: dict[str, str]) -> N
         column_encoding=_DELTA,
         write_page_index=True,
     ) as writer:
-        # Row group by row group, so that the sorted copy never exists as a whole.
-        for start in range(0, len(order), ROW_GROUP_ROWS):
-            rows = table.take(order.slice(start, ROW_GROUP_ROWS))
-            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata(
             {
                 **footer,
                 schema.FOOTER_SCHEMA_VERSION: str(schema.SCHEMA_VERSION),
                 schema.FOOTER_ROWS: str(table.num_rows),
-                schema.FOOTER_MIN_VOICE_ID: ids[order[0].as_py()].as_py(),
-                schema.FOOTER_MAX_VOICE_ID: ids[order[-1].as_py()].as_py(),
+                schema.FOOTER_MIN_VOICE_ID: ids[0].as_py(),
+                schema.FOOTER_MAX_VOICE_ID: ids[-1].as_py(),
             }
         )
 

@@ -1,0 +1,463 @@
+"""Parts on a real disk, a recording one and a broken one: complete, durable, never replaced."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harvester.errors import StoreError
+from harvester.lake import dataset, disk, parts
+from harvester.lake.dataset import Totals
+from harvester.lake.normalize import Answer, normalize
+from harvester.lake.parts import StagedPart
+from harvester.lake.schema import SCHEMA
+
+STATE = "0a1b2c3d4e5f"
+MODE = 0o640
+
+
+class RecordingDisk(disk.RealDisk):
+    """A real disk that writes down what is asked of it, and fails where it is told to."""
+
+    def __init__(self, fail_at: str = "", error: int = errno.EIO) -> None:
+        self.calls: list[str] = []
+        self._fail_at = fail_at
+        self._error = error
+
+    def note(self, call: str) -> None:
+        self.calls.append(call)
+        if self._fail_at and call.startswith(self._fail_at):
+            raise OSError(self._error, os.strerror(self._error))
+
+    def create(self, path: Path, mode: int) -> BinaryIO:
+        self.note(f"create {path.name}")
+        return super().create(path, mode)
+
+    def sync_file(self, file: BinaryIO) -> None:
+        self.note(f"sync_file {Path(file.name).name}")
+        super().sync_file(file)
+
+    def sync_folder(self, path: Path) -> None:
+        self.note(f"sync_folder {path.name}")
+        super().sync_folder(path)
+
+    def make_folder(self, path: Path, mode: int) -> None:
+        self.note(f"make_folder {path.name}")
+        super().make_folder(path, mode)
+
+    def move(self, source: Path, target: Path) -> None:
+        self.note(f"move {target.name}")
+        super().move(source, target)
+
+
+class FullDisk(disk.RealDisk):
+    """Room for `room` bytes a file."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def create(self, path: Path, mode: int) -> BinaryIO:
+        file: Any = super().create(path, mode)
+        write, room = file.write, self._room
+
+        class Full:
+            name = file.name
+
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *exc: object) -> None:
+                file.close()
+
+            def write(self, content: bytes) -> int:
+                if file.tell() + len(content) > room:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                return int(write(content))
+
+        return Full()  # type: ignore[return-value]
+
+
+def table(records: Sequence[tuple[str, str, str]], run_id: str = "run-1") -> pa.Table:
+    """Rows of (voice_id, submit time, cost)."""
+    answers = []
+    for voice_id, submitted, cost in records:
+        fields = {"voiceId": voice_id, "submitTime": submitted, "cost": cost, "callDuration": 2}
+        body = json.dumps({"status": "0", "data": fields}).encode()
+        answers.append(Answer(voice_id, body, 1_788_000_000_000, run_id, is_final=True))
+    return normalize(answers, "acme").table
+
+
+TWO_DAYS = [
+    ("30", "2026-09-02T07:59:59+08:00", "0.30"),  # 1 September in UTC
+    ("20", "2026-09-02T08:00:00+08:00", "0.20"),
+    ("10", "2026-09-02T23:00:00+08:00", "0.10"),
+    ("05", "", "0.05"),
+]
+
+
+def stage(
+    folder: Path, *tables: pa.Table, publication: int = 7, on: disk.Disk | None = None
+) -> list[StagedPart]:
+    folder.mkdir(exist_ok=True)
+    return parts.stage(
+        tables,
+        staging=folder,
+        state_id=STATE,
+        publication=publication,
+        partition_timezone="UTC",
+        mode=MODE,
+        tool="cdr-harvester test",
+        disk=on,
+    )
+
+
+def publish(staged: Sequence[StagedPart], cdr: Path, on: disk.Disk | None = None) -> None:
+    for part in staged:
+        parts.place(part.staged, cdr / part.path, sha256=part.sha256, mode=MODE, disk=on)
+    parts.sync_folders([cdr / part.path for part in staged], cdr, disk=on)
+
+
+# --- staging ----------------------------------------------------------------------------------
+
+
+def test_each_date_becomes_one_file_sorted_by_voice_id(tmp_path: Path) -> None:
+    staged = stage(tmp_path / "staging", table(TWO_DAYS[:2]), table(TWO_DAYS[2:]))
+    assert [(part.path, part.rows) for part in staged] == [
+        ("submit_date=2026-09-01/part-0a1b2c3d-7-0.parquet", 1),
+        ("submit_date=2026-09-02/part-0a1b2c3d-7-1.parquet", 2),
+        ("submit_date=__HIVE_DEFAULT_PARTITION__/part-0a1b2c3d-7-2.parquet", 1),
+    ]
+    assert pq.read_table(staged[1].staged)["voice_id"].to_pylist() == ["10", "20"]
+
+
+def test_a_staged_part_knows_its_size_hash_and_mode(tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        staged = stage(tmp_path / "staging", table(TWO_DAYS))
+    finally:
+        os.umask(old)
+    for part in staged:
+        content = part.staged.read_bytes()
+        assert part.bytes == len(content)
+        assert part.sha256 == hashlib.sha256(content).hexdigest()
+        assert part.sha256 == dataset.file_sha256(part.staged)
+        assert stat.S_IMODE(part.staged.stat().st_mode) == MODE
+        assert dataset.verify_part(part.staged) == part.rows
+
+
+def test_every_file_is_synced_and_then_the_staging_folder(tmp_path: Path) -> None:
+    recorder = RecordingDisk()
+    stage(tmp_path / "staging", table(TWO_DAYS), on=recorder)
+    names = [f"part-0a1b2c3d-7-{k}.parquet" for k in range(3)]
+    assert recorder.calls == [
+        *(f"{call} {name}" for name in names for call in ("create", "sync_file")),
+        "sync_folder staging",
+    ]
+
+
+def test_the_same_rows_are_staged_again_as_the_same_files(tmp_path: Path) -> None:
+    first = stage(tmp_path / "a", table(TWO_DAYS))
+    again = stage(tmp_path / "a", table(TWO_DAYS))
+    assert first == again
+
+
+def test_nothing_to_stage_is_no_file(tmp_path: Path) -> None:
+    assert stage(tmp_path / "staging") == []
+    assert stage(tmp_path / "staging", table([])) == []
+
+
+def test_the_file_is_encoded_as_designed(tmp_path: Path) -> None:
+    rows = [(f"{n:09}", "2026-09-02T12:00:00+08:00", "0.1") for n in range(1000)]
+    big = pa.concat_tables([table(rows)] * 132)
+    (part,) = stage(tmp_path / "staging", big)
+    with pq.ParquetFile(part.staged) as file:
+        meta = file.metadata
+        assert [meta.row_group(n).num_rows for n in range(meta.num_row_groups)] == [131_072, 928]
+        columns = {
+            (column := meta.row_group(0).column(n)).path_in_schema: column
+            for n in range(meta.num_columns)
+        }
+        assert "submit_date" not in columns
+        assert list(columns) == SCHEMA.names
+        assert {column.compression for column in columns.values()} == {"ZSTD"}
+        assert all(column.has_offset_index for column in columns.values())
+        for name in ("submit_time", "hangup_time", "fetched_at"):
+            assert "DELTA_BINARY_PACKED" in columns[name].encodings
+        for name in ("code", "termination_code", "currency", "rate"):
+            assert "RLE_DICTIONARY" in columns[name].encodings
+        for name in ("voice_id", "callee", "voice_file_id", "extra"):
+            assert "RLE_DICTIONARY" not in columns[name].encodings
+        assert file.schema_arrow.equals(SCHEMA)
+        footer = {k.decode(): v.decode() for k, v in meta.metadata.items() if k[:4] == b"cdr."}
+    assert footer == {
+        "cdr.schema_version": "1",
+        "cdr.tool": "cdr-harvester test",
+        "cdr.publication": "7",
+        "cdr.rows": "132000",
+        "cdr.min_voice_id": "000000000",
+        "cdr.max_voice_id": "000000999",
+    }
+
+
+@pytest.mark.parametrize("room", [0, 3, 4_000])
+def test_a_full_disk_names_the_file_and_the_remedy(tmp_path: Path, room: int) -> None:
+    with pytest.raises(StoreError, match=r"part-0a1b2c3d-7-0\.parquet.*free some space") as caught:
+        stage(tmp_path / "staging", table(TWO_DAYS), on=FullDisk(room))
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize("call", ["create", "sync_file", "sync_folder staging"])
+def test_staging_on_a_broken_disk_is_a_store_error(tmp_path: Path, call: str) -> None:
+    with pytest.raises(StoreError, match="kernel log"):
+        stage(tmp_path / "staging", table(TWO_DAYS), on=RecordingDisk(fail_at=call))
+
+
+# --- partition dates --------------------------------------------------------------------------
+
+
+def test_the_partition_is_the_date_in_the_configured_time_zone() -> None:
+    rows = table(TWO_DAYS)
+    assert parts.submit_dates(rows, "UTC").to_pylist() == [
+        "2026-09-01",
+        "2026-09-02",
+        "2026-09-02",
+        "__HIVE_DEFAULT_PARTITION__",
+    ]
+    assert parts.submit_dates(rows, "America/New_York").to_pylist()[:2] == ["2026-09-01"] * 2
+    assert parts.submit_dates(rows, "Asia/Shanghai").to_pylist()[:3] == ["2026-09-02"] * 3
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001
+        min_size=1,
+    ),
+    # St. John's changed its clocks at one minute past midnight, Monrovia was 44:30 behind.
+    st.sampled_from(["UTC", "America/St_Johns", "Africa/Monrovia", "Asia/Kathmandu", "Asia/Tokyo"]),
+)
+def test_the_date_is_that_of_the_zones_own_clock(instants: list[datetime], zone: str) -> None:
+    whole = [at.replace(microsecond=at.microsecond // 1000 * 1000) for at in instants]
+    column = pa.table({"submit_time": pa.array(whole, pa.timestamp("ms", "UTC"))})
+    expected = [at.astimezone(ZoneInfo(zone)).date().isoformat() for at in whole]
+    assert parts.submit_dates(column, zone).to_pylist() == expected
+
+
+def test_midnight_is_exact_around_a_change_of_the_clocks() -> None:
+    start = datetime(2009, 11, 1, 2, 0, tzinfo=UTC)
+    instants = [start + timedelta(seconds=s) for s in range(0, 7200, 7)]
+    column = pa.table({"submit_time": pa.array(instants, pa.timestamp("ms", "UTC"))})
+    zone = ZoneInfo("America/St_Johns")
+    assert parts.submit_dates(column, "America/St_Johns").to_pylist() == [
+        at.astimezone(zone).date().isoformat() for at in instants
+    ]
+
+
+# --- placing ----------------------------------------------------------------------------------
+
+
+def test_parts_are_placed_before_any_folder_is_synced(tmp_path: Path) -> None:
+    staged = stage(tmp_path / "staging", table(TWO_DAYS[:3]))
+    recorder = RecordingDisk()
+    publish(staged, tmp_path / "out" / "cdr", on=recorder)
+    assert [call for call in recorder.calls if not call.startswith("make_folder")] == [
+        "move part-0a1b2c3d-7-0.parquet",
+        "move part-0a1b2c3d-7-1.parquet",
+        "sync_folder submit_date=2026-09-01",
+        "sync_folder submit_date=2026-09-02",
+        "sync_folder cdr",
+        "sync_folder out",
+    ]
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_folders_may_be_listed_by_whoever_may_read_the_files(tmp_path: Path) -> None:
+    cdr = tmp_path / "out" / "cdr"
+    publish(stage(tmp_path / "staging", table(TWO_DAYS[:1])), cdr)
+    assert stat.S_IMODE(cdr.stat().st_mode) == 0o750
+    assert stat.S_IMODE((cdr / "submit_date=2026-09-01").stat().st_mode) == 0o750
+    assert [parts.folder_mode(mode) for mode in (0o600, 0o644, 0o660)] == [0o700, 0o755, 0o770]
+
+
+def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
+    (part,) = stage(tmp_path / "staging", table(TWO_DAYS[:1]))
+    final = tmp_path / "cdr" / part.path
+    final.parent.mkdir(parents=True)
+    final.write_bytes(b"somebody's")
+    with pytest.raises(StoreError, match="never replaced"):
+        parts.place(part.staged, final, sha256=part.sha256, mode=MODE)
+    assert final.read_bytes() == b"somebody's"
+    assert part.staged.exists()
+
+
+def test_a_file_is_not_replaced_where_there_are_no_hard_links(tmp_path: Path) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.write_bytes(b"new")
+    target.write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        disk._move_unlinked(source, target)
+    target.unlink()
+    disk._move_unlinked(source, target)
+    assert (target.read_bytes(), source.exists()) == (b"new", False)
+
+
+@pytest.mark.parametrize("crash", ["after the move", "between link and unlink"])
+def test_placing_again_after_a_crash_is_content(tmp_path: Path, crash: str) -> None:
+    (part,) = stage(tmp_path / "staging", table(TWO_DAYS[:1]))
+    final = tmp_path / "cdr" / part.path
+    final.parent.mkdir(parents=True)
+    final.hardlink_to(part.staged)
+    if crash == "after the move":
+        part.staged.unlink()
+    parts.place(part.staged, final, sha256=part.sha256, mode=MODE)
+    assert dataset.holds(final, part.sha256)
+    assert not part.staged.exists()
+
+
+def test_a_part_that_is_nowhere_is_said_to_be_nowhere(tmp_path: Path) -> None:
+    (part,) = stage(tmp_path / "staging", table(TWO_DAYS[:1]))
+    part.staged.unlink()
+    with pytest.raises(StoreError, match="made anew from the journal"):
+        parts.place(part.staged, tmp_path / "cdr" / part.path, sha256=part.sha256, mode=MODE)
+
+
+@pytest.mark.parametrize("call", ["make_folder", "move", "sync_folder submit", "sync_folder cdr"])
+def test_placing_on_a_broken_disk_is_a_store_error(tmp_path: Path, call: str) -> None:
+    staged = stage(tmp_path / "staging", table(TWO_DAYS[:1]))
+    broken = RecordingDisk(fail_at=call, error=errno.ENOSPC)
+    with pytest.raises(StoreError, match="free some space"):
+        publish(staged, tmp_path / "cdr", on=broken)
+
+
+# --- readers ----------------------------------------------------------------------------------
+
+
+def test_all_readers_see_the_same_rows(tmp_path: Path) -> None:
+    cdr = tmp_path / "cdr"
+    publish(stage(tmp_path / "staging", table(TWO_DAYS)), cdr)
+    more = [("40", "2026-09-02T20:00:00+08:00", "0.40")]
+    publish(stage(tmp_path / "staging", table(more), publication=8), cdr)
+    expected = [
+        ("05", None, Decimal("0.05")),
+        ("10", "2026-09-02", Decimal("0.10")),
+        ("20", "2026-09-02", Decimal("0.20")),
+        ("30", "2026-09-01", Decimal("0.30")),
+        ("40", "2026-09-02", Decimal("0.40")),
+    ]
+    for found in readings(cdr):
+        rows = sorted((row["voice_id"], row["submit_date"], row["cost"]) for row in found)
+        assert [(i, str(d) if d else None, c) for i, d, c in rows] == expected
+
+
+def readings(cdr: Path) -> list[list[dict[str, Any]]]:
+    found = [pads.dataset(cdr, partitioning="hive").to_table().to_pylist()]
+    for glob in ("**/*.parquet", "*/*.parquet"):
+        query = f"SELECT * FROM read_parquet('{cdr}/{glob}', hive_partitioning=true)"
+        found.append(duckdb.connect().execute(query).to_arrow_table().to_pylist())
+        scan = pl.scan_parquet(f"{cdr}/{glob}", hive_partitioning=True)
+        found.append(scan.collect().to_arrow().to_pylist())
+    return found
+
+
+def test_every_column_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    golden = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
+    bodies = [tomllib.loads(path.read_text())["body"].encode() for path in golden]
+    answers = [Answer(f"{n:03}", body, n, "run-1", is_final=True) for n, body in enumerate(bodies)]
+    rows = normalize(answers, "acme").table
+    cdr = tmp_path / "cdr"
+    publish(stage(tmp_path / "staging", rows), cdr)
+    for found in readings(cdr):
+        found.sort(key=lambda row: str(row["voice_id"]))
+        assert [{name: row[name] for name in SCHEMA.names} for row in found] == rows.to_pylist()
+
+
+# --- what lies under cdr/ ---------------------------------------------------------------------
+
+
+def test_the_listing_tells_parts_from_strangers(tmp_path: Path) -> None:
+    cdr = tmp_path / "cdr"
+    assert dataset.list_parts(cdr) == dataset.Listing({}, [])
+    staged = stage(tmp_path / "staging", table(TWO_DAYS))
+    publish(staged, cdr)
+    for stranger in ("x.parquet", "submit_date=2026-09-01/part-x.parquet.tmp", "_delta_log/0.json"):
+        (cdr / stranger).parent.mkdir(exist_ok=True)
+        (cdr / stranger).write_bytes(b"x")
+    (cdr / "submit_date=2026-09-01/part-0a1b2c3d-9-0.parquet").symlink_to(staged[0].staged)
+    listing = dataset.list_parts(cdr)
+    assert listing.parts == {part.path: part.bytes for part in staged}
+    assert listing.foreign == [
+        "_delta_log/0.json",
+        "submit_date=2026-09-01/part-0a1b2c3d-9-0.parquet",
+        "submit_date=2026-09-01/part-x.parquet.tmp",
+        "x.parquet",
+    ]
+
+
+def test_a_damaged_part_is_a_store_error(tmp_path: Path) -> None:
+    (part,) = stage(tmp_path / "staging", table(TWO_DAYS[:1]))
+    whole = part.staged.read_bytes()
+    part.staged.write_bytes(whole[:-20])
+    for look in (dataset.verify_part, lambda path: dataset.totals([path], "run-1")):
+        with pytest.raises(StoreError, match="can't be read as Parquet"):
+            look(part.staged)
+    assert not dataset.holds(part.staged, part.sha256)
+    with pytest.raises(StoreError, match="No such file"):
+        dataset.file_sha256(tmp_path / "gone")
+
+
+def test_a_parquet_file_of_another_tool_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"voice_id": ["1"]}), tmp_path / "x.parquet")
+    with pytest.raises(StoreError, match="another tool"):
+        dataset.verify_part(tmp_path / "x.parquet")
+
+
+# --- totals -----------------------------------------------------------------------------------
+
+
+def test_totals_add_up_one_run_to_the_last_digit(tmp_path: Path) -> None:
+    one = table([(f"{n:04}", "2026-09-02T12:00:00Z", "0.00000001") for n in range(1000)])
+    other = table([("x", "2026-09-03T12:00:00Z", "9999999999.99999999")], run_id="run-2")
+    none = table([("y", "2026-09-03T12:00:00Z", "")], run_id="run-2")
+    staged = stage(tmp_path / "staging", one, other, none)
+    files = [part.staged for part in staged]
+    assert dataset.totals(files, "run-1") == Totals(1000, 2000, 0, {"USD": Decimal("0.00001")})
+    assert dataset.totals(files, "run-2") == Totals(
+        2, 4, 0, {"USD": Decimal("9999999999.99999999")}
+    )
+    assert dataset.totals(files, "run-3") == Totals()
+    assert dataset.totals_of(one, "run-1") + dataset.totals_of(
+        pa.concat_tables([other, none]), "run-2"
+    ) == dataset.totals(files, "run-1") + dataset.totals(files, "run-2")
+
+
+def test_totals_keep_currencies_apart(tmp_path: Path) -> None:
+    bodies = [
+        b'{"data":{"cost":"1"}}',
+        b'{"data":{"costEur":2}}',
+        b'{"data":{"cost":3,"currency":"EUR"}}',
+        b'{"data":{"cost":4,"currency":false}}',
+        b'{"data":{"cost":"?","currency":"GBP"}}',
+    ]
+    answers = [Answer(str(n), body, 0, "run-1", is_final=True) for n, body in enumerate(bodies)]
+    staged = stage(tmp_path / "staging", normalize(answers, "acme").table)
+    expected = {"USD": Decimal(1), "EUR": Decimal(5), None: Decimal(4)}
+    assert dataset.totals([part.staged for part in staged], "run-1").cost == expected

@@ -1,0 +1,302 @@
+"""Answers become rows: nothing rounded, nothing dropped, nothing fatal, by either way."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from harvester.lake import literals
+from harvester.lake.normalize import Answer, Normalized, normalize
+from harvester.lake.reading import read, read_record
+from harvester.lake.schema import (
+    COLUMN_OF,
+    COST_EUR,
+    FIELDS,
+    MONEY_COLUMNS,
+    SCHEMA,
+    SECONDS_COLUMNS,
+    TEXT_COLUMNS,
+    TIME_COLUMNS,
+)
+from harvester.lake.usage import answer_totals
+
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
+PROVENANCE = {"voice_id", "account", "is_final", "fetched_at", "run_id"}
+
+
+def answer(body: bytes) -> Answer:
+    return Answer("2203031113381000002", body, 1_788_000_000_123, "run-1", is_final=True)
+
+
+def envelope(members: list[tuple[str, str]]) -> bytes:
+    """An answer whose `data` has these members: (name, JSON text)."""
+    inner = ",".join(f"{json.dumps(name)}:{literal}" for name, literal in members)
+    return f'{{"status":"0","reason":"success","data":{{{inner}}}}}'.encode()
+
+
+def rows(*bodies: bytes, by_value: bool = False) -> list[dict[str, Any]]:
+    result = normalize([answer(body) for body in bodies], "acme", by_value=by_value)
+    found: list[dict[str, Any]] = result.table.to_pylist()
+    return found
+
+
+def shown(value: object) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    iso = getattr(value, "isoformat", None)
+    return str(iso(timespec="milliseconds")) if iso else str(value)
+
+
+# --- golden cases -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("by_value", [False, True], ids=["fast", "scalar"])
+def test_golden_answer_becomes_its_row(path: Path, by_value: bool) -> None:
+    case = tomllib.loads(path.read_text())
+    (row,) = rows(case["body"].encode(), by_value=by_value)
+    found = {name: shown(value) for name, value in row.items() if value is not None}
+    assert {name: text for name, text in found.items() if name not in PROVENANCE} == case["row"]
+
+
+def test_all_golden_answers_in_one_batch_give_the_rows_that_they_give_alone() -> None:
+    bodies = [tomllib.loads(path.read_text())["body"].encode() for path in GOLDEN]
+    assert rows(*bodies) == [row for body in bodies for row in rows(body)]
+
+
+# --- the shape --------------------------------------------------------------------------------
+
+
+def test_the_table_has_the_schema_and_the_order_of_the_answers() -> None:
+    answers = [
+        Answer(str(9 - n), envelope([("cost", f'"{n}"')]), n, f"run-{n}", is_final=n % 2 == 0)
+        for n in range(9)
+    ]
+    table = normalize(answers, "acme").table
+    assert table.schema.equals(SCHEMA)
+    assert table["voice_id"].to_pylist() == [str(9 - n) for n in range(9)]
+    assert table["cost"].to_pylist() == [Decimal(n) for n in range(9)]
+    assert table["is_final"].to_pylist() == [n % 2 == 0 for n in range(9)]
+    assert table["run_id"].to_pylist() == [f"run-{n}" for n in range(9)]
+    assert set(table["account"].to_pylist()) == {"acme"}
+    assert [at.timestamp() for at in table["fetched_at"].to_pylist()] == [
+        n / 1000 for n in range(9)
+    ]
+
+
+def test_no_answers_make_an_empty_table_of_the_schema() -> None:
+    table = normalize([], "acme").table
+    assert table.schema.equals(SCHEMA)
+    assert table.num_rows == 0
+
+
+def test_unparsed_values_and_unknown_fields_are_counted_by_their_names() -> None:
+    result = normalize(
+        [
+            answer(envelope([("cost", '"1,2"'), ("new", "1"), ("callee", "true")])),
+            answer(envelope([("cost", '"x"'), ("new", "null"), ("newer", "[]")])),
+            answer(envelope([("cost", '"1.2"')])),
+        ],
+        "acme",
+    )
+    assert result.unparsed == {"cost": 2, "callee": 1}
+    assert result.extra == {"new": 2, "newer": 1}
+
+
+# --- bodies that are hardly JSON --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"null",
+        b"[]",
+        b'{"status":"0"}',
+        b'{"status":"0","data":null}',
+        b'{"status":"0","data":{"callee":"1"',
+        b'{"data":{"callee":NaN}}',
+        b'{"data":{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+        b'\xff\xfe{"data":{}}',
+    ],
+    ids=range(9),
+)
+def test_a_body_that_is_no_record_is_kept_whole_and_nothing_is_raised(body: bytes) -> None:
+    (row,) = rows(body)
+    (kept,) = json.loads(row["unparsed"]).values()
+    assert kept
+    assert row["currency"] is None
+    assert answer_totals(body) == (0, 0, None, None)
+
+
+def test_bytes_that_are_not_utf8_lose_only_their_own_field() -> None:
+    body = b'{"data":{"callee":"\xff","cost":0.10,"new":"\xfe","\xfd":1,"calledInfo":"ok"}}'
+    (row,) = rows(body)
+    assert (row["callee"], row["cost"], row["called_info"]) == (None, Decimal("0.1"), "ok")
+    assert json.loads(row["unparsed"]) == {"callee": '"\\udcff"'}
+    assert json.loads(row["extra"]) == {"new": '"\\udcfe"', "\\udcfd": 1}
+
+
+# --- properties -------------------------------------------------------------------------------
+
+WORDS = st.text(st.characters(codec="utf-8"), max_size=12)
+DIGITS = st.integers(0, 10**30).map(str)
+NUMBERS = st.builds(
+    lambda sign, whole, fraction, exponent: f"{sign}{whole}{fraction}{exponent}",
+    st.sampled_from(["", "-"]),
+    st.one_of(st.integers(0, 999), st.integers(0, 10**26)).map(str),
+    st.one_of(st.just(""), DIGITS.map(lambda digits: f".{digits}")),
+    st.one_of(st.just(""), st.integers(-40, 40).map(lambda n: f"e{n}"), st.just("E+999999999")),
+)
+TIMES = st.builds(
+    "{:04}-{:02}-{:02}{}{:02}:{:02}:{:02}{}{}".format,
+    st.one_of(st.integers(2020, 2028), st.integers(0, 9999)),
+    st.integers(0, 13),
+    st.one_of(st.integers(27, 32), st.integers(0, 32)),
+    st.sampled_from("T Tt"),
+    st.integers(0, 24),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.sampled_from(["", ".1", ".123", ".9999", ".12345678901", "."]),
+    st.sampled_from(["+08:00", "+08:00", "-03:30", "+0800", "+08", "Z", "z", "", "+24:00", " Z"]),
+)
+ODD_WORDS = st.sampled_from(
+    ["", "-1", "0", "200", "486", "20+20", "1,20", "+1", " 1", "A(B)", "USD", "2026-09-02", "1e3"]
+)
+STRINGS = st.one_of(
+    st.one_of(WORDS, NUMBERS, TIMES, ODD_WORDS).flatmap(
+        lambda text: st.booleans().map(lambda plain: json.dumps(text, ensure_ascii=plain))
+    ),
+    st.sampled_from(['"\\ud800"', '"a\\udfffb"', '"\\u0000"', '"\\ud83d\\ude00"', '"\\/"']),
+)
+NESTED = st.sampled_from(["true", "false", "[]", "{}", '{"a": [1.10, "\\ud800"]}', "[ null ]"])
+LITERALS = st.one_of(STRINGS, NUMBERS, NESTED, st.just("null"))
+NAMES = st.one_of(st.sampled_from(FIELDS), WORDS, st.just("\ud800"))
+MEMBERS = st.lists(st.tuples(NAMES, LITERALS), max_size=12)
+WRONG_NUMBER = st.sampled_from(['"007"', '"00001.50"', "0.00000001", '"-0"', "-0", "-0.0"])
+
+
+def same(one: Normalized, other: Normalized) -> bool:
+    return (
+        one.table.equals(other.table)
+        and one.unparsed == other.unparsed
+        and one.extra == other.extra
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MEMBERS.map(envelope), min_size=1, max_size=6))
+@example([envelope([("callee", "-0"), ("cost", "-0")])])
+@example([envelope([("costEur", "0"), ("cost", '"1"')]), envelope([("costEur", '"1"')])])
+def test_the_fast_way_gives_what_the_scalar_rules_give(bodies: list[bytes]) -> None:
+    answers = [answer(body) for body in bodies]
+    assert same(normalize(answers, "acme"), normalize(answers, "acme", by_value=True))
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.sampled_from([*COLUMN_OF, COST_EUR]), st.one_of(LITERALS, WRONG_NUMBER))
+def test_every_value_in_every_field_ends_in_its_column_or_in_unparsed(
+    name: str, literal: str
+) -> None:
+    (row,) = rows(envelope([(name, literal)]))
+    unparsed = json.loads(row["unparsed"] or "{}")
+    value = row[COLUMN_OF.get(name, "cost")]
+    absent = literal in ("null", '""') or (name == "feedbackValue" and literal in ('"-1"', "-1"))
+    assert set(unparsed) <= {name}
+    if absent:
+        assert value in (None, "USD")
+        assert not unparsed
+    elif unparsed:
+        assert value is None
+        assert unparsed[name] == as_sent(literal)
+    else:
+        assert value == meaning(name, literal)
+
+
+def as_sent(literal: str) -> str:
+    """A string's value, where UTF-8 can hold it; any other value's JSON text."""
+    value = json.loads(literal, parse_int=str, parse_float=str)
+    if literal[0] != '"' or not encodable(value):
+        return "0" if literal == "-0" else literal
+    return str(value)
+
+
+def encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def meaning(name: str, literal: str) -> object:
+    text = as_sent(literal)
+    if name in TEXT_COLUMNS:
+        return text
+    if name in SECONDS_COLUMNS:
+        return literals.seconds_of(text)
+    if name in TIME_COLUMNS:
+        ms = literals.instant_of(text)[0]
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    return Decimal(text)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([*MONEY_COLUMNS, COST_EUR]),
+    st.decimals(-(10**10) + 1, 10**10 - 1, places=8),
+    st.sampled_from(['"{:f}"', "{:f}", "{:e}", '"{:e}"']),
+)
+def test_money_survives_to_the_last_digit_as_text_or_as_number(
+    name: str, amount: Decimal, form: str
+) -> None:
+    (row,) = rows(envelope([(name, form.format(amount))]))
+    assert row[COLUMN_OF.get(name, "cost")] == amount
+    assert row["unparsed"] is None
+
+
+@settings(deadline=None)
+@given(MEMBERS)
+def test_fields_that_the_page_does_not_name_stay_untouched_in_extra(
+    members: list[tuple[str, str]],
+) -> None:
+    (row,) = rows(envelope(members))
+    extra = json.loads(row["extra"] or "{}", parse_int=str, parse_float=str)
+    last = dict(members)
+    # A name that UTF-8 can't hold is there in another form.
+    unknown = [name for name in last if name not in FIELDS and encodable(name)]
+    assert [name for name in extra if name != COST_EUR and name in last] == unknown
+    for name in unknown:
+        assert extra[name] == json.loads(last[name], parse_int=str, parse_float=str)
+
+
+@settings(max_examples=300, deadline=None)
+@given(MEMBERS)
+@example([("costEur", "0"), ("cost", "null")])
+@example([("costEur", "true")])
+@example([("currency", "true"), ("cost", "1")])
+def test_the_books_read_an_answer_as_its_row_says(members: list[tuple[str, str]]) -> None:
+    body = envelope(members)
+    (row,) = rows(body)
+    usage = answer_totals(body)
+    assert usage.call_duration_s == (row["call_duration_s"] or 0)
+    assert usage.charged_duration_s == (row["charged_duration_s"] or 0)
+    assert usage.cost == row["cost"]
+    assert usage.currency == row["currency"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(MEMBERS)
+def test_each_way_of_reading_gives_what_the_next_one_gives(members: list[tuple[str, str]]) -> None:
+    body = envelope(members)
+    # A lone surrogate in a field that nobody knows sends the same members down the slowest way.
+    slowest = read_record(envelope([*members, ("\udfff", '"\\udfff"')]))
+    record = read_record(body)
+    assert slowest.row == record.row
+    assert slowest.unparsed == record.unparsed
+    batch = read([body])
+    assert [str(values[0]) for values in batch.columns.values()] == [str(v) for v in record.row]
