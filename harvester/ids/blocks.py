@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -58,8 +57,6 @@ def blocks(file: IdFile, *, size: int = BLOCK_BYTES) -> Iterator[Block]:
 def _chunks(file: IdFile, size: int) -> Iterator[bytes]:
     """Unpacked bytes, checked for the form at their start."""
     try:
-        if Path(file.path).stat().st_size == 0:
-            return
         with _opened(file) as read:
             chunk = read(size)
             _check(file, chunk)

@@ -56,7 +56,7 @@ _READERS: dict[Form, Callable[[IdFile, str, BadIds], Iterator[pa.Array]]] = {
 
 
 def read_ids(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
-    """The clean ids of `file`, in its order, as string columns; bad lines go to `bad`."""
+    """The clean ids of `file` as string columns, in no promised order; bad lines go to `bad`."""
     bad.file = file.path
     yield from _READERS[file.form](file, column, bad)
 

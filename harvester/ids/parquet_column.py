@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,8 @@ def read_parquet(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
     digits are lost already.
     """
     try:
+        if Path(file.path).stat().st_size == 0:
+            return  # an export that found nothing, in any form
         with pq.ParquetFile(file.path, pre_buffer=False) as parquet:
             schema = parquet.schema_arrow
             name = schema.names[position(schema.names, column, file.path)]
