@@ -32,6 +32,7 @@ from harvester.errors import StoreError
 from harvester.lake import schema
 from harvester.lake.dataset import holds
 from harvester.lake.disk import Disk, RealDisk, store_error
+from harvester.lake.held import Held
 
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 ROW_GROUP_ROWS = 131_072
@@ -109,9 +110,8 @@ def stage(
     parts = []
     for k, date in enumerate(sorted(by_date)):
         name = f"part-{state_id[:8]}-{publication}-{k}.parquet"
-        table = _sorted(by_date.pop(date))
         footer = {schema.FOOTER_TOOL: tool, schema.FOOTER_PUBLICATION: str(publication)}
-        written = _write(table, staging / name, mode, footer, disk)
+        written = _write(by_date.pop(date), staging / name, mode, footer, disk)
         parts.append(StagedPart(staging / name, f"submit_date={date}/{name}", *written))
     with _explained("syncing the folder", staging):
         disk.sync_folder(staging)
@@ -157,43 +157,29 @@ def _date_of(ms: int | None, zone: ZoneInfo) -> str | None:
     return f"{local.year:04}-{local.month:02}-{local.day:02}"
 
 
-def _by_date(tables: Iterable[pa.Table], timezone: str) -> dict[str, list[pa.Table]]:
-    """The rows of each date.  A table is let go once it is split, so memory holds one copy."""
-    found: dict[str, list[pa.Table]] = {}
+def _by_date(tables: Iterable[pa.Table], timezone: str) -> dict[str, Held]:
+    found: dict[str, Held] = {}
     for table in tables:
         dates = submit_dates(table, timezone)
         for date in pc.unique(dates).to_pylist():
             rows = table.filter(pc.equal(dates, date))
-            found.setdefault(date, []).append(rows)
+            found.setdefault(date, Held()).add(rows)
     return found
 
 
-def _sorted(tables: list[pa.Table]) -> pa.Table:
-    """The rows of `tables`, which is emptied, by voice_id.
-
-    Column by column: as each is let go when it has been sorted, the copy never exists as a whole.
-    """
-    rows = pa.concat_tables(tables)
-    tables.clear()
-    order = pc.sort_indices(rows, sort_keys=[("voice_id", "ascending")])
-    columns = dict(zip(rows.column_names, rows.columns, strict=True))
-    del rows
-    return pa.table({name: columns.pop(name).take(order) for name in list(columns)}, schema.SCHEMA)
-
-
 def _write(
-    table: pa.Table, path: Path, mode: int, footer: dict[str, str], disk: Disk
+    held: Held, path: Path, mode: int, footer: dict[str, str], disk: Disk
 ) -> tuple[int, int, str]:
     """One part: (rows, bytes, sha256)."""
     with _explained("writing", path), disk.create(path, mode) as file:
         sink = _Hashing(file)
-        _write_parquet(table, sink, footer)
+        rows = _write_parquet(held, sink, footer)
         disk.sync_file(file)
-    return table.num_rows, sink.size, sink.digest.hexdigest()
+    return rows, sink.size, sink.digest.hexdigest()
 
 
-def _write_parquet(table: pa.Table, sink: _Hashing, footer: dict[str, str]) -> None:
-    ids = table["voice_id"]
+def _write_parquet(held: Held, sink: _Hashing, footer: dict[str, str]) -> int:
+    rows, first, last = 0, None, None
     with pq.ParquetWriter(
         sink,
         schema.SCHEMA,
@@ -203,16 +189,21 @@ def _write_parquet(table: pa.Table, sink: _Hashing, footer: dict[str, str]) -> N
         column_encoding=_DELTA,
         write_page_index=True,
     ) as writer:
-        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        for group in held.row_groups(ROW_GROUP_ROWS):
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            rows += group.num_rows
+            last = group["voice_id"][-1].as_py()
+            first = first or group["voice_id"][0].as_py()
         writer.add_key_value_metadata(
             {
                 **footer,
                 schema.FOOTER_SCHEMA_VERSION: str(schema.SCHEMA_VERSION),
-                schema.FOOTER_ROWS: str(table.num_rows),
-                schema.FOOTER_MIN_VOICE_ID: ids[0].as_py(),
-                schema.FOOTER_MAX_VOICE_ID: ids[-1].as_py(),
+                schema.FOOTER_ROWS: str(rows),
+                schema.FOOTER_MIN_VOICE_ID: first,
+                schema.FOOTER_MAX_VOICE_ID: last,
             }
         )
+    return rows
 
 
 class _Hashing:

@@ -372,7 +372,9 @@ def readings(cdr: Path) -> list[list[dict[str, Any]]]:
     found = [pads.dataset(cdr, partitioning="hive").to_table().to_pylist()]
     for glob in ("**/*.parquet", "*/*.parquet"):
         query = f"SELECT * FROM read_parquet('{cdr}/{glob}', hive_partitioning=true)"
-        found.append(duckdb.connect().execute(query).to_arrow_table().to_pylist())
+        relation = duckdb.sql(query)
+        assert relation is not None
+        found.append(relation.to_arrow_table().to_pylist())
         scan = pl.scan_parquet(f"{cdr}/{glob}", hive_partitioning=True)
         found.append(scan.collect().to_arrow().to_pylist())
     return found
