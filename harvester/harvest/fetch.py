@@ -214,7 +214,7 @@ class Fetcher:
             self._dated_at = now
             vendor_time = http_date(reply.date)
             if vendor_time is not None:
-                self._clock.observe(vendor_time)
+                self._clock.observe(vendor_time, reply.took_s)
         if is_refused:
             self._clock.refused(generation)
         elif isinstance(verdict, Record | NoRecord | Dead):

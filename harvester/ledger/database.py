@@ -36,7 +36,7 @@ CREATE TABLE list (
     id INTEGER PRIMARY KEY AUTOINCREMENT, input_key TEXT, path TEXT NOT NULL, ids_path TEXT,
     listed INTEGER NOT NULL, retried INTEGER NOT NULL, left_over INTEGER NOT NULL,
     delivered INTEGER NOT NULL, open INTEGER NOT NULL, dead INTEGER NOT NULL);
--- Only chunks that are begun have a row; bits NULL: every row of the chunk is settled.
+-- Only chunks that are begun have a row. bits NULL: every row of the chunk is settled.
 CREATE TABLE chunk (
     list INTEGER NOT NULL, no INTEGER NOT NULL, bits BLOB, PRIMARY KEY (list, no)) WITHOUT ROWID;
 CREATE TABLE journal (

@@ -74,9 +74,11 @@ class AiohttpTransport:
         """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
         # encoded=True: a voiceId holds only unreserved characters, so there is nothing to quote.
         url = URL(self._prefix + voice_id, encoded=True)
+        took_s = 0.0
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 body = await _read_capped(response)
+            took_s = self._watchdog.watched_s(asyncio.current_task())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
             return self._no_reply(exc)
         finally:
@@ -88,6 +90,7 @@ class AiohttpTransport:
             body,
             response.headers.get("Date"),
             response.headers.get("Retry-After"),
+            took_s,
         )
 
     async def close(self) -> None:
@@ -113,6 +116,11 @@ class _Watchdog:
 
     def watch(self, task: object, connection: Connection) -> None:
         self._watched[task] = (self._loop.time() + self._timeout_s, connection)
+
+    def watched_s(self, task: object) -> float:
+        """Seconds since the attempt of `task` was written."""
+        deadline, _ = self._watched.get(task, (self._loop.time() + self._timeout_s, None))
+        return self._loop.time() - deadline + self._timeout_s
 
     def forget(self, task: object) -> None:
         self._watched.pop(task, None)

@@ -33,10 +33,17 @@ class VendorClock:
         """The Unix second to sign with."""
         return int(self._now() + self._applied_s)
 
-    def observe(self, vendor_time: float) -> None:
-        """Note an answer's `Date`, in Unix seconds."""
-        # A Date is cut to the second, so on average the vendor's clock is half a second further.
-        self.skew_s = vendor_time + 0.5 - self._now()
+    def observe(self, vendor_time: float, took_s: float) -> None:
+        """Note an answer's `Date`, in Unix seconds, and how long the answer took.
+
+        The vendor wrote the Date between our request and now, and cut it to the second; so the
+        skew lies in a range, and an estimate within that range needs no change.  A slow answer
+        gives a wide range, not a wrong skew.
+        """
+        now = self._now()
+        least, most = vendor_time - now, vendor_time + 1.0 - (now - took_s)
+        if not least <= self.skew_s <= most:
+            self.skew_s = (least + most) / 2
         if abs(self.skew_s) > abs(self.worst_skew_s):
             self.worst_skew_s = self.skew_s
 

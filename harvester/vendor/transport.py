@@ -33,6 +33,8 @@ class Reply:
     body: bytes
     date: str | None = None
     retry_after: str | None = None
+    took_s: float = 0.0
+    """From the request's write to the answer's last byte."""
 
 
 @dataclass(frozen=True, slots=True)
