@@ -1,16 +1,17 @@
 """Ids of .csv and .tsv files, quoted as RFC 4180 says.
 
-Rows without a quote are cut by Arrow, a block at a time.  A block with quotes goes to Python's csv
-module, record by record: a quote that is never closed must cost one bad line, not swallow the rest
-of the file, so a record that doesn't end within RECORD_BYTES is given up at its first line and
-reading goes on at the next.
+A block whose records are lines is cut by Arrow, all rows at once; what doesn't fit the simple
+pattern, and a block in which a cell goes over several lines, goes to Python's csv module record by
+record.  A quote that is never closed must cost one bad line, not swallow the rest of the file: a
+record that doesn't end within RECORD_BYTES is given up at its first line and reading goes on at
+the next.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +27,8 @@ from harvester.ids.lines import sift, split_lines
 RECORD_BYTES = 1 << 16
 _BLOCK_BYTES = 4 << 20
 _SLICE = 65_536
+# RE2 unrolls repetitions: beyond this, a pattern costs more than it saves.
+_PATTERN_CELLS = 64
 _NUMBER = re.compile(r"\+?[0-9]{7,}")
 
 
@@ -43,10 +46,11 @@ def read_csv(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
             if table is None or rest is None:
                 continue
         assert rest is not None
-        if open_record.lines or b'"' in rest.text or b"\0" in rest.text:
+        lines = None if open_record.lines else table.records(rest)
+        if lines is None:
             open_record = yield from table.slowly(rest, open_record, bad)
         else:
-            yield from table.at_once(rest, bad)
+            yield from table.at_once(rest, lines, bad)
     if table is not None and open_record.lines:
         last = Block(open_record.first, b"\n".join(open_record.lines) + b"\n")
         yield from table.slowly(last, _Open(0, []), bad, at_end=True)
@@ -67,23 +71,62 @@ class _Table:
         self._delimiter = delimiter
         self._width = width
         self._place = place
+        cell = rf'(?:"[^"]*"|[^"{delimiter}]*)'
+        ours = rf'(?:"(?P<quoted>[^"]*)"|(?P<plain>[^"{delimiter}]*))'
+        before = rf"(?:{cell}{delimiter}){{{place}}}" if place else ""
+        behind = rf"(?:{delimiter}{cell}){{{width - place - 1}}}" if place < width - 1 else ""
+        self._pattern = rf"\A{before}{ours}{behind}\z"
 
-    def at_once(self, block: Block, bad: BadIds) -> Iterator[pa.Array]:
-        """Ids of a block in which no quote stands."""
+    def records(self, block: Block) -> pa.Array | None:
+        """The lines of a block if each is a record of its own, as far as Arrow can tell."""
+        if b"\0" in block.text:
+            return None
         lines = split_lines(block)
-        cells = pc.split_pattern(lines, self._delimiter)
-        whole = pc.equal(pc.list_value_length(cells), self._width)
-        whole = pc.and_(whole, pc.greater(pc.binary_length(lines), 0))
+        if b'"' not in block.text:
+            return lines
+        # A line with an odd number of quotes begins or ends a cell that goes over several.
+        odd = pc.bit_wise_and(pc.count_substring(lines, '"'), 1)
+        return None if self._width > _PATTERN_CELLS or pc.max(odd).as_py() else lines
+
+    def at_once(self, block: Block, lines: pa.Array, bad: BadIds) -> Iterator[pa.Array]:
+        """Ids of a block in which every line is a record."""
+        cut = self._by_pattern if b'"' in block.text else self._by_delimiter
+        whole, values = cut(lines)
         rows = pc.indices_nonzero(whole)
-        torn = pc.indices_nonzero(pc.invert(whole))
-        for start in range(0, len(torn), _SLICE):
-            part = torn.slice(start, _SLICE)
-            for row, line in zip(part.to_pylist(), lines.take(part).to_pylist(), strict=True):
-                if line.strip():
-                    bad.add(block.first + row, "torn_row", line)
         if len(rows):
-            values = pc.list_element(cells.filter(whole), self._place)
             yield from sift(values, lambda at: block.first + int(rows[at].as_py()), bad)
+        rest = pc.indices_nonzero(pc.invert(whole))
+        for start in range(0, len(rest), _SLICE):
+            part = rest.slice(start, _SLICE)
+            odd = zip(part.to_pylist(), lines.take(part).to_pylist(), strict=True)
+            yield from self._one_by_one(((block.first + row, line) for row, line in odd), bad)
+
+    def _by_delimiter(self, lines: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """Which lines are whole rows, and their ids' cells, where no quote stands."""
+        found = pc.split_pattern(lines, self._delimiter)
+        whole = pc.equal(pc.list_value_length(found), self._width)
+        whole = pc.and_(whole, pc.greater(pc.binary_length(lines), 0))
+        return whole, pc.list_element(found.filter(whole), self._place)
+
+    def _by_pattern(self, lines: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """The same where cells are quoted, though none holds a quote itself."""
+        found = pc.extract_regex(lines, self._pattern)
+        whole = pc.and_(pc.is_valid(found), pc.greater(pc.binary_length(lines), 0))
+        rows = found.filter(whole)
+        quoted, plain = pc.struct_field(rows, "quoted"), pc.struct_field(rows, "plain")
+        return whole, pc.if_else(pc.greater(pc.binary_length(quoted), 0), quoted, plain)
+
+    def _one_by_one(self, lines: Iterable[tuple[int, bytes]], bad: BadIds) -> Iterator[pa.Array]:
+        values: list[bytes] = []
+        numbers: list[int] = []
+        for number, line in lines:
+            cell = self._cell(line)
+            if cell is not None:
+                values.append(cell)
+                numbers.append(number)
+            elif line.strip():
+                self._torn(number, line, bad)
+        yield from sift(pa.array(values, pa.binary()), numbers.__getitem__, bad)
 
     def slowly(
         self, block: Block, begun: _Open, bad: BadIds, *, at_end: bool = False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -260,6 +261,30 @@ def test_bad_rows_between_quoted_ones_have_their_own_lines(read: Callable[..., R
         (6, "nul_byte"),
         (9, "empty"),
     ]
+
+
+@settings(deadline=None)
+@given(
+    notes=st.lists(st.text('a",\n #', max_size=6), min_size=1),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    first=st.booleans(),
+)
+def test_what_a_csv_writer_wrote_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    notes: list[str],
+    quoting: Literal[0, 1, 2],
+    end: str,
+    first: bool,
+) -> None:
+    ids = [f"{number:020}" for number in range(len(notes))]
+    path = tmp_path_factory.mktemp("any") / "a.csv"
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out, quoting=quoting, lineterminator=end)
+        for one, note in zip(["voiceId", *ids], ["note", *notes], strict=True):
+            writer.writerow([one, note] if first else [note, one])
+    found = Read(IdFile(str(path), "csv"))
+    assert (sorted(found.ids), found.bad) == (ids, [])
 
 
 @pytest.mark.parametrize("torn", [f'"{C},1', f'{C},"1', f'{C},1"', f'x"y,"{C}', f'"{C}"x,1'])
