@@ -149,6 +149,10 @@ def _derive(draft: _Draft) -> None:
     columns["bill_initial_s"], columns["bill_increment_s"] = each_distinct(
         columns["bill_period"], [SECONDS, SECONDS], literals.period_of
     )
+    # The text has its column, but the numbers that it should hold do not: that is evidence too.
+    odd = pc.and_(columns["bill_period"].is_valid(), columns["bill_initial_s"].is_null())
+    for position in pc.indices_nonzero(odd).to_pylist():
+        _refuse(draft, position, "billPeriod", columns["bill_period"][position].as_py())
     (columns["sip_code"],) = each_distinct(
         columns["termination_code"], [pa.int16()], lambda text: (literals.sip_code_of(text),)
     )

@@ -166,7 +166,7 @@ TIMES = st.builds(
     st.integers(0, 60),
     st.integers(0, 60),
     st.sampled_from(["", ".1", ".123", ".9999", ".12345678901", "."]),
-    st.sampled_from(["+08:00", "+08:00", "-03:30", "+0800", "+08", "Z", "z", "", "+24:00", " Z"]),
+    st.sampled_from(["+08:00", "+08:00", "-03:30", "+0800", "+08", "+08:0", "Z", "z", "", "+24:00", " Z"]),
 )
 ODD_WORDS = st.sampled_from(
     ["", "-1", "0", "200", "486", "20+20", "1,20", "+1", " 1", "A(B)", "USD", "2026-09-02", "1e3"]
@@ -215,7 +215,8 @@ def test_every_value_in_every_field_ends_in_its_column_or_in_unparsed(
         assert value in (None, "USD")
         assert not unparsed
     elif unparsed:
-        assert value is None
+        # A bill period keeps its text: what could not be read are the numbers in it.
+        assert value is None or name == "billPeriod"
         assert unparsed[name] == as_sent(literal)
     else:
         assert value == meaning(name, literal)

@@ -1,0 +1,75 @@
+"""One harvest in a process of its own, with a trace of when each request was written.
+
+The command itself has no trace to offer, and none is wanted there: this is what it calls, with one
+line more.  `python -m tests.harvest_once '{"flags": …, "sources": […], "trace": "FILE"}'`
+prints the summary as its last line and exits with the run's code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from harvester.config import Secrets, load
+from harvester.errors import HarvesterError
+from harvester.harvest.progress import Progress
+from harvester.harvest.run import Request, run
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What to harvest."""
+
+    flags: dict[str, object]
+    sources: tuple[str, ...] = ()
+    only: bool = False
+    retry: bool = False
+    max_duration_s: float | None = None
+    trace: str | None = None
+    secrets: tuple[str, str] = ("bDqJFiq9", "7bz1lzh9")
+
+
+class _Quiet:
+    def message(self, level: str, event: str, **fields: object) -> None:
+        print(level, event, fields, file=sys.stderr)
+
+    def progress(self, progress: Progress) -> None:
+        pass
+
+
+def main() -> int:
+    """Harvest once; returns the exit code."""
+    order = msgspec.json.decode(sys.argv[1], type=Order)
+    config = load(flags=order.flags).config
+    request = Request(
+        sources=order.sources,
+        only=order.only,
+        retry=order.retry,
+        max_duration_s=order.max_duration_s,
+        trace=_tracer(order.trace),
+    )
+    try:
+        result = run(config, Secrets(*order.secrets), request, _Quiet())
+    except HarvesterError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
+    print(msgspec.json.encode(result.summary).decode())
+    return result.exit_code
+
+
+def _tracer(path: str | None) -> Callable[[float], None] | None:
+    if path is None:
+        return None
+    # Unbuffered: what a killed process sent must be in the trace.
+    file = Path(path).open("ab", buffering=0)  # noqa: SIM115 - open as long as the process
+
+    def trace(at: float) -> None:
+        file.write(b"%.6f\n" % at)
+
+    return trace
+
+
+if __name__ == "__main__":
+    sys.exit(main())

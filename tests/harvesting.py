@@ -1,0 +1,97 @@
+"""Harvests as processes of their own, and reading back what they left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tests.simulated import ROOT
+
+FAST = {
+    "pace.rate_per_s": 2000.0,
+    "retry.backoff_initial_s": 0.05,
+    "retry.backoff_max_s": 0.5,
+    "vendor.timeout_s": 3.0,
+}
+"""Settings that keep a test short; none changes what a harvest comes to."""
+
+
+class Harvest:
+    """Runs against one vendor into one output folder."""
+
+    def __init__(self, out: Path, base_url: str, **flags: object) -> None:
+        """`flags`: section__key=value."""
+        self.out = out
+        named = {name.replace("__", ".", 1): value for name, value in flags.items()}
+        self._flags = {**FAST, **named, "output.dir": str(out), "vendor.base_url": base_url}
+
+    def start(self, *sources: object, **order: object) -> subprocess.Popen[str]:
+        """Begin a harvest; it ends by itself, or is ended by its pid."""
+        text = json.dumps({"flags": self._flags, "sources": [str(s) for s in sources], **order})
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "tests.harvest_once", text],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *sources: object, **order: object) -> Ended:
+        """A whole harvest."""
+        return self.ended(self.start(*sources, **order))
+
+    def ended(self, process: subprocess.Popen[str]) -> Ended:
+        """Wait for a harvest that was started."""
+        out, err = process.communicate(timeout=170)
+        return Ended(process.returncode, out, err)
+
+    def rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Every row of the data set, with its partition as `submit_date`."""
+        found = []
+        for path in sorted(self.out.glob("cdr/*/*.parquet")):
+            date = path.parent.name.removeprefix("submit_date=")
+            table = pq.ParquetFile(path).read(columns)
+            found += [{**row, "submit_date": date} for row in table.to_pylist()]
+        return found
+
+    def ids(self) -> list[str]:
+        """The voiceIds of the data set, as often as they are in it, sorted."""
+        return sorted(row["voice_id"] for row in self.rows(["voice_id"]))
+
+
+class Ended:
+    """How a harvest ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The summary that it printed."""
+        found: dict[str, Any] = json.loads(self.out.strip().splitlines()[-1], parse_float=Decimal)
+        return found
+
+
+def worst_second(times: Sequence[float]) -> int:
+    """The most of `times` (seconds) in any half-open second."""
+    times = sorted(times)
+    worst = start = 0
+    for end, at in enumerate(times):
+        while at - times[start] >= 1.0:
+            start += 1
+        worst = max(worst, end - start + 1)
+    return worst
+
+
+def read_trace(path: Path) -> list[float]:
+    """The times of a trace, in seconds."""
+    return [float(line) for line in path.read_text().split()]
