@@ -1,7 +1,8 @@
 """Rows that wait to be sorted: compressed, so that a whole publication fits in little memory.
 
-250,000 rows take 95 MB as Arrow columns and a sixth of that compressed.  They are unpacked one
-column at a time, and only for the row group that is being written.
+250,000 rows take 95 MB as Arrow columns, and 33 MB compressed (lz4: 62 MB).  They are unpacked a
+column at a time, and only for the row group that is being written: 102 MB of Arrow's memory at the
+peak instead of 192 MB, for 1 µs a row.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Held:
         self._loose, self._loose_rows = [], 0
         self._ids.extend(rows["voice_id"].chunks)
         sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+        options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
         with pa.ipc.new_file(sink, SCHEMA, options=options) as writer:
             writer.write_table(rows)
         self._pieces.append(sink.getvalue())

@@ -115,6 +115,7 @@ def stage(
         parts.append(StagedPart(staging / name, f"submit_date={date}/{name}", *written))
     with _explained("syncing the folder", staging):
         disk.sync_folder(staging)
+    pa.default_memory_pool().release_unused()
     return parts
 
 
@@ -194,6 +195,7 @@ def _write_parquet(held: Held, sink: _Hashing, footer: dict[str, str]) -> int:
             rows += group.num_rows
             last = group["voice_id"][-1].as_py()
             first = first or group["voice_id"][0].as_py()
+            del group  # before the next one is made
         writer.add_key_value_metadata(
             {
                 **footer,

@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import StoreError
-from harvester.lake import dataset, disk, parts
+from harvester.lake import dataset, disk, held, parts
 from harvester.lake.dataset import Totals
 from harvester.lake.normalize import Answer, normalize
 from harvester.lake.parts import StagedPart
@@ -149,6 +149,17 @@ def test_each_date_becomes_one_file_sorted_by_voice_id(tmp_path: Path) -> None:
     assert pq.read_table(staged[1].staged)["voice_id"].to_pylist() == ["10", "20"]
 
 
+def test_rows_from_many_tables_are_sorted_whole(tmp_path: Path) -> None:
+    count = 3 * held.PIECE_ROWS + 100
+    ids = [f"{n * 7_919 % count:06}" for n in range(count)]
+    rows = [(voice_id, "2026-09-02T12:00:00Z", f"0.{voice_id}") for voice_id in ids]
+    tables = [table(rows[start : start + 5_000]) for start in range(0, count, 5_000)]
+    (part,) = stage(tmp_path / "staging", *tables)
+    found = pq.read_table(part.staged, columns=["voice_id", "cost"])
+    assert found["voice_id"].to_pylist() == sorted(ids)
+    assert found["cost"].to_pylist() == [Decimal(f"0.{voice_id}") for voice_id in sorted(ids)]
+
+
 def test_a_staged_part_knows_its_size_hash_and_mode(tmp_path: Path) -> None:
     old = os.umask(0o077)
     try:
@@ -262,13 +273,20 @@ def test_the_date_is_that_of_the_zones_own_clock(instants: list[datetime], zone:
     assert parts.submit_dates(column, zone).to_pylist() == expected
 
 
-def test_midnight_is_exact_around_a_change_of_the_clocks() -> None:
-    start = datetime(2009, 11, 1, 2, 0, tzinfo=UTC)
+@pytest.mark.parametrize(
+    ("zone", "start"),
+    [
+        # The clocks went back at 00:01, so that night had two midnights.
+        ("America/St_Johns", datetime(2009, 11, 1, 2, 0, tzinfo=UTC)),
+        # Until 1972 midnight was at 00:44:30 UTC.
+        ("Africa/Monrovia", datetime(1971, 6, 1, 0, 0, tzinfo=UTC)),
+    ],
+)
+def test_midnight_is_exact_to_the_second(zone: str, start: datetime) -> None:
     instants = [start + timedelta(seconds=s) for s in range(0, 7200, 7)]
     column = pa.table({"submit_time": pa.array(instants, pa.timestamp("ms", "UTC"))})
-    zone = ZoneInfo("America/St_Johns")
-    assert parts.submit_dates(column, "America/St_Johns").to_pylist() == [
-        at.astimezone(zone).date().isoformat() for at in instants
+    assert parts.submit_dates(column, zone).to_pylist() == [
+        at.astimezone(ZoneInfo(zone)).date().isoformat() for at in instants
     ]
 
 
