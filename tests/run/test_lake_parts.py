@@ -455,7 +455,7 @@ def test_a_parquet_file_of_another_tool_is_refused(tmp_path: Path) -> None:
 
 def test_totals_add_up_one_run_to_the_last_digit(tmp_path: Path) -> None:
     one = table([(f"{n:04}", "2026-09-02T12:00:00Z", "0.00000001") for n in range(1000)])
-    other = table([("x", "2026-09-03T12:00:00Z", "9999999999.99999999")], run_id="run-2")
+    other = table([("x", "2026-09-02T13:00:00Z", "9999999999.99999999")], run_id="run-2")
     none = table([("y", "2026-09-03T12:00:00Z", "")], run_id="run-2")
     staged = stage(tmp_path / "staging", one, other, none)
     files = [part.staged for part in staged]
