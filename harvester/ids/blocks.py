@@ -50,6 +50,7 @@ def blocks(file: IdFile, *, size: int = BLOCK_BYTES) -> Iterator[Block]:
     first = 1
     for text in _whole_lines(_chunks(file, size)):
         lines = text.count(b"\n")
+        # Trimming would do it as well, but line by line.
         yield Block(first, text.replace(b"\r\n", b"\n"))
         first += lines
 

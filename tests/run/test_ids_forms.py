@@ -122,6 +122,8 @@ def test_a_line_of_megabytes_is_one_bad_line(
 
 def test_a_file_without_any_line_end_is_one_bad_line(read: Callable[..., Read]) -> None:
     assert read("a.txt", b"1" * (30 << 20)).bad == [(1, "too_long")]
+    endless = b"voiceId,x\n" + b"1" * (16 << 20) + b"2" * 100
+    assert read("a.csv", endless).bad == [(2, "too_long")]
 
 
 def test_lines_across_the_borders_of_blocks_are_whole(read: Callable[..., Read]) -> None:
@@ -292,6 +294,12 @@ def test_a_quote_that_is_never_closed_costs_one_line(read: Callable[..., Read], 
     found = read("a.csv", f"voiceId,x\n{A},1\n{torn}\n{B},2\n")
     assert found.ids == [A, B]
     assert found.bad == [(3, "torn_row")]
+
+
+def test_two_stray_quotes_do_not_swallow_what_is_between(read: Callable[..., Read]) -> None:
+    found = read("a.csv", f'voiceId,x\n{C}"c,1\n{A},1\n{B},2\n{C}"f,2\n')
+    assert found.ids == [A, B]
+    assert found.bad == [(2, "torn_row"), (5, "torn_row")]
 
 
 def test_an_open_quote_does_not_swallow_a_long_file(read: Callable[..., Read]) -> None:

@@ -24,7 +24,7 @@ from harvester.errors import HarvesterError, SourceError, StoreError
 from harvester.ids import child
 from harvester.ids.engine import parts, share
 from harvester.ids.files import IdFile, find
-from harvester.ids.listing import make
+from harvester.ids.listing import _distinct, make
 from harvester.ids.reader import write_ids
 from harvester.ids.spec import ListResult, ListSpec
 from harvester.ids.worklist import make_list
@@ -220,6 +220,17 @@ def test_the_outputs_are_for_their_owner_only(place: Place) -> None:
     make(place.spec(place.file("a.txt", ["1"])))
     for path in place.list_path.parent.iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+@given(st.lists(st.lists(st.sampled_from(["1", "2", "3", "4"]), max_size=3)))
+def test_equal_ids_are_one_across_the_borders_of_batches(groups: list[list[str]]) -> None:
+    ids = iter(sorted(one for group in groups for one in group))
+    batches = [
+        pa.RecordBatch.from_pydict({"voice_id": pa.array([next(ids) for _ in group], pa.string())})
+        for group in groups
+    ]
+    kept = [one for batch in _distinct(iter(batches)) for one in batch.column(0).to_pylist()]
+    assert kept == sorted({one for group in groups for one in group})
 
 
 ids_of_few = st.lists(st.sampled_from([f"{n:02}" for n in range(12)] + ["A", "a", "_"]))
