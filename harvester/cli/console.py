@@ -1,0 +1,84 @@
+"""The two ways out: stdout for data, stderr for people.
+
+rich is imported when the first line is written, so that `--help` needs none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from harvester.cli.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a screen, and how it looks where there are colours."""
+
+    text: str = ""
+    style: str = ""
+
+
+class Terminal:
+    """A stream for people: coloured where it is a terminal that wants colours."""
+
+    def __init__(self, stream: TextIO, environ: Mapping[str, str] = os.environ) -> None:
+        from rich.console import Console
+
+        self._stream = stream
+        self._environ = environ
+        # NO_COLOR and TERM=dumb are rich's to honour.  Nothing of what we print is markup.
+        self.console: Console = Console(
+            file=stream, markup=False, highlight=False, emoji=False, soft_wrap=True
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a bar can be drawn and redrawn here."""
+        if not self._stream.isatty() or self._environ.get("CI"):
+            return False
+        return self._environ.get("TERM", "") not in ("", "dumb")
+
+    @property
+    def speaks_unicode(self) -> bool:
+        """Whether a tick arrives as one."""
+        return (getattr(self._stream, "encoding", None) or "").lower().startswith("utf")
+
+    def say(self, text: str, style: str = "") -> None:
+        """Write a line; above the bar, if one is drawn."""
+        self.show([Line(text, style)])
+
+    def show(self, lines: Iterable[Line]) -> None:
+        """Write lines of a screen.  Never raises: nobody may be listening any more."""
+        from rich.text import Text
+
+        try:
+            for line in lines:
+                self.console.print(Text(printable(line.text), style=line.style))
+        except OSError:
+            return
+
+
+def stderr() -> Terminal:
+    """Where messages and progress go."""
+    return Terminal(sys.stderr)
+
+
+def stdout() -> Terminal:
+    """Where figures go that were asked for."""
+    return Terminal(sys.stdout)
+
+
+def emit(message: Mapping[str, object], stream: TextIO | None = None) -> None:
+    """One JSON object on a line of its own, at once."""
+    # ASCII throughout: an id's odd characters can't act on a terminal, and any locale can show it.
+    stream = stream or sys.stdout
+    stream.write(json.dumps(message) + "\n")
+    stream.flush()

@@ -1,0 +1,180 @@
+"""`harvester demo`: a whole night in a minute, against the stand-in vendor on this machine.
+
+Everything it does is a command that its reader can type; each is shown before it runs.  The
+stand-in vendor and the run are processes of their own, as they would be.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harvester.cli.console import Line, Terminal, stdout
+from harvester.cli.look import first_look
+from harvester.cli.text import span
+from harvester.errors import EXIT_DONE, EXIT_SOME_DEAD, HarvesterError
+
+RATE_PER_S = 1000
+# The vendor's own published sample, which the stand-in vendor knows.
+_ENVIRONMENT = {"HARVESTER_API_KEY": "bDqJFiq9", "HARVESTER_API_SECRET": "7bz1lzh9"}
+_FAULTS = "busy=0.03,expired=0.01,throttle=0.0004,torn=0.01"
+_HARVESTER = (sys.executable, "-m", "harvester")
+_SEED = 20
+_DAYS = 28
+
+Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where it goes, and stays.")]
+Configuration = Annotated[Path, typer.Option("--config", "-c", metavar="FILE")]
+Number = Annotated[int, typer.Option("--ids", metavar="N", help="How many calls.")]
+
+
+def demo(
+    config: Configuration = Path("configs/demo.toml"),
+    out: Folder = Path("demo-out"),
+    ids: Number = 10_000,
+) -> int:
+    """Harvest made-up calls from a stand-in vendor that has a bad day, and look at the data."""
+    began = time.monotonic()
+    terminal = stdout()
+    file = out / "ids" / "calls.txt"
+    again = _write_ids(file, ids)
+    terminal.show(_opening(out, file, ids, again=again))
+    with _vendor() as base_url:
+        code = _harvest(terminal, config, out, file, base_url)
+    if code not in (EXIT_DONE, EXIT_SOME_DEAD):
+        terminal.say("\nThe demo stops here. `make demo` again goes on where it stopped.", "yellow")
+        return code
+    terminal.show(_explained(code))
+    terminal.show([Line(), Line("A first look, with DuckDB", "bold cyan"), Line()])
+    terminal.show(first_look(out, unicode=terminal.speaks_unicode))
+    terminal.show(_closing(out, time.monotonic() - began))
+    return 0
+
+
+def demo_look(out: Annotated[Path, typer.Argument(metavar="DIR")] = Path("demo-out")) -> int:
+    """Calls and cost by day and destination of the data in DIR."""
+    terminal = stdout()
+    terminal.show(first_look(out, unicode=terminal.speaks_unicode))
+    return 0
+
+
+def _write_ids(file: Path, number: int) -> bool:
+    """Write the ids, unless they are there; True if they were."""
+    from harvester.simulator import write_ids
+
+    if file.exists():
+        return True
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".tmp")
+    write_ids(temporary, number, _SEED, days=_DAYS)
+    temporary.replace(file)
+    return False
+
+
+@contextmanager
+def _vendor() -> Iterator[str]:
+    """The stand-in vendor on a free port of this machine; gives its base URL."""
+    command = [*_HARVESTER, "simulate", "--port", "0", "--enforce", "--faults", _FAULTS]
+    command += ["--rate-limit", str(round(1.05 * RATE_PER_S)), "--latency-ms", "20"]
+    # Its own session: Ctrl-C is for the run, which still has answers to take in then.
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        if not told.startswith("listening on "):
+            raise HarvesterError("the stand-in vendor did not start: try `harvester simulate`.")
+        yield told.removeprefix("listening on ").strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _harvest(terminal: Terminal, config: Path, out: Path, file: Path, base_url: str) -> int:
+    """The run, as a command of its own on this very terminal; its exit code."""
+    arguments = ["run", str(file), "-c", str(config), "--out", str(out), "--base-url", base_url]
+    terminal.show([Line(f"$ harvester {shlex.join(arguments)}", "bold cyan"), Line()])
+    # Ctrl-C reaches the run as well; it drains, and we wait for it.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [*_HARVESTER, *arguments],
+            env={**_clean(os.environ), **_ENVIRONMENT},
+            # The ignored signal would be inherited.
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no thread runs here
+        )
+        return run.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _clean(environ: "os._Environ[str]") -> dict[str, str]:
+    """Without settings that somebody made for the real vendor."""
+    return {name: value for name, value in environ.items() if not name.startswith("HARVESTER_")}
+
+
+def _opening(out: Path, file: Path, ids: int, *, again: bool) -> list[Line]:
+    lines = [
+        Line("A night in a minute", "bold cyan"),
+        Line(),
+        Line(f"A stand-in vendor runs on this machine. {ids:,} voiceIds of {_DAYS} days are in"),
+        Line(f"{file}; they are asked for at no more than {RATE_PER_S:,} requests a second."),
+        Line("The vendor has a bad day: it says -18 (busy), -16 (time refused) and 429 (slow down),"),
+        Line("tears answers apart, calls a few ids wrong (-22), and some calls are not over yet."),
+        Line(),
+    ]
+    if again:
+        lines += [
+            Line(f"{out} is there from before, so the run goes on where that one stopped:"),
+            Line("what is settled is not asked again, and if all is, no request is sent at all."),
+            Line(f"To begin anew: rm -r {out}"),
+            Line(),
+        ]
+    return lines
+
+
+def _explained(code: int) -> list[Line]:
+    if code == EXIT_DONE:
+        return []
+    return [
+        Line(),
+        Line("That was to be expected: some ids of the demo are wrong on purpose, and a run that"),
+        Line("leaves dead ids says so with exit code 3, so that a nightly job can't overlook them."),
+    ]
+
+
+def _closing(out: Path, seconds: float) -> list[Line]:
+    harvester = shlex.quote(str(Path(sys.executable).with_name("harvester")))
+    if Path(sys.executable).parent.parent == Path.cwd() / ".venv":
+        harvester = ".venv/bin/harvester"
+    return [
+        Line(),
+        Line(f"All of it took {span(seconds)}. It is kept:", "bold"),
+        Line(f"  {out}/cdr/submit_date=*/*.parquet   the records, for any reader of Parquet"),
+        Line(f"  {out}/runs/*/summary.json           what each run did, and its books"),
+        Line(f"  {out}/state/                        what became of every id; ours"),
+        Line(),
+        Line("What to type next:", "bold"),
+        Line(f"  {harvester} status --out {out}"),
+        Line(f"  {harvester} export dead --out {out}"),
+        Line("  make demo                             again: nothing is asked twice"),
+        Line("  less README.md                        your own ids, your own key"),
+    ]

@@ -1,0 +1,62 @@
+"""What each exit code means, and what to type next (design §9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INTERRUPTED = (130, 143)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An exit code in words."""
+
+    meaning: str
+    next: str
+    good: bool = False
+    """Whether nobody needs to do anything."""
+
+
+_ENDINGS = {
+    0: Ending(
+        "the list is worked down, and no id of this input is dead",
+        "Nothing to do. The same command again asks only for open calls that are due.",
+        good=True,
+    ),
+    1: Ending("something unexpected happened; this is a bug", "Report it with the log file."),
+    2: Ending(
+        "the command, the configuration or an input file is wrong; nothing was asked",
+        "Put it right and run the same command again.",
+    ),
+    3: Ending(
+        "the list is worked down, but the vendor said no for good to some ids of this input",
+        "`harvester export dead` lists them with reasons; `harvester retry` asks them again.",
+    ),
+    4: Ending(
+        "the vendor refuses us; what is not done stays pending",
+        "Put right what the message names, then run the same command again.",
+    ),
+    5: Ending(
+        "temporary: some ids are still pending",
+        "Run the same command again later; it goes on where this run stopped.",
+    ),
+    6: Ending(
+        "output or state can't be written, or they disagree",
+        "Do what the message says first; change nothing in the output folder by hand.",
+    ),
+    7: Ending(
+        "another run works on this output",
+        "Wait for it, or see how it is doing with `harvester status`.",
+    ),
+    8: Ending(
+        "the run's own budget is used up; what is not done stays pending",
+        "Run the same command again to go on.",
+    ),
+    130: Ending("interrupted; what is not done stays pending", "Run the same command again."),
+    143: Ending("terminated; what is not done stays pending", "Run the same command again."),
+}
+
+
+def ending(code: int) -> Ending:
+    """The ending of `code`; an unknown one counts as unexpected."""
+    return _ENDINGS.get(code, _ENDINGS[1])

@@ -1,0 +1,84 @@
+"""What a run tells while it works: to the log, to the bar, to `--json`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harvester import __version__
+from harvester.cli.logs import Logs
+from harvester.cli.progress import ProgressBar, slowed
+from harvester.harvest.progress import Progress
+
+TELL_EVERY_S = 30.0
+
+
+class RunEvents:
+    """Implements `harvester.harvest.progress.Events`."""
+
+    def __init__(
+        self,
+        logs: Logs,
+        *,
+        command: str,
+        bar: ProgressBar | None = None,
+        emit: Callable[[Mapping[str, object]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`emit` writes an object to stdout (`--json`); `clock` is in seconds."""
+        self.run_folder: Path | None = None
+        self._logs = logs
+        self._command = command
+        self._bar = bar
+        self._emit = emit
+        self._clock = clock
+        self._told_at = clock()
+
+    def message(self, level: str, event: str, **fields: object) -> None:
+        """Log it; with the start of the run its own log begins."""
+        if event == "run_started":
+            self._begin(fields)
+        self._logs.message(level, event, **fields)
+
+    def progress(self, progress: Progress) -> None:
+        """Draw it; every 30 s, log it and tell it on stdout."""
+        if self._bar is not None:
+            self._bar.update(progress)
+        now = self._clock()
+        if now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            fields = progress_fields(progress)
+            self._logs.message("info", "progress", **fields)
+            if self._emit is not None:
+                self._emit({"type": "progress", **fields})
+
+    def _begin(self, fields: Mapping[str, object]) -> None:
+        self.run_folder = Path(str(fields.get("folder", "")))
+        self._logs.attach(self.run_folder / "log.jsonl")
+        self._told_at = self._clock()
+        if self._emit is not None:
+            self._emit(
+                {"type": "start", "command": self._command, "harvester": __version__, **fields}
+            )
+
+
+def progress_fields(now: Progress) -> dict[str, object]:
+    """A run at one moment, as plain fields."""
+    return {
+        "phase": now.phase,
+        "to_ask": now.to_ask,
+        "settled": now.settled,
+        "delivered": now.delivered,
+        "open": now.open,
+        "dead": now.dead,
+        "deferred": now.deferred,
+        "requests": now.requests,
+        "requests_per_s": round(now.requests_per_s, 1),
+        "limit": now.rate_per_s,
+        "pace": round(now.pace_per_s, 1),
+        "slowed": slowed(now),
+        "retries": dict(now.retries),
+        "elapsed_s": round(now.elapsed_s, 1),
+        "eta_s": None if now.eta_s is None else round(now.eta_s),
+    }

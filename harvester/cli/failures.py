@@ -1,0 +1,68 @@
+"""How the end of a command that failed is told: a sentence on stderr, or an object with --json."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+from harvester.cli.console import emit
+from harvester.cli.logs import Logs
+from harvester.cli.redact import redacted, without_secrets
+from harvester.cli.text import printable
+from harvester.errors import EXIT_UNEXPECTED, HarvesterError
+
+
+def report(exc: HarvesterError, *, as_json: bool, secrets: Sequence[str] = ()) -> int:
+    """Tell an error that was raised on purpose; its exit code."""
+    return complain(
+        str(exc), exc.exit_code, as_json=as_json, resumable=exc.resumable, secrets=secrets
+    )
+
+
+def complain(
+    message: str,
+    code: int,
+    *,
+    as_json: bool,
+    resumable: bool = False,
+    secrets: Sequence[str] = (),
+) -> int:
+    """Write one error to stderr; returns `code`."""
+    message = without_secrets(message, secrets)
+    if as_json:
+        error = {"type": "error", "exit_code": code, "resumable": resumable, "message": message}
+        emit(error, sys.stderr)
+    else:
+        sys.stderr.write(f"error: {printable(message)}\n")
+    return code
+
+
+def report_unexpected(
+    exc: BaseException,
+    secrets: Sequence[str],
+    *,
+    logs: Logs | None = None,
+    as_json: bool = False,
+) -> int:
+    """Tell an error that nobody foresaw: short on the screen, whole in the log."""
+    if logs is not None and logs.file is not None:
+        logs.failure("unexpected_error", exc)
+        where = f"{logs.file} has the details"
+    else:
+        # No run, no log: then the screen is the only place where it can be told.
+        _write_traceback(exc, secrets)
+        where = "its traceback stands above"
+    return complain(
+        f"this is a bug: {type(exc).__name__} where nothing of the kind was expected. Please "
+        f"report it: {where}. What was acknowledged is safe; the same command may be run again.",
+        EXIT_UNEXPECTED,
+        as_json=as_json,
+        secrets=secrets,
+    )
+
+
+def _write_traceback(exc: BaseException, secrets: Sequence[str]) -> None:
+    text = "".join(traceback.format_exception(exc))
+    masked = redacted({"traceback": text}, secrets)["traceback"]
+    sys.stderr.write(printable(str(masked)))

@@ -1,0 +1,66 @@
+"""A first look at a data set with DuckDB: calls and cost by day and by destination."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harvester.cli.console import Line
+from harvester.cli.text import count
+
+_WIDTH = 24
+_BAR = 30
+
+_DAYS = """
+SELECT strftime(submit_date, '%Y-%m-%d') AS day, count(*), sum(charged_duration_s) / 60,
+       sum(cost)
+FROM read_parquet(?, hive_partitioning = true)
+WHERE currency = ?
+GROUP BY ALL ORDER BY day DESC LIMIT 7
+"""
+_DESTINATIONS = """
+SELECT coalesce(destination_country, '(none)'), count(*), sum(charged_duration_s) / 60, sum(cost)
+FROM read_parquet(?, hive_partitioning = true)
+WHERE currency = ?
+GROUP BY ALL ORDER BY sum(cost) DESC NULLS LAST LIMIT 7
+"""
+_CURRENCY = """
+SELECT currency FROM read_parquet(?) WHERE currency IS NOT NULL
+GROUP BY ALL ORDER BY count(*) DESC LIMIT 1
+"""
+
+
+def first_look(out: Path, *, unicode: bool = True) -> list[Line]:
+    """The newest days and the dearest destinations of the most frequent currency."""
+    import duckdb
+
+    glob = str(out / "cdr" / "*" / "*.parquet")
+    with duckdb.connect() as db:
+        found = db.execute(_CURRENCY, [glob]).fetchone()
+        if found is None:
+            return [Line("No record carries a cost yet.")]
+        currency = str(found[0])
+        days = db.execute(_DAYS, [glob, currency]).fetchall()
+        places = db.execute(_DESTINATIONS, [glob, currency]).fetchall()
+    block = "█" if unicode else "#"
+    return [
+        *_table("The newest days (UTC)", days, currency, block),
+        Line(),
+        *_table("The dearest destinations", places, currency, block),
+    ]
+
+
+def _table(title: str, rows: list[tuple[object, ...]], currency: str, block: str) -> list[Line]:
+    heading = f"  {title:<{_WIDTH}}{'calls':>8}{'minutes':>10}{currency:>12}"
+    most = max((_float(row[3]) for row in rows), default=0.0) or 1.0
+    return [Line(heading, "bold"), *(_row(row, most, block) for row in rows)]
+
+
+def _row(row: tuple[object, ...], most: float, block: str) -> Line:
+    name, calls, minutes, cost = str(row[0])[: _WIDTH - 1], row[1], _float(row[2]), _float(row[3])
+    bar = block * round(_BAR * cost / most)
+    return Line(f"  {name:<{_WIDTH}}{count(_float(calls)):>8}{minutes:>10,.1f}{cost:>12,.2f}  {bar}")
+
+
+def _float(value: object) -> float:
+    """A figure to be drawn; nothing is reckoned with it."""
+    return float(str(value)) if value is not None else 0.0

@@ -1,0 +1,64 @@
+"""Options that several commands share, and how they become settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harvester.config import Settings, load
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IDS",
+        help="Files, quoted globs or folders of voiceIds, or - for stdin: .txt .csv .tsv .jsonl "
+        "(each also .gz or .zst) and .parquet. Default: input.paths.",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration (TOML).")
+]
+Out = Annotated[
+    str | None, typer.Option("--out", metavar="DIR", help="Output folder (output.dir).")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", help="The vendor's address (vendor.base_url)."),
+]
+Account = Annotated[
+    str | None, typer.Option("--account", metavar="NAME", help="Account name (vendor.account).")
+]
+Rate = Annotated[
+    float | None,
+    typer.Option("--rate", metavar="N", help="Requests a second, never more (pace.rate_per_s)."),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", help="Requests under way (pace.concurrency)."),
+]
+Column = Annotated[
+    str | None, typer.Option("--column", metavar="NAME", help="Column of ids (input.column).")
+]
+Only = Annotated[
+    bool,
+    typer.Option("--only", help="Stop after due open calls and this input: leave older ids."),
+]
+MaxDuration = Annotated[
+    str | None,
+    typer.Option("--max-duration", metavar="TIME", help="Stop after 90s, 45m, 5h or 2d (exit 8)."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be asked; send and change nothing.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More messages.")]
+
+
+def settings(config: Path | None, **flags: object) -> Settings:
+    """The configuration; `flags` are named section__key.  Raises ConfigError."""
+    named = {name.replace("__", ".", 1): value for name, value in flags.items()}
+    return load(config, environ=os.environ, flags=named)

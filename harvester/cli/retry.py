@@ -1,0 +1,102 @@
+"""`harvester retry`: dead letters back on the list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harvester.cli import options
+from harvester.cli.console import Line, emit, stdout
+from harvester.cli.run import Manner, harvest
+from harvester.cli.sayings import cause_told
+from harvester.cli.text import count
+from harvester.config import Config
+from harvester.errors import UsageError
+
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="R", help="Only those of this reason (see `status`)."),
+]
+
+
+def retry(  # noqa: PLR0917 - typer makes a flag of each
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    reason: Reason = None,
+    base_url: options.BaseUrl = None,
+    account: options.Account = None,
+    rate: options.Rate = None,
+    concurrency: options.Concurrency = None,
+    max_duration: options.MaxDuration = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> int:
+    """Ask dead ids once more, together with what is pending.
+
+    A dead letter stays one until its new outcome is safe. Those whose last answer was published
+    as it stood are not asked again.
+
+    \b
+    Example:
+      harvester retry -c configs/nightly.toml --reason gave_up
+    """
+    settings = options.settings(
+        config,
+        output__dir=out,
+        vendor__base_url=base_url,
+        vendor__account=account,
+        pace__rate_per_s=rate,
+        pace__concurrency=concurrency,
+    )
+    chosen = _chosen(settings.config, reason)
+    if dry_run or not chosen:
+        _show(chosen, dry_run=dry_run, json=json)
+        return 0
+    from harvester.cli.duration import duration_s
+    from harvester.harvest.run import Request
+
+    limit_s = None if max_duration is None else duration_s(max_duration)
+    request = Request(retry=True, retry_reason=reason, max_duration_s=limit_s)
+    return harvest(settings.config, request, Manner(json, quiet, verbose), command="retry")
+
+
+def _chosen(config: Config, reason: str | None) -> dict[str, int]:
+    """How many dead letters would be asked again, by reason.  Raises UsageError."""
+    from harvester.harvest.looking import has_state, looking
+    from harvester.harvest.output import Output
+    from harvester.ledger import records
+
+    output = Output(Path(config.output.dir))
+    if not has_state(output):
+        raise UsageError(f"{output.root} holds no harvest yet, so nothing can be asked again.")
+    with looking(output, config.vendor.account) as db:
+        found = Counter(
+            letter.reason for letter in records.dead_letters(db) if not letter.published
+        )
+    if reason is None:
+        return dict(found)
+    if reason not in found:
+        known = ", ".join(sorted(found)) or "none: no id is dead"
+        raise UsageError(f"no dead id has the reason {reason!r}. Reasons here: {known}.")
+    return {reason: found[reason]}
+
+
+def _show(chosen: dict[str, int], *, dry_run: bool, json: bool) -> None:
+    if json:
+        emit({"type": "retry", "dry_run": dry_run, "dead": chosen})
+        return
+    total = sum(chosen.values())
+    lines = [Line(f"{count(total)} dead ids would be asked again." if total else _NONE)]
+    lines += [
+        Line(f"  {cause_told(reason):<22}{count(number):>10}")
+        for reason, number in sorted(chosen.items())
+    ]
+    stdout().show(lines)
+
+
+_NONE = "No dead id can be asked again; nothing was sent."

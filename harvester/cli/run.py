@@ -1,0 +1,167 @@
+"""`harvester run` and what `retry` shares with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harvester.cli import options
+from harvester.cli.console import Line, Terminal, emit, stderr
+from harvester.cli.duration import duration_s
+from harvester.cli.events import RunEvents
+from harvester.cli.failures import report_unexpected
+from harvester.cli.logs import Logs
+from harvester.cli.progress import ProgressBar
+from harvester.cli.screens import books, closing
+from harvester.config import Config, Log, load_secrets
+from harvester.errors import HarvesterError, UsageError
+
+if TYPE_CHECKING:
+    from harvester.harvest.run import Request, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a run speaks."""
+
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def run(  # noqa: PLR0917 - typer makes a flag of each
+    ids: options.Sources = None,
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    base_url: options.BaseUrl = None,
+    account: options.Account = None,
+    rate: options.Rate = None,
+    concurrency: options.Concurrency = None,
+    column: options.Column = None,
+    only: options.Only = False,
+    max_duration: options.MaxDuration = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> int:
+    """Ask the vendor for every id that is not settled yet, and publish the records.
+
+    Without IDS it works down what earlier runs left over. Interrupted, killed or cut short: the
+    same command again goes on where it stopped. Key and secret come from HARVESTER_API_KEY and
+    HARVESTER_API_SECRET (or ..._FILE).
+
+    \b
+    Example:
+      harvester run ids/*.txt -c configs/nightly.toml --max-duration 5h
+    """
+    settings = options.settings(
+        config,
+        output__dir=out,
+        vendor__base_url=base_url,
+        vendor__account=account,
+        pace__rate_per_s=rate,
+        pace__concurrency=concurrency,
+        input__column=column,
+    )
+    limit_s = None if max_duration is None else duration_s(max_duration)
+    if dry_run:
+        from harvester.cli.plan import show_plan
+
+        return show_plan(settings.config, tuple(ids or ()), only=only, json=json)
+    from harvester.harvest.run import Request
+
+    request = Request(sources=tuple(ids or ()), only=only, max_duration_s=limit_s)
+    return harvest(settings.config, request, Manner(json, quiet, verbose), command="run")
+
+
+def harvest(config: Config, request: Request, manner: Manner, *, command: str) -> int:
+    """Run, with everything that is shown and logged; the exit code."""
+    if manner.quiet and manner.verbose:
+        raise UsageError("--quiet and --verbose contradict each other: give one of them.")
+    secrets = load_secrets(os.environ)
+    hidden = (secrets.api_key, secrets.api_secret)
+    terminal = stderr()
+    shows_bar = terminal.is_live and not manner.quiet
+    with ExitStack() as stack:
+        logs = stack.enter_context(
+            Logs(
+                _log_config(config.log, manner),
+                say=terminal.say,
+                secrets=hidden,
+                # Where the bar is drawn, a line of the same figures is noise.
+                unsaid=frozenset({"progress"} if shows_bar else ()) | _UNSAID,
+            )
+        )
+        bar = ProgressBar(terminal.console) if shows_bar else None
+        events = RunEvents(logs, command=command, bar=bar, emit=emit if manner.json else None)
+        began = time.monotonic()
+        try:
+            with bar or ExitStack():
+                from harvester.harvest.run import run as run_harvest
+
+                result = run_harvest(config, secrets, request, events)
+        except HarvesterError as exc:
+            logs.message("error", "run_failed", message=str(exc), exit_code=exc.exit_code)
+            raise
+        except Exception as exc:  # noqa: BLE001 - the last one to see it; it goes to the log
+            return report_unexpected(exc, hidden, logs=logs, as_json=manner.json)
+        _log_end(logs, result)
+        _tell(result, terminal, manner, time.monotonic() - began)
+    return result.exit_code
+
+
+_UNSAID = frozenset({"run_failed", "run_ended"})
+"""Events for the log file alone: the screen tells the end in its own words."""
+
+
+def _log_config(log: Log, manner: Manner) -> Log:
+    if manner.verbose:
+        return msgspec.structs.replace(log, level="debug")
+    if manner.quiet and log.level != "error":
+        return msgspec.structs.replace(log, level="warning")
+    return log
+
+
+def _log_end(logs: Logs, result: Result) -> None:
+    level = "info" if result.error is None else "error"
+    logs.message(
+        level,
+        "run_ended",
+        run_id=result.summary.run_id,
+        exit_code=result.exit_code,
+        message=result.summary.message,
+        requests=result.summary.requests,
+    )
+
+
+def _tell(result: Result, terminal: Terminal, manner: Manner, seconds: float) -> None:
+    message = str(result.error) if result.error else ""
+    if manner.json:
+        emit({"type": "summary", **msgspec.to_builtins(result.summary)})
+    if manner.quiet:
+        if result.exit_code:
+            _tell_failure(terminal, result.exit_code, message)
+        return
+    unicode = terminal.speaks_unicode
+    terminal.show(books(result.summary, seconds, unicode=unicode))
+    terminal.show(closing(result.exit_code, message, unicode=unicode))
+    terminal.show(_places(result))
+
+
+def _tell_failure(terminal: Terminal, code: int, message: str) -> None:
+    terminal.show(closing(code, message, unicode=terminal.speaks_unicode)[1:])
+
+
+def _places(result: Result) -> list[Line]:
+    summary = result.summary
+    return [
+        Line(),
+        Line(f"Data:     {summary.output}/cdr/*/*.parquet"),
+        Line(f"Summary:  {summary.output}/runs/{summary.run_id}/summary.json"),
+    ]

@@ -1,0 +1,91 @@
+"""Log events as sentences, for people; JSON keeps the names and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harvester.cli.text import count, one_line, share, span
+
+_LEVELS = {"warning": "warning: ", "error": "error: ", "critical": "error: ", "debug": "debug: "}
+_HIDDEN = frozenset({"event", "level", "timestamp", "exception"})
+
+_SAYINGS = {
+    "run_started": "run {run_id}; its log and summary go to {folder}",
+    "input_listed": (
+        "input: {lines} lines, {distinct} distinct ids; {bad} bad and {duplicate} duplicate lines, "
+        "{settled_before} settled before, {listed} listed"
+    ),
+    "bad_ids": "{count} bad line(s) hold no voiceId; {file} lists them with file and line",
+    "killed_run_closed": "run {run_id} was killed; its books were closed, and nothing is lost",
+    "publications_finished": "finished {count} publication(s) that an earlier run left half done",
+    "stopping": (
+        "{signal}: no new request starts, those under way may finish (15 s); once more stops at "
+        "once"
+    ),
+    "run_ended": "run {run_id} ended with exit code {exit_code}",
+}
+
+
+def sentence(fields: Mapping[str, object]) -> str:
+    """One event as one line of text, harmless to a terminal."""
+    event = str(fields.get("event", ""))
+    prefix = _LEVELS.get(str(fields.get("level", "")), "")
+    if event == "progress":
+        return prefix + progress_line(fields)
+    saying = _SAYINGS.get(event)
+    told = {name: _told(value) for name, value in fields.items()}
+    if saying is not None:
+        try:
+            return one_line(prefix + saying.format_map(told))
+        except KeyError:
+            pass  # a field has gone missing: better plain than not at all
+    rest = " ".join(f"{name}={told[name]}" for name in told if name not in _HIDDEN)
+    return one_line(f"{prefix}{event} {rest}".rstrip())
+
+
+def progress_line(fields: Mapping[str, object]) -> str:
+    """How it is going, for where no bar can be drawn."""
+    settled, to_ask = _number(fields, "settled"), _number(fields, "to_ask")
+    pieces = [
+        f"{fields.get('phase', 'asking')}: {count(settled)} of {count(to_ask)} ids "
+        f"({share(settled, to_ask)})",
+        f"{count(_number(fields, 'requests_per_s'))} requests/s of {_number(fields, 'limit'):g}",
+    ]
+    pieces += [
+        f"{count(number)} {name}"
+        for name in ("open", "dead", "deferred")
+        if (number := _number(fields, name))
+    ]
+    retries = fields.get("retries")
+    if isinstance(retries, Mapping) and retries:
+        pieces.append("retries " + retries_told(retries))
+    if fields.get("slowed"):
+        pieces.append(str(fields["slowed"]))
+    if fields.get("eta_s") is not None:
+        pieces.append(f"about {span(_number(fields, 'eta_s'))} left")
+    return one_line(" · ".join(pieces))
+
+
+def retries_told(retries: Mapping[str, object]) -> str:
+    """Retries by cause, the most frequent first."""
+    ranked = sorted(retries.items(), key=lambda item: (-_as_number(item[1]), item[0]))
+    return ", ".join(f"{cause_told(cause)} {count(_as_number(n))}" for cause, n in ranked)
+
+
+def cause_told(cause: str) -> str:
+    """The name of a cause as words: "push_back" -> "push-back"."""
+    return one_line({"push_back": "push-back"}.get(cause, cause.replace("_", " ")))
+
+
+def _told(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return count(value) if value >= 10_000 else str(value)
+    return str(value)
+
+
+def _number(fields: Mapping[str, object], name: str) -> float:
+    return _as_number(fields.get(name))
+
+
+def _as_number(value: object) -> float:
+    return value if isinstance(value, int | float) else 0

@@ -1,0 +1,188 @@
+"""The books after a run, as a screen: each with its equation and whether it balances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from harvester.cli.console import Line
+from harvester.cli.endings import ending
+from harvester.cli.sayings import retries_told
+from harvester.cli.text import count, size, span
+
+if TYPE_CHECKING:
+    from harvester.harvest.summary import DataBooks, InputBooks, ListBooks, RunBooks, Summary
+
+_LABEL = 8
+_EQUATION = 8
+
+
+def books(summary: Summary, seconds: float, *, unicode: bool = True) -> list[Line]:
+    """Every book of a run."""
+    screen = _Screen({difference.book for difference in summary.differences}, unicode=unicode)
+    screen.title(f"The books of run {summary.run_id}, account {summary.account}")
+    if summary.input is not None:
+        screen.input(summary.input)
+    if summary.work_list is not None:
+        screen.work_list(summary.work_list)
+    screen.run(summary.run)
+    screen.data(summary.data, summary.run)
+    for difference in summary.differences:
+        screen.problem(f"{difference.book}: {difference.left}, but {difference.right}")
+    screen.rest(summary, seconds)
+    return screen.lines
+
+
+def closing(code: int, message: str, *, unicode: bool = True) -> list[Line]:
+    """What the exit code means, why, and what to type next."""
+    told = ending(code)
+    style = "bold green" if told.good else ("bold yellow" if code in _CALM else "bold red")
+    dash = "—" if unicode else "-"
+    lines = [Line(), Line(f"Exit code {code} {dash} {told.meaning}.", style)]
+    if message:
+        lines.append(Line(f"Why:   {message}"))
+    lines.append(Line(f"Next:  {told.next}"))
+    return lines
+
+
+_CALM = frozenset({3, 8, 130, 143})
+
+
+class _Screen:
+    """Lines in the making."""
+
+    def __init__(self, unbalanced: set[str], *, unicode: bool) -> None:
+        self.lines: list[Line] = []
+        self._unbalanced = unbalanced
+        self._good, self._bad = ("✓", "✗") if unicode else ("ok", "DIFFERS")
+        self._dot = " · " if unicode else ", "
+
+    def title(self, text: str) -> None:
+        self.lines += [Line(), Line(text, "bold")]
+
+    def problem(self, text: str) -> None:
+        self.lines.append(Line(f"  {self._bad} {text}", "bold red"))
+
+    def input(self, book: InputBooks) -> None:
+        self._equation(
+            "input",
+            (book.lines, "lines"),
+            [(book.bad, "bad"), (book.duplicate, "duplicate"), (book.distinct, "distinct")],
+        )
+        self._equation(
+            "",
+            (book.distinct, "distinct"),
+            [(book.settled_before, "settled before"), (book.listed, "listed")],
+            book="input",
+        )
+
+    def work_list(self, book: ListBooks) -> None:
+        total = book.listed + book.retried + book.left_over
+        parts = [f"{count(book.listed)} listed", f"{count(book.left_over)} left over"]
+        if book.retried:
+            parts.insert(1, f"{count(book.retried)} retried")
+        self._equation(
+            "list",
+            (total, "ids"),
+            [
+                (book.delivered, "delivered"),
+                (book.open, "open"),
+                (book.dead, "dead"),
+                (book.pending, "pending"),
+            ],
+        )
+        self.lines.append(Line(" " * (_LABEL + 2) + f"({' + '.join(parts)})", "dim"))
+
+    def run(self, book: RunBooks) -> None:
+        self._equation(
+            "run",
+            (book.attempted, "attempted"),
+            [
+                (book.delivered, "delivered"),
+                (book.open, "open"),
+                (book.dead, "dead"),
+                (book.deferred, "deferred"),
+                (book.cut_off, "cut off"),
+            ],
+        )
+
+    def data(self, book: DataBooks, run: RunBooks) -> None:
+        self._equation(
+            "data",
+            (book.rows, "rows"),
+            [(run.delivered, "delivered"), (run.opens_published, "opens published")],
+        )
+        agreed = [
+            f"{count(book.call_duration_s)} s of calls",
+            f"{count(book.charged_duration_s)} s charged",
+            *(_money(currency, amount) for currency, amount in book.cost.items()),
+        ]
+        told = f"answers and rows agree: {self._dot.join(agreed)}"
+        if "data" in self._unbalanced:
+            told = f"answered: {self._dot.join(agreed)}"
+        self._line("", told, "data")
+
+    def rest(self, summary: Summary, seconds: float) -> None:
+        """What is no equation, but good to know."""
+        self.lines.append(Line())
+        pace = f" in {span(seconds)}" if seconds else ""
+        self._note("sent", f"{count(summary.requests)} requests{pace}")
+        if summary.retries:
+            self._note("retries", retries_told(summary.retries))
+        self._note("trouble", self._dot.join(_troubles(summary)))
+        self._note("odd data", _oddities(summary.unparsed, summary.extra))
+        written = f"{count(summary.published_files)} files, {size(summary.published_bytes)}"
+        if summary.data.rows_in_journal:
+            written += (
+                f"; {count(summary.data.rows_in_journal)} rows are safe in the journal and will "
+                "be published by the next run"
+            )
+        self._note("written", written)
+
+    def _note(self, label: str, text: str) -> None:
+        if text:
+            self.lines.append(Line(f"  {label:<{_LABEL}}{text}"))
+
+    def _equation(
+        self,
+        label: str,
+        whole: tuple[int, str],
+        parts: Sequence[tuple[int, str]],
+        book: str = "",
+    ) -> None:
+        left = f"{count(whole[0]):>{_EQUATION}} {whole[1]}"
+        right = " + ".join(f"{count(number)} {name}" for number, name in parts)
+        self._line(label, f"{left:<20} = {right}", book or label)
+
+    def _line(self, label: str, text: str, book: str) -> None:
+        good = book not in self._unbalanced
+        mark, style = (self._good, "") if good else (self._bad, "bold red")
+        self.lines.append(Line(f"  {label:<{_LABEL}}{text}  {mark}", style))
+
+
+def _troubles(summary: Summary) -> list[str]:
+    found = []
+    if summary.push_backs:
+        found.append(f"{count(summary.push_backs)} push-backs by the vendor")
+    if summary.outages:
+        found.append(f"{count(summary.outages)} outages waited out")
+    if abs(summary.clock_skew_s) > 5:
+        found.append(f"this clock is {summary.clock_skew_s:+.0f} s from the vendor's: check NTP")
+    return found
+
+
+def _oddities(unparsed: Mapping[str, int], extra: Mapping[str, int]) -> str:
+    found = []
+    if unparsed:
+        fields = ", ".join(f"{name} {count(n)}" for name, n in sorted(unparsed.items()))
+        found.append(f"could not be typed, kept in `unparsed`: {fields}")
+    if extra:
+        fields = ", ".join(f"{name} {count(n)}" for name, n in sorted(extra.items()))
+        found.append(f"unknown fields, kept in `extra`: {fields}")
+    return "; ".join(found)
+
+
+def _money(currency: str, amount: str) -> str:
+    whole, _, fraction = amount.partition(".")
+    sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
+    return f"{sign}{int(digits or 0):,}.{(fraction.rstrip('0') or '0'):0<2} {currency or '(none)'}"

@@ -1,0 +1,126 @@
+"""The screens of `status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harvester.cli.console import Line
+from harvester.cli.endings import ending
+from harvester.cli.progress import slowed
+from harvester.cli.sayings import cause_told, retries_told
+from harvester.cli.text import count, local_time, share, span
+
+if TYPE_CHECKING:
+    from harvester.harvest.progress import Progress
+    from harvester.harvest.standing import RunLine, Running, Standing
+
+_LABEL = 11
+_NUMBER = 13
+_STALE_S = 10
+
+
+def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Line]:
+    """An output that nobody works on; `now` is Unix time."""
+    lines = [Line(f"{found.output}, account {found.account}: no run works on it.", "bold")]
+    lines += [
+        _figure("delivered", found.in_data + found.in_journal, _delivered(found)),
+        _figure("open", found.open, f"calls that were not over; {count(found.open_due)} are due"),
+        _figure("dead", found.dead, _reasons(found)),
+        _figure("pending", found.pending, f"{count(found.deferred)} of them failed before"),
+        Line(),
+    ]
+    lines += _runs(found, now, dash="—" if unicode else "-")
+    return [*lines, Line(), Line(f"Next:  {_next(found)}")]
+
+
+def running_screen(found: Running, output: str) -> list[Line]:
+    """An output that a process holds."""
+    who = f"process {found.pid} on {found.host}" if found.pid else "a process"
+    lines = [Line(f"{output}: {who} works on it, since {found.since or 'a while'}.", "bold")]
+    if found.progress is None:
+        lines.append(Line("It has told no figures yet: it reads its input and makes its list."))
+        return lines
+    age = found.age_s or 0.0
+    lines.append(Line(f"Run {found.run_id}, as of {span(age)} ago:"))
+    if age > _STALE_S:
+        lines.append(Line("That is old for a run that works; it may be stuck.", "yellow"))
+    return lines + _progress(found.progress)
+
+
+def _progress(now: Progress) -> list[Line]:
+    left = "" if now.eta_s is None else f", about {span(now.eta_s)} left"
+    lines = [
+        Line(
+            f"  {now.phase}: {count(now.settled)} of {count(now.to_ask)} ids "
+            f"({share(now.settled, now.to_ask)}){left}"
+        ),
+        Line(
+            f"  {count(now.requests_per_s)} requests/s of {now.rate_per_s:g} allowed, "
+            f"{count(now.requests)} sent"
+        ),
+        Line(
+            f"  delivered {count(now.delivered)}, open {count(now.open)}, "
+            f"dead {count(now.dead)}, deferred {count(now.deferred)}"
+        ),
+    ]
+    if now.retries:
+        lines.append(Line(f"  retries: {retries_told(now.retries)}"))
+    if reason := slowed(now):
+        lines.append(Line(f"  {reason}", "yellow"))
+    return lines
+
+
+def _delivered(found: Standing) -> str:
+    if not found.in_journal:
+        return "records in the data"
+    return (
+        f"records: {count(found.in_data)} in the data, {count(found.in_journal)} safe in the "
+        "journal until the next run publishes them"
+    )
+
+
+def _reasons(found: Standing) -> str:
+    if not found.dead_by_reason:
+        return "ids that the vendor refused for good"
+    ranked = sorted(found.dead_by_reason.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{cause_told(reason)} {count(number)}" for reason, number in ranked)
+
+
+def _runs(found: Standing, now: float, dash: str) -> list[Line]:
+    if not found.runs:
+        return [Line("No run yet.")]
+    return [Line("Last runs"), *(_run(run, now, dash) for run in found.runs)]
+
+
+def _run(run: RunLine, now: float, dash: str) -> Line:
+    began = run.started_ms / 1000
+    if run.exit_code is None:
+        told, style = "killed; nothing that it acknowledged is lost", "yellow"
+    else:
+        told, style = f"exit {run.exit_code} {dash} {ending(run.exit_code).meaning}", ""
+    lasted = span((run.ended_ms or run.started_ms) / 1000 - began) if run.ended_ms else "?"
+    figures = f"{count(run.delivered)} delivered, {count(run.requests)} requests, {lasted}"
+    ago = f"{span(max(0.0, now - began))} ago"
+    return Line(f"  {local_time(began)}  ({ago}): {figures}: {told}", style)
+
+
+def _next(found: Standing) -> str:
+    if found.unended or found.in_journal or found.pending or found.open_due:
+        what = [
+            f"{count(number)} {name}"
+            for number, name in (
+                (found.pending, "pending"),
+                (found.open_due, "open and due"),
+                (found.in_journal, "to publish"),
+            )
+            if number
+        ]
+        told = f" ({', '.join(what)})" if what else ""
+        return f"`harvester run` with the same -c and --out goes on where it stopped{told}."
+    if found.dead:
+        return "`harvester export dead` lists the dead ids; `harvester retry` asks them again."
+    return "nothing to do; give `harvester run` the next id files."
+
+
+def _figure(label: str, number: int, text: str) -> Line:
+    return Line(f"{label:<{_LABEL}}{count(number):>{_NUMBER}}  {text}")

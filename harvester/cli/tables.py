@@ -1,0 +1,208 @@
+"""Rows on their way out of an output: read in portions, written as CSV, JSON lines or Parquet.
+
+Whatever the number of rows, one portion is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from harvester.errors import StoreError, UsageError
+from harvester.lake.schema import SCHEMA
+from harvester.ledger import records
+from harvester.ledger.values import DeadLetter, OpenCall
+
+Sink: TypeAlias = Callable[[pa.RecordBatch], None]
+
+_PORTION = 8_192
+_MS = pa.timestamp("ms", tz="UTC")
+# What a spreadsheet takes for a formula, or lets run into one.
+_FORMULA = r"\A[=+\-@\t\r]"
+_ISO = "%Y-%m-%dT%H:%M:%SZ"
+
+_DEAD = pa.schema(
+    [
+        ("voice_id", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("attempts", pa.int32()),
+        ("first_at", _MS),
+        ("died_at", _MS),
+        ("run_id", pa.string()),
+        ("published", pa.bool_()),
+        ("answer", pa.string()),
+    ]
+)
+_OPEN = pa.schema(
+    [
+        ("voice_id", pa.string()),
+        ("due_at", _MS),
+        ("first_at", _MS),
+        ("asks", pa.int32()),
+        ("run_id", pa.string()),
+        ("answered_at", _MS),
+        ("answer", pa.string()),
+    ]
+)
+_SCHEMAS = {"delivered": SCHEMA, "dead": _DEAD, "open": _OPEN}
+
+
+def schema_of(what: str) -> pa.Schema:
+    """The columns of an export."""
+    return _SCHEMAS[what]
+
+
+def part_batches(parts: Iterable[Path]) -> Iterator[pa.RecordBatch]:
+    """The rows of the data set, part by part.  Raises StoreError if one can't be read."""
+    for part in parts:
+        try:
+            with pq.ParquetFile(part) as file:
+                yield from file.iter_batches(_PORTION)
+        except (OSError, pa.ArrowException) as exc:
+            raise StoreError(
+                f"{part} can't be read: {exc}. The export ends here; restore the file from a "
+                "backup and export again."
+            ) from exc
+
+
+def ledger_batches(db: sqlite3.Connection, what: str) -> Iterator[pa.RecordBatch]:
+    """The rows of the dead letters or of the open calls."""
+    if what == "dead":
+        rows = map(_dead_row, records.dead_letters(db))
+    else:
+        rows = map(_open_row, records.all_open_calls(db))
+    schema = schema_of(what)
+    while portion := list(islice(rows, _PORTION)):
+        yield pa.RecordBatch.from_pylist(portion, schema)
+
+
+@contextmanager
+def opened(form: str, file: Path | None, schema: pa.Schema) -> Iterator[Sink]:
+    """What takes batches.  A file appears under its name when it is whole.
+
+    Raises UsageError if it can't be written.
+    """
+    if file is None:
+        with _WRITERS[form](sys.stdout.buffer, schema) as sink:
+            yield sink
+        sys.stdout.buffer.flush()
+        return
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream, _WRITERS[form](stream, schema) as sink:
+            yield sink
+        temporary.replace(file)
+    except OSError as exc:
+        raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _csv(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
+    texts = pa.schema([pa.field(name, pa.string()) for name in schema.names])
+    options = pa_csv.WriteOptions(include_header=True, quoting_style="needed")
+    with pa_csv.CSVWriter(stream, texts, write_options=options) as writer:
+        yield lambda batch: writer.write(_as_texts(batch, texts, guard=True))
+
+
+@contextmanager
+def _jsonl(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
+    kept = {name for name in schema.names if _is_plain(schema.field(name).type)}
+
+    def write(batch: pa.RecordBatch) -> None:
+        plain = pa.RecordBatch.from_arrays(
+            [
+                column if name in kept else _text(column)
+                for name, column in zip(schema.names, batch.columns, strict=True)
+            ],
+            names=schema.names,
+        )
+        stream.writelines(msgspec.json.encode(row) + b"\n" for row in plain.to_pylist())
+
+    yield write
+
+
+@contextmanager
+def _parquet(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
+    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        yield writer.write_batch
+
+
+_WRITERS: dict[str, Any] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+
+
+def _as_texts(batch: pa.RecordBatch, schema: pa.Schema, *, guard: bool) -> pa.RecordBatch:
+    columns = []
+    for column in batch.columns:
+        text = _text(column)
+        # Our own numbers and times are no formulas; a vendor's text may be.
+        if guard and pt.is_string(column.type):
+            text = _guarded(text)
+        columns.append(text)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _text(column: pa.Array) -> pa.Array:
+    """A column as text: instants as ISO 8601, money with all its digits and no exponent."""
+    if pt.is_timestamp(column.type):
+        return pc.strftime(column, format=_ISO)
+    if pt.is_decimal(column.type):
+        # Arrow writes small amounts as 1E-8, which people misread and some tools refuse.
+        return pa.array([None if v is None else f"{v:f}" for v in column.to_pylist()], pa.string())
+    return column.cast(pa.string())
+
+
+def _guarded(column: pa.Array) -> pa.Array:
+    risky = pc.match_substring_regex(column, _FORMULA)
+    return pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether JSON has the type itself."""
+    return bool(pt.is_string(kind) or pt.is_integer(kind) or pt.is_boolean(kind))
+
+
+def _dead_row(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "voice_id": letter.voice_id,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "attempts": letter.attempts,
+        "first_at": letter.first_ms,
+        "died_at": letter.died_ms,
+        "run_id": letter.run_id,
+        "published": letter.published,
+        "answer": _readable(letter.body),
+    }
+
+
+def _open_row(call: OpenCall) -> dict[str, object]:
+    return {
+        "voice_id": call.voice_id,
+        "due_at": call.due_ms,
+        "first_at": call.first_ms,
+        "asks": call.asks,
+        "run_id": call.run_id,
+        "answered_at": call.answer_ms,
+        "answer": _readable(call.answer),
+    }
+
+
+def _readable(answer: bytes | None) -> str | None:
+    return None if answer is None else answer.decode("utf-8", "backslashreplace")

@@ -1,0 +1,137 @@
+"""Where every id of an output stands, for `status`: from state.db, or from what a run writes."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import msgspec
+
+from harvester.harvest.looking import account_of, looking
+from harvester.harvest.output import Output
+from harvester.harvest.progress import Progress
+from harvester.ledger import records, worklists
+from harvester.ledger.lock import Holder, read_holder
+from harvester.ledger.values import RunRecord
+
+_RUNS = 5
+
+
+class RunLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the last runs.  `exit_code` None: it was killed, or works still."""
+
+    run_id: str
+    started_ms: int
+    ended_ms: int | None
+    exit_code: int | None
+    delivered: int
+    open: int
+    dead: int
+    deferred: int
+    requests: int
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Every id that was ever listed is in exactly one of delivered, open, dead and pending."""
+
+    output: str
+    account: str
+    in_data: int
+    in_journal: int
+    open: int
+    open_due: int
+    dead: int
+    dead_by_reason: dict[str, int]
+    pending: int
+    deferred: int
+    """Of the pending ones: those that failed in the last runs."""
+    runs: tuple[RunLine, ...]
+    unended: int
+    """Runs that were killed; the next run closes their books."""
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that holds the output, and what the run in it last wrote."""
+
+    pid: int | None
+    host: str
+    since: str
+    age_s: float | None
+    """How old `progress` is; None where there is none of this process."""
+    run_id: str
+    progress: Progress | None
+
+
+class _StatusFile(msgspec.Struct, frozen=True):
+    pid: int
+    at: str
+    state: str
+    run_id: str
+    progress: Progress | None = None
+
+
+def read_standing(output: Output) -> Standing:
+    """Where the ids stand.  Raises AlreadyRunning while somebody holds the output; StoreError."""
+    with looking(output) as db:
+        found = records.standing(db, time.time_ns() // 1_000_000)
+        current = worklists.current_list(db)
+        return Standing(
+            output=str(output.root),
+            account=account_of(db),
+            in_data=found.in_data,
+            in_journal=found.in_journal,
+            open=found.open,
+            open_due=found.open_due,
+            dead=found.dead - found.retrying,
+            dead_by_reason=dict(found.dead_by_reason),
+            pending=current.pending if current else 0,
+            deferred=found.deferred,
+            runs=tuple(_run_line(run) for run in records.last_runs(db, _RUNS)),
+            unended=len(records.unended_runs(db)),
+        )
+
+
+def read_running(output: Output) -> Running:
+    """What is known of a process that holds the output; the lock is not asked again."""
+    holder = read_holder(output.lock) or Holder(0, "", "")
+    told = _read_status(output)
+    if told is None or told.pid != holder.pid or told.progress is None:
+        return _running(holder, None)
+    return _running(holder, told)
+
+
+def _running(holder: Holder, told: _StatusFile | None) -> Running:
+    return Running(
+        pid=holder.pid or None,
+        host=holder.host,
+        since=holder.since,
+        age_s=None if told is None else round(_age_s(told.at), 1),
+        run_id="" if told is None else told.run_id,
+        progress=None if told is None else told.progress,
+    )
+
+
+def _read_status(output: Output) -> _StatusFile | None:
+    try:
+        return msgspec.json.decode(output.status.read_bytes(), type=_StatusFile)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _age_s(at: str) -> float:
+    return max(0.0, time.time() - datetime.fromisoformat(at).timestamp())
+
+
+def _run_line(run: RunRecord) -> RunLine:
+    counters = run.counters
+    return RunLine(
+        run_id=run.id,
+        started_ms=run.started_ms,
+        ended_ms=run.ended_ms,
+        exit_code=run.exit_code,
+        delivered=counters.get("delivered", 0),
+        open=counters.get("open", 0),
+        dead=counters.get("dead", 0),
+        deferred=counters.get("deferred", 0),
+        requests=counters.get("requests", 0),
+    )
