@@ -3,29 +3,37 @@
 Theory of operation.  The pace must be kept at the socket, not at the queue, so the turn is taken
 where aiohttp has a connection in its hand and is about to write: in `ClientRequest.send`
 (`request_class` is a documented parameter of ClientSession).  aiohttp sends a GET once more by
-itself when a kept-alive connection turns out to be dead; that repeat passes through `send` too, so
-it is paced, counted and signed afresh like any other.
+itself when its connection ends before an answer begins (a kept-alive one that was dead already,
+above all); that repeat passes through `send` too, so it is paced, counted and signed afresh like
+any other.
+
+A connection can die while its request waits for the turn, and a vendor that has sent more than it
+was asked for may have left the next answer in it beforehand.  Writing to the first would fail the
+id for nothing; reading from the second would give one id the answer of another.  So both are seen
+right before the write and end as a dead connection does: once more, on another one.
 
 Waiting for a turn must not count as waiting for the vendor, so there is no total timeout of
 aiohttp's.  `sock_read` catches silence; the watchdog below, one timer for all attempts, catches
 an answer that drips, by aborting its connection once its time is up.
 
 What is refused on purpose: redirects (signed headers go to the configured host only), cookies,
-proxies from the environment, bodies over MAX_BODY_BYTES once decoded (read in pieces, so that a
-compressed bomb never unfolds in memory).
+proxies, .netrc and other wishes of the environment, bodies over MAX_BODY_BYTES once decoded (read
+in pieces, so that a compressed bomb never unfolds in memory).  No compression is asked for: a
+record fits into one packet as it is, and unpacking costs more than a packet.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
+from harvester import __version__
 from harvester.config import Vendor
 from harvester.vendor.transport import (
     MAX_BODY_BYTES,
@@ -36,7 +44,13 @@ from harvester.vendor.transport import (
     Seal,
 )
 
-_WATCH_EVERY_S = 0.5
+_LOOK_EVERY_S = 0.5
+
+_STANDING_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"cdr-harvester/{__version__}",
+}
 
 
 class AiohttpTransport:
@@ -59,6 +73,7 @@ class AiohttpTransport:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
+            headers=_STANDING_HEADERS,
             request_class=_sealed_request(seal, self._watchdog),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
@@ -74,34 +89,29 @@ class AiohttpTransport:
         """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
         # encoded=True: a voiceId holds only unreserved characters, so there is nothing to quote.
         url = URL(self._prefix + voice_id, encoded=True)
-        took_s = 0.0
+        task = asyncio.current_task()
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 body = await _read_capped(response)
-            took_s = self._watchdog.watched_s(asyncio.current_task())
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
-            return self._no_reply(exc)
+            took_s = self._watchdog.watched_s(task)
+            # A body without a length ends where its connection does, be it by our own hand.
+            if self._watchdog.has_cut_off(task):
+                return _TOO_SLOW
+        except _SealBroke as broken:
+            raise broken.cause from broken
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as exc:
+            return _TOO_SLOW if self._watchdog.has_cut_off(task) else _no_reply(exc)
         finally:
-            self._watchdog.forget(asyncio.current_task())
+            self._watchdog.forget(task)
         if body is None:
             return NoReply("too_long", f"an answer of over {MAX_BODY_BYTES} bytes")
-        return Reply(
-            response.status,
-            body,
-            response.headers.get("Date"),
-            response.headers.get("Retry-After"),
-            took_s,
-        )
+        headers = response.headers
+        return Reply(response.status, body, headers.get("Date"), headers.get("Retry-After"), took_s)
 
     async def close(self) -> None:
         """Close every connection."""
         self._watchdog.stop()
         await self._session.close()
-
-    def _no_reply(self, exc: Exception) -> NoReply:
-        if self._watchdog.has_cut_off(asyncio.current_task()):
-            return NoReply("timeout", "the answer did not end in time")
-        return NoReply(_cause(exc), f"{type(exc).__name__}: {exc}")
 
 
 class _Watchdog:
@@ -109,12 +119,14 @@ class _Watchdog:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self._look_every_s = min(_LOOK_EVERY_S, timeout_s / 4)
         self._loop = asyncio.get_running_loop()
         self._watched: dict[object, tuple[float, Connection]] = {}
         self._cut_off: set[object] = set()
-        self._timer = self._loop.call_later(_WATCH_EVERY_S, self._look)
+        self._timer = self._loop.call_later(self._look_every_s, self._look)
 
     def watch(self, task: object, connection: Connection) -> None:
+        """An attempt of `task` is about to be written."""
         self._watched[task] = (self._loop.time() + self._timeout_s, connection)
 
     def watched_s(self, task: object) -> float:
@@ -123,13 +135,16 @@ class _Watchdog:
         return self._loop.time() - deadline + self._timeout_s
 
     def forget(self, task: object) -> None:
+        """The attempt of `task` is over, or waits for another turn."""
         self._watched.pop(task, None)
         self._cut_off.discard(task)
 
     def has_cut_off(self, task: object) -> bool:
+        """Whether the present attempt of `task` was aborted."""
         return task in self._cut_off
 
     def stop(self) -> None:
+        """Watch no longer."""
         self._timer.cancel()
 
     def _look(self) -> None:
@@ -138,10 +153,26 @@ class _Watchdog:
             if now >= deadline:
                 del self._watched[task]
                 self._cut_off.add(task)
-                # Aborting wakes the reader with a connection error, which is a value here.
-                if connection.transport is not None:
-                    connection.transport.abort()
-        self._timer = self._loop.call_later(_WATCH_EVERY_S, self._look)
+                _abort(connection)
+        self._timer = self._loop.call_later(self._look_every_s, self._look)
+
+
+def _abort(connection: Connection) -> None:
+    """Wake whoever reads from `connection` with an error, which is a value in `get`."""
+    if connection.protocol is not None:
+        # Who waits for the head of an answer must learn that time is up: at a mere loss of the
+        # connection aiohttp would send the request once more.
+        connection.protocol.set_exception(aiohttp.SocketTimeoutError("the answer took too long"))
+    if connection.transport is not None:
+        connection.transport.abort()
+
+
+class _SealBroke(Exception):
+    """Carries what the seal raised through aiohttp, which would read an OSError as its own."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
 
 
 def _sealed_request(seal: Seal, watchdog: _Watchdog) -> type[ClientRequest]:
@@ -149,8 +180,19 @@ def _sealed_request(seal: Seal, watchdog: _Watchdog) -> type[ClientRequest]:
         """A request that waits for its turn and is signed with its connection in hand."""
 
         async def send(self, conn: Connection) -> ClientResponse:
-            self.headers.update(await seal())
-            watchdog.watch(asyncio.current_task(), conn)
+            task = asyncio.current_task()
+            watchdog.forget(task)  # a first attempt, if this is aiohttp's second
+            broken: Exception | None = None
+            try:
+                self.headers.update(await seal())
+            except Exception as exc:  # noqa: BLE001 - of whatever kind, it is not the vendor's
+                broken = exc
+            if broken is not None:
+                raise _SealBroke(broken)
+            protocol = conn.protocol
+            if protocol is None or protocol.should_close or not protocol.is_connected():
+                raise aiohttp.ServerDisconnectedError
+            watchdog.watch(task, conn)
             return await super().send(conn)
 
     return SealedRequest
@@ -169,9 +211,18 @@ async def _read_capped(response: ClientResponse) -> bytes | None:
             return b"".join(parts)
         parts.append(part)
         size += len(part)
-    with suppress(OSError):
-        response.close()
+    response.close()
     return None
+
+
+_TOO_SLOW = NoReply("timeout", "the answer did not end in time")
+
+
+def _no_reply(exc: Exception) -> NoReply:
+    # Only the system's own words are passed on: the others may quote what the vendor sent, and a
+    # record holds phone numbers.
+    told = f": {exc}" if isinstance(exc, OSError) else ""
+    return NoReply(_cause(exc), f"{type(exc).__name__}{told}")
 
 
 def _cause(exc: Exception) -> str:
@@ -184,7 +235,7 @@ def _cause(exc: Exception) -> str:
         case aiohttp.ClientConnectorDNSError():
             return "dns"
         case aiohttp.ClientConnectorError():
-            return "refused"
+            return "timeout" if isinstance(exc.os_error, TimeoutError) else "refused"
         case aiohttp.ClientPayloadError():
             return "torn"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():

@@ -3,18 +3,32 @@
 Only what a verdict needs is decoded here; the record's other fields stay bytes until they are
 normalised, so that money never passes through a float.
 
+Two ways lead to one answer: msgspec for what the vendor's page shows, and the standard library,
+slowly, for JSON that is odd but JSON all the same: `data` that is no object, a number of a
+thousand digits, a byte order mark.
+
 Source: vendor page recordGroup; vendor/notes.md §3.4 for `status` as text or as a number.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
+from typing import NoReturn
 
 import msgspec
 
 # Values of a terminationCode that mean "established": SIP 200, and "0" in the platform's own
 # numbering, which this endpoint used until 2023 at least (vendor/notes.md §4).
-_SUCCESS_CODES = ("0", "200")
+_SUCCESS_CODES = ("0", "200", "0.0", "200.0")
+
+# A time of noughts ("0000-00-00 00:00:00", 0) is how some databases write that there is none.
+_A_DATE = re.compile("[1-9]")
+_DATE_LENGTH = 10
+
+# The vendor's codes: 0, or a negative number.
+_VENDORS_OWN = re.compile(r"0|-[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +54,26 @@ class _Answer(msgspec.Struct, gc=False):
     data: _Record | None = None
 
 
-class _LooseAnswer(msgspec.Struct, gc=False):
-    status: object = None
-    reason: object = msgspec.UNSET
-    data: object = msgspec.UNSET
-
-
 _decode = msgspec.json.Decoder(_Answer).decode
-_decode_loosely = msgspec.json.Decoder(_LooseAnswer).decode
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def open_envelope(body: bytes, http_status: int) -> Envelope | None:
     """The vendor's envelope in `body`, or None if this is something else (HTML, a list, torn)."""
-    if not _is_utf8(body):
+    text = _as_text(body)
+    if text is None:
         return None
     try:
         answer = _decode(body)
-    except _NOT_JSON:
-        return _open_loosely(body, http_status)
-    if answer.status is None or _is_servers_own(answer.status, http_status):
-        return None
-    status = _status_text(answer.status)
+    except (msgspec.DecodeError, RecursionError):
+        return _open_slowly(text, http_status)
     data = answer.data
-    if data is None:
-        return Envelope(status, None, has_data=False, over=False)
-    return Envelope(
-        status,
-        _text(data.voiceId),
-        has_data=bool(data.voiceId) or not _is_empty(body),
-        over=is_over(_text(data.hangupTime), _text(data.answerTime), _text(data.terminationCode)),
-    )
+    if data is not None and data.voiceId is None:
+        # An empty record is none at all; the typed way can't tell it from one without an id.
+        return _open_slowly(text, http_status)
+    status = _text(answer.status)
+    if status is None or not _is_vendors(status, http_status):
+        return None
+    return _envelope(status, data)
 
 
 def is_over(hangup_time: str | None, answer_time: str | None, code: str | None) -> bool:
@@ -78,50 +81,58 @@ def is_over(hangup_time: str | None, answer_time: str | None, code: str | None) 
 
     A code that says "established" while nobody answered is a call that still rings.
     """
-    if hangup_time:
+    if _is_time(hangup_time):
         return True
-    return not answer_time and bool(code) and code not in _SUCCESS_CODES
+    return not _is_time(answer_time) and bool(code) and code not in _SUCCESS_CODES
 
 
-def _open_loosely(body: bytes, http_status: int) -> Envelope | None:
-    """An envelope whose `data` is no object, or whose `status` is neither text nor integer."""
+def _open_slowly(text: str, http_status: int) -> Envelope | None:
+    """An envelope that msgspec refuses or that needs a closer look."""
+    text = text.removeprefix("\ufeff")
     try:
-        answer = _decode_loosely(body)
-    except _NOT_JSON:
+        # What msgspec can't even skip over (half a character, "\\ud800"), the journal can't hold.
+        msgspec.json.decode(text, type=msgspec.Raw)
+        answer = _slow.decode(text)
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(answer.status, str | int) or isinstance(answer.status, bool):
+    if not isinstance(answer, dict):
         return None
-    if _is_servers_own(answer.status, http_status):
+    status = _text(answer.get("status"))
+    if status is None or not _is_vendors(status, http_status):
         return None
-    return Envelope(
-        _status_text(answer.status),
-        None,
-        has_data=answer.data not in (msgspec.UNSET, None, "", [], {}),
-        over=False,
-    )
+    data = answer.get("data")
+    if isinstance(data, dict) and data:
+        fields = {name: data.get(name) for name in _Record.__struct_fields__}
+        return _envelope(status, _Record(**fields))
+    return Envelope(status, None, has_data=bool(data), over=False)
 
 
-def _is_utf8(body: bytes) -> bool:
+def _envelope(status: str, data: _Record | None) -> Envelope:
+    if data is None:
+        return Envelope(status, None, has_data=False, over=False)
+    over = is_over(_text(data.hangupTime), _text(data.answerTime), _text(data.terminationCode))
+    return Envelope(status, _text(data.voiceId), has_data=True, over=over)
+
+
+def _as_text(body: bytes) -> str | None:
     """JSON is UTF-8 (RFC 8259 §8.1).  msgspec skips unknown fields without looking at this."""
-    if body.isascii():
-        return True
     try:
-        body.decode()
+        return body.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
 
 
-def _is_servers_own(status: str | int, http_status: int) -> bool:
-    """Whether this is a web server's error page in JSON, {"status": 404, "error": …}.
+def _is_vendors(status: str, http_status: int) -> bool:
+    """Whether this is the vendor's status, not a web server's own error page in JSON.
 
-    Such a page repeats the HTTP code; the vendor's codes are 0 or negative.
+    Such a page, {"status": 404, "error": …} or {"status": "error", …}, comes under an HTTP error
+    and names a code that the vendor's numbering doesn't have.
     """
-    return http_status >= 300 and _status_text(status) == str(http_status)
+    return http_status < 300 or _VENDORS_OWN.fullmatch(status) is not None
 
 
-def _status_text(status: str | int) -> str:
-    return status.strip() if isinstance(status, str) else str(status)
+def _is_time(text: str | None) -> bool:
+    return text is not None and _A_DATE.search(text[:_DATE_LENGTH]) is not None
 
 
 def _text(value: object) -> str | None:
@@ -133,6 +144,9 @@ def _text(value: object) -> str | None:
     return None
 
 
-def _is_empty(body: bytes) -> bool:
-    """Whether `data` is {}: an empty object is the same as none (it holds no record)."""
-    return _decode_loosely(body).data == {}
+def _refuse(literal: str) -> NoReturn:
+    raise ValueError(f"{literal} is not JSON")
+
+
+# Numbers stay as they are written: they need no arithmetic, and an integer may be too long for it.
+_slow = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)

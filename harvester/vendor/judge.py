@@ -27,6 +27,8 @@ from harvester.vendor.verdicts import (
 MAX_RETRY_AFTER_S = 300.0
 """The longest pause that a Retry-After may cost us; a proxy's "come back tomorrow" is not ours."""
 
+_STATUS_SHOWN = 40
+
 _DEAD = {"-22": "parameter_exception", "-14": "bad_query_id", "-25": "out_of_time_range"}
 _REFUSED = frozenset({"-1", "-2", "-13", "-29", "-30", "-31", "-32"})
 _FORBIDDEN = frozenset({401, 403, 407})
@@ -51,7 +53,7 @@ def retry_after_s(value: str | None, now: float) -> float | None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:9]), MAX_RETRY_AFTER_S)
+        return min(float(text), MAX_RETRY_AFTER_S)
     at = http_date(text)
     if at is None:
         return None
@@ -87,7 +89,9 @@ def _judge_status(voice_id: str, envelope: Envelope) -> Verdict:
         return Dead(_DEAD[status])
     if status in _REFUSED:
         return Refusal(status)
-    return UnknownStatus(status)
+    # It goes into dead letters and messages, and could be anything: half a character, an escape
+    # sequence, a megabyte.
+    return UnknownStatus(ascii(status)[1:-1][:_STATUS_SHOWN])
 
 
 def _judge_record(voice_id: str, envelope: Envelope) -> Verdict:
@@ -113,5 +117,9 @@ def _judge_http(status: int) -> Verdict:
 
 
 def _is_unsettled(verdict: Verdict) -> bool:
-    """Whether asking again is what comes next, so that a Retry-After has something to delay."""
-    return not isinstance(verdict, Record | NoRecord | Dead | TimeRefused)
+    """Whether a Retry-After turns this answer into a push-back.
+
+    A record or a final no stays what it is, and a -16 is put right at once.  But "no such record,
+    come back later" is no proof that there is none: it is asked again, not held against the id.
+    """
+    return not isinstance(verdict, Record | Dead | TimeRefused)

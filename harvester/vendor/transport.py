@@ -39,7 +39,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class NoReply:
-    """No answer.  `cause` is a stable name such as "timeout"; `detail` is for people."""
+    """No answer.  `cause` is a stable name; `detail` is for people and quotes no answer.
+
+    Causes: dns, refused, tls (no connection), timeout (no whole answer in time), reset (the
+    connection ended before the answer began), torn (before it was whole), protocol (no HTTP),
+    too_long.
+    """
 
     cause: str
     detail: str
