@@ -9,6 +9,7 @@ from harvester.cli.text import count, one_line, share, span
 _LEVELS = {"warning": "warning: ", "error": "error: ", "critical": "error: ", "debug": "debug: "}
 _HIDDEN = frozenset({"event", "level", "timestamp", "exception"})
 
+_CAUSES = {"push_back": "push-back", "-18": "busy (-18)", "time_refused": "time refused (-16)"}
 _SAYINGS = {
     "run_started": "run {run_id}; its log and summary go to {folder}",
     "input_listed": (
@@ -74,7 +75,7 @@ def retries_told(retries: Mapping[str, object]) -> str:
 
 def cause_told(cause: str) -> str:
     """The name of a cause as words: "push_back" -> "push-back"."""
-    return one_line({"push_back": "push-back"}.get(cause, cause.replace("_", " ")))
+    return one_line(_CAUSES.get(cause, cause.replace("_", " ")))
 
 
 def _told(value: object) -> str:

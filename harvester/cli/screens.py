@@ -13,7 +13,7 @@ from harvester.cli.text import count, size, span
 if TYPE_CHECKING:
     from harvester.harvest.summary import DataBooks, InputBooks, ListBooks, RunBooks, Summary
 
-_LABEL = 8
+_LABEL = 10
 _EQUATION = 8
 
 

@@ -1,0 +1,79 @@
+# cdr-harvester: everything that a newcomer, a contributor and CI type.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+SEED ?=
+KEEP ?=
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP_COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url \
+	--no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe \
+	--build-deps-for editable --upgrade
+# A seed makes hypothesis repeat itself.
+PYTEST := $(BIN)/python -m pytest $(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types lowest lock clean venv
+.DELETE_ON_ERROR:
+
+##@ See it
+
+demo: $(VENV)/runtime ## A night in a minute: harvest 10,000 made-up calls into ./demo-out
+	@$(BIN)/harvester demo -c configs/demo.toml --out demo-out
+
+##@ Work on it
+
+test: $(VENV)/dev ## Run the tests (PYTEST_ARGS="-k pace -x", SEED=7)
+	@$(PYTEST)
+
+check: lint types test ## What CI runs: lint, types, tests
+
+lint: $(VENV)/dev ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/dev ## mypy --strict over package and tests
+	@$(BIN)/mypy
+
+lowest: ## Run the tests once against the lowest versions that pyproject.toml allows
+	@rm -rf .venv-lowest
+	@$(PYTHON) -m venv .venv-lowest
+	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c requirements-lowest.txt -e '.[dev]'
+	@.venv-lowest/bin/python -m pytest $(PYTEST_ARGS)
+	@$(if $(KEEP),true,rm -rf .venv-lowest)
+
+##@ Keep it
+
+venv: $(VENV)/dev ## Make the environment in .venv and nothing else
+
+lock: ## Make requirements.txt and requirements-dev.txt anew from pyproject.toml
+	@test -d .venv-lock || $(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
+	@CUSTOM_COMPILE_COMMAND="make lock" $(PIP_COMPILE) -o requirements.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(PIP_COMPILE) --extra dev -o requirements-dev.txt pyproject.toml
+	@$(if $(KEEP),true,rm -rf .venv-lock)
+
+clean: ## Remove environments, caches and ./demo-out (KEEP=1 keeps demo-out)
+	rm -rf .venv .venv-lowest .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	$(if $(KEEP),,rm -rf demo-out)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## This text
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Stamps: an environment is made anew when the pins change, and only then.
+
+$(VENV)/runtime: requirements.txt pyproject.toml
+	@echo "Making the environment in $(VENV) (once; a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) --require-hashes -r requirements.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.txt pyproject.toml | $(VENV)/runtime
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@
