@@ -100,7 +100,7 @@ def draft_list(
     scratch = places.scratch
     settled, left_over, again = (scratch / f"{n}.parquet" for n in ("settled", "left", "again"))
     if db is not None:
-        write_ids(settled, worklists.settled_ids(db))
+        write_ids(settled, worklists.settled_ids(db, frozenset(asked_again)))
         write_ids(left_over, _pending_ids(db, places.old_lists))
     if asked_again:
         write_ids(again, [asked_again])

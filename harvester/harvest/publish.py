@@ -33,6 +33,9 @@ from harvester.ledger import publications
 from harvester.ledger.values import Entry, PartRecord, Publication
 
 
+NORMALIZED_ROWS = 4_000
+
+
 class Ledger(Protocol):
     """What a publication needs of the ledger: functions of (database, …), one at a time."""
 
@@ -130,11 +133,18 @@ class Publisher:
             return None
 
     def _normalized(self, publication: Publication) -> Iterator[Normalized]:
-        """The range's records as tables, a journal blob at a time."""
+        """The range's records as tables, a few thousand rows at a time."""
         after = publication.lo - 1
+        answers: list[Answer] = []
         while (blob := self._call(publications.next_blob, after, publication.hi)) is not None:
             after, run_id, entries = blob
-            yield normalize([_answer(run_id, entry) for entry in entries], self._account)
+            answers += [_answer(run_id, entry) for entry in entries]
+            # Typing columns has a price per batch as well as per row.
+            if len(answers) >= NORMALIZED_ROWS:
+                yield normalize(answers, self._account)
+                answers = []
+        if answers:
+            yield normalize(answers, self._account)
 
     def _commit(self, publication: Publication, staged: list[StagedPart]) -> None:
         records = [

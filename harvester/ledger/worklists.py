@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from harvester.ledger import bitmap, journal
 from harvester.ledger.database import transaction
@@ -96,18 +96,36 @@ def pending_rows(work_list: WorkList, bits: dict[int, bytes | None], no: int) ->
     return [] if chunk is None else list(bitmap.unset(chunk, size))
 
 
-def settled_ids(db: sqlite3.Connection) -> Iterator[list[str]]:
+def pending_of_input(db: sqlite3.Connection, work_list: WorkList) -> int:
+    """How many ids of the input that the list was made for (or of the retry) are pending."""
+    bits = settled_rows(db, work_list)
+    rows = work_list.listed + work_list.retried
+    pending = 0
+    for no in range(-(-rows // CHUNK_ROWS)):
+        in_reach = min(CHUNK_ROWS, rows - no * CHUNK_ROWS)
+        if no not in bits:
+            pending += in_reach
+        else:
+            pending += sum(row < in_reach for row in pending_rows(work_list, bits, no))
+    return pending
+
+
+def settled_ids(
+    db: sqlite3.Connection, asked_again: Collection[str] = ()
+) -> Iterator[list[str]]:
     """Ids that are settled but not in the data set's files: journal, open calls, dead letters.
 
-    Dead letters that are being retried are not settled.  In portions of bounded size.
+    Dead letters that are being retried, or are to be `asked_again`, are not settled.  In portions
+    of bounded size.
     """
     for (body,) in db.execute("SELECT body FROM journal ORDER BY seq"):
         yield [entry.voice_id for entry in journal.decode(body)]
     yield from _portions(db, "SELECT id FROM open_call ORDER BY id")
     # A published dead letter is in the data as well: counted there.
-    yield from _portions(
+    for portion in _portions(
         db, "SELECT id FROM dead_letter WHERE retrying = 0 AND published = 0 ORDER BY id"
-    )
+    ):
+        yield [voice_id for voice_id in portion if voice_id not in asked_again]
 
 
 def _portions(db: sqlite3.Connection, query: str) -> Iterator[list[str]]:

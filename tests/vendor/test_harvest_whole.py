@@ -92,9 +92,8 @@ def _compare_rows(harvest: Harvest, expected: dict[str, Expected]) -> None:
 def _compare_readers(out: Path) -> None:
     pattern = str(out / "cdr" / "*" / "*.parquet")
     sums = "count(*), sum(cost), sum(call_duration_s), count(distinct voice_id), min(submit_date)"
-    duck = duckdb.sql(
-        f"select {sums} from read_parquet('{pattern}', hive_partitioning=true)"
-    ).fetchall()[0]
+    query = f"select {sums} from read_parquet('{pattern}', hive_partitioning=true)"
+    duck = duckdb.execute(query).fetchall()[0]
     lazy = pl.scan_parquet(pattern, hive_partitioning=True)
     polars = lazy.select(
         pl.len(),
