@@ -55,10 +55,18 @@ def _table(title: str, rows: list[tuple[object, ...]], currency: str, block: str
     return [Line(heading, "bold"), *(_row(row, most, block) for row in rows)]
 
 
+def _named(name: str) -> str:
+    """The name of a place or day in a column; some scripts take two cells a character."""
+    from rich.cells import set_cell_size
+
+    return set_cell_size(name, _WIDTH - 1) + " "
+
+
 def _row(row: tuple[object, ...], most: float, block: str) -> Line:
-    name, calls, minutes, cost = str(row[0])[: _WIDTH - 1], row[1], _float(row[2]), _float(row[3])
+    calls, minutes, cost = (_float(figure) for figure in row[1:])
     bar = block * round(_BAR * cost / most)
-    return Line(f"  {name:<{_WIDTH}}{count(_float(calls)):>8}{minutes:>10,.1f}{cost:>12,.2f}  {bar}")
+    figures = f"{count(calls):>8}{minutes:>10,.1f}{cost:>12,.2f}"
+    return Line(f"  {_named(str(row[0]))}{figures}  {bar}")
 
 
 def _float(value: object) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harvester.cli.console import Line
-from harvester.cli.endings import ending
+from harvester.cli.endings import INTERRUPTED, ending
 from harvester.cli.sayings import retries_told
 from harvester.cli.text import count, size, span
 
@@ -39,7 +39,7 @@ def closing(code: int, message: str, *, unicode: bool = True) -> list[Line]:
     style = "bold green" if told.good else ("bold yellow" if code in _CALM else "bold red")
     dash = "—" if unicode else "-"
     lines = [Line(), Line(f"Exit code {code} {dash} {told.meaning}.", style)]
-    if message:
+    if message and code not in INTERRUPTED:
         lines.append(Line(f"Why:   {message}"))
     lines.append(Line(f"Next:  {told.next}"))
     return lines
@@ -131,13 +131,11 @@ class _Screen:
             self._note("retries", retries_told(summary.retries))
         self._note("trouble", self._dot.join(_troubles(summary)))
         self._note("odd data", _oddities(summary.unparsed, summary.extra))
-        written = f"{count(summary.published_files)} files, {size(summary.published_bytes)}"
-        if summary.data.rows_in_journal:
-            written += (
-                f"; {count(summary.data.rows_in_journal)} rows are safe in the journal and will "
-                "be published by the next run"
-            )
-        self._note("written", written)
+        if summary.published_files:
+            written = f"{count(summary.published_files)} files, {size(summary.published_bytes)}"
+            self._note("written", written)
+        if waiting := summary.data.rows_in_journal:
+            self._note("to write", f"{count(waiting)} rows, safe in the journal until the next run")
 
     def _note(self, label: str, text: str) -> None:
         if text:
