@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -127,7 +127,7 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _clean(environ: "os._Environ[str]") -> dict[str, str]:
+def _clean(environ: Mapping[str, str]) -> dict[str, str]:
     """Without settings that somebody made for the real vendor."""
     return {name: value for name, value in environ.items() if not name.startswith("HARVESTER_")}
 
@@ -138,8 +138,9 @@ def _opening(out: Path, file: Path, ids: int, *, again: bool) -> list[Line]:
         Line(),
         Line(f"A stand-in vendor runs on this machine. {ids:,} voiceIds of {_DAYS} days are in"),
         Line(f"{file}; they are asked for at no more than {RATE_PER_S:,} requests a second."),
-        Line("The vendor has a bad day: it says -18 (busy), -16 (time refused) and 429 (slow down),"),
-        Line("tears answers apart, calls a few ids wrong (-22), and some calls are not over yet."),
+        Line("The vendor has a bad day: it says -18 (busy), -16 (time refused) and 429 (slow"),
+        Line("down), tears answers apart, calls a few ids wrong (-22), and of some calls it says"),
+        Line("that they are not over yet."),
         Line(),
     ]
     if again:
@@ -158,7 +159,7 @@ def _explained(code: int) -> list[Line]:
     return [
         Line(),
         Line("That was to be expected: some ids of the demo are wrong on purpose, and a run that"),
-        Line("leaves dead ids says so with exit code 3, so that a nightly job can't overlook them."),
+        Line("leaves dead ids says so with exit code 3: a nightly job can't overlook them."),
     ]
 
 

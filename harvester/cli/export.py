@@ -46,7 +46,7 @@ FileOption = Annotated[
 ]
 
 
-def export(
+def export(  # noqa: PLR0917 - typer makes a flag of each
     what: WhatArgument,
     config: options.ConfigFile = None,
     out: options.Out = None,

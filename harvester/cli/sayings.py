@@ -47,9 +47,9 @@ def sentence(fields: Mapping[str, object]) -> str:
 def progress_line(fields: Mapping[str, object]) -> str:
     """How it is going, for where no bar can be drawn."""
     settled, to_ask = _number(fields, "settled"), _number(fields, "to_ask")
+    done = f"{count(settled)} of {count(to_ask)} ids ({share(settled, to_ask)})"
     pieces = [
-        f"{fields.get('phase', 'asking')}: {count(settled)} of {count(to_ask)} ids "
-        f"({share(settled, to_ask)})",
+        f"{fields.get('phase', 'asking')}: {done}",
         f"{count(_number(fields, 'requests_per_s'))} requests/s of {_number(fields, 'limit'):g}",
     ]
     pieces += [

@@ -230,8 +230,10 @@ def _bytes_per_row(db: sqlite3.Connection | None) -> float:
 def _working_bytes(config: Config, to_ask: int, listed: int) -> int:
     """The journal at its fullest (twice a publication) and its staged parts, and the lists."""
     journal = min(2 * config.output.publish_bytes, to_ask * BYTES_PER_ROW)
-    return journal + min(to_ask, config.output.publish_records) * BYTES_PER_ROW + (
-        2 * listed * _BYTES_PER_LISTED
+    return (
+        journal
+        + min(to_ask, config.output.publish_records) * BYTES_PER_ROW
+        + (2 * listed * _BYTES_PER_LISTED)
     )
 
 

@@ -1,0 +1,97 @@
+"""`harvester explain VOICE_ID`: what became of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from harvester.cli import options
+from harvester.cli.console import Line, emit, stdout
+from harvester.cli.text import one_line
+from harvester.errors import UsageError
+
+if TYPE_CHECKING:
+    from harvester.report.explain import Explanation
+
+_LABEL = 22
+_STYLES = {"delivered": "bold green", "unknown": "bold red", "dead": "bold red"}
+_TITLES = {
+    "on_list": "On the work list",
+    "journal": "In the journal, not published yet",
+    "open": "Open call",
+    "dead": "Dead letter",
+    "deferred": "Deferred",
+}
+_ROWS = ("row", "last_answer")
+
+VoiceId = Annotated[str, typer.Argument(metavar="VOICE_ID", help="The id of a call.")]
+
+
+def explain(
+    voice_id: VoiceId,
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    json: options.Json = False,
+) -> int:
+    """Say all that is known of one voiceId: its state, its row and file, or why it has none.
+
+    Shows the call's record, phone numbers included. Changes nothing; exits 7 while a run works on
+    the output.
+
+    \b
+    Example:
+      harvester explain 12611220159310000007 -c configs/nightly.toml
+    """
+    folder = options.settings(config, output__dir=out).config.output.dir
+    from harvester.ids.clean import clean, excerpt
+
+    cleaned = clean(voice_id)
+    if cleaned is None:
+        raise UsageError(
+            f"{excerpt(voice_id)!r} is no voiceId: those are 1 to 64 letters, digits, - and _."
+        )
+    from harvester.harvest.output import Output
+    from harvester.report.explain import explain
+
+    found = explain(Output(Path(folder)), cleaned)
+    if json:
+        emit({"type": "explain", **msgspec.to_builtins(found)})
+    else:
+        stdout().show(screen(found))
+    return 0
+
+
+def screen(found: Explanation) -> list[Line]:
+    """An explanation as lines."""
+    style = _STYLES.get(found.state, "bold yellow")
+    lines = [Line(f"{one_line(found.voice_id)}: {found.state}", style)]
+    for part in found.data:
+        lines += _section("In the data", msgspec.to_builtins(part))
+    for name, title in _TITLES.items():
+        section = getattr(found, name)
+        if section is not None:
+            lines += _section(title, msgspec.to_builtins(section))
+    return [*lines, Line(), Line(f"Next:  {found.next}")]
+
+
+def _section(title: str, fields: Mapping[str, object]) -> list[Line]:
+    lines = [Line(), Line(title, "bold")]
+    lines += [_field(name, value) for name, value in fields.items() if name not in _ROWS]
+    for name in _ROWS:
+        row = fields.get(name)
+        if isinstance(row, Mapping):
+            lines.append(Line(f"  {name.replace('_', ' ')}"))
+            lines += [_field(f"  {k}", v) for k, v in row.items() if v is not None]
+    return lines
+
+
+def _field(name: str, value: object) -> Line:
+    told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if value is None or isinstance(value, bool):
+        told = {None: "-", True: "yes", False: "no"}[value]
+    # What a vendor or a file wrote must not act on the terminal.
+    return Line(f"  {name:<{_LABEL}}{one_line(told)}")
