@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from harvester.report.explain import Explanation
 
 _LABEL = 22
-_STYLES = {"delivered": "bold green", "unknown": "bold red", "dead": "bold red"}
+_STYLES = {
+    "delivered": "bold green",
+    "unknown": "bold red",
+    "dead": "bold red",
+    "lost": "bold red",
+}
 _TITLES = {
     "on_list": "On the work list",
     "journal": "In the journal, not published yet",

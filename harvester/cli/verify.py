@@ -1,0 +1,114 @@
+"""`harvester verify`: is everything that was harvested there, whole and once?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from harvester.cli import options
+from harvester.cli.console import Line, emit, stdout
+from harvester.cli.text import count, one_line, size
+from harvester.errors import EXIT_DONE, StoreError
+
+if TYPE_CHECKING:
+    from harvester.report.findings import Finding
+    from harvester.report.verify import Audit
+
+_SHOWN = 20
+"""Findings of one kind on the screen; --json gives all."""
+
+Deep = Annotated[
+    bool,
+    typer.Option(
+        "--deep",
+        help="Read every byte as well: hashes, order and dates of the rows, and the work list "
+        "against every id.",
+    ),
+]
+
+
+def verify(
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    deep: Deep = False,
+    json: options.Json = False,
+) -> int:
+    """Check that everything harvested is there, whole, and there once; that the books add up.
+
+    Changes nothing and asks nothing of the vendor. Exits 6 when anything is off, and says for each
+    finding what to do; 7 while a run works on the output.
+
+    \b
+    Example:
+      harvester verify --deep -c configs/nightly.toml
+    """
+    settings = options.settings(config, output__dir=out).config
+    from harvester.harvest.output import Output
+    from harvester.report.verify import Order, verify
+
+    output = Output(Path(settings.output.dir))
+    order = Order(settings.output.partition_timezone, settings.plan.memory_limit, deep)
+    audit = verify(output, order)
+    if json:
+        for finding in audit.findings:
+            emit({"type": "finding", **msgspec.to_builtins(finding)})
+        emit(_figures(audit, str(output.root), deep=deep))
+    else:
+        stdout().show(screen(audit, str(output.root), deep=deep))
+    return EXIT_DONE if audit.is_clean else StoreError.exit_code
+
+
+def screen(audit: Audit, root: str, *, deep: bool) -> list[Line]:
+    """An audit as lines."""
+    depth = "every byte" if deep else "without reading every byte (--deep does)"
+    lines = [
+        Line(f"Verified {one_line(root)}, {depth}", "bold"),
+        Line(
+            f"  {count(audit.files)} files, {count(audit.rows)} rows, {size(audit.bytes)}; "
+            f"{count(audit.in_journal)} records not published yet; "
+            f"{count(audit.ids)} distinct ids; the books of {count(audit.runs)} runs"
+        ),
+        Line(),
+    ]
+    seen: Counter[str] = Counter()
+    for finding in audit.findings:
+        seen[finding.kind] += 1
+        if seen[finding.kind] <= _SHOWN:
+            lines += _finding(finding)
+    for kind, found in seen.items():
+        if found > _SHOWN:
+            lines.append(Line(f"… and {count(found - _SHOWN)} more of kind {kind} (--json)."))
+    if audit.is_clean:
+        return [*lines, Line("All is well: nothing is missing, nothing is double.", "bold green")]
+    wrong = sum(finding.severity == "damage" for finding in audit.findings)
+    return [*lines, Line(f"{count(wrong)} finding(s). Nothing was changed.", "bold red")]
+
+
+def _finding(finding: Finding) -> list[Line]:
+    style = "bold red" if finding.severity == "damage" else "bold yellow"
+    return [
+        Line(f"{finding.severity.upper():<7} {finding.kind}: {one_line(finding.what)}", style),
+        Line(f"        where:  {one_line(finding.where)}"),
+        Line(f"        do:     {one_line(finding.remedy)}"),
+        Line(),
+    ]
+
+
+def _figures(audit: Audit, root: str, *, deep: bool) -> dict[str, object]:
+    figures: dict[str, object] = msgspec.to_builtins(audit)
+    del figures["findings"]
+    damaged = sum(finding.severity == "damage" for finding in audit.findings)
+    notes = len(audit.findings) - damaged
+    return {
+        "type": "verify",
+        "output": root,
+        "deep": deep,
+        "clean": audit.is_clean,
+        "damage": damaged,
+        "notes": notes,
+        **figures,
+    }

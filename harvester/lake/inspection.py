@@ -1,0 +1,136 @@
+"""What a part holds, compared with what its name and its footer say: the whole file is read.
+
+Only reads.  A fault is a value, not an error: whoever asks may want to see all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harvester.lake.parts import submit_dates
+from harvester.lake.schema import (
+    FOOTER_MAX_VOICE_ID,
+    FOOTER_MIN_VOICE_ID,
+    FOOTER_PUBLICATION,
+    FOOTER_ROWS,
+)
+
+PART_NAME = re.compile(
+    r"submit_date=(?P<date>[^/]+)/part-(?P<state>[0-9A-Za-z]{1,8})-(?P<publication>[0-9]+)"
+    r"-(?P<k>[0-9]+)\.parquet"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something about a part that can't be as we wrote it."""
+
+    kind: str
+    """unreadable, footer, unsorted or wrong_date."""
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A part, read from end to end."""
+
+    rows: int
+    accounts: frozenset[str]
+    faults: tuple[Fault, ...]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What the row groups so far have shown."""
+
+    rows: int = 0
+    first: str | None = None
+    last: str | None = None
+    unsorted: bool = False
+    misplaced: int = 0
+    other_date: str = ""
+
+
+def inspect(path: Path, name: str, partition_timezone: str) -> Inspection:
+    """Read the part at `path`, called `name` relative to cdr/, one row group at a time.
+
+    Never raises for what the file holds.
+    """
+    walk = _Walk()
+    accounts: set[str] = set()
+    found = PART_NAME.fullmatch(name)
+    date = found["date"] if found else ""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            footer = {
+                key.decode(): value.decode()
+                for key, value in (file.metadata.metadata or {}).items()
+            }
+            for group in range(file.num_row_groups):
+                # All columns: a page that can't be decoded shows only when it is read.
+                rows = file.read_row_group(group, use_threads=False)
+                _walk_on(walk, rows, date, partition_timezone)
+                accounts.update(pc.unique(rows["account"]).drop_null().to_pylist())
+    except (OSError, ValueError, pa.ArrowException) as exc:
+        return Inspection(walk.rows, frozenset(accounts), (Fault("unreadable", _first(exc)),))
+    return Inspection(
+        walk.rows,
+        frozenset(accounts),
+        (*_footer_faults(footer, walk, found), *_row_faults(walk, partition_timezone)),
+    )
+
+
+def _walk_on(walk: _Walk, rows: pa.Table, date: str, timezone: str) -> None:
+    if rows.num_rows == 0:
+        return
+    ids = rows["voice_id"].combine_chunks()
+    first, last = ids[0].as_py(), ids[-1].as_py()
+    falls = pc.any(pc.greater(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
+    walk.unsorted |= bool(falls) or (walk.last is not None and first < walk.last)
+    walk.rows += rows.num_rows
+    walk.first = first if walk.first is None else walk.first
+    walk.last = last
+    dates = submit_dates(rows, timezone)
+    others = dates.filter(pc.not_equal(dates, date))
+    if len(others):
+        walk.misplaced += len(others)
+        walk.other_date = others[0].as_py()
+
+
+def _footer_faults(footer: dict[str, str], walk: _Walk, name: re.Match[str] | None) -> list[Fault]:
+    expected = {
+        FOOTER_ROWS: str(walk.rows),
+        FOOTER_MIN_VOICE_ID: walk.first or "",
+        FOOTER_MAX_VOICE_ID: walk.last or "",
+        FOOTER_PUBLICATION: name["publication"] if name else "",
+    }
+    return [
+        Fault("footer", f"its footer says {key} = {footer.get(key)}, its rows say {value}")
+        for key, value in expected.items()
+        if footer.get(key) != value
+    ]
+
+
+def _row_faults(walk: _Walk, timezone: str) -> list[Fault]:
+    faults = []
+    if walk.unsorted:
+        faults.append(Fault("unsorted", "its rows are not sorted by voice_id"))
+    if walk.misplaced:
+        faults.append(
+            Fault(
+                "wrong_date",
+                f"{walk.misplaced} row(s) belong to another date, such as {walk.other_date}, by "
+                f"their submit_time in {timezone}",
+            )
+        )
+    return faults
+
+
+def _first(exc: Exception) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

@@ -1,0 +1,93 @@
+"""state.db as it stands, for reading; not one byte of it changes.
+
+Theory of operation.  Opening a ledger in the usual way is already a change: SQLite brings what a
+kill left in the write-ahead log into the file, and removes the log.  Whoever audits an output, or
+decides whether its state can be trusted, must leave it as found.  So a ledger without such a log is
+opened as an immutable file, and of one with a log a private copy is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from harvester.errors import StoreError
+from harvester.ledger.database import SCHEMA_VERSION, get_meta, store_errors
+
+
+@contextmanager
+def view_ledger(path: Path, scratch: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """The ledger at `path`, for reading.  The caller holds the output's lock.
+
+    `scratch` is a folder for a copy, should one be needed.  Raises StoreError if there is no
+    ledger, if it is damaged or no ledger at all, or if a newer version wrote it.
+    """
+    with ExitStack() as stack:
+        with store_errors(path):
+            db = stack.enter_context(closing(_connect(path, scratch, stack)))
+            db.execute("PRAGMA query_only = ON")
+            _check(db, path)
+        try:
+            yield db
+        except sqlite3.Error as exc:
+            raise StoreError(_damaged(path, str(exc))) from exc
+
+
+def newest_number(db: sqlite3.Connection, table: str) -> int:
+    """The highest number that `table` ever gave out; 0 for none."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _connect(path: Path, scratch: Path | None, stack: ExitStack) -> sqlite3.Connection:
+    options = "mode=ro&immutable=1"
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)))
+        for file in (path, log):
+            shutil.copyfile(file, folder / file.name)
+        path, options = folder / path.name, "mode=rw"
+    # DuckDB reads the tables through threads of its own, one at a time.
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(path.absolute()))}?{options}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    try:
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as exc:
+        raise StoreError(_damaged(path, str(exc))) from exc
+    if found != "ok":
+        raise StoreError(_damaged(path, str(found)))
+    try:
+        version = int(get_meta(db, "schema") or 0)
+    except (sqlite3.Error, ValueError):
+        version = 0
+    if version == 0:
+        raise StoreError(_damaged(path, "it is no ledger of cdr-harvester"))
+    if version > SCHEMA_VERSION:
+        raise NewerLedger(
+            f"{path} was written by a newer cdr-harvester (ledger version {version}, this one "
+            f"knows {SCHEMA_VERSION}). Nothing was changed: install the newer version."
+        )
+
+
+class NewerLedger(StoreError):
+    """A newer version wrote it: whole, but not ours to judge."""
+
+
+def _damaged(path: Path, why: str) -> str:
+    return (
+        f"the ledger {path} can't be read: {why}. Nothing was changed. Restore state/ from a "
+        "backup, or make it anew from the data with `harvester rebuild`."
+    )

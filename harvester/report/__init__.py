@@ -1,0 +1,15 @@
+"""What an output holds and whether it can be trusted; this room only reads.
+
+`findings`  what a check has to say, as a value
+`places`    where the things of an output lie
+`files`     the data set's files against the ledger
+`content`   the ids and sums of all of them, out of core (DuckDB)
+`tables`    the ledger against itself: publications, journal, list, inputs
+`standing`  in which states an id may be at once                           (pure)
+`ids`       every id against every place where it may stand
+`books`     the books of every run
+`privacy`   who may read what is ours alone
+`verify`    all of these, under the output's lock
+`lookup`    one id in the data, the list and the ledger's tables
+`explain`   all that is known of one id
+"""

@@ -1,0 +1,287 @@
+"""`harvester explain`: all that is known of one id, and where it is known from."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from harvester.errors import UsageError
+from harvester.lake.normalize import Answer, normalize
+from harvester.ledger import publications, records, worklists
+from harvester.ledger.database import get_meta
+from harvester.ledger.lock import OutputLock
+from harvester.ledger.view import view_ledger
+from harvester.report.lookup import find_in_journal, find_on_list, find_rows
+from harvester.report.places import Places
+
+Row = dict[str, str | int | bool | None]
+
+
+class OnList(msgspec.Struct, frozen=True, kw_only=True):
+    """Its place on the work list in force."""
+
+    position: int
+    """Its row, counted from 0."""
+    rank: int
+    """0: of the newest input or a retry; 1: left over from an earlier one."""
+    settled: bool
+
+
+class InData(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the data set."""
+
+    file: str
+    row_group: int
+    publication: int
+    run_id: str
+    fetched_at: str
+    row: Row
+
+
+class InJournal(msgspec.Struct, frozen=True, kw_only=True):
+    """Acknowledged, but not published yet."""
+
+    run_id: str
+    fetched_at: str
+    row: Row
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that wasn't over, or that the vendor did not know, when it was asked last."""
+
+    run_id: str
+    asks: int
+    first_at: str
+    due_at: str
+    answered_at: str | None
+    last_answer: Row | None
+    """The last answer's record, normalised; None where the vendor knew none."""
+
+
+class Dead(msgspec.Struct, frozen=True, kw_only=True):
+    """The vendor said no for good, or it failed in too many runs."""
+
+    run_id: str
+    reason: str
+    detail: str
+    attempts: int
+    first_at: str
+    died_at: str
+    published: bool
+    retrying: bool
+    body: str | None
+
+
+class PutOff(msgspec.Struct, frozen=True, kw_only=True):
+    """It failed in some run, stays pending, and is asked again."""
+
+    run_id: str
+    cause: str
+    detail: str
+    first_at: str
+    last_at: str
+    runs: int
+    days: tuple[str, ...]
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one id.  What isn't the case is None, or empty."""
+
+    voice_id: str
+    state: str
+    """delivered, open, dead, pending, unknown; or lost, which must not be."""
+    on_list: OnList | None
+    data: tuple[InData, ...]
+    journal: InJournal | None
+    open: Open | None
+    dead: Dead | None
+    deferred: PutOff | None
+    next: str
+    """What will happen to it, or what to type."""
+
+
+def explain(places: Places, voice_id: str) -> Explanation:
+    """Look `voice_id` up everywhere; change nothing.
+
+    Raises AlreadyRunning while a run holds the output, UsageError where there is none, StoreError
+    if something can't be read.
+    """
+    if not places.database.is_file():
+        raise UsageError(
+            f"{places.root} has no state: there is no {places.database}. Name the right folder "
+            "with --out or -c; if there is data, `harvester rebuild` makes the state anew."
+        )
+    scratch = places.staging if places.staging.is_dir() else None
+    with OutputLock(places.lock), view_ledger(places.database, scratch) as db:
+        return _explain(db, places, voice_id)
+
+
+def _explain(db: sqlite3.Connection, places: Places, voice_id: str) -> Explanation:
+    account = get_meta(db, "account") or ""
+    on_list = _on_list(db, places, voice_id)
+    data = _in_data(db, places, voice_id)
+    journal = _in_journal(db, account, voice_id)
+    open_ = _open(db, account, voice_id)
+    dead = _dead(db, voice_id)
+    deferred = _deferred(db, voice_id)
+    state = _state(
+        delivered=bool(data) or journal is not None,
+        is_open=open_ is not None,
+        is_dead=dead is not None and not dead.retrying,
+        on_list=on_list,
+        is_deferred=deferred is not None,
+    )
+    return Explanation(
+        voice_id=voice_id,
+        state=state,
+        on_list=on_list,
+        data=data,
+        journal=journal,
+        open=open_,
+        dead=dead,
+        deferred=deferred,
+        next=_next(state, published_dead=dead is not None and dead.published),
+    )
+
+
+def _state(
+    *, delivered: bool, is_open: bool, is_dead: bool, on_list: OnList | None, is_deferred: bool
+) -> str:
+    # Dead before delivered: the last answer of an open call that died is in the data as well.
+    if is_dead:
+        return "dead"
+    if delivered:
+        return "delivered"
+    if is_open:
+        return "open"
+    if on_list is not None and on_list.settled:
+        return "lost"
+    return "pending" if on_list is not None or is_deferred else "unknown"
+
+
+_NEXT = {
+    "delivered": "Nothing: its record is kept.",
+    "open": "The first run after its due time asks it again.",
+    "dead": "Nothing, unless you ask for it: `harvester retry`.",
+    "pending": "The next run asks it; on a list it needs no input.",
+    "lost": "It is settled on the list, but its outcome is nowhere: run `harvester verify --deep`.",
+    "unknown": "It was never seen: it is not on the list nor in the data: put it in an input and run.",
+}
+
+
+def _next(state: str, *, published_dead: bool) -> str:
+    if state == "dead" and published_dead:
+        return "Nothing: its last answer is in the data, with is_final = false."
+    return _NEXT[state]
+
+
+def _on_list(db: sqlite3.Connection, places: Places, voice_id: str) -> OnList | None:
+    work_list = worklists.current_list(db)
+    if work_list is None:
+        return None
+    found = find_on_list(db, work_list, places.lists / work_list.path, voice_id)
+    return None if found is None else OnList(position=found[0], rank=found[1], settled=found[2])
+
+
+def _in_data(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[InData, ...]:
+    parts = {places.cdr / part.path: part for part in publications.live_parts(db)}
+    return tuple(
+        InData(
+            file=str(found.path),
+            row_group=found.row_group,
+            publication=parts[found.path].publication,
+            run_id=found.row["run_id"],
+            fetched_at=found.row["fetched_at"].isoformat(),
+            row=_plain(found.row),
+        )
+        for found in find_rows(parts, voice_id)
+    )
+
+
+def _in_journal(db: sqlite3.Connection, account: str, voice_id: str) -> InJournal | None:
+    found = find_in_journal(db, voice_id)
+    if found is None:
+        return None
+    run_id, entry = found
+    answer = Answer(voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
+    return InJournal(run_id=run_id, fetched_at=_instant(entry.at_ms), row=_row(answer, account))
+
+
+def _open(db: sqlite3.Connection, account: str, voice_id: str) -> Open | None:
+    call = records.open_call(db, voice_id)
+    if call is None:
+        return None
+    last = None
+    if call.answer is not None and call.answer_ms is not None:
+        answer = Answer(voice_id, call.answer, call.answer_ms, call.run_id, is_final=False)
+        last = _row(answer, account)
+    return Open(
+        run_id=call.run_id,
+        asks=call.asks,
+        first_at=_instant(call.first_ms),
+        due_at=_instant(call.due_ms),
+        answered_at=None if call.answer_ms is None else _instant(call.answer_ms),
+        last_answer=last,
+    )
+
+
+def _dead(db: sqlite3.Connection, voice_id: str) -> Dead | None:
+    row = db.execute(
+        "SELECT run, reason, detail, attempts, first_ms, died_ms, published, retrying, body "
+        "FROM dead_letter WHERE id = ?",
+        (voice_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    return Dead(
+        run_id=row[0],
+        reason=row[1],
+        detail=row[2],
+        attempts=row[3],
+        first_at=_instant(row[4]),
+        died_at=_instant(row[5]),
+        published=bool(row[6]),
+        retrying=bool(row[7]),
+        body=None if row[8] is None else bytes(row[8]).decode("utf-8", "replace"),
+    )
+
+
+def _deferred(db: sqlite3.Connection, voice_id: str) -> PutOff | None:
+    item = records.deferred(db, voice_id)
+    if item is None:
+        return None
+    return PutOff(
+        run_id=item.run_id,
+        cause=item.cause,
+        detail=item.detail,
+        first_at=_instant(item.first_ms),
+        last_at=_instant(item.last_ms),
+        runs=item.runs,
+        days=item.days,
+    )
+
+
+def _row(answer: Answer, account: str) -> Row:
+    return _plain(normalize([answer], account).table.to_pylist()[0])
+
+
+def _plain(row: Mapping[str, Any]) -> Row:
+    """A row as JSON can hold it: instants as ISO 8601, money as its decimal text."""
+    return {name: _value(value) for name, value in row.items()}
+
+
+def _value(value: Any) -> str | int | bool | None:  # noqa: ANN401 - whatever a column holds
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value if isinstance(value, str | int) or value is None else str(value)
+
+
+def _instant(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,161 @@
+"""The files under cdr/ against the ledger: all there, whole, unchanged, and none but ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harvester.errors import StoreError
+from harvester.lake.dataset import Listing, file_sha256, list_parts, verify_part
+from harvester.lake.inspection import PART_NAME, Fault, inspect
+from harvester.ledger.values import PartRecord
+from harvester.report.findings import MOVE_OUT, OLDER_STATE, RESTORE_FILE, Finding, damage
+from harvester.report.places import Places
+
+_MAGIC = b"PAR1"
+_REMEDY = {
+    "wrong_date": "If output.partition_timezone is another one than when the data was harvested, "
+    f"name the configuration with -c. Else: {RESTORE_FILE}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the data set should be, by the ledger and the configuration."""
+
+    live: Sequence[PartRecord]
+    committed: frozenset[str]
+    """Paths of a publication past its commit point that isn't finished."""
+    state_id: str
+    newest_publication: int
+    account: str
+    partition_timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileAudit:
+    """What was found, and which files the rest may build on."""
+
+    findings: list[Finding]
+    readable: list[Path]
+    """Live parts that can be read."""
+    complete: bool
+    """Every live part is among them, with the rows that the ledger names."""
+
+
+def audit_files(places: Places, expected: Expected, *, deep: bool) -> FileAudit:
+    """Compare cdr/ with the ledger.  `deep` reads every byte.  Raises StoreError."""
+    listing = list_parts(places.cdr)
+    findings: list[Finding] = []
+    readable = []
+    for part in expected.live:
+        path = places.cdr / part.path
+        found = list(_live(path, part, listing.parts.get(part.path)))
+        usable = not {finding.kind for finding in found} & _UNUSABLE
+        if usable and deep:
+            found += _content(path, part, expected)
+            usable = not {finding.kind for finding in found} & _UNUSABLE
+        if usable:
+            readable.append(path)
+        findings += found
+    findings += _strangers(places.cdr, listing, expected)
+    return FileAudit(findings, readable, complete=len(readable) == len(expected.live))
+
+
+_UNUSABLE = frozenset({"missing_file", "unreadable", "rows"})
+
+
+def _live(path: Path, part: PartRecord, size: int | None) -> Iterator[Finding]:
+    if size is None:
+        yield damage("missing_file", f"a file of {part.rows} rows is gone", path, RESTORE_FILE)
+        return
+    if size != part.bytes:
+        what = f"has {size} bytes, the ledger says {part.bytes}"
+        yield damage("size", what, path, RESTORE_FILE)
+    try:
+        rows = verify_part(path)
+    except StoreError as exc:
+        yield damage("unreadable", str(exc), path, RESTORE_FILE)
+        return
+    if rows != part.rows:
+        what = f"has {rows} rows, the ledger says {part.rows}"
+        yield damage("rows", what, path, RESTORE_FILE)
+
+
+def _content(path: Path, part: PartRecord, expected: Expected) -> Iterator[Finding]:
+    if file_sha256(path) != part.sha256:
+        what = "its content has changed since it was published (sha256 differs)"
+        yield damage("sha256", what, path, RESTORE_FILE)
+    inspection = inspect(path, part.path, expected.partition_timezone)
+    for fault in inspection.faults:
+        yield damage(fault.kind, fault.what, path, _remedy(fault))
+    strangers = inspection.accounts - {expected.account}
+    if strangers:
+        what = f"holds rows of another account: {', '.join(sorted(strangers))}"
+        yield damage("account", what, path, RESTORE_FILE)
+
+
+def _remedy(fault: Fault) -> str:
+    return _REMEDY.get(fault.kind, RESTORE_FILE)
+
+
+def _strangers(cdr: Path, listing: Listing, expected: Expected) -> Iterator[Finding]:
+    """Whatever lies under cdr/ that the ledger doesn't name."""
+    ours = {part.path for part in expected.live} | expected.committed
+    unknown = [name for name in listing.parts if name not in ours]
+    if not unknown and not listing.foreign:
+        return
+    by_size: dict[int, list[PartRecord]] = {}
+    for part in expected.live:
+        by_size.setdefault(part.bytes, []).append(part)
+    for name in (*unknown, *listing.foreign):
+        yield _stranger(cdr / name, name, by_size, expected)
+
+
+def _stranger(
+    path: Path, name: str, by_size: Mapping[int, Sequence[PartRecord]], expected: Expected
+) -> Finding:
+    if path.is_symlink() or not path.is_file():
+        return damage("foreign", "is no plain file", path, MOVE_OUT)
+    original = _original(path, by_size)
+    if original is not None:
+        return damage("copied", f"is a copy of {original}: its rows count twice", path, MOVE_OUT)
+    if not _is_whole(path):
+        return damage("half_file", "is no whole Parquet file", path, MOVE_OUT)
+    part = PART_NAME.fullmatch(name)
+    if part is None:
+        return damage("foreign", "was not written by the harvester", path, MOVE_OUT)
+    if (
+        part["state"] == expected.state_id[:8]
+        and int(part["publication"]) > expected.newest_publication
+    ):
+        what = (
+            f"is of publication {part['publication']}, but the ledger's newest is "
+            f"{expected.newest_publication}: state/ is older than the data"
+        )
+        return damage("older_state", what, path, OLDER_STATE)
+    what = "looks like a part of ours, but the ledger does not know it"
+    return damage("unknown_part", what, path, f"{MOVE_OUT} If it is data of this output: {_OR}")
+
+
+_OR = "state/ is not the one that goes with it; " + OLDER_STATE
+
+
+def _original(path: Path, by_size: Mapping[int, Sequence[PartRecord]]) -> str | None:
+    """The file that `path` is a copy of."""
+    alike = by_size.get(path.stat().st_size, ())
+    if not alike:
+        return None
+    sha256 = file_sha256(path)
+    return next((part.path for part in alike if part.sha256 == sha256), None)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether it begins and ends as a Parquet file does."""
+    if path.suffix != ".parquet":
+        return path.stat().st_size > 0
+    with path.open("rb") as file:
+        head = file.read(len(_MAGIC))
+        file.seek(max(0, path.stat().st_size - len(_MAGIC)))
+        return head == file.read() == _MAGIC

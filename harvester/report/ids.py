@@ -1,0 +1,202 @@
+"""Every id against every place where it may stand.
+
+Theory of operation.  The ids of the data set, the journal, the open calls, the dead letters, the
+deferred ids and (with `deep`) the work list are sorted together, each with the weight of its
+place.  Equal ids are neighbours then; their weights are added up, and a sum that isn't among the
+allowed ones is a contradiction.  Memory is that of a batch and of DuckDB's sort, however many ids
+there are.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harvester.ledger import journal, worklists
+from harvester.ledger.values import CHUNK_ROWS, WorkList
+from harvester.report.content import STANDINGS, Content
+from harvester.report.findings import RESTORE_STATE, Finding, damage
+from harvester.report.standing import MOST_PLACES, Place, allowed, contradiction
+
+_EXAMPLES = 3
+_MISSING_DATA = frozenset({"settled_nowhere", "not_in_data"})
+"""What follows from a file that is gone or unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdAudit:
+    """What was found, and how many distinct ids were looked at."""
+
+    findings: list[Finding]
+    ids: int
+
+
+@dataclass(slots=True)
+class _Contradictions:
+    """Ids by what is wrong with them."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def add(self, voice_id: str, standing: int) -> None:
+        wrong = contradiction(standing)
+        self.counts[wrong] += 1
+        examples = self.examples.setdefault(wrong, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(voice_id)
+
+
+def audit_ids(
+    db: sqlite3.Connection,
+    content: Content,
+    *,
+    work_list: tuple[WorkList, Path] | None,
+    complete: bool,
+    rebuilt: bool,
+) -> IdAudit:
+    """Look for ids that stand in two places, or in none where they should stand in one.
+
+    `work_list`: the list and its file, to be counted as well.  `complete`: no file of the data set
+    is missing; otherwise what follows from that isn't told again.  Raises StoreError.
+    """
+    good = pa.array(sorted(allowed(with_list=work_list is not None, rebuilt=rebuilt)), pa.int64())
+    found = _Contradictions()
+    ids = 0
+    for group in _grouped(content.sorted_ids(_standings(db, work_list))):
+        ids += group.num_rows
+        wrong = group.filter(
+            pc.or_(
+                pc.invert(pc.is_in(group["weight_sum"], value_set=good)),
+                # So many that one place's count has run over into the next one's.
+                pc.greater(group["weight_count"], MOST_PLACES),
+            )
+        )
+        for row in wrong.to_pylist():
+            found.add(row["voice_id"], row["weight_sum"])
+    return IdAudit(_told(found, complete=complete), ids)
+
+
+def _told(found: _Contradictions, *, complete: bool) -> list[Finding]:
+    findings = []
+    for wrong, count in sorted(found.counts.items()):
+        kind, what = wrong
+        if kind in _MISSING_DATA and not complete:
+            continue
+        examples = ", ".join(found.examples[wrong])
+        findings.append(
+            damage(kind, f"{count} id(s) {what}", f"ids such as {examples}", _remedy(kind))
+        )
+    return findings
+
+
+def _remedy(kind: str) -> str:
+    if kind == "twice":
+        return (
+            "`harvester explain ID` says in which files. Keep the output as it is and report it: "
+            "no crash can make this. If a file was put there by hand, move it out."
+        )
+    return f"`harvester explain ID` shows all that is known of one. {RESTORE_STATE}"
+
+
+def _grouped(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Tables of (voice_id, weight_sum, weight_count): one row for each id of the sorted batches."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        held.append(batch)
+        ids = batch.column("voice_id")
+        start = pc.index(ids, ids[-1]).as_py()
+        if start == 0 and ids[0].as_py() == held[0].column("voice_id")[-1].as_py():
+            continue  # nothing but the id that the batches before ended with
+        # The last id may go on in the next batch.
+        held[-1] = batch.slice(0, start)
+        yield _sums(held)
+        held = [batch.slice(start)]
+    if held:
+        yield _sums(held)
+
+
+def _sums(batches: list[pa.RecordBatch]) -> pa.Table:
+    rows = pa.Table.from_batches(batches, schema=STANDINGS)
+    return rows.group_by("voice_id").aggregate([("weight", "sum"), ("weight", "count")])
+
+
+def _standings(
+    db: sqlite3.Connection, work_list: tuple[WorkList, Path] | None
+) -> Iterator[pa.RecordBatch]:
+    """The ids that stand elsewhere than in the data set."""
+    for (body,) in db.execute("SELECT body FROM journal ORDER BY seq"):
+        try:
+            ids = [entry.voice_id for entry in journal.decode(body)]
+        except Exception:  # noqa: BLE001, S112 - a damaged blob is told of by `tables`
+            continue
+        yield _weighed(ids, [Place.JOURNAL.weight] * len(ids))
+    yield from _queried(db, "SELECT id, ? FROM open_call", Place.OPEN)
+    yield from _queried(
+        db,
+        "SELECT id, CASE WHEN retrying THEN ? WHEN published THEN ? ELSE ? END FROM dead_letter",
+        Place.RETRYING,
+        Place.DEAD_PUBLISHED,
+        Place.DEAD,
+    )
+    yield from _queried(db, "SELECT id, ? FROM deferred", Place.DEFERRED)
+    if work_list is not None:
+        yield from _of_list(db, *work_list)
+
+
+def _queried(db: sqlite3.Connection, query: str, *places: Place) -> Iterator[pa.RecordBatch]:
+    cursor = db.execute(query, [place.weight for place in places])
+    while rows := cursor.fetchmany(CHUNK_ROWS):
+        yield _weighed([str(row[0]) for row in rows], [int(row[1]) for row in rows])
+
+
+def _of_list(db: sqlite3.Connection, work_list: WorkList, path: Path) -> Iterator[pa.RecordBatch]:
+    """The list's rows, settled or pending by their bits."""
+    bits = worklists.settled_rows(db, work_list)
+    at = 0
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(CHUNK_ROWS, columns=["voice_id"], use_threads=False):
+            ids = batch.column("voice_id")
+            settled = settled_flags(work_list, bits, at, len(ids))
+            weights = pc.if_else(
+                settled,
+                pa.scalar(Place.LIST_SETTLED.weight, pa.int64()),
+                pa.scalar(Place.LIST_PENDING.weight, pa.int64()),
+            )
+            yield pa.RecordBatch.from_arrays([ids, weights], schema=STANDINGS)
+            at += len(ids)
+
+
+def settled_flags(
+    work_list: WorkList, bits: dict[int, bytes | None], start: int, rows: int
+) -> pa.Array:
+    """Whether each of `rows` rows of the list, from row `start` on, is settled."""
+    flags = []
+    end = start + rows
+    for no in range(start // CHUNK_ROWS, -(-end // CHUNK_ROWS)):
+        first = no * CHUNK_ROWS
+        size = min(CHUNK_ROWS, work_list.rows - first)
+        chunk = _flags_of_chunk(bits.get(no, b""), size)
+        flags.append(chunk.slice(max(0, start - first), min(end, first + size) - max(start, first)))
+    return pa.concat_arrays(flags) if flags else pa.array([], pa.bool_())
+
+
+def _flags_of_chunk(bits: bytes | None, size: int) -> pa.Array:
+    if bits is None:
+        return pa.array([True]).take(pa.array([0] * size))
+    padded = bits.ljust((size + 7) // 8, b"\0")
+    # Arrow's bits have the ledger's order: the lowest of a byte first.
+    return pa.Array.from_buffers(pa.bool_(), size, [None, pa.py_buffer(padded)])
+
+
+def _weighed(ids: list[str], weights: list[int]) -> pa.RecordBatch:
+    arrays = [pa.array(ids, pa.string()), pa.array(weights, pa.int64())]
+    return pa.RecordBatch.from_arrays(arrays, schema=STANDINGS)

@@ -1,0 +1,34 @@
+"""state/ and runs/ hold answers, ids and phone numbers: nobody but the owner may read them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from harvester.report.findings import Finding, damage
+from harvester.report.places import Places
+
+_OTHERS = 0o077
+
+
+def check_modes(places: Places) -> Iterator[Finding]:
+    """Folders 0700, files 0600; what waits in staging has the data set's own mode."""
+    for root in (places.state, places.runs):
+        if not root.is_dir():
+            continue
+        for path in _walk(root, skip=places.staging):
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if mode & _OTHERS and not path.is_symlink():
+                right = "700" if path.is_dir() else "600"
+                what = f"others may get at it (mode {mode:04o}, ought to be 0{right})"
+                yield damage("permissions", what, path, f"chmod {right} the file named here.")
+
+
+def _walk(root: Path, *, skip: Path) -> Iterator[Path]:
+    yield root
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            yield Path(folder) / name
+        folders[:] = [name for name in folders if Path(folder) / name != skip]

@@ -1,0 +1,193 @@
+"""`harvester verify`: does everything that design §8 promises hold?
+
+Theory of operation.  The output's lock is held throughout, so that nothing moves; the ledger is
+viewed, not opened, and nothing is recovered or repaired.  First what lies where, then the ledger
+against itself, then every id and every sum.  What could only repeat an earlier finding (sums and
+missing ids, when a file is gone) is left out and said to be left out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from harvester.errors import StoreError, UsageError
+from harvester.lake.dataset import list_parts
+from harvester.ledger import publications, worklists
+from harvester.ledger.database import get_meta
+from harvester.ledger.lock import OutputLock
+from harvester.ledger.values import WorkList
+from harvester.ledger.view import newest_number, view_ledger
+from harvester.report.books import check_runs, check_summaries
+from harvester.report.content import Content
+from harvester.report.files import Expected, FileAudit, audit_files
+from harvester.report.findings import OLDER_STATE, Finding, damage, note
+from harvester.report.ids import IdAudit, audit_ids
+from harvester.report.places import Places
+from harvester.report.privacy import check_modes
+from harvester.report.tables import (
+    JournalAudit,
+    check_inputs,
+    check_journal,
+    check_list,
+    check_publications,
+    check_states,
+    is_rebuilt,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How to verify."""
+
+    partition_timezone: str
+    memory_limit: str
+    deep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was looked at, and what was found."""
+
+    findings: tuple[Finding, ...]
+    files: int = 0
+    rows: int = 0
+    bytes: int = 0
+    in_journal: int = 0
+    ids: int = 0
+    """Distinct ids; with `deep` those of the work list are among them."""
+    runs: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every invariant holds."""
+        return all(finding.severity == "note" for finding in self.findings)
+
+
+def verify(places: Places, order: Order) -> Audit:
+    """Look at everything; change nothing.
+
+    Raises AlreadyRunning while a run holds the output, UsageError where there is none, StoreError
+    if the disk can't be read.
+    """
+    if not places.cdr.is_dir() and not places.state.is_dir():
+        raise UsageError(
+            f"{places.root} holds no harvest. Name the right folder with --out or -c, or begin "
+            f"with `harvester run IDS --out {places.root}`."
+        )
+    with OutputLock(places.lock) if places.state.is_dir() else nullcontext():
+        modes = list(check_modes(places))
+        if not places.database.is_file():
+            return Audit((*_without_state(places), *modes))
+        with ExitStack() as stack:
+            scratch = stack.enter_context(_scratch(places))
+            try:
+                db = stack.enter_context(view_ledger(places.database, scratch))
+            except StoreError as exc:
+                where = places.database
+                return Audit((damage("ledger", str(exc), where, OLDER_STATE), *modes))
+            return _audit(db, places, order, scratch, modes)
+
+
+def _audit(
+    db: sqlite3.Connection, places: Places, order: Order, scratch: Path, modes: list[Finding]
+) -> Audit:
+    expected = _expected(db, order.partition_timezone)
+    files = audit_files(places, expected, deep=order.deep)
+    journal = check_journal(db, expected.account)
+    of_list = list(check_list(db, places))
+    work_list = _list_of(db, places) if order.deep and not of_list else None
+    with closing(
+        Content(files.readable, memory_limit=order.memory_limit, scratch=scratch)
+    ) as content:
+        ids, of_content = _check_content(db, content, work_list, files, journal)
+    found = [
+        *files.findings,
+        *journal.findings,
+        *check_publications(db),
+        *of_list,
+        *check_inputs(db),
+        *check_states(db),
+        *of_content,
+        *check_summaries(db, places),
+        *modes,
+    ]
+    return Audit(
+        tuple(sorted(found, key=lambda finding: finding.severity)),
+        files=len(expected.live),
+        rows=sum(part.rows for part in expected.live),
+        bytes=sum(part.bytes for part in expected.live),
+        in_journal=journal.records,
+        ids=ids,
+        runs=int(db.execute("SELECT COUNT(*) FROM run").fetchone()[0]),
+    )
+
+
+def _check_content(
+    db: sqlite3.Connection,
+    content: Content,
+    work_list: tuple[WorkList, Path] | None,
+    files: FileAudit,
+    journal: JournalAudit,
+) -> tuple[int, list[Finding]]:
+    """Every id and every sum: the distinct ids that were looked at, and what was found."""
+    complete = files.complete and journal.readable
+    try:
+        audit = audit_ids(
+            db, content, work_list=work_list, complete=complete, rebuilt=is_rebuilt(db)
+        )
+        usage = content.usage() if complete else None
+    except StoreError as exc:
+        audit = IdAudit([damage("unreadable", str(exc), "cdr/", "Run `verify --deep`.")], 0)
+        usage = None
+    found = [*audit.findings, *check_runs(db, usage, journal.totals)]
+    if usage is None:
+        what = (
+            "the sums of the runs were not compared, nor was it counted which ids are missing: "
+            "with what is damaged above, they can't agree"
+        )
+        found.append(note("not_checked", what, "cdr/", "Put that right, then verify again."))
+    return audit.ids, found
+
+
+def _expected(db: sqlite3.Connection, partition_timezone: str) -> Expected:
+    committed = (
+        path for path, (state, _) in publications.known_parts(db).items() if state == "committed"
+    )
+    return Expected(
+        publications.live_parts(db),
+        frozenset(committed),
+        get_meta(db, "state_id") or "",
+        newest_number(db, "publication"),
+        get_meta(db, "account") or "",
+        partition_timezone,
+    )
+
+
+def _list_of(db: sqlite3.Connection, places: Places) -> tuple[WorkList, Path] | None:
+    work_list = worklists.current_list(db)
+    return None if work_list is None else (work_list, places.lists / work_list.path)
+
+
+def _without_state(places: Places) -> Iterator[Finding]:
+    listing = list_parts(places.cdr)
+    if listing.parts or listing.foreign:
+        what = f"there is data ({len(listing.parts)} file(s)), but no state: what was asked is lost"
+        remedy = (
+            "Restore state/ from a backup, or make it anew from the data with `harvester rebuild`."
+        )
+        yield damage("no_state", what, places.database, remedy)
+    else:
+        yield note("empty", "nothing was harvested yet", places.root)
+
+
+@contextmanager
+def _scratch(places: Places) -> Iterator[Path]:
+    """A folder for what doesn't fit into memory; a run that comes after a kill empties it."""
+    home = places.staging if places.staging.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=home) as folder:
+        yield Path(folder)
