@@ -254,4 +254,4 @@ def test_both_ways_of_reading_agree(answer: dict[str, object]) -> None:
 
 def _numbers_apart(envelope: Envelope | None) -> tuple[bool, bool] | None:
     """A float's text is another one on the slow way; that may not change what is told apart."""
-    return envelope and (envelope.has_data, envelope.voice_id is None)
+    return None if envelope is None else (envelope.has_data, envelope.voice_id is None)

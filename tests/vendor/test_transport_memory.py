@@ -1,0 +1,115 @@
+"""Answers made to fill a memory: the process that asks must not grow with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tests.vendor.test_transport import CHUNKED, HEAD, Ask, RawVendor, chunk, right
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BOMB_BYTES = 256 << 20
+GROWTH_BYTES = 24 << 20
+"""What a cap of 1 MiB, its copies and the allocator's generosity come to; a bomb is ten times it."""
+
+# VmHWM, not ru_maxrss: the latter is inherited over exec from a larger parent.
+CLIENT = """
+import asyncio, json, re, sys
+from pathlib import Path
+from harvester.config import Vendor
+from harvester.vendor.aiohttp_transport import AiohttpTransport
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+async def seal():
+    return {}
+
+async def main(base_url, *ids):
+    transport = AiohttpTransport(Vendor(base_url=base_url, timeout_s=60), 1, seal)
+    await transport.get("right")
+    causes, before = {}, peak()
+    for voice_id in ids:
+        reply = await transport.get(voice_id)
+        causes[voice_id] = getattr(reply, "cause", "reply")
+    last = await transport.get("right")
+    await transport.close()
+    print(json.dumps({"growth": peak() - before, "causes": causes, "last": last.status}))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def bomb(wbits: int) -> bytes:
+    """Noughts without number, packed: about a thousandth of their size."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
+    noughts = bytes(1 << 20)
+    return b"".join(packer.compress(noughts) for _ in range(BOMB_BYTES >> 20)) + packer.flush()
+
+
+def encoded(body: bytes, encoding: bytes) -> bytes:
+    named = b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n" % (encoding, len(body))
+    return HEAD + named + body
+
+
+async def _pour(ask: Ask, start: bytes, portion: bytes) -> None:
+    await ask.send(start)
+    for _ in range(BOMB_BYTES // len(portion)):
+        await ask.send(portion)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
+async def test_no_answer_fills_the_memory() -> None:
+    gzipped = bomb(31)
+    twice = zlib.compress(gzipped, 9)
+    answers = {
+        "gzip": encoded(gzipped, b"gzip"),
+        "deflate": encoded(bomb(15), b"deflate"),
+        "raw_deflate": encoded(bomb(-15), b"deflate"),
+        "gzip_in_deflate": encoded(twice, b"deflate, gzip"),
+        "chunked_gzip": HEAD
+        + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + chunk(gzipped)
+        + b"0\r\n\r\n",
+    }
+    pours = {
+        "length": (HEAD + b"Content-Length: %d\r\n\r\n" % (1 << 30), bytes(1 << 16)),
+        "no_length": (HEAD + b"\r\n", bytes(1 << 16)),
+        "chunks": (CHUNKED, chunk(bytes(1 << 16))),
+        "one_chunk": (CHUNKED + b"40000000\r\n", bytes(1 << 16)),
+        "extensions": (CHUNKED + b"1;", b"x" * (1 << 16)),
+        "trailers": (CHUNKED + chunk(b"x") + b"0\r\n", b"X: y\r\n" * 10_000),
+        "headers": (HEAD, b"X: y\r\n" * 10_000),
+        "header": (HEAD + b"X: ", b"y" * (1 << 16)),
+        "hints": (b"", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" * 2_000),
+    }
+
+    async def behaviour(ask: Ask) -> None:
+        if ask.voice_id in answers:
+            await ask.send(answers[ask.voice_id])
+        elif ask.voice_id in pours:
+            await _pour(ask, *pours[ask.voice_id])
+            ask.hang_up()
+        else:
+            await right(ask)
+
+    async with RawVendor(behaviour).listening() as vendor:
+        client = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", CLIENT, vendor.base_url, *answers, *pours),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await client.communicate()
+    found = json.loads(told)
+    causes = found["causes"]
+    for name in ("gzip", "deflate", "raw_deflate", "chunked_gzip", "length", "no_length", "chunks"):
+        assert causes[name] == "too_long"
+    for name in ("headers", "header", "trailers"):
+        assert causes[name] in ("protocol", "torn")
+    assert found["last"] == 200
+    assert found["growth"] < GROWTH_BYTES, found
