@@ -40,10 +40,12 @@ def bucket_shape(rate_per_s: float) -> tuple[float, float]:
     if rate_per_s >= _SMALL_RATE:
         capacity = max(1.25, 0.02 * rate_per_s)
         return capacity, 0.99 * rate_per_s - capacity
-    # Few a second: even spacing, so that request k + n comes a second after request k.  A
-    # fraction of a request can't be sent: 2.5 a second means two in any second.
+    # Few a second: nearly even spacing, so that request k + n comes a second after request k.  A
+    # fraction of a request can't be sent: 2.5 a second means two in any second.  The capacity
+    # over 1 makes good a wake-up that is up to 10 ms late; it needs no more than the same 10 ms
+    # of the second's end: n + 1 requests take (n + 1 - capacity) / leak = 1.01 s.
     whole = float(int(rate_per_s)) if rate_per_s >= 1 else rate_per_s
-    return 1.0, 0.98 * whole
+    return 1.0 + 0.01 * whole, 0.98 * whole
 
 
 class Pace:
@@ -86,9 +88,11 @@ class Pace:
             while True:
                 await self.opened()
                 self._climb()
-                await self._bucket.acquire()
-                # Closed while we waited?  Then this turn is spent unused, the safe side.
-                if self._opens_at <= self._loop.time():
+                bucket = self._bucket
+                await bucket.acquire()
+                # Closed or slowed down while we waited?  Then this turn is spent unused: the new
+                # bucket knows nothing of it.
+                if bucket is self._bucket and self._opens_at <= self._loop.time():
                     return
 
     def push_back(self, after_s: float | None) -> None:

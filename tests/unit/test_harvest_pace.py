@@ -1,0 +1,315 @@
+"""The promise to the vendor, on virtual time with the real aiolimiter."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from bisect import bisect_left
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harvester.harvest.pace import Pace, bucket_shape
+from tests.virtual_time import run_virtually
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+RATES = st.one_of(
+    st.floats(0.2, 40.0),
+    st.integers(1, 60).map(float),
+    st.floats(40.0, 5000.0),
+)
+JUST_UNDER_A_SECOND = 1.0 - 1e-9  # additions of a few microseconds leave dust in a float clock
+
+
+def most_in_a_second(times: list[float]) -> int:
+    """The most turns in any sliding second, its end left out."""
+    return max(
+        (bisect_left(times, at + JUST_UNDER_A_SECOND) - first for first, at in enumerate(times)),
+        default=0,
+    )
+
+
+def assert_promise_kept(times: list[float], rate: float) -> None:
+    assert times == sorted(times)
+    if rate >= 1:
+        assert most_in_a_second(times) <= rate
+    else:
+        gaps = [b - a for a, b in pairwise(times)]
+        assert min(gaps, default=1 / rate) >= 1 / rate - 1e-9
+
+
+class Crowd:
+    """Workers that take turn after turn and write down when."""
+
+    def __init__(self, pace: Pace, workers: int, pause: random.Random | None = None) -> None:
+        self.pace = pace
+        self.times: list[float] = []
+        self.by_worker = [0] * workers
+        self._dice = pause
+        self._tasks = [asyncio.create_task(self._work(no)) for no in range(workers)]
+
+    async def _work(self, no: int) -> None:
+        while True:
+            await self.pace.turn()
+            self.times.append(asyncio.get_running_loop().time())
+            self.by_worker[no] += 1
+            if self._dice is not None:
+                await asyncio.sleep(self._dice.choice((0.0, 0.0, 0.05, 0.9)))
+
+    def cancel_some(self, dice: random.Random) -> None:
+        """Cut workers off wherever they wait, and put new ones in their places."""
+        for at in range(len(self._tasks)):
+            if dice.random() < 0.3:
+                self._tasks[at].cancel()
+                self._tasks[at] = asyncio.create_task(self._work(at))
+
+    async def go_home(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def measure(
+    rate: float, *, seconds: float, workers: int = 8, late: Callable[[], float] | None
+) -> list[float]:
+    """The times of all turns while there is always work."""
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        crowd = Crowd(Pace(rate, opens_at=loop.time()), workers)
+        await asyncio.sleep(seconds)
+        await crowd.go_home()
+        return crowd.times
+
+    return run_virtually(main, lateness=late)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rate=RATES,
+    workers=st.integers(1, 200),
+    seed=st.integers(0, 2**32),
+    incidents=st.lists(
+        st.tuples(
+            st.floats(0.0, 3.0),
+            st.sampled_from(["push_back", "retry_after", "no_pause", "busy", "calm", "cut_off"]),
+        ),
+        max_size=12,
+    ),
+    late=st.booleans(),
+)
+def test_no_sliding_second_holds_more_turns_than_the_limit_whatever_happens(
+    rate: float, workers: int, seed: int, incidents: list[tuple[float, str]], late: bool
+) -> None:
+    dice = random.Random(seed)
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        pace = Pace(rate, opens_at=loop.time() + 0.5)
+        crowd = Crowd(pace, workers, dice if dice.random() < 0.5 else None)
+        for wait_s, what in incidents:
+            # As many turns as a test can afford, at 5000 a second as at 1.
+            await asyncio.sleep(min(wait_s, 3000 / rate))
+            match what:
+                case "push_back":
+                    pace.push_back(None)
+                case "retry_after":
+                    pace.push_back(dice.uniform(0, 20))
+                case "no_pause":
+                    pace.push_back(0.0)
+                case "busy":
+                    for _ in range(30):
+                        pace.note(busy=dice.random() < 0.4)
+                case "cut_off":
+                    crowd.cancel_some(dice)
+                case _:
+                    for _ in range(30):
+                        pace.note(busy=False)
+        await asyncio.sleep(min(40.0, 6000 / rate))
+        await crowd.go_home()
+        return crowd.times
+
+    times = run_virtually(main, lateness=(lambda: dice.random() * 0.001) if late else None)
+    assert_promise_kept(times, rate)
+
+
+@pytest.mark.parametrize(
+    "rate", [1, 2, 3, 7, 10, 15, 25, 39, 40, 41, 50, 63, 200, 1000, 3000, 5000]
+)
+@pytest.mark.parametrize("late", ["punctual", "up to 1 ms late", "always 1 ms late"])
+def test_at_least_95_percent_of_the_limit_is_used_while_there_is_work(rate: int, late: str) -> None:
+    dice = random.Random(rate)
+    lateness = {
+        "punctual": None,
+        "up to 1 ms late": lambda: dice.random() * 0.001,
+        "always 1 ms late": lambda: 0.001,
+    }
+    seconds = max(10.0, min(120.0, 3000 / rate))
+    times = measure(rate, seconds=seconds, late=lateness[late])
+    assert len(times) >= 0.95 * rate * seconds
+    assert_promise_kept(times, rate)
+
+
+@settings(deadline=None, max_examples=300)
+@given(rate=st.floats(0.05, 10_000))
+def test_the_bucket_holds_no_more_than_the_limit_by_arithmetic_alone(rate: float) -> None:
+    capacity, leak = bucket_shape(rate)
+    assert capacity >= 1
+    assert leak > 0
+    # Turn n + 1 comes no sooner than a second after turn 1; 5 ms stay for the way to the socket.
+    n = int(rate) if rate >= 1 else 1
+    span = 1.0 if rate >= 1 else 1 / rate
+    assert (n + 1 - capacity) / leak >= span + 0.005
+
+
+def test_no_turn_is_given_before_the_pace_opens() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        crowd = Crowd(Pace(1000, opens_at=start + 1.0), 50)
+        await asyncio.sleep(1.2)
+        await crowd.go_home()
+        return crowd.times[0] - start
+
+    assert run_virtually(main) >= 1.0
+
+
+def test_a_push_back_lowers_the_pace_by_30_percent_at_most_once_in_5_seconds() -> None:
+    async def main() -> list[float]:
+        pace = Pace(100, opens_at=0)
+        seen = []
+        for wait_s in (0.0, 1.0, 3.9, 0.1, 4.9, 0.2):
+            await asyncio.sleep(wait_s)
+            pace.push_back(0.0)
+            seen.append(round(pace.rate_per_s, 6))
+        return seen
+
+    assert run_virtually(main) == [70, 70, 70, 49, 49, 34.3]
+
+
+@pytest.mark.parametrize(("rate", "floor"), [(1000.0, 100.0), (50.0, 5.0), (4.0, 1.0), (0.5, 0.5)])
+def test_push_back_never_lowers_under_a_tenth_of_the_limit_or_one_a_second(
+    rate: float, floor: float
+) -> None:
+    async def main() -> float:
+        pace = Pace(rate, opens_at=0)
+        for _ in range(30):
+            pace.push_back(0.0)
+            await asyncio.sleep(5.0)
+        return pace.rate_per_s
+
+    assert run_virtually(main) == pytest.approx(floor)
+
+
+@pytest.mark.parametrize("rate", [20, 50, 1000])
+@pytest.mark.parametrize("push_backs", [1, 8])
+def test_the_pace_is_back_within_30_seconds_of_the_push_backs_end(
+    rate: int, push_backs: int
+) -> None:
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        pace = Pace(rate, opens_at=0)
+        crowd = Crowd(pace, 20)
+        for _ in range(push_backs):
+            pace.push_back(3.0)
+            await asyncio.sleep(5.0)
+        pace.push_back(30.0)
+        await asyncio.sleep(30.0)
+        end = loop.time()
+        await asyncio.sleep(40.0)
+        await crowd.go_home()
+        assert_promise_kept(crowd.times, rate)
+        return sum(end + 30 <= at < end + 40 for at in crowd.times)
+
+    assert run_virtually(main) >= 0.95 * rate * 10
+
+
+def test_a_push_back_closes_the_pace_for_as_long_as_it_says_and_the_longest_counts() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        pace = Pace(50, opens_at=0)
+        crowd = Crowd(pace, 20)
+        await asyncio.sleep(1.0)
+        start = loop.time()
+        pace.push_back(10.0)
+        pace.push_back(2.0)
+        await asyncio.sleep(15.0)
+        await crowd.go_home()
+        return [at - start for at in crowd.times if at > start]
+
+    assert min(run_virtually(main)) >= 10.0
+
+
+@pytest.mark.parametrize(
+    ("busy", "answers", "lowered"),
+    [(5, 20, False), (6, 20, True), (19, 19, False), (20, 80, False), (21, 80, True)],
+)
+def test_the_pace_goes_down_when_over_a_quarter_of_at_least_20_answers_are_busy(
+    busy: int, answers: int, lowered: bool
+) -> None:
+    async def main() -> float:
+        pace = Pace(100, opens_at=0)
+        for _ in range(answers - busy):
+            pace.note(busy=False)
+        for _ in range(busy):
+            pace.note(busy=True)
+        return pace.rate_per_s
+
+    assert (run_virtually(main) < 100) == lowered
+
+
+def test_busy_answers_of_6_seconds_ago_are_forgotten() -> None:
+    async def main() -> float:
+        pace = Pace(100, opens_at=0)
+        for _ in range(19):
+            pace.note(busy=True)
+        await asyncio.sleep(6)
+        for _ in range(20):
+            pace.note(busy=False)
+        pace.note(busy=True)
+        return pace.rate_per_s
+
+    assert run_virtually(main) == 100
+
+
+def test_workers_cut_off_while_they_wait_cost_the_others_no_turn() -> None:
+    async def main() -> int:
+        dice = random.Random(7)
+        crowd = Crowd(Pace(100, opens_at=0), 40)
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            crowd.cancel_some(dice)
+        await crowd.go_home()
+        return len(crowd.times)
+
+    assert run_virtually(main) >= 0.95 * 100 * 10
+
+
+def test_turns_go_round_fairly() -> None:
+    async def main() -> list[int]:
+        crowd = Crowd(Pace(100, opens_at=0), 20)
+        await asyncio.sleep(20)
+        await crowd.go_home()
+        return crowd.by_worker
+
+    counts = run_virtually(main)
+    assert max(counts) - min(counts) <= 3
+
+
+def test_an_idle_pace_saves_up_no_turns() -> None:
+    async def main() -> list[float]:
+        pace = Pace(100, opens_at=0)
+        crowd = Crowd(pace, 100)
+        await asyncio.sleep(2)
+        await crowd.go_home()
+        await asyncio.sleep(3600)
+        again = Crowd(pace, 100)
+        await asyncio.sleep(2)
+        await again.go_home()
+        return again.times
+
+    assert_promise_kept(run_virtually(main), 100)
