@@ -442,17 +442,19 @@ async def _hold_the_body(ask: Ask) -> None:
 
 @pytest.mark.parametrize("behaviour", [_hold, _hold_the_body])
 async def test_cancelled_while_the_answer_is_awaited_leaks_nothing(behaviour: Behaviour) -> None:
-    async with RawVendor(behaviour).listening() as vendor:
-        async with transport_to(vendor.base_url) as transport:
-            asking = asyncio.create_task(transport.get("1"))
-            await until(lambda: vendor.asked == ["1"])
-            await asyncio.sleep(0.05)
-            await _cancel(asking)
-            # The server sees the end of it only when it writes or reads: its task is let go.
-            assert is_at_rest(transport)
-            assert _connections_in_use(transport) == 0
-            vendor.behaviour = right
-            await get_record(transport, "2")
+    async with (
+        RawVendor(behaviour).listening() as vendor,
+        transport_to(vendor.base_url) as transport,
+    ):
+        asking = asyncio.create_task(transport.get("1"))
+        await until(lambda: vendor.asked == ["1"])
+        await asyncio.sleep(0.05)
+        await _cancel(asking)
+        await until(vendor.asks[0].reader.at_eof)
+        assert is_at_rest(transport)
+        assert _connections_in_use(transport) == 0
+        vendor.behaviour = right
+        await get_record(transport, "2")
 
 
 async def test_cancelled_while_it_waits_for_its_turn_leaks_nothing() -> None:
@@ -844,13 +846,15 @@ async def _odd(
     async def odd_or_right(ask: Ask) -> None:
         await (behaviour(ask) if ask.voice_id == "odd" else right(ask))
 
-    async with RawVendor(odd_or_right).listening() as vendor:
-        async with transport_to(vendor.base_url, timeout_s=timeout_s) as transport:
-            await get_record(transport, "before")
-            yield vendor, transport
-            assert is_at_rest(transport)
-            await get_record(transport, "after")
-            assert _connections_in_use(transport) == 0
+    async with (
+        RawVendor(odd_or_right).listening() as vendor,
+        transport_to(vendor.base_url, timeout_s=timeout_s) as transport,
+    ):
+        await get_record(transport, "before")
+        yield vendor, transport
+        assert is_at_rest(transport)
+        await get_record(transport, "after")
+        assert _connections_in_use(transport) == 0
 
 
 @pytest.mark.parametrize("name", READABLE)
@@ -966,9 +970,11 @@ def test_secrets_do_not_show_in_a_failure() -> None:
             return signed_headers(PAGE, 1630468800)
 
         garbage = sends(b"HTTP/1.1 " + base64.b64encode(bytes(99)) + b"\r\n\r\n")
-        async with RawVendor(garbage).listening() as vendor:
-            async with transport_to(vendor.base_url, seal=seal) as transport:
-                reply = await get(transport, "1")
+        async with (
+            RawVendor(garbage).listening() as vendor,
+            transport_to(vendor.base_url, seal=seal) as transport,
+        ):
+            reply = await get(transport, "1")
         assert isinstance(reply, NoReply)
         return reply
 
