@@ -15,7 +15,19 @@ import typer
 from typer.exceptions import TyperException
 
 from harvester import __version__
-from harvester.cli import config, demo, export, plan, retry, run, simulate, status
+from harvester.cli import (
+    config,
+    demo,
+    explain,
+    export,
+    plan,
+    rebuild,
+    retry,
+    run,
+    simulate,
+    status,
+    verify,
+)
 from harvester.cli.failures import complain, report, report_unexpected
 from harvester.config import Secrets, load_secrets
 from harvester.errors import ConfigError, HarvesterError
@@ -36,16 +48,30 @@ app.command("plan", short_help="What a run would do; sends nothing.")(plan.plan)
 app.command("status", short_help="Where every id stands, and what to type next.")(status.status)
 app.command("retry", short_help="Ask dead ids once more.")(retry.retry)
 app.command("export", short_help="Delivered, dead or open ids, as CSV or others.")(export.export)
+app.command("verify", short_help="Is everything there, whole and once? Changes nothing.")(
+    verify.verify
+)
+app.command("explain", short_help="All that is known of one voiceId.")(explain.explain)
+app.command("rebuild", short_help="Make a lost state anew from the data.")(rebuild.rebuild)
 app.command("simulate", short_help="A stand-in vendor, to rehearse with.")(simulate.simulate)
 app.add_typer(config.app, name="config")
 app.command("demo", hidden=True)(demo.demo)
 app.command("demo-look", hidden=True)(demo.demo_look)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"harvester {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Fetch every call detail record of a voice API, once and exactly, into Parquet.
@@ -63,9 +89,7 @@ def _root(
       2 usage, configuration or input        4 the vendor refuses us   6 output or state
       7 already running                      130/143 interrupted       1 unexpected
     """
-    if version:
-        sys.stdout.write(f"harvester {__version__}\n")
-        raise typer.Exit
+    del version  # its callback has answered already
 
 
 def main() -> None:

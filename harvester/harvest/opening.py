@@ -31,6 +31,9 @@ from harvester.ledger.writer import InlineLedger
 UNRECORDED_BATCHES = 2
 _BATCH = 500
 
+REBUILDING = "rebuilding"
+"""Folder in state/ of a ledger that `rebuild` is writing; beside no ledger, nothing may begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -73,28 +76,37 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     if strange:
         raise StoreError(
             f"{output.cdr / strange[0]} is not in the ledger ({len(strange)} such file(s)). "
-            "Either state/ is older than the data (restore the newer one), or a file was put "
-            "there by hand (move it out of the data set). Nothing was changed."
+            "Either state/ is older than the data (put the newer one back, or make it anew with "
+            "`harvester rebuild`), or a file was put there by hand (move it out of the data set). "
+            "`harvester verify` tells which. Nothing was changed."
         )
     for path, (state, size) in known.items():
         if state == "live" and listing.parts.get(path) != size:
             what = "has another size" if path in listing.parts else "is missing"
             raise StoreError(
                 f"{output.cdr / path} {what}, though the ledger holds it as published. Restore it "
-                "from a backup. Nothing was changed."
+                "from a backup; without one, move it out of cdr/ if it is there, and let "
+                "`harvester rebuild` make the state anew: what is missing is then asked again. "
+                "Nothing was changed."
             )
 
 
 def _refuse_data_without_state(output: Output) -> None:
     if output.database.exists():
         return
+    if (output.state / REBUILDING).exists():
+        raise StoreError(
+            f"a rebuild of {output.state} was interrupted. Nothing is lost: run `harvester "
+            "rebuild` again."
+        )
     listing = list_parts(output.cdr)
     found = [*listing.parts, *listing.foreign]
     if found:
         raise StoreError(
             f"{output.cdr} holds data ({found[0]}, {len(found)} file(s)), but {output.database} "
-            "does not exist, so it is unknown what was asked. Restore state/ from a backup, or "
-            "choose another --out. Nothing was changed."
+            "does not exist, so it is unknown what was asked. Restore state/ from a backup, make "
+            "it anew from the data with `harvester rebuild`, or choose another --out. Nothing was "
+            "changed."
         )
 
 
@@ -122,7 +134,8 @@ def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:
     if work_list and not (output.lists / work_list.path).is_file():
         raise StoreError(
             f"the work list {output.lists / work_list.path} is missing, so its progress has no "
-            "meaning. Restore state/ from a backup."
+            "meaning. Restore state/ from a backup, or make it anew from the data with `harvester "
+            "rebuild`."
         )
 
 

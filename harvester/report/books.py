@@ -6,7 +6,6 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import msgspec
 
 from harvester.lake.dataset import Totals
 from harvester.ledger import records
+from harvester.ledger.restore import known_since
 from harvester.ledger.values import RunRecord
 from harvester.report.content import UsageRow
 from harvester.report.findings import OLDER_STATE, Finding, damage, note
@@ -135,7 +135,7 @@ def _check_rows(run: RunRecord, found: Sums) -> Iterator[Finding]:
 
 def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, Sums]) -> Iterator[Finding]:
     """Rows of runs that the ledger doesn't know: all from before a rebuild, or none."""
-    before = _rebuilt_before(db)
+    before = known_since(db)
     old = {name: one for name, one in sums.items() if name < before}
     if old:
         rows = sum(one.rows for one in old.values())
@@ -149,7 +149,7 @@ def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, Sums]) -> Iterator[
 def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
     """runs/<run_id>/summary.json says what the ledger says."""
     runs = {run.id: run for run in records.last_runs(db, _ALL_RUNS)}
-    before = _rebuilt_before(db)
+    before = known_since(db)
     for path in sorted(places.runs.glob("*/summary.json")):
         name = path.parent.name
         if name in runs:
@@ -184,12 +184,3 @@ def _check_summary(run: RunRecord, path: Path) -> Iterator[Finding]:
     if wrong:
         what = f"differs from the ledger in: {', '.join(wrong)}"
         yield damage("summary", what, path, remedy)
-
-
-def _rebuilt_before(db: sqlite3.Connection) -> str:
-    """Runs with a name below this one began before the state was rebuilt; "" if it never was."""
-    row = db.execute("SELECT value FROM meta WHERE key = 'rebuilt_ms'").fetchone()
-    if row is None:
-        return ""
-    # A run's name begins with its start in whole seconds: one more, and it is surely before.
-    return datetime.fromtimestamp(int(row[0]) // 1000 + 1, UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -169,8 +169,8 @@ _NEXT = {
     "open": "The first run after its due time asks it again.",
     "dead": "Nothing, unless you ask for it: `harvester retry`.",
     "pending": "The next run asks it; on a list it needs no input.",
-    "lost": "It is settled on the list, but its outcome is nowhere: run `harvester verify --deep`.",
-    "unknown": "It was never seen: it is not on the list nor in the data: put it in an input and run.",
+    "lost": "Settled on the list, but its outcome is nowhere: run `harvester verify --deep`.",
+    "unknown": "Never seen: it is not on the list nor in the data. Put it in an input and run.",
 }
 
 

@@ -16,6 +16,7 @@ import zstandard
 from harvester.lake.dataset import Totals, totals_of
 from harvester.lake.normalize import Answer, normalize
 from harvester.ledger import bitmap, journal, records, worklists
+from harvester.ledger.restore import is_rebuilt
 from harvester.ledger.values import CHUNK_ROWS, Publication, WorkList
 from harvester.report.findings import RESTORE_STATE, Finding, damage, note
 from harvester.report.places import Places
@@ -217,14 +218,3 @@ def check_states(db: sqlite3.Connection) -> Iterator[Finding]:
     for killed in records.unended_runs(db):
         what = f"run {killed.id} was killed; its books are as of its last acknowledgement"
         yield note("killed_run", what, "state.db: run", "The next run closes its books.")
-
-
-def is_rebuilt(db: sqlite3.Connection) -> bool:
-    """Whether this state was made anew from the data."""
-    return rebuilt_ms(db) is not None
-
-
-def rebuilt_ms(db: sqlite3.Connection) -> int | None:
-    """When this state was made anew from the data, in ms; None if it never was."""
-    row = db.execute("SELECT value FROM meta WHERE key = 'rebuilt_ms'").fetchone()
-    return None if row is None else int(row[0])

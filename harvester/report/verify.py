@@ -20,6 +20,7 @@ from harvester.lake.dataset import list_parts
 from harvester.ledger import publications, worklists
 from harvester.ledger.database import get_meta
 from harvester.ledger.lock import OutputLock
+from harvester.ledger.restore import is_rebuilt
 from harvester.ledger.values import WorkList
 from harvester.ledger.view import newest_number, view_ledger
 from harvester.report.books import check_runs, check_summaries
@@ -36,7 +37,6 @@ from harvester.report.tables import (
     check_list,
     check_publications,
     check_states,
-    is_rebuilt,
 )
 
 

@@ -1,0 +1,362 @@
+"""`harvester rebuild`: a state made anew from the data, when the old one is gone or older.
+
+Theory of operation.  The vendor is asked nothing.  The data set is the truth: every part of it is
+read through and entered as published; open calls, dead letters and deferred ids come from the
+snapshot of the newest run, but for those that the data holds by now.  What was only in the old
+state is lost, and is told: the progress of the list, and answers that were not published yet.
+Their ids are asked again when their input is given again.
+
+The output's lock is held all the time, and it lies in state/, so that folder stays where it is:
+
+1. the new ledger is written to state/rebuilding/ and brought to the disk;
+2. what was in state/ is moved to state.old-<time>/, the ledger first, and nothing of it is deleted;
+3. the new ledger is renamed into its place.
+
+A crash before 2 changes nothing.  Between 2 and 3 there is no ledger but there is
+state/rebuilding/: every other command refuses to begin, and rebuild begins again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from harvester.config import Config
+from harvester.errors import ConfigError, StoreError, UsageError
+from harvester.harvest.opening import REBUILDING, compare_with_data
+from harvester.harvest.output import Output, make_folders
+from harvester.harvest.remnants import (
+    LastRun,
+    Parts,
+    last_runs,
+    newest_snapshot,
+    read_parts,
+    read_snapshot,
+    requests_today,
+    runs_after,
+)
+from harvester.lake.disk import RealDisk, store_error
+from harvester.lake.parts import folder_mode
+from harvester.ledger import publications, records, worklists
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.database import get_meta, open_database, store_errors
+from harvester.ledger.lock import OutputLock
+from harvester.ledger.restore import known_since, take_over
+from harvester.ledger.values import Batch
+from harvester.ledger.view import NewerLedger, view_ledger
+
+_PRIVATE = 0o700
+_STATE_FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "status.json")
+
+
+class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
+    """What the new state holds, and what could not be known."""
+
+    output: str
+    account: str
+    reason: str
+    """Why it was made anew."""
+    files: int
+    rows: int
+    bytes: int
+    snapshot: str | None
+    """Where open calls, dead letters and deferred ids come from."""
+    open: int
+    dead: int
+    deferred: int
+    left_out: int
+    """Rows of the snapshot that the data set settles by now, or whose own row is lost."""
+    old_state: str | None
+    old_list: str | None
+    unknown: tuple[str, ...]
+    next: str
+
+
+@dataclass(slots=True)
+class _Old:
+    """What the old state is good for."""
+
+    reason: str
+    account: str | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+    requests: tuple[str, int] = ("", 0)
+    in_journal: int | None = None
+
+
+@dataclass(slots=True)
+class _Restored:
+    open: int = 0
+    dead: int = 0
+    deferred: int = 0
+    left_out: int = 0
+
+
+def rebuild(
+    config: Config, *, force: bool = False, tell: Callable[[str], None] = lambda _: None
+) -> Rebuilt:
+    """Make the state of the output anew.  `tell` hears of each step.
+
+    Raises UsageError if there is nothing to rebuild from, or no need to; AlreadyRunning;
+    ConfigError if the data belongs to another account; StoreError if the data can't be trusted.
+    """
+    output = Output(Path(config.output.dir))
+    if not output.cdr.is_dir() and not output.runs.is_dir():
+        raise UsageError(
+            f"{output.root} holds neither data nor runs, so there is nothing to rebuild from. "
+            "Name the right folder with --out or -c."
+        )
+    make_folders(output, folder_mode(int(config.output.mode, 8)))
+    with OutputLock(output.lock):
+        old = _judge(output)
+        if not old.reason and not force:
+            raise UsageError(
+                f"the state of {output.root} agrees with its data: there is nothing to rebuild. "
+                "A rebuild forgets the work list's progress; if you want it all the same, add "
+                "--force."
+            )
+        return _rebuild(output, config, old, tell)
+
+
+def _rebuild(output: Output, config: Config, old: _Old, tell: Callable[[str], None]) -> Rebuilt:
+    tell("reading the data set")
+    parts = read_parts(output, config.output.partition_timezone, old.hashes)
+    runs = last_runs(output)
+    account = _account(config, parts, runs, old)
+    snapshot = newest_snapshot(output)
+    tell("looking for ids that are there twice")
+    in_data = _compare_ids(output, config, parts, snapshot)
+    tell("writing the new state")
+    kept = None if snapshot is None else (snapshot, in_data)
+    restored = _write(output, account, parts, kept, _requests(runs, old))
+    tell("putting the new state in place")
+    aside = _swap(output, tell)
+    tell("done")
+    old_list = _old_list(aside)
+    return Rebuilt(
+        output=str(output.root),
+        account=account,
+        reason=old.reason or "asked for with --force",
+        files=len(parts.records),
+        rows=sum(part.rows for part in parts.records),
+        bytes=sum(part.bytes for part in parts.records),
+        snapshot=None if snapshot is None else str(snapshot),
+        open=restored.open,
+        dead=restored.dead,
+        deferred=restored.deferred,
+        left_out=restored.left_out,
+        old_state=None if aside is None else str(aside),
+        old_list=old_list,
+        unknown=_unknown(output, snapshot, old),
+        next=_next(output, old_list),
+    )
+
+
+def _judge(output: Output) -> _Old:
+    """Whether the state that is there can be trusted; its reason says why not."""
+    if not output.database.is_file():
+        return _Old("there is no state.db")
+    old = _Old("")
+    try:
+        with view_ledger(output.database, output.staging) as db:
+            old.account = get_meta(db, "account")
+            old.hashes = {part.path: part.sha256 for part in publications.live_parts(db)}
+            old.requests = records.requests_of_day(db)
+            old.in_journal = publications.journal_size(db)[0]
+            old.reason = _outdated(db, output)
+            compare_with_data(db, output)
+    except NewerLedger:
+        raise
+    except StoreError as exc:
+        old.reason = str(exc).partition(". ")[0]
+    return old
+
+
+def _outdated(db: sqlite3.Connection, output: Output) -> str:
+    """What is missing beside the ledger, or newer than it; "" if nothing."""
+    work_list = worklists.current_list(db)
+    if work_list is not None and not (output.lists / work_list.path).is_file():
+        return f"the work list {output.lists / work_list.path} is missing"
+    known = {str(row[0]) for row in db.execute("SELECT id FROM run")}
+    since = known_since(db)
+    newer = [run.run_id for run in last_runs(output) if run.run_id >= since]
+    unknown = sorted(set(newer) - known)
+    return f"it does not know run {unknown[0]}, so it is older" if unknown else ""
+
+
+def _account(config: Config, parts: Parts, runs: list[LastRun], old: _Old) -> str:
+    """The account that the data belongs to.  Raises ConfigError if it isn't the configured one."""
+    found = set(parts.accounts)
+    if not found:
+        found = {old.account} if old.account else {run.account for run in runs[-1:]}
+    given = config.vendor.account
+    if len(found) > 1:
+        raise StoreError(
+            f"the data set holds rows of several accounts ({', '.join(sorted(found))}), but an "
+            "output belongs to one. Move the files of the others out of cdr/. Nothing was changed."
+        )
+    if found and found != {given}:
+        raise ConfigError(
+            f"the data belongs to account {found.pop()!r}, not {given!r}. Name the configuration "
+            "that it was harvested with (-c), or its account (--account). Nothing was changed."
+        )
+    return given
+
+
+def _compare_ids(output: Output, config: Config, parts: Parts, snapshot: Path | None) -> set[str]:
+    """The snapshot's ids that the data set holds.  Raises StoreError if it holds an id twice."""
+    # Here, not at the top: whoever fetches must never load DuckDB.
+    from harvester.ids.overlap import Room, held_of, held_twice
+
+    if not parts.records:
+        return set()
+    files = [output.cdr / part.path for part in parts.records]
+    room = Room(config.plan.memory_limit, output.staging)
+    twice = held_twice(files, room)
+    if twice:
+        raise StoreError(
+            f"the data set holds ids twice, such as {'; '.join(twice)}. Nothing was changed. "
+            "Move the file that is too much out of cdr/, and run `harvester rebuild` again."
+        )
+    return set() if snapshot is None else held_of(snapshot, files, room)
+
+
+def _rebuilding(output: Output) -> Path:
+    return output.state / REBUILDING
+
+
+def _requests(runs: list[LastRun], old: _Old) -> tuple[str, int]:
+    """What counts as sent today: what the summaries say, or the old state if that is more."""
+    today = requests_today(runs, datetime.now(UTC))
+    return max(today, old.requests) if old.requests[0] == today[0] else today
+
+
+def _write(
+    output: Output,
+    account: str,
+    parts: Parts,
+    snapshot: tuple[Path, set[str]] | None,
+    requests: tuple[str, int],
+) -> _Restored:
+    """A whole, durable ledger in state/rebuilding/; `snapshot` comes with its ids in the data."""
+    with _explained("writing", _rebuilding(output)):
+        if _rebuilding(output).exists():
+            shutil.rmtree(_rebuilding(output))  # of a rebuild that was killed
+        _rebuilding(output).mkdir(mode=_PRIVATE)
+    path = _rebuilding(output) / output.database.name
+    restored = _Restored()
+    with store_errors(path), closing(open_database(path, account)) as db:
+        take_over(db, parts.records, time.time_ns() // 1_000_000)
+        acknowledge(db, "", Batch(), work_list=None, counters={}, requests_of_day=requests)
+        for batch, left_out in read_snapshot(*snapshot) if snapshot else ():
+            acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=requests)
+            restored.open += len(batch.open_calls)
+            restored.dead += len(batch.dead_letters)
+            restored.deferred += len(batch.deferred)
+            restored.left_out += left_out
+    with _explained("syncing", path):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        RealDisk().sync_folder(_rebuilding(output))
+        RealDisk().sync_folder(output.state)
+    return restored
+
+
+def _swap(output: Output, tell: Callable[[str], None]) -> Path | None:
+    """Move what was in state/ aside and the new ledger in; where the old things are now."""
+    disk = RealDisk()
+    aside: Path | None = None
+    with _explained("moving the old state out of", output.state):
+        for source in _old_things(output):
+            if aside is None:
+                aside = _new_folder(output)
+            source.rename(aside / source.name)
+            tell(f"moved {source.name} aside")
+        if aside is not None:
+            for folder in (aside, output.root):
+                disk.sync_folder(folder)
+        disk.sync_folder(output.state)
+    with _explained("moving the new state into", output.state):
+        (_rebuilding(output) / output.database.name).rename(output.database)
+        output.lists.mkdir(mode=_PRIVATE, exist_ok=True)
+        disk.sync_folder(output.state)
+        _rebuilding(output).rmdir()
+    return aside
+
+
+def _old_things(output: Output) -> list[Path]:
+    """What is to be moved, the ledger first: its log alone can't be taken for a ledger."""
+    found = [output.state / name for name in _STATE_FILES]
+    if output.lists.is_dir() and any(output.lists.iterdir()):
+        found.append(output.lists)
+    return [path for path in found if path.exists()]
+
+
+def _new_folder(output: Output) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    for number in count(1):
+        folder = output.root / (f"state.old-{stamp}" + (f"-{number}" if number > 1 else ""))
+        try:
+            folder.mkdir(mode=_PRIVATE)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("numbers don't end")
+
+
+def _old_list(aside: Path | None) -> str | None:
+    """The newest work list of the old state, if it is still there."""
+    lists = aside.glob("lists/list-*.parquet") if aside else ()
+    newest = max(lists, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return None if newest is None else str(newest)
+
+
+def _unknown(output: Output, snapshot: Path | None, old: _Old) -> tuple[str, ...]:
+    """What nobody can tell any more."""
+    found = ["which ids of earlier inputs were still pending: the work list is gone"]
+    if old.in_journal is None:
+        found.append("answers that were acknowledged but not published yet, if there were any")
+    elif old.in_journal:
+        found.append(
+            f"{old.in_journal} answers of the old state's journal (some may be in the data)"
+        )
+    if snapshot is None:
+        found.append("open calls, dead letters and deferred ids: no run left a snapshot")
+        return tuple(found)
+    later = runs_after(output, snapshot)
+    if later:
+        found.append(
+            f"open calls, dead letters and deferred ids since run {snapshot.parent.name}: "
+            f"{len(later)} later run(s), from {later[0]} on, left no snapshot"
+        )
+    return tuple(found)
+
+
+def _next(output: Output, old_list: str | None) -> str:
+    told = (
+        "Run the same inputs again: what the data, the open calls and the dead letters hold is "
+        "settled, and only the rest is asked. "
+    )
+    if old_list is not None:
+        told += (
+            "Of inputs that you have no more, the old list has the ids: "
+            f"`harvester run {old_list} --column voice_id --out {output.root}`. "
+        )
+    return told + "Then `harvester verify --deep`."
+
+
+@contextmanager
+def _explained(doing: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise store_error(doing, path, exc) from exc

@@ -1,0 +1,216 @@
+"""What is left of a harvest whose state is lost: its parts, and what the last runs wrote down.
+
+Only reads.  A part is taken for what it says it is only after every byte of it was read: it will be
+trusted as long as the output exists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harvester.errors import StoreError
+from harvester.harvest.output import Output
+from harvester.lake.dataset import file_sha256, list_parts, verify_part
+from harvester.lake.inspection import PART_NAME, inspect
+from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
+
+PORTION = 2_000
+_SHOWN = 5
+_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+_VENDOR_OFFSET = timedelta(hours=8)
+
+
+class LastRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of a summary.json."""
+
+    run_id: str
+    account: str
+    ended_at: datetime
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The data set, read through."""
+
+    records: list[PartRecord]
+    accounts: frozenset[str]
+
+
+def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[str, str]) -> Parts:
+    """Every part of the data set, inspected.
+
+    `known_hashes`: what an older ledger says of them.  Raises StoreError naming what is not whole,
+    not ours, or there twice, and what to do.
+    """
+    listing = list_parts(output.cdr)
+    refused = [f"{output.cdr / name}: not written by the harvester" for name in listing.foreign]
+    records: list[PartRecord] = []
+    accounts: set[str] = set()
+    by_hash: dict[str, str] = {}
+    for name, size in listing.parts.items():
+        path = output.cdr / name
+        sha256 = file_sha256(path)
+        wrong, found = _inspected(path, name, partition_timezone)
+        accounts |= found
+        if known_hashes.get(name, sha256) != sha256:
+            wrong.append("changed since it was published (sha256 differs)")
+        if sha256 in by_hash:
+            wrong.append(f"a copy of {by_hash[sha256]}")
+        by_hash.setdefault(sha256, name)
+        refused += [f"{path}: {what}" for what in wrong]
+        if not wrong:
+            number = int(PART_NAME.fullmatch(name)["publication"])  # type: ignore[index]
+            records.append(PartRecord(name, number, verify_part(path), size, sha256))
+    if refused:
+        raise StoreError(_refusal(refused))
+    return Parts(records, frozenset(accounts))
+
+
+def last_runs(output: Output) -> list[LastRun]:
+    """The summaries that the runs left, oldest first; one that can't be read is left out."""
+    found = []
+    for path in sorted(output.runs.glob("*/summary.json")):
+        if _RUN_ID.fullmatch(path.parent.name):
+            try:
+                found.append(msgspec.json.decode(path.read_bytes(), type=LastRun))
+            except (OSError, msgspec.MsgspecError):
+                continue
+    return found
+
+
+def newest_snapshot(output: Output) -> Path | None:
+    """The state.parquet of the newest run that left one."""
+    found = [
+        path for path in output.runs.glob("*/state.parquet") if _RUN_ID.fullmatch(path.parent.name)
+    ]
+    return max(found, key=lambda path: path.parent.name, default=None)
+
+
+def runs_after(output: Output, snapshot: Path | None) -> list[str]:
+    """Runs that began after the one that left `snapshot`."""
+    since = snapshot.parent.name if snapshot else ""
+    names = (path.name for path in output.runs.glob("*") if path.is_dir())
+    return sorted(name for name in names if _RUN_ID.fullmatch(name) and name > since)
+
+
+def requests_today(runs: list[LastRun], now: datetime) -> tuple[str, int]:
+    """(day of +08:00, requests of the runs that ended in it): `pace.per_day` goes on from there."""
+    today = (now.astimezone(UTC) + _VENDOR_OFFSET).date()
+    sent = sum(
+        run.requests
+        for run in runs
+        if (run.ended_at.astimezone(UTC) + _VENDOR_OFFSET).date() == today
+    )
+    return today.isoformat(), sent
+
+
+def read_snapshot(path: Path, in_data: set[str]) -> Iterator[tuple[Batch, int]]:
+    """What a snapshot holds, in portions to be acknowledged: (batch, rows that were left out).
+
+    `in_data` are its ids that the data set holds now.  Those are left out but for dead letters
+    marked published; of these, the ones whose row is lost are left out.  Raises StoreError.
+    """
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for rows in file.iter_batches(PORTION, use_threads=False):
+                yield _batch(rows.to_pylist(), in_data)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as exc:
+        raise StoreError(
+            f"{path} can't be read ({exc}). Move it away and run `harvester rebuild` again: then "
+            "the snapshot of the run before counts."
+        ) from exc
+
+
+def _inspected(path: Path, name: str, timezone: str) -> tuple[list[str], frozenset[str]]:
+    try:
+        verify_part(path)
+    except StoreError as exc:
+        return [str(exc)], frozenset()
+    inspection = inspect(path, name, timezone)
+    return [fault.what for fault in inspection.faults], inspection.accounts
+
+
+def _refusal(refused: list[str]) -> str:
+    more = f" (and {len(refused) - _SHOWN} more)" if len(refused) > _SHOWN else ""
+    return (
+        f"the data set holds what can't be trusted: {'; '.join(refused[:_SHOWN])}{more}. Nothing "
+        "was changed. Restore these files from a backup or move them out of cdr/ (what is missing "
+        "then is asked anew), and run `harvester rebuild` again. If all is about dates, "
+        "output.partition_timezone was another one: name the configuration with -c."
+    )
+
+
+def _batch(rows: list[dict[str, Any]], in_data: set[str]) -> tuple[Batch, int]:
+    batch = Batch()
+    left_out = 0
+    for row in rows:
+        is_published = bool(row.get("published"))
+        if (row["voice_id"] in in_data) != is_published:
+            left_out += 1
+        elif row["kind"] == "open":
+            batch.open_calls.append(_open_call(row))
+        elif row["kind"] == "dead":
+            batch.dead_letters.append(_dead_letter(row))
+        else:
+            batch.deferred.append(_deferred(row))
+    return batch, left_out
+
+
+def _open_call(row: dict[str, Any]) -> OpenCall:
+    answer, first_ms = row["answer"], _ms(row["first_at"])
+    unknown = _ms(row.get("unknown_at"))
+    if answer is None and unknown is None:
+        unknown = first_ms
+    return OpenCall(
+        voice_id=row["voice_id"],
+        due_ms=_ms(row["due_at"]) or 0,
+        first_ms=first_ms or 0,
+        asks=row["attempts"] or 0,
+        run_id=row["run_id"],
+        answer=answer,
+        answer_ms=_ms(row["last_at"]),
+        unknown_ms=unknown,
+    )
+
+
+def _dead_letter(row: dict[str, Any]) -> DeadLetter:
+    return DeadLetter(
+        voice_id=row["voice_id"],
+        reason=row["reason"] or "",
+        detail=row["detail"] or "",
+        attempts=row["attempts"] or 0,
+        first_ms=_ms(row["first_at"]) or 0,
+        died_ms=_ms(row["last_at"]) or 0,
+        run_id=row["run_id"],
+        published=bool(row["published"]),
+        body=row["answer"],
+    )
+
+
+def _deferred(row: dict[str, Any]) -> Deferred:
+    return Deferred(
+        voice_id=row["voice_id"],
+        cause=row["reason"] or "",
+        detail=row["detail"] or "",
+        first_ms=_ms(row["first_at"]) or 0,
+        last_ms=_ms(row["last_at"]) or 0,
+        run_id=row["run_id"],
+        runs=row["runs"] or 0,
+        days=tuple(day for day in (row["days"] or "").split(",") if day),
+    )
+
+
+def _ms(instant: datetime | None) -> int | None:
+    if instant is None:
+        return None
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

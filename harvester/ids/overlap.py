@@ -1,0 +1,90 @@
+"""Which ids files of ids have in common, out of core; for a state that is made anew.
+
+Loads DuckDB: only for a process that never fetches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harvester.errors import StoreError
+from harvester.ids.engine import Engine, exactly
+
+_EXAMPLES = 3
+_DATA = "read_parquet($files, hive_partitioning = false)"
+_NAMED = "read_parquet($files, hive_partitioning = false, filename = true)"
+_OTHERS = "read_parquet($others, hive_partitioning = false)"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a sort may use."""
+
+    memory_limit: str
+    scratch: Path
+
+
+def held_twice(files: Sequence[Path], room: Room) -> list[str]:
+    """Examples of ids that `files` hold more than once, each with two of the files.
+
+    Raises StoreError for want of memory or disk.
+    """
+    query = f"SELECT voice_id, filename FROM {_NAMED} ORDER BY voice_id"  # noqa: S608
+    found: list[str] = []
+    last: pa.RecordBatch | None = None
+    with closing(_answers(query, {"files": _patterns(files)}, room)) as batches:
+        for batch in batches:
+            # With the last row of the batch before, so that no pair falls between two.
+            rows = batch if last is None else pa.concat_batches([last, batch])
+            found += _pairs(rows)
+            if len(found) >= _EXAMPLES:
+                break
+            last = rows.slice(len(rows) - 1)
+    return found[:_EXAMPLES]
+
+
+def held_of(others: Path, files: Sequence[Path], room: Room) -> set[str]:
+    """The ids of `others` that are in `files` as well.  Raises StoreError."""
+    query = f"SELECT voice_id FROM {_OTHERS} WHERE voice_id IN (SELECT voice_id FROM {_DATA})"  # noqa: S608
+    parameters = {"files": _patterns(files), "others": _patterns([others])}
+    found: set[str] = set()
+    for batch in _answers(query, parameters, room):
+        found.update(batch.column(0).to_pylist())
+    return found
+
+
+def _pairs(rows: pa.RecordBatch) -> list[str]:
+    ids, names = rows.column(0), rows.column(1)
+    if len(ids) < 2:
+        return []
+    same = pc.indices_nonzero(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
+    return [
+        f"{ids[at].as_py()} in {names[at].as_py()} and in {names[at + 1].as_py()}"
+        for at in same.slice(0, _EXAMPLES).to_pylist()
+    ]
+
+
+def _patterns(files: Sequence[Path]) -> list[str]:
+    return exactly([str(path) for path in files])
+
+
+def _answers(query: str, parameters: Mapping[str, object], room: Room) -> Generator[pa.RecordBatch]:
+    engine = Engine(memory_limit=room.memory_limit, threads=2, scratch=str(room.scratch))
+    with closing(engine):
+        try:
+            for batch in engine.stream(query, parameters):
+                if batch.num_rows:
+                    yield batch
+        except (duckdb.Error, pa.ArrowException, OSError) as exc:
+            said = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+            raise StoreError(
+                f"the ids of the data set can't be compared: {said}. Raise plan.memory_limit or "
+                f"make room in {room.scratch}, and run again."
+            ) from exc
