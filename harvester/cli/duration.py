@@ -14,8 +14,9 @@ _PIECE = re.compile(r"([0-9.]+)([smhd])")
 def duration_s(text: str) -> float:
     """Seconds of "90s", "45m", "5h", "2d" or "1h30m".  Raises UsageError."""
     trimmed = text.strip().lower()
-    total = sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(trimmed))
-    if not _FORM.fullmatch(trimmed) or total <= 0:
+    pieces = _PIECE.findall(trimmed) if _FORM.fullmatch(trimmed) else []
+    total = sum(float(number) * _UNITS[unit] for number, unit in pieces)
+    if total <= 0:
         raise UsageError(
             f"--max-duration {text!r} is no length of time. Write a number and a unit of s, m, h "
             "or d, for example 45m, 5h or 1h30m."

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harvester import __version__
-from harvester.cli.logs import Logs
 from harvester.cli.progress import ProgressBar, slowed
 from harvester.harvest.progress import Progress
+
+if TYPE_CHECKING:
+    from harvester.cli.logs import Logs
 
 TELL_EVERY_S = 30.0
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from harvester.cli.console import emit
-from harvester.cli.logs import Logs
 from harvester.cli.redact import redacted, without_secrets
 from harvester.cli.text import printable
 from harvester.errors import EXIT_UNEXPECTED, HarvesterError
+
+if TYPE_CHECKING:
+    from harvester.cli.logs import Logs
 
 
 def report(exc: HarvesterError, *, as_json: bool, secrets: Sequence[str] = ()) -> int:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, MutableMapping, Sequence
 
 VERBATIM = frozenset(
-    {"event", "level", "timestamp", "run_id", "voice_id", "folder", "file", "path", "command"}
+    {"level", "timestamp", "run_id", "voice_id", "folder", "file", "path", "command"}
 )
 NUMBERS = frozenset(
     {

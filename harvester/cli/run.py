@@ -14,14 +14,14 @@ from harvester.cli import options
 from harvester.cli.console import Line, Terminal, emit, stderr
 from harvester.cli.duration import duration_s
 from harvester.cli.events import RunEvents
-from harvester.cli.failures import report_unexpected
-from harvester.cli.logs import Logs
+from harvester.cli.failures import report, report_unexpected
 from harvester.cli.progress import ProgressBar
 from harvester.cli.screens import books, closing
 from harvester.config import Config, Log, load_secrets
 from harvester.errors import HarvesterError, UsageError
 
 if TYPE_CHECKING:
+    from harvester.cli.logs import Logs
     from harvester.harvest.run import Request, Result
 
 
@@ -30,6 +30,7 @@ class Manner:
     """How a run speaks."""
 
     json: bool = False
+    """JSON on both streams, and no screens; a bar all the same where stderr is a terminal."""
     quiet: bool = False
     verbose: bool = False
 
@@ -82,6 +83,8 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
 
 def harvest(config: Config, request: Request, manner: Manner, *, command: str) -> int:
     """Run, with everything that is shown and logged; the exit code."""
+    from harvester.cli.logs import Logs
+
     if manner.quiet and manner.verbose:
         raise UsageError("--quiet and --verbose contradict each other: give one of them.")
     secrets = load_secrets(os.environ)
@@ -121,6 +124,8 @@ _UNSAID = frozenset({"run_failed", "run_ended"})
 
 
 def _log_config(log: Log, manner: Manner) -> Log:
+    if manner.json:
+        log = msgspec.structs.replace(log, format="json")
     if manner.verbose:
         return msgspec.structs.replace(log, level="debug")
     if manner.quiet and log.level != "error":
@@ -144,6 +149,9 @@ def _tell(result: Result, terminal: Terminal, manner: Manner, seconds: float) ->
     message = str(result.error) if result.error else ""
     if manner.json:
         emit({"type": "summary", **msgspec.to_builtins(result.summary)})
+        if result.error is not None:
+            report(result.error, as_json=True)
+        return
     if manner.quiet:
         if result.exit_code:
             _tell_failure(terminal, result.exit_code, message)

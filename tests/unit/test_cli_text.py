@@ -1,0 +1,167 @@
+"""Words and figures on the screen."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.cli.console import Line, Terminal
+from harvester.cli.duration import duration_s
+from harvester.cli.endings import ending
+from harvester.cli.progress import drawn, slowed
+from harvester.cli.sayings import sentence
+from harvester.cli.text import count, one_line, printable, share, size, span
+from harvester.errors import UsageError
+from harvester.harvest.progress import Progress
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what is written."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_could_act_on_gets_through(text: str) -> None:
+    assert printable(text).replace("\n", "").isprintable()
+    assert one_line(text).isprintable()
+
+
+def test_escape_sequences_and_direction_marks_are_shown() -> None:
+    assert printable("\x1b[31mred\u202e") == "\\x1b[31mred\\u202e"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("45m", 2700), ("5h", 18_000), ("2d", 172_800), ("1h30m", 5400), ("0.5h", 1800)],
+)
+def test_duration(text: str, seconds: float) -> None:
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "h", "5x", "-5h", "0s", "5 h 3", "1..5h", "5hh"])
+def test_duration_that_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match="45m, 5h"):
+        duration_s(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.2, "under 1 s"),
+        (12.4, "12 s"),
+        (60, "1 min"),
+        (250, "4 min 10 s"),
+        (3600, "1 h"),
+        (3605, "1 h"),
+        (97_200, "1 d 3 h"),
+    ],
+)
+def test_span(seconds: float, told: str) -> None:
+    assert span(seconds) == told
+
+
+def test_figures() -> None:
+    assert count(12_345) == "12,345"
+    assert size(12_345_678) == "12.3 MB"
+    assert size(12) == "12 B"
+    assert share(9_999, 10_000) == "99 %"
+    assert share(1, 10_000) == "<1 %"
+    assert share(0, 0) == "0 %"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143])
+def test_every_exit_code_has_a_meaning_and_a_next_step(code: int) -> None:
+    assert ending(code).meaning
+    assert ending(code).next
+    assert ending(code).good is (code == 0)
+
+
+def test_known_event_is_a_sentence_and_unknown_one_is_listed() -> None:
+    assert sentence({"event": "bad_ids", "level": "warning", "count": 3, "file": "b.jsonl"}) == (
+        "warning: 3 bad line(s) hold no voiceId; b.jsonl lists them with file and line"
+    )
+    assert sentence({"event": "odd", "level": "info", "a": 1}) == "odd a=1"
+    assert sentence({"event": "bad_ids", "level": "info"}) == "bad_ids"
+
+
+def test_event_cannot_repaint_the_screen() -> None:
+    assert "\x1b" not in sentence({"event": "odd", "level": "info", "a": "\x1b[2J\n"})
+
+
+def _progress(**changes: object) -> Progress:
+    plain: dict[str, object] = {
+        "to_ask": 1000,
+        "settled": 500,
+        "delivered": 490,
+        "open": 6,
+        "dead": 4,
+        "deferred": 0,
+        "requests": 520,
+        "retries": {},
+        "requests_per_s": 48.0,
+        "settled_per_s": 47.0,
+        "rate_per_s": 50.0,
+        "pace_per_s": 50.0,
+        "paused_s": 0.0,
+        "outage": False,
+        "elapsed_s": 11.0,
+        "eta_s": 10.6,
+        "phase": "asking",
+    }
+    return Progress(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_pace_is_explained_when_it_is_lowered() -> None:
+    assert slowed(_progress()) == ""
+    assert slowed(_progress(paused_s=1.0, requests=0)) == ""
+    assert "slowed to 35/s" in slowed(_progress(pace_per_s=35.0))
+    assert "paused for 2 s" in slowed(_progress(paused_s=2.0))
+    assert "out of reach" in slowed(_progress(outage=True))
+
+
+def _drawn(progress: Progress, **environ: str) -> str:
+    screen = Screen()
+    terminal = Terminal(screen, {"TERM": "xterm", **environ})
+    terminal.console.print(drawn(progress))
+    return screen.getvalue()
+
+
+def test_bar_tells_rate_limit_retries_and_what_is_left() -> None:
+    told = _drawn(_progress(retries={"push_back": 2, "-18": 7}))
+    for piece in ("500 of 1,000", "50 %", "11 s left", "48/s of 50/s", "busy (-18) 7, push-back 2"):
+        assert piece in told
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_live"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "dumb"}, False),
+        ({}, False),
+        ({"TERM": "xterm", "CI": "true"}, False),
+    ],
+)
+def test_bar_is_drawn_only_where_it_can_be_redrawn(
+    environ: dict[str, str], *, is_live: bool
+) -> None:
+    assert Terminal(Screen(), environ).is_live is is_live
+    assert not Terminal(io.StringIO(), environ).is_live
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = Screen()
+    Terminal(coloured).show([Line("red", "red")])
+    assert "\x1b[31m" in coloured.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Screen()
+    Terminal(plain).show([Line("red", "red")])
+    assert plain.getvalue() == "red\n"
