@@ -44,7 +44,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         finally:
             self._threads -= 1
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(
         self, executor: Executor | None, func: Callable[..., T], *args: object
     ) -> asyncio.Future[T]:
         """As usual, and time stands still until it is done."""

@@ -16,7 +16,8 @@ import msgspec
 
 from harvester.errors import StoreError
 from harvester.ledger import bitmap, journal
-from harvester.ledger.database import set_meta, transaction
+from harvester.ledger.database import transaction
+from harvester.ledger.records import keep_requests_of_day
 from harvester.ledger.values import CHUNK_ROWS, Batch, DeadLetter, Deferred, OpenCall, WorkList
 
 
@@ -51,13 +52,15 @@ def acknowledge(
             "UPDATE run SET counters = ? WHERE id = ?",
             (msgspec.json.encode(counters).decode(), run_id),
         )
-        set_meta(db, "requests_of_day", msgspec.json.encode(requests_of_day).decode())
+        keep_requests_of_day(db, requests_of_day)
     return size
 
 
 def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> None:
     for no, rows in batch.settled_rows.items():
         size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
+        if min(rows) < 0 or max(rows) >= size:
+            raise StoreError(_no_such_row(no, rows, size))
         found = db.execute(
             "SELECT bits FROM chunk WHERE list = ? AND no = ?", (work_list.id, no)
         ).fetchone()
@@ -83,12 +86,14 @@ def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> 
 
 def _change_open_calls(db: sqlite3.Connection, batch: Batch) -> None:
     if batch.closed_calls:
-        db.executemany(
+        closed = db.executemany(
             "DELETE FROM open_call WHERE id = ?", [(voice_id,) for voice_id in batch.closed_calls]
         )
+        if closed.rowcount != len(batch.closed_calls):
+            raise StoreError(_closed_twice(batch.closed_calls))
     if batch.open_calls:
         db.executemany(
-            "INSERT OR REPLACE INTO open_call VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO open_call VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [_open_call_row(call) for call in batch.open_calls],
         )
 
@@ -113,7 +118,7 @@ def _change_deferred(db: sqlite3.Connection, batch: Batch) -> None:
         )
     if batch.deferred:
         db.executemany(
-            "INSERT OR REPLACE INTO deferred VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO deferred VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [_deferred_row(item) for item in batch.deferred],
         )
 
@@ -131,6 +136,7 @@ def _open_call_row(call: OpenCall) -> tuple[object, ...]:
         call.run_id,
         call.answer,
         call.answer_ms,
+        call.unknown_ms,
     )
 
 
@@ -160,6 +166,7 @@ def _deferred_row(item: Deferred) -> tuple[object, ...]:
         ",".join(item.days),
         item.chunk,
         item.row,
+        item.counts,
     )
 
 
@@ -167,4 +174,18 @@ def _settled_twice(no: int, rows: list[int]) -> str:
     return (
         f"an id of chunk {no} (one of its rows {rows[:5]}…) would be settled twice. Nothing of "
         "this batch was kept: run the same command again, and please report this."
+    )
+
+
+def _no_such_row(no: int, rows: list[int], size: int) -> str:
+    return (
+        f"chunk {no} of the work list has {size} rows, but one of {rows[:5]}… would be settled. "
+        "Nothing of this batch was kept: run the same command again, and please report this."
+    )
+
+
+def _closed_twice(ids: list[str]) -> str:
+    return (
+        f"an open call that is closed already (one of {ids[:5]}…) would be settled twice. Nothing "
+        "of this batch was kept: run the same command again, and please report this."
     )

@@ -53,7 +53,7 @@ CREATE TABLE file (
 CREATE TABLE open_call (
     id TEXT PRIMARY KEY, due_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL,
     asks INTEGER NOT NULL, run TEXT NOT NULL, answer BLOB,
-    answer_ms INTEGER) WITHOUT ROWID;
+    answer_ms INTEGER, unknown_ms INTEGER) WITHOUT ROWID;
 CREATE TABLE dead_letter (
     id TEXT PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL, attempts INTEGER NOT NULL,
     first_ms INTEGER NOT NULL, died_ms INTEGER NOT NULL, run TEXT NOT NULL,
@@ -62,7 +62,7 @@ CREATE INDEX retrying ON dead_letter (retrying) WHERE retrying = 1;
 CREATE TABLE deferred (
     id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, first_ms INTEGER NOT NULL,
     last_ms INTEGER NOT NULL, run TEXT NOT NULL, runs INTEGER NOT NULL, days TEXT NOT NULL,
-    chunk INTEGER, row INTEGER) WITHOUT ROWID;
+    chunk INTEGER, row INTEGER, counts INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE run (
     id TEXT PRIMARY KEY, started_ms INTEGER NOT NULL, ended_ms INTEGER, exit_code INTEGER,
     first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
@@ -180,6 +180,13 @@ def _remedy(message: str) -> str:
         return "Free some space and run the same command again: what was acknowledged is safe."
     if "readonly" in message or "unable to open" in message:
         return "Check that the folder is writable and run again."
+    if "locked" in message:
+        return "Another program has it open: close that, and run the same command again."
+    if "disk I/O" in message:
+        return (
+            "Look at the disk, its free space and its quota, then run the same command again: what "
+            "was acknowledged is safe."
+        )
     if "not a database" in message or "malformed" in message:
         return "Restore state/ from a backup; the data set itself is not touched."
     return "Run the same command again; if it comes back, look at the disk."

@@ -42,9 +42,15 @@ class OutputLock:
             ) from exc
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        except BlockingIOError as exc:
             os.close(self._fd)
             raise AlreadyRunning(_tell(path, read_holder(path))) from exc
+        except OSError as exc:
+            os.close(self._fd)
+            raise StoreError(
+                f"{path} can't be locked: {exc.strerror}. This file system has no locks: put the "
+                "output on one that has."
+            ) from exc
         self._write_holder()
 
     def release(self) -> None:

@@ -12,9 +12,9 @@ from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
 
 _PAGE = 1_000
-_OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms"
+_OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, unknown_ms"
 _DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body"
-_DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row"
+_DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row, counts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,16 @@ def end_run(
     ended_ms: int,
     exit_code: int | None,
     counters: Mapping[str, int],
+    *,
+    requests_of_day: tuple[str, int] | None = None,
 ) -> None:
-    """Close a run's books.  `exit_code` None: it was killed."""
+    """Close a run's books.  `exit_code` None: it was killed.
+
+    `requests_of_day`: with those that came after the last acknowledgement.
+    """
     with transaction(db):
+        if requests_of_day is not None:
+            keep_requests_of_day(db, requests_of_day)
         db.execute(
             "UPDATE run SET ended_ms = ?, exit_code = ?, counters = ? WHERE id = ?",
             (ended_ms, exit_code, msgspec.json.encode(counters).decode(), run_id),
@@ -67,6 +74,11 @@ def unended_runs(db: sqlite3.Connection) -> list[RunRecord]:
 def last_runs(db: sqlite3.Connection, count: int) -> list[RunRecord]:
     """The newest runs, newest first."""
     return _runs(db, "ORDER BY started_ms DESC, id DESC LIMIT ?", count)
+
+
+def keep_requests_of_day(db: sqlite3.Connection, requests: tuple[str, int]) -> None:
+    """Keep (day of +08:00, requests sent in it), inside whatever transaction is open."""
+    set_meta(db, "requests_of_day", msgspec.json.encode(requests).decode())
 
 
 def requests_of_day(db: sqlite3.Connection) -> tuple[str, int]:
@@ -164,10 +176,10 @@ def all_deferred(db: sqlite3.Connection) -> Iterator[Deferred]:
 
 
 def _deferred(
-    row: tuple[str, str, str, int, int, str, int, str, int | None, int | None],
+    row: tuple[str, str, str, int, int, str, int, str, int | None, int | None, int],
 ) -> Deferred:
     days = tuple(day for day in row[7].split(",") if day)
-    return Deferred(*row[:7], days, row[8], row[9])
+    return Deferred(*row[:7], days, row[8], row[9], bool(row[10]))
 
 
 def _runs(db: sqlite3.Connection, clause: str, *values: int) -> list[RunRecord]:

@@ -35,6 +35,9 @@ class OpenCall:
     answer: bytes | None = None
     """The last answer with a record; None where the vendor knew none."""
     answer_ms: int | None = None
+    unknown_ms: int | None = None
+    """When the vendor first said that it knows no such record; None if it knew one when last asked.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Deferred:
     chunk: int | None = None
     row: int | None = None
     """Its place on the work list; None for an open call."""
+    counts: bool = False
+    """Others were delivered around its attempts in `run_id`: failing again, that run counts."""
 
 
 @dataclass(slots=True)

@@ -110,9 +110,7 @@ def pending_of_input(db: sqlite3.Connection, work_list: WorkList) -> int:
     return pending
 
 
-def settled_ids(
-    db: sqlite3.Connection, asked_again: Collection[str] = ()
-) -> Iterator[list[str]]:
+def settled_ids(db: sqlite3.Connection, asked_again: Collection[str] = ()) -> Iterator[list[str]]:
     """Ids that are settled but not in the data set's files: journal, open calls, dead letters.
 
     Dead letters that are being retried, or are to be `asked_again`, are not settled.  In portions
