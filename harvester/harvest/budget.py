@@ -45,8 +45,8 @@ class Surroundings:
     delivered_since_first: bool
     succeeded_since_last: bool
     clock_verified: bool
-    was_probe: bool
-    """This attempt probed an outage: its failure was expected."""
+    in_outage: bool
+    """This attempt probed an outage or failed in one: that tells nothing of the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,14 @@ def next_step(verdict: Verdict, spent: Spent, around: Surroundings, limits: Retr
 
 
 def _after_busy(cause: str, spent: Spent, around: Surroundings, limits: Retry) -> Step:
-    if around.was_probe:
+    if around.in_outage:
         return Again(0, cause)
     spent.busy += 1
     return Defer(cause) if spent.busy >= limits.busy_attempts else Again(spent.busy, cause)
 
 
 def _after_network(cause: str, spent: Spent, around: Surroundings, limits: Retry) -> Step:
-    if around.was_probe:
+    if around.in_outage:
         return Again(0, cause)
     spent.network += 1
     return Defer(cause) if spent.network >= limits.network_attempts else Again(spent.network, cause)

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from harvester.config import Config, Secrets
+from harvester.config import Config, Secrets, Vendor
 from harvester.errors import BudgetReached, HarvesterError
 from harvester.harvest.acknowledger import Acknowledger
 from harvester.harvest.fetch import Fetcher, Sealer
@@ -34,6 +34,7 @@ from harvester.ledger.values import WorkList
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.aiohttp_transport import AiohttpTransport
 from harvester.vendor.clock import VendorClock
+from harvester.vendor.transport import Seal, Transport
 
 QUIET_AFTER_LOCK_S = 1.0
 """No request within a second of taking the lock: the run before this one had that second."""
@@ -58,6 +59,8 @@ class Job:
     requests_of_day: tuple[str, int]
     journal: tuple[int, int]
     """(records, bytes) that wait in the journal at the start."""
+    connect: Callable[[Vendor, int, Seal], Transport] = AiohttpTransport
+    """Makes the way to the vendor, of (settings, connections, seal)."""
     trace: Callable[[float], None] | None = None
     """Gets the monotonic time of each request that is written (tests)."""
 
@@ -101,11 +104,16 @@ class Engine:
         """The run's pace."""
         return self._pace
 
+    @property
+    def requests_of_day(self) -> tuple[str, int]:
+        """(day of +08:00, requests sent in it), to the last one."""
+        return self._quota.stored()
+
     async def run(self) -> None:
         """Work the list down and publish.  Raises StoreError if nothing can be kept any more."""
         sealer = Sealer(self._job.secrets, self._pace, self.clock, self.stop, self._count_request)
         pace = self._job.config.pace
-        transport = AiohttpTransport(self._job.config.vendor, pace.concurrency, sealer.seal)
+        transport = self._job.connect(self._job.config.vendor, pace.concurrency, sealer.seal)
         fetcher = Fetcher(
             transport=transport,
             pace=self._pace,
@@ -209,7 +217,7 @@ class Engine:
                 raise
             except BaseException as exc:
                 # One broken worker must not leave the others running for hours beside it.
-                self.stop.stop(exc if isinstance(exc, HarvesterError) else HarvesterError(str(exc)))
+                self.stop.stop(_as_reason(exc))
                 raise
             finally:
                 source.give_back(task)
@@ -259,9 +267,9 @@ class Engine:
             self._due.clear()
             try:
                 await self._publish_once()
-            except HarvesterError as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it is, workers wait for room behind it
                 self._has_room.set()
-                self.stop.stop(exc)
+                self.stop.stop(_as_reason(exc))
                 return
 
     async def _publish_once(self) -> bool:
@@ -297,3 +305,12 @@ class Engine:
                 "again to go on."
             )
         )
+
+
+def _as_reason(exc: BaseException) -> HarvesterError:
+    """Why the run stops; what nobody foresaw keeps its name and ends with exit code 1."""
+    if isinstance(exc, HarvesterError):
+        return exc
+    reason = HarvesterError(f"unexpected {type(exc).__name__}: {exc}. Please report this.")
+    reason.__cause__ = exc
+    return reason

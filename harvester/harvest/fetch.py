@@ -114,10 +114,10 @@ class Fetcher:
     async def ask(self, task: Task) -> Conclusion:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
         before = (self._delivered, self._succeeded)
-        verdict, reply, was_probe = await self._attempt(task.voice_id)
+        verdict, reply, in_outage = await self._attempt(task.voice_id)
         if isinstance(verdict, Record | NoRecord | Dead):
             return _conclude(verdict, reply, attempts=1)
-        return await self._ask_again(task, before, (verdict, reply, was_probe))
+        return await self._ask_again(task, before, (verdict, reply, in_outage))
 
     async def _ask_again(
         self,
@@ -136,16 +136,16 @@ class Fetcher:
             nonlocal pending, latest, succeeded_before
             if spent.attempts:
                 self._stop.check()
-                succeeded_before = self._succeeded
                 pending = await self._attempt(task.voice_id)
             spent.attempts += 1
-            verdict, latest, was_probe = pending
+            verdict, latest, in_outage = pending
             around = Surroundings(
                 delivered_since_first=self._delivered > delivered_before,
                 succeeded_since_last=self._succeeded > succeeded_before,
                 clock_verified=self._clock.is_verified,
-                was_probe=was_probe,
+                in_outage=in_outage,
             )
+            succeeded_before = self._succeeded
             result = next_step(verdict, spent, around, limits)
             await self._before_next(task, result)
             return result
@@ -168,6 +168,7 @@ class Fetcher:
                 assert_never(never)
 
     async def _attempt(self, voice_id: str) -> tuple[Verdict, Reply | None, bool]:
+        """One request, and what it means; True if it was made, or failed, during an outage."""
         was_probe = await self._gate.enter()
         await self._pace.opened()
         generation = self._clock.generation
@@ -175,10 +176,10 @@ class Fetcher:
         if isinstance(reply, NoReply):
             verdict: Verdict = NetworkFailure(reply.cause)
             await self._learn(voice_id, verdict, generation, None)
-            return verdict, None, was_probe
+            return verdict, None, was_probe or self._gate.is_shut
         verdict = judge(voice_id, reply, time.time())
         await self._learn(voice_id, verdict, generation, reply)
-        return verdict, reply, was_probe
+        return verdict, reply, was_probe or self._gate.is_shut
 
     async def _learn(
         self, voice_id: str, verdict: Verdict, generation: int, reply: Reply | None
@@ -188,7 +189,10 @@ class Fetcher:
             self._learn_time(verdict, generation, reply)
         is_busy = isinstance(verdict, Busy)
         self._pace.note(busy=is_busy)
-        self._gate.note(failed=is_busy or isinstance(verdict, NetworkFailure))
+        if isinstance(verdict, PushBack):
+            self._gate.note_push_back()
+        else:
+            self._gate.note(failed=is_busy or isinstance(verdict, NetworkFailure))
         match verdict:
             case Record():
                 self._delivered += 1

@@ -1,7 +1,8 @@
 """The gate before every attempt: open, or shut by an outage but for a probe every 5 s.
 
 So an outage costs the vendor a request every 5 s and the ids none of their attempts, instead of
-turning a list into failures at full speed.
+turning a list into failures at full speed.  Push-back on end is no outage, for the vendor is well
+and the pace already waits; but it ends a run after the same time, or it would never end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class OutageGate:
         self._over = asyncio.Event()
         self._over.set()
         self._probe_at = 0.0
+        self._turned_away_since: float | None = None
         self.outages = 0
 
     @property
@@ -49,6 +51,7 @@ class OutageGate:
     def note(self, *, failed: bool) -> None:
         """Note an answer; `failed`: network, 5xx or -18."""
         now = self._loop.time()
+        self._turned_away_since = None
         since = self._watch.since
         self._watch.note(now, failed=failed)
         if self._watch.since is None:
@@ -59,11 +62,22 @@ class OutageGate:
             self._over.clear()
             self._probe_at = now + PROBE_EVERY_S
         elif now - since > self._max_outage_s:
-            self._on_give_up(
-                VendorUnavailable(
-                    f"the vendor has been out of reach or failing for over "
-                    f"{self._max_outage_s:.0f} s. Nothing is lost: what is not done stays "
-                    "pending. Check the network and the vendor's status, then run the same "
-                    "command again."
-                )
+            self._give_up("out of reach or failing")
+
+    def note_push_back(self) -> None:
+        """Note a push-back: free for the ids, so nothing else ends a night of nothing but these."""
+        now = self._loop.time()
+        since = now if self._turned_away_since is None else self._turned_away_since
+        self.note(failed=False)
+        self._turned_away_since = since
+        if now - since > self._max_outage_s:
+            self._give_up("answering nothing but push-back (-15, 429, Retry-After)")
+
+    def _give_up(self, what: str) -> None:
+        self._on_give_up(
+            VendorUnavailable(
+                f"the vendor has been {what} for over {self._max_outage_s:.0f} s. Nothing is "
+                "lost: what is not done stays pending. Check the network and the vendor's status, "
+                "then run the same command again."
             )
+        )

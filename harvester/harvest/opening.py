@@ -20,10 +20,11 @@ from harvester.config import Config
 from harvester.errors import StoreError
 from harvester.harvest.output import Output, empty_folder, make_folders
 from harvester.harvest.publish import Publisher
+from harvester.harvest.quota import day_of
 from harvester.lake.dataset import list_parts
 from harvester.lake.parts import folder_mode
 from harvester.ledger import publications, records, worklists
-from harvester.ledger.database import get_meta, open_database, set_meta, transaction
+from harvester.ledger.database import get_meta, open_database, store_errors, transaction
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import RunRecord
 from harvester.ledger.writer import InlineLedger
@@ -56,20 +57,24 @@ def open_output(config: Config) -> Iterator[Opened]:
     Raises AlreadyRunning, StoreError, and ConfigError if it belongs to another account.
     """
     output = Output(Path(config.output.dir))
+    _refuse_data_without_state(output)
     make_folders(output, folder_mode(int(config.output.mode, 8)))
     with OutputLock(output.lock):
         locked_at = time.monotonic()
+        # Once more: who held the lock until now may have changed it.
         _refuse_data_without_state(output)
         db = open_database(output.database, config.vendor.account)
         try:
-            compare_with_data(db, output)
-            yield _recover(db, output, config, locked_at)
+            with store_errors(output.database):
+                compare_with_data(db, output)
+                opened = _recover(db, output, config, locked_at)
+            yield opened
         finally:
             db.close()
 
 
 def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
-    """Check that ledger and data set name the same files.  Raises StoreError; changes nothing."""
+    """Check that ledger, data set and list belong together.  Raises StoreError; changes nothing."""
     known = publications.known_parts(db)
     listing = list_parts(output.cdr)
     strange = sorted({*listing.foreign, *(set(listing.parts) - set(known))})
@@ -89,6 +94,7 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
                 "`harvester rebuild` make the state anew: what is missing is then asked again. "
                 "Nothing was changed."
             )
+    _refuse_missing_list(db, output)
 
 
 def _refuse_data_without_state(output: Output) -> None:
@@ -131,6 +137,10 @@ def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:
     for path in output.lists.iterdir():
         if path.name not in keep:
             path.unlink()
+
+
+def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
+    work_list = worklists.current_list(db)
     if work_list and not (output.lists / work_list.path).is_file():
         raise StoreError(
             f"the work list {output.lists / work_list.path} is missing, so its progress has no "
@@ -141,10 +151,13 @@ def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:
 
 def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) -> None:
     day, requests = records.requests_of_day(db)
+    began_on = day_of(run.started_ms / 1000)
+    if day < began_on:  # killed before it acknowledged anything
+        day, requests = began_on, 0
     # What was sent after its last acknowledgement was not written down: assume the most.
     with transaction(db):
         unrecorded = UNRECORDED_BATCHES * _BATCH + concurrency
-        set_meta(db, "requests_of_day", f'["{day}",{requests + unrecorded}]')
+        records.keep_requests_of_day(db, (day, requests + unrecorded))
     records.end_run(db, run.id, time.time_ns() // 1_000_000, None, run.counters)
 
 

@@ -27,11 +27,11 @@ from harvester.config import Output as OutputConfig
 from harvester.errors import StoreError
 from harvester.harvest.output import Output, empty_folder
 from harvester.lake.dataset import holds
+from harvester.lake.disk import Disk
 from harvester.lake.normalize import Answer, Normalized, normalize
 from harvester.lake.parts import StagedPart, place, stage, sync_folders
 from harvester.ledger import publications
 from harvester.ledger.values import Entry, PartRecord, Publication
-
 
 NORMALIZED_ROWS = 4_000
 
@@ -66,13 +66,22 @@ class Publisher:
     """Publishes ranges of the journal; one at a time, on a thread that isn't the event loop's."""
 
     def __init__(
-        self, ledger: Ledger, output: Output, config: OutputConfig, account: str, state_id: str
+        self,
+        ledger: Ledger,
+        output: Output,
+        config: OutputConfig,
+        account: str,
+        state_id: str,
+        *,
+        disk: Disk | None = None,
     ) -> None:
+        """`disk` replaces the operating system's file system (tests)."""
         self._ledger = ledger
         self._output = output
         self._config = config
         self._account = account
         self._state_id = state_id
+        self._disk = disk
 
     def publish(self, should_stop: Callable[[], bool] = lambda: False) -> Published | None:
         """Publish the journal's oldest range; None if it is empty or `should_stop` said so.
@@ -128,6 +137,7 @@ class Publisher:
                 publication=publication.id,
                 partition_timezone=self._config.partition_timezone,
                 mode=int(self._config.mode, 8),
+                disk=self._disk,
             )
         except _Abandoned:
             return None
@@ -159,31 +169,33 @@ class Publisher:
         mode = int(self._config.mode, 8)
         finals = [self._output.cdr / part.path for part in parts]
         for part, final in zip(parts, finals, strict=True):
-            place(staged[part.path], final, sha256=part.sha256, mode=mode)
-        sync_folders(finals, self._output.cdr)
+            place(staged[part.path], final, sha256=part.sha256, mode=mode, disk=self._disk)
+        sync_folders(finals, self._output.cdr, disk=self._disk)
         self._call(publications.make_live, publication)
 
     def _finish(self, publication: Publication) -> None:
         parts: list[PartRecord] = self._call(publications.parts_of, publication.id)
         staged = {part.path: self._output.staging / Path(part.path).name for part in parts}
-        lost = [part for part in parts if not self._is_whole(part, staged[part.path])]
-        if lost:
-            self._make_again(publication, lost)
+        if not all(self._is_whole(part, staged[part.path]) for part in parts):
+            self._make_again(publication, parts)
         self._put_in_place(publication, staged)
 
-    def _make_again(self, publication: Publication, lost: list[PartRecord]) -> None:
-        """Write committed parts that a power cut took once more, from the same rows."""
+    def _make_again(self, publication: Publication, parts: list[PartRecord]) -> None:
+        """Write a publication's parts once more, from the same rows: a power cut took some."""
         again = self._stage(publication, (Counter(), Counter()), lambda: False) or []
         made = {part.path: part for part in again}
-        for part in lost:
-            new = made.get(part.path)
-            if new is None or new.rows != part.rows:
-                raise StoreError(
-                    f"the committed part {part.path} is lost, and the journal gives other rows "
-                    "for it now. Nothing was changed. If output.partition_timezone was changed, "
-                    "set it back and run again."
-                )
-            # Another release of Arrow may write the same rows in other bytes.
+        if {p.path: p.rows for p in again} != {p.path: p.rows for p in parts}:
+            raise StoreError(
+                f"a committed part of publication {publication.id} ({parts[0].path}, …) is lost, "
+                "and the journal gives other parts for it now. The data set was not changed. If "
+                "output.partition_timezone was changed, set it back and run again."
+            )
+        for part in parts:
+            if holds(self._output.cdr / part.path, part.sha256):
+                continue  # in its place already
+            # Another release of Arrow may write the same rows in other bytes, and all of the
+            # staged parts were just written anew.
+            new = made[part.path]
             record = PartRecord(part.path, publication.id, new.rows, new.bytes, new.sha256)
             self._call(publications.amend, record)
 

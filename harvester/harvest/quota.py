@@ -57,5 +57,10 @@ class DayQuota:
         return int(self._now() + _VENDOR_OFFSET_S) // _DAY_S
 
 
+def day_of(unix_s: float) -> str:
+    """The vendor's day (+08:00) of an instant, as text."""
+    return _day_text(int(unix_s + _VENDOR_OFFSET_S) // _DAY_S)
+
+
 def _day_text(day_no: int) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(day_no * _DAY_S))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -156,7 +157,7 @@ class _Run:
         )
         dead = self._dead_of_input(listing, work_list, engine.tally["dead"])
         error = self._unbalanced(differences) or engine.stop.reason
-        code = _exit_code(error, _pending(work_list, self._request), dead)
+        code = _exit_code(error, _pending(db, work_list, self._request), dead)
         ended = replace(ended, exit_code=code)
         summary = make_summary(
             ended,
@@ -174,7 +175,8 @@ class _Run:
         )
         _write_summary(self._dir, summary)
         write_snapshot(db, self._dir / "state.parquet")
-        records.end_run(db, ended.id, now_ms, code, ended.counters)
+        sent = engine.requests_of_day
+        records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
         return Result(summary, code, error)
 
@@ -264,16 +266,14 @@ def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
 _PENDING = 5
 
 
-def _pending(work_list: WorkList | None, request: Request) -> int:
+def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Request) -> int:
     """Ids of the run's scope that are still pending."""
     if work_list is None:
         return 0
     if not request.only:
         return work_list.pending
-    # Ids left over from earlier inputs don't count with --only.  They weren't asked, so what is
-    # settled are ids of this input.
-    settled = work_list.rows - work_list.pending
-    return max(0, work_list.listed + work_list.retried - settled)
+    # Ids left over from earlier inputs don't count with --only.
+    return worklists.pending_of_input(db, work_list)
 
 
 def _close_killed(opened: Opened, config: Config, run: RunRecord) -> None:

@@ -96,6 +96,7 @@ def _keep_open(batch: Batch, task: Task, answered: Answered, policy: Policy) -> 
     if now_ms - first_ms >= max_age_ms:
         return _deliver(batch, task, answered, is_final=False)
     asks = before.asks if before else 0
+    batch.bytes += len(answered.answer)
     due_ms = min(now_ms + _delay_ms(policy.open_calls, asks), first_ms + max_age_ms)
     batch.open_calls.append(
         OpenCall(task.voice_id, due_ms, first_ms, asks + 1, policy.run_id, answered.answer, now_ms)
@@ -109,14 +110,21 @@ def _settle_unknown(batch: Batch, task: Task, unknown: Unknown, policy: Policy) 
     before = task.open_call
     dated = policy.dated(task.voice_id)
     is_old = dated is not None and now_ms - dated.timestamp() * 1000 > FORGOTTEN_AFTER_MS
-    if is_old or (before is not None and now_ms - before.first_ms >= DAY_MS):
+    since_ms = now_ms if before is None or before.unknown_ms is None else before.unknown_ms
+    if is_old or now_ms - since_ms >= DAY_MS:
         died = Died("no_record", "the vendor knows no such record", unknown.attempts, now_ms)
         return _bury(batch, task, died, policy)
     if before is None:
         before = OpenCall(task.voice_id, 0, now_ms, 0, policy.run_id)
     due_ms = now_ms + _delay_ms(policy.open_calls, before.asks)
     batch.open_calls.append(
-        replace(before, due_ms=due_ms, asks=before.asks + 1, run_id=policy.run_id)
+        replace(
+            before,
+            due_ms=due_ms,
+            asks=before.asks + 1,
+            run_id=policy.run_id,
+            unknown_ms=since_ms,
+        )
     )
     return Settled(Outcome.OPEN)
 
@@ -127,6 +135,7 @@ def _bury(batch: Batch, task: Task, died: Died, policy: Policy) -> Settled:
     if published is not None:
         batch.entries.append(published)
         batch.bytes += len(published.answer)
+    batch.bytes += len(died.body or b"")
     if task.open_call is not None:
         batch.closed_calls.append(task.voice_id)
     batch.dead_letters.append(
@@ -150,7 +159,11 @@ def _put_off(
 ) -> Settled:
     """Deferred; dead only after failing in enough runs on enough days in which others succeeded."""
     runs, days = (earlier.runs, earlier.days) if earlier else (0, ())
-    if task.is_last_try and put_off.counts:
+    # The last try may be alone with the clock: what counts is the whole of this run.
+    counts = put_off.counts or (
+        earlier is not None and earlier.run_id == policy.run_id and earlier.counts
+    )
+    if task.is_last_try and counts:
         runs += 1
         today = datetime.fromtimestamp(put_off.at_ms / 1000, UTC).date().isoformat()
         days = days if today in days else (*days, today)[-DAYS_TO_GIVE_UP:]
@@ -170,6 +183,7 @@ def _put_off(
             days,
             task.chunk,
             task.row,
+            counts,
         )
     )
     return Settled(Outcome.DEFERRED)

@@ -57,7 +57,7 @@ class PutOff:
     attempts: int
     at_ms: int
     counts: bool
-    """Other ids were delivered meanwhile, so this run counts against the id."""
+    """Other ids were delivered meanwhile, so this ask counts against the id."""
 
 
 Conclusion: TypeAlias = Answered | Unknown | Died | PutOff
