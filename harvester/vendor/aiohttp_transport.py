@@ -12,9 +12,9 @@ was asked for may have left the next answer in it beforehand.  Writing to the fi
 id for nothing; reading from the second would give one id the answer of another.  So both are seen
 right before the write and end as a dead connection does: once more, on another one.
 
-Waiting for a turn must not count as waiting for the vendor, so there is no total timeout of
-aiohttp's.  `sock_read` catches silence; the watchdog below, one timer for all attempts, catches
-an answer that drips, by aborting its connection once its time is up.
+Waiting for a turn must not count as waiting for the vendor, and a timer an attempt costs CPU.  So
+aiohttp's timeouts are off but for connecting; the watchdog below, one timer for all attempts,
+catches silence and dripping alike, by aborting the connection once the attempt's time is up.
 
 What is refused on purpose: redirects (signed headers go to the configured host only), cookies,
 proxies, .netrc and other wishes of the environment, bodies over MAX_BODY_BYTES once decoded (read
@@ -76,9 +76,7 @@ class AiohttpTransport:
             headers=_STANDING_HEADERS,
             request_class=_sealed_request(seal, self._watchdog),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=vendor.timeout_s, sock_read=vendor.timeout_s
-            ),
+            timeout=aiohttp.ClientTimeout(total=None, connect=vendor.timeout_s),
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
