@@ -55,6 +55,8 @@ def main() -> int:
     except HarvesterError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
+    if result.error is not None:
+        print(f"error: {result.error}", file=sys.stderr)
     print(msgspec.json.encode(result.summary).decode())
     return result.exit_code
 

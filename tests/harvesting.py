@@ -30,6 +30,8 @@ class Harvest:
         """`flags`: section__key=value."""
         self.out = out
         named = {name.replace("__", ".", 1): value for name, value in flags.items()}
+        self.environment: dict[str, str] | None = None
+        """That of the harvests; None: this process's own."""
         self._flags = {**FAST, **named, "output.dir": str(out), "vendor.base_url": base_url}
 
     def start(self, *sources: object, **order: object) -> subprocess.Popen[str]:
@@ -38,6 +40,7 @@ class Harvest:
         return subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "tests.harvest_once", text],
             cwd=ROOT,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

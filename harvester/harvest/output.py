@@ -69,6 +69,7 @@ class Output:
 
 def make_folders(output: Output, mode: int) -> None:
     """Make what is missing of the output's folders.  Raises StoreError if that can't be."""
+    is_new = not output.database.exists()
     try:
         output.root.mkdir(parents=True, exist_ok=True)
         for folder in (output.state, output.lists, output.staging, output.runs):
@@ -77,6 +78,10 @@ def make_folders(output: Output, mode: int) -> None:
         if not output.cdr.exists():
             output.cdr.mkdir()
             output.cdr.chmod(mode)
+        if is_new:
+            # SQLite syncs its own folder; that the folder has a name is ours to make durable.
+            for folder in (output.state, output.root, output.root.parent):
+                sync_folder(folder)
     except OSError as exc:
         raise StoreError(
             f"the output folder {output.root} can't be written: {exc.strerror} "
@@ -111,11 +116,29 @@ def write_atomically(path: Path, content: bytes) -> None:
         descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        make_durable(temporary, path)
     except OSError as exc:
         raise StoreError(
             f"{path} can't be written: {exc.strerror}. Free some space, or make the folder "
             "writable, and run the same command again."
         ) from exc
+
+
+def make_durable(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, so that a power cut leaves the old one or the whole new one.
+
+    Raises OSError.
+    """
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in `folder` are durable.  Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
+from harvester.harvest.output import make_durable
 from harvester.ledger import records
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall
 
@@ -54,7 +55,7 @@ def write_snapshot(db: sqlite3.Connection, path: Path) -> int:
             while portion := list(islice(source, _PORTION)):
                 rows += len(portion)
                 writer.write_table(pa.Table.from_pylist(portion, SCHEMA))
-        temporary.replace(path)
+        make_durable(temporary, path)
     except OSError as exc:
         raise StoreError(f"{path} can't be written: {exc.strerror}. Free some space.") from exc
     return rows

@@ -1,0 +1,134 @@
+/* Faults of a file system, by preloading: every durable step of a process under FAULT_ROOT is
+ * counted and written to FAULT_TRACE, and the one numbered FAULT_AT is the last thing that the
+ * process does (FAULT_WHEN=before or after it: SIGKILL), or fails (FAULT_WHEN=eio).  Only a process
+ * with FAULT_PROCESS in its command line is counted and hurt.
+ *
+ * With FAULT_SHADOW, each synced file is copied there under its inode's number and each synced
+ * folder's names are listed there: what a power cut would leave.  See faultfs.py.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *root, *trace, *when, *shadow;
+static long at, count;
+static int active, counted;
+static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+
+__attribute__((constructor)) static void begin(void) {
+    char line[8192] = {0};
+    const char *process = getenv("FAULT_PROCESS");
+    int fd = open("/proc/self/cmdline", O_RDONLY);
+    ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof line - 1);
+    if (fd >= 0) close(fd);
+    for (ssize_t i = 0; i < n; i++) if (!line[i]) line[i] = ' ';
+    root = getenv("FAULT_ROOT");
+    trace = getenv("FAULT_TRACE");
+    when = getenv("FAULT_WHEN") ? getenv("FAULT_WHEN") : "";
+    shadow = getenv("FAULT_SHADOW");
+    at = getenv("FAULT_AT") ? atol(getenv("FAULT_AT")) : 0;
+    active = root != NULL;
+    counted = !process || strstr(line, process);
+}
+
+static int ours(const char *path) {
+    return active && path && !strncmp(path, root, strlen(root));
+}
+
+static void path_of(int fd, char *path) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, PATH_MAX - 1);
+    path[n < 0 ? 0 : n] = 0;
+}
+
+/* Counts a step; returns 1 if it is the one that fails.  Called with the lock held. */
+static int step(const char *op, const char *path) {
+    if (!counted) return 0;
+    count++;
+    if (trace) {
+        char line[PATH_MAX + 64];
+        int n = snprintf(line, sizeof line, "%ld %s %s\n", count, op, path);
+        int fd = open(trace, O_WRONLY | O_CREAT | O_APPEND, 0600);
+        if (fd >= 0) { if (write(fd, line, n)) {} close(fd); }
+    }
+    if (count != at) return 0;
+    if (!strcmp(when, "before")) kill(getpid(), SIGKILL);
+    return !strcmp(when, "eio");
+}
+
+static void done(void) {
+    if (counted && count == at && !strcmp(when, "after")) kill(getpid(), SIGKILL);
+}
+
+static void keep(int fd, const char *path) {
+    struct stat s;
+    char name[PATH_MAX];
+    if (!shadow || fstat(fd, &s)) return;
+    if (S_ISDIR(s.st_mode)) {
+        snprintf(name, sizeof name, "%s/%lu.names", shadow, (unsigned long)s.st_ino);
+        FILE *out = fopen(name, "w");
+        DIR *d = opendir(path);
+        struct dirent *e;
+        while (out && d && (e = readdir(d))) fprintf(out, "%s\n", e->d_name);
+        if (d) closedir(d);
+        if (out) fclose(out);
+        return;
+    }
+    snprintf(name, sizeof name, "%s/%lu.bytes", shadow, (unsigned long)s.st_ino);
+    int in = open(path, O_RDONLY), out = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    char buffer[65536];
+    ssize_t n;
+    while (in >= 0 && out >= 0 && (n = read(in, buffer, sizeof buffer)) > 0)
+        if (write(out, buffer, n) != n) break;
+    if (in >= 0) close(in);
+    if (out >= 0) close(out);
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+#define SYNC(name)                                                                              \
+    int name(int fd) {                                                                          \
+        char path[PATH_MAX];                                                                    \
+        path_of(fd, path);                                                                      \
+        if (!ours(path)) return REAL(name)(fd);                                                 \
+        pthread_mutex_lock(&one);                                                               \
+        int result = -1;                                                                        \
+        if (step("sync", path)) errno = EIO;                                                    \
+        else if (!(result = REAL(name)(fd))) keep(fd, path);                                    \
+        done();                                                                                 \
+        pthread_mutex_unlock(&one);                                                             \
+        return result;                                                                          \
+    }
+SYNC(fsync)
+SYNC(fdatasync)
+
+#define CALL(op, path, real)                                                                    \
+    if (!ours(path)) return real;                                                               \
+    pthread_mutex_lock(&one);                                                                   \
+    int result = -1;                                                                            \
+    if (step(op, path)) errno = EIO;                                                            \
+    else result = real;                                                                         \
+    int kept = errno;                                                                           \
+    done();                                                                                     \
+    pthread_mutex_unlock(&one);                                                                 \
+    errno = kept;                                                                               \
+    return result;
+
+int rename(const char *a, const char *b) { CALL("rename", b, REAL(rename)(a, b)) }
+int link(const char *a, const char *b) { CALL("link", b, REAL(link)(a, b)) }
+int linkat(int f, const char *a, int t, const char *b, int g) {
+    CALL("link", b, REAL(linkat)(f, a, t, b, g))
+}
+int unlink(const char *a) { CALL("unlink", a, REAL(unlink)(a)) }
+int mkdir(const char *a, mode_t m) { CALL("mkdir", a, REAL(mkdir)(a, m)) }

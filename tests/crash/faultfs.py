@@ -1,0 +1,132 @@
+"""Kill a process at a chosen durable step, let that step fail, or cut the power afterwards.
+
+`faultfs.c` counts the steps.  A power cut is made out of a kill: what was never synced is taken
+back.  A file's content becomes that of its last fsync (or nothing), and a name that a folder did
+not have at its own last fsync is gone, or not: as the dice say.  That is harder than LazyFS, which
+does not lose names.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).with_name("faultfs.c")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One durable step of a traced process: its number, what it did, and to what kind of file."""
+
+    number: int
+    name: str
+
+
+class FaultFs:
+    """The preloaded library, and the files that it writes."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        """Built in `folder`; watches what lies under `root`.  Skips aloud without a C compiler."""
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            pytest.skip("SKIPPED ALOUD: there is no C compiler to build the fault library with")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._library = folder / "faultfs.so"
+        flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Werror", "-ldl", "-lpthread"]
+        subprocess.run([compiler, "-o", self._library, SOURCE, *flags], check=True)
+        self._root = root
+        self.trace = folder / "trace"
+        self._shadow = folder / "shadow"
+
+    def environment(
+        self, *, at: int = 0, when: str = "", process: str = "harvest_once", power: bool = False
+    ) -> dict[str, str]:
+        """Variables for the process to be hurt; `process` is a part of its command line."""
+        self.trace.unlink(missing_ok=True)
+        variables = {
+            "LD_PRELOAD": str(self._library),
+            "FAULT_ROOT": str(self._root),
+            "FAULT_TRACE": str(self.trace),
+            "FAULT_AT": str(at),
+            "FAULT_WHEN": when,
+            "FAULT_PROCESS": process,
+        }
+        if power:
+            self._remember_what_is_there()
+            variables["FAULT_SHADOW"] = str(self._shadow)
+        return {**os.environ, **variables}
+
+    def steps(self) -> list[Step]:
+        """What the last process did, in order."""
+        if not self.trace.exists():
+            return []
+        lines = (line.split(" ", 2) for line in self.trace.read_text().splitlines())
+        return [Step(int(n), f"{op} {_kind(path, self._root)}") for n, op, path in lines]
+
+    def cut_power(self, dice: random.Random) -> None:
+        """Take back what the killed process had not made durable."""
+        for path in sorted(self._root.rglob("*"), reverse=True):
+            if path.is_dir():
+                self._lose_names(path, dice)
+            elif path.exists():
+                self._lose_bytes(path)
+        self._lose_names(self._root, dice)
+
+    def _remember_what_is_there(self) -> None:
+        """What was there before the process began is durable."""
+        shutil.rmtree(self._shadow, ignore_errors=True)
+        self._shadow.mkdir()
+        for path in [self._root, *self._root.rglob("*")]:
+            if path.is_dir():
+                names = "\n".join(entry.name for entry in path.iterdir())
+                (self._shadow / f"{path.stat().st_ino}.names").write_text(names)
+            elif path.is_file():
+                shutil.copyfile(path, self._shadow / f"{path.stat().st_ino}.bytes")
+
+    def _lose_names(self, folder: Path, dice: random.Random) -> None:
+        kept = self._shadow / f"{folder.stat().st_ino}.names"
+        durable = set(kept.read_text().split("\n")) if kept.exists() else set()
+        for path in sorted(folder.iterdir()):
+            # The ledger's own files are SQLite's to make durable, and it syncs their folder; the
+            # folders of the output were made before anything was acknowledged.
+            if path.name in durable or path.is_dir() or path.name.startswith("state.db"):
+                continue
+            if dice.random() < 0.5:
+                path.unlink()
+
+    def _lose_bytes(self, path: Path) -> None:
+        kept = self._shadow / f"{path.stat().st_ino}.bytes"
+        if kept.exists():
+            path.write_bytes(kept.read_bytes())
+        else:
+            path.write_bytes(b"")
+
+
+def _kind(path: str, root: Path) -> str:
+    """A path with the numbers, dates and process ids taken out: the name of a crash point."""
+    relative = os.path.relpath(path, root)
+    relative = re.sub(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}", "RUN", relative)
+    relative = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "DATE", relative)
+    relative = re.sub(r"part-[0-9a-f]{8}-[0-9]+-[0-9]+", "part", relative)
+    return re.sub(r"[0-9]+", "N", relative)
+
+
+def chosen(steps: list[Step], *, only: int | None, dice: random.Random) -> list[Step]:
+    """The first, second and last step of each name; a random `only` of them if given."""
+    by_name: dict[str, list[Step]] = {}
+    for step in steps:
+        by_name.setdefault(step.name, []).append(step)
+    found = {s.number: s for same in by_name.values() for s in (*same[:2], same[-1])}
+    ordered = [found[number] for number in sorted(found)]
+    return (
+        ordered
+        if only is None
+        else sorted(dice.sample(ordered, min(only, len(ordered))), key=lambda step: step.number)
+    )
