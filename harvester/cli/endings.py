@@ -11,6 +11,7 @@ INTERRUPTED = (130, 143)
 class Ending:
     """An exit code in words."""
 
+    short: str
     meaning: str
     next: str
     good: bool = False
@@ -19,41 +20,55 @@ class Ending:
 
 _ENDINGS = {
     0: Ending(
+        "done",
         "the list is worked down, and no id of this input is dead",
         "Nothing to do. The same command again asks only for open calls that are due.",
         good=True,
     ),
-    1: Ending("something unexpected happened; this is a bug", "Report it with the log file."),
+    1: Ending(
+        "a bug", "something unexpected happened; this is a bug", "Report it with the log file."
+    ),
     2: Ending(
+        "nothing was asked",
         "the command, the configuration or an input file is wrong; nothing was asked",
         "Put it right and run the same command again.",
     ),
     3: Ending(
+        "done, some ids are dead",
         "the list is worked down, but the vendor said no for good to some ids of this input",
         "`harvester export dead` lists them with reasons; `harvester retry` asks them again.",
     ),
     4: Ending(
+        "refused by the vendor",
         "the vendor refuses us; what is not done stays pending",
         "Put right what the message names, then run the same command again.",
     ),
     5: Ending(
+        "temporary, ids are pending",
         "temporary: some ids are still pending",
         "Run the same command again later; it goes on where this run stopped.",
     ),
     6: Ending(
+        "output or state",
         "output or state can't be written, or they disagree",
         "Do what the message says first; change nothing in the output folder by hand.",
     ),
     7: Ending(
+        "already running",
         "another run works on this output",
         "Wait for it, or see how it is doing with `harvester status`.",
     ),
     8: Ending(
+        "own budget used up",
         "the run's own budget is used up; what is not done stays pending",
         "Run the same command again to go on.",
     ),
-    130: Ending("interrupted; what is not done stays pending", "Run the same command again."),
-    143: Ending("terminated; what is not done stays pending", "Run the same command again."),
+    130: Ending(
+        "interrupted", "interrupted; what is not done stays pending", "Run the same command again."
+    ),
+    143: Ending(
+        "terminated", "terminated; what is not done stays pending", "Run the same command again."
+    ),
 }
 
 

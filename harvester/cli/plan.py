@@ -78,7 +78,7 @@ def screen(found: Plan) -> list[Line]:
 def _input(book: InputPlan) -> list[Line]:
     known = "; this input is the list in force" if book.known else ""
     lines = [
-        _figure("input", book.lines, f"lines with an id or something bad{known}"),
+        _figure("input", book.lines, f"lines{known}"),
         _figure("bad", book.bad, "hold no voiceId", "yellow" if book.bad else ""),
         _figure("duplicate", book.duplicate, "seen before in this input"),
         _figure("distinct", book.distinct, "ids"),

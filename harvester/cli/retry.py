@@ -11,7 +11,6 @@ import typer
 from harvester.cli import options
 from harvester.cli.console import Line, emit, stdout
 from harvester.cli.run import Manner, harvest
-from harvester.cli.sayings import cause_told
 from harvester.cli.text import count
 from harvester.config import Config
 from harvester.errors import UsageError
@@ -93,8 +92,7 @@ def _show(chosen: dict[str, int], *, dry_run: bool, json: bool) -> None:
     total = sum(chosen.values())
     lines = [Line(f"{count(total)} dead ids would be asked again." if total else _NONE)]
     lines += [
-        Line(f"  {cause_told(reason):<22}{count(number):>10}")
-        for reason, number in sorted(chosen.items())
+        Line(f"  {reason:<22}{count(number):>10}") for reason, number in sorted(chosen.items())
     ]
     stdout().show(lines)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harvester.cli.console import Line
 from harvester.cli.endings import ending
 from harvester.cli.progress import slowed
-from harvester.cli.sayings import cause_told, retries_told
+from harvester.cli.sayings import retries_told
 from harvester.cli.text import count, local_time, share, span
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def _reasons(found: Standing) -> str:
     if not found.dead_by_reason:
         return "ids that the vendor refused for good"
     ranked = sorted(found.dead_by_reason.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{cause_told(reason)} {count(number)}" for reason, number in ranked)
+    # As they are written, for `retry --reason`.
+    return ", ".join(f"{reason} {count(number)}" for reason, number in ranked)
 
 
 def _runs(found: Standing, now: float, dash: str) -> list[Line]:
@@ -97,7 +98,7 @@ def _run(run: RunLine, now: float, dash: str) -> Line:
     if run.exit_code is None:
         told, style = "killed; nothing that it acknowledged is lost", "yellow"
     else:
-        told, style = f"exit {run.exit_code} {dash} {ending(run.exit_code).meaning}", ""
+        told, style = f"exit {run.exit_code} {dash} {ending(run.exit_code).short}", ""
     lasted = span((run.ended_ms or run.started_ms) / 1000 - began) if run.ended_ms else "?"
     figures = f"{count(run.delivered)} delivered, {count(run.requests)} requests, {lasted}"
     ago = f"{span(max(0.0, now - began))} ago"
