@@ -1,0 +1,133 @@
+"""Is it this id, or is it everybody?"""
+
+from __future__ import annotations
+
+import pytest
+
+from harvester.harvest.health import OutageWatch, RefusalWatch
+
+
+def fed(*answers: tuple[float, int, int]) -> OutageWatch:
+    """A watch that was told of (second, good, failed) answers, the good ones first."""
+    watch = OutageWatch()
+    for now, good, failed in answers:
+        for _ in range(good):
+            watch.note(now, failed=False)
+        for _ in range(failed):
+            watch.note(now, failed=True)
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("answers", "out"),
+    [
+        ([(0, 0, 49)], False),
+        ([(0, 0, 50)], True),
+        ([(0, 25, 25)], False),
+        ([(0, 25, 26)], True),
+        ([(0, 1000, 63)], False),
+        ([(0, 1000, 64)], True),
+        ([(0, 100, 0), (59, 0, 60)], False),
+        ([(0, 100, 0), (60, 0, 50)], True),
+        ([(0, 0, 30), (30, 0, 19)], False),
+        ([(0, 0, 30), (30, 0, 20)], True),
+        ([(0, 0, 30), (61, 0, 33)], False),
+    ],
+    ids=[
+        "49 failures are too few",
+        "50 are enough",
+        "half is not over half",
+        "over half",
+        "63 in a row in a good minute",
+        "64 in a row",
+        "good answers of 59 s ago count",
+        "those of 60 s ago do not",
+        "49 in two heaps",
+        "50 in two heaps",
+        "failures of a minute ago do not count towards the 50",
+    ],
+)
+def test_an_outage_is_over_half_of_a_minutes_answers_or_64_in_a_row(
+    answers: list[tuple[float, int, int]], out: bool
+) -> None:
+    assert (fed(*answers).since is not None) == out
+
+
+def test_64_in_a_row_may_take_hours() -> None:
+    watch = OutageWatch()
+    for hour in range(63):
+        watch.note(hour * 3600.0, failed=True)
+    assert watch.since is None
+    watch.note(63 * 3600.0, failed=True)
+    assert watch.since == 63 * 3600.0
+
+
+def test_one_answer_ends_an_outage_and_its_failures_are_forgotten() -> None:
+    watch = fed((0, 0, 60))
+    watch.note(5, failed=False)
+    assert watch.since is None
+    for _ in range(48):
+        watch.note(6, failed=True)
+    assert watch.since is None
+    watch.note(6, failed=True)  # 49 of 50
+    assert watch.since == 6
+
+
+def test_an_outage_began_when_it_was_seen_first() -> None:
+    watch = fed((0, 0, 60))
+    watch.note(30, failed=True)
+    assert watch.since == 0
+
+
+def test_three_ids_that_are_refused_alike_halt_the_run() -> None:
+    watch = RefusalWatch()
+    assert [watch.refused(i, "-1", None) for i in ("a", "b", "a", "b", "c")] == [False] * 4 + [True]
+
+
+def test_refusals_of_different_kinds_do_not_agree() -> None:
+    watch = RefusalWatch()
+    assert not any(
+        watch.refused(i, what, None) for i, what in [("a", "-1"), ("b", "-2"), ("c", "-13")]
+    )
+
+
+def test_a_success_between_makes_refusals_start_anew() -> None:
+    watch = RefusalWatch()
+    assert not watch.refused("a", "-1", None)
+    assert not watch.refused("b", "-1", None)
+    watch.succeeded()
+    assert not watch.refused("c", "-1", None)
+
+
+@pytest.mark.parametrize(
+    ("left", "halts"),
+    [({"a"}, True), ({"a", "b"}, False), (None, False)],
+    ids=["it is the last one", "another is under way", "more wait"],
+)
+def test_a_lone_refusal_halts_only_if_no_other_id_is_left(
+    left: set[str] | None, halts: bool
+) -> None:
+    assert RefusalWatch().refused("a", "http_403", left) == halts
+
+
+def test_the_last_two_must_agree() -> None:
+    watch = RefusalWatch()
+    assert not watch.refused("a", "-1", {"a", "b"})
+    assert watch.refused("b", "-1", {"a", "b"})
+
+
+def test_20_ids_with_an_unknown_status_and_no_delivery_between_halt_the_run() -> None:
+    watch = RefusalWatch()
+    told = [watch.unknown(str(n % 19), "99") for n in range(100)]
+    assert not any(told)
+    assert watch.unknown("another", "98")
+
+
+def test_a_delivery_forgets_unknown_statuses_but_a_mere_success_does_not() -> None:
+    watch = RefusalWatch()
+    for n in range(19):
+        watch.unknown(str(n), "99")
+    watch.succeeded()
+    assert watch.unknown("x", "99")
+    watch.delivered()
+    assert not watch.unknown("y", "99")

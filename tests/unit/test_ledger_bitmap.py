@@ -1,0 +1,34 @@
+"""Progress bits against plain sets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.ledger import bitmap
+
+
+@given(rows=st.integers(1, 300), chosen=st.data())
+def test_a_bitmap_is_a_set_of_rows(rows: int, chosen: st.DataObject) -> None:
+    some = chosen.draw(st.sets(st.integers(0, rows - 1)))
+    bits = bitmap.with_rows(bitmap.empty(rows), some)
+    assert bitmap.count(bits) == len(some)
+    assert list(bitmap.unset(bits, rows)) == sorted(set(range(rows)) - some)
+
+
+@given(rows=st.integers(1, 300), chosen=st.data())
+def test_setting_a_bit_twice_is_refused_and_the_first_bitmap_stays(
+    rows: int, chosen: st.DataObject
+) -> None:
+    some = chosen.draw(st.sets(st.integers(0, rows - 1), min_size=1))
+    bits = bitmap.with_rows(bitmap.empty(rows), some)
+    twice = chosen.draw(st.sampled_from(sorted(some)))
+    with pytest.raises(ValueError, match="settled already"):
+        bitmap.with_rows(bits, [twice])
+    assert bitmap.count(bits) == len(some)
+
+
+def test_one_row_named_twice_in_one_call_is_refused() -> None:
+    with pytest.raises(ValueError, match="row 3"):
+        bitmap.with_rows(bitmap.empty(8), [3, 3])

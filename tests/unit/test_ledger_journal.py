@@ -1,0 +1,88 @@
+"""The journal's blobs give back what they took, whatever the vendor wrote."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.ledger import journal
+from harvester.ledger.values import Entry
+
+TEXTS = st.text(st.characters(codec=None), max_size=20)
+NUMBERS = st.one_of(
+    st.integers(-(10**30), 10**30).map(str),
+    st.from_regex(r"-?(0|[1-9][0-9]{0,20})\.[0-9]{1,25}([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+)
+
+
+def literal(value: Any, escape: bool, indent: str) -> str:
+    """A JSON text of `value`; numbers are given as their literals in a 1-tuple."""
+    match value:
+        case (number,):
+            return str(number)
+        case dict():
+            inner = f",{indent}".join(
+                f"{json.dumps(k, ensure_ascii=escape)} : {literal(v, escape, indent)}"
+                for k, v in value.items()
+            )
+            return "{" + indent + inner + indent + "}"
+        case list():
+            return "[" + f", {indent}".join(literal(v, escape, indent) for v in value) + "]"
+        case _:
+            return json.dumps(value, ensure_ascii=escape)
+
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.none(), st.booleans(), TEXTS, NUMBERS.map(lambda n: (n,))),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXTS, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@given(
+    value=st.dictionaries(TEXTS, VALUES, max_size=5),
+    escape=st.booleans(),
+    indent=st.sampled_from(["", " ", "\n", "\r\n  ", "\r", "\t", "\n\n\t"]),
+    at_ms=st.integers(0, 2**53),
+    is_final=st.booleans(),
+)
+def test_any_answer_comes_back_with_every_literal_as_it_was(
+    value: dict[str, Any], escape: bool, indent: str, at_ms: int, is_final: bool
+) -> None:
+    answer = literal(value, escape, indent).encode("utf-8", "surrogatepass")
+    blob, size = journal.encode([Entry("a-1", at_ms, is_final, answer), Entry("b", 0, True, b"{}")])
+    first, second = journal.decode(blob)
+    assert (first.voice_id, first.at_ms, first.is_final) == ("a-1", at_ms, is_final)
+    assert first.answer == answer.replace(b"\r", b" ").replace(b"\n", b" ")
+    assert second == Entry("b", 0, True, b"{}")
+    assert size >= len(answer)
+
+
+ODD_ANSWERS = {
+    "a lone surrogate, escaped": rb'{"status":0,"data":{"voiceId":"1","to":"\ud83d"}}',
+    "500 brackets": b'{"status":0,"data":{"voiceId":"1","x":' + b"[" * 500 + b"]" * 500 + b"}}",
+    "a number of 5000 digits": b'{"status":0,"data":{"voiceId":"1","x":' + b"9" * 5000 + b"}}",
+    "U+2028, U+0085, DEL": '{"status":0,"data":{"voiceId":"1","x":"\u2028\x85\x7f"}}'.encode(),
+    "our own words": rb'{"status":0,"data":{"voiceId":"1","x":",\"answer\":{}}","final":false}}',
+    "pretty": b'{\r\n "status" : 0,\n "data" : {\r "voiceId" : "1" }\n}\n',
+    "trailing spaces": b'  {"status":"0","data":{"voiceId":"1"}}  \n\n',
+}
+
+
+@pytest.mark.parametrize("body", ODD_ANSWERS.values(), ids=ODD_ANSWERS.keys())
+def test_odd_json_that_some_parsers_refuse_can_be_read_back_from_the_journal(body: bytes) -> None:
+    (entry,) = journal.decode(journal.encode([Entry("1", 5, True, body)])[0])
+    assert entry.answer.split() == body.split()
+
+
+def test_a_byte_order_mark_is_left_out() -> None:
+    (entry,) = journal.decode(journal.encode([Entry("1", 5, True, b'\xef\xbb\xbf{"a":1}')])[0])
+    assert entry.answer == b'{"a":1}'
+
+
+def test_an_empty_blob_holds_nothing() -> None:
+    assert list(journal.decode(journal.encode([])[0])) == []
