@@ -1,0 +1,57 @@
+"""Five equations; a difference is always told."""
+
+from __future__ import annotations
+
+import pytest
+
+from harvester.harvest.books import UsageSums, check_data, check_input, check_list, check_run
+
+INPUT = {"lines": 10, "bad": 1, "duplicate": 2, "distinct": 7, "settled_before": 3, "listed": 4}
+RUN = {"begun": 15, "delivered": 1, "open_": 2, "dead": 3, "deferred": 4, "cut_off": 5}
+LIST = {"rows": 10, "delivered": 1, "open_": 2, "dead": 3, "settled_bits": 6}
+
+
+def test_books_that_balance_have_no_difference() -> None:
+    assert check_input(**INPUT) == []
+    assert check_run(**RUN) == []
+    assert check_list(**LIST) == []
+
+
+@pytest.mark.parametrize("name", INPUT)
+def test_one_line_too_many_anywhere_in_the_input_shows(name: str) -> None:
+    assert check_input(**{**INPUT, name: INPUT[name] + 1})
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_one_id_too_many_anywhere_in_the_run_shows(name: str) -> None:
+    assert check_run(**{**RUN, name: RUN[name] + 1})
+
+
+@pytest.mark.parametrize("name", ["delivered", "open_", "dead", "settled_bits"])
+def test_a_bit_without_an_outcome_or_an_outcome_without_a_bit_shows(name: str) -> None:
+    assert check_list(**{**LIST, name: LIST[name] + 1})
+
+
+SUMS = UsageSums(3, 60, 120, {"USD": 5, "EUR": 7})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        UsageSums(2, 60, 120, {"USD": 5, "EUR": 7}),
+        UsageSums(3, 61, 120, {"USD": 5, "EUR": 7}),
+        UsageSums(3, 60, 121, {"USD": 5, "EUR": 7}),
+        UsageSums(3, 60, 120, {"USD": 6, "EUR": 7}),
+        UsageSums(3, 60, 120, {"USD": 5}),
+        UsageSums(3, 60, 120, {"USD": 5, "EUR": 7, "-": 1}),
+    ],
+    ids=["a row", "a second", "a charged second", "a cent", "a currency lost", "a currency more"],
+)
+def test_what_the_answers_said_and_what_was_read_back_must_agree(data: UsageSums) -> None:
+    (difference,) = check_data(SUMS, data)
+    assert difference.book == "data"
+    assert check_data(SUMS, SUMS) == []
+
+
+def test_a_currency_that_adds_up_to_nothing_is_no_difference() -> None:
+    assert check_data(UsageSums(1, 0, 0, {"USD": 0}), UsageSums(1, 0, 0, {})) == []

@@ -1,0 +1,266 @@
+"""From a conclusion to what the ledger keeps: the states of design §1 and §5."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from harvester.config import OpenCalls, Retry
+from harvester.harvest.settle import Outcome, Policy, Settled, settle
+from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
+from harvester.ledger.values import Batch, Deferred, Entry, OpenCall
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+NOW = int(datetime(2026, 9, 2, 12, tzinfo=UTC).timestamp() * 1000)
+ANSWER = b'{"status":0,"data":{"voiceId":"7"}}'
+LATER = b'{"status":0,"data":{"voiceId":"7","later":1}}'
+
+LISTED = Task("7", chunk=2, row=17)
+
+
+def policy(
+    *,
+    delays_s: tuple[float, ...] = (600, 3600),
+    max_age_s: float = 10 * 86_400,
+    max_runs: int = 7,
+    dated: datetime | None = None,
+) -> Policy:
+    return Policy(
+        "run-1",
+        OpenCalls(delays_s=delays_s, max_age_s=max_age_s),
+        Retry(max_runs=max_runs),
+        lambda voice_id: dated,
+    )
+
+
+def known(answer: bytes | None = ANSWER, **changes: int | None) -> Task:
+    """An open call that is asked again; `changes` to its row."""
+    call = OpenCall(
+        "7", NOW, NOW - HOUR, 1, "run-0", answer, None if answer is None else NOW - HOUR
+    )
+    return Task("7", open_call=replace(call, **changes))  # type: ignore[arg-type]
+
+
+def settled(
+    task: Task,
+    conclusion: Conclusion,
+    rules: Policy | None = None,
+    earlier: Deferred | None = None,
+) -> tuple[Settled, Batch]:
+    batch = Batch()
+    return settle(batch, task, conclusion, rules or policy(), earlier), batch
+
+
+def test_a_record_of_a_call_that_is_over_is_delivered() -> None:
+    result, batch = settled(LISTED, Answered(ANSWER, over=True, at_ms=NOW))
+    assert result == Settled(Outcome.DELIVERED)
+    assert batch.entries == [Entry("7", NOW, True, ANSWER)]
+    assert batch.settled_rows == {2: [17]}
+    assert (batch.list_delivered, batch.list_open, batch.list_dead) == (1, 0, 0)
+    assert batch.recovered == ["7"]
+    assert (batch.outcomes, batch.bytes) == (1, len(ANSWER))
+
+
+def test_an_open_call_that_is_over_now_leaves_the_open_calls_and_no_bit() -> None:
+    result, batch = settled(known(), Answered(LATER, over=True, at_ms=NOW))
+    assert result.outcome is Outcome.DELIVERED
+    assert batch.closed_calls == ["7"]
+    assert batch.entries == [Entry("7", NOW, True, LATER)]
+    assert batch.settled_rows == {}
+
+
+def test_a_call_that_goes_on_is_kept_with_its_answer_until_it_is_due() -> None:
+    result, batch = settled(LISTED, Answered(ANSWER, over=False, at_ms=NOW))
+    assert result == Settled(Outcome.OPEN)
+    assert batch.open_calls == [OpenCall("7", NOW + 600_000, NOW, 1, "run-1", ANSWER, NOW)]
+    assert batch.settled_rows == {2: [17]}
+    assert batch.list_open == 1
+    assert batch.entries == []
+    assert batch.bytes == len(ANSWER), "answers of open calls fill a batch, too"
+
+
+@pytest.mark.parametrize(("asks", "delay_s"), [(0, 600), (1, 3600), (2, 3600), (50, 3600)])
+def test_each_ask_waits_for_its_own_delay_and_the_last_one_repeats(asks: int, delay_s: int) -> None:
+    _, batch = settled(known(asks=asks), Answered(LATER, over=False, at_ms=NOW))
+    (call,) = batch.open_calls
+    assert (call.due_ms - NOW, call.asks) == (delay_s * 1000, asks + 1)
+    assert call.first_ms == NOW - HOUR
+    assert (call.answer, call.answer_ms) == (LATER, NOW)
+
+
+def test_an_open_call_is_asked_a_last_time_when_it_reaches_its_age() -> None:
+    rules = policy(delays_s=(86_400,), max_age_s=7200)
+    _, batch = settled(known(), Answered(LATER, over=False, at_ms=NOW), rules)
+    assert batch.open_calls[0].due_ms == NOW + HOUR
+
+
+def test_an_open_call_that_is_still_not_over_at_its_age_is_published_as_not_final() -> None:
+    result, batch = settled(known(), Answered(LATER, over=False, at_ms=NOW), policy(max_age_s=3600))
+    assert result == Settled(Outcome.DELIVERED)
+    assert batch.entries == [Entry("7", NOW, False, LATER)]
+    assert batch.closed_calls == ["7"]
+    assert batch.open_calls == []
+
+
+def test_a_call_the_vendor_did_not_know_ages_from_its_first_answer() -> None:
+    task = known(answer=None, first_ms=NOW - 9 * DAY, unknown_ms=NOW - 9 * DAY)
+    _, batch = settled(task, Answered(ANSWER, over=False, at_ms=NOW), policy(max_age_s=86_400))
+    (call,) = batch.open_calls
+    assert call.first_ms == NOW
+    assert call.unknown_ms is None
+
+
+def test_no_record_is_open_the_first_time() -> None:
+    result, batch = settled(LISTED, Unknown(NOW, 1))
+    assert result == Settled(Outcome.OPEN)
+    assert batch.open_calls == [
+        OpenCall("7", NOW + 600_000, NOW, 1, "run-1", None, None, unknown_ms=NOW)
+    ]
+    assert batch.settled_rows == {2: [17]}
+
+
+@pytest.mark.parametrize(("said_ago", "dead"), [(DAY - 1, False), (DAY, True)])
+def test_no_record_is_dead_when_it_is_said_again_a_day_later(said_ago: int, dead: bool) -> None:
+    first = NOW - said_ago
+    result, batch = settled(known(None, first_ms=first, unknown_ms=first), Unknown(NOW, 3))
+    assert (result.outcome is Outcome.DEAD) == dead
+    if dead:
+        (letter,) = batch.dead_letters
+        assert (letter.reason, letter.attempts, letter.first_ms) == ("no_record", 3, first)
+        assert letter.published is False
+        assert batch.closed_calls == ["7"]
+    else:
+        assert batch.open_calls[0].unknown_ms == first
+
+
+@pytest.mark.parametrize(("age", "dead"), [(3 * DAY, False), (3 * DAY + 1, True)])
+def test_no_record_is_dead_at_once_if_the_id_dates_itself_over_3_days_back(
+    age: int, dead: bool
+) -> None:
+    dated = datetime.fromtimestamp((NOW - age) / 1000, UTC)
+    result, batch = settled(LISTED, Unknown(NOW, 1), policy(dated=dated))
+    assert (result.outcome is Outcome.DEAD) == dead
+    assert batch.settled_rows == {2: [17]}
+
+
+def test_no_record_said_once_of_a_call_that_was_open_for_days_keeps_it_open() -> None:
+    task = known(first_ms=NOW - 5 * DAY, answer_ms=NOW - 2 * DAY)
+    result, batch = settled(task, Unknown(NOW, 1))
+    assert result.outcome is Outcome.OPEN
+    (call,) = batch.open_calls
+    assert (call.answer, call.answer_ms, call.unknown_ms) == (ANSWER, NOW - 2 * DAY, NOW)
+
+
+def test_an_open_call_that_dies_has_its_last_answer_published_and_its_letter_says_so() -> None:
+    died = Died("bad_query_id", "", 2, NOW, b"no")
+    result, batch = settled(known(), died)
+    kept = Entry("7", NOW - HOUR, False, ANSWER)
+    assert result == Settled(Outcome.DEAD, kept)
+    assert batch.entries == [kept]
+    (letter,) = batch.dead_letters
+    assert letter.published is True
+    assert (letter.reason, letter.body, letter.first_ms) == ("bad_query_id", b"no", NOW - HOUR)
+    assert batch.closed_calls == ["7"]
+    assert batch.bytes == len(ANSWER) + len(b"no")
+
+
+def test_an_open_call_without_an_answer_dies_unpublished() -> None:
+    result, batch = settled(known(None), Died("bad_query_id", "", 1, NOW))
+    assert result == Settled(Outcome.DEAD, None)
+    assert batch.entries == []
+    assert batch.dead_letters[0].published is False
+
+
+def test_a_dead_id_of_the_list_is_counted_and_keeps_its_retried_letter_for_replacing() -> None:
+    result, batch = settled(LISTED, Died("parameter_exception", "", 1, NOW))
+    assert result.outcome is Outcome.DEAD
+    assert (batch.list_dead, batch.settled_rows) == (1, {2: [17]})
+    assert batch.revived == []
+
+
+def deferred(**changes: object) -> Deferred:
+    base = Deferred("7", "timeout", "", NOW - DAY, NOW - DAY, "run-0", 0, (), 2, 17)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def put_off(counts: bool = True) -> PutOff:
+    return PutOff("timeout", 5, NOW, counts)
+
+
+LAST_TRY = replace(LISTED, is_last_try=True)
+
+
+def test_a_deferred_id_keeps_its_place_and_stays_pending() -> None:
+    result, batch = settled(LISTED, put_off())
+    assert result == Settled(Outcome.DEFERRED)
+    assert batch.settled_rows == {}
+    assert batch.recovered == []
+    (item,) = batch.deferred
+    assert (item.chunk, item.row, item.runs, item.days) == (2, 17, 0, ())
+    assert item.counts
+
+
+def test_a_run_counts_once_and_only_at_its_last_try() -> None:
+    _, first = settled(LISTED, put_off(), earlier=deferred(runs=2, days=("2026-08-30",)))
+    assert first.deferred[0].runs == 2
+    _, last = settled(LAST_TRY, put_off(), earlier=first.deferred[0])
+    assert (last.deferred[0].runs, last.deferred[0].days) == (3, ("2026-08-30", "2026-09-02"))
+
+
+def test_a_last_try_alone_at_the_end_still_counts_if_others_were_delivered_before() -> None:
+    _, first = settled(LISTED, put_off(counts=True))
+    _, last = settled(LAST_TRY, put_off(counts=False), earlier=first.deferred[0])
+    assert last.deferred[0].runs == 1
+
+
+def test_a_run_in_which_nothing_was_delivered_does_not_count() -> None:
+    _, first = settled(LISTED, put_off(counts=False))
+    _, last = settled(LAST_TRY, put_off(counts=False), earlier=first.deferred[0])
+    assert last.deferred[0].runs == 0
+
+
+def test_what_counted_in_another_run_does_not_count_in_this_one() -> None:
+    earlier = deferred(counts=True, run_id="run-0", runs=1, days=("2026-08-31",))
+    _, last = settled(LAST_TRY, put_off(counts=False), earlier=earlier)
+    assert last.deferred[0].runs == 1
+
+
+@pytest.mark.parametrize(
+    ("runs", "days", "dead"),
+    [
+        (5, ("2026-08-30", "2026-08-31"), False),
+        (6, ("2026-08-30", "2026-08-31"), True),
+        (6, ("2026-09-01",), False),
+        (60, ("2026-09-01", "2026-09-02"), False),
+        (6, ("2026-09-01", "2026-09-02", "2026-08-31"), True),
+    ],
+    ids=["6 runs", "7 runs on 3 days", "7 runs on 2 days", "61 runs on 2 days", "a day twice"],
+)
+def test_an_id_gives_up_after_max_runs_runs_on_three_days(
+    runs: int, days: tuple[str, ...], dead: bool
+) -> None:
+    result, batch = settled(LAST_TRY, put_off(), earlier=deferred(runs=runs, days=days))
+    assert (result.outcome is Outcome.DEAD) == dead
+    if dead:
+        assert batch.dead_letters[0].reason == "gave_up"
+        assert batch.settled_rows == {2: [17]}
+        assert batch.recovered == ["7"], "it is not deferred any more"
+
+
+def test_an_open_call_that_gives_up_publishes_its_last_answer() -> None:
+    task = replace(known(), is_last_try=True)
+    days = ("2026-08-30", "2026-08-31")
+    result, batch = settled(task, put_off(), earlier=deferred(runs=6, days=days))
+    assert result == Settled(Outcome.DEAD, Entry("7", NOW - HOUR, False, ANSWER))
+    assert batch.dead_letters[0].published
+    assert batch.closed_calls == ["7"]
+
+
+def test_a_deferred_open_call_stays_an_open_call() -> None:
+    result, batch = settled(known(), put_off())
+    assert result.outcome is Outcome.DEFERRED
+    assert batch.closed_calls == []
+    assert (batch.deferred[0].chunk, batch.deferred[0].row) == (None, None)
