@@ -1,0 +1,101 @@
+"""Outputs in the states in which an audit may find them, harvested from the simulator."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harvester.simulator import write_ids
+from tests.harvesting import Harvest
+from tests.simulated import Simulator
+
+SEED = 20261123
+COUNT = 3_000
+PUBLISH_RECORDS = 800
+FIRST_REQUESTS = 2_000
+SETTINGS = {"output__publish_records": PUBLISH_RECORDS}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """One harvest of COUNT ids, at three moments, and one that was killed."""
+
+    ids_file: Path
+    stopped: Path
+    """Its first run ended at a budget: parts, journal, open calls, dead letters, pending ids."""
+    whole: Path
+    """Its second run worked the list down and published everything."""
+    killed: Path
+    """A run was killed: SQLite's log was not taken in, and the run has no end."""
+
+    @property
+    def ids(self) -> list[str]:
+        """What was harvested."""
+        return self.ids_file.read_text().split()
+
+
+def make_outputs(folder: Path) -> Outputs:
+    """Harvest into `folder`, under faults."""
+    outputs = Outputs(folder / "ids.txt", folder / "stopped", folder / "whole", folder / "killed")
+    write_ids(outputs.ids_file, COUNT, SEED, shuffled=True)
+    with Simulator(seed=SEED, rate_limit=0, faults="all", drip_s=1, slow_s=0.5) as vendor:
+        first = Harvest(
+            outputs.stopped, vendor.base_url, pace__per_day=FIRST_REQUESTS, **SETTINGS
+        ).run(outputs.ids_file)
+        assert first.code == 8, first.err
+        shutil.copytree(outputs.stopped, outputs.whole)
+        second = Harvest(outputs.whole, vendor.base_url, **SETTINGS).run(outputs.ids_file)
+        assert second.code in (0, 3), second.err
+    with Simulator(seed=SEED, rate_limit=0, latency_ms=20) as vendor:
+        process = Harvest(outputs.killed, vendor.base_url, **SETTINGS).start(outputs.ids_file)
+        wait_for_requests(vendor, 1_500)
+        process.kill()
+        process.communicate()
+    return outputs
+
+
+def wait_for_requests(vendor: Simulator, count: int) -> None:
+    """Return once the vendor was asked so often."""
+    for _ in range(2_000):
+        if vendor.stats()["requests"] >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"the harvest never sent {count} requests")
+
+
+def parts(out: Path) -> list[Path]:
+    """The data set's files, the largest first."""
+    found = out.glob("cdr/*/*.parquet")
+    return sorted(found, key=lambda path: (-path.stat().st_size, path.name))
+
+
+def edit(out: Path, statement: str, *values: object) -> None:
+    """Change the ledger by hand."""
+    with closing(sqlite3.connect(out / "state" / "state.db")) as db:
+        db.execute(statement, values)
+        db.commit()
+
+
+def look(out: Path, query: str, *values: object) -> list[Any]:
+    """Read the ledger by hand."""
+    with closing(sqlite3.connect(out / "state" / "state.db")) as db:
+        return db.execute(query, values).fetchall()
+
+
+def fingerprint(out: Path) -> dict[str, tuple[int, str]]:
+    """Mode and content of everything in an output but the text of its lock."""
+    return {
+        path.relative_to(out).as_posix(): (path.lstat().st_mode, _content(path))
+        for path in sorted(out.rglob("*"))
+        if path != out / "state" / "lock"
+    }
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
