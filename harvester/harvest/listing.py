@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harvester.config import Config
 from harvester.harvest.output import Output
-from harvester.ids.files import IdFile, find
+from harvester.ids.files import IdFile
 from harvester.ids.fingerprint import Fingerprint, Stamp, fingerprint
 from harvester.ids.reader import ListFile, write_ids
 from harvester.ids.worklist import ListResult, ListSpec, make_list
@@ -49,17 +49,16 @@ class Places:
 
 
 def list_input(
-    db: sqlite3.Connection, output: Output, config: Config, sources: Sequence[str], run_dir: Path
+    db: sqlite3.Connection, output: Output, config: Config, files: Sequence[IdFile], run_dir: Path
 ) -> Listing:
-    """The list for `sources`; without sources the one in force.
+    """The list for the ids of `files`; without files the one in force.
 
     Raises SourceError before anything is changed if an id file can't be read.
     """
     current = worklists.current_list(db)
-    if not sources:
+    if not files:
         known = worklists.find_input(db, current.input_key) if current else None
         return Listing(current, known, None)
-    files = find(sources, spool=output.staging)
     print_ = fingerprint(files, config.input.column, known_stamps(db))
     known = worklists.find_input(db, print_.key)
     if current and known and current.input_key == print_.key:

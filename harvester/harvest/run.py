@@ -13,7 +13,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +47,7 @@ from harvester.harvest.summary import (
     list_books,
     make_summary,
 )
+from harvester.ids.files import IdFile, find
 from harvester.ids.reader import ListFile, members
 from harvester.ledger import publications, records, worklists
 from harvester.ledger.database import store_errors
@@ -87,8 +88,10 @@ def run(config: Config, secrets: Secrets, request: Request, events: Events) -> R
         _tell_recovery(opened, events)
         for killed in opened.killed_runs:
             _close_killed(opened, config, killed)
+        # Before there is a run: a mistyped name leaves nothing behind but its message.
+        files = [] if request.retry else _find_files(opened, config, request)
         this = _Run(opened, config, request, events, began)
-        listing = this.list_ids()
+        listing = this.list_ids(files)
         engine = this.ask(listing, secrets)
         # The loop took its signal handlers with it.
         with _interruptible():
@@ -117,13 +120,12 @@ class _Run:
         self._dir = _make_run_dir(opened, self._id)
         events.message("info", "run_started", run_id=self._id, folder=str(self._dir))
 
-    def list_ids(self) -> Listing:
+    def list_ids(self, files: Sequence[IdFile]) -> Listing:
         """Make or find the work list.  Raises SourceError before anything is asked."""
         db, output = self._opened.db, self._opened.output
         if self._request.retry:
             return list_retry(db, output, self._config, self._request.retry_reason, self._dir)
-        sources = self._request.sources or self._config.input.paths
-        listing = list_input(db, output, self._config, sources, self._dir)
+        listing = list_input(db, output, self._config, files, self._dir)
         if listing.input is not None and listing.result is not None:
             self._tell_input(listing.input)
         return listing
@@ -293,6 +295,11 @@ def _close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
         differences=differences,
     )
     _write_summary(_make_run_dir(opened, run.id), summary)
+
+
+def _find_files(opened: Opened, config: Config, request: Request) -> list[IdFile]:
+    sources = request.sources or config.input.paths
+    return find(sources, spool=opened.output.staging)
 
 
 def _tell_recovery(opened: Opened, events: Events) -> None:
