@@ -167,11 +167,11 @@ def _check_version(db: sqlite3.Connection, path: Path) -> None:
 
 def _check_integrity(db: sqlite3.Connection, path: Path) -> None:
     """After an end that wasn't clean, look before anything is built on it."""
-    found = db.execute("PRAGMA quick_check(1)").fetchone()
-    if found is None or found[0] != "ok":
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone() or ("no answer",)
+    if found != "ok":
         raise StoreError(
-            f"{path} is damaged ({found and found[0]}). Nothing was changed: restore state/ from "
-            "a backup, and keep the damaged one for a look."
+            f"{path} is damaged ({' '.join(found.split())}). Nothing was changed: restore state/ "
+            "from a backup, and keep the damaged one for a look."
         )
 
 
@@ -184,8 +184,8 @@ def _remedy(message: str) -> str:
         return "Another program has it open: close that, and run the same command again."
     if "disk I/O" in message:
         return (
-            "Look at the disk, its free space and its quota, then run the same command again: what "
-            "was acknowledged is safe."
+            "Look at the disk (its free space, its quota, is it mounted read-only?), then run the "
+            "same command again: what was acknowledged is safe."
         )
     if "not a database" in message or "malformed" in message:
         return "Restore state/ from a backup; the data set itself is not touched."

@@ -1,0 +1,269 @@
+"""state.db and the lock on real, broken and foreign disks."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from harvester.errors import AlreadyRunning, ConfigError, StoreError
+from harvester.ledger import publications, records
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.database import get_meta, open_database, set_meta, store_errors
+from harvester.ledger.lock import OutputLock, read_holder
+from harvester.ledger.values import Batch, Entry
+from harvester.ledger.writer import LedgerWriter
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "out" / "state").mkdir(parents=True)
+    return tmp_path / "out" / "state" / "state.db"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB; only root can make one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def batch(no: int, size: int = 4_000) -> Batch:
+    answer = b'{"status":0,"data":{"x":"%s"}}' % os.urandom(size // 2).hex().encode()
+    return Batch(entries=[Entry(f"{no}-{n}", 1, True, answer) for n in range(10)])
+
+
+def keep(db: sqlite3.Connection, what: Batch) -> int:
+    return acknowledge(
+        db, "run-1", what, work_list=None, counters={}, requests_of_day=("2026-09-02", 1)
+    )
+
+
+def test_a_new_ledger_is_private_durable_and_exclusive(path: Path) -> None:
+    with closing(open_database(path, "acme")) as db:
+        records.begin_run(db, "run-1", 1)
+        keep(db, batch(1))
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert db.execute("PRAGMA locking_mode").fetchone() == ("exclusive",)
+        modes = {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()}
+        assert set(modes.values()) == {0o600}, modes
+        assert len(str(get_meta(db, "state_id"))) == 32
+
+
+def test_what_was_committed_is_there_when_it_is_opened_again(path: Path) -> None:
+    with closing(open_database(path, "acme")) as db:
+        state_id = get_meta(db, "state_id")
+        keep(db, batch(1))
+    with closing(open_database(path, "acme")) as db:
+        assert get_meta(db, "state_id") == state_id
+        assert publications.journal_size(db)[0] == 10
+
+
+def test_another_accounts_output_is_refused_and_left_alone(path: Path) -> None:
+    open_database(path, "acme").close()
+    with pytest.raises(ConfigError, match=r"belongs to account 'acme', not 'other'.*--out"):
+        open_database(path, "other")
+    open_database(path, "acme").close()
+
+
+def test_a_ledger_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+    with closing(open_database(path, "acme")) as db:
+        set_meta(db, "schema", "99")
+    with pytest.raises(StoreError, match=r"newer cdr-harvester.*version 99.*install the newer"):
+        open_database(path, "acme")
+    with closing(sqlite3.connect(path)) as db:
+        assert get_meta(db, "schema") == "99"
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    path.write_text("not a database, but long enough to have a header of a hundred bytes " * 9)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"not a database.*Restore state/ from a backup"):
+        open_database(path, "acme")
+    assert path.read_bytes() == before
+
+
+def test_another_programs_database_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE songs (title TEXT)")
+    with pytest.raises(StoreError, match="not a ledger of cdr-harvester: move it away"):
+        open_database(path, "acme")
+
+
+def test_a_damaged_ledger_is_looked_at_after_an_unclean_end(path: Path) -> None:
+    with closing(open_database(path, "acme")) as db:
+        records.begin_run(db, "run-1", 1)
+        for no in range(20):
+            keep(db, batch(no))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"(damaged|malformed).*[Rr]estore state/ from a backup"):
+        open_database(path, "acme")
+
+
+def test_a_ledger_that_another_program_has_open_says_so(path: Path) -> None:
+    open_database(path, "acme").close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as browser:
+        browser.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"locked.*Another program has it open: close that"):
+            open_database(path, "acme")
+
+
+def test_a_folder_that_is_not_there_is_a_store_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file"):
+        open_database(tmp_path / "nowhere" / "state.db", "acme")
+
+
+def test_a_ledger_on_a_read_only_mount_says_what_to_do(small_disk: Path) -> None:
+    path = small_disk / "state.db"
+    open_database(path, "acme").close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StoreError, match=r"Look at the disk .*mounted read-only"):
+        open_database(path, "acme")
+
+
+def test_a_full_disk_keeps_what_was_acknowledged_and_goes_on_when_there_is_room(
+    small_disk: Path,
+) -> None:
+    path = small_disk / "state.db"
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(300_000))
+    with closing(open_database(path, "acme")) as db:
+        kept = fill(db, path)
+        assert kept > 0
+        assert not db.in_transaction
+        assert publications.journal_size(db)[0] == kept
+        filler.unlink()
+        keep(db, batch(0))
+    with closing(open_database(path, "acme")) as db:
+        assert publications.journal_size(db)[0] == kept + 10
+
+
+def fill(db: sqlite3.Connection, path: Path) -> int:
+    """Acknowledge until the disk is full; how many answers were kept."""
+    for no in range(1_000):
+        try:
+            with store_errors(path):
+                keep(db, batch(no))
+        except StoreError as exc:
+            if re.search(r"full.*Free some space.*acknowledged is safe", str(exc)):
+                return no * 10
+            raise
+    raise AssertionError("a disk without end")
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from harvester.ledger.database import open_database, store_errors
+from harvester.errors import StoreError
+from tests.run.test_ledger_store import batch, keep
+path = Path(sys.argv[1])
+db = open_database(path, "acme")
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+kept = 0
+try:
+    with store_errors(path):
+        while True:
+            keep(db, batch(kept))
+            kept += 10
+except StoreError as exc:
+    print(kept)
+    print(exc)
+"""
+
+
+def test_a_write_that_the_system_refuses_keeps_what_was_acknowledged(path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    kept, message = ended.stdout.splitlines()
+    assert "disk I/O error" in message
+    assert "Look at the disk (its free space, its quota" in message
+    with closing(open_database(path, "acme")) as db:
+        assert publications.journal_size(db)[0] == int(kept)
+
+
+def test_the_second_who_wants_the_lock_is_told_who_holds_it(tmp_path: Path) -> None:
+    with OutputLock(tmp_path / "lock"):
+        with pytest.raises(AlreadyRunning, match=rf"process {os.getpid()} on ") as told:
+            OutputLock(tmp_path / "lock")
+        assert told.value.exit_code == 7
+        holder = read_holder(tmp_path / "lock")
+        assert holder is not None
+        assert holder.pid == os.getpid()
+    with OutputLock(tmp_path / "lock"):
+        pass
+
+
+def test_the_lock_file_is_private(tmp_path: Path) -> None:
+    with OutputLock(tmp_path / "lock"):
+        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from harvester.ledger.lock import OutputLock\n"
+        "lock = OutputLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    path = tmp_path / "lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(AlreadyRunning, match=f"process {other.pid} "):
+            OutputLock(path)
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        with OutputLock(path):
+            holder = read_holder(path)
+            assert holder is not None
+            assert holder.pid == os.getpid()
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b'{"pid":"x"}', b"[]"])
+def test_a_lock_file_that_nobody_can_read_names_nobody(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "lock").write_bytes(text)
+    assert read_holder(tmp_path / "lock") is None
+    with OutputLock(tmp_path / "lock"):
+        (tmp_path / "lock").write_bytes(text)
+        with pytest.raises(AlreadyRunning, match="a process holds"):
+            OutputLock(tmp_path / "lock")
+
+
+def test_a_lock_that_can_not_be_made_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"can't be made.*Check that the output folder"):
+        OutputLock(tmp_path / "nowhere" / "lock")
+
+
+async def test_the_writers_thread_tells_sqlites_errors_as_store_errors(path: Path) -> None:
+    with closing(open_database(path, "acme")) as db:
+        writer = LedgerWriter(db, path)
+        try:
+            with pytest.raises(StoreError, match=r"the ledger .*state.db failed: no such table"):
+                await writer.call(lambda db: db.execute("SELECT * FROM songs"))
+            assert await writer.call(publications.journal_size) == (0, 0)
+        finally:
+            writer.close()
