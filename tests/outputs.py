@@ -18,8 +18,8 @@ from tests.simulated import Simulator
 SEED = 20261123
 COUNT = 3_000
 PUBLISH_RECORDS = 800
-FIRST_REQUESTS = 2_000
-SETTINGS = {"output__publish_records": PUBLISH_RECORDS}
+PUBLISHED_FIRST = 900
+REQUESTS_OF_STOPPED = 2_000
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,10 @@ class Outputs:
 
     ids_file: Path
     stopped: Path
-    """Its first run ended at a budget: parts, journal, open calls, dead letters, pending ids."""
+    """One run was whole, the next ended at a budget: it has parts, a journal, open calls, dead
+    letters, and ids that are pending on a list."""
     whole: Path
-    """Its second run worked the list down and published everything."""
+    """The run after that worked the list down and published everything."""
     killed: Path
     """A run was killed: SQLite's log was not taken in, and the run has no end."""
 
@@ -44,16 +45,22 @@ def make_outputs(folder: Path) -> Outputs:
     """Harvest into `folder`, under faults."""
     outputs = Outputs(folder / "ids.txt", folder / "stopped", folder / "whole", folder / "killed")
     write_ids(outputs.ids_file, COUNT, SEED, shuffled=True)
+    some = folder / "some.txt"
+    some.write_text("\n".join(outputs.ids[:PUBLISHED_FIRST]))
     with Simulator(seed=SEED, rate_limit=0, faults="all", drip_s=1, slow_s=0.5) as vendor:
-        first = Harvest(
-            outputs.stopped, vendor.base_url, pace__per_day=FIRST_REQUESTS, **SETTINGS
-        ).run(outputs.ids_file)
-        assert first.code == 8, first.err
+        first = Harvest(outputs.stopped, vendor.base_url).run(some)
+        assert first.code in (0, 3), first.err
+        second = Harvest(outputs.stopped, vendor.base_url, pace__per_day=REQUESTS_OF_STOPPED)
+        stopped = second.run(outputs.ids_file)
+        assert stopped.code == 8, stopped.err
         shutil.copytree(outputs.stopped, outputs.whole)
-        second = Harvest(outputs.whole, vendor.base_url, **SETTINGS).run(outputs.ids_file)
-        assert second.code in (0, 3), second.err
+        third = Harvest(outputs.whole, vendor.base_url, output__publish_records=PUBLISH_RECORDS)
+        done = third.run(outputs.ids_file)
+        assert done.code in (0, 3), done.err
     with Simulator(seed=SEED, rate_limit=0, latency_ms=20) as vendor:
-        process = Harvest(outputs.killed, vendor.base_url, **SETTINGS).start(outputs.ids_file)
+        process = Harvest(
+            outputs.killed, vendor.base_url, output__publish_records=PUBLISH_RECORDS
+        ).start(outputs.ids_file)
         wait_for_requests(vendor, 1_500)
         process.kill()
         process.communicate()
@@ -70,9 +77,12 @@ def wait_for_requests(vendor: Simulator, count: int) -> None:
 
 
 def parts(out: Path) -> list[Path]:
-    """The data set's files, the largest first."""
-    found = out.glob("cdr/*/*.parquet")
-    return sorted(found, key=lambda path: (-path.stat().st_size, path.name))
+    """The data set's files: of the newest publication first, and of these the largest."""
+
+    def rank(path: Path) -> tuple[int, int, str]:
+        return -int(path.stem.split("-")[2]), -path.stat().st_size, path.name
+
+    return sorted(out.glob("cdr/*/*.parquet"), key=rank)
 
 
 def edit(out: Path, statement: str, *values: object) -> None:
