@@ -1,0 +1,57 @@
+"""Equal neighbours in sorted batches become one id; a list's bits become flags."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.ledger import bitmap
+from harvester.ledger.values import CHUNK_ROWS, WorkList
+from harvester.report.content import STANDINGS
+from harvester.report.ids import _grouped, settled_flags
+
+
+def batches_of(ids: list[str], cuts: list[int]) -> list[pa.RecordBatch]:
+    weights = pa.array([1] * len(ids), pa.int64())
+    whole = pa.RecordBatch.from_arrays([pa.array(ids, pa.string()), weights], schema=STANDINGS)
+    edges = [0, *sorted(cut % (len(ids) + 1) for cut in cuts), len(ids)]
+    return [whole.slice(a, b - a) for a, b in itertools.pairwise(edges)]
+
+
+@given(st.lists(st.sampled_from("abcdef")), st.lists(st.integers(0, 100), max_size=8))
+def test_ids_are_counted_the_same_wherever_the_batches_are_cut(
+    ids: list[str], cuts: list[int]
+) -> None:
+    found: Counter[str] = Counter()
+    for table in _grouped(iter(batches_of(sorted(ids), cuts))):
+        for row in table.to_pylist():
+            assert row["voice_id"] not in found, "an id came out of two groups"
+            assert row["weight_sum"] == row["weight_count"]
+            found[row["voice_id"]] = row["weight_sum"]
+    assert found == Counter(ids)
+
+
+@given(st.sets(st.integers(0, 25_000)), st.integers(0, 25_000), st.integers(1, 15_000))
+def test_flags_are_the_bits_of_the_chunks_that_they_span(
+    settled: set[int], start: int, rows: int
+) -> None:
+    total = 25_001
+    work_list = WorkList(1, None, "", None, total, 0, 0)
+    bits: dict[int, bytes | None] = {}
+    for no in {row // CHUNK_ROWS for row in settled}:
+        size = min(CHUNK_ROWS, total - no * CHUNK_ROWS)
+        here = [row - no * CHUNK_ROWS for row in settled if row // CHUNK_ROWS == no]
+        bits[no] = bitmap.with_rows(bitmap.empty(size), here)
+    end = min(total, start + rows)
+    flags = settled_flags(work_list, bits, start, end - start).to_pylist()
+    assert flags == [row in settled for row in range(start, end)]
+
+
+def test_a_chunk_without_bits_is_settled_whole_and_one_without_a_row_is_not_begun() -> None:
+    work_list = WorkList(1, None, "", None, 15_000, 0, 0)
+    flags = settled_flags(work_list, {0: None}, 9_999, 2).to_pylist()
+    assert flags == [True, False]
