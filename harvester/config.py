@@ -320,5 +320,3 @@ def _secret(name: str, environ: Mapping[str, str]) -> str:
     if not value.isascii() or not value.isprintable():
         raise ConfigError(f"{variable} holds characters that can't stand in an HTTP header.")
     return value
-
-

@@ -116,6 +116,7 @@ class Engine:
         transport = self._job.connect(self._job.config.vendor, pace.concurrency, sealer.seal)
         fetcher = Fetcher(
             transport=transport,
+            sealer=sealer,
             pace=self._pace,
             clock=self.clock,
             gate=self.gate,

@@ -11,6 +11,7 @@ the request itself (findings/speed.md §2).
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,7 +29,7 @@ from harvester.harvest.pace import Pace
 from harvester.harvest.stop import Stop
 from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.vendor.clock import VendorClock
-from harvester.vendor.judge import http_date, judge
+from harvester.vendor.judge import http_date, judge, retry_after_s
 from harvester.vendor.sign import signed_headers
 from harvester.vendor.transport import NoReply, Reply, Transport
 from harvester.vendor.verdicts import (
@@ -44,12 +45,18 @@ from harvester.vendor.verdicts import (
     Verdict,
 )
 
+ROOM_TO_SPARE = 4
+_DIGITS = re.compile(rb"[0-9]{7,}")  # a message is kept in the summary, a phone number is not
 _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
 _DATE_EVERY_S = 1.0
 
 
 class Sealer:
-    """Gives each attempt its turn and its signed headers, and counts it as a request."""
+    """Gives each attempt its turn and its signed headers, and counts it as a request.
+
+    A turn is waited for with a connection in hand, and an idle connection does not live for ever:
+    so only as many attempts are let in as get their turn within about a second (`enter`).
+    """
 
     def __init__(
         self,
@@ -66,6 +73,21 @@ class Sealer:
         self._count_request = count_request
         self._timestamp = -1
         self._headers: Mapping[str, str] = {}
+        self._room = asyncio.Semaphore(int(pace.limit_per_s) + ROOM_TO_SPARE)
+        self._waiting: set[object] = set()
+        self._signed: dict[object, int] = {}
+
+    async def enter(self) -> None:
+        """Wait for a place among those that take a connection and wait for their turn."""
+        await self._pace.opened()
+        await self._room.acquire()
+        self._waiting.add(asyncio.current_task())
+
+    def leave(self) -> int | None:
+        """The attempt is over; the generation of the clock it was signed with, if it got so far."""
+        attempt = asyncio.current_task()
+        self._give_up_place(attempt)
+        return self._signed.pop(attempt, None)
 
     async def seal(self) -> Mapping[str, str]:
         """Wait for a turn; returns the headers to send at once.  Raises CutOff once stopped."""
@@ -73,11 +95,19 @@ class Sealer:
         self._stop.check()
         self._count_request()
         self._stop.busy()
+        attempt = asyncio.current_task()
+        self._give_up_place(attempt)
+        self._signed[attempt] = self._clock.generation
         timestamp = self._clock.timestamp()
         if timestamp != self._timestamp:
             self._timestamp = timestamp
             self._headers = signed_headers(self._secrets, timestamp)
         return self._headers
+
+    def _give_up_place(self, attempt: object) -> None:
+        if attempt in self._waiting:
+            self._waiting.remove(attempt)
+            self._room.release()
 
 
 class Fetcher:
@@ -87,6 +117,7 @@ class Fetcher:
         self,
         *,
         transport: Transport,
+        sealer: Sealer,
         pace: Pace,
         clock: VendorClock,
         gate: OutageGate,
@@ -98,6 +129,7 @@ class Fetcher:
     ) -> None:
         """`ids_left` tells the ids still to settle if none wait behind them, else None."""
         self._transport = transport
+        self._sealer = sealer
         self._pace = pace
         self._clock = clock
         self._gate = gate
@@ -170,9 +202,11 @@ class Fetcher:
     async def _attempt(self, voice_id: str) -> tuple[Verdict, Reply | None, bool]:
         """One request, and what it means; True if it was made, or failed, during an outage."""
         was_probe = await self._gate.enter()
-        await self._pace.opened()
-        generation = self._clock.generation
-        reply = await self._transport.get(voice_id)
+        await self._sealer.enter()
+        try:
+            reply = await self._transport.get(voice_id)
+        finally:
+            generation = self._sealer.leave()
         if isinstance(reply, NoReply):
             verdict: Verdict = NetworkFailure(reply.cause)
             await self._learn(voice_id, verdict, generation, None)
@@ -182,11 +216,14 @@ class Fetcher:
         return verdict, reply, was_probe or self._gate.is_shut
 
     async def _learn(
-        self, voice_id: str, verdict: Verdict, generation: int, reply: Reply | None
+        self, voice_id: str, verdict: Verdict, generation: int | None, reply: Reply | None
     ) -> None:
         """What one answer says about the vendor as a whole."""
         if reply is not None:
             self._learn_time(verdict, generation, reply)
+            if reply.retry_after and isinstance(verdict, Record | Dead):
+                # Any answer may ask for a pause, also one that settles its id.
+                self._pace.push_back(retry_after_s(reply.retry_after, time.time()))
         is_busy = isinstance(verdict, Busy)
         self._pace.note(busy=is_busy)
         if isinstance(verdict, PushBack):
@@ -210,7 +247,7 @@ class Fetcher:
             case _:
                 pass
 
-    def _learn_time(self, verdict: Verdict, generation: int, reply: Reply) -> None:
+    def _learn_time(self, verdict: Verdict, generation: int | None, reply: Reply) -> None:
         is_refused = isinstance(verdict, TimeRefused)
         now = time.monotonic()
         # Parsing every Date would cost more than it tells: one a second, and each -16's.
@@ -219,6 +256,8 @@ class Fetcher:
             vendor_time = http_date(reply.date)
             if vendor_time is not None:
                 self._clock.observe(vendor_time, reply.took_s)
+        if generation is None:
+            return
         if is_refused:
             self._clock.refused(generation)
         elif isinstance(verdict, Record | NoRecord | Dead):
@@ -230,7 +269,7 @@ class Fetcher:
 
     def _learn_unknown(self, voice_id: str, status: str, reply: Reply | None) -> None:
         if self._refusals.unknown(voice_id, status):
-            body = reply.body[:300] if reply else b""
+            body = _DIGITS.sub(b"***", reply.body[:300]) if reply else b""
             self._stop.stop(
                 VendorRefused(
                     f"the vendor answers with a status that is unknown here ({status!r}), to 20 "

@@ -72,6 +72,11 @@ class Pace:
         return self._limit * self._share
 
     @property
+    def limit_per_s(self) -> float:
+        """The limit, as configured."""
+        return self._limit
+
+    @property
     def closed_for_s(self) -> float:
         """Seconds until the pace opens; 0 when it is open."""
         return max(0.0, self._opens_at - self._loop.time())
