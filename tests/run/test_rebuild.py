@@ -1,0 +1,426 @@
+"""A state made anew from the data: nothing asked that is there, nothing twice, nothing deleted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harvester.config import load
+from harvester.errors import AlreadyRunning, ConfigError, StoreError, UsageError
+from harvester.harvest.output import Output
+from harvester.harvest.rebuild import Rebuilt, rebuild
+from harvester.harvest.snapshot import write_snapshot
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.database import open_database
+from harvester.ledger.lock import OutputLock
+from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall
+from harvester.report.verify import Order, verify
+from tests.harvesting import Harvest
+from tests.outputs import SEED, Outputs, edit, fingerprint, look, make_outputs, parts
+from tests.simulated import ROOT, Simulator
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    return make_outputs(tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture
+def whole(outputs: Outputs, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(outputs.whole, tmp_path / "out"))
+
+
+@pytest.fixture
+def stopped(outputs: Outputs, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(outputs.stopped, tmp_path / "out"))
+
+
+def rebuilt(out: Path, *, force: bool = False, **flags: object) -> Rebuilt:
+    named = {name.replace("__", ".", 1): value for name, value in flags.items()}
+    return rebuild(load(flags={"output.dir": str(out), **named}).config, force=force)
+
+
+def lose_state(out: Path) -> None:
+    shutil.rmtree(out / "state")
+
+
+def in_data(out: Path) -> set[str]:
+    return {v for path in parts(out) for v in pq.read_table(path)["voice_id"].to_pylist()}
+
+
+def settled_elsewhere(out: Path) -> set[str]:
+    return {v for (v,) in look(out, "SELECT id FROM open_call UNION SELECT id FROM dead_letter")}
+
+
+def damage_of(out: Path) -> list[str]:
+    audit = verify(Output(out), Order("UTC", "400MB", deep=True))
+    return [f"{f.kind}: {f.what} {f.where}" for f in audit.findings if f.severity == "damage"]
+
+
+def harvest_again(outputs: Outputs, out: Path) -> tuple[list[str], Harvest]:
+    """Run the same input; the ids that the vendor was asked for."""
+    with Simulator(seed=SEED, rate_limit=0) as vendor:
+        harvest = Harvest(out, vendor.base_url)
+        done = harvest.run(outputs.ids_file)
+        assert done.code in (0, 3), done.err
+        return sorted(vendor.asks()), harvest
+
+
+@pytest.mark.parametrize("name", ["whole", "stopped", "killed"])
+def test_after_a_lost_state_the_same_input_asks_only_for_what_is_missing(
+    outputs: Outputs, tmp_path: Path, name: str
+) -> None:
+    out = Path(shutil.copytree(getattr(outputs, name), tmp_path / "out"))
+    has_snapshot = any(out.glob("runs/*/state.parquet"))
+    kept = in_data(out) | (settled_elsewhere(out) if has_snapshot else set())
+    lose_state(out)
+    done = rebuilt(out)
+    assert (done.files, done.rows) == (len(parts(out)), len(in_data(out)))
+    assert damage_of(out) == []
+    asked, harvest = harvest_again(outputs, out)
+    assert asked == sorted(set(outputs.ids) - kept)
+    assert harvest.ids() == sorted(set(harvest.ids())), "an id is in the data twice"
+    assert in_data(out) | settled_elsewhere(out) == set(outputs.ids)
+    assert damage_of(out) == []
+
+
+def test_open_calls_dead_letters_and_deferred_ids_come_back_as_they_were(
+    outputs: Outputs, whole: Path
+) -> None:
+    with closing(open_database(whole / "state" / "state.db", "default")) as db:
+        item = Deferred("424242", "busy", "after 8 attempts", 1, 2, "run", 3, ("2026-11-01",))
+        acknowledge(
+            db,
+            "",
+            Batch(deferred=[item]),
+            work_list=None,
+            counters={},
+            requests_of_day=("2026-01-01", 0),
+        )
+        write_snapshot(db, max(whole.glob("runs/*")) / "state.parquet")
+    queries = [
+        "SELECT id, due_ms, first_ms, asks, run, answer, answer_ms FROM open_call ORDER BY id",
+        "SELECT * FROM dead_letter ORDER BY id",
+        "SELECT id, cause, detail, first_ms, last_ms, run, runs, days FROM deferred ORDER BY id",
+    ]
+    before = [look(whole, query) for query in queries]
+    assert all(before), "nothing to compare"
+    lose_state(whole)
+    done = rebuilt(whole)
+    assert [look(whole, query) for query in queries] == before
+    assert [done.open, done.dead, done.deferred] == [len(rows) for rows in before]
+    assert done.left_out == 0
+
+
+def test_what_the_data_settles_by_now_is_left_out_of_the_snapshot(whole: Path) -> None:
+    """Delivered since, they would stand in two states; a published dead letter stays."""
+    ids = sorted(in_data(whole))[:4]
+    batch = Batch(
+        open_calls=[OpenCall(ids[0], 2, 1, 1, "run")],
+        deferred=[Deferred(ids[1], "busy", "", 1, 1, "run")],
+        dead_letters=[
+            DeadLetter(ids[2], "-22", "", 1, 1, 1, "run"),
+            DeadLetter(ids[3], "no_record", "", 1, 1, 1, "run", published=True),
+            DeadLetter("published-but-lost", "no_record", "", 1, 1, 1, "run", published=True),
+        ],
+    )
+    with closing(open_database(whole / "state" / "state.db", "default")) as db:
+        acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=("2026-01-01", 0))
+        write_snapshot(db, max(whole.glob("runs/*")) / "state.parquet")
+    lose_state(whole)
+    assert rebuilt(whole).left_out == 4
+    tables = ("open_call", "deferred", "dead_letter")
+    for table in tables:
+        wrong = look(whole, f"SELECT id FROM {table} WHERE id IN (?, ?, ?)", *ids[:3])
+        assert wrong == []
+    assert look(whole, "SELECT published FROM dead_letter WHERE id = ?", ids[3]) == [(1,)]
+    assert look(whole, "SELECT 1 FROM dead_letter WHERE id = 'published-but-lost'") == []
+    assert damage_of(whole) == []
+
+
+def test_the_snapshot_of_the_newest_run_counts(outputs: Outputs, whole: Path) -> None:
+    newest = max(path.parent.name for path in whole.glob("runs/*/state.parquet"))
+    lose_state(whole)
+    done = rebuilt(whole)
+    assert done.snapshot is not None
+    assert Path(done.snapshot).parent.name == newest
+
+
+def test_a_run_that_left_no_snapshot_is_named_as_unknown(outputs: Outputs, stopped: Path) -> None:
+    killed = stopped / "runs" / "20991231T235959Z-abcdef"
+    killed.mkdir(mode=0o700)
+    lose_state(stopped)
+    assert any(killed.name in unknown for unknown in rebuilt(stopped).unknown)
+
+
+def test_a_state_older_than_the_data_is_kept_aside_and_made_anew(
+    outputs: Outputs, whole: Path
+) -> None:
+    lose_state(whole)
+    shutil.copytree(outputs.stopped / "state", whole / "state")
+    older = (whole / "state" / "state.db").read_bytes()
+    with Simulator(seed=SEED, rate_limit=0) as vendor:
+        refused = Harvest(whole, vendor.base_url).run(outputs.ids_file)
+        assert refused.code == 6
+        assert "harvester rebuild" in refused.err
+        assert vendor.stats()["requests"] == 0
+    done = rebuilt(whole)
+    assert done.old_state is not None
+    assert (Path(done.old_state) / "state.db").read_bytes() == older
+    assert Path(done.old_state).stat().st_mode & 0o777 == 0o700
+    asked, _ = harvest_again(outputs, whole)
+    assert asked == []
+    assert damage_of(whole) == []
+
+
+def test_an_older_state_is_known_by_the_runs_too(outputs: Outputs, stopped: Path) -> None:
+    """Nothing was published since, but a later run's summary is there."""
+    path = stopped / "runs" / "20991231T235959Z-abcdef" / "summary.json"
+    path.parent.mkdir(mode=0o700)
+    summary = json.loads(next(stopped.glob("runs/*/summary.json")).read_text())
+    path.write_text(json.dumps({**summary, "run_id": path.parent.name}))
+    assert path.parent.name in rebuilt(stopped).reason
+
+
+def test_a_damaged_state_is_kept_aside_and_made_anew(outputs: Outputs, whole: Path) -> None:
+    path = whole / "state" / "state.db"
+    path.write_bytes(b"SQLite format 3\0" + b"\xa5" * 50_000)
+    done = rebuilt(whole)
+    assert done.old_state is not None
+    assert (Path(done.old_state) / "state.db").stat().st_size == 50_016
+    assert damage_of(whole) == []
+
+
+def test_the_old_list_tells_which_ids_of_lost_inputs_are_missing(
+    outputs: Outputs, stopped: Path
+) -> None:
+    """The input file is gone, but the old list is not."""
+    missing = set(outputs.ids) - in_data(stopped) - settled_elsewhere(stopped)
+    done = rebuilt(stopped, force=True)
+    assert done.old_list is not None
+    assert f"harvester run {done.old_list} --column voice_id" in done.next
+    with Simulator(seed=SEED, rate_limit=0) as vendor:
+        Harvest(stopped, vendor.base_url, input__column="voice_id").run(done.old_list)
+        assert set(vendor.asks()) == missing
+
+
+def test_a_state_that_agrees_with_its_data_is_not_thrown_away_unasked(whole: Path) -> None:
+    before = fingerprint(whole)
+    with pytest.raises(UsageError, match="--force"):
+        rebuilt(whole)
+    assert fingerprint(whole) == before
+    rebuilt(whole, force=True)
+    assert damage_of(whole) == []
+
+
+def test_a_missing_file_is_no_obstacle_and_its_ids_are_asked_again(
+    outputs: Outputs, whole: Path
+) -> None:
+    path = parts(whole)[0]
+    gone = set(pq.read_table(path)["voice_id"].to_pylist())
+    path.unlink()
+    rebuilt(whole)
+    asked, _ = harvest_again(outputs, whole)
+    assert set(asked) == gone
+    assert damage_of(whole) == []
+
+
+def test_names_of_parts_are_never_used_again(outputs: Outputs, stopped: Path) -> None:
+    """Neither in the data nor by anything that the lost state had published."""
+    before = {path.name for path in parts(stopped)}
+    highest = max(int(name.split("-")[2]) for name in before)
+    ((old_id,),) = look(stopped, "SELECT value FROM meta WHERE key = 'state_id'")
+    lose_state(stopped)
+    rebuilt(stopped)
+    ((new_id,),) = look(stopped, "SELECT value FROM meta WHERE key = 'state_id'")
+    assert new_id != old_id
+    harvest_again(outputs, stopped)
+    new = {path.name for path in parts(stopped)} - before
+    assert new
+    assert all(int(name.split("-")[2]) > highest for name in new)
+
+
+def test_requests_of_the_day_are_not_forgotten(stopped: Path) -> None:
+    """`pace.per_day` is a promise to the vendor, whatever happened to the state."""
+    query = "SELECT value FROM meta WHERE key = 'requests_of_day'"
+    before = look(stopped, query)
+    lose_state(stopped)
+    rebuilt(stopped)
+    day, sent = json.loads(look(stopped, query)[0][0])
+    day_before, sent_before = json.loads(before[0][0])
+    assert day >= day_before
+    assert sent >= sent_before or day > day_before
+
+
+def cut(out: Path) -> Path:
+    path = parts(out)[0]
+    path.write_bytes(path.read_bytes()[:3_000])
+    return path
+
+
+def flip(out: Path) -> Path:
+    path = parts(out)[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    path.write_bytes(content)
+    return path
+
+
+def leave_a_stranger(out: Path) -> Path:
+    path = out / "cdr" / "_SUCCESS"
+    path.touch()
+    return path
+
+
+def leave_anothers_table(out: Path) -> Path:
+    path = parts(out)[0].with_name("part-abcdef12-9-9.parquet")
+    pq.write_table(pa.table({"a": [1]}), path)
+    return path
+
+
+def copy(out: Path) -> Path:
+    first, *others = parts(out)
+    other = next(path for path in others if path.parent != first.parent)
+    return Path(shutil.copy(first, other.parent / "part-abcdef12-9-9.parquet"))
+
+
+@pytest.mark.parametrize("damage", [cut, flip, leave_a_stranger, leave_anothers_table, copy])
+def test_data_that_cannot_be_trusted_is_refused_with_its_name(
+    whole: Path, damage: Callable[[Path], Path]
+) -> None:
+    if damage is flip:
+        # Known from the ledger alone: what the flip hits may be decoded all the same.
+        edit(whole, "DELETE FROM list")
+        shutil.rmtree(whole / "state" / "lists")
+        edit(whole, "DELETE FROM run")
+    else:
+        lose_state(whole)
+    path = damage(whole)
+    before = fingerprint(whole / "cdr")
+    with pytest.raises(StoreError) as caught:
+        rebuilt(whole)
+    assert path.name in str(caught.value)
+    assert "run `harvester rebuild` again" in str(caught.value)
+    assert fingerprint(whole / "cdr") == before
+
+
+def test_data_that_holds_a_row_twice_is_refused_with_the_id_and_both_files(whole: Path) -> None:
+    lose_state(whole)
+    path = parts(whole)[0]
+    rows = pq.ParquetFile(path).read()
+    twin = path.with_name("part-abcdef12-99-0.parquet")
+    ids = rows["voice_id"].to_pylist()
+    footer = {
+        **{k: v for k, v in pq.read_metadata(path).metadata.items() if k != b"ARROW:schema"},
+        b"cdr.rows": b"1",
+        b"cdr.min_voice_id": ids[0].encode(),
+        b"cdr.max_voice_id": ids[0].encode(),
+        b"cdr.publication": b"99",
+    }
+    pq.write_table(rows.slice(0, 1).replace_schema_metadata(footer), twin)
+    with pytest.raises(StoreError) as caught:
+        rebuilt(whole)
+    for name in (ids[0], path.name, twin.name):
+        assert name in str(caught.value)
+
+
+def test_another_account_is_refused(whole: Path) -> None:
+    lose_state(whole)
+    with pytest.raises(ConfigError, match="'default', not 'other'"):
+        rebuilt(whole, vendor__account="other")
+
+
+def test_a_state_of_a_newer_version_is_left_alone(whole: Path) -> None:
+    edit(whole, "UPDATE meta SET value = '99' WHERE key = 'schema'")
+    before = fingerprint(whole)
+    with pytest.raises(StoreError, match="newer cdr-harvester"):
+        rebuilt(whole, force=True)
+    assert fingerprint(whole) == before
+
+
+def test_nothing_to_rebuild_from_is_a_usage_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to rebuild from"):
+        rebuilt(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_that_holds_the_output_is_not_disturbed(whole: Path) -> None:
+    with OutputLock(whole / "state" / "lock"), pytest.raises(AlreadyRunning):
+        rebuilt(whole)
+
+
+def start(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.rebuild_once", str(out), *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("step", range(7))
+def test_a_rebuild_that_was_killed_is_finished_by_the_next_one(
+    outputs: Outputs, whole: Path, step: int
+) -> None:
+    """Nothing begins on a half rebuilt state, and nothing of the old one is lost."""
+    lose_state(whole)
+    shutil.copytree(outputs.stopped / "state", whole / "state")
+    older = (whole / "state" / "state.db").read_bytes()
+    killed = start(whole, str(step))
+    assert killed.returncode == -9, "there are fewer steps than this test thinks"
+    if "done" not in killed.stdout:
+        with Simulator(seed=SEED, rate_limit=0) as vendor:
+            refused = Harvest(whole, vendor.base_url).run(outputs.ids_file)
+            assert refused.code == 6
+            assert "harvester rebuild" in refused.err
+        again = start(whole)
+        assert again.returncode == 0, again.stderr
+    kept = [path.read_bytes() for path in whole.glob("state.old-*/state.db")]
+    assert older in kept
+    assert not (whole / "state" / "rebuilding").exists()
+    assert harvest_again(outputs, whole)[0] == []
+    assert damage_of(whole) == []
+
+
+def test_a_rebuild_killed_without_data_does_not_let_a_run_begin_afresh(
+    outputs: Outputs, tmp_path: Path
+) -> None:
+    """No part was published, but the snapshot has open calls: they must not be forgotten."""
+    out = Path(shutil.copytree(outputs.stopped, tmp_path / "out"))
+    shutil.rmtree(out / "cdr")
+    (out / "cdr").mkdir(mode=0o750)
+    steps = start(out).stdout.splitlines()
+    moved = next(at for at, step in enumerate(steps) if step.startswith("moved state.db"))
+    again = Path(shutil.copytree(outputs.stopped, tmp_path / "again"))
+    shutil.rmtree(again / "cdr")
+    (again / "cdr").mkdir(mode=0o750)
+    assert start(again, str(moved)).returncode == -9
+    with Simulator(seed=SEED, rate_limit=0) as vendor:
+        refused = Harvest(again, vendor.base_url).run(outputs.ids_file)
+    assert refused.code == 6
+    assert "a rebuild" in refused.err
+    assert start(again).returncode == 0
+    assert look(again, "SELECT COUNT(*) FROM open_call")[0][0] > 0
+
+
+def test_command_rebuilds_and_says_what_to_type_next(whole: Path) -> None:
+    lose_state(whole)
+    words = [sys.executable, "-m", "harvester", "rebuild", "--out", str(whole)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert "What could not be known" in done.stdout
+    assert "Run the same inputs again" in done.stdout
+    words += ["--force", "--json"]
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(told.stdout)["type"] == "rebuild"
+    assert told.stderr == ""
