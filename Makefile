@@ -10,11 +10,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe \
 	--build-deps-for editable --upgrade
-# A seed makes hypothesis repeat itself.
-PYTEST := $(BIN)/python -m pytest $(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
+JOBS ?= auto
+# A seed makes hypothesis and the crash tests repeat themselves.
+PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types lowest lock clean venv
+.PHONY: help demo test crash check lint types lowest lock clean venv
 .DELETE_ON_ERROR:
 
 ##@ See it
@@ -26,6 +28,9 @@ demo: $(VENV)/runtime ## A night in a minute: harvest 10,000 made-up calls into 
 
 test: $(VENV)/dev ## Run the tests (PYTEST_ARGS="-k pace -x", SEED=7)
 	@$(PYTEST)
+
+crash: $(VENV)/dev ## Proof by crash, whole: every durable step, power cuts, 500 kills (an hour)
+	@CRASH_POINTS=0 CRASH_KILLS=500 $(PYTEST) -rA tests/crash
 
 check: lint types test ## What CI runs: lint, types, tests
 

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 
 POINTS = int(os.environ.get("CRASH_POINTS", "4"))
 KILLS = int(os.environ.get("CRASH_KILLS", "12"))
-SEED = int(os.environ.get("SEED", str(random.SystemRandom().randrange(10**6))))
+SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 FATES = "dead_param=0.05,open_then_final=0.1,open_forever=0,no_record=0,dead_empty=0,dead_range=0"
 IDS = sorted(make_ids(240, 3, days=3))
 FIRST, SECOND = IDS[:120], IDS[80:]
