@@ -53,6 +53,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """As usual; the threads are waited for in real time."""
+        with self.waiting_for_thread():
+            await super().shutdown_default_executor()
+
     def _thread_done(self, future: object) -> None:
         self._threads -= 1
 

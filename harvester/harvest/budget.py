@@ -45,6 +45,8 @@ class Surroundings:
     delivered_since_first: bool
     succeeded_since_last: bool
     clock_verified: bool
+    is_alone: bool
+    """All ids that are left are pushed back, so no other can succeed any more."""
     in_outage: bool
     """This attempt probed an outage or failed in one: that tells nothing of the id."""
 
@@ -109,7 +111,7 @@ def _after_network(cause: str, spent: Spent, around: Surroundings, limits: Retry
 
 
 def _after_push_back(spent: Spent, around: Surroundings, limits: Retry) -> Step:
-    if not around.succeeded_since_last:
+    if not around.succeeded_since_last and not around.is_alone:
         return Again(0, "push_back")
     return _after_busy("push_back", spent, around, limits)
 

@@ -142,6 +142,7 @@ class Fetcher:
         self._delivered = 0
         self._succeeded = 0
         self._dated_at = float("-inf")
+        self._pushed_back: set[str] = set()
 
     async def ask(self, task: Task) -> Conclusion:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
@@ -175,6 +176,7 @@ class Fetcher:
                 delivered_since_first=self._delivered > delivered_before,
                 succeeded_since_last=self._succeeded > succeeded_before,
                 clock_verified=self._clock.is_verified,
+                is_alone=await self._is_alone(task.voice_id, verdict),
                 in_outage=in_outage,
             )
             succeeded_before = self._succeeded
@@ -188,7 +190,11 @@ class Fetcher:
             stop=stop_never,
             sleep=asyncio.sleep,
         )
-        match await retrying(step):
+        try:
+            last: Step = await retrying(step)
+        finally:
+            self._pushed_back.discard(task.voice_id)
+        match last:
             case Settle(verdict):
                 return _conclude(verdict, latest, spent.attempts, unknown=pending[0])
             case Defer(cause):
@@ -277,6 +283,15 @@ class Fetcher:
                     "what it means, then run the same command again."
                 )
             )
+
+    async def _is_alone(self, voice_id: str, verdict: Verdict) -> bool:
+        """Whether the last few ids wait for each other: pushed back, all of them."""
+        if not isinstance(verdict, PushBack):
+            self._pushed_back.discard(voice_id)
+            return False
+        self._pushed_back.add(voice_id)
+        left = await self._ids_left()
+        return left is not None and left <= self._pushed_back
 
     async def _before_next(self, task: Task, step: Step) -> None:
         if not isinstance(step, Again | Defer):

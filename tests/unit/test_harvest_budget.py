@@ -31,9 +31,10 @@ def around(
     delivered: bool = True,
     succeeded: bool = True,
     verified: bool = False,
+    alone: bool = False,
     in_outage: bool = False,
 ) -> Surroundings:
-    return Surroundings(delivered, succeeded, verified, in_outage)
+    return Surroundings(delivered, succeeded, verified, alone, in_outage)
 
 
 def steps(
@@ -86,6 +87,11 @@ def test_a_push_back_that_everybody_gets_is_free() -> None:
 def test_a_push_back_while_others_succeed_costs_a_busy_attempt() -> None:
     got = steps([PushBack(None)] * 4, around(succeeded=True))
     assert got == [Again(n, "push_back") for n in (1, 2, 3)] + [Defer("push_back")]
+
+
+def test_a_push_back_costs_a_busy_attempt_when_no_other_id_is_left_that_could_succeed() -> None:
+    got = steps([PushBack(None)] * 4, around(succeeded=False, alone=True))
+    assert got[-1] == Defer("push_back")
 
 
 def test_a_refused_timestamp_is_free_three_times() -> None:

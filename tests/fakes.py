@@ -1,0 +1,271 @@
+"""Fakes for the hall: a scripted vendor behind the real transport protocol, and a whole output in a
+folder that an engine can work on, over a real ledger and in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harvester.config import Config, Secrets, Vendor
+from harvester.harvest.engine import Engine, Job
+from harvester.harvest.output import Output, make_folders
+from harvester.harvest.publish import Publisher
+from harvester.ids.reader import ListFile
+from harvester.ledger import journal, publications, records, worklists
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.database import open_database
+from harvester.ledger.values import WorkList
+from harvester.ledger.writer import LedgerWriter
+from harvester.vendor.transport import NoReply, Reply, Seal
+from tests.virtual_time import virtual_loop
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SECRETS = Secrets("key", "secret")
+ACCOUNT = "acme"
+STATE_ID = "0123456789abcdef0123456789abcdef"
+
+Answer: TypeAlias = Reply | NoReply
+Script: TypeAlias = Callable[[str, int], Answer]
+"""(voiceId, how often it was asked before) -> what the vendor answers."""
+
+
+def record(voice_id: str, *, over: bool = True, seconds: int = 60) -> Reply:
+    """A call's record."""
+    call = {
+        "voiceId": voice_id,
+        "submitTime": "2026-09-02T10:00:00+08:00",
+        "answerTime": "2026-09-02T10:00:05+08:00",
+        "callDuration": seconds,
+        "chargedDuration": seconds,
+        "cost": "0.0125",
+    }
+    if over:
+        call["hangupTime"] = "2026-09-02T10:01:05+08:00"
+    return Reply(200, json.dumps({"status": 0, "reason": "", "data": call}).encode())
+
+
+def status(code: int, http: int = 200) -> Reply:
+    """An envelope without a record."""
+    return Reply(http, b'{"status":%d,"reason":"so it is","data":null}' % code)
+
+
+TIMEOUT = NoReply("timeout", "nobody there")
+TOO_MANY = Reply(429, b"")
+
+
+@dataclass
+class FakeVendor:
+    """Answers by script; writes down when and for whom.  `connect` goes into a Job."""
+
+    script: Script = lambda voice_id, before: record(voice_id)
+    latency_s: Callable[[str, int], float] = lambda voice_id, before: 0.05
+    connect_s: float = 0.0
+    log: list[tuple[float, str]] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)
+    """How often each id was asked."""
+    in_flight: int = 0
+    most_in_flight: int = 0
+    closed: bool = False
+
+    def connect(self, vendor: Vendor, connections: int, seal: Seal) -> FakeTransport:
+        """The way to this vendor."""
+        self.closed = False
+        return FakeTransport(self, seal)
+
+    @property
+    def times(self) -> list[float]:
+        """When each request was written."""
+        return [at for at, _ in self.log]
+
+
+class FakeTransport:
+    """A `Transport`: a connection, then the seal, then the write, then the answer."""
+
+    def __init__(self, vendor: FakeVendor, seal: Seal) -> None:
+        self._vendor = vendor
+        self._seal = seal
+
+    async def get(self, voice_id: str) -> Answer:
+        """Ask for one record."""
+        vendor = self._vendor
+        await asyncio.sleep(vendor.connect_s)
+        headers = await self._seal()
+        assert headers["Api-Key"] == SECRETS.api_key
+        before = vendor.asked[voice_id]
+        vendor.asked[voice_id] += 1
+        vendor.log.append((asyncio.get_running_loop().time(), voice_id))
+        vendor.in_flight += 1
+        vendor.most_in_flight = max(vendor.most_in_flight, vendor.in_flight)
+        try:
+            await asyncio.sleep(vendor.latency_s(voice_id, before))
+            return vendor.script(voice_id, before)
+        finally:
+            vendor.in_flight -= 1
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._vendor.closed = True
+
+
+class VirtualLedger(LedgerWriter):
+    """The real thing, for which virtual time stands still; `before` may break or delay a call."""
+
+    before: Callable[[object], float] | None = None
+    """Gets the function that is called; returns the virtual seconds it takes, or raises."""
+
+    async def call(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """See `LedgerWriter.call`."""
+        if self.before is not None:
+            await asyncio.sleep(self.before(function))
+        with virtual_loop().waiting_for_thread():
+            return await super().call(function, *args, **kwargs)
+
+
+def acknowledging(then: Callable[[], float]) -> Callable[[object], float]:
+    """For `VirtualLedger.before`: `then` happens at every acknowledgement, and only there."""
+    return lambda function: then() if function is acknowledge else 0.0
+
+
+class House:
+    """An output folder with a ledger and a work list, to run engines in."""
+
+    def __init__(self, root: Path, ids: Sequence[str] = (), **settings: object) -> None:
+        """`settings`: section__key=value."""
+        nested: dict[str, dict[str, object]] = {}
+        for name, value in settings.items():
+            section, key = name.split("__")
+            nested.setdefault(section, {})[key] = value
+        nested.setdefault("output", {})["dir"] = str(root)
+        nested.setdefault("vendor", {})["account"] = ACCOUNT
+        self.config = msgspec.convert(nested, Config)
+        self.output = Output(root)
+        make_folders(self.output, 0o750)
+        self.db = open_database(self.output.database, ACCOUNT)
+        self.ids = list(ids)
+        self.runs = 0
+        if ids:
+            self.put_in_force(ids)
+
+    def put_in_force(self, ids: Sequence[str], left_over: int = 0) -> None:
+        """Make `ids` the work list, the last `left_over` of them from earlier inputs."""
+        self.ids = list(ids)
+        number = worklists.next_list_id(self.db)
+        name = f"list-{number}.parquet"
+        listed = len(ids) - left_over
+        ranks = pa.array([0] * listed + [1] * left_over, pa.int8())
+        table = pa.table({"rank": ranks, "voice_id": pa.array(list(ids), pa.string())})
+        pq.write_table(table, self.output.lists / name)
+        worklists.replace_list(self.db, WorkList(number, "key", name, None, listed, 0, left_over))
+
+    @property
+    def work_list(self) -> WorkList:
+        """The list in force."""
+        found = worklists.current_list(self.db)
+        assert found is not None
+        return found
+
+    def job(self, vendor: FakeVendor, *, only: bool = False, deadline: float | None = None) -> Job:
+        """A new run's job."""
+        self.runs += 1
+        run_id = f"run-{self.runs}"
+        records.begin_run(self.db, run_id, self.runs)
+        work_list = worklists.current_list(self.db)
+        return Job(
+            run_id=run_id,
+            config=self.config,
+            secrets=SECRETS,
+            work_list=work_list,
+            ids=ListFile(self.output.lists / work_list.path) if work_list else None,
+            due_open=0,
+            only=only,
+            locked_at=asyncio.get_running_loop().time(),
+            deadline=deadline,
+            requests_of_day=records.requests_of_day(self.db),
+            journal=publications.journal_size(self.db),
+            connect=vendor.connect,
+        )
+
+    def publisher(self, ledger: LedgerWriter) -> Publisher:
+        """A publisher into this output."""
+        return Publisher(ledger, self.output, self.config.output, ACCOUNT, STATE_ID)
+
+    async def run(
+        self,
+        vendor: FakeVendor,
+        *,
+        meanwhile: Callable[[Engine], None] = lambda engine: None,
+        before: Callable[[object], float] | None = None,
+        only: bool = False,
+        deadline: float | None = None,
+    ) -> Engine:
+        """One run on the (virtual) loop.  `meanwhile` gets the engine before it begins."""
+        job = self.job(vendor, only=only, deadline=deadline)
+        ledger = VirtualLedger(self.db, self.output.database)
+        ledger.before = before
+        engine = Engine(job, ledger, self.publisher(ledger))
+        meanwhile(engine)
+        try:
+            await engine.run()
+        finally:
+            ledger.close()
+            if job.ids is not None:
+                job.ids.close()
+        records.end_run(self.db, job.run_id, self.runs, 0, engine.tally)
+        return engine
+
+    def published(self) -> list[str]:
+        """The ids under cdr/, as often as they are there."""
+        found: list[str] = []
+        for path in sorted(self.output.cdr.glob("*/*.parquet")):
+            found += pq.ParquetFile(path).read(["voice_id"])["voice_id"].to_pylist()
+        return found
+
+    def journaled(self) -> list[str]:
+        """The ids in the journal."""
+        blobs = self.db.execute("SELECT body FROM journal ORDER BY seq")
+        return [entry.voice_id for (body,) in blobs for entry in journal.decode(body)]
+
+    def delivered(self) -> list[str]:
+        """The ids in data set and journal, sorted, as often as they are there."""
+        return sorted([*self.published(), *self.journaled()])
+
+    def open(self) -> list[str]:
+        """The open calls."""
+        return [call.voice_id for call in records.all_open_calls(self.db)]
+
+    def dead(self) -> dict[str, str]:
+        """The dead letters with their reasons."""
+        return {letter.voice_id: letter.reason for letter in records.dead_letters(self.db)}
+
+    def deferred(self) -> dict[str, str]:
+        """The deferred ids with their causes."""
+        return {item.voice_id: item.cause for item in records.all_deferred(self.db)}
+
+    def pending(self) -> list[str]:
+        """The ids of the list whose bit isn't set."""
+        work_list = self.work_list
+        bits = worklists.settled_rows(self.db, work_list)
+        chunks = range(-(-work_list.rows // 10_000))
+        rows = [(no, row) for no in chunks for row in worklists.pending_rows(work_list, bits, no)]
+        return [self.ids[no * 10_000 + row] for no, row in rows]
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self.db.close()

@@ -1,0 +1,632 @@
+"""The run on a scripted vendor, a real ledger and virtual time: every id settles once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harvester.errors import (
+    BudgetReached,
+    HarvesterError,
+    Interrupted,
+    StoreError,
+    VendorRefused,
+    VendorUnavailable,
+)
+from harvester.harvest.books import check_run
+from harvester.harvest.engine import Engine
+from harvester.harvest.publish import Publisher
+from harvester.harvest.stop import GRACE_S
+from harvester.ledger import records
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.values import Batch, OpenCall
+from harvester.vendor.transport import NoReply, Reply
+from tests.fakes import (
+    TIMEOUT,
+    TOO_MANY,
+    Answer,
+    FakeVendor,
+    House,
+    acknowledging,
+    record,
+    status,
+)
+from tests.virtual_time import run_virtually, virtual_loop
+
+IDS = [f"{n:05}" for n in range(300)]
+STOPPED = Interrupted("enough")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    made: list[House] = []
+
+    def make(ids: list[str] = IDS, **changes: object) -> House:
+        quick = {"pace__rate_per_s": 1000, "pace__concurrency": 16}
+        made.append(House(tmp_path / f"out-{len(made)}", ids, **{**quick, **changes}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def stop_at(seconds: float, reason: HarvesterError = STOPPED) -> Callable[[Engine], None]:
+    """Stops the run at that virtual time after its begin."""
+
+    def begin(engine: Engine) -> None:
+        asyncio.get_running_loop().call_later(seconds, engine.stop.stop, reason)
+
+    return begin
+
+
+def assert_run_balances(engine: Engine) -> None:
+    tally = engine.tally
+    assert not check_run(
+        begun=tally["begun"],
+        delivered=tally["delivered"],
+        open_=tally["open"],
+        dead=tally["dead"],
+        deferred=tally["deferred"],
+        cut_off=tally["cut_off"],
+    ), dict(tally)
+
+
+def assert_each_id_is_in_one_state(house: House) -> None:
+    states = Counter([*house.delivered(), *house.open(), *house.dead(), *house.pending()])
+    assert states == Counter(house.ids)
+    assert set(house.deferred()) <= set(house.pending())
+    work_list = house.work_list
+    assert work_list.pending == len(house.pending())
+
+
+def test_a_list_is_worked_down_each_id_asked_once_in_order(
+    house: Callable[..., House],
+) -> None:
+    out, vendor = house(), FakeVendor()
+    engine = run_virtually(lambda: out.run(vendor))
+    assert sorted(vendor.asked.elements()) == IDS
+    # In the list's order, but for those who come to the socket together.
+    assert all(abs(IDS.index(v) - at) < 16 for at, (_, v) in enumerate(vendor.log))
+    assert out.published() == IDS, "and the end of the run publishes"
+    assert out.journaled() == []
+    assert engine.stop.reason is None
+    assert vendor.most_in_flight <= 16
+    assert vendor.closed
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+
+
+def test_the_same_list_again_sends_nothing(house: Callable[..., House]) -> None:
+    out, vendor = house(), FakeVendor()
+    run_virtually(lambda: out.run(vendor))
+    run_virtually(lambda: out.run(vendor))
+    assert len(vendor.log) == len(IDS)
+
+
+def test_no_request_leaves_within_a_second_of_the_lock(house: Callable[..., House]) -> None:
+    out, vendor = house(), FakeVendor()
+    run_virtually(lambda: out.run(vendor), starts_at=5000.0)
+    assert min(vendor.times) >= 5001.0
+
+
+OUTCOMES: dict[str, tuple[Callable[[str, int], Answer], str]] = {
+    "delivered": (lambda i, n: record(i), "delivered"),
+    "delivered late": (lambda i, n: record(i) if n > 1 else status(-18), "delivered"),
+    "open": (lambda i, n: record(i, over=False), "open"),
+    "unknown call": (lambda i, n: status(-24), "open"),
+    "dead": (lambda i, n: status(-22), "dead"),
+    "deferred": (lambda i, n: NoReply("reset", ""), "pending"),
+    "then delivered": (lambda i, n: record(i) if n >= 5 else TIMEOUT, "delivered"),
+}
+
+
+def test_every_kind_of_outcome_goes_to_its_place(house: Callable[..., House]) -> None:
+    kinds = list(OUTCOMES)
+    of = {voice_id: kinds[n % len(kinds)] for n, voice_id in enumerate(IDS)}
+    vendor = FakeVendor(script=lambda i, n: OUTCOMES[of[i]][0](i, n))
+    out = house()
+    engine = run_virtually(lambda: out.run(vendor))
+    expected = {
+        state: sorted(i for i in IDS if OUTCOMES[of[i]][1] == state)
+        for state in ("delivered", "open", "dead", "pending")
+    }
+    assert out.delivered() == expected["delivered"]
+    assert out.open() == expected["open"]
+    assert sorted(out.dead()) == expected["dead"]
+    assert out.pending() == expected["pending"]
+    assert sorted(out.deferred()) == expected["pending"]
+    assert_run_balances(engine)
+
+
+def test_deferred_ids_are_tried_once_more_at_the_end_with_one_attempt(
+    house: Callable[..., House],
+) -> None:
+    out = house(retry__network_attempts=5, retry__max_outage_s=9999)
+    bad = set(IDS[::40])
+    vendor = FakeVendor(script=lambda i, n: TIMEOUT if i in bad else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert {vendor.asked[i] for i in bad} == {6}
+    last_asks = [voice_id for _, voice_id in vendor.log[-len(bad) :]]
+    assert sorted(last_asks) == sorted(bad)
+    assert engine.tally["deferred"] == len(bad)
+    assert out.deferred() == dict.fromkeys(sorted(bad), "timeout")
+    assert_run_balances(engine)
+
+
+def test_a_lone_poison_id_counts_a_run_even_though_its_last_try_is_alone(
+    house: Callable[..., House],
+) -> None:
+    out = house(retry__network_attempts=2)
+    vendor = FakeVendor(script=lambda i, n: TIMEOUT if i == IDS[5] else record(i))
+    run_virtually(lambda: out.run(vendor))
+    item = records.deferred(out.db, IDS[5])
+    assert item is not None
+    assert item.runs == 1
+
+
+class Chaos:
+    """A vendor in any mood, by seed: the same id may fare differently each time it is asked."""
+
+    def __init__(self, seed: int) -> None:
+        self._dice = random.Random(seed)
+
+    def script(self, voice_id: str, before: int) -> Answer:
+        dice = self._dice.random()
+        answers: dict[float, Answer] = {
+            0.55: record(voice_id),
+            0.60: record(voice_id, over=False),
+            0.63: status(-24),
+            0.66: status(-22),
+            0.75: status(-18),
+            0.82: TIMEOUT,
+            0.86: TOO_MANY,
+            0.88: Reply(503, b"", retry_after="2"),
+            0.90: status(-16),
+            0.91: status(-1),
+            0.94: status(77),
+        }
+        for limit, answer in answers.items():
+            if dice < limit:
+                return answer
+        return Reply(200, b"<html>")
+
+    def latency_s(self, voice_id: str, before: int) -> float:
+        return self._dice.choice((0.0, 0.01, 0.3, 2.0, 14.0, 40.0))
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 60),
+    concurrency=st.integers(1, 20),
+    stops=st.lists(st.floats(0.0, 60.0), max_size=4),
+    batch=st.sampled_from([1, 7, 500]),
+    commit_s=st.sampled_from([0.0, 0.3, 20.0]),
+    publish_records=st.sampled_from([5, 100_000]),
+)
+def test_whenever_a_run_is_stopped_its_books_balance_and_each_id_settles_once(
+    seed: int,
+    count: int,
+    concurrency: int,
+    stops: list[float],
+    batch: int,
+    commit_s: float,
+    publish_records: int,
+) -> None:
+    chaos = Chaos(seed)
+    vendor = FakeVendor(chaos.script, chaos.latency_s)
+    with TemporaryDirectory() as folder:
+        out = House(
+            Path(folder) / "out",
+            IDS[:count],
+            pace__rate_per_s=50,
+            pace__concurrency=concurrency,
+            output__publish_records=publish_records,
+        )
+        with closing(out):
+            acknowledged: Counter[str] = Counter()
+            for stop_s in stops:
+                engine = run_virtually(
+                    lambda at=stop_s: out.run(  # type: ignore[misc]
+                        vendor, meanwhile=stop_at(at), before=acknowledging(lambda: commit_s)
+                    )
+                )
+                assert_run_balances(engine)
+                assert_each_id_is_in_one_state(out)
+                settled_now = Counter([*out.delivered(), *out.open(), *out.dead()])
+                assert acknowledged <= settled_now, "what was acknowledged stays"
+                acknowledged = settled_now
+            calm = FakeVendor()
+            run_virtually(lambda: out.run(calm))
+            assert_each_id_is_in_one_state(out)
+            assert out.pending() == []
+            assert not set(calm.asked) & set(acknowledged), "what is settled is not asked again"
+
+
+def test_on_stop_waiting_workers_end_at_once_and_those_on_the_wire_get_their_answer(
+    house: Callable[..., House],
+) -> None:
+    out = house(pace__rate_per_s=10, pace__concurrency=50)
+    vendor = FakeVendor(latency_s=lambda i, n: 8.0)
+
+    async def main() -> tuple[Engine, float]:
+        start = virtual_loop().time()
+        engine = await out.run(vendor, meanwhile=stop_at(3.05))
+        return engine, virtual_loop().time() - start
+
+    engine, took_s = run_virtually(main)
+    sent = len(vendor.log)
+    assert 15 <= sent <= 21
+    assert engine.tally["delivered"] == sent, "their answers are acknowledged"
+    assert engine.tally["cut_off"] == 50 - sent
+    assert len(out.journaled()) == sent
+    assert out.published() == [], "nothing is published by a run that is being stopped"
+    assert 10.5 <= took_s <= 11.5
+    assert max(vendor.times) - 1000.0 <= 3.06, "no new attempt starts"
+    assert_run_balances(engine)
+
+
+def test_on_stop_whoever_hangs_is_cut_off_after_the_grace(house: Callable[..., House]) -> None:
+    out = house()
+    vendor = FakeVendor(latency_s=lambda i, n: 0.05 if i < IDS[100] else 1e6)
+
+    async def main() -> tuple[Engine, float]:
+        start = virtual_loop().time()
+        engine = await out.run(vendor, meanwhile=stop_at(30.0))
+        return engine, virtual_loop().time() - start
+
+    engine, took_s = run_virtually(main)
+    assert 30 + GRACE_S <= took_s <= 31 + GRACE_S
+    assert engine.tally["delivered"] == 100
+    assert engine.tally["cut_off"] == 16
+    assert out.pending() == IDS[100:]
+    assert_run_balances(engine)
+
+
+def test_a_retry_that_waits_for_its_backoff_is_cut_off_at_once(
+    house: Callable[..., House],
+) -> None:
+    out = house(IDS[:4], retry__backoff_initial_s=1e5, retry__backoff_max_s=1e5)
+    vendor = FakeVendor(script=lambda i, n: status(-18))
+
+    async def main() -> float:
+        start = virtual_loop().time()
+        await out.run(vendor, meanwhile=stop_at(2.0))
+        return virtual_loop().time() - start
+
+    assert run_virtually(main) <= 2.1
+    assert out.pending() == IDS[:4]
+
+
+def broken_commits(after: int) -> Callable[[object], float]:
+    """Acknowledging fails after that many times."""
+    done = 0
+
+    def then() -> float:
+        nonlocal done
+        done += 1
+        if done > after:
+            raise StoreError("the disk is full")
+        return 0.1
+
+    return acknowledging(then)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize("latency_s", [0.05, 3.0])
+def test_a_failed_acknowledgement_stops_the_run_and_nobody_hangs(
+    house: Callable[..., House], after: int, latency_s: float
+) -> None:
+    ids = [f"{n:05}" for n in range(9_000)]
+    out = house(ids, pace__concurrency=64)
+    vendor = FakeVendor(latency_s=lambda i, n: latency_s)
+    engines: list[Engine] = []
+
+    async def main() -> float:
+        start = virtual_loop().time()
+        with pytest.raises(StoreError, match="the disk is full"):
+            await out.run(vendor, before=broken_commits(after), meanwhile=engines.append)
+        return virtual_loop().time() - start
+
+    assert run_virtually(main) < 60
+    assert isinstance(engines[0].stop.reason, StoreError)
+    assert vendor.closed
+    assert len(out.journaled()) <= after * 600
+    assert_each_id_is_in_one_state(out)
+
+
+def test_an_error_of_the_store_takes_the_place_of_a_request_to_stop(
+    house: Callable[..., House],
+) -> None:
+    out, vendor = house(), FakeVendor(latency_s=lambda i, n: 3.0)
+    engines: list[Engine] = []
+
+    def begin(engine: Engine) -> None:
+        engines.append(engine)
+        stop_at(1.5)(engine)
+
+    async def main() -> None:
+        with pytest.raises(StoreError):
+            await out.run(vendor, before=broken_commits(0), meanwhile=begin)
+
+    run_virtually(main)
+    assert isinstance(engines[0].stop.reason, StoreError)
+
+
+class SlowPublisher(Publisher):
+    """Waits for a sign before it publishes, and may break."""
+
+    def __init__(self, inner: Publisher, then: Callable[[], None]) -> None:
+        self._inner = inner
+        self._then = then
+
+    def publish(self, should_stop: Callable[[], bool] = lambda: False):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        self._then()
+        return self._inner.publish(should_stop)
+
+
+def with_publisher(house: House, then: Callable[[], None]) -> None:
+    inner = house.publisher
+    house.publisher = lambda ledger: SlowPublisher(inner(ledger), then)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind"),
+    [(StoreError("no room"), StoreError), (KeyError("a bug"), HarvesterError)],
+    ids=["the disk is full", "a bug that nobody foresaw"],
+)
+def test_a_publication_that_fails_stops_the_run_and_nobody_waits_for_room_for_ever(
+    house: Callable[..., House], broken: Exception, kind: type[HarvesterError]
+) -> None:
+    out = house([f"{n:05}" for n in range(9_000)], output__publish_records=100)
+
+    def fail() -> None:
+        raise broken
+
+    with_publisher(out, fail)
+    engine = run_virtually(lambda: out.run(FakeVendor()))
+    assert isinstance(engine.stop.reason, kind)
+    assert str(broken).strip("'") in str(engine.stop.reason)
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+
+
+def test_nobody_asks_while_the_journal_is_twice_full(house: Callable[..., House]) -> None:
+    ids = [f"{n:05}" for n in range(6_000)]
+    out = house(ids, output__publish_records=500, pace__concurrency=8)
+    vendor = FakeVendor()
+    journaled: list[int] = []
+
+    async def main() -> None:
+        ledger_is_slow = acknowledging(lambda: 0.01)
+        await out.run(vendor, before=ledger_is_slow, meanwhile=watch)
+
+    def watch(engine: Engine) -> None:
+        async def look() -> None:
+            while True:
+                journaled.append(engine._records)
+                await asyncio.sleep(0.01)
+
+        looking.append(asyncio.ensure_future(look()))
+
+    looking: list[asyncio.Future[None]] = []
+    run_virtually(main)
+    # Twice 500, and what was in the batches and on the wire when that was seen.
+    assert max(journaled) <= 2 * 500 + 2 * 508
+    assert sorted(out.published()) == ids
+
+
+def test_an_outage_is_probed_every_5_seconds_and_costs_the_ids_nothing(
+    house: Callable[..., House],
+) -> None:
+    out = house(retry__max_outage_s=600, retry__network_attempts=9)
+    back_at = 1200.0
+
+    def script(voice_id: str, before: int) -> Answer:
+        return TIMEOUT if asyncio.get_running_loop().time() < back_at else record(voice_id)
+
+    vendor = FakeVendor(script)
+    engine = run_virtually(lambda: out.run(vendor))
+    probes = [at for at in vendor.times if 1050 < at < back_at]
+    gaps = [b - a for a, b in pairwise(probes)]
+    assert 25 <= len(probes) <= 31
+    assert min(gaps) >= 4.9
+    assert max(gaps) <= 5.2
+    assert engine.tally["deferred"] == 0
+    assert engine.gate.outages == 1
+    assert out.delivered() == IDS
+
+
+def test_an_outage_that_lasts_too_long_ends_the_run_and_every_id_stays_pending(
+    house: Callable[..., House],
+) -> None:
+    out = house(retry__max_outage_s=60, retry__network_attempts=9)
+    vendor = FakeVendor(lambda i, n: TIMEOUT)
+
+    async def main() -> tuple[Engine, float]:
+        engine = await out.run(vendor)
+        return engine, virtual_loop().time() - 1000.0
+
+    engine, took_s = run_virtually(main)
+    assert isinstance(engine.stop.reason, VendorUnavailable)
+    assert 60 <= took_s <= 120
+    assert out.pending() == IDS
+    assert out.dead() == {}
+    assert_run_balances(engine)
+
+
+def test_a_vendor_that_pushes_back_for_ever_ends_the_run_as_unavailable(
+    house: Callable[..., House],
+) -> None:
+    out = house(retry__max_outage_s=300)
+
+    async def main() -> tuple[Engine, float]:
+        engine = await out.run(FakeVendor(lambda i, n: TOO_MANY))
+        return engine, virtual_loop().time() - 1000.0
+
+    engine, took_s = run_virtually(main)
+    assert isinstance(engine.stop.reason, VendorUnavailable)
+    assert "push-back" in str(engine.stop.reason)
+    assert 300 <= took_s <= 330
+    assert out.pending() == IDS
+    assert out.deferred() == {}, "push-back that everybody gets costs no id its budget"
+
+
+def test_one_id_that_is_always_pushed_back_does_not_hold_up_the_others(
+    house: Callable[..., House],
+) -> None:
+    out = house()
+    vendor = FakeVendor(lambda i, n: TOO_MANY if i == IDS[0] else record(i))
+    run_virtually(lambda: out.run(vendor))
+    assert out.delivered() == IDS[1:]
+    assert out.deferred() == {IDS[0]: "push_back"}
+    assert vendor.asked[IDS[0]] <= 30
+    assert len(out.published()) == len(IDS) - 1, "nor does it keep the night from its end"
+
+
+@pytest.mark.parametrize("concurrency", [3, 64])
+def test_a_refusal_of_three_ids_halts_the_run_and_every_id_stays_pending(
+    house: Callable[..., House], concurrency: int
+) -> None:
+    out = house(pace__concurrency=concurrency)
+    vendor = FakeVendor(lambda i, n: status(-1))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert "HARVESTER_API_KEY" in str(engine.stop.reason)
+    assert len(vendor.log) <= 3 + concurrency
+    assert out.pending() == IDS
+    assert out.deferred() == {}
+    assert_run_balances(engine)
+
+
+def test_the_refusal_of_the_lone_last_id_halts_the_run(house: Callable[..., House]) -> None:
+    out = house()
+    vendor = FakeVendor(
+        lambda i, n: status(-31) if i == IDS[-1] else record(i),
+        lambda i, n: 1.0 if i == IDS[-1] else 0.05,
+    )
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert "allow-list" in str(engine.stop.reason)
+    assert vendor.asked[IDS[-1]] == 1
+    assert out.pending() == [IDS[-1]]
+
+
+def test_a_lone_refusal_among_successes_is_only_unlucky(house: Callable[..., House]) -> None:
+    out = house()
+    vendor = FakeVendor(lambda i, n: status(-1) if i == IDS[7] and n < 2 else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.delivered() == IDS
+
+
+def test_20_ids_with_an_unknown_status_halt_the_run_and_show_the_body(
+    house: Callable[..., House],
+) -> None:
+    out = house(pace__concurrency=32)
+    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(77))))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert "so it is" in str(engine.stop.reason)
+    assert out.pending() == IDS
+
+
+def test_the_days_budget_ends_the_run_after_exactly_so_many_requests(
+    house: Callable[..., House],
+) -> None:
+    out = house(pace__per_day=100)
+    vendor = FakeVendor(lambda i, n: status(-18) if n == 0 else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, BudgetReached)
+    assert len(vendor.log) == 100
+    assert engine.requests_of_day[1] == 100
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+
+
+def test_the_runs_time_ends_it_and_what_is_done_is_kept(house: Callable[..., House]) -> None:
+    out = house(pace__rate_per_s=50)
+    deadline = time.monotonic() + 3.0
+    engine = run_virtually(lambda: out.run(FakeVendor(), deadline=deadline))
+    assert isinstance(engine.stop.reason, BudgetReached)
+    assert 50 <= engine.tally["delivered"] <= 110
+    assert len(out.journaled()) == engine.tally["delivered"]
+
+
+def test_open_calls_that_are_due_come_first_and_settle_without_a_place_on_the_list(
+    house: Callable[..., House],
+) -> None:
+    out = house()
+    calls = [OpenCall(f"open-{n}", n * 10**15, 1, 1, "run-0", b"{}", 1) for n in range(2)]
+    acknowledge(
+        out.db,
+        "run-0",
+        Batch(open_calls=calls),
+        work_list=None,
+        counters={},
+        requests_of_day=("", 0),
+    )
+    vendor = FakeVendor()
+    engine = run_virtually(lambda: out.run(vendor))
+    assert "open-0" in [voice_id for _, voice_id in vendor.log[:16]]
+    assert out.open() == ["open-1"], "it is not due yet"
+    assert engine.tally["delivered"] == len(IDS) + 1
+    assert_run_balances(engine)
+
+
+def test_with_only_what_earlier_inputs_left_over_is_left_alone(
+    house: Callable[..., House],
+) -> None:
+    out, vendor = house([]), FakeVendor()
+    out.put_in_force(IDS, left_over=100)
+    run_virtually(lambda: out.run(vendor, only=True))
+    assert out.pending() == IDS[200:]
+    run_virtually(lambda: out.run(vendor))
+    assert out.pending() == []
+
+
+def test_the_source_holds_no_more_than_a_chunk(house: Callable[..., House]) -> None:
+    ids = [f"{n:05}" for n in range(25_000)]
+    out = house(ids, pace__rate_per_s=5000, pace__concurrency=100)
+    most = [0]
+
+    def watch(engine: Engine) -> None:
+        async def look() -> None:
+            while True:
+                if engine._source is not None:
+                    most[0] = max(most[0], len(engine._source._ready))
+                await asyncio.sleep(0.05)
+
+        looking.append(asyncio.ensure_future(look()))
+
+    looking: list[asyncio.Future[None]] = []
+    run_virtually(lambda: out.run(FakeVendor(), meanwhile=watch))
+    assert 5_000 < most[0] <= 10_000
+    assert len(out.published()) == 25_000
+
+
+def test_no_second_of_a_whole_run_holds_more_requests_than_the_limit_retries_included(
+    house: Callable[..., House],
+) -> None:
+    out = house(pace__rate_per_s=40, pace__concurrency=64)
+    chaos = Chaos(3)
+    vendor = FakeVendor(chaos.script, connect_s=0.2)
+    run_virtually(lambda: out.run(vendor))
+    times = vendor.times
+    assert len(times) > len(IDS)
+    assert all(b - a >= 1.0 - 1e-9 for a, b in zip(times, times[40:], strict=False))
