@@ -23,7 +23,7 @@ from harvester.harvest.publish import Publisher
 from harvester.ids.reader import ListFile
 from harvester.ledger import journal, publications, records, worklists
 from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
+from harvester.ledger.database import get_meta, open_database
 from harvester.ledger.values import WorkList
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.transport import NoReply, Reply, Seal
@@ -34,7 +34,6 @@ T = TypeVar("T")
 
 SECRETS = Secrets("key", "secret")
 ACCOUNT = "acme"
-STATE_ID = "0123456789abcdef0123456789abcdef"
 
 Answer: TypeAlias = Reply | NoReply
 Script: TypeAlias = Callable[[str, int], Answer]
@@ -158,6 +157,7 @@ class House:
         self.output = Output(root)
         make_folders(self.output, 0o750)
         self.db = open_database(self.output.database, ACCOUNT)
+        self.state_id = get_meta(self.db, "state_id") or ""
         self.ids = list(ids)
         self.runs = 0
         if ids:
@@ -204,7 +204,7 @@ class House:
 
     def publisher(self, ledger: LedgerWriter) -> Publisher:
         """A publisher into this output."""
-        return Publisher(ledger, self.output, self.config.output, ACCOUNT, STATE_ID)
+        return Publisher(ledger, self.output, self.config.output, ACCOUNT, self.state_id)
 
     async def run(
         self,

@@ -1,0 +1,511 @@
+"""What a crash leaves, built by hand, and what the next start makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from harvester.errors import AlreadyRunning, ConfigError, StoreError
+from harvester.harvest.opening import open_output
+from harvester.harvest.output import Output
+from harvester.harvest.publish import Publisher
+from harvester.harvest.quota import day_of
+from harvester.lake.disk import RealDisk
+from harvester.lake.normalize import Answer, normalize
+from harvester.lake.parts import stage
+from harvester.ledger import publications, records
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.lock import OutputLock
+from harvester.ledger.values import Batch, Entry, PartRecord, Publication
+from harvester.ledger.writer import InlineLedger
+from tests.fakes import ACCOUNT, House
+
+DAYS = ("2026-09-01", "2026-09-02", "2026-09-03")
+IDS = [f"{n:03}" for n in range(30)]
+
+
+def answer(voice_id: str) -> bytes:
+    day = DAYS[int(voice_id) % len(DAYS)]
+    return (
+        f'{{"status":0,"data":{{"voiceId":"{voice_id}","submitTime":"{day}T12:00:00+00:00",'
+        f'"hangupTime":"{day}T12:01:00+00:00","cost":"0.01"}}}}'
+    ).encode()
+
+
+class Traced(RealDisk):
+    """The real disk, and a list of what was done to it."""
+
+    def __init__(self, trace: list[str]) -> None:
+        self._trace = trace
+
+    def create(self, path: Path, mode: int) -> BinaryIO:
+        self._trace.append(f"create {path.name}")
+        return super().create(path, mode)
+
+    def sync_file(self, file: BinaryIO) -> None:
+        super().sync_file(file)
+        self._trace.append(f"sync {Path(file.name).name}")
+
+    def sync_folder(self, path: Path) -> None:
+        super().sync_folder(path)
+        self._trace.append(f"sync {path.name}/")
+
+    def move(self, source: Path, target: Path) -> None:
+        self._trace.append(f"move {target.name}")
+        super().move(source, target)
+
+
+class TracedLedger(InlineLedger):
+    """The real ledger, and a list of what it was called for."""
+
+    trace: list[str]
+
+    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+        self.trace.append(function.__name__)
+        return super().submit(function, *args, **kwargs)
+
+
+class PowerCut(BaseException):
+    """The machine is gone at this point."""
+
+
+class CutLedger(InlineLedger):
+    """A ledger under which the power goes away before or after a step."""
+
+    cut_before: str | None = None
+    cut_after: str | None = None
+
+    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+        if function.__name__ == self.cut_before:
+            raise PowerCut
+        done = super().submit(function, *args, **kwargs)
+        if function.__name__ == self.cut_after:
+            raise PowerCut
+        return done
+
+
+class CutDisk(RealDisk):
+    """A disk under which the power goes away at the n-th move."""
+
+    def __init__(self, moves: int) -> None:
+        self._left = moves
+
+    def move(self, source: Path, target: Path) -> None:
+        if self._left == 0:
+            raise PowerCut
+        self._left -= 1
+        super().move(source, target)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An output with 30 answers of three days in its journal."""
+    made = House(tmp_path / "out", IDS)
+    records.begin_run(made.db, "run-1", 1_000)
+    for start in range(0, 30, 10):
+        acknowledge(
+            made.db,
+            "run-1",
+            Batch(
+                entries=[Entry(i, 5, True, answer(i)) for i in IDS[start : start + 10]],
+                settled_rows={0: list(range(start, start + 10))},
+                list_delivered=10,
+            ),
+            work_list=made.work_list,
+            counters={"delivered": start + 10},
+            requests_of_day=(day_of(1.0), 40),
+        )
+    yield made
+    made.close()
+
+
+def publisher(
+    house: House, ledger: InlineLedger | None = None, disk: RealDisk | None = None
+) -> Publisher:
+    return Publisher(
+        ledger or InlineLedger(house.db, house.output.database),
+        house.output,
+        house.config.output,
+        ACCOUNT,
+        house.state_id,
+        disk=disk,
+    )
+
+
+def cut(
+    house: House, *, before: str | None = None, after: str | None = None, moves: int = 99
+) -> None:
+    """Publish until the power goes away."""
+    ledger = CutLedger(house.db, house.output.database)
+    ledger.cut_before, ledger.cut_after = before, after
+    with pytest.raises(PowerCut):
+        publisher(house, ledger, CutDisk(moves)).publish()
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Every file and folder, with a hash of its content and its mode; SQLite's files left out."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if path.name.startswith(("state.db", "lock")):
+            continue
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        found[str(path.relative_to(root))] = f"{path.stat().st_mode:o} {content}"
+    return found
+
+
+def reopen(house: House) -> int:
+    """The next start: how many publications it finished."""
+    house.db.close()
+    with open_output(house.config) as opened:
+        finished = opened.finished_publications
+        assert list(opened.output.staging.iterdir()) == []
+        assert publications.unfinished(opened.db) == []
+    house.db = House(house.output.root).db
+    return finished
+
+
+def assert_published_once(house: House) -> None:
+    assert sorted(house.published()) == IDS
+    assert house.journaled() == []
+    assert len(publications.live_parts(house.db)) == len(DAYS)
+    assert {p.path for p in publications.live_parts(house.db)} == {
+        p.relative_to(house.output.cdr).as_posix() for p in house.output.cdr.glob("*/*")
+    }
+
+
+def test_a_publication_takes_its_steps_in_their_order(house: House) -> None:
+    trace: list[str] = []
+    ledger = TracedLedger(house.db, house.output.database)
+    ledger.trace = trace
+    publisher(house, ledger, Traced(trace)).publish()
+    parts = [f"part-{house.state_id[:8]}-1-{k}.parquet" for k in range(3)]
+    step = trace.index
+    for part in parts:
+        assert step("prepare") < step(f"create {part}")
+        assert step(f"create {part}") < step(f"sync {part}") < step("sync staging/")
+        assert step("commit") < step(f"move {part}")
+    assert step("sync staging/") < step("commit")
+    last_move = max(at for at, what in enumerate(trace) if what.startswith("move"))
+    for folder in [*(f"submit_date={day}/" for day in DAYS), "cdr/", "out/"]:
+        assert last_move < step(f"sync {folder}") < step("make_live")
+    assert trace[-1] == "make_live"
+    assert_published_once(house)
+
+
+def test_a_publication_puts_every_answer_into_the_data_and_takes_it_from_the_journal(
+    house: House,
+) -> None:
+    done = publisher(house).publish()
+    assert done is not None
+    assert (done.records, done.files) == (30, 3)
+    assert_published_once(house)
+    assert publisher(house).publish() is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "finished"),
+    [
+        ({"after": "prepare"}, 0),
+        ({"after": "next_blob"}, 0),
+        ({"before": "commit"}, 0),
+        ({"after": "commit"}, 1),
+        ({"moves": 0}, 1),
+        ({"moves": 1}, 1),
+        ({"moves": 2}, 1),
+        ({"before": "make_live"}, 1),
+    ],
+    ids=str,
+)
+def test_after_a_power_cut_at_any_step_each_answer_is_in_one_place_and_then_published(
+    house: House, steps: dict[str, Any], finished: int
+) -> None:
+    cut(house, **steps)
+    assert reopen(house) == finished
+    assert house.delivered() == IDS
+    assert (house.published() == []) == (finished == 0)
+    if not finished:
+        publisher(house).publish()
+    assert_published_once(house)
+
+
+def test_a_number_whose_publication_was_dropped_is_not_used_again(house: House) -> None:
+    cut(house, before="commit")
+    reopen(house)
+    publisher(house).publish()
+    assert all("-2-" in part.path for part in publications.live_parts(house.db))
+
+
+def damage(how: str, path: Path) -> None:
+    match how:
+        case "gone":
+            path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+        case "torn":
+            path.write_bytes(path.read_bytes()[:-100])
+        case "rotten":
+            content = bytearray(path.read_bytes())
+            content[50] ^= 0xFF
+            path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "torn", "rotten"])
+@pytest.mark.parametrize("moves", [0, 1])
+def test_a_committed_part_that_was_lost_is_made_again_from_the_journal(
+    house: House, how: str, moves: int
+) -> None:
+    cut(house, moves=moves)
+    damage(how, max(house.output.staging.iterdir()))
+    assert reopen(house) == 1
+    assert_published_once(house)
+    for part in publications.live_parts(house.db):
+        content = (house.output.cdr / part.path).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (part.bytes, part.sha256)
+
+
+def written_by_another_release(house: House) -> None:
+    """Replace the staged parts by ones with the same rows in other bytes, and book them so."""
+    config = house.config.output
+    answers = [Answer(i, answer(i), 5, "run-1", True) for i in IDS]
+    parts = stage(
+        [normalize(answers, ACCOUNT).table],
+        staging=house.output.staging,
+        state_id=house.state_id,
+        publication=1,
+        partition_timezone=config.partition_timezone,
+        mode=int(config.mode, 8),
+        tool="another release",
+    )
+    for part in parts:
+        publications.amend(house.db, PartRecord(part.path, 1, part.rows, part.bytes, part.sha256))
+
+
+def test_parts_made_again_in_other_bytes_are_all_booked_with_what_lies_there(
+    house: House,
+) -> None:
+    cut(house, moves=0)
+    written_by_another_release(house)
+    min(house.output.staging.iterdir()).unlink()
+    assert reopen(house) == 1
+    assert_published_once(house)
+    for part in publications.live_parts(house.db):
+        content = (house.output.cdr / part.path).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (part.bytes, part.sha256)
+
+
+def test_a_lost_part_that_would_come_out_otherwise_stops_the_start(house: House) -> None:
+    cut(house, moves=0)
+    min(house.output.staging.iterdir()).unlink()
+    house.db.execute("UPDATE file SET rows = rows + 1 WHERE path LIKE '%-0.parquet'")
+    before = tree(house.output.cdr)
+    house.db.close()
+    with (
+        pytest.raises(StoreError, match=r"gives other parts.*partition_timezone"),
+        open_output(house.config),
+    ):
+        pass
+    assert tree(house.output.cdr) == before
+
+
+def test_a_part_never_replaces_a_file_that_took_its_place(house: House) -> None:
+    cut(house, moves=0)
+    part = publications.parts_of(house.db, 1)[0]
+    final = house.output.cdr / part.path
+    final.parent.mkdir(exist_ok=True)
+    final.write_bytes(b"somebody else's")
+    house.db.close()
+    with pytest.raises(StoreError, match="exists already"), open_output(house.config):
+        pass
+    assert final.read_bytes() == b"somebody else's"
+
+
+def test_a_stop_before_the_commit_point_abandons_the_publication(house: House) -> None:
+    asked = 0
+
+    def should_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= 2
+
+    assert publisher(house).publish(should_stop) is None
+    assert house.published() == []
+    assert house.journaled() == IDS
+    assert list(house.output.staging.iterdir()) == []
+    assert not house.db.execute("SELECT * FROM publication").fetchall()
+
+
+def test_a_stop_after_the_commit_point_finishes_it(house: House) -> None:
+    stopping: list[bool] = []
+
+    class Signalled(InlineLedger):
+        def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+            if function is publications.commit:
+                stopping.append(True)
+            return super().submit(function, *args, **kwargs)
+
+    done = publisher(house, Signalled(house.db, house.output.database)).publish(
+        lambda: bool(stopping)
+    )
+    assert stopping
+    assert done is not None
+    assert_published_once(house)
+
+
+def test_half_files_and_old_lists_are_swept_away(house: House) -> None:
+    (house.output.staging / "half").write_text("x")
+    (house.output.staging / "scratch").mkdir()
+    (house.output.staging / "scratch" / "more").write_text("x")
+    (house.output.lists / "list-99.parquet").write_text("x")
+    reopen(house)
+    assert sorted(p.name for p in house.output.lists.iterdir()) == [house.work_list.path]
+
+
+def test_a_killed_runs_books_are_closed_and_its_requests_rounded_up(house: House) -> None:
+    house.db.close()
+    with open_output(house.config) as opened:
+        (killed,) = opened.killed_runs
+        assert killed.id == "run-1"
+        assert killed.counters == {"delivered": 30}
+        assert records.unended_runs(opened.db) == []
+        connections = house.config.pace.concurrency
+        assert records.requests_of_day(opened.db) == (day_of(1.0), 40 + 1000 + connections)
+    with open_output(house.config) as opened:
+        assert opened.killed_runs == ()
+
+
+def test_requests_of_a_run_that_was_killed_before_it_acknowledged_count_on_its_day(
+    house: House,
+) -> None:
+    records.end_run(house.db, "run-1", 2_000, 0, {})
+    started_ms = 1_788_000_000_000
+    records.begin_run(house.db, "run-2", started_ms)
+    house.db.close()
+    with open_output(house.config) as opened:
+        day, requests = records.requests_of_day(opened.db)
+    assert day == day_of(started_ms / 1000)
+    assert requests == 1000 + house.config.pace.concurrency
+
+
+def live(house: House) -> Path:
+    return house.output.cdr / publications.live_parts(house.db)[0].path
+
+
+def spoil_strange(house: House) -> None:
+    (house.output.cdr / "submit_date=2026-09-02" / "copy.parquet").write_bytes(b"x")
+
+
+def spoil_newer(house: House) -> None:
+    name = f"part-{house.state_id[:8]}-7-0.parquet"
+    shutil.copy(live(house), house.output.cdr / "submit_date=2026-09-02" / name)
+
+
+def spoil_hidden(house: House) -> None:
+    (house.output.cdr / ".tmp").write_bytes(b"")
+
+
+def spoil_missing(house: House) -> None:
+    live(house).unlink()
+
+
+def spoil_short(house: House) -> None:
+    live(house).write_bytes(live(house).read_bytes()[:-1])
+
+
+def spoil_state(house: House) -> None:
+    shutil.rmtree(house.output.state)
+
+
+def spoil_database(house: House) -> None:
+    house.output.database.unlink()
+
+
+def spoil_list(house: House) -> None:
+    (house.output.lists / house.work_list.path).unlink()
+
+
+SPOILED: dict[str, tuple[Callable[[House], None], str]] = {
+    "a file put there by hand": (spoil_strange, r"is not in the ledger .*put there by hand"),
+    "a state older than the data": (spoil_newer, r"is not in the ledger .*older than the data"),
+    "a hidden file": (spoil_hidden, r"\.tmp is not in the ledger"),
+    "a part is missing": (spoil_missing, r"is missing, though the ledger holds it"),
+    "a part is too short": (spoil_short, r"has another size"),
+    "data without any state": (spoil_state, r"does not exist, so it is unknown what was asked"),
+    "data without a ledger": (spoil_database, r"does not exist, so it is unknown what was asked"),
+    "the list is missing": (spoil_list, r"the work list .* is missing"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
+def test_state_and_data_that_disagree_stop_the_start_with_exit_6_and_nothing_is_changed(
+    house: House, spoil: tuple[Callable[[House], None], str]
+) -> None:
+    publisher(house).publish()
+    (house.output.staging / "left-over").write_text("x")
+    (house.output.lists / "old-list").write_text("x")
+    house.db.execute("UPDATE publication SET state = 'prepared' WHERE id = 99")
+    ruin, message = spoil
+    ruin(house)
+    house.db.close()
+    before = tree(house.output.root)
+    with pytest.raises(StoreError, match=message) as told, open_output(house.config):
+        pass
+    assert told.value.exit_code == 6
+    assert tree(house.output.root) == before
+
+
+def test_an_output_that_is_held_is_not_touched(house: House) -> None:
+    cut(house, moves=1)
+    before = tree(house.output.root)
+    with (
+        OutputLock(house.output.lock),
+        pytest.raises(AlreadyRunning, match=str(os.getpid())),
+        open_output(house.config),
+    ):
+        pass
+    assert tree(house.output.root) == before
+
+
+def test_another_accounts_output_is_not_touched(house: House) -> None:
+    cut(house, moves=1)
+    house.db.execute("UPDATE meta SET value = 'somebody' WHERE key = 'account'")
+    house.db.close()
+    before = tree(house.output.root)
+    with pytest.raises(ConfigError, match="belongs to account 'somebody'"):
+        open_output(house.config).__enter__()
+    assert tree(house.output.root) == before
+
+
+def test_a_damaged_table_is_told_as_a_store_error(house: House) -> None:
+    house.db.execute("DROP TABLE file")
+    house.db.close()
+    with pytest.raises(StoreError, match="no such table: file"), open_output(house.config):
+        pass
+
+
+def test_a_new_output_has_private_folders_for_what_is_private(tmp_path: Path) -> None:
+    made = House(tmp_path / "new")
+    made.close()
+    out = Output(tmp_path / "new")
+    for folder in (out.state, out.lists, out.staging, out.runs):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert out.cdr.stat().st_mode & 0o777 == 0o750
+    with open_output(made.config) as opened:
+        assert opened.killed_runs == ()
+        assert opened.finished_publications == 0
+
+
+def test_a_commit_of_parts_that_the_journal_does_not_give_stops_the_start(house: House) -> None:
+    publication = publications.prepare(house.db, 1)
+    assert isinstance(publication, Publication)
+    part = PartRecord("submit_date=2026-09-01/part-01234567-1-0.parquet", 1, 1, 1, "no such hash")
+    publications.commit(house.db, publication.id, [part])
+    house.db.close()
+    with pytest.raises(StoreError, match="is lost, and the journal gives other parts"):
+        open_output(house.config).__enter__()
