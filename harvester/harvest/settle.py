@@ -110,7 +110,11 @@ def _settle_unknown(batch: Batch, task: Task, unknown: Unknown, policy: Policy) 
     before = task.open_call
     dated = policy.dated(task.voice_id)
     is_old = dated is not None and now_ms - dated.timestamp() * 1000 > FORGOTTEN_AFTER_MS
-    since_ms = now_ms if before is None or before.unknown_ms is None else before.unknown_ms
+    since_ms = now_ms
+    if before is not None and before.unknown_ms is not None:
+        since_ms = before.unknown_ms
+    elif before is not None and before.answer is None:
+        since_ms = before.first_ms  # a rebuilt row: it never had an answer
     if is_old or now_ms - since_ms >= DAY_MS:
         died = Died("no_record", "the vendor knows no such record", unknown.attempts, now_ms)
         return _bury(batch, task, died, policy)

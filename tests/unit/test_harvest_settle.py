@@ -154,6 +154,11 @@ def test_no_record_said_once_of_a_call_that_was_open_for_days_keeps_it_open() ->
     assert (call.answer, call.answer_ms, call.unknown_ms) == (ANSWER, NOW - 2 * DAY, NOW)
 
 
+def test_a_rebuilt_row_without_an_answer_dates_from_its_first_ask() -> None:
+    result, _ = settled(known(None, first_ms=NOW - DAY, unknown_ms=None), Unknown(NOW, 1))
+    assert result.outcome is Outcome.DEAD
+
+
 def test_an_open_call_that_dies_has_its_last_answer_published_and_its_letter_says_so() -> None:
     died = Died("bad_query_id", "", 2, NOW, b"no")
     result, batch = settled(known(), died)
