@@ -171,7 +171,7 @@ def _check_integrity(db: sqlite3.Connection, path: Path) -> None:
     if found != "ok":
         raise StoreError(
             f"{path} is damaged ({' '.join(found.split())}). Nothing was changed: restore state/ "
-            "from a backup, and keep the damaged one for a look."
+            "from a backup, or make it anew from the data with `harvester rebuild`."
         )
 
 
@@ -188,5 +188,8 @@ def _remedy(message: str) -> str:
             "same command again: what was acknowledged is safe."
         )
     if "not a database" in message or "malformed" in message:
-        return "Restore state/ from a backup; the data set itself is not touched."
+        return (
+            "Restore state/ from a backup, or make it anew from the data with `harvester rebuild`; "
+            "the data set itself is not touched."
+        )
     return "Run the same command again; if it comes back, look at the disk."

@@ -288,9 +288,10 @@ def leave_anothers_table(out: Path) -> Path:
 
 
 def copy(out: Path) -> Path:
-    first, *others = parts(out)
-    other = next(path for path in others if path.parent != first.parent)
-    return Path(shutil.copy(first, other.parent / "part-abcdef12-9-9.parquet"))
+    """As whole and as well placed as the original: nothing but its content tells."""
+    path = parts(out)[0]
+    number = path.stem.split("-")[2]
+    return Path(shutil.copy(path, path.with_name(f"part-fffffff0-{number}-0.parquet")))
 
 
 @pytest.mark.parametrize("damage", [cut, flip, leave_a_stranger, leave_anothers_table, copy])
@@ -310,6 +311,7 @@ def test_data_that_cannot_be_trusted_is_refused_with_its_name(
         rebuilt(whole)
     assert path.name in str(caught.value)
     assert "run `harvester rebuild` again" in str(caught.value)
+    assert ("a copy of" in str(caught.value)) == (damage is copy)
     assert fingerprint(whole / "cdr") == before
 
 
