@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 SEED ?=
 KEEP ?=
+SOAK_SECONDS ?= 600
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe \
@@ -16,7 +17,7 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash check lint types lowest lock clean venv
+.PHONY: help demo test crash soak audit licences check lint types lowest lock clean venv
 .DELETE_ON_ERROR:
 
 ##@ See it
@@ -28,6 +29,9 @@ demo: $(VENV)/runtime ## A night in a minute: harvest 10,000 made-up calls into 
 
 test: $(VENV)/dev ## Run the tests (PYTEST_ARGS="-k pace -x", SEED=7)
 	@$(PYTEST)
+
+soak: $(VENV)/dev ## A long rehearsal: moods of the vendor, and how soon the rate is back (SOAK_SECONDS=600)
+	@SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) $(BIN)/python -m pytest $(PYTEST_ARGS) -s -m soak tests/soak
 
 crash: $(VENV)/dev ## Proof by crash, whole: every durable step, power cuts, 500 kills (an hour)
 	@CRASH_POINTS=0 CRASH_KILLS=500 $(PYTEST) -rA tests/crash
@@ -51,6 +55,17 @@ lowest: ## Run the tests once against the lowest versions that pyproject.toml al
 
 ##@ Keep it
 
+audit: ## Known weaknesses of the pinned dependencies (asks the PyPI or OSV service)
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
+		.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	@.venv-audit/bin/pip-audit --version
+	@.venv-audit/bin/pip-audit --disable-pip --require-hashes --progress-spinner off -r requirements.txt || { \
+		echo "make audit: FAILED. Either weaknesses are listed above, or the service could not be" \
+		"asked from here: then nothing is known, and it has to be run where it can." >&2; exit 1; }
+
+licences: $(VENV)/runtime ## Licences of the pinned dependencies; fails on GPL, AGPL and unknown ones
+	@$(BIN)/python tests/security/licences.py requirements.txt
+
 venv: $(VENV)/dev ## Make the environment in .venv and nothing else
 
 lock: ## Make requirements.txt and requirements-dev.txt anew from pyproject.toml
@@ -61,7 +76,7 @@ lock: ## Make requirements.txt and requirements-dev.txt anew from pyproject.toml
 	@$(if $(KEEP),true,rm -rf .venv-lock)
 
 clean: ## Remove environments, caches and ./demo-out (KEEP=1 keeps demo-out)
-	rm -rf .venv .venv-lowest .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-lock .venv-audit .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	$(if $(KEEP),,rm -rf demo-out)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -18,7 +18,7 @@ from harvester.cli.failures import report, report_unexpected
 from harvester.cli.progress import ProgressBar
 from harvester.cli.screens import books, closing
 from harvester.config import Config, Log, load_secrets
-from harvester.errors import HarvesterError, UsageError
+from harvester.errors import EXIT_UNEXPECTED, HarvesterError, UsageError
 
 if TYPE_CHECKING:
     from harvester.cli.logs import Logs
@@ -119,7 +119,7 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
     return result.exit_code
 
 
-_UNSAID = frozenset({"run_failed", "run_ended"})
+_UNSAID = frozenset({"run_failed", "run_ended", "unexpected_error"})
 """Events for the log file alone: the screen tells the end in its own words."""
 
 
@@ -143,6 +143,9 @@ def _log_end(logs: Logs, result: Result) -> None:
         message=result.summary.message,
         requests=result.summary.requests,
     )
+    if result.error is not None and result.exit_code == EXIT_UNEXPECTED:
+        # The end on the screen is in plain words; whoever mends the bug needs to see where it was.
+        logs.failure("unexpected_error", result.error.__cause__ or result.error)
 
 
 def _tell(result: Result, terminal: Terminal, manner: Manner, seconds: float) -> None:

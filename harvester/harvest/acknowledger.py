@@ -16,7 +16,7 @@ from collections.abc import Callable
 from harvester.errors import HarvesterError, StoreError
 from harvester.harvest.settle import Outcome, Policy, Settled, settle
 from harvester.harvest.task import Answered, Conclusion, PutOff, Task
-from harvester.lake.usage import answer_totals
+from harvester.lake.usage import answer_totals, currency_name
 from harvester.ledger import records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.values import Batch, Deferred, WorkList
@@ -27,8 +27,6 @@ BATCH_BYTES = 8 << 20
 BATCH_S = 0.5
 COST_SCALE = 8
 """Costs are counted in units of 10^-8, the scale of the column: sums stay whole numbers."""
-
-NO_CURRENCY = "-"
 
 
 class Acknowledger:
@@ -131,4 +129,4 @@ class Acknowledger:
         self._tally["usage.call_duration_s"] += call_s or 0
         self._tally["usage.charged_duration_s"] += charged_s or 0
         if cost is not None:
-            self._tally[f"usage.cost.{currency or NO_CURRENCY}"] += int(cost.scaleb(COST_SCALE))
+            self._tally[f"usage.cost.{currency_name(currency)}"] += int(cost.scaleb(COST_SCALE))

@@ -92,8 +92,8 @@ def next_step(verdict: Verdict, spent: Spent, around: Surroundings, limits: Retr
             return _after_busy(f"refused_{what}", spent, around, limits)
         case NetworkFailure(cause):
             return _after_network(cause, spent, around, limits)
-        case UnknownStatus(status):
-            return _after_unknown(status, spent, around)
+        case UnknownStatus():
+            return _after_unknown(verdict.name, spent, around)
 
 
 def _after_busy(cause: str, spent: Spent, around: Surroundings, limits: Retry) -> Step:

@@ -309,9 +309,13 @@ class Engine:
 
 
 def _as_reason(exc: BaseException) -> HarvesterError:
-    """Why the run stops; what nobody foresaw keeps its name and ends with exit code 1."""
+    """Why the run stops; what nobody foresaw is named, told in the log alone, and exit code 1."""
     if isinstance(exc, HarvesterError):
         return exc
-    reason = HarvesterError(f"unexpected {type(exc).__name__}: {exc}. Please report this.")
+    reason = HarvesterError(
+        f"this is a bug: {type(exc).__name__} where nothing of the kind was expected. Please "
+        "report it with the run's log.jsonl. What was acknowledged is safe; the same command may "
+        "be run again."
+    )
     reason.__cause__ = exc
     return reason

@@ -11,7 +11,6 @@ the request itself (findings/speed.md §2).
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +22,7 @@ from harvester.config import Retry, Secrets
 from harvester.errors import VendorRefused
 from harvester.harvest.backoff import backoff_s
 from harvester.harvest.budget import Again, Defer, Settle, Spent, Step, Surroundings, next_step
+from harvester.harvest.discreet import without_numbers, without_secrets
 from harvester.harvest.gate import OutageGate
 from harvester.harvest.health import RefusalWatch
 from harvester.harvest.pace import Pace
@@ -46,9 +46,9 @@ from harvester.vendor.verdicts import (
 )
 
 ROOM_TO_SPARE = 4
-_DIGITS = re.compile(rb"[0-9]{7,}")  # a message is kept in the summary, a phone number is not
 _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
 _DATE_EVERY_S = 1.0
+_SHOWN = 300
 
 
 class Sealer:
@@ -104,6 +104,10 @@ class Sealer:
             self._headers = signed_headers(self._secrets, timestamp)
         return self._headers
 
+    def hide(self, text: bytes) -> bytes:
+        """`text` without what was sent with each attempt, should an answer have repeated it."""
+        return without_secrets(text, self._secrets)
+
     def _give_up_place(self, attempt: object) -> None:
         if attempt in self._waiting:
             self._waiting.remove(attempt)
@@ -149,7 +153,7 @@ class Fetcher:
         before = (self._delivered, self._succeeded)
         verdict, reply, in_outage = await self._attempt(task.voice_id)
         if isinstance(verdict, Record | NoRecord | Dead):
-            return _conclude(verdict, reply, attempts=1)
+            return self._conclude(verdict, reply, attempts=1)
         return await self._ask_again(task, before, (verdict, reply, in_outage))
 
     async def _ask_again(
@@ -196,7 +200,7 @@ class Fetcher:
             self._pushed_back.discard(task.voice_id)
         match last:
             case Settle(verdict):
-                return _conclude(verdict, latest, spent.attempts, unknown=pending[0])
+                return self._conclude(verdict, latest, spent.attempts, unknown=pending[0])
             case Defer(cause):
                 counts = self._delivered > delivered_before
                 return PutOff(cause, spent.attempts, _now_ms(), counts)
@@ -248,8 +252,8 @@ class Fetcher:
                 self._pace.push_back(after_s)
             case Refusal(what):
                 await self._learn_refusal(voice_id, what)
-            case UnknownStatus(status):
-                self._learn_unknown(voice_id, status, reply)
+            case UnknownStatus():
+                self._learn_unknown(voice_id, verdict.name, reply)
             case _:
                 pass
 
@@ -275,7 +279,8 @@ class Fetcher:
 
     def _learn_unknown(self, voice_id: str, status: str, reply: Reply | None) -> None:
         if self._refusals.unknown(voice_id, status):
-            body = _DIGITS.sub(b"***", reply.body[:300]) if reply else b""
+            # The summary keeps this message.  Cut last: half a key would not be known for one.
+            body = without_numbers(self._sealer.hide(reply.body))[:_SHOWN] if reply else b""
             self._stop.stop(
                 VendorRefused(
                     f"the vendor answers with a status that is unknown here ({status!r}), to 20 "
@@ -292,6 +297,26 @@ class Fetcher:
         self._pushed_back.add(voice_id)
         left = await self._ids_left()
         return left is not None and left <= self._pushed_back
+
+    def _conclude(
+        self,
+        verdict: Record | NoRecord | Dead,
+        reply: Reply | None,
+        attempts: int,
+        unknown: Verdict | None = None,
+    ) -> Conclusion:
+        now_ms = _now_ms()
+        body = reply.body if reply else b""
+        match verdict:
+            case Record(over):
+                return Answered(body, over, now_ms)
+            case NoRecord():
+                return Unknown(now_ms, attempts)
+            case Dead(reason):
+                detail = f"status {unknown.name}" if isinstance(unknown, UnknownStatus) else ""
+                return Died(reason, detail, attempts, now_ms, self._sealer.hide(body))
+            case never:
+                assert_never(never)
 
     async def _before_next(self, task: Task, step: Step) -> None:
         if not isinstance(step, Again | Defer):
@@ -339,26 +364,6 @@ _FORBIDDEN = "access is forbidden on the way. Check key, allow-list and any prox
 _ADDRESS_CODES = frozenset(
     {"http_404", "http_405", "http_410"} | {f"http_{code}" for code in range(300, 400)}
 )
-
-
-def _conclude(
-    verdict: Record | NoRecord | Dead,
-    reply: Reply | None,
-    attempts: int,
-    unknown: Verdict | None = None,
-) -> Conclusion:
-    now_ms = _now_ms()
-    body = reply.body if reply else b""
-    match verdict:
-        case Record(over):
-            return Answered(body, over, now_ms)
-        case NoRecord():
-            return Unknown(now_ms, attempts)
-        case Dead(reason):
-            detail = f"status {unknown.status}" if isinstance(unknown, UnknownStatus) else ""
-            return Died(reason, detail, attempts, now_ms, body)
-        case never:
-            assert_never(never)
 
 
 def _now_ms() -> int:

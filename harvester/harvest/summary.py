@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from decimal import Decimal
 import msgspec
 
 from harvester import __version__
-from harvester.harvest.acknowledger import COST_SCALE, NO_CURRENCY
+from harvester.harvest.acknowledger import COST_SCALE
 from harvester.harvest.books import (
     Difference,
     UsageSums,
@@ -25,10 +26,13 @@ from harvester.harvest.progress import retries
 from harvester.harvest.publish import Published
 from harvester.lake.dataset import Totals, totals, totals_of
 from harvester.lake.normalize import Answer, normalize
+from harvester.lake.usage import currency_name
 from harvester.ledger import bitmap, journal, publications, worklists
 from harvester.ledger.values import CHUNK_ROWS, InputRecord, RunRecord, WorkList
 
 _COST = "usage.cost."
+_NAME = re.compile(r"(?!.*[0-9]{7})[A-Za-z_][0-9A-Za-z_.-]{0,39}")
+_NAMES_TOLD = 100
 
 
 class InputBooks(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +240,7 @@ def make_summary(
         published_files=sum(p.files for p in published),
         published_bytes=sum(p.bytes for p in published),
         unparsed=dict(sum((p.unparsed for p in published), Counter[str]())),
-        extra=dict(sum((p.extra for p in published), Counter[str]())),
+        extra=_named(sum((p.extra for p in published), Counter[str]())),
         output=str(output.root),
     )
 
@@ -244,6 +248,14 @@ def make_summary(
 def instant(ms: int) -> str:
     """Milliseconds since 1970 as ISO 8601 text, UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _named(fields: Counter[str]) -> dict[str, int]:
+    """Names of fields, the most frequent first; what is no name could be anybody's number."""
+    named = Counter[str]()
+    for name, count in fields.items():
+        named[name if _NAME.fullmatch(name) else "odd"] += count
+    return dict(named.most_common(_NAMES_TOLD))
 
 
 def _answered(tally: Mapping[str, int], books: RunBooks) -> UsageSums:
@@ -279,15 +291,10 @@ def _settled_bits(db: sqlite3.Connection, work_list: WorkList) -> int:
 
 
 def _sums(total: Totals) -> UsageSums:
-    return UsageSums(
-        total.rows,
-        total.call_duration_s,
-        total.charged_duration_s,
-        {
-            currency or NO_CURRENCY: int(amount.scaleb(COST_SCALE))
-            for currency, amount in total.cost.items()
-        },
-    )
+    cost = Counter[str]()
+    for currency, amount in total.cost.items():
+        cost[currency_name(currency)] += int(amount.scaleb(COST_SCALE))
+    return UsageSums(total.rows, total.call_duration_s, total.charged_duration_s, cost)
 
 
 def _data_books(answered: UsageSums, in_journal: int) -> DataBooks:

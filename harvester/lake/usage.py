@@ -6,6 +6,7 @@ through the same night: what the answers said, and what the Parquet says.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -26,6 +27,22 @@ _Answer = msgspec.defstruct("_Answer", [("data", _Data)], gc=False)
 _decoder = msgspec.json.Decoder[Any](_Answer)
 _astuple = msgspec.structs.astuple
 _POSITIONS = tuple(FIELDS.index(name) for name in _NAMES)
+
+
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
+NO_CURRENCY = "-"
+ODD_CURRENCY = "odd"
+
+
+def currency_name(currency: str | None) -> str:
+    """The name under which costs in `currency` are summed up and told.
+
+    Whatever is no currency goes under one name: it could be a number that nobody should read in
+    a summary, and a different one in each record.  The data keep it as sent.
+    """
+    if not currency:
+        return NO_CURRENCY
+    return currency if _CURRENCY.fullmatch(currency) else ODD_CURRENCY
 
 
 class Usage(NamedTuple):

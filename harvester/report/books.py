@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.lake.dataset import Totals
+from harvester.lake.usage import currency_name
 from harvester.ledger import records
 from harvester.ledger.restore import known_since
 from harvester.ledger.values import RunRecord
@@ -21,7 +22,6 @@ from harvester.report.places import Places
 
 COST_SCALE = 8
 _COST = "usage.cost."
-_NO_CURRENCY = "-"
 _ALL_RUNS = 1 << 60
 _OUTCOMES = ("delivered", "open", "dead", "deferred", "cut_off")
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
@@ -55,7 +55,7 @@ class Sums:
             self._add_cost(currency, cost)
 
     def _add_cost(self, currency: str | None, cost: Decimal) -> None:
-        name = currency or _NO_CURRENCY
+        name = currency_name(currency)
         self.cost[name] = self.cost.get(name, 0) + int(cost.scaleb(COST_SCALE))
 
 

@@ -72,6 +72,12 @@ class UnknownStatus:
 
     status: str
 
+    @property
+    def name(self) -> str:
+        """The status where it is a short number, else "odd": it is counted and told."""
+        digits = self.status.removeprefix("-")
+        return self.status if digits.isascii() and digits.isdigit() and len(digits) < 7 else "odd"
+
 
 Verdict: TypeAlias = (
     Record
