@@ -110,6 +110,8 @@ def _settle_unknown(batch: Batch, task: Task, unknown: Unknown, policy: Policy) 
     before = task.open_call
     dated = policy.dated(task.voice_id)
     is_old = dated is not None and now_ms - dated.timestamp() * 1000 > FORGOTTEN_AFTER_MS
+    # A call whose record we have seen was not forgotten long ago: that takes being said twice.
+    is_old = is_old and (before is None or before.answer is None)
     since_ms = now_ms
     if before is not None and before.unknown_ms is not None:
         since_ms = before.unknown_ms

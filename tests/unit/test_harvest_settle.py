@@ -154,6 +154,13 @@ def test_no_record_said_once_of_a_call_that_was_open_for_days_keeps_it_open() ->
     assert (call.answer, call.answer_ms, call.unknown_ms) == (ANSWER, NOW - 2 * DAY, NOW)
 
 
+def test_an_old_id_whose_record_we_have_seen_does_not_die_of_one_no_record() -> None:
+    dated = datetime.fromtimestamp((NOW - 9 * DAY) / 1000, UTC)
+    task = known(first_ms=NOW - 5 * DAY, answer_ms=NOW - 2 * DAY)
+    result, _ = settled(task, Unknown(NOW, 1), policy(dated=dated))
+    assert result.outcome is Outcome.OPEN
+
+
 def test_a_rebuilt_row_without_an_answer_dates_from_its_first_ask() -> None:
     result, _ = settled(known(None, first_ms=NOW - DAY, unknown_ms=None), Unknown(NOW, 1))
     assert result.outcome is Outcome.DEAD
