@@ -149,7 +149,9 @@ def leave_a_link(out: Path) -> None:
     path.with_name("part-abcdef12-9-9.parquet").symlink_to(path)
 
 
-def write_anew(out: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+def write_anew(
+    out: Path, change: Callable[[pa.Table], pa.Table], *, highest: str | None = None
+) -> None:
     """A part with other rows, and the ledger made to agree with it, as no crash could do."""
     path = parts(out)[0]
     footer = {
@@ -160,7 +162,10 @@ def write_anew(out: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     rows = change(pq.ParquetFile(path).read())
     ids = rows["voice_id"].to_pylist()
     footer[b"cdr.rows"] = str(len(ids)).encode()
-    footer[b"cdr.min_voice_id"], footer[b"cdr.max_voice_id"] = ids[0].encode(), ids[-1].encode()
+    footer[b"cdr.min_voice_id"], footer[b"cdr.max_voice_id"] = (
+        ids[0].encode(),
+        (highest or ids[-1]).encode(),
+    )
     pq.write_table(rows.replace_schema_metadata(footer), path)
     content = path.read_bytes()
     edit(
@@ -171,6 +176,10 @@ def write_anew(out: Path, change: Callable[[pa.Table], pa.Table]) -> None:
         hashlib.sha256(content).hexdigest(),
         path.relative_to(out / "cdr").as_posix(),
     )
+
+
+def lie_in_the_footer(out: Path) -> None:
+    write_anew(out, lambda rows: rows, highest="9" * 20)
 
 
 def hold_a_row_twice(out: Path) -> None:
@@ -225,6 +234,7 @@ def move_to_another_date(out: Path) -> None:
         (leave_a_temporary_file, "foreign"),
         (leave_a_foreign_table, "foreign"),
         (leave_a_link, "foreign"),
+        (lie_in_the_footer, "footer"),
         (hold_a_row_twice, "twice"),
         (drop_a_row, "settled_nowhere"),
         (drop_a_row, "books"),
