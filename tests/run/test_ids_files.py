@@ -133,7 +133,7 @@ class Stdin:
     [
         (b"1\n2\n", "txt", None),
         (b"", "txt", None),
-        (gzip.compress(b"1\n"), "txt", "gzip"),
+        (gzip.compress(b"1\n", mtime=0), "txt", "gzip"),
         (b'{"voiceId": "1"}\n', "jsonl", None),
         (b"PAR1....", "parquet", None),
     ],

@@ -167,7 +167,7 @@ def test_text_gives_what_cleaning_line_by_line_gives(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (gzip.compress(b"1\n"), "gzip data. Add .gz"),
+        (gzip.compress(b"1\n", mtime=0), "gzip data. Add .gz"),
         (zst(b"1\n"), "zstd data. Add .zst"),
         (b"PAR1xxxx", "Add .parquet"),
         (b"PK\x03\x04", "ZIP archive"),
