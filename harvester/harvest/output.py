@@ -10,6 +10,7 @@ All lie on one file system, so that a rename is atomic.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from dataclasses import dataclass
@@ -63,8 +64,8 @@ class Output:
 
     @property
     def data_glob(self) -> str:
-        """What readers glob."""
-        return str(self.cdr / "*" / "*.parquet")
+        """What readers glob; a `*` or `[` in the output's own name stands for itself."""
+        return f"{glob.escape(str(self.cdr))}/*/*.parquet"
 
 
 def make_folders(output: Output, mode: int) -> None:

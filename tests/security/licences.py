@@ -27,7 +27,7 @@ def main(requirements: str) -> int:
             print(f"{name:<24}{version:<14}NOT INSTALLED")
             refused.append(name)
             continue
-        licence = licence_of(cast(Message, found))
+        licence = licence_of(cast("Message", found))
         print(f"{name:<24}{found['Version']:<14}{licence or 'UNKNOWN'}")
         if is_refused(licence):
             refused.append(name)
