@@ -59,7 +59,7 @@ audit: ## Known weaknesses of the pinned dependencies (asks the PyPI or OSV serv
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
 		.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
 	@.venv-audit/bin/pip-audit --version
-	@.venv-audit/bin/pip-audit --disable-pip --require-hashes --progress-spinner off -r requirements.txt || { \
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements.txt || { \
 		echo "make audit: FAILED. Either weaknesses are listed above, or the service could not be" \
 		"asked from here: then nothing is known, and it has to be run where it can." >&2; exit 1; }
 
