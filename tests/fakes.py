@@ -193,7 +193,7 @@ class House:
             secrets=SECRETS,
             work_list=work_list,
             ids=ListFile(self.output.lists / work_list.path) if work_list else None,
-            due_open=0,
+            to_ask=0,
             only=only,
             locked_at=asyncio.get_running_loop().time(),
             deadline=deadline,

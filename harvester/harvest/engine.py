@@ -51,7 +51,8 @@ class Job:
     secrets: Secrets
     work_list: WorkList | None
     ids: ListFile | None
-    due_open: int
+    to_ask: int
+    """Open calls that are due, and what is pending of the list, as far as this run goes."""
     only: bool
     locked_at: float
     deadline: float | None
@@ -148,7 +149,7 @@ class Engine:
         now = time.monotonic()
         tally = self.tally
         done = settled(tally)
-        to_ask = self._to_ask()
+        to_ask = self._job.to_ask
         requests_per_s, settled_per_s = self._speed.mark(now, tally["requests"], done)
         left = max(0, to_ask - done)
         return Progress(
@@ -170,12 +171,6 @@ class Engine:
             eta_s=left / settled_per_s if settled_per_s > 0 else None,
             phase="stopping" if self.stop.is_set else self._phase,
         )
-
-    def _to_ask(self) -> int:
-        work_list = self._job.work_list
-        if work_list is None:
-            return self._job.due_open
-        return self._job.due_open + work_list.pending
 
     async def _first_asks(self) -> AsyncIterator[list[Task]]:
         async for page in due_open_calls(self._ledger, time.time_ns() // 1_000_000):

@@ -11,9 +11,10 @@ One task at a time waits in the bucket, the others in a fair lock: many waiters 
 dear (findings/speed.md §2).
 
 Push-back lowers the rate and may close the pace for a while; from its end the rate climbs back to
-the whole limit within 20 s.  A changed rate is a new bucket, and a new bucket starts full, so a
-change never opens a gap in the promise.  The pace opens one second after the output's lock was
-taken: then a run that follows a killed one keeps the promise for both.
+the whole limit in 5 s of calm (busy answers of a moment ago still count) and 12 s of climb.  A
+changed rate is a new bucket, and a new bucket starts full, so a change never opens a gap in the
+promise.  The pace opens one second after the output's lock was taken: then a run that follows a
+killed one keeps the promise for both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from aiolimiter import AsyncLimiter
 SLOWEST_SHARE = 0.1
 _LOWERED_TO = 0.7
 _LOWER_EVERY_S = 5.0
-_CLIMB_S = 20.0
+_CLIMB_S = 12.0
 _STEP_S = 1.0
 _BUSY_WINDOW_S = 5
 _BUSY_SHARE = 0.25

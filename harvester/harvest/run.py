@@ -191,7 +191,8 @@ class _Run:
             secrets=secrets,
             work_list=work_list,
             ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
-            due_open=records.standing(db, self._started_ms).open_due,
+            to_ask=records.standing(db, self._started_ms).open_due
+            + _pending(db, work_list, self._request),
             only=self._request.only,
             locked_at=self._opened.locked_at,
             deadline=None if limit_s is None else self._monotonic + limit_s,

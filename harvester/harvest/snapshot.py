@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         pa.field("first_at", _MS, nullable=False),
         pa.field("last_at", _MS),
         pa.field("due_at", _MS),
+        pa.field("unknown_at", _MS),
         pa.field("runs", pa.int32()),
         pa.field("days", pa.string()),
         pa.field("published", pa.bool_()),
@@ -78,6 +79,7 @@ def _open_row(call: OpenCall) -> dict[str, object]:
         "first_at": call.first_ms,
         "last_at": call.answer_ms,
         "due_at": call.due_ms,
+        "unknown_at": call.unknown_ms,
         "run_id": call.run_id,
         "answer": call.answer,
     }

@@ -37,7 +37,9 @@ _decode = msgspec.json.Decoder(_Head).decode
 def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
     """A compressed blob and its size before compression, in bytes."""
     text = b"".join(_line(entry) for entry in entries)
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(text), len(text)
+    # With a checksum: a flipped bit on the disk must not become another price.
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+    return compressor.compress(text), len(text)
 
 
 def decode(blob: bytes) -> Iterator[Entry]:
