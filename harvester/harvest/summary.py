@@ -111,10 +111,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     extra: dict[str, int]
     output: str
 
-    @property
-    def balanced(self) -> bool:
-        return not self.differences
-
 
 def input_books(record: InputRecord, dead: int) -> InputBooks:
     """The books of an input, as of its last listing."""

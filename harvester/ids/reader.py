@@ -94,18 +94,6 @@ class ListFile:
         return int(self._starts[low - 1] + (pc.sum(pc.equal(ranks, 0)).as_py() or 0))
 
 
-def count_rows(path: str | Path) -> int:
-    """Rows of a Parquet file.  Raises StoreError if it can't be opened."""
-    with _open(path) as parquet:
-        return int(parquet.metadata.num_rows)
-
-
-def read_chunk(path: str | Path, no: int, size: int = CHUNK_ROWS) -> list[str]:
-    """The ids of one chunk of a list; to read several, keep a `ListFile`."""
-    with ListFile(path) as the_list:
-        return the_list.chunk(no, size)[0]
-
-
 def members(input_path: str | Path, ids: Sequence[str]) -> set[str]:
     """Which of `ids` are in an input file, reading only the row groups where they could be.
 

@@ -18,6 +18,9 @@ import zstandard
 
 from harvester.ledger.values import Entry
 
+DAMAGED = (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError)
+"""What `decode` raises for a blob that is not as it was written."""
+
 _BOM = b"\xef\xbb\xbf"
 _LEVEL = 1  # higher levels cost twice the CPU for a few per cent (findings/storage.md §3)
 

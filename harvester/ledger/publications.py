@@ -123,9 +123,3 @@ def journal_size(db: sqlite3.Connection) -> tuple[int, int]:
         "SELECT COALESCE(SUM(n), 0), COALESCE(SUM(bytes), 0) FROM journal"
     ).fetchone()
     return int(n), int(size)
-
-
-def journal_range(db: sqlite3.Connection) -> tuple[int, int]:
-    """(lo, hi) of the whole journal; (1, 0) when it is empty."""
-    lo, hi = db.execute("SELECT MIN(seq), MAX(seq) FROM journal").fetchone()
-    return (1, 0) if lo is None else (int(lo), int(hi))

@@ -136,8 +136,8 @@ def _standings(
     for (body,) in db.execute("SELECT body FROM journal ORDER BY seq"):
         try:
             ids = [entry.voice_id for entry in journal.decode(body)]
-        except Exception:  # noqa: BLE001, S112 - a damaged blob is told of by `tables`
-            continue
+        except journal.DAMAGED:
+            continue  # `tables` tells of it
         yield _weighed(ids, [Place.JOURNAL.weight] * len(ids))
     yield from _queried(db, "SELECT id, ? FROM open_call", Place.OPEN)
     yield from _queried(

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
@@ -112,7 +111,7 @@ def check_journal(db: sqlite3.Connection, account: str) -> JournalAudit:
         try:
             entries = list(journal.decode(body))
             real_size = zstandard.frame_content_size(body)
-        except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError) as exc:
+        except journal.DAMAGED as exc:
             audit.readable = False
             what = f"{n} acknowledged answer(s) can't be read: {exc}"
             audit.findings.append(damage("journal", what, where, RESTORE_STATE))

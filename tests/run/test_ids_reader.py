@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import StoreError
 from harvester.ids.parquet_out import GROUP_ROWS, LIST, ParquetOut
-from harvester.ids.reader import ListFile, count_rows, members, read_chunk, write_ids
+from harvester.ids.reader import ListFile, members, write_ids
 
 
 def written(path: Path, listed: int, left_over: int) -> list[str]:
@@ -39,9 +40,10 @@ def test_a_chunk_over_the_border_of_groups_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "list.parquet"
     ids = written(path, 250_000, 0)
     assert 12 * 10_000 < GROUP_ROWS < 13 * 10_000
-    assert read_chunk(path, 12) == ids[120_000:130_000]
-    assert read_chunk(path, 0, size=250_000) == ids
-    assert read_chunk(path, 249_999, size=1) == ids[-1:]
+    with ListFile(path) as the_list:
+        assert the_list.chunk(12)[0] == ids[120_000:130_000]
+        assert the_list.chunk(0, size=250_000)[0] == ids
+        assert the_list.chunk(249_999, size=1)[0] == ids[-1:]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_members_are_those_of_the_input(tmp_path: Path) -> None:
     path = tmp_path / "input.parquet"
     ids = [f"{number * 2:020}" for number in range(300_000)]
     assert write_ids(path, [ids[:7], [], ids[7:200_000], ids[200_000:]]) == 300_000
-    assert count_rows(path) == 300_000
+    assert pq.read_metadata(path).num_rows == 300_000
     edges = [ids[0], ids[GROUP_ROWS - 1], ids[GROUP_ROWS], ids[-1], ids[12_345]]
     others = [f"{number * 2 + 1:020}" for number in range(0, 300_000, 1000)] + ["", "x", "~"]
     assert members(path, edges + others + edges) == set(edges)
@@ -113,7 +115,7 @@ def test_ids_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_an_empty_file_of_ids_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "ids.parquet"
     assert write_ids(path, []) == 0
-    assert count_rows(path) == 0
+    assert pq.read_metadata(path).num_rows == 0
     assert members(path, ["1"]) == set()
 
 
