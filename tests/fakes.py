@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -118,6 +119,38 @@ class FakeTransport:
         self._vendor.closed = True
 
 
+class Chaos:
+    """A vendor in any mood, by seed: the same id may fare differently each time it is asked."""
+
+    def __init__(self, seed: int) -> None:
+        self._dice = random.Random(seed)
+
+    def script(self, voice_id: str, before: int) -> Answer:
+        """See `FakeVendor`."""
+        dice = self._dice.random()
+        answers: dict[float, Answer] = {
+            0.55: record(voice_id),
+            0.60: record(voice_id, over=False),
+            0.63: status(-24),
+            0.66: status(-22),
+            0.75: status(-18),
+            0.82: TIMEOUT,
+            0.86: TOO_MANY,
+            0.88: Reply(503, b"", retry_after="2"),
+            0.90: status(-16),
+            0.91: status(-1),
+            0.94: status(77),
+        }
+        for limit, answer in answers.items():
+            if dice < limit:
+                return answer
+        return Reply(200, b"<html>")
+
+    def latency_s(self, voice_id: str, before: int) -> float:
+        """See `FakeVendor`."""
+        return self._dice.choice((0.0, 0.01, 0.3, 2.0, 14.0, 40.0))
+
+
 class VirtualLedger(LedgerWriter):
     """The real thing, for which virtual time stands still; `before` may break or delay a call."""
 
@@ -142,21 +175,41 @@ def acknowledging(then: Callable[[], float]) -> Callable[[object], float]:
     return lambda function: then() if function is acknowledge else 0.0
 
 
+def config_of(root: Path, **settings: object) -> Config:
+    """A configuration with its output at `root`; `settings`: section__key=value."""
+    nested: dict[str, dict[str, object]] = {}
+    for name, value in settings.items():
+        section, key = name.split("__")
+        nested.setdefault(section, {})[key] = value
+    nested.setdefault("output", {})["dir"] = str(root)
+    nested.setdefault("vendor", {})["account"] = ACCOUNT
+    return msgspec.convert(nested, Config)
+
+
+def published_ids(cdr: Path) -> list[str]:
+    """What a reader of a data set sees, each id as often as it is there."""
+    found: list[str] = []
+    for path in sorted(cdr.glob("*/*.parquet")):
+        found += pq.ParquetFile(path).read(["voice_id"])["voice_id"].to_pylist()
+    return found
+
+
 class House:
     """An output folder with a ledger and a work list, to run engines in."""
 
-    def __init__(self, root: Path, ids: Sequence[str] = (), **settings: object) -> None:
-        """`settings`: section__key=value."""
-        nested: dict[str, dict[str, object]] = {}
-        for name, value in settings.items():
-            section, key = name.split("__")
-            nested.setdefault(section, {})[key] = value
-        nested.setdefault("output", {})["dir"] = str(root)
-        nested.setdefault("vendor", {})["account"] = ACCOUNT
-        self.config = msgspec.convert(nested, Config)
+    def __init__(
+        self,
+        root: Path,
+        ids: Sequence[str] = (),
+        db: sqlite3.Connection | None = None,
+        /,
+        **settings: object,
+    ) -> None:
+        """`settings`: section__key=value; `db` is the output's ledger, if it is open already."""
+        self.config = config_of(root, **settings)
         self.output = Output(root)
         make_folders(self.output, 0o750)
-        self.db = open_database(self.output.database, ACCOUNT)
+        self.db = open_database(self.output.database, ACCOUNT) if db is None else db
         self.state_id = get_meta(self.db, "state_id") or ""
         self.ids = list(ids)
         self.runs = 0
@@ -232,10 +285,7 @@ class House:
 
     def published(self) -> list[str]:
         """The ids under cdr/, as often as they are there."""
-        found: list[str] = []
-        for path in sorted(self.output.cdr.glob("*/*.parquet")):
-            found += pq.ParquetFile(path).read(["voice_id"])["voice_id"].to_pylist()
-        return found
+        return published_ids(self.output.cdr)
 
     def journaled(self) -> list[str]:
         """The ids in the journal."""

@@ -10,6 +10,7 @@ import signal
 import sys
 
 from harvester.config import load
+from harvester.errors import HarvesterError
 from harvester.harvest.rebuild import rebuild
 
 
@@ -24,7 +25,11 @@ def main() -> int:
         if next(steps) == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    rebuild(load(flags={"output.dir": out}).config, tell=tell)
+    try:
+        rebuild(load(flags={"output.dir": out}).config, tell=tell)
+    except HarvesterError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
     return 0
 
 

@@ -4,7 +4,11 @@
  * with FAULT_PROCESS in its command line is counted and hurt.
  *
  * With FAULT_SHADOW, each synced file is copied there under its inode's number and each synced
- * folder's names are listed there: what a power cut would leave.  See faultfs.py.
+ * folder's names are listed there: what a power cut would leave.  What an unlink or a rename took
+ * away is kept there too, until its folder is synced: it may come back.  See faultfs.py.
+ *
+ * FAULT_FORGET is for negative controls: a sync of a path that contains it does nothing at all,
+ * like code that forgot it.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -20,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *root, *trace, *when, *shadow;
+static const char *root, *trace, *when, *shadow, *forget;
 static long at, count;
 static int active, counted;
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
@@ -36,6 +40,7 @@ __attribute__((constructor)) static void begin(void) {
     trace = getenv("FAULT_TRACE");
     when = getenv("FAULT_WHEN") ? getenv("FAULT_WHEN") : "";
     shadow = getenv("FAULT_SHADOW");
+    forget = getenv("FAULT_FORGET");
     at = getenv("FAULT_AT") ? atol(getenv("FAULT_AT")) : 0;
     active = root != NULL;
     counted = !process || strstr(line, process);
@@ -71,11 +76,43 @@ static void done(void) {
     if (counted && count == at && !strcmp(when, "after")) kill(getpid(), SIGKILL);
 }
 
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+/* What was taken out of the folder is gone for good once the folder is synced. */
+static void forget_gone(unsigned long folder) {
+    char begin[64], name[PATH_MAX];
+    snprintf(begin, sizeof begin, "gone.%lu.", folder);
+    DIR *d = opendir(shadow);
+    struct dirent *e;
+    while (d && (e = readdir(d)))
+        if (!strncmp(e->d_name, begin, strlen(begin))) {
+            snprintf(name, sizeof name, "%s/%s", shadow, e->d_name);
+            REAL(unlink)(name);
+        }
+    if (d) closedir(d);
+}
+
+/* A name is about to be removed or given to another file: its durable bytes may come back. */
+static void keep_gone(const char *path) {
+    struct stat s, folder;
+    char parent[PATH_MAX], from[PATH_MAX], to[PATH_MAX];
+    if (!shadow || stat(path, &s) || !S_ISREG(s.st_mode) || s.st_nlink > 1) return;
+    snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (!slash) return;
+    *slash = 0;
+    if (stat(parent, &folder)) return;
+    snprintf(from, sizeof from, "%s/%lu.bytes", shadow, (unsigned long)s.st_ino);
+    snprintf(to, sizeof to, "%s/gone.%lu.%s", shadow, (unsigned long)folder.st_ino, slash + 1);
+    REAL(rename)(from, to);
+}
+
 static void keep(int fd, const char *path) {
     struct stat s;
     char name[PATH_MAX];
     if (!shadow || fstat(fd, &s)) return;
     if (S_ISDIR(s.st_mode)) {
+        forget_gone((unsigned long)s.st_ino);
         snprintf(name, sizeof name, "%s/%lu.names", shadow, (unsigned long)s.st_ino);
         FILE *out = fopen(name, "w");
         DIR *d = opendir(path);
@@ -95,13 +132,12 @@ static void keep(int fd, const char *path) {
     if (out >= 0) close(out);
 }
 
-#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-
 #define SYNC(name)                                                                              \
     int name(int fd) {                                                                          \
         char path[PATH_MAX];                                                                    \
         path_of(fd, path);                                                                      \
         if (!ours(path)) return REAL(name)(fd);                                                 \
+        if (forget && strstr(path, forget)) return 0;                                           \
         pthread_mutex_lock(&one);                                                               \
         int result = -1;                                                                        \
         if (step("sync", path)) errno = EIO;                                                    \
@@ -113,22 +149,35 @@ static void keep(int fd, const char *path) {
 SYNC(fsync)
 SYNC(fdatasync)
 
-#define CALL(op, path, real)                                                                    \
+#define CALL(op, path, taken, real)                                                             \
     if (!ours(path)) return real;                                                               \
     pthread_mutex_lock(&one);                                                                   \
     int result = -1;                                                                            \
     if (step(op, path)) errno = EIO;                                                            \
-    else result = real;                                                                         \
+    else {                                                                                      \
+        if (taken) keep_gone(path);                                                             \
+        result = real;                                                                          \
+    }                                                                                           \
     int kept = errno;                                                                           \
     done();                                                                                     \
     pthread_mutex_unlock(&one);                                                                 \
     errno = kept;                                                                               \
     return result;
 
-int rename(const char *a, const char *b) { CALL("rename", b, REAL(rename)(a, b)) }
-int link(const char *a, const char *b) { CALL("link", b, REAL(link)(a, b)) }
+int rename(const char *a, const char *b) { CALL("rename", b, 1, REAL(rename)(a, b)) }
+int link(const char *a, const char *b) { CALL("link", b, 0, REAL(link)(a, b)) }
 int linkat(int f, const char *a, int t, const char *b, int g) {
-    CALL("link", b, REAL(linkat)(f, a, t, b, g))
+    CALL("link", b, 0, REAL(linkat)(f, a, t, b, g))
 }
-int unlink(const char *a) { CALL("unlink", a, REAL(unlink)(a)) }
-int mkdir(const char *a, mode_t m) { CALL("mkdir", a, REAL(mkdir)(a, m)) }
+int unlink(const char *a) { CALL("unlink", a, 1, REAL(unlink)(a)) }
+int mkdir(const char *a, mode_t m) { CALL("mkdir", a, 0, REAL(mkdir)(a, m)) }
+int rmdir(const char *a) { CALL("rmdir", a, 0, REAL(rmdir)(a)) }
+int unlinkat(int f, const char *a, int g) {
+    char path[2 * PATH_MAX] = {0};
+    if (*a == '/' || f == AT_FDCWD) snprintf(path, sizeof path, "%s", a);
+    else {
+        path_of(f, path);
+        snprintf(path + strlen(path), PATH_MAX, "/%s", a);
+    }
+    CALL(g & AT_REMOVEDIR ? "rmdir" : "unlink", path, 1, REAL(unlinkat)(f, a, g))
+}

@@ -1,9 +1,9 @@
 """Kill a process at a chosen durable step, let that step fail, or cut the power afterwards.
 
 `faultfs.c` counts the steps.  A power cut is made out of a kill: what was never synced is taken
-back.  A file's content becomes that of its last fsync (or nothing), and a name that a folder did
-not have at its own last fsync is gone, or not: as the dice say.  That is harder than LazyFS, which
-does not lose names.
+back.  A file's content becomes that of its last fsync (or nothing); a name that a folder did not
+have at its own last fsync is gone, and one that was removed or replaced since is there again with
+its old content, or not: as the dice say.  That is harder than LazyFS, which does not lose names.
 """
 
 from __future__ import annotations
@@ -46,9 +46,18 @@ class FaultFs:
         self._shadow = folder / "shadow"
 
     def environment(
-        self, *, at: int = 0, when: str = "", process: str = "harvest_once", power: bool = False
+        self,
+        *,
+        at: int = 0,
+        when: str = "",
+        process: str = "harvest_once",
+        power: bool = False,
+        forget: str | None = None,
     ) -> dict[str, str]:
-        """Variables for the process to be hurt; `process` is a part of its command line."""
+        """Variables for the process to be hurt; `process` is a part of its command line.
+
+        Syncs of paths that contain `forget` do nothing, as if the code had forgotten them.
+        """
         self.trace.unlink(missing_ok=True)
         variables = {
             "LD_PRELOAD": str(self._library),
@@ -61,6 +70,8 @@ class FaultFs:
         if power:
             self._remember_what_is_there()
             variables["FAULT_SHADOW"] = str(self._shadow)
+        if forget is not None:
+            variables["FAULT_FORGET"] = forget
         return {**os.environ, **variables}
 
     def steps(self) -> list[Step]:
@@ -78,6 +89,9 @@ class FaultFs:
             elif path.exists():
                 self._lose_bytes(path)
         self._lose_names(self._root, dice)
+        for folder in [self._root, *self._root.rglob("*")]:
+            if folder.is_dir():
+                self._bring_back(folder, dice)
 
     def _remember_what_is_there(self) -> None:
         """What was there before the process began is durable."""
@@ -94,12 +108,18 @@ class FaultFs:
         kept = self._shadow / f"{folder.stat().st_ino}.names"
         durable = set(kept.read_text().split("\n")) if kept.exists() else set()
         for path in sorted(folder.iterdir()):
-            # The ledger's own files are SQLite's to make durable, and it syncs their folder; the
-            # folders of the output were made before anything was acknowledged.
-            if path.name in durable or path.is_dir() or path.name.startswith("state.db"):
+            # The folders of the output were made before anything was acknowledged.
+            if path.name in durable or path.is_dir() or _is_sqlites(path.name):
                 continue
             if dice.random() < 0.5:
                 path.unlink()
+
+    def _bring_back(self, folder: Path, dice: random.Random) -> None:
+        """The names that were removed or replaced, if that was not durable."""
+        for kept in sorted(self._shadow.glob(f"gone.{folder.stat().st_ino}.*")):
+            name = kept.name.split(".", 2)[2]
+            if not _is_sqlites(name) and dice.random() < 0.5:
+                (folder / name).write_bytes(kept.read_bytes())
 
     def _lose_bytes(self, path: Path) -> None:
         kept = self._shadow / f"{path.stat().st_ino}.bytes"
@@ -107,6 +127,11 @@ class FaultFs:
             path.write_bytes(kept.read_bytes())
         else:
             path.write_bytes(b"")
+
+
+def _is_sqlites(name: str) -> bool:
+    """The ledger's own files are SQLite's to make durable, and it syncs their folder."""
+    return name.startswith("state.db")
 
 
 def _kind(path: str, root: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,11 +30,12 @@ from harvester.harvest.stop import GRACE_S
 from harvester.ledger import records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.values import Batch, OpenCall
-from harvester.vendor.transport import NoReply, Reply
+from harvester.vendor.transport import NoReply
 from tests.fakes import (
     TIMEOUT,
     TOO_MANY,
     Answer,
+    Chaos,
     FakeVendor,
     House,
     acknowledging,
@@ -174,36 +174,6 @@ def test_a_lone_poison_id_counts_a_run_even_though_its_last_try_is_alone(
     item = records.deferred(out.db, IDS[5])
     assert item is not None
     assert item.runs == 1
-
-
-class Chaos:
-    """A vendor in any mood, by seed: the same id may fare differently each time it is asked."""
-
-    def __init__(self, seed: int) -> None:
-        self._dice = random.Random(seed)
-
-    def script(self, voice_id: str, before: int) -> Answer:
-        dice = self._dice.random()
-        answers: dict[float, Answer] = {
-            0.55: record(voice_id),
-            0.60: record(voice_id, over=False),
-            0.63: status(-24),
-            0.66: status(-22),
-            0.75: status(-18),
-            0.82: TIMEOUT,
-            0.86: TOO_MANY,
-            0.88: Reply(503, b"", retry_after="2"),
-            0.90: status(-16),
-            0.91: status(-1),
-            0.94: status(77),
-        }
-        for limit, answer in answers.items():
-            if dice < limit:
-                return answer
-        return Reply(200, b"<html>")
-
-    def latency_s(self, voice_id: str, before: int) -> float:
-        return self._dice.choice((0.0, 0.01, 0.3, 2.0, 14.0, 40.0))
 
 
 @settings(

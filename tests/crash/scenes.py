@@ -1,0 +1,236 @@
+"""What is hurt, and the one oracle for all of it.
+
+A scene is an output as it is before a command, and that command.  A trial is a copy of it in which
+the command is hurt at one durable step.  The oracle: a reader never sees half a file or a row
+twice; the same command runs again and completes; then every id is in the data exactly once or dead
+for its true reason, nothing more is asked, and `verify --deep` finds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow.parquet as pq
+
+from harvester.harvest.output import Output
+from harvester.report.verify import Order, verify
+from harvester.simulator import Fates, make_ids
+from harvester.simulator.calls import Fate, call_of
+from tests.crash.faultfs import FaultFs, Step, chosen
+from tests.harvesting import Ended, Harvest
+from tests.simulated import ROOT, Simulator
+
+POINTS = int(os.environ.get("CRASH_POINTS", "4")) or None
+"""So many steps of each scene, drawn by lot; None (CRASH_POINTS=0): all."""
+SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
+FATES = "dead_param=0.05,open_then_final=0.1,open_forever=0,no_record=0,dead_empty=0,dead_range=0"
+IDS = sorted(make_ids(240, 3, days=3))
+FIRST, SECOND = IDS[:120], IDS[80:]
+MANY_DATES = sorted(make_ids(120, 4, days=50))
+VENDOR_SEED = 5
+
+Process = Literal["harvest_once", "ids.child", "rebuild_once"]
+"""The process that is hurt, by a part of its command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An output as it is before a command, and that command."""
+
+    name: str
+    before: Path | None
+    order: Mapping[str, object]
+    """Of the run; of the run that follows, if the command is a rebuild."""
+    ids: Sequence[str]
+    """What must be in the data in the end, if the vendor has it."""
+    rebuilds: bool = False
+
+
+def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
+    """A first night; one after an unfinished one; a retry of the dead; a rebuild."""
+    first, second = folder / "first.txt", folder / "second.txt"
+    many = folder / "many.txt"
+    for file, ids in ((first, FIRST), (second, SECOND), (many, MANY_DATES)):
+        file.write_text("\n".join(ids))
+    unfinished = harvest_of(folder / "unfinished", vendor, pace__per_day=70)
+    assert unfinished.run(first).code == 8
+    finished = harvest_of(folder / "finished", vendor)
+    assert finished.run(first).code == 3
+    older = shutil.copytree(finished.out / "state", folder / "older")
+    finish(finished, second)
+    overtaken = Path(shutil.copytree(finished.out, folder / "overtaken"))
+    shutil.rmtree(overtaken / "state")
+    shutil.copytree(older, overtaken / "state")
+    order = {"sources": [str(second)]}
+    return {
+        "begin": Scene("begin", None, {"sources": [str(first)]}, FIRST),
+        "many dates": Scene("many dates", None, {"sources": [str(many)]}, MANY_DATES),
+        "go on": Scene("go on", unfinished.out, order, IDS),
+        "retry": Scene("retry", finished.out, {"retry": True}, IDS),
+        "rebuild": Scene("rebuild", overtaken, order, IDS, rebuilds=True),
+    }
+
+
+@dataclass(slots=True)
+class Trial:
+    """One copy of a scene, to be hurt at one step."""
+
+    scene: Scene
+    step: Step
+    fault: FaultFs
+    harvest: Harvest
+    vendor: Simulator
+
+    def hurt(self, environment: dict[str, str]) -> Ended:
+        """Run the command with the fault in it."""
+        return _command(self.scene, self.harvest, environment)
+
+    def ended_sooner(self) -> bool:
+        """Two runs take a few steps more or less (a batch, a status.json): this one took less."""
+        return len(self.fault.steps()) < self.step.number
+
+    def complete(self) -> None:
+        """A reader looks, then the same command runs again, and the oracle judges."""
+        look_as_a_reader(self.harvest)
+        if self.scene.rebuilds:
+            self._rebuild_again()
+        asked_before = self.vendor.stats()["requests"]
+        done = self.harvest.run(**dict(self.scene.order))
+        assert done.code in (0, 3), (self.step, done.err)
+        asked = self.vendor.stats()["requests"] - asked_before
+        # The data and its newest snapshot tell all that was known of a finished harvest.
+        assert asked <= (0 if self.scene.rebuilds else len(IDS)), (self.step, asked)
+        finish(self.harvest)
+        assert self.harvest.ids() == in_data(self.scene.ids), self.step
+        assert damage_of(self.harvest.out) == [], self.step
+
+    def _rebuild_again(self) -> None:
+        """Nothing may begin on half a state; a rebuild that was whole needs no other."""
+        again = _command(self.scene, self.harvest, None)
+        if again.code != 0:
+            assert "there is nothing to rebuild" in again.err, (self.step, again.err)
+
+
+def trials(
+    tmp_path: Path, vendor: Simulator, scene: Scene, process: Process, purpose: str
+) -> Iterator[Trial]:
+    """Copies of the scene, one for each chosen step of its command."""
+    whole = _traced(tmp_path, vendor, scene, process)
+    steps = whole.fault.steps()
+    # A retry makes its list from the ledger alone.
+    assert steps or (scene.name, process) == ("retry", "ids.child")
+    dice = random.Random(f"{SEED} {purpose} {process} {scene.name}")
+    found = chosen(steps, only=POINTS, dice=dice)
+    with counted(f"{purpose}, {scene.name}, {process}: {len(found)} of {len(steps)} steps"):
+        for step in found:
+            yield _trial(whole.fault, step, whole.harvest.out, scene, vendor)
+
+
+def sync_trials(tmp_path: Path, vendor: Simulator, scene: Scene, count: int) -> Iterator[Trial]:
+    """Copies of the scene, one for each of its first `count` syncs (or some of them)."""
+    whole = _traced(tmp_path, vendor, scene, "harvest_once")
+    syncs = [step for step in whole.fault.steps() if step.name.startswith("sync")][:count]
+    assert len(syncs) == count, "the scene is too short"
+    found = random.Random(f"{SEED} syncs").sample(syncs, min(POINTS or count, count))
+    with counted(f"syncs, {scene.name}: {len(found)} of the first {count}"):
+        for step in found:
+            yield _trial(whole.fault, step, whole.harvest.out, scene, vendor)
+
+
+def careless_trials(
+    tmp_path: Path, vendor: Simulator, scene: Scene, forgotten: str
+) -> Iterator[Trial]:
+    """Late moments of a command that forgets a kind of sync (see `FaultFs.environment`)."""
+    whole = _traced(tmp_path, vendor, scene, "harvest_once", forget=forgotten)
+    steps = whole.fault.steps()
+    late = steps[len(steps) // 2 :]
+    for step in random.Random(f"{SEED} {forgotten}").sample(late, 8):
+        yield _trial(whole.fault, step, whole.harvest.out, scene, vendor)
+
+
+@contextmanager
+def counted(what: str) -> Iterator[None]:
+    """Say what is tried, for the books of docs/reliability.md (`make crash` shows it)."""
+    print(f"SEED={SEED}; {what}")
+    yield
+    print(f"done: {what}")
+
+
+def harvest_of(out: Path, vendor: Simulator, **flags: object) -> Harvest:
+    """A harvest with small publications and impatient open calls."""
+    wanted = {"output__publish_records": 40, "open_calls__delays_s": [0.01], **flags}
+    return Harvest(out, vendor.base_url, **wanted)
+
+
+def finish(harvest: Harvest, *sources: object) -> None:
+    """Run until nothing is asked any more."""
+    for _ in range(5):
+        done = harvest.run(*sources)
+        assert done.code in (0, 3), done.err
+        if not done.summary["run"]["attempted"]:
+            return
+    raise AssertionError("the harvest never came to an end")
+
+
+def look_as_a_reader(harvest: Harvest) -> None:
+    """No half file, no row twice."""
+    ids: list[str] = []
+    for path in harvest.out.glob("cdr/**/*"):
+        if path.is_file():
+            ids += pq.ParquetFile(path).read(["voice_id"])["voice_id"].to_pylist()
+    assert len(ids) == len(set(ids)), "a reader saw a row twice"
+
+
+def in_data(ids: Sequence[str]) -> list[str]:
+    """Those that the vendor has a record of."""
+    shares = {name: float(share) for name, share in (f.split("=") for f in FATES.split(","))}
+    fates = Fates(**shares)
+    return [i for i in ids if call_of(VENDOR_SEED, i, fates).fate is not Fate.DEAD_PARAM]
+
+
+def damage_of(out: Path) -> list[str]:
+    """What `verify --deep` finds."""
+    audit = verify(Output(out), Order("UTC", "400MB", deep=True))
+    return [f"{f.kind}: {f.what} {f.where}" for f in audit.findings if f.severity == "damage"]
+
+
+def _traced(
+    tmp_path: Path, vendor: Simulator, scene: Scene, process: Process, forget: str | None = None
+) -> Trial:
+    """The command unhurt, for its steps."""
+    out = tmp_path / "out"
+    fault = FaultFs(tmp_path / "fault", out)
+    whole = _trial(fault, Step(0, ""), out, scene, vendor)
+    done = whole.hurt(fault.environment(process=process, forget=forget))
+    assert done.code in (0, 3), done.err
+    return whole
+
+
+def _trial(fault: FaultFs, step: Step, out: Path, scene: Scene, vendor: Simulator) -> Trial:
+    shutil.rmtree(out, ignore_errors=True)
+    if scene.before is not None:
+        shutil.copytree(scene.before, out)
+    vendor.post_faults(forget=True)
+    return Trial(scene, step, fault, harvest_of(out, vendor), vendor)
+
+
+def _command(scene: Scene, harvest: Harvest, environment: dict[str, str] | None) -> Ended:
+    if not scene.rebuilds:
+        harvest.environment = environment
+        done = harvest.run(**dict(scene.order))
+        harvest.environment = None
+        return done
+    words = [sys.executable, "-W", "error", "-m", "tests.rebuild_once", str(harvest.out)]
+    told = subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    return Ended(told.returncode, told.stdout, told.stderr)
