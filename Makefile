@@ -7,6 +7,7 @@ PYTEST_ARGS ?=
 SEED ?=
 KEEP ?=
 SOAK_SECONDS ?= 600
+PAIRS ?= 11
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe \
@@ -17,7 +18,8 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash soak audit licences check lint types lowest lock clean venv
+.PHONY: help demo test crash soak audit licences check lint types lowest lock clean venv \
+	bench bench-full bench-micro
 .DELETE_ON_ERROR:
 
 ##@ See it
@@ -53,6 +55,17 @@ lowest: ## Run the tests once against the lowest versions that pyproject.toml al
 	@.venv-lowest/bin/python -m pytest $(PYTEST_ARGS)
 	@$(if $(KEEP),true,rm -rf .venv-lowest)
 
+##@ Measure it
+
+bench: $(VENV)/runtime .venv-bench/peers ## Ours beside bare aiohttp and two peers (PAIRS=11); half an hour
+	@PAIRS=$(PAIRS) $(BIN)/python -m bench usual
+
+bench-full: $(VENV)/runtime .venv-bench/peers ## And every peer that installs, latency, rates, lists, memory; hours
+	@PAIRS=$(PAIRS) $(BIN)/python -m bench full
+
+bench-micro: $(VENV)/dev ## What each stage costs, without a network
+	@$(BIN)/python -m pytest -o addopts= --import-mode=importlib -p no:xdist bench/micro $(PYTEST_ARGS)
+
 ##@ Keep it
 
 audit: ## Known weaknesses of the pinned dependencies (asks the PyPI or OSV service)
@@ -76,14 +89,14 @@ lock: ## Make requirements.txt and requirements-dev.txt anew from pyproject.toml
 	@$(if $(KEEP),true,rm -rf .venv-lock)
 
 clean: ## Remove environments, caches and ./demo-out (KEEP=1 keeps demo-out)
-	rm -rf .venv .venv-lowest .venv-lock .venv-audit .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	$(if $(KEEP),,rm -rf demo-out)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Stamps: an environment is made anew when the pins change, and only then.
 
@@ -96,4 +109,10 @@ $(VENV)/runtime: requirements.txt pyproject.toml
 
 $(VENV)/dev: requirements-dev.txt pyproject.toml | $(VENV)/runtime
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# The packages of the peers: not pinned, and never among our own dependencies.
+.venv-bench/peers: bench/peers/requirements.txt
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -1,0 +1,122 @@
+"""The table of `make bench`: ours and others beside bare aiohttp, in rounds.
+
+A ratio is taken within a round, against the FLOOR of that round; the order turns from round to
+round, so that a machine that slows down favours nobody.  Every output is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.check import check
+from bench.contestants import FLOOR, Contestant
+from bench.ids import id_file
+from bench.machine import describe
+from bench.measure import Usage, measure
+from bench.places import BenchError, fresh_out, work
+from bench.stats import spread
+from bench.tables import show
+from bench.upstream import Upstream
+
+_HEADS = (
+    "contestant",
+    "ids",
+    "CPU us/record",
+    "x FLOOR: median (min q1 q3 max)",
+    "records/s",
+    "x FLOOR: median (min q1 q3 max)",
+    "RSS MB",
+    "tree MB",
+    "bytes/record",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one contestant did in one round."""
+
+    usage: Usage
+    ids: int
+    bytes: int
+
+    @property
+    def cpu_us(self) -> float:
+        return 1e6 * self.usage.cpu_s / self.ids
+
+    @property
+    def per_s(self) -> float:
+        return self.ids / self.usage.wall_s
+
+
+def compare(
+    field: Sequence[Contestant], server: Upstream, *, ids: int, rounds: int, slow: bool = False
+) -> dict[str, list[Turn]]:
+    """Let the field run `rounds` times and print its table.  The first one is the FLOOR."""
+    title = f"{ids:,} ids, {'50 ms an answer' if slow else 'answers at once'}, {rounds} rounds"
+    print(f"\n{title}; {describe()}", flush=True)
+    ledger = work() / f"results-{datetime.now(UTC):%m%d-%H%M%S}.jsonl"
+    turns: dict[str, list[Turn]] = {one.name: [] for one in field}
+    for number in range(rounds):
+        order = field if number % 2 == 0 else [*field][::-1]
+        for one in order:
+            turn = take_turn(one, server.address(slow=slow), ids)
+            turns[one.name].append(turn)
+            _note(ledger, title, number, one.name, turn)
+    show(title, _HEADS, [_row(name, turns) for name in turns])
+    print(f"\nAfterwards: {describe()}", flush=True)
+    return turns
+
+
+def take_turn(one: Contestant, address: str, ids: int) -> Turn:
+    """One run from nothing, checked."""
+    ids = min(ids, one.most or ids)
+    out = fresh_out()
+    usage = measure(one.filled(id_file(work(), ids), address, out), environ=one.environ)
+    if one.writes:
+        return Turn(usage, ids, check(out, ids))
+    if int(usage.out) != ids:
+        raise BenchError(f"{one.name} got {usage.out} of {ids} answers")
+    return Turn(usage, ids, 0)
+
+
+def _row(name: str, turns: dict[str, list[Turn]]) -> list[str]:
+    mine, floor = turns[name], turns[FLOOR]
+    size = mine[0].bytes
+    return [
+        name,
+        f"{mine[0].ids:,}",
+        f"{_median(mine, lambda turn: turn.cpu_us):.0f}",
+        _ratios(mine, floor, lambda turn: turn.cpu_us),
+        f"{_median(mine, lambda turn: turn.per_s):,.0f}",
+        _ratios(mine, floor, lambda turn: turn.per_s),
+        f"{_median(mine, lambda turn: turn.usage.rss_mb):.0f}",
+        f"{_median(mine, lambda turn: turn.usage.tree_mb):.0f}",
+        f"{size / mine[0].ids:.1f}" if size else "",
+    ]
+
+
+def _median(turns: Sequence[Turn], of: Callable[[Turn], float]) -> float:
+    return statistics.median(of(turn) for turn in turns)
+
+
+def _ratios(mine: Sequence[Turn], floor: Sequence[Turn], of: Callable[[Turn], float]) -> str:
+    if mine is floor:
+        return "1.00"
+    return str(spread([of(one) / of(other) for one, other in zip(mine, floor, strict=True)]))
+
+
+def _note(ledger: Path, title: str, number: int, name: str, turn: Turn) -> None:
+    with ledger.open("a") as file:
+        told = {"table": title, "round": number, "name": name, **asdict(turn)}
+        file.write(json.dumps(told) + "\n")
+    print(
+        f"  {number + 1}: {name}: {turn.cpu_us:.0f} us, {turn.per_s:,.0f}/s",
+        file=sys.stderr,
+        flush=True,
+    )

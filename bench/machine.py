@@ -1,0 +1,29 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+
+def describe() -> str:
+    """One line: date, CPU, cores, load, versions."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    load = ", ".join(f"{one:.2f}" for one in os.getloadavg())
+    return (
+        f"{now}; {_cpu()}, {os.cpu_count()} cores, load {load}; Linux {platform.release()}, "
+        f"Python {platform.python_version()}, aiohttp {version('aiohttp')}, "
+        f"pyarrow {version('pyarrow')}"
+    )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
