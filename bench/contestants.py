@@ -89,6 +89,23 @@ def peers(*, everyone: bool) -> list[Contestant]:
     return found
 
 
+def clients() -> list[Contestant]:
+    """Bare GETs: our transports without the harvest, and the candidates that were not chosen."""
+    named = [(OURS, name, f"ours: {name}") for name in transports()]
+    named += [(PEERS, name, name) for name in ("wreq", "pyreqwest") if _is_there(name)]
+    return [
+        Contestant(title, (python, "-m", "bench.gets", client, "{ids}", "{address}"), writes=False)
+        for python, client, title in named
+    ]
+
+
+def _is_there(package: str) -> bool:
+    if _has(package):
+        return True
+    print(f"SKIPPED: {package} is not in .venv-bench (`make bench` installs it).")
+    return False
+
+
 def _peer(name: str, module: str, *, python: Path = PEERS, most: int | None = None) -> Contestant:
     command = (python, "-m", f"bench.peers.{module}", "{ids}", "{address}", "{out}")
     return Contestant(name, command, most=most)

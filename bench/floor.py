@@ -32,7 +32,8 @@ async def fetch_all(ids: Path, address: str, workers: int) -> int:
                 nonlocal got
                 for line in lines:
                     async with session.get(prefix + line.rstrip(), headers=HEADERS) as response:
-                        got += bool(await response.read())
+                        body = await response.read()
+                    got += bool(body)
 
             await asyncio.gather(*(work() for _ in range(workers)))
     return got

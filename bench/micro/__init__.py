@@ -1,0 +1,1 @@
+"""What each stage costs by itself, with neither network nor other stages around it."""

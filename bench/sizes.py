@@ -1,0 +1,36 @@
+"""Bytes of Parquet per record, on the simulator's calls."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import islice
+from pathlib import Path
+
+from bench.answers import answers
+from bench.tables import show
+from harvester.harvest.publish import NORMALIZED_ROWS
+from harvester.lake.normalize import normalize
+from harvester.lake.parts import stage
+
+DAYS = 2
+_HEADS = ("records", "files", "bytes/record", "answers' bytes/record")
+
+
+def sizes(count: int) -> None:
+    """Print the table: `count` calls of two days, in one publication."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = answers(count, days=DAYS)
+        batches = list(iter(lambda: list(islice(made, NORMALIZED_ROWS)), []))
+        raw = sum(len(one.body) for batch in batches for one in batch)
+        parts = stage(
+            (normalize(batch, "default").table for batch in batches),
+            staging=Path(folder),
+            state_id="0" * 32,
+            publication=1,
+            partition_timezone="UTC",
+            mode=0o640,
+        )
+    rows = sum(part.rows for part in parts)
+    written = sum(part.bytes for part in parts)
+    row = [f"{rows:,}", str(len(parts)), f"{written / rows:.1f}", f"{raw / rows:.0f}"]
+    show("Parquet per record, the simulator's calls", _HEADS, [row])
