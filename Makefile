@@ -61,6 +61,9 @@ bench: $(VENV)/runtime .venv-bench/peers ## Ours beside bare aiohttp and two pee
 	@PAIRS=$(PAIRS) $(BIN)/python -m bench usual
 
 bench-full: $(VENV)/runtime .venv-bench/peers ## And every peer that installs, latency, rates, lists, memory; hours
+	@for peer in $$(grep -v '^#' bench/peers/more.txt); do \
+		.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check "$$peer" || \
+		echo "SKIPPED: $$peer does not install here."; done
 	@PAIRS=$(PAIRS) $(BIN)/python -m bench full
 
 bench-micro: $(VENV)/dev ## What each stage costs, without a network

@@ -80,9 +80,14 @@ def take_turn(one: Contestant, address: str, ids: int) -> Turn:
     usage = measure(one.filled(id_file(work(), ids), address, out), environ=one.environ)
     if one.writes:
         return Turn(usage, ids, check(out, ids))
-    if int(usage.out) != ids:
-        raise BenchError(f"{one.name} got {usage.out} of {ids} answers")
+    if _answers_in(usage.out) != ids:
+        raise BenchError(f"{one.name} got {usage.out[:100]!r} of {ids} answers")
     return Turn(usage, ids, 0)
+
+
+def _answers_in(out: str) -> int:
+    """How many answers a contestant that writes no files says it got: a number, or Singer's."""
+    return int(out) if out.strip().isdigit() else out.count('"type":"RECORD"')
 
 
 def _row(name: str, turns: dict[str, list[Turn]]) -> list[str]:

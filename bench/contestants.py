@@ -106,15 +106,26 @@ def _is_there(package: str) -> bool:
     return False
 
 
-def _peer(name: str, module: str, *, python: Path = PEERS, most: int | None = None) -> Contestant:
+def _peer(
+    name: str,
+    module: str,
+    *,
+    python: Path = PEERS,
+    most: int | None = None,
+    writes: bool = True,
+) -> Contestant:
     command = (python, "-m", f"bench.peers.{module}", "{ids}", "{address}", "{out}")
-    return Contestant(name, command, most=most)
+    return Contestant(name, command, writes=writes, most=most)
 
 
 _PEERS: tuple[tuple[Contestant, str | None], ...] = (
     (_peer("aiohttp+aiolimiter+tenacity+pyarrow", "plain", python=OURS), None),
     (_peer("requests in threads", "threads", most=20_000), "requests"),
     (_peer("img2dataset's pattern (urllib)", "img2dataset", python=OURS, most=20_000), None),
+    (_peer("httpx + polars", "httpx_polars", most=2_000), "httpx, polars"),
+    (_peer("dlt, async transformer", "dlt_pipeline", most=20_000), "dlt, aiohttp"),
+    (_peer("Scrapy + Parquet pipeline", "scrapy_spider", most=10_000), "scrapy"),
+    (_peer("singer-sdk tap > /dev/null", "singer_tap", most=5_000, writes=False), "singer_sdk"),
 )
 
 

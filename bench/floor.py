@@ -12,12 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-HEADERS = {
-    "Content-Type": "application/json;charset=UTF-8",
-    "Sign": "05d7a50893e22a5c4bb3216ae3396c7c",
-    "Timestamp": "1630468800",
-    "Api-Key": "bDqJFiq9",
-}
+from bench.headers import HEADERS
 
 
 async def fetch_all(ids: Path, address: str, workers: int) -> int:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeAlias
 
-from bench.floor import HEADERS
+from bench.headers import HEADERS
 
 WORKERS = 64
 Get: TypeAlias = Callable[[str], Awaitable[int]]
