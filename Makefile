@@ -8,6 +8,7 @@ SEED ?=
 KEEP ?=
 SOAK_SECONDS ?= 600
 PAIRS ?= 11
+IDS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe \
@@ -57,14 +58,14 @@ lowest: ## Run the tests once against the lowest versions that pyproject.toml al
 
 ##@ Measure it
 
-bench: $(VENV)/runtime .venv-bench/peers ## Ours beside bare aiohttp and two peers (PAIRS=11); half an hour
-	@PAIRS=$(PAIRS) $(BIN)/python -m bench usual
+bench: $(VENV)/runtime .venv-bench/peers ## Ours beside bare aiohttp and two peers (PAIRS=11, IDS=2000 to try it); half an hour
+	@PAIRS=$(PAIRS) IDS=$(IDS) $(BIN)/python -m bench usual
 
 bench-full: $(VENV)/runtime .venv-bench/peers ## And every peer that installs, latency, rates, lists, memory; hours
 	@for peer in $$(grep -v '^#' bench/peers/more.txt); do \
 		.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check "$$peer" || \
 		echo "SKIPPED: $$peer does not install here."; done
-	@PAIRS=$(PAIRS) $(BIN)/python -m bench full
+	@PAIRS=$(PAIRS) IDS=$(IDS) $(BIN)/python -m bench full
 
 bench-micro: $(VENV)/dev ## What each stage costs, without a network
 	@$(BIN)/python -m pytest -o addopts= --import-mode=importlib -p no:xdist bench/micro $(PYTEST_ARGS)

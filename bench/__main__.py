@@ -19,6 +19,7 @@ from bench.startup import help_text, known_input
 from bench.upstream import upstream
 
 PAIRS = int(os.environ.get("PAIRS") or 11)
+IDS = int(os.environ.get("IDS") or 0)
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
         epilog="; ".join(f"{name}: {table.__doc__}" for name, table in _TABLES.items()),
     )
     parser.add_argument("table", choices=sorted(_TABLES))
-    parser.add_argument("--ids", type=int, help="how many, instead of the table's own number")
+    parser.add_argument("--ids", type=int, default=IDS, help="how many, not the table's own number")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="rounds (default: $PAIRS, or 11)")
     given = parser.parse_args()
     try:

@@ -120,7 +120,7 @@ def _peer(
 
 _PEERS: tuple[tuple[Contestant, str | None], ...] = (
     (_peer("aiohttp+aiolimiter+tenacity+pyarrow", "plain", python=OURS), None),
-    (_peer("requests in threads", "threads", most=20_000), "requests"),
+    (_peer("requests in threads", "threads", most=5_000), "requests"),
     (_peer("img2dataset's pattern (urllib)", "img2dataset", python=OURS, most=20_000), None),
     (_peer("httpx + polars", "httpx_polars", most=2_000), "httpx, polars"),
     (_peer("dlt, async transformer", "dlt_pipeline", most=20_000), "dlt, aiohttp"),
