@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from pathlib import Path
 from bench.check import check
 from bench.contestants import FLOOR, Contestant
 from bench.ids import id_file
-from bench.machine import describe
+from bench.machine import busy_s, busy_s_of, describe
 from bench.measure import Usage, measure
 from bench.places import BenchError, fresh_out, work
 from bench.stats import spread
@@ -44,6 +45,8 @@ class Turn:
     usage: Usage
     ids: int
     bytes: int
+    others: float
+    """Cores that were busy with anything but this, upstream and benchmark included."""
 
     @property
     def cpu_us(self) -> float:
@@ -58,31 +61,41 @@ def compare(
     field: Sequence[Contestant], server: Upstream, *, ids: int, rounds: int, slow: bool = False
 ) -> dict[str, list[Turn]]:
     """Let the field run `rounds` times and print its table.  The first one is the FLOOR."""
-    title = f"{ids:,} ids, {'50 ms an answer' if slow else 'answers at once'}, {rounds} rounds"
+    upstream = "50 ms an answer" if slow else "answers at once"
+    title = f"{ids:,} ids, {upstream}, rounds: {rounds}"
     print(f"\n{title}; {describe()}", flush=True)
     ledger = work() / f"results-{datetime.now(UTC):%m%d-%H%M%S}.jsonl"
     turns: dict[str, list[Turn]] = {one.name: [] for one in field}
     for number in range(rounds):
         order = field if number % 2 == 0 else [*field][::-1]
         for one in order:
-            turn = take_turn(one, server.address(slow=slow), ids)
+            turn = take_turn(one, server, ids, slow=slow)
             turns[one.name].append(turn)
             _note(ledger, title, number, one.name, turn)
     show(title, _HEADS, [_row(name, turns) for name in turns])
-    print(f"\nAfterwards: {describe()}", flush=True)
+    others = [turn.others for taken in turns.values() for turn in taken]
+    print(f"\nCores busy with other work meanwhile: {spread(others)}", flush=True)
     return turns
 
 
-def take_turn(one: Contestant, address: str, ids: int) -> Turn:
+def take_turn(one: Contestant, server: Upstream, ids: int, *, slow: bool = False) -> Turn:
     """One run from nothing, checked."""
     ids = min(ids, one.most or ids)
     out = fresh_out()
-    usage = measure(one.filled(id_file(work(), ids), address, out), environ=one.environ)
+    command = one.filled(id_file(work(), ids), server.address(slow=slow), out)
+    before = _others_s(server)
+    usage = measure(command, environ=one.environ)
+    others = (_others_s(server) - before - usage.cpu_s) / usage.wall_s
     if one.writes:
-        return Turn(usage, ids, check(out, ids))
+        return Turn(usage, ids, check(out, ids), others)
     if _answers_in(usage.out) != ids:
         raise BenchError(f"{one.name} got {usage.out[:100]!r} of {ids} answers")
-    return Turn(usage, ids, 0)
+    return Turn(usage, ids, 0, others)
+
+
+def _others_s(server: Upstream) -> float:
+    """CPU seconds of the machine so far, without the upstream's and our own."""
+    return busy_s() - busy_s_of(server.pid) - time.process_time()
 
 
 def _answers_in(out: str) -> int:
@@ -121,7 +134,8 @@ def _note(ledger: Path, title: str, number: int, name: str, turn: Turn) -> None:
         told = {"table": title, "round": number, "name": name, **asdict(turn)}
         file.write(json.dumps(told) + "\n")
     print(
-        f"  {number + 1}: {name}: {turn.cpu_us:.0f} us, {turn.per_s:,.0f}/s",
+        f"  {number + 1}: {name}: {turn.cpu_us:.0f} us, {turn.per_s:,.0f}/s, "
+        f"others {turn.others:.2f}",
         file=sys.stderr,
         flush=True,
     )

@@ -15,7 +15,7 @@ def memory(transports: list[str], count: int) -> None:
     rows = []
     with upstream() as server:
         for name in transports:
-            turn = take_turn(ours(name), server.fast, count)
+            turn = take_turn(ours(name), server, count)
             usage = turn.usage
             row = [
                 name,
