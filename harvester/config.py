@@ -46,7 +46,7 @@ class Vendor(_Section, frozen=True, kw_only=True):
     account: Account = "default"
     timeout_s: Positive = 15.0
     allow_insecure_http: bool = False
-    transport: Literal["aiohttp"] = "aiohttp"
+    transport: Literal["aiohttp", "lean"] = "aiohttp"
 
 
 class Pace(_Section, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tests import ways
 from tests.simulated import ROOT
 
 FAST = {
@@ -19,6 +20,7 @@ FAST = {
     "retry.backoff_initial_s": 0.05,
     "retry.backoff_max_s": 0.5,
     "vendor.timeout_s": 3.0,
+    "vendor.transport": ways.TRANSPORT,
 }
 """Settings that keep a test short; none changes what a harvest comes to."""
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests import ways
+
 ROOT = Path(__file__).resolve().parent.parent
 # Loopback needs no proxy, whatever the environment says.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -25,6 +27,9 @@ class Simulator:
     """
 
     def __init__(self, **options: object) -> None:
+        certificate = ways.certificate()
+        if certificate is not None:
+            options = {"tls_cert": certificate, **options}
         self._command = [sys.executable, "-m", "harvester.simulator", *_arguments(options)]
         self._process: subprocess.Popen[str] | None = None
         self.base_url = ""
@@ -95,7 +100,8 @@ class Simulator:
         self._control("faults", json.dumps(wishes).encode())
 
     def _control(self, name: str, body: bytes | None = None) -> bytes:
-        address = f"http://127.0.0.1:{self.port}/_simulator/{name}"
+        scheme = self.base_url.split(":", 1)[0]
+        address = f"{scheme}://127.0.0.1:{self.port}/_simulator/{name}"
         with _DIRECT.open(urllib.request.Request(address, data=body)) as response:
             answer: bytes = response.read()
         return answer

@@ -32,9 +32,9 @@ from harvester.ids.clean import dated
 from harvester.ids.reader import ListFile
 from harvester.ledger.values import WorkList
 from harvester.ledger.writer import LedgerWriter
-from harvester.vendor.aiohttp_transport import AiohttpTransport
 from harvester.vendor.clock import VendorClock
 from harvester.vendor.transport import Seal, Transport
+from harvester.vendor.transports import connect
 
 QUIET_AFTER_LOCK_S = 1.0
 """No request within a second of taking the lock: the run before this one had that second."""
@@ -60,7 +60,7 @@ class Job:
     requests_of_day: tuple[str, int]
     journal: tuple[int, int]
     """(records, bytes) that wait in the journal at the start."""
-    connect: Callable[[Vendor, int, Seal], Transport] = AiohttpTransport
+    connect: Callable[[Vendor, int, Seal], Transport] = connect
     """Makes the way to the vendor, of (settings, connections, seal)."""
     trace: Callable[[float], None] | None = None
     """Gets the monotonic time of each request that is written (tests)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ssl
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -32,6 +33,8 @@ def options_of(parsed: argparse.Namespace) -> SimulatorOptions:
         given["keys"] = (key or "", secret or "")
     if given.get("rate_limit") == 0:
         given["rate_limit"] = None
+    if "tls_cert" in given:
+        given["ssl_context"] = _tls(given.pop("tls_cert"))
     given["fates"] = _fates(given.pop("fates", ""))
     return SimulatorOptions(**given)
 
@@ -50,7 +53,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--enforce", action=argparse.BooleanOptionalAction)
     parser.add_argument("--drift", action=argparse.BooleanOptionalAction)
     parser.add_argument("--log", type=Path)
+    parser.add_argument("--tls-cert", type=Path, help="key and certificate in one PEM file: https")
     return parser
+
+
+def _tls(path: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(path)
+    except OSError as exc:  # ssl.SSLError is one
+        raise UsageError(f"tls_cert {path}: {exc.strerror or exc}. Give a PEM file.") from exc
+    return context
 
 
 def _fates(text: str) -> Fates:

@@ -33,24 +33,17 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from harvester import __version__
 from harvester.config import Vendor
 from harvester.vendor.transport import (
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
+    STANDING_HEADERS,
     NoReply,
     Reply,
     Seal,
 )
-
-_LOOK_EVERY_S = 0.5
-
-_STANDING_HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": f"cdr-harvester/{__version__}",
-}
+from harvester.vendor.watchdog import Watchdog
 
 
 class AiohttpTransport:
@@ -66,14 +59,14 @@ class AiohttpTransport:
     ) -> None:
         """Must be made inside the running loop.  `tls` replaces the system's trust (tests)."""
         self._prefix = f"{vendor.base_url.rstrip('/')}/recordGroup/"
-        self._watchdog = _Watchdog(vendor.timeout_s)
+        self._watchdog = Watchdog(vendor.timeout_s, _abort)
         # limit = concurrency: no ask ever queues for a connection, and all are kept alive.
         connector = aiohttp.TCPConnector(
             limit=concurrency, ttl_dns_cache=300, ssl=tls if tls is not None else True
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            headers=_STANDING_HEADERS,
+            headers=STANDING_HEADERS,
             request_class=_sealed_request(seal, self._watchdog),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=vendor.timeout_s),
@@ -112,49 +105,6 @@ class AiohttpTransport:
         await self._session.close()
 
 
-class _Watchdog:
-    """Aborts the connection of each attempt that outlives `timeout_s`; one timer for all."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._look_every_s = min(_LOOK_EVERY_S, timeout_s / 4)
-        self._loop = asyncio.get_running_loop()
-        self._watched: dict[object, tuple[float, Connection]] = {}
-        self._cut_off: set[object] = set()
-        self._timer = self._loop.call_later(self._look_every_s, self._look)
-
-    def watch(self, task: object, connection: Connection) -> None:
-        """An attempt of `task` is about to be written."""
-        self._watched[task] = (self._loop.time() + self._timeout_s, connection)
-
-    def watched_s(self, task: object) -> float:
-        """Seconds since the attempt of `task` was written."""
-        deadline, _ = self._watched.get(task, (self._loop.time() + self._timeout_s, None))
-        return self._loop.time() - deadline + self._timeout_s
-
-    def forget(self, task: object) -> None:
-        """The attempt of `task` is over, or waits for another turn."""
-        self._watched.pop(task, None)
-        self._cut_off.discard(task)
-
-    def has_cut_off(self, task: object) -> bool:
-        """Whether the present attempt of `task` was aborted."""
-        return task in self._cut_off
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        for task, (deadline, connection) in list(self._watched.items()):
-            if now >= deadline:
-                del self._watched[task]
-                self._cut_off.add(task)
-                _abort(connection)
-        self._timer = self._loop.call_later(self._look_every_s, self._look)
-
-
 def _abort(connection: Connection) -> None:
     """Wake whoever reads from `connection` with an error, which is a value in `get`."""
     if connection.protocol is not None:
@@ -173,7 +123,7 @@ class _SealBroke(Exception):
         self.cause = cause
 
 
-def _sealed_request(seal: Seal, watchdog: _Watchdog) -> type[ClientRequest]:
+def _sealed_request(seal: Seal, watchdog: Watchdog[Connection]) -> type[ClientRequest]:
     class SealedRequest(ClientRequest):
         """A request that waits for its turn and is signed with its connection in hand."""
 

@@ -15,11 +15,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from harvester import __version__
+
 MAX_BODY_BYTES = 1 << 20
 """The longest answer that is read, decoded: a record has under 2 KB, so this is already a lie."""
 
 MAX_HEADER_BYTES = 16_384
 MAX_HEADERS = 128
+
+# No compression is asked for: a record fits into one packet, and unpacking costs more than one.
+STANDING_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"cdr-harvester/{__version__}",
+}
+"""Beside Host and the signed ones; nothing else is sent."""
 
 Seal: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
 """Waits for this attempt's turn and returns its freshly signed headers."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests import ways
 from tests.security.leaks import ENV
 from tests.simulated import ROOT
 
@@ -15,6 +16,7 @@ QUICK = {
     "HARVESTER_RETRY__BACKOFF_INITIAL_S": "0.02",
     "HARVESTER_RETRY__BACKOFF_MAX_S": "0.2",
     "HARVESTER_VENDOR__TIMEOUT_S": "3",
+    "HARVESTER_VENDOR__TRANSPORT": ways.TRANSPORT,
 }
 
 

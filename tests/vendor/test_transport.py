@@ -12,7 +12,7 @@ import ssl
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,16 @@ from harvester import __version__
 from harvester.config import Secrets, Vendor
 from harvester.vendor.aiohttp_transport import AiohttpTransport
 from harvester.vendor.judge import http_date, judge
+from harvester.vendor.lean_transport import LeanTransport
 from harvester.vendor.sign import signed_headers
 from harvester.vendor.transport import MAX_BODY_BYTES, NoReply, Reply, Seal
 from harvester.vendor.verdicts import Record
 from tests.simulated import Simulator
 
 PAGE = Secrets(api_key="bDqJFiq9", api_secret="7bz1lzh9")
+Way = AiohttpTransport | LeanTransport
+WAYS: dict[str, type[Way]] = {"aiohttp": AiohttpTransport, "lean": LeanTransport}
+SCHEMES = ("http", "https")
 IMPATIENT_S = 0.3
 ENOUGH_S = 10.0
 """Nobody waits this long unless something is broken."""
@@ -54,6 +58,10 @@ class Ask:
     async def send(self, answer: bytes) -> None:
         self.writer.write(answer)
         await self.writer.drain()
+        # Over TLS `drain` neither waits nor fails once the other side is gone.
+        await asyncio.sleep(0)
+        if self.writer.is_closing():
+            raise ConnectionResetError
 
     async def drip(self, answer: bytes, every_s: float = 0.05) -> None:
         for byte in answer:
@@ -71,6 +79,10 @@ class Ask:
 
 
 Behaviour = Callable[[Ask], Awaitable[None]]
+
+
+def _of_vendor() -> ssl.SSLContext | None:
+    return SETTINGS[-1].of_vendor()
 
 
 def envelope(voice_id: str) -> bytes:
@@ -94,7 +106,7 @@ class RawVendor:
     behaviour: Behaviour = right
     greeting: bytes = b""
     """Sent as soon as a connection is made, before any request."""
-    tls: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | None = field(default_factory=_of_vendor)
     port: int = 0
     opened: int = 0
     live: int = 0
@@ -154,6 +166,32 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The transport under test, and how it and the vendor speak."""
+
+    way: type[Way]
+    authority: trustme.CA | None = None
+
+    def of_vendor(self) -> ssl.SSLContext | None:
+        return None if self.authority is None else _tls(self.authority, "127.0.0.1")
+
+    def of_us(self) -> ssl.SSLContext | None:
+        return None if self.authority is None else _trusting(self.authority)
+
+
+SETTINGS = [Setting(AiohttpTransport)]
+
+
+@pytest.fixture(scope="module", params=[f"{w}-{s}" for w in WAYS for s in SCHEMES], autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this module is one of every transport, over http and over https."""
+    name, _, scheme = request.param.partition("-")
+    SETTINGS.append(Setting(WAYS[name], trustme.CA() if scheme == "https" else None))
+    yield
+    SETTINGS.pop()
+
+
 @dataclass(slots=True)
 class CountingSeal:
     """Seals with the number of the attempt."""
@@ -173,36 +211,37 @@ async def transport_to(
     concurrency: int = 1,
     timeout_s: float = ENOUGH_S,
     tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[AiohttpTransport]:
+) -> AsyncIterator[Way]:
     vendor = Vendor(base_url=base_url, timeout_s=timeout_s)
-    transport = AiohttpTransport(vendor, concurrency, seal or CountingSeal(), tls=tls)
+    tested = SETTINGS[-1]
+    tls = tls or tested.of_us()
+    transport = tested.way(vendor, concurrency, seal or CountingSeal(), tls=tls)
     try:
         yield transport
     finally:
         await transport.close()
 
 
-async def get(transport: AiohttpTransport, voice_id: str) -> Reply | NoReply:
+async def get(transport: Way, voice_id: str) -> Reply | NoReply:
     async with asyncio.timeout(ENOUGH_S):
         return await transport.get(voice_id)
 
 
-async def get_reply(transport: AiohttpTransport, voice_id: str) -> Reply:
+async def get_reply(transport: Way, voice_id: str) -> Reply:
     reply = await get(transport, voice_id)
     assert isinstance(reply, Reply), reply
     return reply
 
 
-async def get_record(transport: AiohttpTransport, voice_id: str) -> None:
+async def get_record(transport: Way, voice_id: str) -> None:
     """The answer is this id's own."""
     reply = await get_reply(transport, voice_id)
     assert judge(voice_id, reply, 0.0) == Record(over=True)
 
 
-def is_at_rest(transport: AiohttpTransport) -> bool:
+def is_at_rest(transport: Way) -> bool:
     """The watchdog remembers no attempt."""
-    watchdog = transport._watchdog
-    return not watchdog._watched and not watchdog._cut_off
+    return transport._watchdog.is_at_rest
 
 
 # What goes over the wire
@@ -230,7 +269,7 @@ async def test_a_request_carries_the_four_headers_spelt_as_the_vendor_spells_the
 
 
 async def test_the_prefix_of_the_base_url_is_kept_with_or_without_its_last_slash() -> None:
-    async with RawVendor().listening() as vendor:
+    async with RawVendor(tls=None).listening() as vendor:
         for base_url in (f"http://127.0.0.1:{vendor.port}/v3/voice{end}" for end in ("", "/")):
             async with transport_to(base_url) as transport:
                 await get_record(transport, "aZ09_-")
@@ -479,7 +518,7 @@ async def test_cancelled_while_it_waits_for_its_turn_leaks_nothing() -> None:
 
 async def test_cancelled_while_it_connects_leaks_nothing() -> None:
     """A TLS handshake that the other side never answers is a connection in the making."""
-    async with RawVendor().listening() as vendor:
+    async with RawVendor(tls=None).listening() as vendor:
         base_url = vendor.base_url.replace("http:", "https:")
         async with transport_to(base_url) as transport:
             asking = asyncio.create_task(transport.get("1"))
@@ -496,7 +535,9 @@ async def _cancel(asking: asyncio.Task[Reply | NoReply]) -> None:
         await asking
 
 
-def _connections_in_use(transport: AiohttpTransport) -> int:
+def _connections_in_use(transport: Way) -> int:
+    if isinstance(transport, LeanTransport):
+        return len(transport._in_use)
     connector = transport._session.connector
     assert connector is not None
     return len(connector._acquired)
@@ -614,7 +655,9 @@ async def test_a_certificate_for_another_host_is_refused_before_anything_is_sent
 
 
 async def test_plain_http_where_tls_is_expected_gets_nothing() -> None:
-    async with RawVendor(greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n").listening() as vendor:
+    async with RawVendor(
+        greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n", tls=None
+    ).listening() as vendor:
         base_url = vendor.base_url.replace("http:", "https:")
         async with transport_to(base_url) as transport:
             assert await _cause_of(transport) == "tls"
@@ -652,7 +695,7 @@ async def test_a_connection_that_is_never_taken_up_is_a_timeout() -> None:
 
 
 async def test_a_handshake_that_is_never_answered_is_a_timeout() -> None:
-    async with RawVendor().listening() as vendor:
+    async with RawVendor(tls=None).listening() as vendor:
         base_url = vendor.base_url.replace("http:", "https:")
         async with transport_to(base_url, timeout_s=IMPATIENT_S) as transport:
             assert await _cause_of(transport) == "timeout"
@@ -660,7 +703,7 @@ async def test_a_handshake_that_is_never_answered_is_a_timeout() -> None:
         await vendor.until_live(0)
 
 
-async def _cause_of(transport: AiohttpTransport, voice_id: str = "1") -> str:
+async def _cause_of(transport: Way, voice_id: str = "1") -> str:
     reply = await get(transport, voice_id)
     assert isinstance(reply, NoReply), reply
     return reply.cause
@@ -840,9 +883,7 @@ UNREADABLE = {
 
 
 @asynccontextmanager
-async def _odd(
-    behaviour: Behaviour, timeout_s: float
-) -> AsyncIterator[tuple[RawVendor, AiohttpTransport]]:
+async def _odd(behaviour: Behaviour, timeout_s: float) -> AsyncIterator[tuple[RawVendor, Way]]:
     async def odd_or_right(ask: Ask) -> None:
         await (behaviour(ask) if ask.voice_id == "odd" else right(ask))
 
@@ -918,8 +959,12 @@ async def test_a_second_answer_that_comes_late_reaches_nobody(late: str) -> None
         await vendor.asks[0].send(answer_of(b'{"status":"-22"}'))
         await asyncio.sleep(0.05)
 
+    turns = 0
+
     async def seal() -> Mapping[str, str]:
-        if late == "before the turn" and len(vendor.asks) == 1 and vendor.opened == 1:
+        nonlocal turns
+        turns += 1
+        if late == "before the turn" and turns == 2:
             await one_more()
         return {}
 

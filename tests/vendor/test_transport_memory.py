@@ -24,7 +24,7 @@ CLIENT = """
 import asyncio, json, re, sys
 from pathlib import Path
 from harvester.config import Vendor
-from harvester.vendor.aiohttp_transport import AiohttpTransport
+from harvester.vendor.transports import connect
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
@@ -32,8 +32,8 @@ def peak():
 async def seal():
     return {}
 
-async def main(base_url, *ids):
-    transport = AiohttpTransport(Vendor(base_url=base_url, timeout_s=60), 1, seal)
+async def main(transport, base_url, *ids):
+    transport = connect(Vendor(base_url=base_url, timeout_s=60, transport=transport), 1, seal)
     await transport.get("right")
     causes, before = {}, peak()
     for voice_id in ids:
@@ -67,8 +67,9 @@ async def _pour(ask: Ask, start: bytes, portion: bytes) -> None:
         await ask.send(portion)
 
 
+@pytest.mark.parametrize("transport", ["aiohttp", "lean"])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
-async def test_no_answer_fills_the_memory() -> None:
+async def test_no_answer_fills_the_memory(transport: str) -> None:
     gzipped = bomb(31)
     twice = zlib.compress(gzipped, 9)
     answers = {
@@ -104,7 +105,7 @@ async def test_no_answer_fills_the_memory() -> None:
 
     async with RawVendor(behaviour).listening() as vendor:
         client = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", CLIENT, vendor.base_url, *answers, *pours),
+            *(sys.executable, "-c", CLIENT, transport, vendor.base_url, *answers, *pours),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -1,0 +1,255 @@
+"""One HTTP/1.1 connection of the lean transport: a request, its answer, and then perhaps another.
+
+Theory of operation.  llhttp (through httptools) splits what arrives into messages and is strict:
+whatever it refuses ends the connection.  What it does not bound is bounded here: the bytes of a
+head and of trailers, the number of their lines, the bytes of a body.  A connection is used again
+only after an answer that was whole, had a length of its own, was said to be followed by others,
+and left nothing over; at the least doubt it is closed.  So no id gets the answer of another:
+anything that arrives when nothing is asked condemns the connection.
+
+Sources: RFC 9112 §6.3 (length of a message), §9.3 (persistence); RFC 9110 §8.4 (content codings).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Any, Final, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from harvester.vendor.transport import (
+    MAX_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    NoReply,
+    Reply,
+)
+from harvester.vendor.watchdog import Watchdog
+
+LOST: Final = NoReply("reset", "the connection ended before an answer began")
+TOO_SLOW: Final = NoReply("timeout", "the answer did not end in time")
+_TORN: Final = NoReply("torn", "the connection ended before the answer was whole")
+_NO_HTTP: Final = NoReply("protocol", "what came is no answer in HTTP/1.1")
+_NOT_DECODED: Final = NoReply("torn", "the answer's content coding is damaged")
+_CUT_SHORT: Final = NoReply("protocol", "the answer's content coding ends too soon")
+_TOO_LONG: Final = NoReply("too_long", f"an answer of over {MAX_BODY_BYTES} bytes")
+
+_FIRST_FINAL = 200  # lower status codes announce an answer, they are none (RFC 9110 §15.2)
+
+
+class LeanConnection(asyncio.Protocol):
+    """A connection and the parser of what it brings."""
+
+    def __init__(self, watchdog: Watchdog[LeanConnection]) -> None:
+        """Made by the loop's `create_connection`; lives on that loop."""
+        self._loop = asyncio.get_running_loop()
+        self._watchdog = watchdog
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[Reply | NoReply] | None = None
+        self._is_doubtful = False
+        self._parser = HttpResponseParser(self)
+        self._is_chunked = False
+        self._begin()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a request may be written to it now."""
+        return (
+            not self._is_doubtful
+            and self._answer is None
+            and self._transport is not None
+            and not self._transport.is_closing()
+        )
+
+    async def ask(self, request: bytes) -> Reply | NoReply:
+        """Write `request` and wait for its answer.  LOST if the connection ends before one begins.
+
+        To be called while `is_usable`.  If it is cancelled, the connection must be aborted.
+        """
+        assert self._transport is not None
+        self._begin()
+        answer: asyncio.Future[Reply | NoReply] = self._loop.create_future()
+        self._answer = answer
+        self._watchdog.watch(self, self)
+        self._transport.write(request)
+        try:
+            return await answer
+        finally:
+            self._answer = None
+            self._watchdog.forget(self)
+
+    def abort(self) -> None:
+        """Close at once, whatever is on its way."""
+        self._is_doubtful = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def cut_off(self) -> None:
+        """The answer's time is up."""
+        self._end(TOO_SLOW)
+
+    # What the loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._answer is None:
+            self.abort()  # nobody asked
+            return
+        if not self._is_body:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEADER_BYTES * MAX_HEADERS:
+                self._end(_NO_HTTP)
+                return
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._end(_NO_HTTP)  # unless it was whole before that
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`."""
+        return False  # close our side too
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        if not self._is_body:
+            self._end(LOST)
+        elif self._has_length or exc is not None:
+            self._end(_TORN)
+        else:
+            self._end(self._decoded())  # it ends where its connection does
+
+    # What llhttp tells.  An exception raised here ends the parsing and comes out of `feed_data`.
+
+    def on_message_begin(self) -> None:
+        """See httptools."""
+        if self._is_whole:
+            self._is_doubtful = True  # more than was asked for
+            raise _Enough
+        self._headers.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See httptools.  Trailers come here too."""
+        self._lines += 1
+        if self._lines > MAX_HEADERS or len(name) + len(value) > MAX_HEADER_BYTES:
+            raise _Enough
+        if not self._is_body:
+            self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """See httptools."""
+        headers = self._headers
+        self._is_body = self._parser.get_status_code() >= _FIRST_FINAL
+        coding = headers.get(b"transfer-encoding")
+        self._is_chunked = coding is not None and coding.lower().endswith(b"chunked")
+        self._has_length = self._is_chunked or b"content-length" in headers
+
+    def on_body(self, part: bytes) -> None:
+        """See httptools."""
+        self._size += len(part)
+        if self._size > MAX_BODY_BYTES:
+            self._end(_TOO_LONG)
+            raise _Enough
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """See httptools."""
+        if not self._is_body:
+            return  # 100 Continue and the like: the answer is still to come
+        self._is_whole = True
+        answer = self._decoded()
+        if self._parser.should_keep_alive() and isinstance(answer, Reply):
+            self._settle(answer)
+        else:
+            self._end(answer)
+
+    def _begin(self) -> None:
+        """Forget the last answer."""
+        if self._is_chunked:
+            # The old one may hold a trailer back, and would give it to the next message.
+            self._parser = HttpResponseParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._lines = 0
+        self._head_bytes = 0
+        self._has_length = False
+        self._is_chunked = False
+        self._is_body = False
+        self._is_whole = False
+
+    def _decoded(self) -> Reply | NoReply:
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        headers = self._headers
+        coding = headers.get(b"content-encoding")
+        if coding is not None:
+            decoded = _decode(body, coding.strip().lower())
+            if isinstance(decoded, NoReply):
+                return decoded
+            body = decoded
+        written_s = self._watchdog.watched_s(self)
+        return Reply(
+            self._parser.get_status_code(),
+            body,
+            _text(headers.get(b"date")),
+            _text(headers.get(b"retry-after")),
+            written_s,
+        )
+
+    def _end(self, answer: Reply | NoReply) -> None:
+        """The answer, if there is none yet, and the end of the connection."""
+        self._settle(answer)
+        self.abort()
+
+    def _settle(self, answer: Reply | NoReply) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(answer)
+
+
+class _Enough(Exception):
+    """Stops the parser."""
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _decode(body: bytes, coding: bytes) -> bytes | NoReply:
+    """The body without its coding, which nobody asked for; one that nobody knows stays as it is."""
+    if coding in (b"gzip", b"x-gzip"):
+        return _inflate_gzip(body)
+    if coding == b"deflate":
+        # Meant is zlib's format; some send bare deflate (RFC 9110 §8.4.1.2).
+        is_zlib = bool(body) and body[0] & 0xF == zlib.DEFLATED
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+        decoded = _inflate(unpacker, body)
+        return decoded if isinstance(decoded, NoReply) or unpacker.eof else _CUT_SHORT
+    return body
+
+
+def _inflate_gzip(body: bytes) -> bytes | NoReply:
+    """All members of it, one after the other (RFC 1952 §2.2)."""
+    parts, size = [], 0
+    while body:
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        part = _inflate(unpacker, body)
+        if isinstance(part, NoReply):
+            return part
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            return _TOO_LONG
+        body = unpacker.unused_data
+    return b"".join(parts)
+
+
+def _inflate(unpacker: Any, body: bytes) -> bytes | NoReply:  # noqa: ANN401 - zlib names no type
+    try:
+        decoded: bytes = unpacker.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        return _NOT_DECODED
+    return decoded if len(decoded) <= MAX_BODY_BYTES else _TOO_LONG

@@ -1,0 +1,30 @@
+"""How the tests of whole harvests reach the vendor: `make lean` runs them over the other way.
+
+TEST_TRANSPORT=lean makes harvests use that transport; TEST_TLS=1 has simulators speak https, and
+harvests trust their authority by SSL_CERT_FILE, as a user's would be trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+TRANSPORT = os.environ.get("TEST_TRANSPORT", "aiohttp")
+
+
+@cache
+def certificate() -> Path | None:
+    """Key and certificate of 127.0.0.1 as one PEM file; None where plain http is spoken."""
+    if os.environ.get("TEST_TLS") != "1":
+        return None
+    import trustme
+
+    authority = trustme.CA()
+    folder = Path(tempfile.mkdtemp(prefix="cdr-tls-"))
+    trusted, own = folder / "authority.pem", folder / "server.pem"
+    authority.cert_pem.write_to_path(trusted)
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(own)
+    os.environ["SSL_CERT_FILE"] = str(trusted)
+    return own
