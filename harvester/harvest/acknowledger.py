@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 
 from harvester.errors import HarvesterError, StoreError
 from harvester.harvest.settle import Outcome, Policy, Settled, settle
@@ -126,7 +127,13 @@ class Acknowledger:
 
     def _count_usage(self, answer: bytes) -> None:
         call_s, charged_s, cost, currency = answer_totals(answer)
-        self._tally["usage.call_duration_s"] += call_s or 0
-        self._tally["usage.charged_duration_s"] += charged_s or 0
+        tally = self._tally
+        tally["usage.call_duration_s"] += call_s
+        tally["usage.charged_duration_s"] += charged_s
         if cost is not None:
-            self._tally[f"usage.cost.{currency_name(currency)}"] += int(cost.scaleb(COST_SCALE))
+            tally[_cost_counter(currency)] += int(cost.scaleb(COST_SCALE))
+
+
+@lru_cache(maxsize=64)
+def _cost_counter(currency: str | None) -> str:
+    return f"usage.cost.{currency_name(currency)}"

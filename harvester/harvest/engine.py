@@ -112,8 +112,15 @@ class Engine:
 
     async def run(self) -> None:
         """Work the list down and publish.  Raises StoreError if nothing can be kept any more."""
-        sealer = Sealer(self._job.secrets, self._pace, self.clock, self.stop, self._count_request)
         pace = self._job.config.pace
+        sealer = Sealer(
+            self._job.secrets,
+            self._pace,
+            self.clock,
+            self.stop,
+            self._count_request,
+            concurrency=pace.concurrency,
+        )
         transport = self._job.connect(self._job.config.vendor, pace.concurrency, sealer.seal)
         fetcher = Fetcher(
             transport=transport,
@@ -187,18 +194,19 @@ class Engine:
             asyncio.create_task(self._worker(fetcher, source))
             for _ in range(self._job.config.pace.concurrency)
         ]
-        for worker in workers:
-            self.stop.enlist(worker)
         done, _ = await asyncio.wait(workers)
-        for worker in done:
-            self.stop.dismiss(worker)
         failed = [w for w in done if not w.cancelled() and w.exception() is not None]
         if failed:
             await failed[0]
 
     async def _worker(self, fetcher: Fetcher, source: TaskSource) -> None:
+        with self.stop.enlisted():
+            await self._work_on(fetcher, source)
+
+    async def _work_on(self, fetcher: Fetcher, source: TaskSource) -> None:
         while (task := await source.take()) is not None:
-            await self._has_room.wait()
+            if not self._has_room.is_set():
+                await self._has_room.wait()
             if not task.is_last_try:
                 self.tally["begun"] += 1
             try:

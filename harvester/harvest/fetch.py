@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import assert_never
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
@@ -51,6 +52,22 @@ _DATE_EVERY_S = 1.0
 _SHOWN = 300
 
 
+class Attempt:
+    """One request on its way."""
+
+    __slots__ = ("generation", "has_place")
+
+    def __init__(self, *, has_place: bool) -> None:
+        self.has_place = has_place
+        """Among those that wait for a turn."""
+        self.generation: int | None = None
+        """Of the clock that it was signed with; None if it didn't get so far."""
+
+
+# The seal is called by the transport, which knows nothing of attempts; but in the same task.
+_ATTEMPT: ContextVar[Attempt] = ContextVar("attempt")
+
+
 class Sealer:
     """Gives each attempt its turn and its signed headers, and counts it as a request.
 
@@ -65,6 +82,8 @@ class Sealer:
         clock: VendorClock,
         stop: Stop,
         count_request: Callable[[], None],
+        *,
+        concurrency: int,
     ) -> None:
         self._secrets = secrets
         self._pace = pace
@@ -73,31 +92,37 @@ class Sealer:
         self._count_request = count_request
         self._timestamp = -1
         self._headers: Mapping[str, str] = {}
-        self._room = asyncio.Semaphore(int(pace.limit_per_s) + ROOM_TO_SPARE)
-        self._waiting: set[object] = set()
-        self._signed: dict[object, int] = {}
+        places = int(pace.limit_per_s) + ROOM_TO_SPARE
+        self._places = asyncio.Semaphore(places) if places < concurrency else None
 
-    async def enter(self) -> None:
+    async def enter(self) -> Attempt:
         """Wait for a place among those that take a connection and wait for their turn."""
-        await self._pace.opened()
-        await self._room.acquire()
-        self._waiting.add(asyncio.current_task())
+        if self._pace.is_closed:
+            await self._pace.opened()
+        if self._places is not None:
+            await self._places.acquire()
+        attempt = Attempt(has_place=self._places is not None)
+        _ATTEMPT.set(attempt)
+        return attempt
 
-    def leave(self) -> int | None:
-        """The attempt is over; the generation of the clock it was signed with, if it got so far."""
-        attempt = asyncio.current_task()
-        self._give_up_place(attempt)
-        return self._signed.pop(attempt, None)
+    def leave(self, attempt: Attempt) -> None:
+        """The attempt is over."""
+        if attempt.has_place:
+            self._give_up_place(attempt)
 
     async def seal(self) -> Mapping[str, str]:
-        """Wait for a turn; returns the headers to send at once.  Raises CutOff once stopped."""
+        """Wait for a turn; returns the headers to send at once.  Raises CutOff once stopped.
+
+        The same mapping comes back as long as nothing in it has changed.
+        """
         await self._pace.turn()
         self._stop.check()
         self._count_request()
         self._stop.busy()
-        attempt = asyncio.current_task()
-        self._give_up_place(attempt)
-        self._signed[attempt] = self._clock.generation
+        attempt = _ATTEMPT.get()
+        if attempt.has_place:
+            self._give_up_place(attempt)
+        attempt.generation = self._clock.generation
         timestamp = self._clock.timestamp()
         if timestamp != self._timestamp:
             self._timestamp = timestamp
@@ -108,10 +133,10 @@ class Sealer:
         """`text` without what was sent with each attempt, should an answer have repeated it."""
         return without_secrets(text, self._secrets)
 
-    def _give_up_place(self, attempt: object) -> None:
-        if attempt in self._waiting:
-            self._waiting.remove(attempt)
-            self._room.release()
+    def _give_up_place(self, attempt: Attempt) -> None:
+        assert self._places is not None
+        attempt.has_place = False
+        self._places.release()
 
 
 class Fetcher:
@@ -211,21 +236,23 @@ class Fetcher:
 
     async def _attempt(self, voice_id: str) -> tuple[Verdict, Reply | None, bool]:
         """One request, and what it means; True if it was made, or failed, during an outage."""
-        was_probe = await self._gate.enter()
-        await self._sealer.enter()
+        was_probe = self._gate.is_shut and await self._gate.enter()
+        attempt = await self._sealer.enter()
         try:
-            reply = await self._transport.get(voice_id)
+            answer = await self._transport.get(voice_id)
         finally:
-            generation = self._sealer.leave()
-        if isinstance(reply, NoReply):
-            verdict: Verdict = NetworkFailure(reply.cause)
-            await self._learn(voice_id, verdict, generation, None)
-            return verdict, None, was_probe or self._gate.is_shut
-        verdict = judge(voice_id, reply, time.time())
-        await self._learn(voice_id, verdict, generation, reply)
+            self._sealer.leave(attempt)
+        verdict: Verdict
+        if isinstance(answer, NoReply):
+            verdict, reply = NetworkFailure(answer.cause), None
+        else:
+            verdict, reply = judge(voice_id, answer, time.time()), answer
+        self._learn(voice_id, verdict, attempt.generation, reply)
+        if isinstance(verdict, Refusal):
+            await self._learn_refusal(voice_id, verdict.what)
         return verdict, reply, was_probe or self._gate.is_shut
 
-    async def _learn(
+    def _learn(
         self, voice_id: str, verdict: Verdict, generation: int | None, reply: Reply | None
     ) -> None:
         """What one answer says about the vendor as a whole."""
@@ -250,8 +277,6 @@ class Fetcher:
                 self._refusals.succeeded()
             case PushBack(after_s):
                 self._pace.push_back(after_s)
-            case Refusal(what):
-                await self._learn_refusal(voice_id, what)
             case UnknownStatus():
                 self._learn_unknown(voice_id, verdict.name, reply)
             case _:

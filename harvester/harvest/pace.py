@@ -82,6 +82,11 @@ class Pace:
         """Seconds until the pace opens; 0 when it is open."""
         return max(0.0, self._opens_at - self._loop.time())
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no turn is given now."""
+        return self._opens_at > self._loop.time()
+
     async def opened(self) -> None:
         """Wait while the pace is closed."""
         # The opening may be put off while we sleep, never brought forward: no event is needed.
@@ -90,6 +95,9 @@ class Pace:
 
     async def turn(self) -> None:
         """Wait for the turn of one request; the caller writes it at once."""
+        if self._is_free():
+            await self._bucket.acquire()  # at once: there is room
+            return
         async with self._one_waits:
             while True:
                 await self.opened()
@@ -100,6 +108,15 @@ class Pace:
                 # bucket knows nothing of it.
                 if bucket is self._bucket and self._opens_at <= self._loop.time():
                     return
+
+    def _is_free(self) -> bool:
+        """Whether a turn can be had without waiting, and out of nobody's turn."""
+        return (
+            self._share >= 1.0
+            and not self._one_waits.locked()
+            and not self.is_closed
+            and self._bucket.has_capacity()
+        )
 
     def push_back(self, after_s: float | None) -> None:
         """The vendor asked for fewer requests: close for `after_s` seconds, and slow down."""

@@ -53,6 +53,9 @@ class Settled:
     """A dead open call's last answer, which goes into the data all the same."""
 
 
+_DELIVERED = Settled(Outcome.DELIVERED)
+
+
 def settle(
     batch: Batch, task: Task, conclusion: Conclusion, policy: Policy, earlier: Deferred | None
 ) -> Settled:
@@ -83,7 +86,7 @@ def _deliver(batch: Batch, task: Task, answered: Answered, *, is_final: bool) ->
     batch.bytes += len(answered.answer)
     if task.open_call is not None:
         batch.closed_calls.append(task.voice_id)
-    return Settled(Outcome.DELIVERED)
+    return _DELIVERED
 
 
 def _keep_open(batch: Batch, task: Task, answered: Answered, policy: Policy) -> Settled:

@@ -31,7 +31,7 @@ class TaskSource:
 
     async def take(self) -> Task | None:
         """The next task; None when there are no more, or the run is stopping."""
-        if self._is_stopping() or not await self._has_more():
+        if self._is_stopping() or not (self._ready or await self._has_more()):
             return None
         task = self._ready.popleft()
         self.held.add(task.voice_id)

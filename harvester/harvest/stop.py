@@ -9,10 +9,29 @@ to stop is kept; errors of the store, after which nothing can be acknowledged, r
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from harvester.errors import HarvesterError, StoreError
 
 GRACE_S = 15.0
+
+
+class Worker:
+    """A task that works on ids, and whether it may be cancelled at once."""
+
+    __slots__ = ("is_busy", "task")
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        """Idle."""
+        self.task = task
+        self.is_busy = False
+
+
+# Found by whatever runs in the worker's task, deep below it.  `current_task` would tell as well,
+# at several times the price and several times a request.
+_WORKER: ContextVar[Worker | None] = ContextVar("worker", default=None)
 
 
 class CutOff(Exception):
@@ -25,7 +44,7 @@ class Stop:
     def __init__(self) -> None:
         self.reason: HarvesterError | None = None
         self._event = asyncio.Event()
-        self._workers: dict[asyncio.Task[None], bool] = {}
+        self._workers: set[Worker] = set()
 
     @property
     def is_set(self) -> bool:
@@ -41,9 +60,9 @@ class Stop:
         if self._event.is_set():
             return
         self._event.set()
-        for worker, is_busy in self._workers.items():
-            if not is_busy:
-                worker.cancel()
+        for worker in self._workers:
+            if not worker.is_busy:
+                worker.task.cancel()
         asyncio.get_running_loop().call_later(GRACE_S, self._cut_off_all)
 
     async def wait(self) -> None:
@@ -55,27 +74,32 @@ class Stop:
         if self._event.is_set():
             raise CutOff
 
-    def enlist(self, worker: asyncio.Task[None]) -> None:
-        """Add a worker; it is idle."""
-        self._workers[worker] = False
-
-    def dismiss(self, worker: asyncio.Task[None]) -> None:
-        """A worker has ended."""
-        self._workers.pop(worker, None)
+    @contextmanager
+    def enlisted(self) -> Iterator[None]:
+        """The calling task is a worker; it is idle."""
+        task = asyncio.current_task()
+        assert task is not None
+        worker = Worker(task)
+        self._workers.add(worker)
+        token = _WORKER.set(worker)
+        try:
+            yield
+        finally:
+            _WORKER.reset(token)
+            self._workers.discard(worker)
 
     def busy(self) -> None:
         """The calling worker has something on the wire or in its hands: let it finish."""
-        self._mark(is_busy=True)
+        worker = _WORKER.get()
+        if worker is not None:
+            worker.is_busy = True
 
     def idle(self) -> None:
         """The calling worker only waits: it may be cancelled."""
-        self._mark(is_busy=False)
-
-    def _mark(self, *, is_busy: bool) -> None:
-        worker = asyncio.current_task()
-        if worker in self._workers:
-            self._workers[worker] = is_busy
+        worker = _WORKER.get()
+        if worker is not None:
+            worker.is_busy = False
 
     def _cut_off_all(self) -> None:
         for worker in list(self._workers):
-            worker.cancel()
+            worker.task.cancel()

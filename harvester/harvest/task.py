@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from harvester.ledger.values import OpenCall
 
+# One of each is made for every id: a Struct is made in a tenth of a frozen dataclass's time.
 
-@dataclass(frozen=True, slots=True)
-class Task:
+
+class Task(msgspec.Struct, frozen=True, gc=False):
     """An id to ask for, and where it came from."""
 
     voice_id: str
@@ -21,8 +24,7 @@ class Task:
     """The second ask of an id that this run deferred already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """The vendor gave the record; `over` is False while the call goes on."""
 
     answer: bytes

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -53,8 +54,7 @@ _RULES: dict[str, Rule] = {
 _COLUMN_OF = {**TIME_COLUMNS, **SECONDS_COLUMNS, **MONEY_COLUMNS}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """One delivered answer, as kept in the journal."""
 
     voice_id: str

@@ -115,7 +115,7 @@ def read_record(body: bytes) -> Record:
     return _settle_cost(Record(tuple(row), record.unparsed, record.extra), literals)
 
 
-def value_of(literal: str) -> Known:
+def value_of(literal: str) -> str | None:
     """A JSON literal as text, a number as its digits; null is None.
 
     Raises ValueError for what is neither, and for a string that UTF-8 can't hold.

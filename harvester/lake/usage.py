@@ -58,8 +58,8 @@ def answer_totals(body: bytes) -> Usage:
     """An answer's usage, by the rules of the table.  Never raises for what the body holds."""
     try:
         call, charged, raw_cost, raw_eur, sent = _astuple(_decoder.decode(body).data)
-        cost = as_text(value_of(bytes(raw_cost).decode()))
-        eur = as_text(value_of(bytes(raw_eur).decode())) if raw_eur is not _NULL else None
+        cost = value_of(bytes(raw_cost).decode()) or None
+        eur = None if raw_eur is _NULL else value_of(bytes(raw_eur).decode()) or None
     except (msgspec.DecodeError, ValueError, RecursionError):
         return _careful(body)
     currency = as_text(sent) or ("EUR" if cost is None and eur is not None else "USD")

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 CHUNK_ROWS = 10_000
 """Rows of the work list that share one bitmap."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One delivered answer, on its way through the journal to the data set."""
 
     voice_id: str

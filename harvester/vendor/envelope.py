@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import NoReturn
 
 import msgspec
@@ -31,8 +30,7 @@ _DATE_LENGTH = 10
 _VENDORS_OWN = re.compile(r"0|-[0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """One answer of the vendor, as far as a verdict needs it."""
 
     status: str
@@ -108,7 +106,8 @@ def _open_slowly(text: str, http_status: int) -> Envelope | None:
 def _envelope(status: str, data: _Record | None) -> Envelope:
     if data is None:
         return Envelope(status, None, has_data=False, over=False)
-    over = is_over(_text(data.hangupTime), _text(data.answerTime), _text(data.terminationCode))
+    hangup = _text(data.hangupTime)
+    over = _is_time(hangup) or is_over(hangup, _text(data.answerTime), _text(data.terminationCode))
     return Envelope(status, _text(data.voiceId), has_data=True, over=over)
 
 
@@ -130,7 +129,9 @@ def _is_vendors(status: str, http_status: int) -> bool:
 
 
 def _is_time(text: str | None) -> bool:
-    return text is not None and _A_DATE.search(text[:_DATE_LENGTH]) is not None
+    if not text:
+        return False
+    return "1" <= text[0] <= "9" or _A_DATE.search(text[:_DATE_LENGTH]) is not None
 
 
 def _text(value: object) -> str | None:

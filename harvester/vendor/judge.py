@@ -29,6 +29,7 @@ MAX_RETRY_AFTER_S = 300.0
 
 _STATUS_SHOWN = 40
 
+_OVER, _GOES_ON = Record(over=True), Record(over=False)
 _DEAD = {"-22": "parameter_exception", "-14": "bad_query_id", "-25": "out_of_time_range"}
 _REFUSED = frozenset({"-1", "-2", "-13", "-29", "-30", "-31", "-32"})
 _FORBIDDEN = frozenset({401, 403, 407})
@@ -96,7 +97,7 @@ def _judge_status(voice_id: str, envelope: Envelope) -> Verdict:
 
 def _judge_record(voice_id: str, envelope: Envelope) -> Verdict:
     if envelope.voice_id == voice_id:
-        return Record(envelope.over)
+        return _OVER if envelope.over else _GOES_ON
     if not envelope.has_data:
         return NoRecord()
     # Another call's record, or one without an id: a cache that lies.  Taking it would bill the

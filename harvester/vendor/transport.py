@@ -35,7 +35,7 @@ Seal: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
 """Waits for this attempt's turn and returns its freshly signed headers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double what one costs, and each request has one
 class Reply:
     """An answer as it came.  `body` is decoded (no gzip), at most MAX_BODY_BYTES long."""
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 
 from harvester.config import OpenCalls, Retry
 from harvester.harvest.settle import Outcome, Policy, Settled, settle
@@ -202,7 +203,7 @@ def put_off(counts: bool = True) -> PutOff:
     return PutOff("timeout", 5, NOW, counts)
 
 
-LAST_TRY = replace(LISTED, is_last_try=True)
+LAST_TRY = structs.replace(LISTED, is_last_try=True)
 
 
 def test_a_deferred_id_keeps_its_place_and_stays_pending() -> None:
@@ -263,7 +264,7 @@ def test_an_id_gives_up_after_max_runs_runs_on_three_days(
 
 
 def test_an_open_call_that_gives_up_publishes_its_last_answer() -> None:
-    task = replace(known(), is_last_try=True)
+    task = structs.replace(known(), is_last_try=True)
     days = ("2026-08-30", "2026-08-31")
     result, batch = settled(task, put_off(), earlier=deferred(runs=6, days=days))
     assert result == Settled(Outcome.DEAD, Entry("7", NOW - HOUR, False, ANSWER))
