@@ -16,6 +16,7 @@ from bench.places import BenchError
 from bench.rates import rates
 from bench.sizes import sizes
 from bench.startup import help_text, known_input
+from bench.thread_times import thread_times
 from bench.upstream import upstream
 
 PAIRS = int(os.environ.get("PAIRS") or 11)
@@ -109,6 +110,11 @@ def _callbacks(given: argparse.Namespace) -> None:
     callbacks(contestants.transports(), given.ids or 200_000)
 
 
+def _threads(given: argparse.Namespace) -> None:
+    """CPU by thread, 60,000 ids"""
+    thread_times(contestants.transports(), given.ids or 60_000)
+
+
 def _usual(given: argparse.Namespace) -> None:
     """small and large"""
     _small(given)
@@ -117,7 +123,7 @@ def _usual(given: argparse.Namespace) -> None:
 
 def _full(given: argparse.Namespace) -> None:
     """everything"""
-    for table in (_usual, _peers, _latency, _gets, _rates, _callbacks, _sizes, _help):
+    for table in (_usual, _peers, _latency, _gets, _rates, _callbacks, _threads, _sizes, _help):
         table(given)
     for table in (_lists, _known, _memory):
         table(given)
@@ -142,6 +148,7 @@ _TABLES: dict[str, Callable[[argparse.Namespace], None]] = {
     "help": _help,
     "sizes": _sizes,
     "callbacks": _callbacks,
+    "threads": _threads,
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A whole `harvester run` in this process, watched from within.
 
 `--trace FILE` gets the moment of each request's write (Unix seconds, one a line); `--callbacks
-FILE` what each kind of callback cost the event loop's thread, as JSON.  Watching costs: what a run
+FILE` what each kind of callback cost the event loop's thread, `--threads FILE` what each thread
+cost, both as JSON.  Watching costs: what a run
 costs is measured without it.
 """
 
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.thread_times import ThreadTimes
 from harvester.config import load, load_secrets
 from harvester.errors import HarvesterError
 from harvester.harvest.progress import Progress
@@ -91,6 +93,7 @@ def main() -> int:
     parser.add_argument("--transport", default="aiohttp")
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--callbacks", type=Path)
+    parser.add_argument("--threads", type=Path)
     given = parser.parse_args()
     flags = {
         "vendor.base_url": f"{given.address}/voice",
@@ -102,6 +105,7 @@ def main() -> int:
     callbacks = Callbacks()
     if given.callbacks:
         callbacks.watch()
+    threads = ThreadTimes() if given.threads else None
     request = Request((given.ids,), trace=_tracer(given.trace) if given.trace else None)
     try:
         result = run(load(flags=flags).config, load_secrets(os.environ), request, _Silent())
@@ -110,6 +114,8 @@ def main() -> int:
         return exc.exit_code
     if given.callbacks:
         given.callbacks.write_text(callbacks.as_json())
+    if threads is not None:
+        given.threads.write_text(threads.as_json())
     return result.exit_code
 
 
