@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from itertools import compress
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import aioresponses.core
+import pytest
 
 
 class _StandInResponse(aiohttp.ClientResponse):
@@ -22,3 +24,20 @@ class _StandInResponse(aiohttp.ClientResponse):
 # (pnuckowski/aioresponses#289).  To be dropped once it passes one itself.
 if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
     vars(aioresponses.core)["ClientResponse"] = _StandInResponse
+
+
+LONG = ("soak", "crash")
+"""Markers, and folders, of what takes minutes: run when asked for by either, not otherwise."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the long ones unless `-m` or a path names them (`make soak`, `make crash`)."""
+    left_out = {
+        marker
+        for marker in LONG
+        if marker not in config.option.markexpr
+        and not any(f"tests/{marker}" in argument for argument in config.args)
+    }
+    is_left_out = [bool(left_out & {mark.name for mark in i.iter_markers()}) for i in items]
+    config.hook.pytest_deselected(items=list(compress(items, is_left_out)))
+    items[:] = [item for item, left in zip(items, is_left_out, strict=True) if not left]

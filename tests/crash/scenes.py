@@ -29,7 +29,7 @@ from tests.crash.faultfs import FaultFs, Step, chosen
 from tests.harvesting import Ended, Harvest
 from tests.simulated import ROOT, Simulator
 
-POINTS = int(os.environ.get("CRASH_POINTS", "4")) or None
+POINTS = int(os.environ.get("CRASH_POINTS", "3")) or None
 """So many steps of each scene, drawn by lot; None (CRASH_POINTS=0): all."""
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 FATES = "dead_param=0.05,open_then_final=0.1,open_forever=0,no_record=0,dead_empty=0,dead_range=0"

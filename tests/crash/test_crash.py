@@ -1,6 +1,6 @@
 """Killed: at every durable step, and at any moment.
 
-`make crash` tries every step and 500 kills; `make test` some steps, drawn by lot, and 40 kills.
+`make crash` tries every step and 500 kills; CI some steps, drawn by lot, and 40 kills.
 """
 
 from __future__ import annotations
