@@ -94,6 +94,9 @@ def _root(
 
 def main() -> None:
     """Run the command line and leave with its exit number."""
+    # pyarrow looks for pandas at every array that it makes of Python values: where there is none
+    # that is a search of the whole path each time, where there is one 60 MB that nobody needs.
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -62,8 +62,11 @@ class Typed:
 def texts(values: Sequence[Known]) -> pa.Array:
     """Values as one string column; None and "" are null."""
     try:
-        array = pa.array(values, TEXT)
+        # A column that begins with a number is not worth a try.
+        array = None if values and type(values[0]) is int else pa.array(values, TEXT)
     except (pa.ArrowTypeError, pa.ArrowInvalid):
+        array = None
+    if array is None:
         # Arrow makes no text of an integer; str() of an int is its JSON literal.
         array = pa.array([as_text(value) for value in values], TEXT)
     empty = pc.equal(pc.binary_length(array), 0)

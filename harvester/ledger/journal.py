@@ -34,7 +34,7 @@ class _Head(msgspec.Struct, gc=False):
     final: bool
 
 
-_decode = msgspec.json.Decoder(_Head).decode
+_decode = msgspec.json.Decoder(list[_Head]).decode
 
 
 def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
@@ -48,11 +48,16 @@ def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
 def decode(blob: bytes) -> Iterator[Entry]:
     """The entries of a blob, in the order they were written."""
     text = zstandard.ZstdDecompressor().decompress(blob)
+    heads, answers = [], []
     for line in text.split(b"\n")[:-1]:
         # The first match is ours: what stands before it holds no text but an id.
         at = line.index(_ANSWER)
-        head = _decode(line[:at] + b"}")
-        yield Entry(head.id, head.at, head.final, line[at + len(_ANSWER) : -1])
+        heads.append(line[:at])
+        answers.append(line[at + len(_ANSWER) : -1])
+    # All heads at once: half the price of one after the other.
+    found = _decode(b"[" + b"},".join([*heads, b""])[:-1] + b"]") if heads else []
+    for head, answer in zip(found, answers, strict=True):
+        yield Entry(head.id, head.at, head.final, answer)
 
 
 def _line(entry: Entry) -> bytes:
