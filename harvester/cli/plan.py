@@ -8,6 +8,7 @@ import msgspec
 
 from harvester.cli import options
 from harvester.cli.console import Line, emit, stdout
+from harvester.cli.duration import duration_s
 from harvester.cli.text import count, local_time, size, span
 from harvester.config import Config
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _LABEL = 12
 _NUMBER = 13
+_FILES_SHOWN = 5
 
 
 def plan(  # noqa: PLR0917 - typer makes a flag of each
@@ -27,16 +29,17 @@ def plan(  # noqa: PLR0917 - typer makes a flag of each
     rate: options.Rate = None,
     column: options.Column = None,
     only: options.Only = False,
+    max_duration: options.MaxDuration = None,
     json: options.Json = False,
 ) -> int:
     """Say what a run would do: how many ids it would ask, and for how long.
 
     Sends nothing and changes nothing; needs neither key nor secret. Exits 7 while a run works on
-    the output.
+    the output. With --max-duration it says what one such run leaves over.
 
     \b
     Example:
-      harvester plan ids/*.txt -c configs/nightly.toml
+      harvester plan ids/*.txt -c configs/nightly.toml --max-duration 5h
     """
     settings = options.settings(
         config,
@@ -46,14 +49,24 @@ def plan(  # noqa: PLR0917 - typer makes a flag of each
         pace__rate_per_s=rate,
         input__column=column,
     )
-    return show_plan(settings.config, tuple(ids or ()), only=only, json=json)
+    limit_s = None if max_duration is None else duration_s(max_duration)
+    return show_plan(
+        settings.config, tuple(ids or ()), only=only, max_duration_s=limit_s, json=json
+    )
 
 
-def show_plan(config: Config, sources: tuple[str, ...], *, only: bool, json: bool) -> int:
+def show_plan(
+    config: Config,
+    sources: tuple[str, ...],
+    *,
+    only: bool,
+    max_duration_s: float | None,
+    json: bool,
+) -> int:
     """Count and show; the exit code."""
     from harvester.harvest.plan import make_plan
 
-    found = make_plan(config, sources, only=only)
+    found = make_plan(config, sources, only=only, max_duration_s=max_duration_s)
     if json:
         emit({"type": "plan", **msgspec.to_builtins(found)})
     else:
@@ -79,13 +92,32 @@ def _input(book: InputPlan) -> list[Line]:
     known = "; this input is the list in force" if book.known else ""
     lines = [
         _figure("input", book.lines, f"lines{known}"),
-        _figure("bad", book.bad, "hold no voiceId", "yellow" if book.bad else ""),
+        _figure("bad", book.bad, _bad(book), "yellow" if book.bad else ""),
+    ]
+    lines += [_note(text, "yellow") for text in _where_bad(book)]
+    return [
+        *lines,
         _figure("duplicate", book.duplicate, "seen before in this input"),
         _figure("distinct", book.distinct, "ids"),
         _figure("settled", book.settled, "of them: delivered, open or dead"),
         _figure("new", book.to_ask, "of them: to ask"),
     ]
-    return lines + [Line(f"{'':<{_LABEL}}{text}", "yellow") for text in book.bad_examples]
+
+
+def _bad(book: InputPlan) -> str:
+    ranked = sorted(book.bad_by_reason.items(), key=lambda one: (-one[1], one[0]))
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {count(number)}" for reason, number in ranked)
+    return f"hold no voiceId{': ' if reasons else ''}{reasons}"
+
+
+def _where_bad(book: InputPlan) -> list[str]:
+    """In which files, and the first few lines."""
+    if book.bad and book.known:
+        return ["the run that listed this input has them in its bad_ids.jsonl"]
+    files = [f"{file}: {count(bad)}" for file, bad in book.bad_by_file.items()]
+    more = len(files) - _FILES_SHOWN
+    shown = files[:_FILES_SHOWN] + ([f"and {count(more)} files more"] if more > 0 else [])
+    return [*(shown if len(files) > 1 else []), *book.bad_examples]
 
 
 def _left_over(found: Plan) -> str:
@@ -97,20 +129,61 @@ def _left_over(found: Plan) -> str:
 def _cost(found: Plan) -> list[Line]:
     if not found.to_ask:
         return [Line(), Line("A run would send nothing.", "green")]
-    share = f" ({found.retry_share:.2f} an id, as in the last runs)" if found.has_state else ""
-    day = f", {count(found.per_day)} a day: {found.runs} days" if found.per_day else ""
+    share = f"{found.retry_share:.2f} an id, as in the last runs"
+    told = share if found.has_state else "and what retries take: no run yet to tell"
     return [
         Line(),
-        Line(f"Requests    {count(found.requests)}{share or ' and what retries take'}"),
-        Line(f"Time        {span(found.seconds)} at {found.rate_per_s:g} requests/s{day}"),
-        Line(f"Ends        {local_time(found.ends_at)} at the earliest, if it began now"),
-        Line(
-            f"Disk        about {size(found.data_bytes)} of data, and {size(found.working_bytes)} "
-            "while it works"
+        *_too_old(found),
+        _row("requests", f"{count(found.requests)} ({told})"),
+        _row("time", f"{span(found.seconds)} at {found.rate_per_s:g} requests/s"),
+        *_budgets(found),
+        _row("ends", _end(found)),
+        _row(
+            "disk",
+            f"about {size(found.data_bytes)} of data, and {size(found.working_bytes)} while it "
+            "works",
         ),
         Line(),
         Line("Nothing was sent and nothing was changed. `harvester run` with the same arguments."),
     ]
+
+
+def _too_old(found: Plan) -> list[Line]:
+    if not found.too_old:
+        return []
+    told = (
+        f"are dated before {found.too_old_before}: the vendor keeps about two months, so they may "
+        "be gone. Oldest first:"
+    )
+    shown = [f"{old.voice_id}  {old.at[:16].replace('T', ' ')}" for old in found.oldest]
+    return [_figure("too old", found.too_old, told, "yellow"), *(_note(text) for text in shown)]
+
+
+def _budgets(found: Plan) -> list[Line]:
+    limits = []
+    if found.max_duration_s is not None:
+        limits.append(f"--max-duration {span(found.max_duration_s)}")
+    if found.per_day is not None:
+        limits.append(f"{count(found.per_day)} requests a day")
+    if not limits:
+        return []
+    told = f"{' and '.join(limits)}: {count(found.first_run_requests)} requests in the next run, "
+    left = f"{count(found.left_after)} ids left over" if found.left_after else "nothing left over"
+    return [_row("budget", told + left, "yellow" if found.left_after else "")]
+
+
+def _end(found: Plan) -> str:
+    if found.runs == 1:
+        return f"{local_time(found.ends_at)} at the earliest, if it began now"
+    return f"{local_time(found.ends_at)} in {count(found.runs)} runs, one a day from now on"
+
+
+def _row(label: str, text: str, style: str = "") -> Line:
+    return Line(f"{label:<{_LABEL}}{text}", style)
+
+
+def _note(text: str, style: str = "") -> Line:
+    return Line(f"{'':<{_LABEL + _NUMBER}}  {text}", style)
 
 
 def _figure(label: str, number: int, text: str, style: str = "") -> Line:

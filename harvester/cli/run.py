@@ -74,7 +74,9 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     if dry_run:
         from harvester.cli.plan import show_plan
 
-        return show_plan(settings.config, tuple(ids or ()), only=only, json=json)
+        return show_plan(
+            settings.config, tuple(ids or ()), only=only, max_duration_s=limit_s, json=json
+        )
     from harvester.harvest.run import Request
 
     request = Request(sources=tuple(ids or ()), only=only, max_duration_s=limit_s)

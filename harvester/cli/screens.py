@@ -127,6 +127,7 @@ class _Screen:
         self.lines.append(Line())
         pace = f" in {span(seconds)}" if seconds else ""
         self._note("sent", f"{count(summary.requests)} requests{pace}")
+        self._note("planned", _planned(summary))
         if summary.retries:
             self._note("retries", retries_told(summary.retries))
         self._note("trouble", self._dot.join(_troubles(summary)))
@@ -167,6 +168,16 @@ def _troubles(summary: Summary) -> list[str]:
     if abs(summary.clock_skew_s) > 5:
         found.append(f"this clock is {summary.clock_skew_s:+.0f} s from the vendor's: check NTP")
     return found
+
+
+def _planned(summary: Summary) -> str:
+    plan = summary.plan
+    if plan is None or not plan.to_ask:
+        return ""
+    return (
+        f"{count(plan.requests_planned)} requests in {span(plan.seconds_planned)} "
+        f"for {count(plan.to_ask)} ids; {count(plan.asked)} were asked"
+    )
 
 
 def _oddities(unparsed: Mapping[str, int], extra: Mapping[str, int]) -> str:

@@ -12,26 +12,31 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from harvester.config import Config
+from harvester.harvest.estimate import Budget, Estimate, budget, estimate
 from harvester.harvest.listing import Places, data_glob, draft_list, known_stamps
 from harvester.harvest.looking import has_state, looking
 from harvester.harvest.output import Output
+from harvester.harvest.quota import day_of
+from harvester.ids.ages import VENDOR_KEEPS, OldIds, instant
 from harvester.ids.files import find
 from harvester.ids.fingerprint import fingerprint
+from harvester.ids.reader import ListFile
 from harvester.ids.worklist import ListResult
-from harvester.ledger import bitmap, publications, records, worklists
+from harvester.ledger import bitmap, records, worklists
 from harvester.ledger.values import CHUNK_ROWS, InputRecord, WorkList
 
-BYTES_PER_ROW = 220
-"""Parquet per record, where this output has none yet to measure; simulated calls take this."""
-_BYTES_PER_LISTED = 30
 _BAD_SHOWN = 5
-_RUNS_MEASURED = 10
 
 
 class InputPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +49,19 @@ class InputPlan(msgspec.Struct, frozen=True, kw_only=True):
     settled: int
     to_ask: int
     bad_examples: tuple[str, ...] = ()
+    bad_by_reason: dict[str, int] = {}
+    bad_by_file: dict[str, int] = {}
+    """Files that hold bad lines, the worst first; empty for a known input, as no line is read."""
     known: bool = False
     """Whether the list in force was made for just this input."""
+
+
+class OldId(msgspec.Struct, frozen=True):
+    """An id that tells its date."""
+
+    voice_id: str
+    at: str
+    """ISO 8601, with the vendor's offset."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,30 +83,65 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Requests per id in the last runs of this output; 1 where there were none."""
     rate_per_s: float
     per_day: int | None
+    max_duration_s: float | None
+    first_run_requests: int
+    """What the budgets allow the next run."""
+    left_after: int
+    """Ids that the budgets leave over after the next run."""
     seconds: float
-    """At the full pace; nights without a run between are not counted."""
+    """Of asking, at the full pace; nights without a run between are not counted."""
     runs: int
-    """Days of `per_day` that it takes; 1 without such a budget."""
+    """Runs that it takes, one a day, by `--max-duration` and `per_day`; 1 without a budget."""
     ends_at: float
-    """Unix time, if it began now."""
+    """Unix time, if it began now and went on at the same hour every day."""
+    too_old: int
+    """Ids to ask whose own digits date them before `too_old_before`: the vendor may have
+    forgotten them."""
+    too_old_before: str
+    oldest: tuple[OldId, ...]
+    """The oldest of them."""
     data_bytes: int
     """What the records will take as Parquet."""
     working_bytes: int
     """What is needed beside it while it works."""
 
 
-class _Found(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(slots=True)
+class _Found:
+    """What counting came to."""
+
     input: InputPlan | None
     left_over: int
+    ages: OldIds
+    sample: str | None = None
+    """An id to ask; of the input, if it has one."""
 
 
-def make_plan(config: Config, sources: Sequence[str], *, only: bool = False) -> Plan:
+def make_plan(
+    config: Config,
+    sources: Sequence[str],
+    *,
+    only: bool = False,
+    max_duration_s: float | None = None,
+) -> Plan:
     """Count what a run would ask.  Raises SourceError, StoreError, AlreadyRunning, ConfigError."""
+    return survey(config, sources, only=only, max_duration_s=max_duration_s)[0]
+
+
+def survey(
+    config: Config,
+    sources: Sequence[str],
+    *,
+    only: bool = False,
+    max_duration_s: float | None = None,
+) -> tuple[Plan, str | None]:
+    """A plan, and one of the ids that it would ask; of the input, where that has any to ask."""
     output = Output(Path(config.output.dir))
     sources = sources or config.input.paths
     with _ledger(output, config.vendor.account) as db:
-        found = _count(db, output, config, sources)
-        return _plan(db, config, output, found, only=only)
+        found = _count(db, output, config, sources, only=only)
+        plan = _plan(db, config, found, only=only, max_duration_s=max_duration_s)
+        return plan, found.sample
 
 
 @contextmanager
@@ -103,19 +154,25 @@ def _ledger(output: Output, account: str) -> Iterator[sqlite3.Connection | None]
 
 
 def _count(
-    db: sqlite3.Connection | None, output: Output, config: Config, sources: Sequence[str]
+    db: sqlite3.Connection | None,
+    output: Output,
+    config: Config,
+    sources: Sequence[str],
+    *,
+    only: bool,
 ) -> _Found:
     current = worklists.current_list(db) if db is not None else None
     if not sources:
         known = worklists.find_input(db, current.input_key) if db and current else None
-        return _of_list(db, current, known)
+        return _of_list(db, output, current, known, only=only)
     with tempfile.TemporaryDirectory(prefix="harvester-plan-") as folder:
         scratch = Path(folder)
         files = find(sources, spool=scratch)
         stamps = known_stamps(db) if db is not None else {}
         print_ = fingerprint(files, config.input.column, stamps)
         if db is not None and current is not None and current.input_key == print_.key:
-            return _of_list(db, current, worklists.find_input(db, print_.key))
+            known = worklists.find_input(db, print_.key)
+            return _of_list(db, output, current, known, only=only)
         places = Places(
             scratch / "list.parquet",
             scratch / "ids.parquet",
@@ -125,7 +182,56 @@ def _count(
         )
         glob = data_glob(db, output) if db is not None else None
         result = draft_list(db, config, files, places, data_glob=glob)
-        return _Found(input=_of_draft(result, places.bad_ids), left_over=result.left_over)
+        found = _found(_of_draft(result, places.bad_ids), result.left_over)
+        _look_at(found, _ids_of_draft(places.list), only=only)
+        return found
+
+
+def _found(input_: InputPlan | None, left_over: int) -> _Found:
+    return _Found(input_, left_over, OldIds(datetime.now(UTC) - VENDOR_KEEPS))
+
+
+def _look_at(found: _Found, ids: Iterable[tuple[bool, pa.Array]], *, only: bool) -> None:
+    """Go through the ids to ask once: how old they are, and one to show.
+
+    `ids`: portions, each with whether it was left over from earlier inputs.
+    """
+    of_input = False
+    for is_left_over, portion in ids:
+        if not len(portion) or (only and is_left_over):
+            continue
+        found.ages.add(portion)
+        if not of_input:
+            # The last of its portion: among ids of one form the youngest, so the least forgotten.
+            found.sample = portion[-1].as_py()
+            of_input = not is_left_over
+
+
+def _ids_of_draft(path: Path) -> Iterator[tuple[bool, pa.Array]]:
+    with pq.ParquetFile(path, pre_buffer=False) as parquet:
+        for batch in parquet.iter_batches(use_threads=False):
+            ids = batch.column("voice_id")
+            # Sorted by rank: the left-over ones are the end.
+            first = pc.sum(pc.equal(batch.column("rank"), 0)).as_py() or 0
+            yield False, ids.slice(0, first)
+            yield True, ids.slice(first)
+
+
+def _ids_of_list(
+    db: sqlite3.Connection, output: Output, current: WorkList
+) -> Iterator[tuple[bool, pa.Array]]:
+    """The pending ids of the list in force, chunk by chunk."""
+    if not current.pending:
+        return
+    border = current.listed + current.retried
+    bits = worklists.settled_rows(db, current)
+    with ListFile(output.lists / current.path) as ids:
+        for no in range(-(-current.rows // CHUNK_ROWS)):
+            pending = worklists.pending_rows(current, bits, no)
+            chunk = ids.chunk(no)[0] if pending else []
+            for is_left_over in (False, True):
+                rows = [r for r in pending if (no * CHUNK_ROWS + r >= border) is is_left_over]
+                yield is_left_over, pa.array([chunk[row] for row in rows], pa.string())
 
 
 def _of_draft(result: ListResult, bad_ids: Path) -> InputPlan:
@@ -137,29 +243,46 @@ def _of_draft(result: ListResult, bad_ids: Path) -> InputPlan:
         settled=result.settled,
         to_ask=result.listed,
         bad_examples=_bad_examples(bad_ids),
+        bad_by_reason=result.bad_by_reason,
+        bad_by_file=dict(
+            sorted(
+                ((file.file, file.bad) for file in result.files if file.bad),
+                key=lambda one: (-one[1], one[0]),
+            )
+        ),
     )
 
 
 def _of_list(
-    db: sqlite3.Connection | None, current: WorkList | None, record: InputRecord | None
+    db: sqlite3.Connection | None,
+    output: Output,
+    current: WorkList | None,
+    record: InputRecord | None,
+    *,
+    only: bool,
 ) -> _Found:
     """The list in force is the one that a run would work down."""
     if db is None or current is None:
-        return _Found(input=None, left_over=0)
+        return _found(None, 0)
     first = _pending_of_first(db, current)
-    left_over = current.pending - first
     if record is None:
-        return _Found(input=None, left_over=current.pending)
-    listed = InputPlan(
+        found = _found(None, current.pending)
+    else:
+        found = _found(_of_record(record, first), current.pending - first)
+    _look_at(found, _ids_of_list(db, output, current), only=only and record is not None)
+    return found
+
+
+def _of_record(record: InputRecord, to_ask: int) -> InputPlan:
+    return InputPlan(
         lines=record.lines,
         bad=record.bad,
         duplicate=record.duplicate,
         distinct=record.distinct,
-        settled=record.distinct - first,
-        to_ask=first,
+        settled=record.distinct - to_ask,
+        to_ask=to_ask,
         known=True,
     )
-    return _Found(input=listed, left_over=left_over)
 
 
 def _pending_of_first(db: sqlite3.Connection, work_list: WorkList) -> int:
@@ -175,18 +298,23 @@ def _pending_of_first(db: sqlite3.Connection, work_list: WorkList) -> int:
 
 
 def _plan(
-    db: sqlite3.Connection | None, config: Config, output: Output, found: _Found, *, only: bool
+    db: sqlite3.Connection | None,
+    config: Config,
+    found: _Found,
+    *,
+    only: bool,
+    max_duration_s: float | None,
 ) -> Plan:
-    standing = records.standing(db, time.time_ns() // 1_000_000) if db is not None else None
+    now = time.time()
+    standing = records.standing(db, int(now * 1000)) if db is not None else None
     due = standing.open_due if standing else 0
     new = found.input.to_ask if found.input else 0
-    to_ask = due + new + (0 if only else found.left_over)
-    share = _retry_share(db)
-    requests = round(to_ask * share)
-    per_day = config.pace.per_day
-    seconds = requests / config.pace.rate_per_s
+    whole = estimate(
+        db, config, due + new + (0 if only else found.left_over), new + found.left_over
+    )
+    allowed = _allowed(db, config, whole, now, max_duration_s)
     return Plan(
-        output=str(output.root),
+        output=str(Path(config.output.dir)),
         account=config.vendor.account,
         has_state=db is not None,
         input=found.input,
@@ -194,46 +322,39 @@ def _plan(
         only=only,
         open=standing.open if standing else 0,
         open_due=due,
-        to_ask=to_ask,
-        requests=requests,
-        retry_share=round(share, 3),
+        to_ask=whole.to_ask,
+        requests=whole.requests,
+        retry_share=whole.retry_share,
         rate_per_s=config.pace.rate_per_s,
-        per_day=per_day,
-        seconds=seconds,
-        runs=1 if per_day is None else max(1, -(-requests // per_day)),
-        ends_at=time.time() + seconds,
-        data_bytes=round(to_ask * _bytes_per_row(db)),
-        working_bytes=_working_bytes(config, to_ask, new + found.left_over),
+        per_day=config.pace.per_day,
+        max_duration_s=max_duration_s,
+        first_run_requests=allowed.requests,
+        left_after=allowed.left_after,
+        seconds=whole.seconds,
+        runs=allowed.runs,
+        ends_at=now + allowed.seconds,
+        too_old=found.ages.count,
+        too_old_before=found.ages.before.date().isoformat(),
+        oldest=tuple(OldId(id_, instant(at).isoformat()) for at, id_ in found.ages.oldest),
+        data_bytes=whole.data_bytes,
+        working_bytes=whole.working_bytes,
     )
 
 
-def _retry_share(db: sqlite3.Connection | None) -> float:
-    """Requests per id, as the last runs had it."""
-    if db is None:
-        return 1.0
-    runs = records.last_runs(db, _RUNS_MEASURED)
-    begun = sum(run.counters.get("begun", 0) for run in runs)
-    requests = sum(run.counters.get("requests", 0) for run in runs)
-    return max(1.0, requests / begun) if begun else 1.0
-
-
-def _bytes_per_row(db: sqlite3.Connection | None) -> float:
-    if db is None:
-        return BYTES_PER_ROW
-    rows = size = 0
-    for part in publications.live_parts(db, 0):
-        rows += part.rows
-        size += part.bytes
-    return size / rows if rows else BYTES_PER_ROW
-
-
-def _working_bytes(config: Config, to_ask: int, listed: int) -> int:
-    """The journal at its fullest (twice a publication) and its staged parts, and the lists."""
-    journal = min(2 * config.output.publish_bytes, to_ask * BYTES_PER_ROW)
-    return (
-        journal
-        + min(to_ask, config.output.publish_records) * BYTES_PER_ROW
-        + (2 * listed * _BYTES_PER_LISTED)
+def _allowed(
+    db: sqlite3.Connection | None,
+    config: Config,
+    whole: Estimate,
+    now: float,
+    max_duration_s: float | None,
+) -> Budget:
+    day, sent = records.requests_of_day(db) if db is not None else ("", 0)
+    return budget(
+        whole,
+        rate_per_s=config.pace.rate_per_s,
+        per_day=config.pace.per_day,
+        sent_today=sent if day == day_of(now) else 0,
+        max_duration_s=max_duration_s,
     )
 
 

@@ -33,6 +33,7 @@ from harvester.errors import (
 )
 from harvester.harvest.books import Difference
 from harvester.harvest.engine import Engine, Job
+from harvester.harvest.estimate import estimate
 from harvester.harvest.listing import Listing, list_input, list_retry
 from harvester.harvest.opening import Opened, new_run_id, open_output
 from harvester.harvest.output import PRIVATE, write_atomically
@@ -133,13 +134,15 @@ class _Run:
     def ask(self, listing: Listing, secrets: Secrets) -> Engine:
         """Work the list down.  Raises StoreError."""
         opened, config = self._opened, self._config
-        record = records.begin_run(opened.db, self._id, self._started_ms)
-        self._record = record
+        job = self._job(listing.work_list, secrets)
+        rows = listing.work_list.rows if listing.work_list else 0
+        # Before this run is among the last ones itself.
+        self._planned = estimate(opened.db, config, job.to_ask, rows)
+        self._record = records.begin_run(opened.db, self._id, self._started_ms)
         ledger = LedgerWriter(opened.db, opened.output.database)
         publisher = Publisher(
             ledger, opened.output, config.output, config.vendor.account, opened.state_id
         )
-        job = self._job(listing.work_list, secrets)
         try:
             with asyncio.Runner() as runner:
                 return runner.run(_drive(job, ledger, publisher, opened, self._events))
@@ -174,6 +177,7 @@ class _Run:
             push_backs=engine.pace.push_backs,
             outages=engine.gate.outages,
             clock_skew_s=engine.clock.worst_skew_s,
+            planned=self._planned,
         )
         _write_summary(self._dir, summary)
         write_snapshot(db, self._dir / "state.parquet")

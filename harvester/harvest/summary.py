@@ -21,6 +21,7 @@ from harvester.harvest.books import (
     check_list,
     check_run,
 )
+from harvester.harvest.estimate import Estimate
 from harvester.harvest.output import Output
 from harvester.harvest.progress import retries
 from harvester.harvest.publish import Published
@@ -83,6 +84,22 @@ class DataBooks(msgspec.Struct, frozen=True, kw_only=True):
     """Decimal text by currency."""
 
 
+class PlanBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run set out to do, by the last runs' figures, and what became of it."""
+
+    to_ask: int
+    asked: int
+    requests_planned: int
+    requests_sent: int
+    seconds_planned: float
+    """At the full pace and without a budget."""
+    seconds_taken: float
+    """From the command to its end, the making of the list included."""
+    bytes_planned: int
+    """Of Parquet."""
+    bytes_written: int
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One run.  Fields are only ever added."""
 
@@ -110,6 +127,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     unparsed: dict[str, int]
     extra: dict[str, int]
     output: str
+    plan: PlanBooks | None = None
+    """None where the run was killed."""
 
 
 def input_books(record: InputRecord, dead: int) -> InputBooks:
@@ -212,10 +231,12 @@ def make_summary(
     push_backs: int = 0,
     outages: int = 0,
     clock_skew_s: float = 0.0,
+    planned: Estimate | None = None,
 ) -> Summary:
     """Put a summary together."""
     published = list(published)
     tally = Counter(run.counters)
+    published_bytes = sum(p.bytes for p in published)
     return Summary(
         run_id=run.id,
         account=account,
@@ -234,16 +255,30 @@ def make_summary(
         outages=outages,
         clock_skew_s=round(clock_skew_s, 1),
         published_files=sum(p.files for p in published),
-        published_bytes=sum(p.bytes for p in published),
+        published_bytes=published_bytes,
         unparsed=dict(sum((p.unparsed for p in published), Counter[str]())),
         extra=_named(sum((p.extra for p in published), Counter[str]())),
         output=str(output.root),
+        plan=_plan_books(planned, run, published_bytes) if planned else None,
     )
 
 
 def instant(ms: int) -> str:
     """Milliseconds since 1970 as ISO 8601 text, UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _plan_books(planned: Estimate, run: RunRecord, published_bytes: int) -> PlanBooks:
+    return PlanBooks(
+        to_ask=planned.to_ask,
+        asked=run.counters.get("begun", 0),
+        requests_planned=planned.requests,
+        requests_sent=run.counters.get("requests", 0),
+        seconds_planned=round(planned.seconds, 1),
+        seconds_taken=round(((run.ended_ms or run.started_ms) - run.started_ms) / 1000, 1),
+        bytes_planned=planned.data_bytes,
+        bytes_written=published_bytes,
+    )
 
 
 def _named(fields: Counter[str]) -> dict[str, int]:

@@ -1,0 +1,119 @@
+"""What asking a number of ids should come to, by what the last runs of this output took.
+
+`plan` tells it beforehand; a run writes it down when it starts, so that its summary can set the
+plan against what became of it.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+
+import msgspec
+
+from harvester.config import Config
+from harvester.ledger import publications, records
+
+BYTES_PER_ROW = 220
+"""Parquet per record, where this output has none yet to measure; simulated calls take this."""
+_BYTES_PER_LISTED = 30
+_RUNS_MEASURED = 10
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What `to_ask` ids should come to, at the full pace and without a budget."""
+
+    to_ask: int
+    requests: int
+    retry_share: float
+    """Requests per id in the last runs of this output; 1 where there were none."""
+    seconds: float
+    data_bytes: int
+    """What the records will take as Parquet."""
+    working_bytes: int
+    """What is needed beside it while it works."""
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--max-duration` and `pace.per_day` allow of an estimate."""
+
+    requests: int
+    """In the next run."""
+    left_after: int
+    """Ids that the next run leaves over."""
+    runs: int
+    """Runs that it takes, one a day; 1 without a budget."""
+    seconds: float
+    """From the start of the first run to the end of the last, one a day."""
+
+
+def estimate(db: sqlite3.Connection | None, config: Config, to_ask: int, listed: int) -> Estimate:
+    """`db` None: nothing was ever asked.  `listed`: rows of the list that will be in force."""
+    share = _retry_share(db)
+    requests = round(to_ask * share)
+    return Estimate(
+        to_ask=to_ask,
+        requests=requests,
+        retry_share=round(share, 3),
+        seconds=requests / config.pace.rate_per_s,
+        data_bytes=round(to_ask * _bytes_per_row(db)),
+        working_bytes=_working_bytes(config, to_ask, listed),
+    )
+
+
+def budget(
+    whole: Estimate,
+    *,
+    rate_per_s: float,
+    per_day: int | None,
+    sent_today: int,
+    max_duration_s: float | None,
+) -> Budget:
+    """How far the budgets let the next run get, and how many runs the whole takes.
+
+    `sent_today`: requests that count against `per_day` already.
+    """
+    day = math.inf if per_day is None else per_day
+    night = math.inf if max_duration_s is None else max(1.0, max_duration_s * rate_per_s)
+    a_run = min(day, night)
+    first = min(a_run, max(0, day - sent_today), whole.requests)
+    rest = whole.requests - first
+    more = math.ceil(rest / a_run) if rest else 0
+    last = rest - (more - 1) * a_run if more else first
+    asked = whole.to_ask if not rest else math.floor(first / max(1.0, whole.retry_share))
+    return Budget(
+        requests=round(first),
+        left_after=whole.to_ask - asked,
+        runs=1 + more,
+        seconds=more * 86_400 + last / rate_per_s,
+    )
+
+
+def _retry_share(db: sqlite3.Connection | None) -> float:
+    """Requests per id, as the last runs had it."""
+    if db is None:
+        return 1.0
+    runs = records.last_runs(db, _RUNS_MEASURED)
+    begun = sum(run.counters.get("begun", 0) for run in runs)
+    requests = sum(run.counters.get("requests", 0) for run in runs)
+    return max(1.0, requests / begun) if begun else 1.0
+
+
+def _bytes_per_row(db: sqlite3.Connection | None) -> float:
+    if db is None:
+        return BYTES_PER_ROW
+    rows = size = 0
+    for part in publications.live_parts(db, 0):
+        rows += part.rows
+        size += part.bytes
+    return size / rows if rows else BYTES_PER_ROW
+
+
+def _working_bytes(config: Config, to_ask: int, listed: int) -> int:
+    """The journal at its fullest (twice a publication) and its staged parts, and the lists."""
+    journal = min(2 * config.output.publish_bytes, to_ask * BYTES_PER_ROW)
+    return (
+        journal
+        + min(to_ask, config.output.publish_records) * BYTES_PER_ROW
+        + (2 * listed * _BYTES_PER_LISTED)
+    )
