@@ -18,6 +18,7 @@ from harvester import __version__
 from harvester.cli import (
     config,
     demo,
+    doctor,
     explain,
     export,
     plan,
@@ -29,6 +30,7 @@ from harvester.cli import (
     verify,
 )
 from harvester.cli.failures import complain, report, report_unexpected
+from harvester.cli.report import report as report_command
 from harvester.config import Secrets, load_secrets
 from harvester.errors import ConfigError, HarvesterError
 
@@ -45,11 +47,17 @@ app = typer.Typer(
 )
 app.command("run", short_help="The main job: ask for every id not settled yet.")(run.run)
 app.command("plan", short_help="What a run would do; sends nothing.")(plan.plan)
+app.command("doctor", short_help="Is everything in order for tonight? Sends one request.")(
+    doctor.doctor
+)
 app.command("status", short_help="Where every id stands, and what to type next.")(status.status)
 app.command("retry", short_help="Ask dead ids once more.")(retry.retry)
 app.command("export", short_help="Delivered, dead or open ids, as CSV or others.")(export.export)
 app.command("verify", short_help="Is everything there, whole and once? Changes nothing.")(
     verify.verify
+)
+app.command("report", short_help="Calls, minutes, money; on the screen and as one HTML page.")(
+    report_command
 )
 app.command("explain", short_help="All that is known of one voiceId.")(explain.explain)
 app.command("rebuild", short_help="Make a lost state anew from the data.")(rebuild.rebuild)
@@ -79,8 +87,9 @@ def _root(
     \b
     A night:
       export HARVESTER_API_KEY=... HARVESTER_API_SECRET=...
-      harvester plan ids/*.txt -c configs/nightly.toml
-      harvester run  ids/*.txt -c configs/nightly.toml
+      harvester plan   ids/*.txt -c configs/nightly.toml
+      harvester doctor ids/*.txt -c configs/nightly.toml
+      harvester run    ids/*.txt -c configs/nightly.toml
       harvester status -c configs/nightly.toml
 
     \b

@@ -57,12 +57,12 @@ def open_output(config: Config) -> Iterator[Opened]:
     Raises AlreadyRunning, StoreError, and ConfigError if it belongs to another account.
     """
     output = Output(Path(config.output.dir))
-    _refuse_data_without_state(output)
+    refuse_data_without_state(output)
     make_folders(output, folder_mode(int(config.output.mode, 8)))
     with OutputLock(output.lock):
         locked_at = time.monotonic()
         # Once more: who held the lock until now may have changed it.
-        _refuse_data_without_state(output)
+        refuse_data_without_state(output)
         db = open_database(output.database, config.vendor.account)
         try:
             with store_errors(output.database):
@@ -97,7 +97,8 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     _refuse_missing_list(db, output)
 
 
-def _refuse_data_without_state(output: Output) -> None:
+def refuse_data_without_state(output: Output) -> None:
+    """Raise StoreError if there is data, but nothing that tells what was asked."""
     if output.database.exists():
         return
     if (output.state / REBUILDING).exists():

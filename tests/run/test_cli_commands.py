@@ -50,7 +50,17 @@ def test_version_and_help(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "plan", "status", "retry", "export", "simulate", "config show", "config check"],
+    [
+        "run",
+        "plan",
+        "doctor",
+        "status",
+        "retry",
+        "export",
+        "simulate",
+        "config show",
+        "config check",
+    ],
 )
 def test_every_command_has_an_example_and_takes_the_common_options(
     command: str, tmp_path: Path
@@ -64,7 +74,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from harvester.cli.main import run_command\n"
-        "for words in ([], ['run'], ['export'], ['simulate']):\n"
+        "for words in ([], ['run'], ['doctor'], ['export'], ['simulate']):\n"
         "    run_command([*words, '--help'])\n"
         "heavy = {'pyarrow', 'duckdb', 'aiohttp', 'rich', 'structlog'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)\n"

@@ -1,0 +1,158 @@
+"""`harvester doctor`: is everything in order for tonight?"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harvester.cli import options
+from harvester.cli.console import Line, Terminal, emit, stdout
+from harvester.config import (
+    ENV_PREFIX,
+    SECRET_NAMES,
+    Config,
+    Secrets,
+    Settings,
+    load_secrets,
+)
+from harvester.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harvester.harvest.checks import Check
+
+_LABEL = 10
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+
+
+def doctor(  # noqa: PLR0917 - typer makes a flag of each
+    ids: options.Sources = None,
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    base_url: options.BaseUrl = None,
+    account: options.Account = None,
+    rate: options.Rate = None,
+    concurrency: options.Concurrency = None,
+    column: options.Column = None,
+    json: options.Json = False,
+) -> int:
+    """Check everything that a run needs, before anything is sent in bulk.
+
+    Configuration, key and secret, output, input, disk, open files; then it sends ONE signed
+    request, for an id of the input, and says what the vendor answered and how far its clock is
+    from ours. It changes nothing: no id takes a step. Exits 0 if nothing failed (warnings don't
+    count), else with the code that a run would have ended with: 2 configuration, key or input,
+    4 the vendor refuses us, 5 out of reach, 6 output, 7 a run works on it, 8 the day's budget.
+
+    \b
+    Example:
+      harvester doctor ids/*.txt -c configs/nightly.toml && echo fit for tonight
+    """
+    flags: dict[str, object] = {
+        "output__dir": out,
+        "vendor__base_url": base_url,
+        "vendor__account": account,
+        "pace__rate_per_s": rate,
+        "pace__concurrency": concurrency,
+        "input__column": column,
+    }
+    from harvester.harvest.checks import exit_code
+
+    found: list[Check] = []
+    terminal = None if json else stdout()
+    for check in _examine(config, flags, tuple(ids or ())):
+        found.append(check)
+        _tell(check, terminal)
+    code = exit_code(found)
+    _close(found, code, terminal)
+    return code
+
+
+def _examine(
+    config: Path | None, flags: dict[str, object], sources: tuple[str, ...]
+) -> Iterator[Check]:
+    from harvester.harvest import checks
+    from harvester.harvest.doctor import examine
+
+    try:
+        settings = options.settings(config, **flags)
+    except ConfigError as exc:
+        yield checks.failed("config", exc)
+        yield checks.skip("the rest", "not checked: it follows from the configuration")
+        return
+    yield checks.ok("config", _told(settings, config))
+    secrets = None
+    try:
+        secrets = load_secrets(os.environ)
+    except ConfigError as exc:
+        yield checks.failed("secrets", exc)
+    else:
+        yield _check_secrets()
+    yield from _without(secrets, examine(settings.config, secrets, sources))
+
+
+def _without(secrets: Secrets | None, found: Iterator[Check]) -> Iterator[Check]:
+    """The same checks, key and secret masked, should a message ever quote them."""
+    from harvester.cli.redact import without_secrets
+
+    hidden = (secrets.api_key, secrets.api_secret) if secrets else ()
+    for check in found:
+        yield msgspec.structs.replace(check, said=without_secrets(check.said, hidden))
+
+
+def _told(settings: Settings, file: Path | None) -> str:
+    config: Config = settings.config
+    return (
+        f"{file or 'no file'}: account {config.vendor.account} at {config.vendor.base_url}, at "
+        f"most {config.pace.rate_per_s:g} requests/s"
+    )
+
+
+def _check_secrets() -> Check:
+    from harvester.harvest import checks
+
+    files = [
+        os.environ.get(f"{ENV_PREFIX}{name}") for name in SECRET_NAMES if name.endswith("_FILE")
+    ]
+    open_ = [file for file in files if file and Path(file).stat().st_mode & stat.S_IROTH]
+    if open_:
+        return checks.warn(
+            "secrets", f"{open_[0]} can be read by everybody here", f"`chmod o= {open_[0]}`."
+        )
+    where = "files" if any(files) else "the environment"
+    return checks.ok("secrets", f"key and secret are there, from {where}")
+
+
+def _tell(check: Check, terminal: Terminal | None) -> None:
+    if terminal is None:
+        emit({"type": "check", **msgspec.to_builtins(check)})
+        return
+    terminal.show(lines_of(check))
+
+
+def lines_of(check: Check) -> list[Line]:
+    """A check on the screen; its remedy below it."""
+    head = Line(f"{check.state:<6}{check.name:<{_LABEL}}{check.said}", _STYLES[check.state])
+    if not check.remedy:
+        return [head]
+    return [head, Line(f"{'':<{6 + _LABEL}}{check.remedy}")]
+
+
+def _close(found: list[Check], code: int, terminal: Terminal | None) -> None:
+    numbers = {state: sum(check.state == state for check in found) for state in _STYLES}
+    if terminal is None:
+        emit({"type": "doctor", "ok": code == 0, "exit_code": code, **numbers})
+        return
+    if code:
+        end = Line(
+            f"{numbers['fail']} failed: put it right before tonight (exit {code}).", "bold red"
+        )
+    elif numbers["warn"]:
+        end = Line(f"Fit for tonight, with {numbers['warn']} warnings.", "bold yellow")
+    else:
+        end = Line("Fit for tonight.", "bold green")
+    terminal.show([Line(), end])

@@ -1,0 +1,209 @@
+"""What each finding of `harvester doctor` means: ok, warn or fail, and what to do about it.
+
+Only decides; `doctor` looks.  A failure carries the exit code that a run would have ended with
+(design §9), so that a script need not tell the two apart.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+import msgspec
+
+from harvester.errors import (
+    BudgetReached,
+    ConfigError,
+    HarvesterError,
+    StoreError,
+    VendorRefused,
+    VendorUnavailable,
+    worst,
+)
+from harvester.vendor.clock import NOTABLE_SKEW_S
+from harvester.vendor.verdicts import (
+    Busy,
+    Dead,
+    NetworkFailure,
+    NoRecord,
+    PushBack,
+    Record,
+    Refusal,
+    TimeRefused,
+    UnknownStatus,
+    Verdict,
+)
+
+SPARE_FILES = 64
+"""Files that a run has open beside its connections: ledger, list, parts, logs, libraries."""
+
+_WINDOW_S = 1800.0
+_ROOM = 1.5
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the doctor's."""
+
+    name: str
+    state: Literal["ok", "warn", "fail", "skip"]
+    said: str
+    remedy: str = ""
+    exit_code: int = 0
+    """Of a failure; 0 for the others."""
+
+
+def ok(name: str, said: str) -> Check:
+    """Nothing to do."""
+    return Check(name=name, state="ok", said=said)
+
+
+def warn(name: str, said: str, remedy: str) -> Check:
+    """A run would work, but somebody should know."""
+    return Check(name=name, state="warn", said=said, remedy=remedy)
+
+
+def fail(name: str, said: str, remedy: str, kind: type[HarvesterError]) -> Check:
+    """A run would end with `kind`, or worse."""
+    return Check(name=name, state="fail", said=said, remedy=remedy, exit_code=kind.exit_code)
+
+
+def failed(name: str, exc: HarvesterError) -> Check:
+    """What a run would have raised; its message holds its remedy."""
+    return Check(name=name, state="fail", said=str(exc), exit_code=exc.exit_code)
+
+
+def skip(name: str, why: str, remedy: str = "") -> Check:
+    """It could not be looked at; what kept it from that has a line of its own, or a remedy."""
+    return Check(name=name, state="skip", said=why, remedy=remedy)
+
+
+def exit_code(checks: list[Check]) -> int:
+    """0 if nothing failed; else that of the failure that has to be put right first."""
+    return worst(check.exit_code for check in checks if check.exit_code)
+
+
+def check_disk(free_bytes: int, data_bytes: int, working_bytes: int, place: str) -> Check:
+    """Whether what a plan needs has room."""
+    needed = data_bytes + working_bytes
+    said = f"{_size(free_bytes)} free at {place}; the plan needs about {_size(needed)}"
+    if free_bytes < needed:
+        remedy = "Free some space, or put the output on a larger disk with --out."
+        return fail("disk", said, remedy, StoreError)
+    if free_bytes < _ROOM * needed:
+        return warn("disk", said, "It is an estimate: free some space before it gets tight.")
+    return ok("disk", said)
+
+
+def check_open_files(limit: int, concurrency: int) -> Check:
+    """Whether every worker can have its connection.  `limit`: RLIMIT_NOFILE; -1 for none."""
+    needed = concurrency + SPARE_FILES
+    if limit < 0:
+        return ok("files", f"no limit of open files; a run needs about {needed}")
+    said = f"{limit} open files allowed; pace.concurrency = {concurrency} needs about {needed}"
+    if limit < needed:
+        remedy = f"Raise it (`ulimit -n {needed}`, LimitNOFILE=), or lower pace.concurrency."
+        return fail("files", said, remedy, ConfigError)
+    return ok("files", said)
+
+
+def check_clock(skew_s: float | None) -> Check:
+    """This machine's clock against the vendor's `Date`; None if the answer had none."""
+    if skew_s is None:
+        return skip("clock", "the answer carried no Date to compare with")
+    if abs(skew_s) <= NOTABLE_SKEW_S:
+        return ok("clock", f"within {max(1, round(abs(skew_s)))} s of the vendor's")
+    behind = "behind" if skew_s > 0 else "ahead of"
+    said = f"{abs(skew_s):.0f} s {behind} the vendor's"
+    remedy = "Set it by NTP. A run signs with the vendor's time once ours is refused."
+    if abs(skew_s) > _WINDOW_S:
+        said += ", over the half hour that a page of the vendor's allows"
+    return warn("clock", said, remedy)
+
+
+def check_answer(verdict: Verdict, skew_s: float | None, refused: str) -> Check:
+    """What the one answer says of a night.  `refused` is the message a refusal would end it with.
+
+    One answer proves less than a run's many: what a run would ask again is told as it is.
+    """
+    name = "request"
+    match verdict:
+        case Record(over):
+            told = "the record came" if over else "the record came; its call is not over yet"
+            return ok(name, f"key and signature are accepted: {told}")
+        case NoRecord():
+            return warn(
+                name,
+                "key and signature are accepted, but the vendor knows no record of this id",
+                "Fine for a call of today or of months ago; else see that ids and key belong to "
+                "one account.",
+            )
+        case Dead(reason):
+            return warn(
+                name,
+                f"key and signature are accepted, but this id is refused ({reason})",
+                "Look at the id files: are these voiceIds, and of this account?",
+            )
+        case TimeRefused():
+            return _check_time_refused(skew_s, refused)
+        case Refusal():
+            return fail(name, refused, "", VendorRefused)
+        case PushBack():
+            return warn(
+                name,
+                "the vendor asks for fewer requests, though this was one",
+                "Does something else use this key? Lower pace.rate_per_s, or wait.",
+            )
+        case UnknownStatus():
+            return warn(
+                name,
+                f"the vendor answers with a status that is unknown here ({verdict.name})",
+                "Ask the vendor what it means; 20 of them on end stop a run.",
+            )
+        case Busy(cause) | NetworkFailure(cause):
+            return _check_no_answer(cause)
+        case never:
+            assert_never(never)
+
+
+def per_day_used_up(per_day: int) -> Check:
+    """No request is left of today's budget, not even this one."""
+    return fail(
+        "request",
+        f"not sent: pace.per_day = {per_day} requests are used up today (+08:00)",
+        "Run tomorrow, or raise pace.per_day.",
+        BudgetReached,
+    )
+
+
+def _check_time_refused(skew_s: float | None, refused: str) -> Check:
+    if skew_s is not None and abs(skew_s) > NOTABLE_SKEW_S:
+        return warn(
+            "request",
+            "the timestamp was refused (-16), as our clock is off",
+            "Set this machine's clock; a run corrects itself by the vendor's Date.",
+        )
+    return fail("request", refused, "", VendorRefused)
+
+
+def _check_no_answer(cause: str) -> Check:
+    told, remedy = _CAUSES.get(cause, (f"the vendor's program failed ({cause})", _WAIT))
+    return fail("request", told, remedy, VendorUnavailable)
+
+
+_WAIT = "Try again in a few minutes; if it stays, ask the vendor."
+_NET = "Check the network, any firewall, and vendor.base_url."
+_CAUSES = {
+    "dns": ("the vendor's host name can't be resolved", "Check vendor.base_url and the DNS."),
+    "refused": ("no connection to the vendor", _NET),
+    "tls": ("no trusted TLS connection to the vendor", "Check its certificate and any TLS proxy."),
+    "timeout": ("no whole answer within vendor.timeout_s", _NET),
+    "reset": ("the connection ended before an answer", _WAIT),
+    "torn": ("the answer was cut off", _WAIT),
+    "protocol": ("what answers there speaks no HTTP", "Check vendor.base_url."),
+    "too_long": ("what answers there is not the vendor's API", "Check vendor.base_url."),
+    "not_an_envelope": ("what answers there is not the vendor's API", "Check vendor.base_url."),
+    "other_record": ("the answer is another id's record", "Is there a cache on the way?"),
+}
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e8 else f"{number / 1e6:,.1f} MB"

@@ -1,0 +1,238 @@
+"""`harvester doctor`: what would go wrong tonight, found out this evening.
+
+Theory of operation.  Nothing in the output is changed, and no id takes a step: the plan is made in
+a temporary folder, as `plan` does it, and the answer to the one request is judged and thrown away.
+That request keeps the pace's promise like a run's first one: where the output has a state, its lock
+is held from a second before it until it is answered, so that neither the run before nor the one
+after shares its second.  It is one request even if its connection dies: the transports would ask
+for a second turn then, and there is none.  It is not written down in the count of `pace.per_day`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from harvester.config import Config, Secrets
+from harvester.errors import HarvesterError, SourceError, StoreError
+from harvester.harvest import checks
+from harvester.harvest.checks import Check
+from harvester.harvest.engine import QUIET_AFTER_LOCK_S
+from harvester.harvest.fetch import refusal_message
+from harvester.harvest.looking import has_state, looking
+from harvester.harvest.opening import compare_with_data, refuse_data_without_state
+from harvester.harvest.output import Output
+from harvester.harvest.plan import Plan, survey
+from harvester.harvest.quota import day_of
+from harvester.ledger import records
+from harvester.ledger.lock import OutputLock
+from harvester.vendor.clock import VendorClock
+from harvester.vendor.judge import http_date, judge
+from harvester.vendor.sign import signed_headers
+from harvester.vendor.transport import NoReply, Reply
+from harvester.vendor.transports import connect
+from harvester.vendor.verdicts import NetworkFailure, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The one answer, and what its Date tells."""
+
+    answer: Reply | NoReply
+    skew_s: float | None
+
+
+def examine(config: Config, secrets: Secrets | None, sources: Sequence[str]) -> Iterator[Check]:
+    """Every check in turn, as soon as it is made.  `secrets` None: there are none, send nothing."""
+    output = Output(Path(config.output.dir))
+    found = _check_output(output, config)
+    yield found
+    plan, sample = None, None
+    if found.state == "fail":
+        yield checks.skip("input", "not read: the output has to be put right first")
+    else:
+        input_, plan, sample = _check_input(config, sources)
+        yield input_
+    yield _check_disk(output, plan)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = -1 if soft == resource.RLIM_INFINITY else soft
+    yield checks.check_open_files(limit, config.pace.concurrency)
+    yield from _check_vendor(output, config, secrets, sample, is_free=plan is not None)
+
+
+def _check_output(output: Output, config: Config) -> Check:
+    """Whether a run could hold, read and write the output."""
+    try:
+        refuse_data_without_state(output)
+        place = _refuse_unwritable(output)
+        if not has_state(output):
+            return checks.ok("output", f"{output.root} is new and can be written in {place}")
+        with looking(output, config.vendor.account) as db:
+            compare_with_data(db, output)
+    except HarvesterError as exc:
+        return checks.failed("output", exc)
+    return checks.ok("output", f"{output.root} can be written, on one file system, and is in order")
+
+
+def _refuse_unwritable(output: Output) -> Path:
+    """Raise StoreError for what can't be written; returns the folder where writing begins."""
+    place = _existing(output.root)
+    folders = [output.root, output.cdr, output.state, output.lists, output.staging, output.runs]
+    there = [folder for folder in folders if folder.exists()] or [place]
+    files = [file for file in (output.database, output.lock) if file.exists()]
+    for path in (*there, *files):
+        if not os.access(path, os.W_OK | (os.X_OK if path.is_dir() else os.R_OK)):
+            raise StoreError(
+                f"{path} can't be written by this user. Correct its owner or mode, or choose "
+                "another output with --out."
+            )
+        if path in there and not path.is_dir():
+            raise StoreError(f"{path} is no folder. Choose another output with --out.")
+    apart = [path for path in there if path.stat().st_dev != there[0].stat().st_dev]
+    if apart:
+        raise StoreError(
+            f"{there[0]} and {apart[0]} lie on different file systems, so a part can't be moved "
+            "into place at once. Put the whole output folder on one."
+        )
+    return place
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder that is there: what is missing would be made in it."""
+    path = path.absolute()
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
+def _check_input(config: Config, sources: Sequence[str]) -> tuple[Check, Plan | None, str | None]:
+    try:
+        plan, sample = survey(config, sources)
+    except HarvesterError as exc:
+        name = "input" if isinstance(exc, SourceError) else "output"
+        return checks.failed(name, exc), None, None
+    return _judge_plan(plan), plan, sample
+
+
+def _judge_plan(plan: Plan) -> Check:
+    told = f"{plan.to_ask} ids to ask"
+    book = plan.input
+    if book is None:
+        said = f"no id files; {told}: what is left over or open and due"
+        return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
+    said = f"{book.lines} lines, {book.distinct} distinct ids, {book.settled} settled; {told}"
+    if book.bad:
+        return checks.warn(
+            "input",
+            f"{said}; {book.bad} bad lines hold no voiceId",
+            "`harvester plan` shows which; they are left out and never stop a run.",
+        )
+    if plan.too_old:
+        return checks.warn(
+            "input",
+            f"{said}; {plan.too_old} are dated before {plan.too_old_before} and may be gone",
+            "Run soon: the vendor keeps records for about two months.",
+        )
+    return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
+
+
+def _nothing_to_ask(said: str) -> Check:
+    return checks.warn("input", said, "A run would send nothing: give it new id files.")
+
+
+def _check_disk(output: Output, plan: Plan | None) -> Check:
+    if plan is None:
+        return checks.skip("disk", "without a plan it is unknown what is needed")
+    place = _existing(output.root)
+    free = shutil.disk_usage(place).free
+    return checks.check_disk(free, plan.data_bytes, plan.working_bytes, str(place))
+
+
+def _check_vendor(
+    output: Output,
+    config: Config,
+    secrets: Secrets | None,
+    sample: str | None,
+    *,
+    is_free: bool,
+) -> Iterator[Check]:
+    """The one request, and the clock by its answer."""
+    if secrets is None or not is_free or sample is None:
+        why = "no key and secret" if secrets is None else "output or input has to be put right"
+        if secrets is not None and is_free:
+            why = "there is no id to ask for"
+        yield checks.skip("request", f"not sent: {why}")
+        yield checks.skip("clock", "without an answer there is no Date to compare with")
+        return
+    try:
+        asked = _ask_once(output, config, secrets, sample)
+    except HarvesterError as exc:
+        yield checks.failed("request", exc)
+        return
+    if asked is None:
+        yield checks.per_day_used_up(config.pace.per_day or 0)
+        return
+    yield _judge(sample, asked)
+    yield checks.check_clock(asked.skew_s)
+
+
+def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -> _Asked | None:
+    """Send one request; None if today's budget holds none.  Raises AlreadyRunning, StoreError."""
+    with ExitStack() as held:
+        if has_state(output):
+            if _is_used_up(output, config):
+                return None
+            held.enter_context(OutputLock(output.lock))
+            # Whoever held the lock before had this second for its last requests.
+            time.sleep(QUIET_AFTER_LOCK_S)
+        return asyncio.run(_ask(config, secrets, voice_id))
+
+
+def _is_used_up(output: Output, config: Config) -> bool:
+    if config.pace.per_day is None:
+        return False
+    with looking(output, config.vendor.account) as db:
+        day, sent = records.requests_of_day(db)
+    return day == day_of(time.time()) and sent >= config.pace.per_day
+
+
+async def _ask(config: Config, secrets: Secrets, voice_id: str) -> _Asked:
+    clock = VendorClock(time.time)
+    turns = 1
+
+    async def seal() -> Mapping[str, str]:
+        nonlocal turns
+        if not turns:
+            raise _OnlyOneError
+        turns -= 1
+        return signed_headers(secrets, clock.timestamp())
+
+    transport = connect(config.vendor, 1, seal)
+    try:
+        answer = await transport.get(voice_id)
+    except _OnlyOneError:
+        answer = NoReply("reset", "the connection ended before an answer")
+    finally:
+        await transport.close()
+    date = http_date(answer.date) if isinstance(answer, Reply) else None
+    if date is None or not isinstance(answer, Reply):
+        return _Asked(answer, None)
+    clock.observe(date, answer.took_s)
+    return _Asked(answer, clock.skew_s)
+
+
+class _OnlyOneError(Exception):
+    """The transport wanted to send the request once more."""
+
+
+def _judge(voice_id: str, asked: _Asked) -> Check:
+    if isinstance(asked.answer, NoReply):
+        return checks.check_answer(NetworkFailure(asked.answer.cause), None, "")
+    verdict = judge(voice_id, asked.answer, time.time())
+    what = verdict.what if isinstance(verdict, Refusal) else "-16"
+    return checks.check_answer(verdict, asked.skew_s, refusal_message(what))

@@ -1,0 +1,194 @@
+"""`harvester doctor` against the simulator: what it finds, what it sends, what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.cli.main import run_command
+from harvester.ledger.lock import OutputLock
+from harvester.simulator import make_ids
+from tests import ways
+from tests.outputs import fingerprint
+from tests.run.test_cli_commands import KEYS, harvester
+from tests.security.hostile import Ask, HostileVendor
+from tests.simulated import Simulator
+
+IDS = list(make_ids(30, 4))
+NAMES = ["config", "secrets", "output", "input", "disk", "files", "request", "clock"]
+
+
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[Simulator]:
+    with Simulator(rate_limit=0, drift=False, fates="dead_param=0") as up:
+        yield up
+
+
+class Patient:
+    """Runs the doctor in a folder."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def examined(self, base_url: str, *words: object) -> tuple[int, dict[str, dict[str, Any]]]:
+        """The exit code, and the checks by name."""
+        arguments = ["doctor", "ids.txt", "--out", "out", "--base-url", base_url, "--json"]
+        code = run_command([*arguments, *map(str, words)])
+        told = [json.loads(line) for line in self._capsys.readouterr().out.splitlines()]
+        assert told[-1]["type"] == "doctor"
+        assert told[-1]["exit_code"] == code
+        return code, {one["name"]: one for one in told if one["type"] == "check"}
+
+    def screen(self, base_url: str) -> str:
+        """What people see."""
+        run_command(["doctor", "ids.txt", "--out", "out", "--base-url", base_url])
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture
+def patient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Patient:
+    (tmp_path / "ids.txt").write_text("\n".join(IDS))
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**KEYS, "HARVESTER_VENDOR__TRANSPORT": ways.TRANSPORT}.items():
+        monkeypatch.setenv(name, value)
+    return Patient(tmp_path, capsys)
+
+
+def test_all_in_order_sends_one_request_and_makes_nothing(
+    vendor: Simulator, patient: Patient
+) -> None:
+    before = vendor.stats()["requests"]
+    code, found = patient.examined(vendor.base_url)
+    assert code == 0
+    assert list(found) == NAMES
+    assert {one["state"] for one in found.values()} <= {"ok", "warn"}
+    assert found["request"]["state"] == found["clock"]["state"] == "ok"
+    assert vendor.stats()["requests"] == before + 1
+    assert vendor.log()[-1]["voice_id"] in IDS
+    assert [path.name for path in patient.folder.iterdir()] == ["ids.txt"]
+
+
+def test_an_output_stays_as_it_is_and_so_does_the_next_run(
+    vendor: Simulator, patient: Patient
+) -> None:
+    words = ("run", "ids.txt", "--out", "out", "--rate", 500, "--base-url", vendor.base_url)
+    budget = {**KEYS, "HARVESTER_PACE__PER_DAY": "5", "HARVESTER_PACE__CONCURRENCY": "1"}
+    assert harvester(*words, cwd=patient.folder, env=budget).returncode == 8
+    before, asks = fingerprint(patient.folder / "out"), vendor.asks()
+    code, found = patient.examined(vendor.base_url)
+    assert code == 0, found
+    assert "25 ids to ask" in found["input"]["said"]
+    assert fingerprint(patient.folder / "out") == before
+    assert sum(vendor.asks().values()) == sum(asks.values()) + 1
+    done = harvester(*words, "--json", cwd=patient.folder, env=KEYS)
+    assert json.loads(done.stdout.splitlines()[-1])["run"]["attempted"] == 25
+
+
+def test_a_used_up_day_holds_not_even_this_request(
+    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("run", "ids.txt", "--out", "out", "--rate", 500, "--base-url", vendor.base_url)
+    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "5")
+    budget = {**KEYS, "HARVESTER_PACE__PER_DAY": "5"}
+    assert harvester(*words, cwd=patient.folder, env=budget).returncode == 8
+    before = vendor.stats()["requests"]
+    code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == (8, "fail")
+    assert vendor.stats()["requests"] == before
+
+
+def test_while_a_run_works_nothing_is_sent_beside_it(vendor: Simulator, patient: Patient) -> None:
+    state = patient.folder / "out" / "state"
+    state.mkdir(parents=True)
+    (state / "state.db").write_bytes(b"x")
+    before = vendor.stats()["requests"]
+    with OutputLock(state / "lock"):
+        code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == (7, "skip")
+    assert vendor.stats()["requests"] == before
+
+
+def test_a_refused_secret_is_told_and_never_shown(
+    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARVESTER_API_SECRET", "wr0ng-s3cret")
+    code, found = patient.examined(vendor.base_url)
+    assert code == 4
+    assert "HARVESTER_API_SECRET" in found["request"]["said"]
+    assert "wr0ng" not in json.dumps(found)
+
+
+def test_without_a_secret_nothing_is_sent(
+    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HARVESTER_API_SECRET")
+    before = vendor.stats()["requests"]
+    code, found = patient.examined(vendor.base_url)
+    assert (code, found["secrets"]["state"], found["request"]["state"]) == (2, "fail", "skip")
+    assert found["output"]["state"] == "ok"
+    assert vendor.stats()["requests"] == before
+
+
+def test_a_secret_file_that_everybody_can_read_is_a_warning(
+    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = patient.folder / "secret"
+    file.write_text(KEYS["HARVESTER_API_SECRET"])
+    monkeypatch.delenv("HARVESTER_API_SECRET")
+    monkeypatch.setenv("HARVESTER_API_SECRET_FILE", str(file))
+    for mode, state in ((0o644, "warn"), (0o600, "ok")):
+        file.chmod(mode)
+        code, found = patient.examined(vendor.base_url)
+        assert (code, found["secrets"]["state"]) == (0, state)
+
+
+def test_a_clock_that_is_off_is_a_warning(patient: Patient) -> None:
+    with Simulator(rate_limit=0, clock_skew_s=300) as vendor:
+        code, found = patient.examined(vendor.base_url)
+    assert code == 0
+    assert (found["request"]["state"], found["clock"]["state"]) == ("warn", "warn")
+    assert "s behind the vendor's" in found["clock"]["said"]
+
+
+def test_a_vendor_that_hangs_up_is_asked_once_and_no_more(patient: Patient) -> None:
+    def hang_up(ask: Ask) -> None:
+        ask.connection.close()
+
+    with HostileVendor(hang_up) as vendor:
+        code, found = patient.examined(vendor.base_url)
+        assert len(vendor.asks) == 1
+    assert (code, found["request"]["state"], found["clock"]["state"]) == (5, "fail", "skip")
+
+
+def test_nobody_there_is_5_and_an_unwritable_output_6(patient: Patient) -> None:
+    code, _ = patient.examined("http://127.0.0.1:9/voice")
+    assert code == 5
+    (patient.folder / "out").write_text("a file")
+    code, found = patient.examined("http://127.0.0.1:9/voice")
+    assert (code, found["output"]["state"], found["disk"]["state"]) == (6, "fail", "skip")
+
+
+def test_a_wrong_input_or_configuration_is_2(patient: Patient, vendor: Simulator) -> None:
+    (patient.folder / "ids.txt").unlink()
+    code, found = patient.examined(vendor.base_url)
+    assert (code, found["input"]["state"], found["request"]["state"]) == (2, "fail", "skip")
+    code, found = patient.examined(vendor.base_url, "--rate", 0)
+    assert (code, list(found)) == (2, ["config", "the rest"])
+
+
+def test_the_screen_has_a_line_a_check_and_the_remedies(
+    vendor: Simulator, patient: Patient
+) -> None:
+    (patient.folder / "ids.txt").write_text("\n".join([*IDS, "no id"]))
+    told = patient.screen(vendor.base_url).splitlines()
+    checks = [line.split()[:2] for line in told if line[:1].strip() and not line.startswith("Fit")]
+    assert [name for _, name in checks] == NAMES
+    assert ["warn", "input"] in checks
+    assert told[-1].startswith("Fit for tonight, with")

@@ -1,0 +1,102 @@
+"""What the doctor's findings mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from harvester.errors import ConfigError, StoreError, VendorRefused, VendorUnavailable
+from harvester.harvest.checks import (
+    SPARE_FILES,
+    check_answer,
+    check_clock,
+    check_disk,
+    check_open_files,
+    exit_code,
+    fail,
+    ok,
+    warn,
+)
+from harvester.vendor.verdicts import (
+    Busy,
+    Dead,
+    NetworkFailure,
+    NoRecord,
+    PushBack,
+    Record,
+    Refusal,
+    TimeRefused,
+    UnknownStatus,
+    Verdict,
+)
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("free", "state", "code"), [(10 * GB, "ok", 0), (4 * GB, "warn", 0), (2 * GB, "fail", 6)]
+)
+def test_disk_against_the_plan(free: int, state: str, code: int) -> None:
+    found = check_disk(free, 2 * GB, 1 * GB, "/data")
+    assert (found.state, found.exit_code) == (state, code)
+
+
+@pytest.mark.parametrize(
+    ("limit", "state"), [(64 + SPARE_FILES, "ok"), (63 + SPARE_FILES, "fail"), (-1, "ok")]
+)
+def test_open_files_against_concurrency(limit: int, state: str) -> None:
+    found = check_open_files(limit, 64)
+    assert found.state == state
+    assert (found.exit_code == 2) is (state == "fail")
+
+
+@pytest.mark.parametrize(
+    ("skew", "state", "told"),
+    [
+        (None, "skip", "no Date"),
+        (-4.0, "ok", "within 4 s"),
+        (0.0, "ok", "within 1 s"),
+        (6.0, "warn", "6 s behind"),
+        (-6.0, "warn", "6 s ahead of"),
+        (2_000.0, "warn", "half hour"),
+    ],
+)
+def test_clock(skew: float | None, state: str, told: str) -> None:
+    found = check_clock(skew)
+    assert found.state == state
+    assert told in found.said
+
+
+VERDICTS: list[tuple[Verdict, str, int]] = [
+    (Record(over=True), "ok", 0),
+    (Record(over=False), "ok", 0),
+    (NoRecord(), "warn", 0),
+    (Dead("parameter_exception"), "warn", 0),
+    (PushBack(None), "warn", 0),
+    (UnknownStatus("-99"), "warn", 0),
+    (TimeRefused(), "fail", 4),
+    (Refusal("-1"), "fail", 4),
+    (Busy("-18"), "fail", 5),
+    (Busy("http_503"), "fail", 5),
+    *((NetworkFailure(cause), "fail", 5) for cause in ("dns", "tls", "timeout", "http_418")),
+]
+
+
+@pytest.mark.parametrize(("verdict", "state", "code"), VERDICTS, ids=str)
+def test_answer(verdict: Verdict, state: str, code: int) -> None:
+    found = check_answer(verdict, 0.0, "refused: do this")
+    assert (found.state, found.exit_code) == (state, code)
+    assert state == "ok" or found.remedy or "do this" in found.said
+
+
+def test_refused_time_is_a_warning_where_our_clock_is_to_blame() -> None:
+    assert check_answer(TimeRefused(), 90.0, "").state == "warn"
+
+
+def test_exit_code_is_that_of_what_has_to_be_put_right_first() -> None:
+    config = fail("a", "", "", ConfigError)
+    store, refused = fail("b", "", "", StoreError), fail("c", "", "", VendorRefused)
+    late = fail("d", "", "", VendorUnavailable)
+    assert exit_code([ok("x", ""), warn("y", "", "")]) == 0
+    assert exit_code([late, refused, store, config]) == 2
+    assert exit_code([late, refused, store]) == 6
+    assert exit_code([late, refused]) == 4
