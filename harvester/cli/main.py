@@ -30,6 +30,7 @@ from harvester.cli import (
     verify,
 )
 from harvester.cli.failures import complain, report, report_unexpected
+from harvester.cli.report import report as report_command
 from harvester.config import Secrets, load_secrets
 from harvester.errors import ConfigError, HarvesterError
 
@@ -54,6 +55,9 @@ app.command("retry", short_help="Ask dead ids once more.")(retry.retry)
 app.command("export", short_help="Delivered, dead or open ids, as CSV or others.")(export.export)
 app.command("verify", short_help="Is everything there, whole and once? Changes nothing.")(
     verify.verify
+)
+app.command("report", short_help="Calls, minutes, money; on the screen and as one HTML page.")(
+    report_command
 )
 app.command("explain", short_help="All that is known of one voiceId.")(explain.explain)
 app.command("rebuild", short_help="Make a lost state anew from the data.")(rebuild.rebuild)

@@ -3,6 +3,7 @@
 `findings`  what a check has to say, as a value
 `places`    where the things of an output lie
 `files`     the data set's files against the ledger
+`engine`    DuckDB within its memory, for whoever asks the whole data set
 `content`   the ids and sums of all of them, out of core (DuckDB)
 `tables`    the ledger against itself: publications, journal, list, inputs
 `standing`  in which states an id may be at once                           (pure)
@@ -12,4 +13,13 @@
 `verify`    all of these, under the output's lock
 `lookup`    one id in the data, the list and the ledger's tables
 `explain`   all that is known of one id
+`period`    the days that a report is about                                (pure)
+`figures`   calls, minutes, money, and the field's measures of them        (pure)
+`calls`     the figures by day, destination, code, hour and price (DuckDB)
+`loose`     open calls, dead letters and the books of the runs
+`overview`  all of these, as `harvester report` shows them
+`telling`   figures as people read them                                    (pure)
+`charts`    charts in SVG                                                  (pure)
+`style`     how the page looks
+`html`      the report as one page that needs nothing else                 (pure)
 """

@@ -1,0 +1,54 @@
+"""DuckDB as this room uses it: within its memory, without extensions, over files named one by one.
+
+It is loaded in the process of a command that never fetches.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from harvester.errors import StoreError
+
+# What Python, Arrow and the blocks being read take beside DuckDB's own buffers (ids/engine.py).
+_BESIDE_BYTES = 150_000_000
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def connect(memory_limit: str, scratch: Path) -> duckdb.DuckDBPyConnection:
+    """A database in memory that spills into `scratch` what exceeds `memory_limit`."""
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": f"{_share(memory_limit) // 1000}KB",
+        "threads": 2,
+        "temp_directory": str(scratch / "duckdb"),
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    connection = duckdb.connect(":memory:", config=settings)
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def pattern(path: Path) -> str:
+    """`path` as read_parquet takes it: DuckDB would expand what looks like a pattern in it."""
+    return re.sub(r"([*?[])", r"[\1]", str(path))
+
+
+def trouble(exc: Exception) -> StoreError:
+    """An error of DuckDB or Arrow, with what to do about it."""
+    said = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    return StoreError(
+        f"the data set can't be read through: {said}. If that names a file, restore it; "
+        "`harvester verify --deep` looks at each file by itself. If it is about memory or disk, "
+        "raise plan.memory_limit or make room."
+    )
+
+
+def _share(memory_limit: str) -> int:
+    found = re.fullmatch(r"([0-9]+)([KMG]i?B)", memory_limit)
+    assert found is not None, "the configuration has checked it"
+    limit = int(found[1]) * _UNITS[found[2]]
+    return max(limit - _BESIDE_BYTES, limit // 2)

@@ -1,0 +1,164 @@
+"""What no row of the data set tells: open calls, dead letters, and the books of the runs.
+
+Open and dead stand in the ledger, which a run keeps to itself while it works; the books are read
+from the runs' summaries, which anybody may read at any time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from decimal import Decimal
+
+import msgspec
+
+from harvester.errors import AlreadyRunning
+from harvester.ledger import records, worklists
+from harvester.ledger.lock import OutputLock
+from harvester.ledger.view import view_ledger
+from harvester.report.period import Period
+from harvester.report.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """The ids that have no final record, over the whole output and as of now."""
+
+    open: int
+    open_by_reason: dict[str, int]
+    open_due: int
+    dead: int
+    """Without those that are being asked again."""
+    dead_by_reason: dict[str, int]
+    pending: int
+    in_journal: int
+    """Delivered, but not in the data set before the next run publishes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nothing can be said of the open and the dead."""
+
+    why: str
+
+
+class RunBook(msgspec.Struct, frozen=True, kw_only=True):
+    """The books of one run, as its summary has them."""
+
+    run_id: str
+    started_at: datetime
+    exit_code: int | None
+    requests: int
+    attempted: int
+    delivered: int
+    open: int
+    dead: int
+    deferred: int
+    rows: int
+    cost: dict[str, Decimal]
+    balanced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The runs that began within the period, newest first."""
+
+    runs: tuple[RunBook, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    """Summaries that can't be read."""
+
+
+class _Run(msgspec.Struct, frozen=True):
+    attempted: int
+    delivered: int
+    open: int
+    dead: int
+    deferred: int
+
+
+class _Data(msgspec.Struct, frozen=True):
+    rows: int
+    cost: dict[str, Decimal]
+
+
+class _Summary(msgspec.Struct, frozen=True):
+    """What is read of a summary.json; other fields don't matter here."""
+
+    run_id: str
+    started_at: datetime
+    exit_code: int | None
+    requests: int
+    run: _Run
+    data: _Data
+    differences: list[msgspec.Raw]
+
+
+def read_loose(places: Places) -> Loose | Unknown:
+    """Count the open and the dead; change nothing.  Raises StoreError if the ledger is damaged."""
+    if not places.database.is_file():
+        return Unknown(
+            f"there is no {places.database}. With the data alone, `harvester rebuild` makes it anew"
+        )
+    scratch = places.staging if places.staging.is_dir() else None
+    try:
+        with OutputLock(places.lock), view_ledger(places.database, scratch) as db:
+            return _loose(db)
+    except AlreadyRunning:
+        return Unknown("a run holds the output; ask again when it is done, or `harvester status`")
+
+
+def _loose(db: sqlite3.Connection) -> Loose:
+    found = records.standing(db, time.time_ns() // 1_000_000)
+    current = worklists.current_list(db)
+    # `status` counts in the same way: what is being retried is not dead for now.
+    dead = db.execute(
+        "SELECT reason, COUNT(*) FROM dead_letter WHERE retrying = 0 GROUP BY reason "
+        "ORDER BY COUNT(*) DESC, reason"
+    ).fetchall()
+    (unknown,) = db.execute(
+        "SELECT COUNT(*) FROM open_call WHERE unknown_ms IS NOT NULL"
+    ).fetchone()
+    waiting = {"not_over": found.open - unknown, "no_record": unknown}
+    return Loose(
+        open=found.open,
+        open_by_reason={reason: number for reason, number in waiting.items() if number},
+        open_due=found.open_due,
+        dead=found.dead - found.retrying,
+        dead_by_reason=dict(dead),
+        pending=current.pending if current else 0,
+        in_journal=found.in_journal,
+    )
+
+
+def read_books(places: Places, period: Period, zone: tzinfo) -> Books:
+    """The books of the runs that began in `period`, as days go in `zone`."""
+    runs, unreadable = [], []
+    for path in sorted(places.runs.glob("*/summary.json"), reverse=True):
+        try:
+            summary = msgspec.json.decode(path.read_bytes(), type=_Summary)
+        except (OSError, msgspec.MsgspecError):
+            unreadable.append(path.parent.name)
+            continue
+        if period.covers_instant(summary.started_at, zone):
+            runs.append(_book(summary))
+    return Books(tuple(runs), tuple(unreadable))
+
+
+def _book(summary: _Summary) -> RunBook:
+    run = summary.run
+    return RunBook(
+        run_id=summary.run_id,
+        started_at=summary.started_at,
+        exit_code=summary.exit_code,
+        requests=summary.requests,
+        attempted=run.attempted,
+        delivered=run.delivered,
+        open=run.open,
+        dead=run.dead,
+        deferred=run.deferred,
+        rows=summary.data.rows,
+        cost=summary.data.cost,
+        balanced=not summary.differences,
+    )

@@ -1,0 +1,145 @@
+"""`harvester report`: what the calls of a period came to, and what is still loose.
+
+Theory of operation.  The data set is read without the output's lock: its files are complete and
+never change, and one that a run publishes meanwhile is either listed or not.  So a report can be
+had while a run works; only the open and the dead can't be told then.  Nothing is changed.
+
+Days are the data set's partitions: the date of submit_time in output.partition_timezone.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from harvester.errors import UsageError
+from harvester.lake.dataset import list_parts
+from harvester.report.calls import QUARTER_MS, Calls, count_calls
+from harvester.report.figures import percentile
+from harvester.report.loose import Books, Loose, Unknown, read_books, read_loose
+from harvester.report.period import Period, chosen, day_of
+from harvester.report.places import Places
+
+BUSIEST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to report on, and how."""
+
+    period: Period
+    timezone: str
+    memory_limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class BusyHour:
+    """One hour of one day."""
+
+    begins_at: datetime
+    calls: int
+    answered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """When calls are submitted, by the clock of the order's time zone."""
+
+    week: tuple[tuple[int, ...], ...]
+    """Calls by weekday (0: Monday) and hour."""
+    busiest: tuple[BusyHour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Post-dial delay over all calls that have one, in milliseconds."""
+
+    calls: int
+    median: int | None
+    p95: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a report shows."""
+
+    output: str
+    made_at: datetime
+    timezone: str
+    period: Period
+    first_day: date | None
+    last_day: date | None
+    """The days that there is data of, within the period."""
+    files: int
+    undated_left_out: int
+    """Files of calls without a submit time: they belong to no bounded period."""
+    foreign: int
+    """Files under cdr/ that are not ours, and were not read."""
+    calls: Calls
+    hours: Hours
+    delay: Delay
+    loose: Loose | Unknown
+    books: Books
+
+
+def make_report(places: Places, order: Order) -> Report:
+    """Reckon up the calls of the order's period.
+
+    Raises UsageError where there is no output, StoreError if something can't be read.
+    """
+    if not places.cdr.is_dir() and not places.state.is_dir():
+        raise UsageError(
+            f"{places.root} holds no harvest. Name the right folder with --out or -c, or begin "
+            f"with `harvester run IDS --out {places.root}`."
+        )
+    listing = list_parts(places.cdr)
+    parts = chosen(listing.parts, order.period)
+    days = [day for part in parts if (day := day_of(part)) is not None]
+    with tempfile.TemporaryDirectory(prefix="harvester-report-") as scratch:
+        calls = count_calls(
+            [places.cdr / part for part in parts],
+            memory_limit=order.memory_limit,
+            scratch=Path(scratch),
+        )
+    zone = ZoneInfo(order.timezone)
+    undated = sum(day_of(part) is None for part in listing.parts)
+    return Report(
+        output=str(places.root),
+        made_at=datetime.now(UTC),
+        timezone=order.timezone,
+        period=order.period,
+        first_day=min(days, default=None),
+        last_day=max(days, default=None),
+        files=len(parts),
+        undated_left_out=undated if order.period.is_bounded else 0,
+        foreign=len(listing.foreign),
+        calls=calls,
+        hours=hours_of(calls.quarters, zone),
+        delay=_delay(calls.delays),
+        loose=read_loose(places),
+        books=read_books(places, order.period, zone),
+    )
+
+
+def hours_of(quarters: Mapping[int, tuple[int, int]], zone: ZoneInfo) -> Hours:
+    """Quarters of an hour since 1970, UTC, gathered into the hours of a clock in `zone`."""
+    week = [[0] * 24 for _ in range(7)]
+    hours: dict[datetime, list[int]] = {}
+    for quarter, (calls, answered) in quarters.items():
+        at = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(zone)
+        week[at.weekday()][at.hour] += calls
+        # Told apart in UTC: an hour that a clock shows twice counts as two.
+        hour = hours.setdefault(at.replace(minute=0).astimezone(UTC), [0, 0])
+        hour[0] += calls
+        hour[1] += answered
+    ranked = sorted(hours.items(), key=lambda item: (-item[1][0], item[0]))
+    busiest = tuple(BusyHour(hour.astimezone(zone), *counts) for hour, counts in ranked[:BUSIEST])
+    return Hours(tuple(map(tuple, week)), busiest)
+
+
+def _delay(delays: Mapping[int, int]) -> Delay:
+    return Delay(sum(delays.values()), percentile(delays, 50), percentile(delays, 95))

@@ -1,0 +1,97 @@
+"""Outputs made without a vendor: what the simulator tells, written by our own writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from harvester.harvest.output import Output, make_folders
+from harvester.lake.normalize import Answer, normalize
+from harvester.lake.parts import stage
+from harvester.lake.schema import SCHEMA
+from harvester.simulator import SimulatorOptions, make_ids
+from harvester.simulator.calls import Fate, call_of
+from harvester.simulator.records import Records
+from tests.oracle import Row, expected
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+RUN_ID = "20261122T010000Z-abcdef"
+
+
+def simulated(out: Path, options: SimulatorOptions, count: int, zone: str = "UTC") -> list[Row]:
+    """A data set of the simulator's final records; its rows as the oracle knows them."""
+    ids = [
+        voice_id
+        for voice_id in make_ids(count, options.seed)
+        if call_of(options.seed, voice_id, options.fates).fate is Fate.RECORD
+    ]
+    vendor = Records(options)
+    answers = [
+        Answer(voice_id, _bytes(vendor.answer(voice_id, 0.0).body), 0, RUN_ID, is_final=True)
+        for voice_id in ids
+    ]
+    write(out, [normalize(answers, "default").table], zone)
+    found = (expected(options, one, now=NOW, partition_timezone=zone) for one in ids)
+    return [one.row for one in found if one.row is not None]
+
+
+def made(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A data set of `rows`, each with what it doesn't name as a plain answered call has it."""
+    filled = [_PLAIN | {"voice_id": f"{n:019}"} | dict(row) for n, row in enumerate(rows)]
+    write(out, [pa.Table.from_pylist(filled, SCHEMA)])
+
+
+def write(out: Path, tables: Iterable[pa.Table], zone: str = "UTC", publication: int = 1) -> None:
+    """Parts of `tables` under out/cdr, in the folders of an output."""
+    output = Output(out)
+    make_folders(output, 0o750)
+    parts = stage(
+        tables,
+        staging=output.staging,
+        state_id="made0000",
+        publication=publication,
+        partition_timezone=zone,
+        mode=0o640,
+    )
+    for part in parts:
+        target = output.cdr / part.path
+        target.parent.mkdir(exist_ok=True)
+        part.staged.rename(target)
+
+
+_PLAIN: dict[str, Any] = {
+    "account": "default",
+    "callee": "918012345678",
+    "code": "India(Karnataka)",
+    "destination_country": "India",
+    "destination_region": "Karnataka",
+    "submit_time": datetime(2026, 11, 2, 10, 0, tzinfo=UTC),
+    "call_time": datetime(2026, 11, 2, 10, 0, 1, tzinfo=UTC),
+    "ringing_time": datetime(2026, 11, 2, 10, 0, 4, tzinfo=UTC),
+    "answer_time": datetime(2026, 11, 2, 10, 0, 10, tzinfo=UTC),
+    "hangup_time": datetime(2026, 11, 2, 10, 1, 10, tzinfo=UTC),
+    "call_duration_s": 60,
+    "charged_duration_s": 60,
+    "answered": True,
+    "termination_code": "200",
+    "sip_code": 200,
+    "cost": Decimal("0.012"),
+    "rate": Decimal("0.012"),
+    "base_cost": Decimal(0),
+    "currency": "USD",
+    "bill_period": "20+20",
+    "bill_initial_s": 20,
+    "bill_increment_s": 20,
+    "is_final": True,
+    "fetched_at": datetime(2026, 11, 2, 12, tzinfo=UTC),
+    "run_id": RUN_ID,
+}
+
+
+def _bytes(body: bytes | str) -> bytes:
+    return body if isinstance(body, bytes) else body.encode()
