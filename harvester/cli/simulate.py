@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,6 +86,8 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
     del config, out
     if ids is not None:
         return _write_ids(ids[0], ids[1], seed=seed, days=days, json=json)
+    import asyncio
+
     from harvester.simulator import SimulatorOptions, serve
 
     wishes = SimulatorOptions(

@@ -60,6 +60,8 @@ class TaskSource:
         return bool(self._ready)
 
 
+_PAGE_ROWS = 1_000
+
 LEFT_MATTERS = 3
 """`left` is asked only to see whether the few last ids agree on a refusal."""
 
@@ -85,7 +87,10 @@ async def pending_on_list(
             continue
         chunk, _ = await asyncio.to_thread(ids.chunk, no)
         in_reach = min(CHUNK_ROWS, rows - no * CHUNK_ROWS)
-        yield [Task(chunk[row], no, row) for row in pending if row < in_reach]
+        # Not the whole chunk at once: that would hold up the loop for 30 ms.
+        for start in range(0, len(pending), _PAGE_ROWS):
+            page = pending[start : start + _PAGE_ROWS]
+            yield [Task(chunk[row], no, row) for row in page if row < in_reach]
 
 
 async def deferred_in(ledger: LedgerWriter, run_id: str) -> AsyncIterator[list[Task]]:
