@@ -105,6 +105,13 @@ class Log(_Section, frozen=True, kw_only=True):
     format: Literal["text", "json"] = "text"
 
 
+class Monitor(_Section, frozen=True, kw_only=True):
+    """[monitor]: who else is told how a run is doing."""
+
+    metrics_file: Annotated[str, Meta(min_length=1)] | None = None
+    ping_url: Annotated[str, Meta(min_length=1)] | None = None
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """All settings of a run; read once, never changed."""
 
@@ -116,6 +123,7 @@ class Config(_Section, frozen=True, kw_only=True):
     output: Output = Output()
     plan: Plan = Plan()
     log: Log = Log()
+    monitor: Monitor = Monitor()
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +300,8 @@ def _check(config: Config) -> None:
             "and the records would travel unencrypted. Use https, or set "
             "vendor.allow_insecure_http = true if you mean it."
         )
+    if config.monitor.ping_url is not None:
+        _check_ping_url(config.monitor.ping_url)
     try:
         ZoneInfo(config.output.partition_timezone)
     except (ZoneInfoNotFoundError, ValueError) as exc:
@@ -299,6 +309,22 @@ def _check(config: Config) -> None:
             f"configuration: $.output.partition_timezone: no time zone is named "
             f"{config.output.partition_timezone!r}. Use an IANA name such as UTC or Asia/Shanghai."
         ) from exc
+
+
+def _check_ping_url(text: str) -> None:
+    """Raise ConfigError; it never quotes the address, whose path lets anybody ping."""
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise ConfigError(
+            "configuration: $.monitor.ping_url must be https://host/path without a query, for "
+            "example https://hc-ping.com/your-uuid-here."
+        )
+    if url.username or url.password:
+        raise ConfigError("configuration: $.monitor.ping_url must not carry a user or password.")
+    if url.scheme == "http" and not is_loopback(text):
+        raise ConfigError(
+            "configuration: $.monitor.ping_url is plain http to another machine. Use https."
+        )
 
 
 def _secret(name: str, environ: Mapping[str, str]) -> str:

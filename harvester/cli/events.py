@@ -27,14 +27,18 @@ class RunEvents:
         command: str,
         bar: ProgressBar | None = None,
         emit: Callable[[Mapping[str, object]], None] | None = None,
+        on_start: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`emit` writes an object to stdout (`--json`); `clock` is in seconds."""
+        """`emit` writes an object to stdout (`--json`); `on_start` is called when a run begins;
+        `clock` is in seconds.
+        """
         self.run_folder: Path | None = None
         self._logs = logs
         self._command = command
         self._bar = bar
         self._emit = emit
+        self._on_start = on_start
         self._clock = clock
         self._told_at = clock()
 
@@ -60,6 +64,8 @@ class RunEvents:
         self.run_folder = Path(str(fields.get("folder", "")))
         self._logs.attach(self.run_folder / "log.jsonl")
         self._told_at = self._clock()
+        if self._on_start is not None:
+            self._on_start()
         if self._emit is not None:
             self._emit(
                 {"type": "start", "command": self._command, "harvester": __version__, **fields}

@@ -51,6 +51,14 @@ MaxDuration = Annotated[
     str | None,
     typer.Option("--max-duration", metavar="TIME", help="Stop after 90s, 45m, 5h or 2d (exit 8)."),
 ]
+MetricsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics-file",
+        metavar="FILE",
+        help="Keep figures here for Prometheus (monitor.metrics_file).",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be asked; send and change nothing.")
 ]

@@ -30,6 +30,7 @@ def retry(  # noqa: PLR0917 - typer makes a flag of each
     rate: options.Rate = None,
     concurrency: options.Concurrency = None,
     max_duration: options.MaxDuration = None,
+    metrics_file: options.MetricsFile = None,
     dry_run: options.DryRun = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,6 +52,7 @@ def retry(  # noqa: PLR0917 - typer makes a flag of each
         vendor__account=account,
         pace__rate_per_s=rate,
         pace__concurrency=concurrency,
+        monitor__metrics_file=metrics_file,
     )
     chosen = _chosen(settings.config, reason)
     if dry_run or not chosen:

@@ -18,10 +18,11 @@ from harvester.cli.failures import report, report_unexpected
 from harvester.cli.progress import ProgressBar
 from harvester.cli.screens import books, closing
 from harvester.config import Config, Log, load_secrets
-from harvester.errors import EXIT_UNEXPECTED, HarvesterError, UsageError
+from harvester.errors import EXIT_UNEXPECTED, AlreadyRunning, HarvesterError, UsageError
 
 if TYPE_CHECKING:
     from harvester.cli.logs import Logs
+    from harvester.cli.ping import Pinger
     from harvester.harvest.run import Request, Result
 
 
@@ -46,6 +47,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     column: options.Column = None,
     only: options.Only = False,
     max_duration: options.MaxDuration = None,
+    metrics_file: options.MetricsFile = None,
     dry_run: options.DryRun = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -68,6 +70,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
         vendor__account=account,
         pace__rate_per_s=rate,
         pace__concurrency=concurrency,
+        monitor__metrics_file=metrics_file,
         input__column=column,
     )
     limit_s = None if max_duration is None else duration_s(max_duration)
@@ -104,7 +107,14 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
             )
         )
         bar = ProgressBar(terminal.console) if shows_bar else None
-        events = RunEvents(logs, command=command, bar=bar, emit=emit if manner.json else None)
+        pinger = _pinger(config, logs)
+        events = RunEvents(
+            logs,
+            command=command,
+            bar=bar,
+            emit=emit if manner.json else None,
+            on_start=pinger.start if pinger else None,
+        )
         began = time.monotonic()
         try:
             with bar or ExitStack():
@@ -113,12 +123,28 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
                 result = run_harvest(config, secrets, request, events)
         except HarvesterError as exc:
             logs.message("error", "run_failed", message=str(exc), exit_code=exc.exit_code)
+            # The run that holds the output has pings of its own.
+            if pinger and not isinstance(exc, AlreadyRunning):
+                pinger.end(exc.exit_code)
             raise
         except Exception as exc:  # noqa: BLE001 - the last one to see it; it goes to the log
+            if pinger:
+                pinger.end(EXIT_UNEXPECTED)
             return report_unexpected(exc, hidden, logs=logs, as_json=manner.json)
         _log_end(logs, result)
         _tell(result, terminal, manner, time.monotonic() - began)
+        if pinger:
+            pinger.end(result.exit_code)
     return result.exit_code
+
+
+def _pinger(config: Config, logs: Logs) -> Pinger | None:
+    url = config.monitor.ping_url
+    if url is None:
+        return None
+    from harvester.cli.ping import Pinger
+
+    return Pinger(url, lambda reason: logs.message("warning", "ping_failed", reason=reason))
 
 
 _UNSAID = frozenset({"run_failed", "run_ended", "unexpected_error"})

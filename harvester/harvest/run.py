@@ -13,7 +13,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from harvester.config import Config, Secrets
 from harvester.errors import (
     EXIT_DONE,
     EXIT_SOME_DEAD,
+    AlreadyRunning,
     HarvesterError,
     Interrupted,
     StoreError,
@@ -34,7 +35,9 @@ from harvester.errors import (
 from harvester.harvest.books import Difference
 from harvester.harvest.engine import Engine, Job
 from harvester.harvest.estimate import estimate
+from harvester.harvest.exposition import RunFigures
 from harvester.harvest.listing import Listing, list_input, list_retry
+from harvester.harvest.metrics import EVERY_S, MetricsFile
 from harvester.harvest.opening import Opened, new_run_id, open_output
 from harvester.harvest.output import PRIVATE, write_atomically
 from harvester.harvest.progress import Events
@@ -85,13 +88,31 @@ class Result:
 def run(config: Config, secrets: Secrets, request: Request, events: Events) -> Result:
     """Harvest.  Raises HarvesterError where nothing was asked, or nothing can be kept."""
     began = (time.time(), time.monotonic())
+    metrics = MetricsFile(config.monitor.metrics_file, events)
+    try:
+        return _harvest(config, secrets, request, events, began, metrics)
+    except AlreadyRunning:
+        raise  # the file tells of the run that holds the output
+    except HarvesterError as exc:
+        metrics.write_failure(config.vendor.account, began[0], time.time(), exc.exit_code)
+        raise
+
+
+def _harvest(  # noqa: PLR0917 - the parts of one call
+    config: Config,
+    secrets: Secrets,
+    request: Request,
+    events: Events,
+    began: tuple[float, float],
+    metrics: MetricsFile,
+) -> Result:
     with _interruptible(), open_output(config) as opened, store_errors(opened.output.database):
         _tell_recovery(opened, events)
         for killed in opened.killed_runs:
             _close_killed(opened, config, killed)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
         files = [] if request.retry else _find_files(opened, config, request)
-        this = _Run(opened, config, request, events, began)
+        this = _Run(opened, config, request, events, began, metrics)
         listing = this.list_ids(files)
         engine = this.ask(listing, secrets)
         # The loop took its signal handlers with it.
@@ -102,24 +123,28 @@ def run(config: Config, secrets: Secrets, request: Request, events: Events) -> R
 class _Run:
     """One run of an output that is held."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts of a run
         self,
         opened: Opened,
         config: Config,
         request: Request,
         events: Events,
         began: tuple[float, float],
+        metrics: MetricsFile,
     ) -> None:
         """`began`: Unix and monotonic time at which the command was given."""
         self._opened = opened
         self._config = config
         self._request = request
         self._events = events
+        self._metrics = metrics
         started, self._monotonic = began
         self._started_ms = int(started * 1000)
         self._id = new_run_id(started)
         self._dir = _make_run_dir(opened, self._id)
         events.message("info", "run_started", run_id=self._id, folder=str(self._dir))
+        self._last_success_ms = records.last_success_ms(opened.db)
+        self._metrics.write(self._figures())
 
     def list_ids(self, files: Sequence[IdFile]) -> Listing:
         """Make or find the work list.  Raises SourceError before anything is asked."""
@@ -145,7 +170,8 @@ class _Run:
         )
         try:
             with asyncio.Runner() as runner:
-                return runner.run(_drive(job, ledger, publisher, opened, self._events))
+                engine = _drive(job, ledger, publisher, opened, self._events, self._tell_metrics)
+                return runner.run(engine)
         finally:
             ledger.close()
             if job.ids is not None:
@@ -184,10 +210,51 @@ class _Run:
         sent = engine.requests_of_day
         records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
+        self._metrics.write(self._figures_at_end(engine, now_ms, code))
         return Result(summary, code, error)
+
+    async def _tell_metrics(self, engine: Engine) -> None:
+        while self._metrics.is_wanted:
+            await asyncio.to_thread(self._metrics.write, self._figures_of(engine))
+            await asyncio.sleep(EVERY_S)
+
+    def _figures(self) -> RunFigures:
+        """The run before it asks anything, as a metrics file tells it."""
+        success_ms = self._last_success_ms
+        return RunFigures(
+            run_id=self._id,
+            account=self._config.vendor.account,
+            started_s=self._started_ms / 1000,
+            last_success_s=None if success_ms is None else success_ms / 1000,
+        )
+
+    def _figures_of(self, engine: Engine) -> RunFigures:
+        """The run while it asks."""
+        tally, published = engine.tally, engine.published
+        written = sum(done.records for done in published)
+        answered = self._journaled + tally["delivered"] + tally["opens_published"]
+        return replace(
+            self._figures(),
+            progress=engine.progress(),
+            cut_off=tally["cut_off"],
+            push_backs=engine.pace.push_backs,
+            outages=engine.gate.outages,
+            clock_skew_s=round(engine.clock.worst_skew_s, 1),
+            journal_records=max(0, answered - written),
+            published_records=written,
+            published_files=sum(done.files for done in published),
+            published_bytes=sum(done.bytes for done in published),
+        )
+
+    def _figures_at_end(self, engine: Engine, ended_ms: int, code: int) -> RunFigures:
+        figures, ended_s = self._figures_of(engine), ended_ms / 1000
+        success_s = ended_s if code in records.SUCCESSES else figures.last_success_s
+        return replace(figures, ended_s=ended_s, exit_code=code, last_success_s=success_s)
 
     def _job(self, work_list: WorkList | None, secrets: Secrets) -> Job:
         db, output = self._opened.db, self._opened.output
+        journal = publications.journal_size(db)
+        self._journaled = journal[0]
         limit_s = self._request.max_duration_s
         return Job(
             run_id=self._id,
@@ -201,7 +268,7 @@ class _Run:
             locked_at=self._opened.locked_at,
             deadline=None if limit_s is None else self._monotonic + limit_s,
             requests_of_day=records.requests_of_day(db),
-            journal=publications.journal_size(db),
+            journal=journal,
             trace=self._request.trace,
         )
 
@@ -240,14 +307,20 @@ class _Run:
             self._events.message("warning", "bad_ids", count=books.bad, file=file)
 
 
-async def _drive(
-    job: Job, ledger: LedgerWriter, publisher: Publisher, opened: Opened, events: Events
+async def _drive(  # noqa: PLR0917 - the parts of an engine, and who is told
+    job: Job,
+    ledger: LedgerWriter,
+    publisher: Publisher,
+    opened: Opened,
+    events: Events,
+    tell_metrics: Callable[[Engine], Coroutine[None, None, None]],
 ) -> Engine:
     engine = Engine(job, ledger, publisher)
     _drain_on_signals(engine, events)
     tellers = [
         asyncio.create_task(_tell_progress(engine, events)),
         asyncio.create_task(_tell_status(engine, job.run_id, opened.output.status)),
+        asyncio.create_task(tell_metrics(engine)),
     ]
     try:
         await engine.run()

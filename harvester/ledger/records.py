@@ -11,6 +11,9 @@ import msgspec
 from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
 
+SUCCESSES = (0, 3)
+"""Exit codes of runs that worked their list down."""
+
 _PAGE = 1_000
 _OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, unknown_ms"
 _DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body"
@@ -74,6 +77,12 @@ def unended_runs(db: sqlite3.Connection) -> list[RunRecord]:
 def last_runs(db: sqlite3.Connection, count: int) -> list[RunRecord]:
     """The newest runs, newest first."""
     return _runs(db, "ORDER BY started_ms DESC, id DESC LIMIT ?", count)
+
+
+def last_success_ms(db: sqlite3.Connection) -> int | None:
+    """When a run last worked its list down; None if none did."""
+    row = db.execute("SELECT MAX(ended_ms) FROM run WHERE exit_code IN (?, ?)", SUCCESSES)
+    return row.fetchone()[0]  # type: ignore[no-any-return]
 
 
 def keep_requests_of_day(db: sqlite3.Connection, requests: tuple[str, int]) -> None:

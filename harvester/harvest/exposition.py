@@ -1,0 +1,168 @@
+"""A run's figures in Prometheus' text exposition format 0.0.4, for a textfile collector.
+
+Names follow Prometheus' conventions: a prefix, base units, `_total` on counters.  Counters are of
+one run and begin at 0 with the next; `rate()` and `increase()` expect no more.  Labels have few
+values by construction, and none can hold an id, a phone number or a secret: they are words of
+ours, and a cause that looks like anything else is told as "odd".
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/ and .../practices/naming/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from harvester import __version__
+from harvester.harvest.progress import Progress
+
+PREFIX = "cdr_harvester_"
+_CAUSE = re.compile(r"(?!.*[0-9]{7})[0-9a-z_-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFigures:
+    """What is told of a run; instants are Unix time in seconds."""
+
+    run_id: str = ""
+    account: str
+    started_s: float
+    ended_s: float | None = None
+    exit_code: int | None = None
+    last_success_s: float | None = None
+    """When a run last worked its list down (exit 0 or 3)."""
+    progress: Progress | None = None
+    """None where nothing was asked."""
+    cut_off: int = 0
+    push_backs: int = 0
+    outages: int = 0
+    clock_skew_s: float = 0.0
+    journal_records: int = 0
+    published_records: int = 0
+    published_files: int = 0
+    published_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One family: its samples by their labels."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    told: str
+    samples: Mapping[tuple[tuple[str, str], ...], float]
+
+
+def exposition(figures: RunFigures) -> str:
+    """The whole file."""
+    return "".join(_lines(metric) for metric in metrics(figures))
+
+
+def metrics(figures: RunFigures) -> Iterator[Metric]:
+    """Every family that there is something to say of."""
+    labels = (
+        ("account", figures.account),
+        ("run_id", figures.run_id),
+        ("version", __version__),
+    )
+    yield Metric("run_info", "gauge", "The run that this file tells of.", {labels: 1})
+    running = figures.ended_s is None
+    yield _gauge("run_active", "Whether it still works.", running)
+    yield _gauge("run_start_timestamp_seconds", "When it was started.", figures.started_s)
+    if figures.ended_s is not None:
+        yield _gauge("run_end_timestamp_seconds", "When it ended.", figures.ended_s)
+    if figures.exit_code is not None:
+        yield _gauge("run_exit_code", "Its exit code; see the README.", figures.exit_code)
+    if figures.last_success_s is not None:
+        yield _gauge(
+            "last_success_timestamp_seconds",
+            "When a run last worked its list down (exit code 0 or 3).",
+            figures.last_success_s,
+        )
+    if figures.progress is not None:
+        yield from _of_progress(figures.progress, figures.cut_off)
+        yield from _of_vendor(figures, figures.progress)
+        yield from _of_store(figures)
+
+
+def _of_progress(now: Progress, cut_off: int) -> Iterator[Metric]:
+    outcomes = {
+        "delivered": now.delivered,
+        "open": now.open,
+        "dead": now.dead,
+        "deferred": now.deferred,
+        "cut_off": cut_off,
+    }
+    yield Metric(
+        "ids_total",
+        "counter",
+        "Ids that this run is through with, by outcome.",
+        {(("outcome", name),): number for name, number in outcomes.items()},
+    )
+    yield _gauge("to_ask_ids", "Ids that this run set out to ask.", now.to_ask)
+    pending = max(0, now.to_ask - now.delivered - now.open - now.dead)
+    yield _gauge("pending_ids", "Ids of them that have no outcome yet.", pending)
+    if now.eta_s is not None:
+        yield _gauge("eta_seconds", "Until all are asked, at the recent speed.", now.eta_s)
+
+
+def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
+    yield _counter("requests_total", "Requests sent, retries included.", now.requests)
+    retries: dict[tuple[tuple[str, str], ...], float] = {}
+    for cause, number in now.retries.items():
+        label = (("cause", cause if _CAUSE.fullmatch(cause) else "odd"),)
+        retries[label] = retries.get(label, 0) + number
+    yield Metric("retries_total", "counter", "Retries by cause.", retries)
+    yield _counter("push_backs_total", "Answers that asked for fewer requests.", figures.push_backs)
+    yield _counter("outages_total", "Outages that the run paused for.", figures.outages)
+    yield _gauge("outage", "Whether it pauses for one now.", now.outage)
+    yield _gauge("pace_limit_requests_per_second", "The limit, as configured.", now.rate_per_s)
+    yield _gauge("pace_requests_per_second", "The pace in force.", now.pace_per_s)
+    yield _gauge("pace_paused_seconds", "Until the pace opens after push-back.", now.paused_s)
+    yield _gauge(
+        "clock_skew_seconds",
+        "The vendor's clock less ours, at its worst in this run.",
+        figures.clock_skew_s,
+    )
+
+
+def _of_store(figures: RunFigures) -> Iterator[Metric]:
+    yield _gauge(
+        "journal_records",
+        "Records that are safe in the journal and not yet in the data.",
+        figures.journal_records,
+    )
+    yield _counter("published_records_total", "Records written.", figures.published_records)
+    yield _counter("published_files_total", "Parquet files written.", figures.published_files)
+    yield _counter("published_bytes_total", "Bytes of Parquet written.", figures.published_bytes)
+
+
+def _gauge(name: str, told: str, value: float) -> Metric:
+    return Metric(name, "gauge", told, {(): value})
+
+
+def _counter(name: str, told: str, value: float) -> Metric:
+    return Metric(name, "counter", told, {(): value})
+
+
+def _lines(metric: Metric) -> str:
+    name = PREFIX + metric.name
+    head = f"# HELP {name} {metric.told}\n# TYPE {name} {metric.kind}\n"
+    return head + "".join(
+        f"{name}{_labels(labels)} {_number(value)}\n" for labels, value in metric.samples.items()
+    )
+
+
+def _labels(labels: tuple[tuple[str, str], ...]) -> str:
+    told = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
+    return f"{{{told}}}" if told else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))

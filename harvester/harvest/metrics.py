@@ -1,0 +1,74 @@
+"""The metrics file (`monitor.metrics_file`): replaced every few seconds, and at the end.
+
+It is for others to read, so it is readable for everybody and holds nothing that is not.  A file
+that can't be written is no reason not to harvest: it is said once, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from harvester.harvest.exposition import PREFIX, RunFigures, exposition
+from harvester.harvest.progress import Events
+
+EVERY_S = 5.0
+_READABLE = 0o644
+_SUCCESS = re.compile(rf"(?m)^{PREFIX}last_success_timestamp_seconds ([0-9.]+)$")
+
+
+class MetricsFile:
+    """Where the figures go; nowhere if there is no path."""
+
+    def __init__(self, path: str | None, events: Events) -> None:
+        self._path = Path(path) if path else None
+        self._events = events
+        self._last: RunFigures | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody asked for it, and it can be written as far as we know."""
+        return self._path is not None
+
+    def write(self, figures: RunFigures) -> None:
+        """Replace the file: a reader sees the old one or the new one, never half."""
+        if self._path is None:
+            return
+        self._last = figures
+        # A collector reads *.prom: the one in the making is not called so.
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            # Not synced: after a power cut it would tell of a run that is no more.
+            descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, _READABLE)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), _READABLE)
+                file.write(exposition(figures))
+            temporary.replace(self._path)
+        except OSError as exc:
+            self._events.message(
+                "warning",
+                "metrics_failed",
+                file=str(self._path),
+                reason=exc.strerror or type(exc).__name__,
+            )
+            self._path = None
+
+    def write_failure(self, account: str, started_s: float, ended_s: float, code: int) -> None:
+        """Tell of a run that ended before it could draw up its books."""
+        if self._path is None:
+            return
+        last = self._last or RunFigures(
+            account=account, started_s=started_s, last_success_s=self._told_success()
+        )
+        self.write(replace(last, ended_s=ended_s, exit_code=code))
+
+    def _told_success(self) -> float | None:
+        """The last success by the file itself: the ledger could not be asked."""
+        assert self._path is not None
+        try:
+            found = _SUCCESS.search(self._path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            return None
+        return float(found[1]) if found else None

@@ -1,0 +1,147 @@
+"""The metrics file, read by somebody else's parser and held against its page in the docs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from harvester.harvest.exposition import PREFIX, RunFigures, exposition, metrics
+from harvester.harvest.metrics import MetricsFile
+from harvester.harvest.progress import Progress
+from tests.simulated import ROOT
+
+NOW = Progress(
+    to_ask=100,
+    settled=60,
+    delivered=50,
+    open=4,
+    dead=3,
+    deferred=3,
+    requests=75,
+    retries={"push_back": 5, "-18": 3, "http_503": 2},
+    requests_per_s=9.5,
+    settled_per_s=8.1,
+    rate_per_s=50.0,
+    pace_per_s=35.0,
+    paused_s=0.0,
+    outage=False,
+    elapsed_s=8.0,
+    eta_s=4.9,
+    phase="asking",
+)
+WHOLE = RunFigures(
+    run_id="20261122T010000Z-abcdef",
+    account="main",
+    started_s=1_764_000_000.125,
+    ended_s=1_764_000_100.0,
+    exit_code=3,
+    last_success_s=1_764_000_100.0,
+    progress=NOW,
+    push_backs=5,
+    journal_records=7,
+)
+
+
+def read(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every sample of a file, by name and labels."""
+    return {
+        (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_another_parser_reads_the_same_figures() -> None:
+    found = read(exposition(WHOLE))
+    assert found[("requests_total", ())] == 75
+    assert found[("retries_total", (("cause", "-18"),))] == 3
+    assert found[("ids_total", (("outcome", "delivered"),))] == 50
+    assert found[("pending_ids", ())] == 43
+    assert found[("pace_requests_per_second", ())] == 35
+    assert found[("run_start_timestamp_seconds", ())] == 1_764_000_000.125
+    assert found[("run_exit_code", ())] == 3
+    assert found[("run_active", ())] == 0
+
+
+def test_every_family_has_help_and_type_and_a_name_by_the_conventions() -> None:
+    for family in text_string_to_metric_families(exposition(WHOLE)):
+        assert family.documentation.endswith(".")
+        assert family.type in {"counter", "gauge"}
+        for sample in family.samples:
+            assert re.fullmatch(rf"{PREFIX}[a-z_]+", sample.name)
+            assert sample.name.endswith("_total") is (family.type == "counter")
+
+
+@given(st.text(max_size=20), st.dictionaries(st.text(max_size=12), st.integers(0, 9), max_size=4))
+def test_whatever_an_account_or_a_cause_is_called_the_file_can_be_read(
+    account: str, causes: dict[str, int]
+) -> None:
+    figures = RunFigures(
+        account=account, started_s=0, progress=msgspec.structs.replace(NOW, retries=causes)
+    )
+    found = read(exposition(figures))
+    told = sum(value for (name, _), value in found.items() if name == "retries_total")
+    assert told == sum(causes.values())
+    assert found[("run_active", ())] == 1
+
+
+def test_a_cause_that_could_be_a_number_of_somebodys_is_told_as_odd() -> None:
+    figures = RunFigures(
+        account="main",
+        started_s=0,
+        progress=msgspec.structs.replace(NOW, retries={"8613812345678": 2}),
+    )
+    assert read(exposition(figures))[("retries_total", (("cause", "odd"),))] == 2
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    documented = re.findall(r"(?m)^\| `(\w+)(?:\{[^`]*\})?` \| (counter|gauge) \|", page)
+    assert documented == [(PREFIX + one.name, one.kind) for one in metrics(WHOLE)]
+
+
+class Told:
+    """What a run would have told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def message(self, level: str, event: str, **fields: object) -> None:
+        self.events.append(f"{level} {event}")
+
+    def progress(self, progress: Progress) -> None:
+        raise AssertionError("a metrics file has no progress to tell")
+
+
+def test_the_file_is_whole_readable_for_all_and_alone(tmp_path: Path) -> None:
+    file = tmp_path / "x.prom"
+    writing = MetricsFile(str(file), Told())
+    for _ in range(3):
+        writing.write(WHOLE)
+    assert file.read_text() == exposition(WHOLE)
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
+    told = Told()
+    writing = MetricsFile(str(tmp_path / "missing" / "x.prom"), told)
+    writing.write(WHOLE)
+    writing.write(WHOLE)
+    writing.write_failure("main", 0, 1, 6)
+    assert told.events == ["warning metrics_failed"]
+
+
+def test_a_run_that_failed_early_keeps_the_last_success(tmp_path: Path) -> None:
+    file = tmp_path / "x.prom"
+    MetricsFile(str(file), Told()).write(WHOLE)
+    MetricsFile(str(file), Told()).write_failure("main", 1_764_100_000, 1_764_100_001, 6)
+    found = read(file.read_text())
+    assert found[("last_success_timestamp_seconds", ())] == WHOLE.last_success_s
+    assert found[("run_exit_code", ())] == 6
+    assert ("requests_total", ()) not in found
