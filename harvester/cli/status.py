@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import typer
 
 from harvester.cli import options
-from harvester.cli.console import emit, stdout
+from harvester.cli.console import Line, Terminal, emit, stdout
 from harvester.cli.standing import idle_screen, running_screen
 from harvester.errors import AlreadyRunning, UsageError
 
+if TYPE_CHECKING:
+    from harvester.harvest.output import Output
+    from harvester.harvest.standing import Running, Standing
+
+WATCH_EVERY_S = 2.0
+"""As often as a run writes its status.json."""
+
+Watch = Annotated[
+    bool, typer.Option("--watch", "-w", help="Again every 2 s, until the run ends or Ctrl-C.")
+]
+
 
 def status(
-    config: options.ConfigFile = None, out: options.Out = None, json: options.Json = False
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    watch: Watch = False,
+    json: options.Json = False,
 ) -> int:
     """Say where every id stands, how the last runs ended, and what to type next.
 
-    While a run works it tells of the run, as of at most two seconds ago. Exits 2 where there is
-    no output yet.
+    While a run works it tells of the run, as of at most two seconds ago; with --watch again and
+    again, until the run ends. Ctrl-C ends the watching, never the run. Exits 2 where there is no
+    output yet.
 
     \b
     Example:
-      harvester status -c configs/nightly.toml
+      harvester status -c configs/nightly.toml --watch
     """
     folder = options.settings(config, output__dir=out).config.output.dir
     from harvester.harvest.looking import has_state
@@ -35,20 +53,65 @@ def status(
             f"{output.root} holds no harvest yet: there is no {output.database}. Begin with "
             f"`harvester run IDS --out {output.root}`, or name the right folder with --out or -c."
         )
+    teller = _as_json if json else _Screen(stdout(), str(output.root), redraws=watch)
+    if not watch:
+        teller(_read(output))
+        return 0
+    try:
+        watch_until_idle(lambda: _read(output), teller, time.sleep)
+    except KeyboardInterrupt:
+        return 0  # whoever watches has seen enough; the run goes on
+    return 0
+
+
+def watch_until_idle(
+    read: Callable[[], Running | Standing],
+    tell: Callable[[Running | Standing], None],
+    sleep: Callable[[float], None],
+) -> None:
+    """Tell how it stands every `WATCH_EVERY_S`, until no run works on the output."""
+    from harvester.harvest.standing import Standing
+
+    while True:
+        found = read()
+        tell(found)
+        if isinstance(found, Standing):
+            return
+        sleep(WATCH_EVERY_S)
+
+
+def _read(output: Output) -> Running | Standing:
     from harvester.harvest.standing import read_running, read_standing
 
     try:
-        idle = read_standing(output)
+        return read_standing(output)
     except AlreadyRunning:
-        running = read_running(output)
-        if json:
-            emit({"type": "status", "running": True, **msgspec.to_builtins(running)})
-        else:
-            stdout().show(running_screen(running, str(output.root)))
-        return 0
-    if json:
-        emit({"type": "status", "running": False, **msgspec.to_builtins(idle)})
-    else:
-        terminal = stdout()
-        terminal.show(idle_screen(idle, time.time(), unicode=terminal.speaks_unicode))
-    return 0
+        return read_running(output)
+
+
+def _as_json(found: Running | Standing) -> None:
+    from harvester.harvest.standing import Running
+
+    running = isinstance(found, Running)
+    emit({"type": "status", "running": running, **msgspec.to_builtins(found)})
+
+
+class _Screen:
+    """Shows how it stands; on a terminal the new picture takes the place of the old one."""
+
+    def __init__(self, terminal: Terminal, root: str, *, redraws: bool) -> None:
+        self._terminal = terminal
+        self._root = root
+        self._redraws = redraws and terminal.is_live
+
+    def __call__(self, found: Running | Standing) -> None:
+        if self._redraws:
+            self._terminal.console.clear()
+        self._terminal.show(self._lines(found))
+
+    def _lines(self, found: Running | Standing) -> list[Line]:
+        from harvester.harvest.standing import Running
+
+        if isinstance(found, Running):
+            return running_screen(found, self._root)
+        return idle_screen(found, time.time(), unicode=self._terminal.speaks_unicode)
