@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from harvester import __version__
 from harvester.cli import (
+    audit,
     config,
     demo,
     doctor,
@@ -59,6 +60,7 @@ app.command("verify", short_help="Is everything there, whole and once? Changes n
 app.command("report", short_help="Calls, minutes, money; on the screen and as one HTML page.")(
     report_command
 )
+app.command("audit", short_help="Does the vendor charge what it says?")(audit.audit)
 app.command("explain", short_help="All that is known of one voiceId.")(explain.explain)
 app.command("rebuild", short_help="Make a lost state anew from the data.")(rebuild.rebuild)
 app.command("simulate", short_help="A stand-in vendor, to rehearse with.")(simulate.simulate)

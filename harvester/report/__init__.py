@@ -18,6 +18,8 @@
 `calls`     the figures by day, destination, code, hour and price (DuckDB)
 `loose`     open calls, dead letters and the books of the runs
 `overview`  all of these, as `harvester report` shows them
+`rules`     what an audit expects of a bill                                (pure)
+`billing`   the bill against the rules (DuckDB)
 `telling`   figures as people read them                                    (pure)
 `charts`    charts in SVG                                                  (pure)
 `style`     how the page looks

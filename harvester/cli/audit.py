@@ -1,0 +1,160 @@
+"""`harvester audit`: does the vendor charge what it says?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harvester.cli import options
+from harvester.cli.console import Line, emit, stdout
+from harvester.cli.report import From, To, period
+from harvester.cli.targets import refuse_ours
+from harvester.cli.text import count, one_line
+from harvester.errors import UsageError
+
+if TYPE_CHECKING:
+    from harvester.report.billing import Billing, Difference, Verdict
+
+_SHOWN = 3
+"""Of the worst records of a rule, those on the screen; --json has ten."""
+
+OutFile = Annotated[
+    Path | None,
+    typer.Option("-o", metavar="FILE", help="Write every differing record to FILE, as Parquet."),
+]
+
+
+def audit(  # noqa: PLR0917 - typer makes a flag of each
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    first: From = None,
+    last: To = None,
+    file: OutFile = None,
+    json: options.Json = False,
+) -> int:
+    """Hold the vendor's bill against what it says of durations, periods, rates and currencies.
+
+    The vendor publishes no formula: each rule says what it assumes. A difference is a question to
+    the vendor, not an error of the data; nothing is changed or rejected, and the exit code is 0.
+    Phone numbers are masked on the screen; FILE holds the records whole, readable for you alone.
+
+    \b
+    Example:
+      harvester audit --from 2026-11-01 --to 2026-11-30 -o differences.parquet
+    """
+    settings = options.settings(config, output__dir=out).config
+    from harvester.harvest.output import Output
+    from harvester.lake.dataset import list_parts
+    from harvester.report.billing import opened
+    from harvester.report.period import chosen
+
+    output = Output(Path(settings.output.dir))
+    if file is not None:
+        refuse_ours(file, output)
+    parts = chosen(list_parts(output.cdr).parts, period(first, last))
+    if not parts:
+        raise UsageError(
+            f"{output.root} holds no calls of these days. Name the right folder with --out or -c, "
+            "or other days."
+        )
+    paths = [output.cdr / part for part in parts]
+    memory_limit = settings.plan.memory_limit
+    with (
+        tempfile.TemporaryDirectory(prefix="harvester-audit-") as scratch,
+        opened(paths, memory_limit=memory_limit, scratch=Path(scratch)) as billing,
+    ):
+        verdicts = billing.verdicts()
+        if file is not None:
+            _write(billing, verdicts, file)
+    if json:
+        for verdict in verdicts:
+            emit({"type": "rule", **_as_json(verdict)})
+        differing = sum(verdict.differing for verdict in verdicts)
+        emit({"type": "audit", "output": str(output.root), "differing": differing})
+    else:
+        stdout().show(screen(verdicts, str(output.root), file))
+    return 0
+
+
+def _write(billing: Billing, verdicts: Sequence[Verdict], file: Path) -> None:
+    from harvester.cli.tables import opened
+    from harvester.report.billing import FOUND_SCHEMA
+
+    with opened("parquet", file, FOUND_SCHEMA) as sink:
+        for batch in billing.differing(verdicts):
+            sink(batch)
+
+
+def masked(number: str) -> str:
+    """A phone number by its first three and last two digits: enough to find it by, not to call."""
+    return f"{number[:3]}{'*' * (len(number) - 5)}{number[-2:]}" if len(number) > 7 else "***"
+
+
+def screen(verdicts: Sequence[Verdict], root: str, file: Path | None) -> list[Line]:
+    """An audit as lines, the rules that something differs from first."""
+    lines = [
+        Line(f"The bill of {one_line(root)}", "bold"),
+        Line("  The vendor publishes no formula: each rule says what it assumes.", "dim"),
+    ]
+    for verdict in sorted(verdicts, key=lambda one: not one.differing):
+        lines += _verdict(verdict)
+    lines.append(Line())
+    if not any(verdict.differing for verdict in verdicts):
+        return [*lines, Line("Nothing differs from any rule.", "bold green")]
+    where = f"all of them are in {file}" if file else "-o FILE writes all of them to Parquet"
+    return [*lines, Line(f"Nothing was changed; {one_line(where)}.", "bold yellow")]
+
+
+def _verdict(verdict: Verdict) -> list[Line]:
+    head = f"{verdict.rule}: {count(verdict.differing)} of {count(verdict.checked)} differ"
+    lines = [
+        Line(),
+        Line(head, "bold yellow" if verdict.differing else "bold"),
+        Line(f"  assumed: {verdict.assumption}; tolerance: {verdict.tolerance}"),
+    ]
+    if verdict.over or verdict.under:
+        from harvester.report.telling import moneys
+
+        lines.append(Line(f"  over: {moneys(verdict.over)}; under: {moneys(verdict.under)}"))
+    return [*lines, *(_worst(one) for one in verdict.worst[:_SHOWN])]
+
+
+def _worst(one: Difference) -> Line:
+    from harvester.report.telling import exact
+
+    amount = "no amount" if one.amount is None else f"{exact(one.amount)} {one.currency}"
+    return Line(
+        f"    {one_line(one.voice_id)}  {masked(one_line(one.callee))}  "
+        f"{one_line(one.destination)}: {one_line(one.found)}, expected {one_line(one.expected)} "
+        f"({amount})"
+    )
+
+
+def _as_json(verdict: Verdict) -> dict[str, object]:
+    from harvester.report.telling import exact
+
+    return {
+        "rule": verdict.rule,
+        "assumption": verdict.assumption,
+        "tolerance": verdict.tolerance,
+        "checked": verdict.checked,
+        "differing": verdict.differing,
+        "over": {name: exact(amount) for name, amount in verdict.over.items()},
+        "under": {name: exact(amount) for name, amount in verdict.under.items()},
+        "worst": [
+            {
+                "voice_id": one.voice_id,
+                "callee": masked(one.callee),
+                "destination": one.destination,
+                "amount": None if one.amount is None else exact(one.amount),
+                "currency": one.currency,
+                "found": one.found,
+                "expected": one.expected,
+            }
+            for one in verdict.worst
+        ],
+    }

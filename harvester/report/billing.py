@@ -1,0 +1,230 @@
+"""The bill against `rules`, out of core: how many records differ, by how much, and which.
+
+Theory of operation.  Two things no record tells by itself are found first: the usual currency of
+each destination, and the ids of calls that are there twice (day by day: the same call has the same
+time of submission, hence lies in the same partition).  Then one pass counts every rule at once; a
+rule that some record breaks is read through once more for the worst ones, and again for all of
+them if they are wanted.  Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from harvester.lake.schema import SCHEMA
+from harvester.lake.usage import currency_name
+from harvester.report.engine import connect, pattern, trouble
+from harvester.report.rules import DERIVED, RULES, UNITS, Rule
+
+WORST = 10
+_BATCH_ROWS = 8_192
+_AMOUNT = pa.decimal128(30, UNITS)
+FOUND_SCHEMA = pa.schema(
+    [
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("amount", _AMOUNT),
+        pa.field("amount_currency", pa.string()),
+        pa.field("found", pa.string()),
+        pa.field("expected", pa.string()),
+        *SCHEMA,
+    ]
+)
+"""A differing record: what the rule says of it, then the record as it is in the data set."""
+
+# An absurd amount must not overflow the sum of all: 10^19 of any currency is beyond every bill.
+_MOST = 10**27
+_MACROS = f"""
+CREATE MACRO units(money) AS (money::DECIMAL(38, 8) * 100000000::DECIMAL(9, 0))::HUGEINT;
+CREATE MACRO bounded(u) AS
+    CASE WHEN u IS NOT NULL THEN least(greatest(u, -{_MOST}::HUGEINT), {_MOST}::HUGEINT) END;
+CREATE MACRO amount(u) AS
+    (bounded(u)::DECIMAL(28, 0) * 0.00000001::DECIMAL(9, 8))::DECIMAL(30, 8);
+CREATE TEMP TABLE usual (code VARCHAR, usual_currency VARCHAR);
+CREATE TEMP TABLE twice (voice_id VARCHAR, first_id VARCHAR);
+"""
+_READ = "read_parquet($files, hive_partitioning = false)"
+_USUAL = f"""
+INSERT INTO usual
+WITH seen AS (
+    SELECT code, currency, count(*) AS calls FROM {_READ}
+    WHERE code IS NOT NULL AND currency IS NOT NULL GROUP BY ALL
+)
+SELECT code, max({{'calls': calls, 'currency': currency}}).currency FROM seen GROUP BY code
+"""  # noqa: S608 - constants of this module, here and below
+_TWICE = f"""
+INSERT INTO twice
+SELECT voice_id, first_id FROM (
+    SELECT voice_id, first_value(voice_id) OVER same AS first_id
+    FROM {_READ} WHERE callee IS NOT NULL AND call_time IS NOT NULL
+    WINDOW same AS (
+        PARTITION BY callee, submit_time, call_time, ringing_time, answer_time, hangup_time
+        ORDER BY voice_id
+    )
+) WHERE voice_id <> first_id
+"""  # noqa: S608
+_ROWS = f"""
+(SELECT *, {DERIVED} FROM {_READ} LEFT JOIN usual USING (code) LEFT JOIN twice USING (voice_id))
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One record that a rule does not hold for."""
+
+    voice_id: str
+    callee: str
+    """As in the record: whoever shows it masks it."""
+    destination: str
+    amount: Decimal | None
+    currency: str
+    found: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one rule comes to."""
+
+    rule: str
+    assumption: str
+    tolerance: str
+    checked: int
+    """Records that the rule can be applied to."""
+    differing: int
+    over: dict[str, Decimal]
+    """By currency: what was charged beyond the expectation, where it was more."""
+    under: dict[str, Decimal]
+    """By currency: what was charged less, as an amount above zero."""
+    worst: tuple[Difference, ...]
+    """Those of the greatest amounts."""
+
+
+class Billing:
+    """The rows of `files`, each rule asked of them."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+        self._database = database
+        self._files = {"files": [pattern(path) for path in files]}
+        self._prepare(files)
+
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Every rule's count, money and worst records.  Raises StoreError."""
+        with _explained():
+            sums = self._sums()
+            return tuple(self._verdict(rule, sums[rule.name]) for rule in RULES)
+
+    def differing(self, verdicts: Sequence[Verdict]) -> Iterator[pa.RecordBatch]:
+        """All differing records, rule by rule, as in FOUND_SCHEMA.  Raises StoreError."""
+        broken = {verdict.rule for verdict in verdicts if verdict.differing}
+        columns = ", ".join(SCHEMA.names)
+        with _explained():
+            for rule in RULES:
+                if rule.name in broken:
+                    query = f"SELECT {_told(rule)}, {columns} FROM {_ROWS} WHERE {_broken(rule)}"  # noqa: S608
+                    found = self._database.sql(query, params=self._files)
+                    for batch in found.to_arrow_reader(_BATCH_ROWS):
+                        yield _as_found(batch)
+
+    def _prepare(self, files: Sequence[Path]) -> None:
+        with _explained():
+            self._database.execute(_MACROS)
+            self._database.execute(_USUAL, self._files)
+            for _, of_day in groupby(sorted(files), key=lambda path: path.parent):
+                self._database.execute(_TWICE, {"files": [pattern(path) for path in of_day]})
+
+    def _sums(self) -> dict[str, list[tuple[str, int, int, int, int]]]:
+        """By rule: (currency, checked, differing, over, under) in units, of each currency."""
+        asked = ", ".join(_counts(rule) for rule in RULES)
+        rows = self._database.execute(
+            f"SELECT currency, {asked} FROM {_ROWS} GROUP BY currency",  # noqa: S608
+            self._files,
+        ).fetchall()
+        found: dict[str, list[tuple[str, int, int, int, int]]] = {rule.name: [] for rule in RULES}
+        for currency, *figures in rows:
+            for number, rule in enumerate(RULES):
+                named = "settled" if rule.currency != "currency" else currency_name(currency)
+                checked, differing, over, under = figures[4 * number : 4 * number + 4]
+                found[rule.name].append((named, checked, differing, over, under))
+        return found
+
+    def _verdict(self, rule: Rule, sums: Sequence[tuple[str, int, int, int, int]]) -> Verdict:
+        differing = sum(row[2] for row in sums)
+        return Verdict(
+            rule=rule.name,
+            assumption=rule.assumption,
+            tolerance=rule.tolerance,
+            checked=sum(row[1] for row in sums),
+            differing=differing,
+            over=_by_currency((row[0], row[3]) for row in sums),
+            under=_by_currency((row[0], row[4]) for row in sums),
+            worst=tuple(self._worst(rule)) if differing else (),
+        )
+
+    def _worst(self, rule: Rule) -> Iterator[Difference]:
+        rows = self._database.execute(
+            f"SELECT voice_id, coalesce(callee, ''), coalesce(code, ''), {_told(rule)} "  # noqa: S608
+            f"FROM {_ROWS} WHERE {_broken(rule)} "
+            f"ORDER BY abs(amount) DESC NULLS LAST, voice_id LIMIT {WORST}",
+            self._files,
+        ).fetchall()
+        for voice_id, callee, code, _, amount, currency, found, expected in rows:
+            named = "settled" if rule.currency != "currency" else currency_name(currency)
+            yield Difference(voice_id, callee, code, amount, named, found, expected)
+
+
+@contextmanager
+def opened(files: Sequence[Path], *, memory_limit: str, scratch: Path) -> Iterator[Billing]:
+    """A billing over `files`.  Raises StoreError if they can't be read."""
+    database = connect(memory_limit, scratch)
+    try:
+        yield Billing(database, files)
+    finally:
+        database.close()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as exc:
+        raise trouble(exc) from exc
+
+
+def _broken(rule: Rule) -> str:
+    return f"({rule.applies}) AND ({rule.differs})"
+
+
+def _told(rule: Rule) -> str:
+    return (
+        f"'{rule.name}' AS rule, amount({rule.amount}) AS amount, {rule.currency} AS "
+        f"amount_currency, {rule.found} AS found, {rule.expected} AS expected"
+    )
+
+
+def _counts(rule: Rule) -> str:
+    amount, broken = f"bounded({rule.amount})", _broken(rule)
+    return (
+        f"count(*) FILTER ({rule.applies}), count(*) FILTER ({broken}), "
+        f"coalesce(sum({amount}) FILTER ({broken} AND {amount} > 0), 0)::HUGEINT, "
+        f"coalesce(sum(-{amount}) FILTER ({broken} AND {amount} < 0), 0)::HUGEINT"
+    )
+
+
+def _by_currency(sums: Iterable[tuple[str, int]]) -> dict[str, Decimal]:
+    found: dict[str, int] = {}
+    for currency, units in sums:
+        found[currency] = found.get(currency, 0) + int(units)
+    return {name: Decimal(units).scaleb(-UNITS) for name, units in found.items() if units}
+
+
+def _as_found(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [batch[name].cast(FOUND_SCHEMA.field(name).type) for name in FOUND_SCHEMA.names]
+    return pa.RecordBatch.from_arrays(columns, schema=FOUND_SCHEMA)

@@ -1,0 +1,158 @@
+"""What `harvester audit` expects of a bill: each rule with its assumption and its tolerance.
+
+Theory of operation.  The vendor publishes no formula (its samples even contradict each other), so
+every rule is a guess that is told with its figures, and none of them rejects or changes a record.
+Money is reckoned in whole units of 10^-8, the scale of the data set: `cost_u` is `cost` in units.
+Nothing is divided before it has been multiplied, and no float is used anywhere.
+
+An amount is what was charged beyond what the rule expects: above zero to our disadvantage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNITS = 8
+"""Decimal digits of a unit."""
+CENT_OF_A_CENT = 10_000
+"""0.0001 in units: amounts are sent with four to six decimals, each rounded in its own way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One expectation, as SQL over the columns of a record and those of `DERIVED`."""
+
+    name: str
+    assumption: str
+    tolerance: str
+    applies: str
+    differs: str
+    amount: str
+    """In units, of `currency`."""
+    found: str
+    expected: str
+    currency: str = "currency"
+
+
+DERIVED = """
+    units(cost) AS cost_u, units(rate) AS rate_u, units(settle_rate) AS settle_rate_u,
+    units(quote_exchange) AS exchange_u, units(settle_pay) AS settle_pay_u,
+    CASE WHEN bill_increment_s > 0 AND bill_initial_s >= 0 THEN
+        CASE WHEN call_duration_s <= 0 THEN 0
+             WHEN call_duration_s <= bill_initial_s THEN bill_initial_s::BIGINT
+             ELSE bill_initial_s + (call_duration_s::BIGINT - bill_initial_s + bill_increment_s - 1)
+                  // bill_increment_s * bill_increment_s END
+    END AS expected_s,
+    rate_u * charged_duration_s // 60 AS metered_u,
+    metered_u + coalesce(units(base_cost), 0) AS with_base_u,
+    CASE WHEN abs(cost_u - metered_u) <= abs(cost_u - with_base_u) THEN metered_u
+         ELSE with_base_u END AS expected_u,
+    CASE WHEN quote_exchange > 0 THEN rate_u * 100000000 // exchange_u END AS expected_rate_u,
+    CASE WHEN quote_exchange > 0 THEN cost_u * 100000000 // exchange_u END AS expected_pay_u
+"""
+
+RULES = (
+    Rule(
+        "charged_duration",
+        "charged seconds = the first period, then whole increments (bill_period); 0 for no call",
+        "none",
+        "charged_duration_s IS NOT NULL AND expected_s IS NOT NULL",
+        "charged_duration_s <> expected_s",
+        "rate_u * (charged_duration_s - expected_s) // 60",
+        "charged_duration_s || ' s'",
+        "expected_s || ' s'",
+    ),
+    Rule(
+        "period_over",
+        "whatever the rounding, no call is charged more than one period beyond its duration",
+        "none",
+        "call_duration_s > 0 AND charged_duration_s IS NOT NULL AND expected_s IS NOT NULL",
+        "charged_duration_s::BIGINT - call_duration_s > greatest(bill_initial_s, bill_increment_s)",
+        "rate_u * (charged_duration_s::BIGINT - expected_s) // 60",
+        "charged_duration_s || ' s for ' || call_duration_s || ' s'",
+        "'at most ' || (call_duration_s::BIGINT + greatest(bill_initial_s, bill_increment_s))"
+        " || ' s'",
+    ),
+    Rule(
+        "cost",
+        "rate is a price a minute: cost = rate * charged seconds / 60, with or without base_cost",
+        "0.0001",
+        "answered AND cost_u IS NOT NULL AND metered_u IS NOT NULL",
+        f"abs(cost_u - expected_u) > {CENT_OF_A_CENT}",
+        "cost_u - expected_u",
+        "amount(cost_u)::VARCHAR",
+        "amount(expected_u)::VARCHAR",
+    ),
+    Rule(
+        "settle_rate",
+        "settle_rate = rate / quote_exchange (fits the vendor's own sample)",
+        "0.0001",
+        "settle_rate_u IS NOT NULL AND expected_rate_u IS NOT NULL",
+        f"abs(settle_rate_u - expected_rate_u) > {CENT_OF_A_CENT}",
+        "(settle_rate_u - expected_rate_u) * coalesce(charged_duration_s, 0) // 60",
+        "amount(settle_rate_u)::VARCHAR",
+        "amount(expected_rate_u)::VARCHAR",
+        "'settled'",
+    ),
+    Rule(
+        "settle_pay",
+        "settle_pay = cost / quote_exchange, as settle_rate is to rate",
+        "0.0001",
+        "settle_pay_u IS NOT NULL AND expected_pay_u IS NOT NULL",
+        f"abs(settle_pay_u - expected_pay_u) > {CENT_OF_A_CENT}",
+        "settle_pay_u - expected_pay_u",
+        "amount(settle_pay_u)::VARCHAR",
+        "amount(expected_pay_u)::VARCHAR",
+        "'settled'",
+    ),
+    Rule(
+        "currency",
+        "a destination (code) is billed in one currency: the one that most of its calls have",
+        "none",
+        "code IS NOT NULL AND currency IS NOT NULL",
+        "currency <> usual_currency",
+        "cost_u",
+        "currency",
+        "usual_currency",
+    ),
+    Rule(
+        "price",
+        "an answered call has a rate above zero, and costs nothing below it",
+        "none",
+        "answered AND rate IS NOT NULL",
+        "rate <= 0 OR cost < 0",
+        "cost_u",
+        "'rate ' || rate || ', cost ' || coalesce(cost::VARCHAR, 'none')",
+        "'above zero'",
+    ),
+    Rule(
+        "answered_free",
+        "an answered call of a second or more costs something",
+        "none",
+        "answered AND call_duration_s > 0",
+        "cost IS NULL OR cost = 0",
+        "-metered_u",
+        "coalesce(cost::VARCHAR, 'none')",
+        "coalesce(amount(metered_u)::VARCHAR, 'above zero')",
+    ),
+    Rule(
+        "unanswered_charged",
+        "a call that nobody answered is charged neither money nor seconds",
+        "none",
+        "NOT answered",
+        "cost > 0 OR charged_duration_s > 0",
+        "cost_u",
+        "coalesce(cost::VARCHAR, 'none') || ', ' || coalesce(charged_duration_s, 0) || ' s'",
+        "'nothing'",
+    ),
+    Rule(
+        "duplicate",
+        "two records with the same callee and the same five times are one call under two ids",
+        "none",
+        "callee IS NOT NULL AND call_time IS NOT NULL",
+        "first_id IS NOT NULL",
+        "cost_u",
+        "'the same call'",
+        "'only ' || first_id",
+    ),
+)

@@ -1,0 +1,316 @@
+"""Every figure of an audit is what plain Python makes of the same records."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from harvester.cli.audit import masked
+from harvester.cli.main import run_command
+from harvester.report.billing import Verdict, opened
+from harvester.report.rules import RULES
+from harvester.simulator import SimulatorOptions
+from tests.datasets import made, simulated
+from tests.oracle import Row
+
+OPTIONS = SimulatorOptions(seed=20261105)
+COUNT = 4_000
+UNIT = Decimal("0.00000001")
+TOLERANCE = Decimal("0.0001")
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
+    out = tmp_path_factory.mktemp("audit") / "out"
+    return out, simulated(out, OPTIONS, COUNT)
+
+
+@pytest.fixture(scope="module")
+def found_of_night(
+    night: tuple[Path, list[Row]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Verdict]:
+    return verdicts(night[0], tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.fixture(scope="module")
+def again_of_night(night: tuple[Path, list[Row]]) -> dict[str, Reckoned]:
+    return reckon(night[1])
+
+
+def verdicts(out: Path, tmp_path: Path) -> dict[str, Verdict]:
+    files = sorted(out.glob("cdr/*/*.parquet"))
+    with opened(files, memory_limit="400MB", scratch=tmp_path) as billing:
+        return {one.rule: one for one in billing.verdicts()}
+
+
+# --- the rules, written a second time ------------------------------------------------------------
+
+
+@dataclass
+class Reckoned:
+    checked: int = 0
+    ids: set[str] | None = None
+    amounts: dict[str, list[Decimal]] | None = None
+
+
+def cut(amount: Decimal) -> Decimal:
+    return amount.quantize(UNIT, ROUND_DOWN)
+
+
+def periods(row: Row) -> int | None:
+    initial, increment = row["bill_initial_s"], row["bill_increment_s"]
+    duration = row["call_duration_s"]
+    if initial is None or not increment or duration is None:
+        return None
+    charged = 0
+    while charged < duration:
+        charged += initial if not charged else increment
+    return charged
+
+
+def metered(row: Row) -> Decimal | None:
+    if row["rate"] is None or row["charged_duration_s"] is None:
+        return None
+    return cut(row["rate"] * row["charged_duration_s"] / 60)
+
+
+def reckon(rows: list[Row]) -> dict[str, Reckoned]:
+    found = {rule.name: Reckoned(ids=set(), amounts=defaultdict(list)) for rule in RULES}
+    usual: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        if row["code"] is not None and row["currency"] is not None:
+            usual[row["code"]][row["currency"]] += 1
+    for row in rows:
+        for name, differs, amount in judge(row, usual):
+            one = found[name]
+            assert one.ids is not None
+            assert one.amounts is not None
+            one.checked += 1
+            if differs:
+                one.ids.add(row["voice_id"])
+                currency = "settled" if name.startswith("settle") else row["currency"]
+                if amount:
+                    one.amounts[currency].append(amount)
+    return found
+
+
+def judge(row: Row, usual: dict[str, Counter[str]]) -> Iterator[tuple[str, bool, Decimal | None]]:
+    """(rule, differs, amount) of the rules that can be asked of one record."""
+    cost, rate, charged = row["cost"], row["rate"], row["charged_duration_s"]
+    whole, plain = periods(row), metered(row)
+    if whole is not None and charged is not None:
+        over = None if rate is None else cut(rate * (charged - whole) / 60)
+        yield "charged_duration", charged != whole, over
+        if row["call_duration_s"] > 0:
+            period = max(row["bill_initial_s"], row["bill_increment_s"])
+            yield "period_over", charged - row["call_duration_s"] > period, over
+    if row["answered"] and cost is not None and plain is not None:
+        off = min((cost - plain, cost - plain - (row["base_cost"] or 0)), key=abs)
+        yield "cost", abs(off) > TOLERANCE, off
+    exchange = row["quote_exchange"]
+    if exchange is not None and exchange > 0:
+        if row["settle_rate"] is not None and rate is not None:
+            off = row["settle_rate"] - cut(rate / exchange)
+            yield "settle_rate", abs(off) > TOLERANCE, cut(off * (charged or 0) / 60)
+        if row["settle_pay"] is not None and cost is not None:
+            off = row["settle_pay"] - cut(cost / exchange)
+            yield "settle_pay", abs(off) > TOLERANCE, off
+    if row["code"] is not None and row["currency"] is not None:
+        most = max(usual[row["code"]].items(), key=lambda item: (item[1], item[0]))[0]
+        yield "currency", row["currency"] != most, cost
+    if row["answered"] and rate is not None:
+        yield "price", rate <= 0 or (cost is not None and cost < 0), cost
+    if row["answered"] and (row["call_duration_s"] or 0) > 0:
+        yield "answered_free", not cost, None if plain is None else -plain
+    if not row["answered"]:
+        yield "unanswered_charged", (cost or 0) > 0 or (charged or 0) > 0, cost
+    if row["callee"] is not None and row["call_time"] is not None:
+        yield "duplicate", False, None  # the simulator tells no call under two ids
+
+
+@pytest.mark.parametrize("rule", [rule.name for rule in RULES])
+def test_rule_comes_to_what_the_records_say(
+    found_of_night: dict[str, Verdict], again_of_night: dict[str, Reckoned], rule: str
+) -> None:
+    found, again = found_of_night[rule], again_of_night[rule]
+    assert again.ids is not None
+    assert again.amounts is not None
+    assert (found.checked, found.differing) == (again.checked, len(again.ids))
+    for side, sign in ((found.over, 1), (found.under, -1)):
+        sums = {
+            currency: sum((sign * one for one in amounts if sign * one > 0), Decimal(0))
+            for currency, amounts in again.amounts.items()
+        }
+        assert side == {currency: amount for currency, amount in sums.items() if amount}
+    assert len(found.worst) == min(10, found.differing)
+    ranked = [abs(one.amount) for one in found.worst if one.amount is not None]
+    assert ranked == sorted(ranked, reverse=True)
+
+
+def test_simulated_night_breaks_several_rules(
+    found_of_night: dict[str, Verdict],
+) -> None:
+    broken = {name for name, verdict in found_of_night.items() if verdict.differing}
+    assert {"cost", "currency", "price"} <= broken
+
+
+# --- one record for each rule --------------------------------------------------------------------
+
+UNANSWERED = {
+    "answered": False,
+    "answer_time": None,
+    "call_duration_s": 0,
+    "charged_duration_s": 0,
+    "cost": Decimal(0),
+    "termination_code": "486",
+    "sip_code": 486,
+}
+
+
+def apart(number: int) -> dict[str, Any]:
+    return {"callee": f"9180000000{number:02}"}
+
+
+def settled(rate: str, pay: str) -> dict[str, Any]:
+    return {
+        "quote_exchange": Decimal("0.8"),
+        "settle_rate": Decimal(rate),
+        "settle_pay": Decimal(pay),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "row", "amount"),
+    [
+        ("charged_duration", {"charged_duration_s": 80, "cost": Decimal("0.016")}, "0.004"),
+        ("charged_duration", {"charged_duration_s": 40, "cost": Decimal("0.008")}, "-0.004"),
+        ("period_over", {"charged_duration_s": 81, "cost": Decimal("0.0162")}, "0.0042"),
+        ("cost", {"cost": Decimal("0.0123")}, "0.0003"),
+        ("cost", {"cost": Decimal("0.0153"), "base_cost": Decimal("0.003")}, "0.0003"),
+        ("settle_rate", settled("0.016", "0.015"), "0.001"),
+        ("settle_pay", settled("0.015", "0.016"), "0.001"),
+        ("currency", {"currency": "EUR"}, "0.012"),
+        ("price", {"rate": Decimal(0)}, "0.012"),
+        ("price", {"cost": Decimal("-0.012")}, "-0.012"),
+        ("answered_free", {"cost": None}, "-0.012"),
+        ("unanswered_charged", UNANSWERED | {"cost": Decimal("0.01")}, "0.01"),
+        ("unanswered_charged", UNANSWERED | {"charged_duration_s": 20}, "0"),
+    ],
+)
+def test_one_odd_record_is_found(
+    tmp_path: Path, rule: str, row: dict[str, Any], amount: str
+) -> None:
+    made(tmp_path / "out", [apart(0), apart(1), apart(2) | row, apart(3)])
+    found = verdicts(tmp_path / "out", tmp_path)[rule]
+    (worst,) = found.worst
+    assert (found.differing, worst.voice_id[-1]) == (1, "2")
+    assert worst.amount == Decimal(amount)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        UNANSWERED,
+        {"cost": Decimal("0.0121")},
+        {"cost": Decimal("0.015"), "base_cost": Decimal("0.003")},
+        settled("0.0151", "0.0149"),
+        {"call_duration_s": 61, "charged_duration_s": 80, "cost": Decimal("0.016")},
+        {"cost": None, "rate": None, "bill_initial_s": None, "call_duration_s": None},
+    ],
+)
+def test_what_is_within_a_rule_is_not_told(tmp_path: Path, row: dict[str, Any]) -> None:
+    made(tmp_path / "out", [apart(0), apart(1) | row])
+    found = verdicts(tmp_path / "out", tmp_path)
+    assert {name: one.differing for name, one in found.items() if one.differing} == {}
+
+
+def test_same_call_under_two_ids_is_found_once(tmp_path: Path) -> None:
+    at = datetime(2026, 11, 2, 10, 0, 2, tzinfo=UTC)
+    made(tmp_path / "out", [apart(1), apart(2), apart(1), apart(1) | {"call_time": at}])
+    found = verdicts(tmp_path / "out", tmp_path)["duplicate"]
+    (worst,) = found.worst
+    assert (found.checked, found.differing, worst.voice_id[-1]) == (4, 1, "2")
+    assert worst.expected == f"only {0:019}"
+    assert found.over == {"USD": Decimal("0.012")}
+
+
+def test_greatest_amounts_are_summed_without_error(tmp_path: Path) -> None:
+    most = Decimal("9999999999.99999999")
+    absurd: dict[str, Any] = {
+        "cost": most,
+        "rate": most,
+        "quote_exchange": UNIT,
+        "settle_rate": UNIT,
+    }
+    absurd |= {"settle_pay": -most, "charged_duration_s": 2**31 - 1, "base_cost": most}
+    made(tmp_path / "out", [absurd] * 500)
+    found = verdicts(tmp_path / "out", tmp_path)
+    assert found["cost"].differing == 500
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+NUMBER = "918055512345"
+
+
+def odd(out: Path) -> None:
+    made(out, [{"callee": NUMBER, "cost": Decimal(1)}, apart(1)])
+
+
+def test_phone_numbers_are_masked_but_for_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd(tmp_path / "out")
+    file = tmp_path / "differences.parquet"
+    words = ["audit", "--out", str(tmp_path / "out")]
+    assert run_command([*words, "-o", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert run_command([*words, "--json"]) == 0
+    told = capsys.readouterr().out
+    for text in (shown, told):
+        assert NUMBER not in text
+        assert "918*******45" in text
+    (row,) = pq.read_table(file).to_pylist()
+    assert (row["rule"], row["amount"], row["callee"]) == ("cost", Decimal("0.988"), NUMBER)
+    assert file.stat().st_mode & 0o777 == 0o600
+    rules = [json.loads(line) for line in told.splitlines()]
+    assert [one["rule"] for one in rules[:-1]] == [rule.name for rule in RULES]
+    assert rules[-1]["differing"] == 1
+
+
+def test_short_numbers_are_masked_whole() -> None:
+    assert masked("1234567") == "***"
+    assert masked("") == "***"
+
+
+def test_file_has_every_differing_record(
+    night: tuple[Path, list[Row]],
+    found_of_night: dict[str, Verdict],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, _ = night
+    file = tmp_path / "all.parquet"
+    assert run_command(["audit", "--out", str(out), "-o", str(file)]) == 0
+    capsys.readouterr()
+    rules = Counter(pq.read_table(file, columns=["rule"])["rule"].to_pylist())
+    found = {name: one.differing for name, one in found_of_night.items() if one.differing}
+    assert rules == found
+
+
+def test_period_without_calls_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd(tmp_path / "out")
+    assert run_command(["audit", "--out", str(tmp_path / "out"), "--from", "2027-01-01"]) == 2
+    assert "holds no calls of these days" in capsys.readouterr().err
