@@ -62,6 +62,7 @@ class RunEvents:
 
     def _begin(self, fields: Mapping[str, object]) -> None:
         self.run_folder = Path(str(fields.get("folder", "")))
+        self._logs.run_id = str(fields.get("run_id", ""))
         self._logs.attach(self.run_folder / "log.jsonl")
         self._told_at = self._clock()
         if self._on_start is not None:

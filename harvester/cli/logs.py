@@ -38,11 +38,13 @@ class Logs:
     ) -> None:
         """`say` writes a line to stderr; `unsaid` are events that only the file gets."""
         self.file: Path | None = None
+        self.run_id = ""
+        """Of the run that every JSON line belongs to, once there is one."""
         self._say = say
         self._secrets = tuple(secrets)
         self._level = logging.getLevelNamesMapping()[config.level.upper()]
-        renderer = structlog.processors.JSONRenderer() if config.format == "json" else _as_text
-        screen = _Handler(say, self._formatter(renderer), self._level, on_failure=_ignore)
+        formatter = self._json() if config.format == "json" else self._formatter(_as_text)
+        screen = _Handler(say, formatter, self._level, on_failure=_ignore)
         screen.addFilter(lambda record: _event(record) not in unsaid)
         self._handlers: list[logging.Handler] = [screen]
         self._logger = structlog.wrap_logger(
@@ -80,7 +82,7 @@ class Logs:
         try:
             handler = _FileHandler(
                 path,
-                self._formatter(structlog.processors.JSONRenderer()),
+                self._json(),
                 min(self._level, logging.INFO),
                 on_failure=self._tell_failure,
             )
@@ -99,16 +101,24 @@ class Logs:
         """Log an error with its traceback."""
         self._logger.error(event, exc_info=exc)
 
-    def _formatter(self, renderer: Processor) -> ProcessorFormatter:
+    def _json(self) -> ProcessorFormatter:
+        return self._formatter(self._name_run, structlog.processors.JSONRenderer())
+
+    def _formatter(self, *renderers: Processor) -> ProcessorFormatter:
         return ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_log_level, _STAMP],
+            foreign_pre_chain=[_as_library_message, structlog.stdlib.add_log_level, _STAMP],
             processors=[
                 ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 self._redact,
-                renderer,
+                *renderers,
             ],
         )
+
+    def _name_run(self, logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+        del logger, method
+        # An event that names another run, one that was killed, keeps that name.
+        return {**fields, "run_id": fields.get("run_id") or self.run_id}
 
     def _redact(self, logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
         del logger, method
@@ -169,6 +179,18 @@ class _FileHandler(_Handler):
 
     def _write_line(self, line: str) -> None:
         self._file.write(line + "\n")
+
+
+def _as_library_message(logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+    """A line of somebody else's logger: its text is a field, as every event's name is ours."""
+    del logger, method
+    text = fields.pop("event")
+    return {
+        **fields,
+        "event": "library_message",
+        "logger": fields["_record"].name,
+        "message": text,
+    }
 
 
 def _as_text(logger: WrappedLogger, method: str, fields: EventDict) -> str:

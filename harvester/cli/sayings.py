@@ -23,6 +23,7 @@ _SAYINGS = {
         "{signal}: no new request starts, those under way may finish (15 s); once more stops at "
         "once"
     ),
+    "library_message": "{logger}: {message}",
     "metrics_failed": "the metrics file {file} can't be written ({reason}); the run goes on",
     "ping_failed": "the ping failed ({reason}); the run goes on",
     "run_ended": "run {run_id} ended with exit code {exit_code}",

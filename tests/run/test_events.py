@@ -1,0 +1,135 @@
+"""The log's vocabulary: the code, a run and docs/events.md say the same."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.cli.events import RunEvents, progress_fields
+from harvester.cli.logs import Logs
+from harvester.config import Log
+from harvester.simulator import make_ids
+from tests.run.test_cli_commands import KEYS, harvester
+from tests.security.commands import QUICK
+from tests.simulated import ROOT, Simulator
+from tests.unit.test_harvest_exposition import NOW
+
+PAGE = (ROOT / "docs" / "events.md").read_text()
+_ROW = r"(?m)^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| "
+STANDING = {"timestamp", "level", "event", "run_id"}
+
+
+def names(cell: str) -> set[str]:
+    return set(re.findall(r"`(\w+)`", cell))
+
+
+DOCUMENTED = {
+    name: (level.strip(), names(fields)) for name, level, fields in re.findall(_ROW, PAGE)
+}
+
+
+def calls() -> Iterator[tuple[str, str, set[str]]]:
+    """(event, level, fields) of every place in the code that logs an event."""
+    for path in (ROOT / "harvester").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(attr="message"),
+                    args=[level, ast.Constant(value=str(event))],
+                    keywords=keywords,
+                ):
+                    known = level.value if isinstance(level, ast.Constant) else "info or error"
+                    yield event, str(known), {one.arg for one in keywords if one.arg}
+                case ast.Call(
+                    func=ast.Attribute(attr="failure"), args=[ast.Constant(value=str(event)), _]
+                ):
+                    yield event, "error", {"exception"}
+                case _:
+                    pass
+
+
+def test_every_event_of_the_code_is_documented_with_its_fields_and_no_other() -> None:
+    found: dict[str, tuple[str, set[str]]] = {}
+    for event, level, fields in calls():
+        told = set(progress_fields(NOW)) if event == "progress" else fields
+        assert found.setdefault(event, (level, told)) == (level, told), event
+    found["library_message"] = ("any", {"logger", "message"})
+    assert found == DOCUMENTED
+
+
+def test_what_every_object_has_is_documented() -> None:
+    assert set(re.findall(r"(?m)^\| `(\w+)` \| [^|]+ \|$", PAGE)) - {"start"} >= STANDING
+
+
+def test_types_on_stdout_are_documented() -> None:
+    sources = [(ROOT / "harvester" / "cli" / f"{one}.py").read_text() for one in _SPEAKERS]
+    types = {name for source in sources for name in re.findall(r'"type": "(\w+)"', source)}
+    assert types == set(re.findall(r"(?m)^\| `(\w+)` \|", PAGE.split("## On stdout")[1]))
+
+
+_SPEAKERS = ("run", "events", "failures")
+
+
+def test_every_line_of_a_run_is_an_event_of_the_vocabulary_with_its_run(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("\n".join([*make_ids(40, 4), "no id"]))
+    with Simulator(rate_limit=0, faults="busy=0.1") as vendor:
+        words = ("run", "ids.txt", "--out", "out", "--base-url", vendor.base_url, "--json")
+        done = harvester(*words, cwd=tmp_path, env={**KEYS, **QUICK})
+    run_id = json.loads(done.stdout.splitlines()[0])["run_id"]
+    log = tmp_path / "out" / "runs" / run_id / "log.jsonl"
+    lines = [*log.read_text().splitlines(), *done.stderr.splitlines()]
+    told: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    assert {"run_started", "input_listed", "bad_ids", "run_ended"} <= {e["event"] for e in told}
+    for event in told:
+        assert event["run_id"] == run_id
+        assert set(event) - STANDING == DOCUMENTED[event["event"]][1] - {"run_id"}
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def test_a_librarys_line_and_a_bug_are_events_as_well(tmp_path: Path, said: list[str]) -> None:
+    before = logging.getLogger().handlers[:]
+    try:
+        with Logs(Log(format="json"), say=said.append, secrets=("s3cret",)) as logs:
+            logging.getLogger("asyncio").warning("slow callback with %s", "s3cret")
+            events = RunEvents(logs, command="run")
+            events.message(
+                "info", "run_started", run_id="20261122T010000Z-abcdef", folder=str(tmp_path)
+            )
+            logs.failure("unexpected_error", ValueError("boom"))
+            logging.getLogger("asyncio").warning("another")
+    finally:
+        logging.getLogger().handlers[:] = before
+    told = [json.loads(line) for line in said]
+    assert [one["event"] for one in told] == [
+        *("library_message", "run_started", "unexpected_error", "library_message"),
+    ]
+    assert (told[0]["logger"], told[0]["message"]) == ("asyncio", "slow callback with [secret]")
+    assert [one["run_id"] for one in told] == ["", *["20261122T010000Z-abcdef"] * 3]
+    assert "ValueError: boom" in told[2]["exception"]
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_people_are_not_told_the_run_with_every_line(said: list[str]) -> None:
+    before = logging.getLogger().handlers[:]
+    try:
+        with Logs(Log(), say=said.append) as logs:
+            logs.run_id = "20261122T010000Z-abcdef"
+            logs.message("warning", "ping_failed", reason="HTTP 500")
+            logging.getLogger("aiohttp").warning("odd")
+    finally:
+        logging.getLogger().handlers[:] = before
+    assert said == [
+        "warning: the ping failed (HTTP 500); the run goes on",
+        "warning: aiohttp: odd",
+    ]
