@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from harvester.config import Config, Secrets, Vendor
+from harvester.config import Config, Secrets
 from harvester.errors import BudgetReached, HarvesterError
 from harvester.harvest.acknowledger import Acknowledger
 from harvester.harvest.fetch import Fetcher, Sealer
@@ -33,8 +33,7 @@ from harvester.ids.reader import ListFile
 from harvester.ledger.values import WorkList
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.clock import VendorClock
-from harvester.vendor.transport import Seal, Transport
-from harvester.vendor.transports import connect
+from harvester.vendor.transports import Way
 
 QUIET_AFTER_LOCK_S = 1.0
 """No request within a second of taking the lock: the run before this one had that second."""
@@ -60,8 +59,7 @@ class Job:
     requests_of_day: tuple[str, int]
     journal: tuple[int, int]
     """(records, bytes) that wait in the journal at the start."""
-    connect: Callable[[Vendor, int, Seal], Transport] = connect
-    """Makes the way to the vendor, of (settings, connections, seal)."""
+    connect: Way
     trace: Callable[[float], None] | None = None
     """Gets the monotonic time of each request that is written (tests)."""
 

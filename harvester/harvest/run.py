@@ -57,6 +57,7 @@ from harvester.ledger import publications, records, worklists
 from harvester.ledger.database import store_errors
 from harvester.ledger.values import InputRecord, RunRecord, WorkList
 from harvester.ledger.writer import LedgerWriter
+from harvester.vendor.transports import way_to
 
 _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25
@@ -269,6 +270,7 @@ class _Run:
             deadline=None if limit_s is None else self._monotonic + limit_s,
             requests_of_day=records.requests_of_day(db),
             journal=journal,
+            connect=way_to(self._config.vendor),
             trace=self._request.trace,
         )
 

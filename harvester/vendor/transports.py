@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from harvester.config import Vendor
 from harvester.vendor.transport import Seal, Transport
 
+Way: TypeAlias = Callable[[Vendor, int, Seal], Transport]
+"""Makes the way to the vendor, of (settings, connections, seal); to be called inside the loop."""
 
-def connect(vendor: Vendor, concurrency: int, seal: Seal) -> Transport:
-    """The way to the vendor that `vendor.transport` names.  Must be called inside the loop."""
-    # Each brings its own library along; the other's is not worth its start-up time.
+
+def way_to(vendor: Vendor) -> Way:
+    """That which `vendor.transport` names.
+
+    To be called before the loop runs: importing aiohttp takes a tenth of a second.  Each brings its
+    own library along, and the other's is not worth that time.
+    """
     if vendor.transport == "lean":
         from harvester.vendor.lean_transport import LeanTransport
 
-        return LeanTransport(vendor, concurrency, seal)
+        return LeanTransport
     from harvester.vendor.aiohttp_transport import AiohttpTransport
 
-    return AiohttpTransport(vendor, concurrency, seal)
+    return AiohttpTransport
+
+
+def connect(vendor: Vendor, concurrency: int, seal: Seal) -> Transport:
+    """The transport itself, where nothing else waits for the loop."""
+    return way_to(vendor)(vendor, concurrency, seal)
