@@ -300,6 +300,8 @@ def _check(config: Config) -> None:
             "and the records would travel unencrypted. Use https, or set "
             "vendor.allow_insecure_http = true if you mean it."
         )
+    if config.monitor.metrics_file is not None:
+        _check_metrics_file(config.monitor.metrics_file, config.output.dir)
     if config.monitor.ping_url is not None:
         _check_ping_url(config.monitor.ping_url)
     try:
@@ -309,6 +311,21 @@ def _check(config: Config) -> None:
             f"configuration: $.output.partition_timezone: no time zone is named "
             f"{config.output.partition_timezone!r}. Use an IANA name such as UTC or Asia/Shanghai."
         ) from exc
+
+
+def _check_metrics_file(file: str, output: str) -> None:
+    """Raise ConfigError where replacing it would cost data: readers glob cdr/, state/ is ours."""
+    path, root = Path(file).resolve(), Path(output).resolve()
+    if any(path.is_relative_to(root / own) for own in ("cdr", "state", "runs")):
+        raise ConfigError(
+            f"configuration: $.monitor.metrics_file: {file} lies among the output's own files. "
+            "Put it beside the output, or where the collector looks."
+        )
+    if path.is_dir():
+        raise ConfigError(
+            f"configuration: $.monitor.metrics_file: {file} is a folder. Name a file in it, for "
+            "example cdr_harvester.prom."
+        )
 
 
 def _check_ping_url(text: str) -> None:

@@ -148,11 +148,9 @@ def _close(found: list[Check], code: int, terminal: Terminal | None) -> None:
         emit({"type": "doctor", "ok": code == 0, "exit_code": code, **numbers})
         return
     if code:
-        end = Line(
-            f"{numbers['fail']} failed: put it right before tonight (exit {code}).", "bold red"
-        )
+        end = Line(f"Not fit for tonight; failed: {numbers['fail']} (exit {code}).", "bold red")
     elif numbers["warn"]:
-        end = Line(f"Fit for tonight, with {numbers['warn']} warnings.", "bold yellow")
+        end = Line(f"Fit for tonight; warnings: {numbers['warn']}.", "bold yellow")
     else:
         end = Line("Fit for tonight.", "bold green")
     terminal.show([Line(), end])

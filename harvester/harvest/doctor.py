@@ -120,22 +120,22 @@ def _check_input(config: Config, sources: Sequence[str]) -> tuple[Check, Plan | 
 
 
 def _judge_plan(plan: Plan) -> Check:
-    told = f"{plan.to_ask} ids to ask"
+    told = f"{plan.to_ask:,} ids to ask"
     book = plan.input
     if book is None:
         said = f"no id files; {told}: what is left over or open and due"
         return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
-    said = f"{book.lines} lines, {book.distinct} distinct ids, {book.settled} settled; {told}"
+    said = f"{book.lines:,} lines, {book.distinct:,} distinct ids, {book.settled:,} settled; {told}"
     if book.bad:
         return checks.warn(
             "input",
-            f"{said}; {book.bad} bad lines hold no voiceId",
+            f"{said}; lines without a voiceId: {book.bad:,}",
             "`harvester plan` shows which; they are left out and never stop a run.",
         )
     if plan.too_old:
         return checks.warn(
             "input",
-            f"{said}; {plan.too_old} are dated before {plan.too_old_before} and may be gone",
+            f"{said}; {plan.too_old:,} are dated before {plan.too_old_before} and may be gone",
             "Run soon: the vendor keeps records for about two months.",
         )
     return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)

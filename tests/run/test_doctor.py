@@ -191,4 +191,4 @@ def test_the_screen_has_a_line_a_check_and_the_remedies(
     checks = [line.split()[:2] for line in told if line[:1].strip() and not line.startswith("Fit")]
     assert [name for _, name in checks] == NAMES
     assert ["warn", "input"] in checks
-    assert told[-1].startswith("Fit for tonight, with")
+    assert told[-1].startswith("Fit for tonight; warnings: ")

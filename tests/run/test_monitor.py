@@ -166,3 +166,14 @@ def test_a_ping_url_that_is_not_safe_is_refused_and_not_quoted(url: str) -> None
 @pytest.mark.parametrize("url", ["https://hc-ping.com/uuid", "http://127.0.0.1:8000/ping/x"])
 def test_a_ping_url_that_is_safe_is_taken(url: str) -> None:
     assert load(flags={"monitor.ping_url": url}).config.monitor.ping_url == url
+
+
+@pytest.mark.parametrize("file", ["out/cdr/x.prom", "out/state/state.db", "out/../out/runs/x", "."])
+def test_a_metrics_file_among_the_outputs_own_files_is_refused(file: str) -> None:
+    with pytest.raises(ConfigError, match="metrics_file"):
+        load(flags={"monitor.metrics_file": file, "output.dir": "out"})
+
+
+def test_a_metrics_file_beside_the_data_is_taken() -> None:
+    flags = {"monitor.metrics_file": "out/x.prom", "output.dir": "out"}
+    assert load(flags=flags).config.monitor.metrics_file == "out/x.prom"
