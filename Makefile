@@ -22,13 +22,16 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test crash lean soak audit licences check lint types lowest lock clean venv \
-	bench bench-full bench-micro
+	bench bench-full bench-micro screens
 .DELETE_ON_ERROR:
 
 ##@ See it
 
 demo: $(VENV)/runtime ## A night in a minute: harvest 10,000 made-up calls into ./demo-out
 	@$(BIN)/harvester demo -c configs/demo.toml --out demo-out
+
+screens: $(VENV)/runtime ## Pictures of a report into docs/screens, by headless Chromium where there is one
+	@$(BIN)/python -m bench screens
 
 ##@ Work on it
 

@@ -14,6 +14,8 @@ from bench.lists import lists
 from bench.memory import memory
 from bench.places import BenchError
 from bench.rates import rates
+from bench.report import report
+from bench.screens import screens
 from bench.sizes import sizes
 from bench.startup import help_text, known_input
 from bench.thread_times import thread_times
@@ -115,6 +117,16 @@ def _threads(given: argparse.Namespace) -> None:
     thread_times(contestants.transports(), given.ids or 60_000)
 
 
+def _report(given: argparse.Namespace) -> None:
+    """`harvester report` and `audit` over 10 million rows"""
+    report(given.ids or 10_000_000, rounds=min(given.pairs, 3))
+
+
+def _screens(_: argparse.Namespace) -> None:
+    """pictures of a report for the docs (`make screens`)"""
+    screens()
+
+
 def _usual(given: argparse.Namespace) -> None:
     """small and large"""
     _small(given)
@@ -125,7 +137,7 @@ def _full(given: argparse.Namespace) -> None:
     """everything"""
     for table in (_usual, _peers, _latency, _gets, _rates, _callbacks, _threads, _sizes, _help):
         table(given)
-    for table in (_lists, _known, _memory):
+    for table in (_lists, _known, _memory, _report):
         table(given)
 
 
@@ -148,6 +160,8 @@ _TABLES: dict[str, Callable[[argparse.Namespace], None]] = {
     "help": _help,
     "sizes": _sizes,
     "callbacks": _callbacks,
+    "report": _report,
+    "screens": _screens,
     "threads": _threads,
 }
 

@@ -69,10 +69,15 @@ def _head(report: Report, title: str) -> str:
     made = report.made_at.strftime("%Y-%m-%d %H:%M UTC")
     notes = [f'<p class="note">{escape(note)}</p>' for note in report_notes(report)]
     return (
-        f"<header><h1>{title}</h1>"
+        f"<header><h1>{_unbroken(title)}</h1>"
         f'<p class="soft">{escape(report.output)} · days of {escape(report.timezone)} by time of '
         f"submission · made {made}</p>{''.join(notes)}{_tiles(report)}</header>"
     )
+
+
+def _unbroken(title: str) -> str:
+    """A title whose days aren't broken at their hyphens."""
+    return " ".join(f'<span class="day">{word}</span>' for word in title.split())
 
 
 def report_notes(report: Report) -> Iterator[str]:
@@ -136,7 +141,7 @@ def _sections(report: Report) -> Iterator[str]:
         yield _section("Destinations", _ranked("destination", calls.by_destination, calls.total))
         yield _section(
             "How calls ended",
-            _ranked("termination code", calls.by_code, calls.total),
+            _ranked("code", calls.by_code, calls.total),
             _measures(calls.total),
         )
         yield _section("When calls are made", _hours(report.hours, report.timezone))
@@ -246,7 +251,7 @@ def _folded(what: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
 
 def _figure_heads(what: str, currencies: Iterable[str]) -> list[str]:
     costs = [f"cost, {currency}" for currency in currencies]
-    return [what, "calls", "answered", "ASR", "NER", "ACD", "PDD", "minutes", "charged min", *costs]
+    return [what, "calls", "answered", "ASR", "NER", "ACD", "PDD", "minutes", "charged", *costs]
 
 
 def _figure_row(row: Row, most: int, currencies: Iterable[str]) -> list[Cell]:

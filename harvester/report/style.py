@@ -13,13 +13,14 @@ body{margin:0;background:var(--paper);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:72rem;margin:0 auto;padding:1.25rem 1rem 3rem}
 h1{font-size:1.5rem;line-height:1.2;margin:.5rem 0 .25rem}
+.day{white-space:nowrap}
 h2{font-size:1.1rem;margin:0 0 .25rem}
 h3{font-size:.95rem;margin:0 0 .25rem}
 p{margin:.25rem 0}
 .soft,figcaption,caption,summary{color:var(--soft);font-size:.875rem}
 caption,figcaption{text-align:left}
 .note{border-left:3px solid var(--warn);padding:.25rem .75rem;margin:.75rem 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.75rem;
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.75rem;
 margin:1rem 0;padding:0}
 .tiles div,section{background:var(--card);border:1px solid var(--rule);border-radius:.6rem}
 .tiles div{padding:.7rem .9rem}
