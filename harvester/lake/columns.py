@@ -11,7 +11,7 @@ and ends either in its place or among the failures.  The outcome is that of `lit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +28,11 @@ _DATE = (
     r"|(?:0[13578]|1[02])-31))"
 )
 _CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-_OFFSET = r"[+-](?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_HOURS = r"[+-](?:[01][0-9]|2[0-3])"
+_MINUTES = r"[0-5][0-9]"
+# Only the first three digits count, and Arrow takes no more (and no fewer than one).
+_FRACTION = r"(?:(\.[0-9]{1,3})[0-9]*)?"
+_MOMENT = f"^({_DATE}[T ]{_CLOCK}){_FRACTION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Rule:
     plain: str
     scalar: Callable[[str], object]
     """Gives the Python value that Arrow takes for `kind`, or raises ValueError."""
+    rewrites: tuple[tuple[str, str], ...] = ()
+    """Patterns of other spellings, and what makes plain texts of the same meaning out of them."""
 
 
 def _ms_of(text: str) -> int:
@@ -48,7 +54,18 @@ def _ms_of(text: str) -> int:
 MONEY_RULE = Rule(MONEY, r"^-?[0-9]{1,10}(?:\.[0-9]{1,8})?$", literals.decimal_of)
 SECONDS_RULE = Rule(SECONDS, r"^[0-9]{1,9}$", literals.seconds_of)
 # 29 February is left to the scalar rule, which knows leap years.
-TIME_RULE = Rule(TIME, f"^{_DATE}[T ]{_CLOCK}(?:\\.[0-9]{{1,3}})?{_OFFSET}$", _ms_of)
+TIME_RULE = Rule(
+    TIME,
+    f"^{_DATE}[T ]{_CLOCK}(?:\\.[0-9]{{1,3}})?{_HOURS}:{_MINUTES}$",
+    _ms_of,
+    # A vendor that changes its spelling does so in every record.
+    rewrites=(
+        (f"{_MOMENT}[Zz]$", r"\1\2+00:00"),
+        (f"{_MOMENT}$", r"\1\2+08:00"),
+        (f"{_MOMENT}({_HOURS})$", r"\1\2\3:00"),
+        (f"{_MOMENT}({_HOURS}):?({_MINUTES})$", r"\1\2\3:\4"),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +102,18 @@ def typed(column: pa.Array, rule: Rule, *, by_value: bool = False) -> Typed:
     if not odd:
         return Typed(column.cast(rule.kind), [])
     array = pc.if_else(plain, column, pa.scalar(None, TEXT)).cast(rule.kind)
+    if rule.rewrites and not by_value:
+        rest = typed(_rewritten(column.take(pa.array(odd)), rule), replace(rule, rewrites=()))
+        return Typed(_fill(array, odd, rest.array), [odd[at] for at in rest.failed])
     values = [_attempt(rule, column[position].as_py()) for position in odd]
     failed = [position for position, value in zip(odd, values, strict=True) if value is None]
     return Typed(_fill(array, odd, pa.array(values, rule.kind)), failed)
+
+
+def _rewritten(column: pa.Array, rule: Rule) -> pa.Array:
+    for pattern, plain in rule.rewrites:
+        column = pc.replace_substring_regex(column, pattern, plain)
+    return column
 
 
 def each_distinct(
@@ -109,7 +135,7 @@ def each_distinct(
 def offsets_min(column: pa.Array) -> pa.Array:
     """The offsets that times were sent with, in minutes; null where none was, or no time is."""
     # Only the text after the seconds matters: few are distinct, and each is read by the same rule.
-    tails = pc.utf8_slice_codeunits(column, 19)
+    tails = pc.replace_substring_regex(pc.utf8_slice_codeunits(column, 19), r"^\.[0-9]+", "")
     return each_distinct(tails, [pa.int16()], lambda tail: (_offset_of(tail),))[0]
 
 

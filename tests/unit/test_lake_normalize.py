@@ -6,6 +6,7 @@ import json
 import tomllib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,20 @@ def same(one: Normalized, other: Normalized) -> bool:
 def test_the_fast_way_gives_what_the_scalar_rules_give(bodies: list[bytes]) -> None:
     answers = [answer(body) for body in bodies]
     assert same(normalize(answers, "acme"), normalize(answers, "acme", by_value=True))
+
+
+def test_every_spelling_of_a_time_is_read_as_the_scalar_rules_read_it() -> None:
+    days = ["2024-02-29", "2023-02-29", "2026-09-02", "2026-13-01", "0000-01-01", "9999-12-31"]
+    fractions = ["", ".", ".1", ".12", ".123", ".1239", ".123456789", ",5"]
+    offsets = ["", "Z", "z", "+08", "+0800", "+08:00", "-00:30", "+24:00", "+8", "-0560", "+08:0"]
+    spelt = [
+        f"{day}{gap}23:59:59{fraction}{offset}"
+        for day, gap, fraction, offset in product(days, "T ", fractions, offsets)
+    ]
+    answers = [answer(envelope([("submitTime", json.dumps(text))])) for text in spelt]
+    quick, by_value = normalize(answers, "acme"), normalize(answers, "acme", by_value=True)
+    assert same(quick, by_value)
+    assert 200 < quick.table["submit_time"].null_count < len(spelt) - 200
 
 
 @settings(max_examples=250, deadline=None)
