@@ -45,7 +45,7 @@ def pong(ask: Ask) -> None:
 
 def words(vendor: Simulator, *more: object) -> tuple[object, ...]:
     own = ("run", "ids.txt", "--out", "out", "--base-url", vendor.base_url, "--json")
-    return (*own, "--metrics-file", "x.prom", *more)
+    return (*own, "--metrics-file", "x.prom", "--rate", 1000, *more)
 
 
 def summary(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def summary(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_metrics_while_a_run_works_and_at_its_end_agree_with_its_summary(
     vendor: Simulator, folder: Path
 ) -> None:
-    command = [sys.executable, "-m", "harvester", *map(str, words(vendor, "--rate", 60))]
+    command = [sys.executable, "-m", "harvester", *map(str, words(vendor, "--rate", 150))]
     env = {**os.environ, **KEYS, **QUICK, "PYTHONPATH": str(ROOT)}
     seen: set[float] = set()
     with subprocess.Popen(

@@ -20,7 +20,7 @@ from tests.run.test_cli_commands import KEYS
 from tests.security.commands import QUICK
 from tests.simulated import ROOT, Simulator
 
-IDS = list(make_ids(400, 4))
+IDS = list(make_ids(200, 4))
 
 
 @contextmanager
@@ -63,14 +63,14 @@ def running(folder: Path, vendor: Simulator, rate: int) -> Iterator[subprocess.P
 def test_it_tells_until_the_run_ends_and_then_where_all_stands(
     tmp_path: Path, vendor: Simulator
 ) -> None:
-    with running(tmp_path, vendor, 100) as run:
+    with running(tmp_path, vendor, 60) as run:
         with started(tmp_path, "status", "--out", "out", "--watch", "--json") as watch:
             told, err = watch.communicate(timeout=60)
         assert watch.returncode == 0, err
         assert run.wait(timeout=30) in {0, 3}
     found = [json.loads(line) for line in told.splitlines()]
     assert [one["running"] for one in found] == [True] * (len(found) - 1) + [False]
-    assert len(found) >= 3
+    assert len(found) >= 2
     assert found[-2]["progress"]["settled"] > 0
     assert sum(found[-1][state] for state in ("in_data", "open", "dead")) == len(IDS)
 
