@@ -10,8 +10,8 @@ from harvester.cli.console import Line
 from harvester.cli.text import one_line
 from harvester.report import telling
 from harvester.report.figures import Figures, Row, Table
-from harvester.report.html import report_notes, span
 from harvester.report.loose import Unknown
+from harvester.report.notes import report_notes, span
 from harvester.report.overview import Report
 
 _NAME = 24

@@ -22,6 +22,8 @@
 `billing`   the bill against the rules (DuckDB)
 `telling`   figures as people read them                                    (pure)
 `charts`    charts in SVG                                                  (pure)
+`markup`    figures and tables in HTML                                     (pure)
+`notes`     what a report says of itself
 `style`     how the page looks
-`html`      the report as one page that needs nothing else                 (pure)
+`html`      the report as one page that needs nothing else
 """

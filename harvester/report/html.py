@@ -1,7 +1,7 @@
 """A report as one page of HTML that works offline: no script, nothing loaded, light and dark.
 
 Theory of operation.  The page is made of text that was escaped and of numbers that we wrote; every
-value passes `cell`, `escape` or a function of `telling`, and the page itself forbids whatever is
+value passes `markup`, `escape` or a function of `telling`, and the page itself forbids whatever is
 not in it (Content-Security-Policy: no script, no request).  No phone number and no id of a call is
 ever in it, so it can be mailed.
 """
@@ -9,7 +9,6 @@ ever in it, so it can be mailed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
@@ -18,24 +17,14 @@ from harvester.report.calls import PriceLine, Prices
 from harvester.report.charts import Axes, Bar, Line, escape
 from harvester.report.figures import REACHED_CODES, Figures, Row, Table
 from harvester.report.loose import Books, Loose, RunBook, Unknown
+from harvester.report.markup import Cell, data_table, figure, folded, legend
+from harvester.report.notes import report_notes, span
 from harvester.report.overview import Hours, Report
 from harvester.report.style import STYLE
 
-SHOWN = 12
-"""Rows of a table before the fold."""
 _MOST_DAYS = 800
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell: text, and perhaps a mark or another class."""
-
-    text: str
-    style: str = ""
-    mark: str = ""
-    """Markup of ours."""
 
 
 def page(report: Report) -> str:
@@ -56,15 +45,6 @@ def page(report: Report) -> str:
     )
 
 
-def span(report: Report) -> str:
-    """The days of a report, in words."""
-    period = report.period
-    first, last = period.first or report.first_day, period.last or report.last_day
-    if first is None or last is None:
-        return "without a day"
-    return f"{first} to {last}" if first != last else str(first)
-
-
 def _head(report: Report, title: str) -> str:
     made = report.made_at.strftime("%Y-%m-%d %H:%M UTC")
     notes = [f'<p class="note">{escape(note)}</p>' for note in report_notes(report)]
@@ -78,33 +58,6 @@ def _head(report: Report, title: str) -> str:
 def _unbroken(title: str) -> str:
     """A title whose days aren't broken at their hyphens."""
     return " ".join(f'<span class="day">{word}</span>' for word in title.split())
-
-
-def report_notes(report: Report) -> Iterator[str]:
-    """What a reader must know before believing the figures."""
-    total = report.calls.total
-    if not total.calls:
-        yield "There is no call in this period."
-    if isinstance(report.loose, Loose) and report.loose.in_journal:
-        yield (
-            f"{telling.count(report.loose.in_journal)} delivered records wait in the journal and "
-            "are not in these figures: the next run publishes them."
-        )
-    if report.undated_left_out:
-        yield (
-            f"Calls without a submit time ({telling.count(report.undated_left_out)} files) belong "
-            "to no day: they are only in a report without --from and --to."
-        )
-    if total.unfinished:
-        yield (
-            f"{telling.count(total.unfinished)} calls never ended while they were asked for "
-            "(is_final = false); they are counted as they stood."
-        )
-    if report.foreign:
-        yield (
-            f"{telling.count(report.foreign)} files under cdr/ are not the harvester's and were "
-            "not read: `harvester verify` names them."
-        )
 
 
 def _tiles(report: Report) -> str:
@@ -172,7 +125,7 @@ def _days(report: Report) -> str:
     charts_ += [_cost_chart(days, found, currency) for currency in currencies]
     most = max((row.figures.calls for row in report.calls.by_day), default=0)
     rows = [_figure_row(row, most, currencies) for row in report.calls.by_day]
-    table = _table("day", _figure_heads("day", currencies), rows)
+    table = data_table("day", _figure_heads("day", currencies), rows)
     return (
         f'<div class="pair">{"".join(charts_)}</div>'
         f"<details><summary>The days as a table</summary>{table}</details>"
@@ -189,8 +142,8 @@ def _calls_chart(days: Sequence[date], found: Sequence[Figures]) -> str:
         for day, one in zip(days, found, strict=True)
     ]
     axes = Axes("Calls by day, answered and not", f"{top:,f}", "0", _along(days))
-    key = _key(("k0", "answered"), ("k1", "not answered"))
-    return _figure("Calls", key, charts.bars(axes, columns, top))
+    key = legend(("k0", "answered"), ("k1", "not answered"))
+    return figure("Calls", key, charts.bars(axes, columns, top))
 
 
 def _ratio_chart(days: Sequence[date], found: Sequence[Figures]) -> str:
@@ -199,8 +152,8 @@ def _ratio_chart(days: Sequence[date], found: Sequence[Figures]) -> str:
         Line("NER", tuple(one.ner for one in found)),
     ]
     axes = Axes("ASR and NER by day, per cent", "100 %", "0 %", _along(days))
-    key = _key(("k0 line", "ASR"), ("k2 line", "NER"))
-    return _figure("ASR and NER", key, charts.lines(axes, drawn, Decimal(0), Decimal(100)))
+    key = legend(("k0 line", "ASR"), ("k2 line", "NER"))
+    return figure("ASR and NER", key, charts.lines(axes, drawn, Decimal(0), Decimal(100)))
 
 
 def _cost_chart(days: Sequence[date], found: Sequence[Figures], currency: str) -> str:
@@ -211,7 +164,7 @@ def _cost_chart(days: Sequence[date], found: Sequence[Figures], currency: str) -
         for day, cost in zip(days, costs, strict=True)
     ]
     axes = Axes(f"Cost in {currency} by day", f"{top:,f}", "0", _along(days))
-    return _figure(f"Cost in {currency}", "", charts.bars(axes, columns, top))
+    return figure(f"Cost in {currency}", "", charts.bars(axes, columns, top))
 
 
 def _along(days: Sequence[date]) -> tuple[str, ...]:
@@ -236,17 +189,7 @@ def _ranked(what: str, table: Table, total: Figures) -> str:
         found.append(Row(f"{table.others.name} others", table.others.figures))
     most = max(row.figures.calls for row in found)
     rows = [_figure_row(row, most, currencies) for row in found]
-    return _folded(what, heads, rows)
-
-
-def _folded(what: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table, of which what is beyond SHOWN rows waits to be asked for."""
-    shown = _table(what, heads, rows[:SHOWN])
-    if len(rows) <= SHOWN:
-        return shown
-    rest = _table(what, heads, rows[SHOWN:])
-    more = telling.count(len(rows) - SHOWN)
-    return f"{shown}<details><summary>{more} more rows</summary>{rest}</details>"
+    return folded(what, heads, rows)
 
 
 def _figure_heads(what: str, currencies: Iterable[str]) -> list[str]:
@@ -320,9 +263,9 @@ def _hours(hours: Hours, timezone: str) -> str:
         f'<p class="soft">By the hour of submission, on a clock of {escape(timezone)}.</p>'
         f'<div class="pair"><figure><div class="week"><div class="days" aria-hidden="true">{days}'
         f'</div>{field}<div class="x" aria-hidden="true">{clock}</div></div></figure>'
-        f"<div><h3>Busiest hours</h3>{_table('hour', ['hour', 'calls', 'answered'], busiest)}"
+        f"<div><h3>Busiest hours</h3>{data_table('hour', ['hour', 'calls', 'answered'], busiest)}"
         f"</div></div><details><summary>The week as a table</summary>"
-        f"{_table('calls by weekday and hour', heads, week)}</details>"
+        f"{data_table('calls by weekday and hour', heads, week)}</details>"
     )
 
 
@@ -336,9 +279,10 @@ def _prices(prices: Prices, days: Sequence[date]) -> str:
         f"calls had; the band spans the lowest and the highest. Of {known} days of destinations, "
         f"{mixed} had no price that held for more than half of the calls: these are not compared."
     )
-    drawn = "".join(_price_chart(line, days) for line in prices.lines)
+    charts_ = "".join(_price_chart(line, days) for line in prices.lines)
+    drawn = f'<div class="pair">{charts_}</div>{_price_table(prices)}'
     if not prices.changes:
-        return f'<p class="soft">{told}</p><div class="pair">{drawn}</div><p>No price changed.</p>'
+        return f'<p class="soft">{told}</p>{drawn}<p>No price changed.</p>'
     rows = [
         [
             Cell(telling.named(change.destination)),
@@ -357,9 +301,25 @@ def _prices(prices: Prices, days: Sequence[date]) -> str:
         f'<p class="soft">{telling.count(more)} older changes are not listed.</p>' if more else ""
     )
     return (
-        f'<p class="soft">{told}</p><div class="pair">{drawn}</div>'
-        f"<h3>Changes, newest first</h3>{_folded('price changes', heads, rows)}{rest}"
+        f'<p class="soft">{told}</p>{drawn}'
+        f"<h3>Changes, newest first</h3>{folded('price changes', heads, rows)}{rest}"
     )
+
+
+def _price_table(prices: Prices) -> str:
+    rows = [
+        [
+            Cell(telling.named(line.destination)),
+            Cell(day.day),
+            *(Cell(telling.exact(price)) for price in (day.usual, day.lowest, day.highest)),
+            Cell(telling.plain(line.currency)),
+        ]
+        for line in prices.lines
+        for day in line.days
+    ]
+    heads = ["destination", "day", "usual", "lowest", "highest", "currency"]
+    drawn = data_table("prices by day", heads, rows)
+    return f"<details><summary>These prices as a table</summary>{drawn}</details>"
 
 
 def _price_chart(line: PriceLine, days: Sequence[date]) -> str:
@@ -382,7 +342,7 @@ def _price_chart(line: PriceLine, days: Sequence[date]) -> str:
         f"Price by day: {name}", telling.exact(highest), telling.exact(lowest), _along(days)
     )
     drawing = charts.steps(axes, usual, band, lowest - air, highest + air)
-    return f'<div class="small">{_figure(name, "", drawing)}</div>'
+    return f'<div class="small">{figure(name, "", drawing)}</div>'
 
 
 # --- loose ends and books ----------------------------------------------------------------------
@@ -401,7 +361,7 @@ def _loose(loose: Loose | Unknown) -> str:
         for state, reasons in (("open", loose.open_by_reason), ("dead", loose.dead_by_reason))
         for reason, number in reasons.items()
     ]
-    table = _table("open and dead", ["state", "reason", "ids"], rows) if rows else ""
+    table = data_table("open and dead", ["state", "reason", "ids"], rows) if rows else ""
     return f'<p class="soft">{told}</p>{table}'
 
 
@@ -428,7 +388,7 @@ def _books(books: Books) -> str:
             f'<p class="note">{telling.count(len(books.unreadable))} summaries can\'t be read: '
             "`harvester verify` names them.</p>"
         )
-    table = _folded("runs", heads, [_book_row(run) for run in books.runs])
+    table = folded("runs", heads, [_book_row(run) for run in books.runs])
     return f'<p class="soft">{told}</p>{unread}{table}'
 
 
@@ -449,42 +409,6 @@ def _book_row(run: RunBook) -> list[Cell]:
         *(Cell(telling.count(number)) for number in numbers),
         Cell(telling.moneys(run.cost)),
     ]
-
-
-# --- what all sections share -------------------------------------------------------------------
-
-
-def _figure(title: str, key: str, drawing: str) -> str:
-    return f"<figure><h3>{escape(title)}</h3>{key}{drawing}</figure>"
-
-
-def _key(*entries: tuple[str, str]) -> str:
-    told = "".join(
-        f'<span class="key"><i class="{kind}"></i>{escape(name)}</span>' for kind, name in entries
-    )
-    return f"<figcaption>{told}</figcaption>"
-
-
-def _table(what: str, heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """A table that scrolls sideways where it must, by touch and by keyboard."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = "".join(_row(cells) for cells in rows)
-    return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(what)}"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _row(cells: Sequence[Cell]) -> str:
-    first, *rest = cells
-    others = "".join(
-        f'<td class="{cell.style}">{escape(cell.text)}{cell.mark}</td>'
-        if cell.style
-        else f"<td>{escape(cell.text)}{cell.mark}</td>"
-        for cell in rest
-    )
-    # What others wrote may run from right to left: it must not turn the row around.
-    return f'<tr><th scope="row"><bdi>{escape(first.text)}</bdi></th>{others}</tr>'
 
 
 def _foot(report: Report) -> str:

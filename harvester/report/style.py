@@ -58,6 +58,7 @@ font-size:.75rem;color:var(--soft)}
 .week .x{grid-column:2}
 .wide{overflow-x:auto;margin:.5rem 0;-webkit-overflow-scrolling:touch}
 .wide:focus-visible{outline:2px solid var(--c0);outline-offset:2px}
+section>h3{margin-top:1.25rem}
 table{border-collapse:collapse;width:100%;font-size:.875rem}
 th,td{padding:.35rem .6rem;text-align:right;white-space:nowrap;
 border-bottom:1px solid var(--rule);font-variant-numeric:tabular-nums}

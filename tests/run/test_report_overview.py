@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -207,6 +208,46 @@ def test_price_change_is_told_over_a_day_on_which_none_held(tmp_path: Path) -> N
     assert told == (Decimal("0.012"), Decimal("0.0101"), Decimal("0.012"))
 
 
+def test_prices_are_those_of_the_records(night: tuple[Path, list[Row]]) -> None:
+    out, rows = night
+    rates: dict[tuple[str, str, str], Counter[Decimal]] = defaultdict(Counter)
+    for row in rows:
+        if row["rate"] is not None and row["submit_date"] != NO_DATE:
+            rates[row["code"] or "", row["currency"], row["submit_date"]][row["rate"]] += 1
+    usual = {
+        key: max(one.items(), key=lambda item: (item[1], item[0])) for key, one in rates.items()
+    }
+    clear = {key for key, one in rates.items() if 2 * usual[key][1] > one.total()}
+    lines = defaultdict(list)
+    for code, currency, submit_date in sorted(clear):
+        lines[code, currency].append(submit_date)
+    changes = {
+        (*line, before, after, usual[*line, before][0], usual[*line, after][0])
+        for line, days in lines.items()
+        for before, after in pairwise(days)
+        if usual[*line, before][0] != usual[*line, after][0]
+    }
+    prices = report_of(out).calls.prices
+    assert (prices.destination_days, prices.mixed) == (len(rates), len(rates) - len(clear))
+    assert prices.changes_in_all == len(changes) > 0
+    told = {
+        (one.destination, one.currency, one.day_before, one.day, one.before, one.after)
+        for one in prices.changes
+    }
+    assert told <= changes
+    assert len(told) == min(200, len(changes))
+    newest = sorted((one[3] for one in changes), reverse=True)[: len(told)]
+    assert [one.day for one in prices.changes] == newest
+    for line in prices.lines:
+        for one in line.days:
+            key = line.destination, line.currency, one.day
+            assert (one.usual, one.lowest, one.highest) == (
+                usual[key][0],
+                min(rates[key]),
+                max(rates[key]),
+            )
+
+
 def test_same_price_in_another_currency_is_no_change(tmp_path: Path) -> None:
     made(tmp_path / "out", [*priced(1, "0.01"), *priced(2, "0.02", currency="EUR")])
     assert calls_of(tmp_path / "out", tmp_path).prices.changes == ()
@@ -262,6 +303,38 @@ def test_open_and_dead_are_told_by_reason(tmp_path: Path) -> None:
     assert loose.open_by_reason == {"not_over": 1, "no_record": 1}
     assert loose.dead_by_reason == {"gave_up": 2, "no_record": 1}
     assert (loose.open, loose.open_due, loose.dead) == (2, 2, 3)
+
+
+def summary(out: Path, run_id: str, started_at: str, differences: list[dict[str, str]]) -> None:
+    folder = out / "runs" / run_id
+    folder.mkdir()
+    told = {
+        "run_id": run_id,
+        "started_at": started_at,
+        "exit_code": 3,
+        "requests": 12,
+        "run": {"attempted": 11, "delivered": 5, "open": 1, "dead": 2, "deferred": 3},
+        "data": {"rows": 5, "cost": {"EUR": "0.10000001"}},
+        "differences": differences,
+    }
+    (folder / "summary.json").write_text(json.dumps(told))
+
+
+def test_books_are_those_of_the_runs_that_began_in_the_period(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made(out, [{}])
+    summary(out, "20261101T183000Z-aaaaaa", "2026-11-01T18:30:00Z", [])  # the 2nd in ZONE
+    summary(out, "20261101T182959Z-bbbbbb", "2026-11-01T18:29:59Z", [])
+    summary(out, "20261102T100000Z-cccccc", "2026-11-02T10:00:00Z", [{"book": "run"}])
+    (out / "runs" / "20261103T100000Z-dddddd").mkdir()
+    (out / "runs" / "20261103T100000Z-dddddd" / "summary.json").write_text("{")
+    report = report_of(out, Period(date(2026, 11, 2), None))
+    found = report.books
+    assert [run.run_id[-6:] for run in found.runs] == ["cccccc", "aaaaaa"]
+    assert [run.balanced for run in found.runs] == [False, True]
+    assert found.runs[0].cost == {"EUR": Decimal("0.10000001")}
+    assert found.unreadable == ("20261103T100000Z-dddddd",)
+    assert "DIFFER" in page(report)
 
 
 def test_report_is_made_while_a_run_holds_the_output(tmp_path: Path) -> None:
