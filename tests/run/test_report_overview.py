@@ -151,9 +151,14 @@ def test_hours_are_those_of_the_zone(night: tuple[Path, list[Row]]) -> None:
         for hour, calls in enumerate(line)
         if calls
     } == dict(week)
-    each = Counter(at.replace(minute=0, second=0, microsecond=0) for at in told)
+    answered = [row["submit_time"] for row in rows if row["submit_time"] and row["answered"]]
+    each, taken = (
+        Counter(at.astimezone(zone).replace(minute=0, second=0, microsecond=0) for at in times)
+        for times in (told, answered)
+    )
     assert [one.calls for one in hours.busiest] == [n for _, n in each.most_common(5)]
-    assert all(each[one.begins_at] == one.calls for one in hours.busiest)
+    for one in hours.busiest:
+        assert (one.calls, one.answered) == (each[one.begins_at], taken[one.begins_at])
 
 
 def test_period_holds_its_first_and_its_last_day(night: tuple[Path, list[Row]]) -> None:
