@@ -69,3 +69,10 @@ def _cut(trial: Trial, process: Process, dice: random.Random, *, forget: str | N
     # A run whose list-maker loses its power is over with it: here only that process dies.
     assert hurt.code in (-9, 6) or trial.ended_sooner(), (trial.step, hurt.err)
     trial.fault.cut_power(dice)
+
+
+def test_the_power_cut_on_lazyfs() -> None:
+    pytest.skip(
+        "SKIPPED ALOUD: LazyFS can't be installed by name anywhere; the library of faultfs.c stands "
+        "in for it (docs/reliability.md says what each of the two can't see)"
+    )
