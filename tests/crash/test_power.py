@@ -73,6 +73,6 @@ def _cut(trial: Trial, process: Process, dice: random.Random, *, forget: str | N
 
 def test_the_power_cut_on_lazyfs() -> None:
     pytest.skip(
-        "SKIPPED ALOUD: LazyFS can't be installed by name anywhere; the library of faultfs.c stands "
+        "SKIPPED ALOUD: LazyFS can't be installed by name; the library of faultfs.c stands "
         "in for it (docs/reliability.md says what each of the two can't see)"
     )
