@@ -2,7 +2,7 @@
 
 Theory of operation.  llhttp (through httptools) splits what arrives into messages and is strict:
 whatever it refuses ends the connection.  What it does not bound is bounded here: the bytes of a
-head and of trailers, the number of their lines, the bytes of a body.  A connection is used again
+head and of the whole, the number of header lines, the bytes of a body.  A connection is used again
 only after an answer that was whole, had a length of its own, was said to be followed by others,
 and left nothing over; at the least doubt it is closed.  So no id gets the answer of another:
 anything that arrives when nothing is asked condemns the connection.
@@ -34,6 +34,11 @@ _NO_HTTP: Final = NoReply("protocol", "what came is no answer in HTTP/1.1")
 _NOT_DECODED: Final = NoReply("torn", "the answer's content coding is damaged")
 _CUT_SHORT: Final = NoReply("protocol", "the answer's content coding ends too soon")
 _TOO_LONG: Final = NoReply("too_long", f"an answer of over {MAX_BODY_BYTES} bytes")
+
+_MAX_HEAD_BYTES = MAX_HEADER_BYTES * MAX_HEADERS
+_MAX_BYTES = 8 * MAX_BODY_BYTES
+"""Of a whole answer as it comes.  A body of a byte a chunk takes six times its length; a trailer
+without an end would be collected in memory until its time is up."""
 
 _FIRST_FINAL = 200  # lower status codes announce an answer, they are none (RFC 9110 §15.2)
 
@@ -100,11 +105,10 @@ class LeanConnection(asyncio.Protocol):
         if self._answer is None:
             self.abort()  # nobody asked
             return
-        if not self._is_body:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEADER_BYTES * MAX_HEADERS:
-                self._end(_NO_HTTP)
-                return
+        self._received += len(data)
+        if self._received > (_MAX_BYTES if self._is_body else _MAX_HEAD_BYTES):
+            self._end(_TOO_LONG if self._is_body else _NO_HTTP)
+            return
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -176,7 +180,7 @@ class LeanConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._size = 0
         self._lines = 0
-        self._head_bytes = 0
+        self._received = 0
         self._has_length = False
         self._is_chunked = False
         self._is_body = False

@@ -94,6 +94,10 @@ async def test_no_answer_fills_the_memory(transport: str) -> None:
         "hints": (b"", HINTS),
     }
 
+    if transport == "lean":
+        # aiohttp stays small as well, but now and then takes a minute to have had enough.
+        pours["trailer"] = (CHUNKED + chunk(b"x") + b"0\r\nX: ", b"y" * (1 << 16))
+
     async def behaviour(ask: Ask) -> None:
         if ask.voice_id in answers:
             await ask.send(answers[ask.voice_id])
