@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harvester.cli import options
+from harvester.cli.targets import refuse_ours
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
             f"{output.root} holds no harvest: there is no {output.database}. Name the right "
             "folder with --out or -c."
         )
-    if file is not None and _is_ours(file, output):
-        raise UsageError(f"{file} lies inside {output.root}, which is ours: choose another place.")
+    if file is not None:
+        refuse_ours(file, output)
     _write(what, chosen, output, file)
     return 0
 
@@ -92,12 +93,6 @@ def _format(form: Format | None, file: Path | None, *, json: bool) -> Format:
 
 
 _SUFFIXES = frozenset({"csv", "jsonl", "ndjson", "parquet"})
-
-
-def _is_ours(file: Path, output: Output) -> bool:
-    """Whether a file there would be a stranger in the data set, or overwrite the state."""
-    target = file.resolve()
-    return any(target.is_relative_to(own.resolve()) for own in (output.cdr, output.state))
 
 
 def _write(what: What, form: Format, output: Output, file: Path | None) -> None:
