@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from bench.calls import LAST_DAY, write_calls
 from bench.places import ROOT, BenchError, work
+from bench.terminal import Screen, night
 from harvester.harvest.output import Output, make_folders
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
@@ -29,6 +31,7 @@ from harvester.ledger.values import Batch, DeadLetter, OpenCall
 SCREENS = ROOT / "docs" / "screens"
 CALLS = 60_000
 MOST_BYTES = 300_000
+_TERMINAL_WIDTH = 1240
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _RUN_ID = "20261122T011000Z-5eed00"
 _DEAD = {"parameter_exception": 41, "out_of_time_range": 17, "no_record": 9, "gave_up": 2}
@@ -56,6 +59,8 @@ def screens() -> None:
     (home / "phone.html").write_text(_PHONE.format(page="report.html"))
     (home / "terminal.html").write_text(_TERMINAL.format(svg=_terminal(shown)))
     SCREENS.mkdir(parents=True, exist_ok=True)
+    for screen in night(home / "night"):
+        _take_terminal(browser, home, screen)
     for name, page, size, dark in (
         ("report-light", "report", (1100, 1900), False),
         ("report-dark", "report", (1100, 1900), True),
@@ -64,6 +69,21 @@ def screens() -> None:
         ("report-terminal", "terminal", (1200, 830), True),
     ):
         _take(browser, home / f"{page}.html", SCREENS / f"{name}.png", size, dark=dark)
+
+
+def _take_terminal(browser: str, home: Path, screen: Screen) -> None:
+    svg = screen.svg()
+    page = home / f"{screen.name}.html"
+    page.write_text(_TERMINAL.format(svg=svg))
+    _take(browser, page, SCREENS / f"{screen.name}.png", _size_of(svg), dark=True)
+
+
+def _size_of(svg: str) -> tuple[int, int]:
+    """The window that holds a picture as it was drawn."""
+    found = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg)
+    assert found is not None
+    width, height = map(float, found.groups())
+    return _TERMINAL_WIDTH, round(_TERMINAL_WIDTH * height / width)
 
 
 def _fill_ledger(output: Output) -> None:

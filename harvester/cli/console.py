@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from harvester.cli.text import printable
+from harvester.cli.text import folded, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,9 +61,18 @@ class Terminal:
 
         try:
             for line in lines:
-                self.console.print(Text(printable(line.text), style=line.style))
+                for piece in self._fitted(printable(line.text)):
+                    self.console.print(Text(piece, style=line.style))
         except OSError:
             return
+
+    def _fitted(self, text: str) -> Iterator[str]:
+        """Lines as they are for a file or a pipe; on a terminal none is broken within a word."""
+        if not self._stream.isatty():
+            yield text
+            return
+        for line in text.split("\n"):
+            yield from folded(line, self.console.width)
 
 
 def stderr() -> Terminal:

@@ -6,8 +6,9 @@ is slow, or stopped with Ctrl-S, never holds the run up.
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +17,7 @@ from harvester.cli.text import count, share, span
 from harvester.harvest.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 _PER_S = 4
 _LABEL = 10
@@ -81,28 +82,56 @@ class ProgressBar:
 
 
 def drawn(now: Progress) -> RenderableType:
-    """A run at one moment, as four or five lines."""
-    from rich.console import Group
-
-    pieces = [_bar_line(now), _line("requests", _requests(now)), _line("so far", _outcomes(now))]
-    if now.retries:
-        pieces.append(_line("retries", retries_told(now.retries)))
-    if reason := slowed(now):
-        pieces.append(_line("pace", reason, "yellow"))
-    return Group(*pieces)
+    """A run at one moment, as four to six lines, as wide as the console that draws them."""
+    return _Drawing(now)
 
 
-def _bar_line(now: Progress) -> RenderableType:
+class _Drawing:
+    """Laid out anew each time: the window may have changed its size."""
+
+    def __init__(self, now: Progress) -> None:
+        self._now = now
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        now, width = self._now, options.max_width
+        yield _bar_line(now, width)
+        yield _line("requests", _requests(now))
+        yield _line("so far", _outcomes(now))
+        if now.retries:
+            yield from _folded("retries", retries_told(now.retries), width)
+        if reason := slowed(now):
+            yield from _folded("pace", reason, width, "yellow")
+
+
+def _bar_line(now: Progress, width: int) -> RenderableType:
     from rich.progress_bar import ProgressBar as Bar
     from rich.table import Table
 
-    row = Table.grid(padding=(0, 1))
+    told = f" {_done(now)}"
+    room = width - _LABEL - len(told)
+    row = Table.grid(padding=0)
     row.add_row(
         _line(now.phase, ""),
-        Bar(total=max(1, now.to_ask), completed=now.settled, width=_BAR),
-        _line("", _done(now)),
+        Bar(
+            total=max(1, now.to_ask),
+            completed=now.settled,
+            width=max(1, min(_BAR, room)),
+            # rich's own colour of a bar in the middle is a red.
+            complete_style="cyan",
+            finished_style="green",
+        ),
+        _line("", told),
     )
     return row
+
+
+def _folded(label: str, text: str, width: int, style: str = "") -> Iterator[RenderableType]:
+    """A line that goes on below itself where the terminal is too narrow for it."""
+    lines = textwrap.wrap(text, max(_LABEL, width - _LABEL), break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        yield _line(label if number == 0 else " ", line, style)
 
 
 def _done(now: Progress) -> str:

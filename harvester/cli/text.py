@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
@@ -21,6 +23,36 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """As `printable`, line ends escaped as well."""
     return printable(text).replace("\n", "\\n")
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A line as lines of at most `width` characters, broken between words.
+
+    What goes on below begins under the text of the first line, right of its label and figure. A
+    word that is longer than a line, such as a path, stays whole: so it can be copied.
+    """
+    if len(text) <= width:
+        return [text]
+    hang = _text_column(text, width // 2)
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=" " * hang,
+        expand_tabs=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _text_column(text: str, most: int) -> int:
+    """Where the text of a line begins: after the last gap of two spaces in its first half."""
+    gaps = [gap.end() for gap in _GAP.finditer(text) if gap.end() <= most]
+    return gaps[-1] if gaps else 0
+
+
+_GAP = re.compile(r"^ +| {2,}")
 
 
 def count(number: float) -> str:

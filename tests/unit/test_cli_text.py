@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from harvester.cli.duration import duration_s
 from harvester.cli.endings import ending
 from harvester.cli.progress import drawn, slowed
 from harvester.cli.sayings import sentence
-from harvester.cli.text import count, one_line, printable, share, size, span
+from harvester.cli.text import count, folded, one_line, printable, share, size, span
 from harvester.errors import UsageError
 from harvester.harvest.progress import Progress
 
@@ -137,6 +138,34 @@ def test_bar_tells_rate_limit_retries_and_what_is_left() -> None:
     told = _drawn(_progress(retries={"push_back": 2, "-18": 7}))
     for piece in ("500 of 1,000", "50 %", "11 s left", "48/s of 50/s", "busy (-18) 7, push-back 2"):
         assert piece in told
+
+
+@pytest.mark.parametrize("columns", [100, 80, 50])
+def test_bar_fits_the_window_and_loses_no_cause(columns: int) -> None:
+    causes = ("-18", "http_503", "not_an_envelope", "push_back", "status_-99", "torn")
+    progress = _progress(retries=dict.fromkeys(causes, 12_345), settled=12_345, to_ask=50_000)
+    screen = Screen()
+    console = Terminal(screen, {"TERM": "xterm"}).console
+    console.width = columns
+    console.print(drawn(progress))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    told = " ".join(" ".join(lines).split())
+    assert max(map(len, lines)) <= columns
+    assert "11 s left" in told
+    for cause in ("busy (-18)", "http 503", "not an envelope", "push-back", "status -99", "torn"):
+        assert f"{cause} 12,345" in told
+
+
+def test_long_line_goes_on_below_its_text_and_keeps_a_path_whole() -> None:
+    line = "bad                     3  lines hold no voiceId: a/very/long/path/to/some/file.jsonl"
+    assert folded(line, 60) == [
+        "bad                     3  lines hold no voiceId:",
+        "                           a/very/long/path/to/some/file.jsonl",
+    ]
+    assert folded("short", 60) == ["short"]
+    assert folded("Why:   it is so now", 16) == ["Why:   it is so", "       now"]
+    path = "/a/path/without/an/end"
+    assert folded(f"Data:  {path}", 12)[-1].strip() == path
 
 
 @pytest.mark.parametrize(
