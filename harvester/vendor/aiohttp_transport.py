@@ -76,6 +76,11 @@ class AiohttpTransport:
             trust_env=False,
         )
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no attempt is remembered."""
+        return self._watchdog.is_at_rest
+
     async def get(self, voice_id: str) -> Reply | NoReply:
         """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
         # encoded=True: a voiceId holds only unreserved characters, so there is nothing to quote.

@@ -7,6 +7,10 @@ only after an answer that was whole, had a length of its own, was said to be fol
 and left nothing over; at the least doubt it is closed.  So no id gets the answer of another:
 anything that arrives when nothing is asked condemns the connection.
 
+A head that llhttp has read once needs no second reading: within a second a server sends few
+different ones, byte for byte.  `SeenHeads` keeps what they said, for answers that arrive in one
+piece, whole and plain; whatever else arrives takes the way through the parser.
+
 Sources: RFC 9112 §6.3 (length of a message), §9.3 (persistence); RFC 9110 §8.4 (content codings).
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -25,7 +29,6 @@ from harvester.vendor.transport import (
     NoReply,
     Reply,
 )
-from harvester.vendor.watchdog import Watchdog
 
 LOST: Final = NoReply("reset", "the connection ended before an answer began")
 TOO_SLOW: Final = NoReply("timeout", "the answer did not end in time")
@@ -41,17 +44,47 @@ _MAX_BYTES = 8 * MAX_BODY_BYTES
 without an end would be collected in memory until its time is up."""
 
 _FIRST_FINAL = 200  # lower status codes announce an answer, they are none (RFC 9110 §15.2)
+_END_OF_HEAD = b"\r\n\r\n"
+_HEADS = 512
+_LONGEST_HEAD = 2_048
+
+
+class SeenHead(NamedTuple):
+    """What the parser read in a head before: of a plain answer, after which the next may come."""
+
+    status: int
+    body_bytes: int
+    date: str | None
+    retry_after: str | None
+
+
+class SeenHeads:
+    """The heads of late, shared by all connections to one host; at most a megabyte."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, SeenHead] = {}
+        self.get = self._seen.get
+        """What a head said, by all of its bytes; None for one that was not seen."""
+
+    def add(self, head: bytes, said: SeenHead) -> None:
+        """Remember what the parser read in `head`."""
+        if len(head) > _LONGEST_HEAD:
+            return
+        if len(self._seen) >= _HEADS:
+            self._seen.clear()  # a new second has a new Date: the old ones do not come again
+        self._seen[head] = said
 
 
 class LeanConnection(asyncio.Protocol):
     """A connection and the parser of what it brings."""
 
-    def __init__(self, watchdog: Watchdog[LeanConnection]) -> None:
+    def __init__(self, heads: SeenHeads) -> None:
         """Made by the loop's `create_connection`; lives on that loop."""
         self._loop = asyncio.get_running_loop()
-        self._watchdog = watchdog
+        self._heads = heads
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Reply | NoReply] | None = None
+        self._asked_at = 0.0
         self._is_doubtful = False
         self._parser = HttpResponseParser(self)
         self._is_chunked = False
@@ -67,22 +100,18 @@ class LeanConnection(asyncio.Protocol):
             and not self._transport.is_closing()
         )
 
-    async def ask(self, request: bytes) -> Reply | NoReply:
-        """Write `request` and wait for its answer.  LOST if the connection ends before one begins.
+    def ask(self, request: bytes) -> asyncio.Future[Reply | NoReply]:
+        """Write `request`; its answer will be the result.  LOST if the connection ends before.
 
-        To be called while `is_usable`.  If it is cancelled, the connection must be aborted.
+        To be called while `is_usable`.  If the future is cancelled, the connection must be aborted.
         """
         assert self._transport is not None
-        self._begin()
-        answer: asyncio.Future[Reply | NoReply] = self._loop.create_future()
-        self._answer = answer
-        self._watchdog.watch(self, self)
+        if not self._is_fresh:
+            self._begin()
+        self._answer = answer = self._loop.create_future()
+        self._asked_at = self._loop.time()
         self._transport.write(request)
-        try:
-            return await answer
-        finally:
-            self._answer = None
-            self._watchdog.forget(self)
+        return answer
 
     def abort(self) -> None:
         """Close at once, whatever is on its way."""
@@ -90,9 +119,10 @@ class LeanConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def cut_off(self) -> None:
-        """The answer's time is up."""
-        self._end(TOO_SLOW)
+    def cut_off(self, asked_before: float) -> None:
+        """End an answer that was asked for at `asked_before` (loop time) or earlier."""
+        if self._answer is not None and self._asked_at <= asked_before:
+            self._end(TOO_SLOW)
 
     # What the loop tells
 
@@ -105,6 +135,16 @@ class LeanConnection(asyncio.Protocol):
         if self._answer is None:
             self.abort()  # nobody asked
             return
+        if self._is_fresh:
+            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            seen = self._heads.get(data[:end])
+            if seen is not None and seen.body_bytes == len(data) - end:
+                took_s = self._loop.time() - self._asked_at
+                reply = Reply(seen.status, data[end:], seen.date, seen.retry_after, took_s)
+                self._settle(reply)
+                return
+            self._is_fresh = False
+            self._first = data
         self._received += len(data)
         if self._received > (_MAX_BYTES if self._is_body else _MAX_HEAD_BYTES):
             self._end(_TOO_LONG if self._is_body else _NO_HTTP)
@@ -167,12 +207,15 @@ class LeanConnection(asyncio.Protocol):
         self._is_whole = True
         answer = self._decoded()
         if self._parser.should_keep_alive() and isinstance(answer, Reply):
+            self._remember_head(answer)
             self._settle(answer)
         else:
             self._end(answer)
 
     def _begin(self) -> None:
         """Forget the last answer."""
+        self._is_fresh = True
+        self._first = b""
         if self._is_chunked:
             # The old one may hold a trailer back, and would give it to the next message.
             self._parser = HttpResponseParser(self)
@@ -186,6 +229,16 @@ class LeanConnection(asyncio.Protocol):
         self._is_body = False
         self._is_whole = False
 
+    def _remember_head(self, answer: Reply) -> None:
+        """If the answer came in one piece: nothing but a head and a body as long as it said."""
+        if b"content-length" not in self._headers or b"content-encoding" in self._headers:
+            return
+        first = self._first
+        end = first.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        if len(first) == self._received and len(first) - end == self._size:
+            said = SeenHead(answer.status, self._size, answer.date, answer.retry_after)
+            self._heads.add(first[:end], said)
+
     def _decoded(self) -> Reply | NoReply:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         headers = self._headers
@@ -195,13 +248,12 @@ class LeanConnection(asyncio.Protocol):
             if isinstance(decoded, NoReply):
                 return decoded
             body = decoded
-        written_s = self._watchdog.watched_s(self)
         return Reply(
             self._parser.get_status_code(),
             body,
             _text(headers.get(b"date")),
             _text(headers.get(b"retry-after")),
-            written_s,
+            self._loop.time() - self._asked_at,
         )
 
     def _end(self, answer: Reply | NoReply) -> None:
@@ -209,9 +261,10 @@ class LeanConnection(asyncio.Protocol):
         self._settle(answer)
         self.abort()
 
-    def _settle(self, answer: Reply | NoReply) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)
+    def _settle(self, reply: Reply | NoReply) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_result(reply)
 
 
 class _Enough(Exception):

@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from harvester.config import Vendor
-from harvester.vendor.lean_connection import LOST, LeanConnection
+from harvester.vendor.lean_connection import LOST, LeanConnection, SeenHeads
 from harvester.vendor.transport import STANDING_HEADERS, NoReply, Reply, Seal
-from harvester.vendor.watchdog import Watchdog
+from harvester.vendor.watchdog import look_every_s
 
 _PORTS = {"http": 80, "https": 443}
 _EYEBALLS_S = 0.25  # RFC 8305 §5: before the next of a name's addresses is tried as well
@@ -52,7 +52,7 @@ class LeanTransport:
         self._timeout_s = vendor.timeout_s
         self._seal = seal
         self._loop = asyncio.get_running_loop()
-        self._watchdog = Watchdog(vendor.timeout_s, LeanConnection.cut_off)
+        self._heads = SeenHeads()
         self._idle: list[LeanConnection] = []
         self._in_use: set[LeanConnection] = set()
         self._start = f"GET {address.path.rstrip('/')}/recordGroup/".encode("ascii")
@@ -60,6 +60,13 @@ class LeanTransport:
         self._standing = b" HTTP/1.1\r\n" + _lines(standing)
         self._signed: Mapping[str, str] | None = None
         self._rest = b""
+        self._look_every_s = look_every_s(vendor.timeout_s)
+        self._timer = self._loop.call_later(self._look_every_s, self._look)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody waits for an answer."""
+        return not self._in_use
 
     async def get(self, voice_id: str) -> Reply | NoReply:
         """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
@@ -69,7 +76,7 @@ class LeanTransport:
 
     async def close(self) -> None:
         """Close every connection."""
-        self._watchdog.stop()
+        self._timer.cancel()
         for connection in (*self._idle, *self._in_use):
             connection.abort()
         self._idle.clear()
@@ -106,7 +113,7 @@ class LeanTransport:
         try:
             async with asyncio.timeout(self._timeout_s):
                 _, connection = await self._loop.create_connection(
-                    lambda: LeanConnection(self._watchdog),
+                    lambda: LeanConnection(self._heads),
                     self._host,
                     self._port,
                     ssl=self._tls,
@@ -115,6 +122,13 @@ class LeanTransport:
         except OSError as exc:
             return NoReply(_cause(exc), f"{type(exc).__name__}: {exc}")
         return connection
+
+    def _look(self) -> None:
+        """End what takes too long.  A timer an attempt would cost more than reading the answer."""
+        too_old = self._loop.time() - self._timeout_s
+        for connection in list(self._in_use):
+            connection.cut_off(too_old)
+        self._timer = self._loop.call_later(self._look_every_s, self._look)
 
     def _request(self, voice_id: str, headers: Mapping[str, str]) -> bytes:
         # The seal gives the same mapping for as long as the signature is the same: a second.

@@ -12,6 +12,12 @@ from typing import Generic, TypeVar
 
 _LOOK_EVERY_S = 0.5
 
+
+def look_every_s(timeout_s: float) -> float:
+    """How often to look for attempts that outlive `timeout_s`."""
+    return min(_LOOK_EVERY_S, timeout_s / 4)
+
+
 Connection = TypeVar("Connection")
 
 
@@ -22,7 +28,7 @@ class Watchdog(Generic[Connection]):
         """Must be made inside the running loop."""
         self._timeout_s = timeout_s
         self._abort = abort
-        self._look_every_s = min(_LOOK_EVERY_S, timeout_s / 4)
+        self._look_every_s = look_every_s(timeout_s)
         self._loop = asyncio.get_running_loop()
         self._watched: dict[Hashable, tuple[float, Connection]] = {}
         self._cut_off: set[Hashable] = set()

@@ -1,0 +1,98 @@
+"""The lean transport's memory of heads: what it is used for, and that it stays small."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from harvester.vendor.lean_connection import LeanConnection, SeenHead, SeenHeads
+from harvester.vendor.transport import NoReply, Reply
+
+
+class Wire(asyncio.Transport):
+    """Takes what is written; open until it is aborted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_aborted = False
+
+    def write(self, data: Any) -> None:
+        del data
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+async def _answer_to(connection: LeanConnection, *pieces: bytes) -> Reply | NoReply:
+    answer = connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    for piece in pieces:
+        connection.data_received(piece)
+    return await asyncio.wait_for(answer, 5)
+
+
+def _connection(heads: SeenHeads) -> LeanConnection:
+    connection = LeanConnection(heads)
+    connection.connection_made(cast("asyncio.BaseTransport", Wire()))
+    return connection
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nDate: D\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n"
+
+
+async def test_what_a_head_said_is_remembered_as_the_parser_read_it() -> None:
+    heads = SeenHeads()
+    first = await _answer_to(_connection(heads), HEAD + b"{}")
+    assert heads.get(HEAD) == SeenHead(200, 2, "D", "7")
+    again = await _answer_to(_connection(heads), HEAD + b"[]")
+    assert isinstance(first, Reply)
+    assert isinstance(again, Reply)
+    assert (first.status, first.body, first.date, first.retry_after) == (200, b"{}", "D", "7")
+    assert (again.status, again.body, again.date, again.retry_after) == (200, b"[]", "D", "7")
+
+
+async def test_a_known_head_is_not_parsed_again() -> None:
+    heads = SeenHeads()
+    heads.add(HEAD, SeenHead(299, 2, None, None))  # as no parser would have it
+    reply = await _answer_to(_connection(heads), HEAD + b"{}")
+    assert isinstance(reply, Reply)
+    assert reply.status == 299
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (HEAD, b"{}"),
+        (HEAD + b"{", b"}"),
+        (HEAD + b"{}!",),
+        (HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"{}",),
+        (HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: x\r\n\r\n") + b"{}",),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"{}",),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",),
+        (HEAD.replace(b"Date: D", b"Date: " + 2_048 * b"D") + b"{}",),
+    ],
+)
+async def test_only_a_plain_answer_in_one_piece_is_remembered(pieces: tuple[bytes, ...]) -> None:
+    heads = SeenHeads()
+    await _answer_to(_connection(heads), *pieces)
+    assert [head for head in (HEAD, pieces[0].split(b"{")[0]) if heads.get(head)] == []
+
+
+async def test_an_answer_that_may_have_no_body_is_remembered_without_one() -> None:
+    heads = SeenHeads()
+    head = HEAD.replace(b"200 OK", b"204 No Content")
+    await _answer_to(_connection(heads), head)
+    assert heads.get(head) == SeenHead(204, 0, "D", "7")
+
+
+def test_the_memory_of_heads_stays_small() -> None:
+    heads = SeenHeads()
+    names = [b"%d\r\n\r\n" % number for number in range(100_000)]
+    for name in names:
+        heads.add(name, SeenHead(200, 1, None, None))
+    assert heads.get(names[-1]) is not None
+    assert sum(heads.get(name) is not None for name in names) <= 512
