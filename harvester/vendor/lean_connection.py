@@ -214,7 +214,7 @@ class LeanConnection(asyncio.Protocol):
 
     def _begin(self) -> None:
         """Forget the last answer."""
-        self._is_fresh = True
+        self._is_fresh: bool = True
         self._first = b""
         if self._is_chunked:
             # The old one may hold a trailer back, and would give it to the next message.
@@ -223,7 +223,7 @@ class LeanConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._size = 0
         self._lines = 0
-        self._received = 0
+        self._received: int = 0
         self._has_length = False
         self._is_chunked = False
         self._is_body = False
