@@ -78,6 +78,9 @@ class SeenHeads:
 class LeanConnection(asyncio.Protocol):
     """A connection and the parser of what it brings."""
 
+    _is_fresh: bool
+    _received: int
+
     def __init__(self, heads: SeenHeads) -> None:
         """Made by the loop's `create_connection`; lives on that loop."""
         self._loop = asyncio.get_running_loop()
@@ -214,7 +217,7 @@ class LeanConnection(asyncio.Protocol):
 
     def _begin(self) -> None:
         """Forget the last answer."""
-        self._is_fresh: bool = True
+        self._is_fresh = True
         self._first = b""
         if self._is_chunked:
             # The old one may hold a trailer back, and would give it to the next message.
@@ -223,7 +226,7 @@ class LeanConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._size = 0
         self._lines = 0
-        self._received: int = 0
+        self._received = 0
         self._has_length = False
         self._is_chunked = False
         self._is_body = False
