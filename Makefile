@@ -22,7 +22,7 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test crash lean soak audit licences check lint types lowest lock clean venv \
-	bench bench-full bench-micro screens
+	bench bench-full bench-micro screens docs
 .DELETE_ON_ERROR:
 
 ##@ See it
@@ -96,15 +96,25 @@ licences: $(VENV)/runtime ## Licences of the pinned dependencies; fails on GPL, 
 
 venv: $(VENV)/dev ## Make the environment in .venv and nothing else
 
-lock: ## Make requirements.txt and requirements-dev.txt anew from pyproject.toml
+# The pages are copied, as Zensical wants them below its configuration; docs/mkdocs.yml says more.
+docs: .venv-docs/stamp ## Build the pages of docs/ as a site that works offline: .docs/site/index.html
+	@rm -rf .docs && mkdir .docs && cp -R docs .docs/docs && mv .docs/docs/mkdocs.yml .docs/
+	@.venv-docs/bin/zensical build --strict --config-file .docs/mkdocs.yml
+	@! grep -rnE '<(script|link|img|iframe|source)[^>]*[ "]https?:|url\(.?https?:' --include='*.html' --include='*.css' \
+		.docs/site || { echo "make docs: FAILED. A page would fetch what is named above." >&2; exit 1; }
+	@echo "Written: .docs/site/index.html"
+
+lock: ## Make requirements.txt, requirements-dev.txt and docs/requirements.txt anew
 	@test -d .venv-lock || $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
 	@CUSTOM_COMPILE_COMMAND="make lock" $(PIP_COMPILE) -o requirements.txt pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" $(PIP_COMPILE) --extra dev -o requirements-dev.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(filter-out --build-deps-for editable,$(PIP_COMPILE)) \
+		-o docs/requirements.txt docs/requirements.in
 	@$(if $(KEEP),true,rm -rf .venv-lock)
 
 clean: ## Remove environments, caches and ./demo-out (KEEP=1 keeps demo-out)
-	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .venv-docs .docs .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	$(if $(KEEP),,rm -rf demo-out)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -124,6 +134,12 @@ $(VENV)/runtime: requirements.txt pyproject.toml
 
 $(VENV)/dev: requirements-dev.txt pyproject.toml | $(VENV)/runtime
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# The site's generator, apart from what the harvester runs with.
+.venv-docs/stamp: docs/requirements.txt
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 # The packages of the peers: not pinned, and never among our own dependencies.
