@@ -81,27 +81,33 @@ def screen(found: Plan) -> list[Line]:
     if found.input is not None:
         lines += _input(found.input)
     lines += [
-        _figure("left over", found.left_over, _left_over(found)),
-        _figure("open", found.open, f"calls that were not over; {count(found.open_due)} are due"),
-        _figure("to ask", found.to_ask, "ids", "bold"),
+        _figure("left over", count(found.left_over), _left_over(found)),
+        _figure("open", count(found.open), f"calls not over yet; {count(found.open_due)} are due"),
+        _figure("to ask", count(found.to_ask), "ids", "bold"),
     ]
     return lines + _cost(found)
 
 
 def _input(book: InputPlan) -> list[Line]:
-    known = "; this input is the list in force" if book.known else ""
     lines = [
-        _figure("input", book.lines, f"lines{known}"),
-        _figure("bad", book.bad, _bad(book), "yellow" if book.bad else ""),
+        _figure("input", count(book.lines), _lines(book)),
+        _figure("bad", count(book.bad), _bad(book), "yellow" if book.bad else ""),
     ]
     lines += [_note(text, "yellow") for text in _where_bad(book)]
     return [
         *lines,
-        _figure("duplicate", book.duplicate, "seen before in this input"),
-        _figure("distinct", book.distinct, "ids"),
-        _figure("settled", book.settled, "of them: delivered, open or dead"),
-        _figure("new", book.to_ask, "of them: to ask"),
+        _figure("duplicate", count(book.duplicate), "seen before in this input"),
+        _figure("distinct", count(book.distinct), "ids"),
+        _figure("settled", count(book.settled), "of them: delivered, open or dead"),
+        _figure("new", count(book.to_ask), "of them: to ask"),
     ]
+
+
+def _lines(book: InputPlan) -> str:
+    if not book.known:
+        return "lines"
+    # The files are as that run found them, so they are not read again.
+    return f"lines, as read by run {book.listed_by}" if book.listed_by else "lines, read before"
 
 
 def _bad(book: InputPlan) -> str:
@@ -112,8 +118,8 @@ def _bad(book: InputPlan) -> str:
 
 def _where_bad(book: InputPlan) -> list[str]:
     """In which files, and the first few lines."""
-    if book.bad and book.known:
-        return ["the run that listed this input has them in its bad_ids.jsonl"]
+    if book.bad and not book.bad_examples:
+        return ["which ones was in the bad_ids.jsonl of the run that read them; it is gone"]
     files = [f"{file}: {count(bad)}" for file, bad in book.bad_by_file.items()]
     more = len(files) - _FILES_SHOWN
     shown = files[:_FILES_SHOWN] + ([f"and {count(more)} files more"] if more > 0 else [])
@@ -131,20 +137,17 @@ def _cost(found: Plan) -> list[Line]:
         return [Line(), Line("A run would send nothing.", "green")]
     share = f"{found.retry_share:.2f} an id, as in the last runs"
     told = share if found.has_state else "and what retries take: no run yet to tell"
+    size_told = f"of data, about; and {size(found.working_bytes)} while it works"
     return [
         Line(),
         *_too_old(found),
-        _row("requests", f"{count(found.requests)} ({told})"),
-        _row("time", f"{span(found.seconds)} at {found.rate_per_s:g} requests/s"),
+        _figure("requests", count(found.requests), told),
+        _figure("time", span(found.seconds), f"at {found.rate_per_s:g} requests/s"),
         *_budgets(found),
-        _row("ends", _end(found)),
-        _row(
-            "disk",
-            f"about {size(found.data_bytes)} of data, and {size(found.working_bytes)} while it "
-            "works",
-        ),
+        _figure("ends", *_end(found)),
+        _figure("disk", size(found.data_bytes), size_told),
         Line(),
-        Line("Nothing was sent and nothing was changed. `harvester run` with the same arguments."),
+        Line("Next:  `harvester run` with the same arguments. Nothing was sent or changed."),
     ]
 
 
@@ -152,11 +155,15 @@ def _too_old(found: Plan) -> list[Line]:
     if not found.too_old:
         return []
     told = (
-        f"are dated before {found.too_old_before}: the vendor keeps about two months, so they may "
-        "be gone. Oldest first:"
+        f"dated before {found.too_old_before}: the vendor keeps about two months, so they may be "
+        "gone. Oldest first:"
     )
-    shown = [f"{old.voice_id}  {old.at[:16].replace('T', ' ')}" for old in found.oldest]
-    return [_figure("too old", found.too_old, told, "yellow"), *(_note(text) for text in shown)]
+    wide = max((len(old.voice_id) for old in found.oldest), default=0)
+    shown = [f"{old.at[:16].replace('T', ' ')}  {old.voice_id:<{wide}}" for old in found.oldest]
+    return [
+        _figure("too old", count(found.too_old), told, "yellow"),
+        *(_note(text) for text in shown),
+    ]
 
 
 def _budgets(found: Plan) -> list[Line]:
@@ -167,24 +174,23 @@ def _budgets(found: Plan) -> list[Line]:
         limits.append(f"{count(found.per_day)} requests a day")
     if not limits:
         return []
-    told = f"{' and '.join(limits)}: {count(found.first_run_requests)} requests in the next run, "
-    left = f"{count(found.left_after)} ids left over" if found.left_after else "nothing left over"
-    return [_row("budget", told + left, "yellow" if found.left_after else "")]
+    left = f"{count(found.left_after)} ids" if found.left_after else "nothing"
+    told = f"requests in the next run by {' and '.join(limits)}; {left} left over"
+    style = "yellow" if found.left_after else ""
+    return [_figure("budget", count(found.first_run_requests), told, style)]
 
 
-def _end(found: Plan) -> str:
+def _end(found: Plan) -> tuple[str, str]:
+    """The hour, and the day with the rest."""
+    day, _, hour = local_time(found.ends_at).partition(" ")
     if found.runs == 1:
-        return f"{local_time(found.ends_at)} at the earliest, if it began now"
-    return f"{local_time(found.ends_at)} in {count(found.runs)} runs, one a day from now on"
-
-
-def _row(label: str, text: str, style: str = "") -> Line:
-    return Line(f"{label:<{_LABEL}}{text}", style)
+        return hour, f"on {day} at the earliest, if it began now"
+    return hour, f"on {day}, after {count(found.runs)} runs, one a day from now on"
 
 
 def _note(text: str, style: str = "") -> Line:
     return Line(f"{'':<{_LABEL + _NUMBER}}  {text}", style)
 
 
-def _figure(label: str, number: int, text: str, style: str = "") -> Line:
-    return Line(f"{label:<{_LABEL}}{count(number):>{_NUMBER}}  {text}", style)
+def _figure(label: str, figure: str, text: str, style: str = "") -> Line:
+    return Line(f"{label:<{_LABEL}}{figure:>{_NUMBER}}  {text}", style)

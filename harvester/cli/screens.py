@@ -13,8 +13,9 @@ from harvester.cli.text import count, size, span
 if TYPE_CHECKING:
     from harvester.harvest.summary import DataBooks, InputBooks, ListBooks, RunBooks, Summary
 
-_LABEL = 10
-_EQUATION = 8
+_MARK = 3
+_LABEL = 9
+_EQUATION = 10
 
 
 def books(summary: Summary, seconds: float, *, unicode: bool = True) -> list[Line]:
@@ -54,14 +55,14 @@ class _Screen:
     def __init__(self, unbalanced: set[str], *, unicode: bool) -> None:
         self.lines: list[Line] = []
         self._unbalanced = unbalanced
-        self._good, self._bad = ("✓", "✗") if unicode else ("ok", "DIFFERS")
+        self._good, self._bad = ("✓", "✗") if unicode else ("ok", "!!")
         self._dot = " · " if unicode else ", "
 
     def title(self, text: str) -> None:
         self.lines += [Line(), Line(text, "bold")]
 
     def problem(self, text: str) -> None:
-        self.lines.append(Line(f"  {self._bad} {text}", "bold red"))
+        self.lines.append(Line(f"{self._bad:<{_MARK}}{'differs':<{_LABEL}}{text}", "bold red"))
 
     def input(self, book: InputBooks) -> None:
         self._equation(
@@ -91,7 +92,7 @@ class _Screen:
                 (book.pending, "pending"),
             ],
         )
-        self.lines.append(Line(" " * (_LABEL + 2) + f"({' + '.join(parts)})", "dim"))
+        self.lines.append(Line(" " * (_MARK + _LABEL) + f"({' + '.join(parts)})", "dim"))
 
     def run(self, book: RunBooks) -> None:
         self._equation(
@@ -140,7 +141,7 @@ class _Screen:
 
     def _note(self, label: str, text: str) -> None:
         if text:
-            self.lines.append(Line(f"  {label:<{_LABEL}}{text}"))
+            self.lines.append(Line(f"{'':<{_MARK}}{label:<{_LABEL}}{text}"))
 
     def _equation(
         self,
@@ -151,12 +152,13 @@ class _Screen:
     ) -> None:
         left = f"{count(whole[0]):>{_EQUATION}} {whole[1]}"
         right = " + ".join(f"{count(number)} {name}" for number, name in parts)
-        self._line(label, f"{left:<20} = {right}", book or label)
+        # Two spaces: where the screen is narrow, the parts go on below each other.
+        self._line(label, f"{left:<{_EQUATION + 10}} =  {right}", book or label)
 
     def _line(self, label: str, text: str, book: str) -> None:
         good = book not in self._unbalanced
         mark, style = (self._good, "") if good else (self._bad, "bold red")
-        self.lines.append(Line(f"  {label:<{_LABEL}}{text}  {mark}", style))
+        self.lines.append(Line(f"{mark:<{_MARK}}{label:<{_LABEL}}{text}", style))
 
 
 def _troubles(summary: Summary) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from harvester.cli.console import Line
 from harvester.cli.endings import ending
 from harvester.cli.progress import slowed
 from harvester.cli.sayings import retries_told
-from harvester.cli.text import count, local_time, share, span
+from harvester.cli.text import count, local_time, one_line, share, span
 
 if TYPE_CHECKING:
     from harvester.harvest.progress import Progress
@@ -24,7 +25,7 @@ def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Li
     lines = [Line(f"{found.output}, account {found.account}: no run works on it.", "bold")]
     lines += [
         _figure("delivered", found.in_data + found.in_journal, _delivered(found)),
-        _figure("open", found.open, f"calls that were not over; {count(found.open_due)} are due"),
+        _figure("open", found.open, f"calls not over yet; {count(found.open_due)} are due"),
         _figure("dead", found.dead, _reasons(found)),
         _figure("pending", found.pending, f"{count(found.deferred)} of them failed before"),
         Line(),
@@ -35,39 +36,57 @@ def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Li
 
 def running_screen(found: Running, output: str) -> list[Line]:
     """An output that a process holds."""
-    who = f"process {found.pid} on {found.host}" if found.pid else "a process"
-    lines = [Line(f"{output}: {who} works on it, since {found.since or 'a while'}.", "bold")]
+    who = f" (process {found.pid} on {found.host})" if found.pid else ""
+    since = f", since {_since(found.since)}" if found.since else ""
+    lines = [Line(f"{output}: at work{who}{since}.", "bold")]
     if found.progress is None:
         lines.append(Line("It has told no figures yet: it reads its input and makes its list."))
         return lines
     age = found.age_s or 0.0
     lines.append(Line(f"Run {found.run_id}, as of {span(age)} ago:"))
     if age > _STALE_S:
-        lines.append(Line("That is old for a run that works; it may be stuck.", "yellow"))
+        lines.append(
+            Line(
+                "That is old for a run that works: it may be stopped (Ctrl-Z), or its disk may "
+                "hang. `ps` tells; it is safe to end it and to run again.",
+                "yellow",
+            )
+        )
     return lines + _progress(found.progress)
+
+
+def _since(at: str) -> str:
+    try:
+        return local_time(datetime.fromisoformat(at).timestamp())
+    except ValueError:  # written by another program, or another version
+        return one_line(at)
 
 
 def _progress(now: Progress) -> list[Line]:
     left = "" if now.eta_s is None else f", about {span(now.eta_s)} left"
+    done = f"{count(now.settled)} of {count(now.to_ask)} ids, {share(now.settled, now.to_ask)}"
     lines = [
-        Line(
-            f"  {now.phase}: {count(now.settled)} of {count(now.to_ask)} ids "
-            f"({share(now.settled, now.to_ask)}){left}"
+        _row(now.phase, f"{done}{left}", "bold"),
+        _row(
+            "requests",
+            f"{count(now.requests_per_s)}/s of {now.rate_per_s:,g}/s allowed, "
+            f"{count(now.requests)} sent in {span(now.elapsed_s)}",
         ),
-        Line(
-            f"  {count(now.requests_per_s)} requests/s of {now.rate_per_s:g} allowed, "
-            f"{count(now.requests)} sent"
-        ),
-        Line(
-            f"  delivered {count(now.delivered)}, open {count(now.open)}, "
-            f"dead {count(now.dead)}, deferred {count(now.deferred)}"
+        _row(
+            "so far",
+            f"delivered {count(now.delivered)}, open {count(now.open)}, dead {count(now.dead)}, "
+            f"deferred {count(now.deferred)}",
         ),
     ]
     if now.retries:
-        lines.append(Line(f"  retries: {retries_told(now.retries)}"))
+        lines.append(_row("retries", retries_told(now.retries)))
     if reason := slowed(now):
-        lines.append(Line(f"  {reason}", "yellow"))
+        lines.append(_row("pace", reason, "yellow"))
     return lines
+
+
+def _row(label: str, text: str, style: str = "") -> Line:
+    return Line(f"  {label:<{_LABEL}}{text}", style)
 
 
 def _delivered(found: Standing) -> str:
@@ -90,19 +109,28 @@ def _reasons(found: Standing) -> str:
 def _runs(found: Standing, now: float, dash: str) -> list[Line]:
     if not found.runs:
         return [Line("No run yet.")]
-    return [Line("Last runs"), *(_run(run, now, dash) for run in found.runs)]
+    zone = local_time(now).rpartition(" ")[2]
+    ago = span(max(0.0, now - found.runs[0].started_ms / 1000))
+    heads = _columns(f"begun ({zone})", "lasted", "delivered", "requests", "exit code")
+    return [
+        Line(f"Last runs, the newest begun {ago} ago", "bold"),
+        Line(heads, "dim"),
+        *(_run(run, dash) for run in found.runs),
+    ]
 
 
-def _run(run: RunLine, now: float, dash: str) -> Line:
+def _run(run: RunLine, dash: str) -> Line:
     began = run.started_ms / 1000
-    if run.exit_code is None:
-        told, style = "killed; nothing that it acknowledged is lost", "yellow"
-    else:
-        told, style = f"exit {run.exit_code} {dash} {ending(run.exit_code).short}", ""
-    lasted = span((run.ended_ms or run.started_ms) / 1000 - began) if run.ended_ms else "?"
-    figures = f"{count(run.delivered)} delivered, {count(run.requests)} requests, {lasted}"
-    ago = f"{span(max(0.0, now - began))} ago"
-    return Line(f"  {local_time(began)}  ({ago}): {figures}: {told}", style)
+    told, style = "killed; nothing is lost", "yellow"
+    if run.exit_code is not None:
+        told, style = f"{run.exit_code} {dash} {ending(run.exit_code).short}", ""
+    lasted = span(run.ended_ms / 1000 - began) if run.ended_ms else "?"
+    when = local_time(began).rpartition(" ")[0]
+    return Line(_columns(when, lasted, count(run.delivered), count(run.requests), told), style)
+
+
+def _columns(began: str, lasted: str, delivered: str, requests: str, told: str) -> str:
+    return f"  {began:<16}{lasted:>13}{delivered:>11}{requests:>11}  {told}"
 
 
 def _next(found: Standing) -> str:

@@ -98,7 +98,7 @@ def check_open_files(limit: int, concurrency: int) -> Check:
     needed = concurrency + SPARE_FILES
     if limit < 0:
         return ok("files", f"no limit of open files; a run needs about {needed}")
-    said = f"{limit} open files allowed; pace.concurrency = {concurrency} needs about {needed}"
+    said = f"{limit:,} open files allowed; pace.concurrency = {concurrency} needs about {needed}"
     if limit < needed:
         remedy = f"Raise it (`ulimit -n {needed}`, LimitNOFILE=), or lower pace.concurrency."
         return fail("files", said, remedy, ConfigError)

@@ -126,18 +126,15 @@ def _judge_plan(plan: Plan) -> Check:
         said = f"no id files; {told}: what is left over or open and due"
         return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
     said = f"{book.lines:,} lines, {book.distinct:,} distinct ids, {book.settled:,} settled; {told}"
+    odd, remedies = [], []
     if book.bad:
-        return checks.warn(
-            "input",
-            f"{said}; lines without a voiceId: {book.bad:,}",
-            "`harvester plan` shows which; they are left out and never stop a run.",
-        )
+        odd.append(f"lines without a voiceId: {book.bad:,}")
+        remedies.append("`harvester plan` shows bad lines; they are left out and never stop a run.")
     if plan.too_old:
-        return checks.warn(
-            "input",
-            f"{said}; {plan.too_old:,} are dated before {plan.too_old_before} and may be gone",
-            "Run soon: the vendor keeps records for about two months.",
-        )
+        odd.append(f"{plan.too_old:,} are dated before {plan.too_old_before} and may be gone")
+        remedies.append("Run soon: the vendor keeps records for about two months.")
+    if odd:
+        return checks.warn("input", "; ".join([said, *odd]), " ".join(remedies))
     return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
 
 

@@ -6,7 +6,6 @@ has a state, its lock is held meanwhile, so that the figures belong together.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import tempfile
 import time
@@ -14,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -23,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.config import Config
+from harvester.harvest.bad_lines import BadLines, first_examples, read_bad_lines, worst_first
 from harvester.harvest.estimate import Budget, Estimate, budget, estimate
 from harvester.harvest.listing import Places, data_glob, draft_list, known_stamps
 from harvester.harvest.looking import has_state, looking
@@ -36,7 +35,7 @@ from harvester.ids.worklist import ListResult
 from harvester.ledger import bitmap, records, worklists
 from harvester.ledger.values import CHUNK_ROWS, InputRecord, WorkList
 
-_BAD_SHOWN = 5
+_RUNS_LOOKED_AT = 1_000
 
 
 class InputPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +50,12 @@ class InputPlan(msgspec.Struct, frozen=True, kw_only=True):
     bad_examples: tuple[str, ...] = ()
     bad_by_reason: dict[str, int] = {}
     bad_by_file: dict[str, int] = {}
-    """Files that hold bad lines, the worst first; empty for a known input, as no line is read."""
+    """Files that hold bad lines, the worst first."""
     known: bool = False
-    """Whether the list in force was made for just this input."""
+    """Whether the list in force was made for just this input.  Then no line is read again: which
+    are bad is told from the `bad_ids.jsonl` of the run that read them, while that is there."""
+    listed_by: str = ""
+    """That run; empty where it is not known, or the input is not."""
 
 
 class OldId(msgspec.Struct, frozen=True):
@@ -242,14 +244,9 @@ def _of_draft(result: ListResult, bad_ids: Path) -> InputPlan:
         distinct=result.distinct,
         settled=result.settled,
         to_ask=result.listed,
-        bad_examples=_bad_examples(bad_ids),
+        bad_examples=first_examples(bad_ids),
         bad_by_reason=result.bad_by_reason,
-        bad_by_file=dict(
-            sorted(
-                ((file.file, file.bad) for file in result.files if file.bad),
-                key=lambda one: (-one[1], one[0]),
-            )
-        ),
+        bad_by_file=worst_first({file.file: file.bad for file in result.files}),
     )
 
 
@@ -268,12 +265,20 @@ def _of_list(
     if record is None:
         found = _found(None, current.pending)
     else:
-        found = _found(_of_record(record, first), current.pending - first)
+        found = _found(_of_record(db, output, record, first), current.pending - first)
     _look_at(found, _ids_of_list(db, output, current), only=only and record is not None)
     return found
 
 
-def _of_record(record: InputRecord, to_ask: int) -> InputPlan:
+def _of_record(
+    db: sqlite3.Connection, output: Output, record: InputRecord, to_ask: int
+) -> InputPlan:
+    run_id = _run_at(db, record.first_listed_ms)
+    bad = BadLines()
+    if run_id and record.bad:
+        bad = read_bad_lines(output.run(run_id) / "bad_ids.jsonl")
+    # Where not all are listed, how many of them are of which kind is not known.
+    whole = bad.count == record.bad
     return InputPlan(
         lines=record.lines,
         bad=record.bad,
@@ -281,8 +286,18 @@ def _of_record(record: InputRecord, to_ask: int) -> InputPlan:
         distinct=record.distinct,
         settled=record.distinct - to_ask,
         to_ask=to_ask,
+        bad_examples=tuple(bad.examples),
+        bad_by_reason=dict(bad.by_reason) if whole else {},
+        bad_by_file=worst_first(bad.by_file) if whole else {},
         known=True,
+        listed_by=run_id,
     )
+
+
+def _run_at(db: sqlite3.Connection, instant_ms: int) -> str:
+    """The run that worked at an instant, Unix time in ms; empty if it is not among the last."""
+    runs = records.last_runs(db, _RUNS_LOOKED_AT)
+    return next((run.id for run in runs if run.started_ms <= instant_ms), "")
 
 
 def _pending_of_first(db: sqlite3.Connection, work_list: WorkList) -> int:
@@ -356,19 +371,3 @@ def _allowed(
         sent_today=sent if day == day_of(now) else 0,
         max_duration_s=max_duration_s,
     )
-
-
-def _bad_examples(path: Path) -> tuple[str, ...]:
-    if not path.exists():
-        return ()
-    with path.open(encoding="utf-8") as lines:
-        return tuple(_told(json.loads(line)) for line in _first(lines))
-
-
-def _first(lines: Iterable[str]) -> Iterator[str]:
-    return islice(lines, _BAD_SHOWN)
-
-
-def _told(bad: dict[str, object]) -> str:
-    reason = str(bad["reason"]).replace("_", " ")
-    return f"{bad['file']}:{bad['line']}: {reason}: {bad['excerpt']}"

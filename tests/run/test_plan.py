@@ -76,13 +76,27 @@ def test_list_in_force_is_looked_at_as_a_draft_is_and_the_summary_has_the_plan(
 ) -> None:
     words = ("run", "a.txt", "b.txt", "--out", "out", "--rate", 1000, "--base-url", vendor.base_url)
     env = {**KEYS, "HARVESTER_PACE__PER_DAY": "10", "HARVESTER_PACE__CONCURRENCY": "1"}
+    drafted = plan(folder)["input"]
     done = harvester(*words, "--json", cwd=folder, env=env)
     assert done.returncode == 8, done.stderr
     books = json.loads(done.stdout.splitlines()[-1])["plan"]
     assert (books["to_ask"], books["requests_planned"]) == (43, 43)
     assert books["requests_sent"] == 10
+    before = plan(folder)["input"]
+    assert before["known"]
+    # No line is read again, and yet it says which are bad.
+    (run_id,) = (path.name for path in (folder / "out" / "runs").iterdir())
+    assert before["listed_by"] == run_id
+    assert {name: before[name] for name in ("bad_by_reason", "bad_by_file", "bad_examples")} == {
+        name: drafted[name] for name in ("bad_by_reason", "bad_by_file", "bad_examples")
+    }
+    assert before["bad_examples"]
+    (folder / "out" / "runs" / run_id / "bad_ids.jsonl").unlink()
     found = plan(folder)
-    assert found["input"]["known"]
+    assert found["input"]["bad"] == drafted["bad"]
+    assert found["input"]["bad_examples"] == []
+    told = harvester("plan", "a.txt", "b.txt", "--out", "out", cwd=folder).stdout
+    assert "it is gone" in told
     # The list is sorted: the ids of 2020 were asked first.
     assert found["too_old"] == 0
     assert found["to_ask"] + books["asked"] >= 43

@@ -80,7 +80,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_run(tmp_path: Path, vendor: Simula
         reader, writer = pty.openpty()
         with started(tmp_path, "status", "--out", "out", "-w", stdout=writer) as watch:
             screen = os.read(reader, 4096).decode()
-            while "works on it" not in screen:
+            while "at work" not in screen:
                 screen += os.read(reader, 4096).decode()
             watch.send_signal(signal.SIGINT)
             assert watch.wait(timeout=20) == 0
