@@ -6,7 +6,8 @@ their path: a misspelt limit that is silently ignored would be a broken promise 
 
 Secrets come from `HARVESTER_API_KEY` and `HARVESTER_API_SECRET`, or from the files named by
 `HARVESTER_API_KEY_FILE` and `HARVESTER_API_SECRET_FILE` (systemd credentials, Kubernetes secrets);
-never from a flag (it would show in `ps`) and never from the TOML file (it gets committed).
+never from a flag (it would show in `ps`) and never from the TOML file (it gets committed).  So does
+the key of the masks, `HARVESTER_MASK_KEY`, which only `export --mask` needs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from msgspec import Meta
 from harvester.errors import ConfigError
 
 ENV_PREFIX = "HARVESTER_"
-SECRET_NAMES = ("API_KEY", "API_SECRET", "API_KEY_FILE", "API_SECRET_FILE")
+SECRETS = ("API_KEY", "API_SECRET", "MASK_KEY")
+SECRET_NAMES = (*SECRETS, *(f"{name}_FILE" for name in SECRETS))
+SHORTEST_MASK_KEY = 32
+"""Characters: 128 bits in hex.  Phone numbers are few, so only the key keeps masks from being
+tried out."""
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -178,6 +183,35 @@ def load_secrets(environ: Mapping[str, str]) -> Secrets:
         api_key=_secret("API_KEY", environ),
         api_secret=_secret("API_SECRET", environ),
     )
+
+
+def load_mask_key(environ: Mapping[str, str]) -> str:
+    """The key of the masks.  Raises ConfigError that says what is wrong, never a value."""
+    variable = f"{ENV_PREFIX}MASK_KEY"
+    made = "`openssl rand -hex 32 > mask.key` makes one; keep it as you keep the data."
+    key = _read_secret("MASK_KEY", environ)
+    if not key:
+        raise ConfigError(
+            f"the key of the masks is missing: set {variable}, or {variable}_FILE to a file that "
+            f"holds it. {made}"
+        )
+    if len(key) < SHORTEST_MASK_KEY:
+        raise ConfigError(
+            f"{variable} is too short: phone numbers are few, so a key that can be guessed hides "
+            f"nothing. It must have {SHORTEST_MASK_KEY} characters at least. {made}"
+        )
+    return key
+
+
+def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Every secret that is set, for whoever must not show one.  Never raises."""
+    found = []
+    for name in SECRETS:
+        try:
+            found.append(_read_secret(name, environ))
+        except ConfigError:
+            found.append(environ.get(f"{ENV_PREFIX}{name}", ""))
+    return tuple(filter(None, found))
 
 
 def is_loopback(url: str) -> bool:
@@ -346,6 +380,20 @@ def _check_ping_url(text: str) -> None:
 
 def _secret(name: str, environ: Mapping[str, str]) -> str:
     variable = f"{ENV_PREFIX}{name}"
+    value = _read_secret(name, environ)
+    if not value:
+        raise ConfigError(
+            f"the vendor's {name.lower().replace('_', ' ')} is missing: set {variable}, or "
+            f"{variable}_FILE to a file that holds it."
+        )
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError(f"{variable} holds characters that can't stand in an HTTP header.")
+    return value
+
+
+def _read_secret(name: str, environ: Mapping[str, str]) -> str:
+    """A secret from wherever it is; "" where it isn't set."""
+    variable = f"{ENV_PREFIX}{name}"
     value = environ.get(variable, "")
     file = environ.get(f"{variable}_FILE", "")
     if value and file:
@@ -355,11 +403,4 @@ def _secret(name: str, environ: Mapping[str, str]) -> str:
             value = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"{variable}_FILE: {file} can't be read ({exc}).") from exc
-    if not value:
-        raise ConfigError(
-            f"the vendor's {name.lower().replace('_', ' ')} is missing: set {variable}, or "
-            f"{variable}_FILE to a file that holds it."
-        )
-    if not value.isascii() or not value.isprintable():
-        raise ConfigError(f"{variable} holds characters that can't stand in an HTTP header.")
     return value

@@ -10,7 +10,7 @@ import typer
 
 from harvester.cli import options
 from harvester.cli.console import Line, emit, stdout
-from harvester.config import ENV_PREFIX, SECRET_NAMES, Settings, effective, load_secrets
+from harvester.config import ENV_PREFIX, SECRETS, Settings, effective, load_secrets
 
 app = typer.Typer(
     no_args_is_help=True, help="Show or check the settings in force.", rich_markup_mode=None
@@ -26,7 +26,7 @@ def show(
 ) -> int:
     """Show every setting with the place where its value comes from.
 
-    Key and secret are only ever shown as set or not set.
+    Secrets are only ever shown as set or not set.
 
     \b
     Example:
@@ -87,7 +87,7 @@ def _literal(value: object) -> str:
 def _secrets() -> dict[str, str]:
     """Whether each secret is set, and by what; never what it is."""
     told = {}
-    for name in SECRET_NAMES[:2]:
+    for name in SECRETS:
         if os.environ.get(f"{ENV_PREFIX}{name}"):
             told[f"{ENV_PREFIX}{name}"] = "set (environment)"
         elif file := os.environ.get(f"{ENV_PREFIX}{name}_FILE"):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from harvester.cli import options
-from harvester.cli.targets import refuse_ours
+from harvester.cli.targets import FileOption, Format, chosen_format, refuse_ours
+from harvester.config import load_mask_key
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from harvester.cli.tables import Sink
     from harvester.harvest.output import Output
+
+    Masking: TypeAlias = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
 class What(StrEnum):
@@ -30,20 +33,13 @@ class What(StrEnum):
     open = "open"
 
 
-class Format(StrEnum):
-    """How they are written."""
-
-    csv = "csv"
-    jsonl = "jsonl"
-    parquet = "parquet"
-
-
 WhatArgument = Annotated[What, typer.Argument(help="Which ids.", show_default=False)]
 FormatOption = Annotated[
     Format | None, typer.Option("--format", help="Default: by FILE's ending, else csv.")
 ]
-FileOption = Annotated[
-    Path | None, typer.Option("-o", metavar="FILE", help="Write to FILE instead of stdout.")
+Mask = Annotated[
+    bool,
+    typer.Option("--mask", help="Phone numbers as keyed hashes (HARVESTER_MASK_KEY or ..._FILE)."),
 ]
 
 
@@ -53,6 +49,7 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
     out: options.Out = None,
     form: FormatOption = None,
     file: FileOption = None,
+    mask: Mask = False,
     json: options.Json = False,
 ) -> int:
     """Write delivered records, dead letters or open calls as CSV, JSON lines or Parquet.
@@ -60,15 +57,21 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
     Delivered records hold phone numbers: a FILE is made readable for you alone. In CSV, text that
     a spreadsheet would take for a formula gets a leading apostrophe.
 
+    With --mask every phone number is replaced by a keyed hash: the same number by the same one in
+    every column, export and night, as long as the key is the same. Ids and times stay. Numbers are
+    few: whoever has the key has the numbers (docs/export.md).
+
     \b
     Example:
       harvester export dead -c configs/nightly.toml -o dead.csv
+      HARVESTER_MASK_KEY_FILE=mask.key harvester export delivered --mask -o masked.parquet
     """
     from harvester.harvest.looking import has_state
     from harvester.harvest.output import Output
 
     folder = options.settings(config, output__dir=out).config.output.dir
-    chosen = _format(form, file, json=json)
+    chosen = chosen_format(form, file, json=json) or Format.csv
+    key = load_mask_key(os.environ) if mask else None
     output = Output(Path(folder))
     if not has_state(output):
         raise UsageError(
@@ -77,43 +80,26 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
         )
     if file is not None:
         refuse_ours(file, output)
-    _write(what, chosen, output, file)
+    _write(what, chosen, output, file, _masking(key))
     return 0
 
 
-def _format(form: Format | None, file: Path | None, *, json: bool) -> Format:
-    if form is None and json:
-        return Format.jsonl
-    if form is None and file is not None:
-        named = file.suffix.lower().removeprefix(".")
-        form = Format({"ndjson": "jsonl"}.get(named, named)) if named in _SUFFIXES else None
-    if form is Format.parquet and file is None:
-        raise UsageError("Parquet is no text for a terminal or a pipe: name a file with -o.")
-    return form or Format.csv
-
-
-_SUFFIXES = frozenset({"csv", "jsonl", "ndjson", "parquet"})
-
-
-def _write(what: What, form: Format, output: Output, file: Path | None) -> None:
-    from harvester.cli.tables import schema_of
+def _write(what: What, form: Format, output: Output, file: Path | None, masking: Masking) -> None:
+    from harvester.cli.tables import ledger_batches, opened, part_batches, schema_of
     from harvester.harvest.looking import looking
     from harvester.ledger import publications
 
+    schema = schema_of(what)
     with looking(output) as db:
         if what is not What.delivered:
-            from harvester.cli.tables import ledger_batches
-
-            with _sink(form, file, schema_of(what)) as sink:
-                _pour(sink, ledger_batches(db, what))
+            with opened(form.value, file, schema) as sink:
+                _pour(sink, map(masking, ledger_batches(db, what)))
             return
         parts = [output.cdr / part.path for part in publications.live_parts(db)]
         waiting = publications.journal_size(db)[0]
     # Parts never change and never go: the lock needn't be held while they are read.
-    from harvester.cli.tables import part_batches
-
-    with _sink(form, file, schema_of(what)) as sink:
-        _pour(sink, part_batches(sorted(parts)))
+    with opened(form.value, file, schema) as sink:
+        _pour(sink, map(masking, part_batches(sorted(parts))))
     if waiting:
         sys.stderr.write(
             f"note: {waiting:,} delivered records still wait in the journal and are not in this "
@@ -121,10 +107,13 @@ def _write(what: What, form: Format, output: Output, file: Path | None) -> None:
         )
 
 
-def _sink(form: Format, file: Path | None, schema: pa.Schema) -> AbstractContextManager[Sink]:
-    from harvester.cli.tables import opened
+def _masking(key: str | None) -> Masking:
+    """What becomes of a portion on its way out."""
+    if key is None:
+        return lambda batch: batch
+    from harvester.report.masks import Masks
 
-    return opened(form.value, file, schema)
+    return Masks(key).batch
 
 
 def _pour(sink: Sink, batches: Iterable[pa.RecordBatch]) -> None:

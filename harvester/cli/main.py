@@ -33,8 +33,8 @@ from harvester.cli import (
 )
 from harvester.cli.failures import complain, report, report_unexpected
 from harvester.cli.report import report as report_command
-from harvester.config import Secrets, load_secrets
-from harvester.errors import ConfigError, HarvesterError
+from harvester.config import known_secrets
+from harvester.errors import HarvesterError
 
 _INTERRUPTED = 130
 _NOBODY_READS = 141  # as a shell tells a process that died of SIGPIPE
@@ -134,7 +134,7 @@ def run_command(arguments: Sequence[str]) -> int:
         code = command.main(list(arguments), prog_name="harvester", standalone_mode=False)
         sys.stdout.flush()
     except HarvesterError as exc:
-        return report(exc, as_json=as_json, secrets=_secrets())
+        return report(exc, as_json=as_json, secrets=known_secrets(os.environ))
     except TyperException as exc:
         return _tell_usage(exc, as_json=as_json)
     except BrokenPipeError:
@@ -142,7 +142,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except Exception as exc:  # noqa: BLE001 - the last one to see it; the user gets no traceback
-        return report_unexpected(exc, _secrets(), as_json=as_json)
+        return report_unexpected(exc, known_secrets(os.environ), as_json=as_json)
     return int(code or 0)
 
 
@@ -160,12 +160,3 @@ def _nobody_reads() -> int:
     # Python would try to flush what is left at exit, and complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _NOBODY_READS
-
-
-def _secrets() -> tuple[str, ...]:
-    """What must not be shown, as far as it can be known."""
-    try:
-        found: Secrets = load_secrets(os.environ)
-    except ConfigError:
-        return ()
-    return found.api_key, found.api_secret

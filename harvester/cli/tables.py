@@ -5,7 +5,6 @@ Whatever the number of rows, one portion is in memory at a time.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +20,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from harvester.errors import StoreError, UsageError
+from harvester.cli.targets import private_file
+from harvester.errors import StoreError
 from harvester.lake.schema import SCHEMA
 from harvester.ledger import records
 from harvester.ledger.values import DeadLetter, OpenCall
@@ -101,16 +101,8 @@ def opened(form: str, file: Path | None, schema: pa.Schema) -> Iterator[Sink]:
             yield sink
         sys.stdout.buffer.flush()
         return
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream, _WRITERS[form](stream, schema) as sink:
-            yield sink
-        temporary.replace(file)
-    except OSError as exc:
-        raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
-    finally:
-        temporary.unlink(missing_ok=True)
+    with private_file(file) as stream, _WRITERS[form](stream, schema) as sink:
+        yield sink
 
 
 @contextmanager

@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
 
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
     from harvester.harvest.output import Output
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+FileOption = Annotated[
+    Path | None, typer.Option("-o", metavar="FILE", help="Write to FILE instead of stdout.")
+]
+
+_SUFFIXES = frozenset({"csv", "jsonl", "ndjson", "parquet"})
+
+
+def chosen_format(form: Format | None, file: Path | None, *, json: bool) -> Format | None:
+    """The form that the options ask for; None if they leave it open.  Raises UsageError."""
+    if form is None and json:
+        return Format.jsonl
+    if form is None and file is not None:
+        named = file.suffix.lower().removeprefix(".")
+        return Format({"ndjson": "jsonl"}.get(named, named)) if named in _SUFFIXES else Format.csv
+    if form is Format.parquet and file is None:
+        raise UsageError("Parquet is no text for a terminal or a pipe: name a file with -o.")
+    return form
 
 
 def refuse_ours(file: Path, output: Output) -> None:
@@ -20,18 +52,25 @@ def refuse_ours(file: Path, output: Output) -> None:
         raise UsageError(f"{file} lies inside {output.root}, which is ours: choose another place.")
 
 
-def write_private(file: Path, text: str) -> None:
-    """Write `text`, readable for the owner alone; it appears under its name when it is whole.
+@contextmanager
+def private_file(file: Path) -> Iterator[BinaryIO]:
+    """A file for the owner alone; it appears under its name when it is whole, else not at all.
 
     Raises UsageError if it can't be written.
     """
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
         temporary.replace(file)
     except OSError as exc:
         raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write `text` as a private file.  Raises UsageError if it can't be written."""
+    with private_file(file) as stream:
+        stream.write(text.encode())

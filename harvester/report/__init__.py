@@ -20,6 +20,7 @@
 `overview`  all of these, as `harvester report` shows them
 `rules`     what an audit expects of a bill                                (pure)
 `billing`   the bill against the rules (DuckDB)
+`masks`     phone numbers as keyed hashes
 `telling`   figures as people read them                                    (pure)
 `charts`    charts in SVG                                                  (pure)
 `markup`    figures and tables in HTML                                     (pure)
