@@ -1,0 +1,270 @@
+"""docs/when-it-stops.md has every ending of the code: exit codes, messages, reasons, findings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harvester import errors
+from harvester.cli import endings, sayings
+from harvester.harvest import fetch
+from harvester.report import standing
+from harvester.vendor import judge
+from tests.unit.test_docs import ROOT, coded, page, rows, section
+
+PAGE = page("when-it-stops")
+PACKAGE = ROOT / "harvester"
+TREES = {
+    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text())
+    for path in sorted(PACKAGE.rglob("*.py"))
+    # What the stand-in vendor says of its own options says all there is to say.
+    if "simulator" not in path.parts
+}
+CODES = {
+    name: kind.exit_code
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.HarvesterError)
+}
+for _tree in TREES.values():
+    for _node in ast.walk(_tree):
+        if isinstance(_node, ast.ClassDef):
+            for _base in _node.bases:
+                if isinstance(_base, ast.Name) and _base.id in CODES:
+                    CODES.setdefault(_node.name, CODES[_base.id])
+
+# A place that hands on what another process said, which has a place of its own.
+HANDED_ON = {"spoken['source']", "spoken['store']"}
+# Made of parts; what it can be made of has tests of its own below.
+MADE_OF_PARTS = {"harvest/fetch.py", "ids/blocks.py", "lake/disk.py"}
+
+
+def text_of(node: ast.expr | None) -> str | None:
+    """A message as it stands in the code, … for what is filled in; None if it is none."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(text_of(one) or "…" for one in values)
+        case _:
+            return None
+
+
+def messages() -> Iterator[tuple[str, int, str]]:
+    """(file, exit code, message) of every place in the code that makes an error."""
+    for file, tree in TREES.items():
+        functions = {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+        texts = {
+            target.id: one.value
+            for one in tree.body
+            if isinstance(one, ast.Assign)
+            for target in one.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=ast.Name(id=name), args=[message, *_]) if name in CODES:
+                    for text in _texts(message, functions, texts):
+                        yield file, CODES[name], text
+                case _:
+                    pass
+
+
+def _texts(
+    node: ast.expr, functions: dict[str, ast.FunctionDef], texts: dict[str, ast.expr]
+) -> list[str]:
+    match node:
+        case ast.Name(id=name) if name in texts:
+            return _texts(texts[name], functions, texts)
+        case ast.Call(func=ast.Name(id=name)) if name in functions:
+            returned = [one for one in ast.walk(functions[name]) if isinstance(one, ast.Return)]
+            return [text for one in returned if (text := text_of(one.value)) is not None]
+    text = text_of(node)
+    if text is None:
+        assert ast.unparse(node) in HANDED_ON, ast.unparse(node)
+        return []
+    return [text]
+
+
+MESSAGES = sorted(set(messages()))
+
+
+def first_sentence(message: str) -> str:
+    return re.split(r"\. |, for example ", message, maxsplit=1)[0].rstrip(".")
+
+
+def pattern(message: str) -> str:
+    """A regular expression for the first sentence of `message`, whatever is filled in."""
+    pieces = [one for one in first_sentence(message).replace("`", "").split("…") if one.strip()]
+    return r"[^|]*".join(re.escape(one.strip()) for one in pieces)
+
+
+def messages_of(code: int) -> str:
+    """The part of the page for the messages of an exit code."""
+    headings = re.findall(r"(?m)^### .+$", section(PAGE, "## Messages"))
+    theirs = [one for one in headings if one.endswith(f"({code})")]
+    return section(PAGE, (theirs or headings)[0]).replace("`", "").replace(r"\|", "|")
+
+
+def test_there_are_messages() -> None:
+    assert len(MESSAGES) > 100
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "message"),
+    [one for one in MESSAGES if one[0] not in MADE_OF_PARTS],
+    ids=lambda value: str(value)[:60],
+)
+def test_every_message_is_documented_under_its_exit_code(
+    file: str, code: int, message: str
+) -> None:
+    assert _says_enough(pattern(message)), f"{file}: needs a test of its own"
+    assert re.search(rf"(?m)^\| [^|]*{pattern(message)}", messages_of(code)), message
+
+
+def _told() -> Iterator[str]:
+    """The messages of the page, but for those whose words come from elsewhere in the code."""
+    for cells in rows(section(PAGE, "## Messages").replace("`", "")):
+        made_of_parts = (
+            *(f"{what}:" for what in fetch._REFUSALS),
+            *(
+                "http ",
+                "(no message)",
+                "writing …",
+                "moving the old",
+                "…: ends in the middle",
+                "the vendor answers",
+            ),
+        )
+        if not cells[0].startswith(made_of_parts):
+            yield cells[0]
+
+
+@pytest.mark.parametrize("told", list(_told()))
+def test_every_message_of_the_page_is_one_of_the_code(told: str) -> None:
+    patterns = {pattern(message) for _, _, message in MESSAGES}
+    assert any(re.search(rf"^[^|]*{one}", told) for one in patterns if _says_enough(one))
+
+
+def _says_enough(found: str) -> bool:
+    """Whether a pattern would not be found anywhere."""
+    return len(re.sub(r"\W", "", found)) > 7
+
+
+def test_both_troubles_of_a_packed_file_are_documented() -> None:
+    found = re.findall(r'"([^"]+)" if torn else "([^"]+)"', (PACKAGE / "ids/blocks.py").read_text())
+    assert len(found) == 1
+    for state in found[0]:
+        assert f"…: {state} … data (…)." in messages_of(2)
+    assert "isn't text but …." in messages_of(2)
+
+
+def test_every_step_of_the_disk_is_documented() -> None:
+    doings = set()
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="_explained" | "store_error"),
+                    args=[ast.Constant(value=str(doing)), *_],
+                ):
+                    doings.add(doing)
+                case _:
+                    pass
+    assert {"writing", "moving a part to"} <= doings
+    for doing in doings:
+        assert f"{doing} …: …" in messages_of(6)
+
+
+def test_every_refusal_is_documented() -> None:
+    table = messages_of(4)
+    for what in fetch._REFUSALS:
+        told = fetch.refusal_message(what).partition("): ")[2].partition(". ")[0]
+        assert f"| {what}: {told}. |" in table
+    for code in sorted(judge._FORBIDDEN | judge._WRONG_ADDRESS):
+        told = fetch.refusal_message(f"http_{code}").partition("): ")[2].partition(". ")[0]
+        (row,) = [line for line in table.splitlines() if line.startswith("| http") and told in line]
+        assert str(code) in row
+    assert {code for _, code, _ in MESSAGES if code == 4}
+    assert "a status that is unknown here (…), to 20 ids on end: …" in table
+
+
+def test_every_way_to_give_up_on_the_vendor_is_documented() -> None:
+    found = re.findall(r'_give_up\("(.+)"\)', (PACKAGE / "harvest" / "gate.py").read_text())
+    assert len(found) == 2
+    for what in found:
+        assert f"| the vendor has been {what} for over … s. | 5 |" in messages_of(5)
+
+
+CODES_TOLD = {int(cells[0]): cells[1:] for cells in rows(section(PAGE, "## Exit codes"))}
+
+
+def test_every_exit_code_is_documented_and_no_other() -> None:
+    assert sorted(CODES_TOLD) == sorted({*CODES.values(), *endings._ENDINGS, 0, 3})
+    assert sorted(CODES_TOLD) == sorted(endings._ENDINGS)
+
+
+def test_the_order_of_exit_codes_is_that_of_the_code() -> None:
+    told = re.search(r"If several apply, the code is the first of (.+?)\.", PAGE)
+    assert told
+    assert [int(number) for number in re.findall(r"\d+", told[1])] == list(errors._PRECEDENCE)
+
+
+@pytest.mark.parametrize("code", sorted(endings._ENDINGS))
+def test_what_an_exit_code_asks_for_is_what_a_run_says(code: int) -> None:
+    said, told = endings.ending(code).next, CODES_TOLD[code][1]
+    for word in ("same command again", "harvester status", "harvester export dead", "report"):
+        assert (word in said.lower()) == (word in told.lower()), word
+
+
+def test_every_saying_of_a_run_is_documented() -> None:
+    part = section(PAGE, "## On the way").replace("`", "")
+    for event, saying in sayings._SAYINGS.items():
+        if event != "library_message":
+            told = re.sub(r"{\w+}", "…", saying)
+            assert f"| {told} |" in part, event
+
+
+def test_every_reason_of_a_dead_letter_is_documented_and_no_other() -> None:
+    found = set(judge._DEAD.values())
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="Dead" | "Died"), args=[ast.Constant(value=str(reason)), *_]
+                ):
+                    found.add(reason)
+                case _:
+                    pass
+    told = [coded(cells[0])[0] for cells in rows(section(PAGE, "## Why an id is dead"))]
+    assert sorted(told) == sorted(found)
+
+
+def _kinds() -> Iterator[tuple[str, str]]:
+    """(severity, kind) of every finding of `verify`."""
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="damage" | "note" | "Fault" as severity),
+                    args=[ast.Constant(value=str(kind)), *_],
+                ):
+                    yield ("note" if severity == "note" else "damage"), kind
+                case _:
+                    pass
+    source = Path(standing.__file__).read_text()
+    for kind in re.findall(r'return "(\w+)", f"', source):
+        yield "damage", kind
+
+
+@pytest.mark.parametrize("severity", ["damage", "note"])
+def test_every_finding_of_verify_is_documented_and_no_other(severity: str) -> None:
+    part = section(PAGE, "## What `verify` finds")
+    damage, note = part.split("| note | is |")
+    table = damage if severity == "damage" else f"| note | is |{note}"
+    told = [kind for cells in rows(table) for kind in coded(cells[0])]
+    assert len(told) == len(set(told))
+    assert set(told) == {kind for one, kind in _kinds() if one == severity}

@@ -1,0 +1,261 @@
+"""The reference pages say what the code has: every command, option, setting, column and field."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+import pyarrow as pa
+import pytest
+import typer
+
+from harvester.cli.main import app
+from harvester.cli.tables import schema_of
+from harvester.config import ENV_PREFIX, SECRET_NAMES, Config
+from harvester.harvest import snapshot
+from harvester.harvest.books import Difference
+from harvester.harvest.summary import Summary
+from harvester.ids.clean import Reason
+from harvester.lake import schema
+from harvester.simulator.faults import FAULTS
+from tests.unit.test_configs import DEFAULTS
+from tests.unit.test_docs import DOCS, coded, page, rows, section
+
+COMMANDS_PAGE = page("commands")
+SHARED = "## Options that several commands share"
+
+
+def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if command.hidden:
+            continue
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+ROOT_COMMAND = typer.main.get_command(app)
+COMMANDS = dict(_commands(ROOT_COMMAND, "harvester"))
+
+
+def options_of(command: Any) -> set[str]:
+    options = [param for param in command.params if param.param_type_name == "option"]
+    found = {name for param in options for name in (*param.opts, *param.secondary_opts)}
+    return found - {"-h", "--help"}
+
+
+def shared_of(text: str) -> set[str]:
+    found = re.search(r"(?m)^Shared: (.+)$", text)
+    return {name for name in coded(found[1] if found else "") if _is_option(name)}
+
+
+def listed(text: str) -> set[str]:
+    """The options of the tables' first cells."""
+    return {name for cells in rows(text) for name in coded(cells[0]) if name.startswith("-")}
+
+
+def _is_option(name: str) -> bool:
+    # `--format jsonl` is a remark, not an option's name.
+    return name.startswith("-") and " " not in name
+
+
+def of(name: str) -> str:
+    return section(COMMANDS_PAGE, f"## `{name}`")
+
+
+def test_every_command_has_a_section_and_no_other_has() -> None:
+    assert re.findall(r"(?m)^## `(.+)`$", COMMANDS_PAGE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_is_documented_and_no_other(name: str) -> None:
+    text = of(name)
+    assert shared_of(text) | listed(text) == options_of(COMMANDS[name])
+    assert not shared_of(text) & listed(text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_shares_is_explained_once(name: str) -> None:
+    assert shared_of(of(name)) <= listed(section(COMMANDS_PAGE, SHARED))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_of_a_command_is_documented(name: str) -> None:
+    for param in COMMANDS[name].params:
+        if param.param_type_name == "argument":
+            choices = [] if param.metavar else param.type_descriptor.annotation
+            for word in choices or [param.metavar]:
+                assert str(word) in of(name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example(name: str) -> None:
+    whole = (DOCS / "commands.md").read_text()
+    assert re.search(rf"(?m)^(\w+=\S+ )?{name}\b.*$", section(whole, f"## `{name}`"))
+
+
+def test_options_of_the_program_itself_are_documented() -> None:
+    before = COMMANDS_PAGE.split(SHARED)[0]
+    assert listed(before) == options_of(ROOT_COMMAND) | {"-h", "--help"}
+
+
+def test_defaults_of_the_stand_in_vendor_are_those_of_the_code() -> None:
+    told = {coded(cells[0])[0]: cells[2] for cells in rows(of("harvester simulate")) if cells[2:]}
+    for param in COMMANDS["harvester simulate"].params:
+        if param.opts[0] not in told or param.default is None:
+            continue
+        if isinstance(param.default, bool):
+            chosen = param.opts if param.default else param.secondary_opts
+            assert told[param.opts[0]] == f"`{chosen[0]}`"
+        elif isinstance(param.default, str):
+            assert told[param.opts[0]] == param.default
+        else:
+            assert told[param.opts[0]] == f"{param.default:g}"
+
+
+def test_every_fault_of_the_stand_in_vendor_is_documented() -> None:
+    table = of("harvester simulate").split("| fault | is |")[1]
+    assert [name for cells in rows(f"| fault | is |{table}") for name in coded(cells[0])] == list(
+        FAULTS
+    )
+
+
+SETTINGS = {
+    f"{heading}.{coded(cells[0])[0]}": cells[1:]
+    for heading in re.findall(r"(?m)^## \[(\w+)\]$", page("configuration"))
+    for cells in rows(section(page("configuration"), f"## [{heading}]"))
+}
+"""section.key -> (what it is, default, environment, meaning)."""
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert list(SETTINGS) == list(DEFAULTS)
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+class TestSetting:
+    def test_default_is_that_of_the_code(self, key: str) -> None:
+        assert SETTINGS[key][1] == f"`{DEFAULTS[key]}`"
+
+    def test_variable_is_that_of_the_code(self, key: str) -> None:
+        assert SETTINGS[key][2] == f"`{ENV_PREFIX}{key.replace('.', '__').upper()}`"
+
+    def test_type_is_that_of_the_code(self, key: str) -> None:
+        assert _words(_hint(key)) <= set(re.findall(r'[\w"]+', SETTINGS[key][0]))
+
+    def test_unit_is_told(self, key: str) -> None:
+        for suffix, unit in (("per_s", "a second"), ("_s", "seconds"), ("_bytes", "bytes")):
+            if key.endswith(suffix):
+                assert unit in SETTINGS[key][0]
+                return
+
+    def test_meaning_is_told(self, key: str) -> None:
+        assert len(SETTINGS[key][3]) > 15
+
+
+def _hint(key: str) -> Any:
+    name, field = key.split(".")
+    return get_type_hints(get_type_hints(Config)[name], include_extras=True)[field]
+
+
+def _words(kind: Any) -> set[str]:
+    """The words by which the page has to name a type, bounds of numbers included."""
+    if get_origin(kind) is Annotated:
+        bounds = [meta for meta in kind.__metadata__ if isinstance(meta, msgspec.Meta)]
+        told = {f"{n}" for meta in bounds for n in (meta.gt, meta.ge, meta.le) if n is not None}
+        return _words(get_args(kind)[0]) | told
+    if get_origin(kind) is Literal:
+        return {f'"{value}"' for value in get_args(kind)}
+    if get_origin(kind) is tuple:
+        return {"list"}
+    if get_origin(kind) in (types.UnionType, typing.Union):
+        return set().union(*(_words(one) for one in get_args(kind) if one is not types.NoneType))
+    return {str: {"text"}, float: {"number"}, int: {"whole", "number"}, bool: {"true", "false"}}[
+        kind
+    ]
+
+
+def test_every_secret_is_documented_and_no_other() -> None:
+    told = [
+        name
+        for cells in rows(section(page("configuration"), "## Key and secret"))
+        for name in coded(cells[0])
+    ]
+    assert sorted(told) == sorted(f"{ENV_PREFIX}{name}" for name in SECRET_NAMES)
+
+
+SCHEMA_PAGE = page("schema")
+
+
+def columns_of(text: str) -> list[tuple[str, str]]:
+    return [(coded(cells[0])[0], cells[1]) for cells in rows(text)]
+
+
+def told(of_code: pa.Schema) -> list[tuple[str, str]]:
+    return [
+        (field.name, f"{field.type}{'' if field.nullable else ', never null'}") for field in of_code
+    ]
+
+
+def test_every_column_of_the_data_set_is_documented_with_its_type() -> None:
+    data_set = section(SCHEMA_PAGE, "## The data set").split("### Footers")[0]
+    assert columns_of(data_set) == told(schema.SCHEMA)
+
+
+def test_every_field_of_the_vendor_is_named_beside_its_column() -> None:
+    meanings = {
+        coded(cells[0])[0]: cells[2]
+        for cells in rows(section(SCHEMA_PAGE, "## The data set"))
+        if cells[2:]
+    }
+    for field, column in schema.COLUMN_OF.items():
+        assert re.search(rf"\b{field}\b", meanings[column]), field
+    assert schema.COST_EUR in meanings["cost"]
+
+
+def test_every_key_of_a_files_footer_is_documented() -> None:
+    keys = [value for name, value in vars(schema).items() if name.startswith("FOOTER_")]
+    footers = section(SCHEMA_PAGE, "### Footers")
+    assert sorted(coded(cells[0])[0] for cells in rows(footers)) == sorted(keys)
+    assert f"the version of the columns: {schema.SCHEMA_VERSION} |" in footers
+
+
+@pytest.mark.parametrize("what", ["dead", "open"])
+def test_every_column_of_an_export_is_documented(what: str) -> None:
+    text = section(SCHEMA_PAGE, "## What `export` writes").split(f"`export {what}`:")[1]
+    assert columns_of(text.split("`export ")[0]) == told(schema_of(what))
+
+
+def test_every_column_of_a_runs_snapshot_is_documented() -> None:
+    assert columns_of(section(SCHEMA_PAGE, "## state.parquet")) == told(snapshot.SCHEMA)
+
+
+def test_every_reason_of_a_bad_line_is_documented() -> None:
+    reasons = [coded(cells[0])[0] for cells in rows(section(SCHEMA_PAGE, "## bad_ids.jsonl"))]
+    assert reasons == list(get_args(Reason))
+
+
+def _fields(struct: type[msgspec.Struct], path: str = "") -> Iterator[str]:
+    hints = get_type_hints(struct)
+    for field in msgspec.structs.fields(struct):
+        yield f"{path}{field.encode_name}"
+        kinds = (hints[field.name], *get_args(hints[field.name]))
+        for kind in kinds:
+            if (
+                isinstance(kind, type)
+                and issubclass(kind, msgspec.Struct)
+                and kind is not Difference
+            ):
+                yield from _fields(kind, f"{path}{field.encode_name}.")
+
+
+def test_every_field_of_a_summary_is_documented() -> None:
+    text = section(SCHEMA_PAGE, "## summary.json")
+    assert [coded(cells[0])[0] for cells in rows(text)] == list(_fields(Summary))
+    differences = next(cells for cells in rows(text) if cells[0] == "`differences`")
+    assert coded(differences[1]) == [field.name for field in msgspec.structs.fields(Difference)]
