@@ -44,9 +44,10 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
 
     Configuration, key and secret, output, input, disk, open files; then it sends ONE signed
     request, for an id of the input, and says what the vendor answered and how far its clock is
-    from ours. It changes nothing: no id takes a step. Exits 0 if nothing failed (warnings don't
-    count), else with the code that a run would have ended with: 2 configuration, key or input,
-    4 the vendor refuses us, 5 out of reach, 6 output, 7 a run works on it, 8 the day's budget.
+    from ours. It changes nothing: no id takes a step; only pace.per_day, where it is set, counts
+    the request. Exits 0 if nothing failed (warnings don't count), else with the code that a run
+    would have ended with: 2 configuration, key or input, 4 the vendor refuses us, 5 out of reach,
+    6 output, 7 a run works on it, 8 the day's budget.
 
     \b
     Example:

@@ -168,9 +168,19 @@ def per_day_used_up(per_day: int) -> Check:
     """No request is left of today's budget, not even this one."""
     return fail(
         "request",
-        f"not sent: pace.per_day = {per_day} requests are used up today (+08:00)",
+        f"not sent: pace.per_day = {per_day:,} requests are used up today (+08:00)",
         "Run tomorrow, or raise pace.per_day.",
         BudgetReached,
+    )
+
+
+def nowhere_to_count() -> Check:
+    """`pace.per_day` counts every request, and only a run makes the state that holds the count."""
+    return warn(
+        "request",
+        "not sent: pace.per_day counts every request, and a new output has no count yet",
+        "Ask one id by a run, which counts it: `head -n 1 IDS | harvester run - ...`, for IDS a "
+        "text file.",
     )
 
 

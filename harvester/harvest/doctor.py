@@ -5,7 +5,11 @@ a temporary folder, as `plan` does it, and the answer to the one request is judg
 That request keeps the pace's promise like a run's first one: where the output has a state, its lock
 is held from a second before it until it is answered, so that neither the run before nor the one
 after shares its second.  It is one request even if its connection dies: the transports would ask
-for a second turn then, and there is none.  It is not written down in the count of `pace.per_day`.
+for a second turn then, and there is none.
+
+`pace.per_day` is a promise as well, so where it is set the request is written down in the day's
+count before it is sent: the one thing that is changed.  If the day does not hold it, or there is
+no state yet to count it in, it is not sent.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import resource
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +31,16 @@ from harvester.harvest.checks import Check
 from harvester.harvest.engine import QUIET_AFTER_LOCK_S
 from harvester.harvest.fetch import refusal_message
 from harvester.harvest.looking import has_state, looking
-from harvester.harvest.opening import compare_with_data, refuse_data_without_state
+from harvester.harvest.opening import (
+    compare_with_data,
+    most_unrecorded,
+    refuse_data_without_state,
+)
 from harvester.harvest.output import Output
 from harvester.harvest.plan import Plan, survey
-from harvester.harvest.quota import day_of
+from harvester.harvest.quota import DayQuota
 from harvester.ledger import records
+from harvester.ledger.database import open_database, store_errors, transaction
 from harvester.ledger.lock import OutputLock
 from harvester.vendor.clock import VendorClock
 from harvester.vendor.judge import http_date, judge
@@ -164,38 +173,51 @@ def _check_vendor(
         if secrets is not None and is_free:
             why = "there is no id to ask for"
         yield checks.skip("request", f"not sent: {why}")
-        yield checks.skip("clock", "without an answer there is no Date to compare with")
+        yield checks.skip("clock", _NO_DATE)
         return
     try:
         asked = _ask_once(output, config, secrets, sample)
     except HarvesterError as exc:
-        yield checks.failed("request", exc)
-        return
-    if asked is None:
-        yield checks.per_day_used_up(config.pace.per_day or 0)
+        asked = checks.failed("request", exc)
+    if isinstance(asked, Check):
+        yield asked
+        yield checks.skip("clock", _NO_DATE)
         return
     yield _judge(sample, asked)
     yield checks.check_clock(asked.skew_s)
 
 
-def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -> _Asked | None:
-    """Send one request; None if today's budget holds none.  Raises AlreadyRunning, StoreError."""
+_NO_DATE = "without an answer there is no Date to compare with"
+
+
+def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -> _Asked | Check:
+    """Send one request; or why `pace.per_day` forbids it.  Raises AlreadyRunning, StoreError."""
     with ExitStack() as held:
         if has_state(output):
-            if _is_used_up(output, config):
-                return None
             held.enter_context(OutputLock(output.lock))
             # Whoever held the lock before had this second for its last requests.
             time.sleep(QUIET_AFTER_LOCK_S)
+            if config.pace.per_day is not None and not _count(output, config, config.pace.per_day):
+                return checks.per_day_used_up(config.pace.per_day)
+        elif config.pace.per_day is not None:
+            return checks.nowhere_to_count()
         return asyncio.run(_ask(config, secrets, voice_id))
 
 
-def _is_used_up(output: Output, config: Config) -> bool:
-    if config.pace.per_day is None:
-        return False
-    with looking(output, config.vendor.account) as db:
-        day, sent = records.requests_of_day(db)
-    return day == day_of(time.time()) and sent >= config.pace.per_day
+def _count(output: Output, config: Config, per_day: int) -> bool:
+    """Write one request down in the day's count, the lock being held; False if the day is full."""
+    with (
+        closing(open_database(output.database, config.vendor.account)) as db,
+        store_errors(output.database),
+    ):
+        killed = len(records.unended_runs(db))
+        unrecorded = killed * most_unrecorded(config.pace.concurrency)
+        quota = DayQuota(per_day - unrecorded, records.requests_of_day(db), lambda _: None)
+        if not quota.take():
+            return False
+        with transaction(db):
+            records.keep_requests_of_day(db, quota.stored())
+    return True
 
 
 async def _ask(config: Config, secrets: Secrets, voice_id: str) -> _Asked:

@@ -157,9 +157,13 @@ def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) 
         day, requests = began_on, 0
     # What was sent after its last acknowledgement was not written down: assume the most.
     with transaction(db):
-        unrecorded = UNRECORDED_BATCHES * _BATCH + concurrency
-        records.keep_requests_of_day(db, (day, requests + unrecorded))
+        records.keep_requests_of_day(db, (day, requests + most_unrecorded(concurrency)))
     records.end_run(db, run.id, time.time_ns() // 1_000_000, None, run.counters)
+
+
+def most_unrecorded(concurrency: int) -> int:
+    """Requests that a killed run may have sent after its last acknowledgement."""
+    return UNRECORDED_BATCHES * _BATCH + concurrency
 
 
 def new_run_id(started: float) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +194,50 @@ def test_the_screen_has_a_line_a_check_and_the_remedies(
     assert [name for _, name in checks] == NAMES
     assert ["warn", "input"] in checks
     assert told[-1].startswith("Fit for tonight; warnings: ")
+
+
+def test_its_request_is_one_of_the_days(
+    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("run", "ids.txt", "--out", "out", "--rate", 500, "--base-url", vendor.base_url)
+    assert harvester(*words, cwd=patient.folder, env={**KEYS, **_a_day(5)}).returncode == 8
+    before = vendor.stats()["requests"]
+    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "6")
+    code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == (0, "ok")
+    assert vendor.stats()["requests"] == before + 1
+    assert harvester(*words, cwd=patient.folder, env={**KEYS, **_a_day(6)}).returncode == 8
+    code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == (8, "fail")
+    assert found["clock"]["state"] == "skip"
+    assert vendor.stats()["requests"] == before + 1
+
+
+def test_a_new_output_has_nowhere_to_count_it(
+    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "5")
+    before = vendor.stats()["requests"]
+    code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == (0, "warn")
+    assert "harvester run" in found["request"]["remedy"]
+    assert vendor.stats()["requests"] == before
+    assert [path.name for path in patient.folder.iterdir()] == ["ids.txt"]
+
+
+def test_what_a_killed_run_may_have_sent_is_left_to_it(
+    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("run", "ids.txt", "--out", "out", "--rate", 500, "--base-url", vendor.base_url)
+    assert harvester(*words, cwd=patient.folder, env={**KEYS, **_a_day(5)}).returncode == 8
+    with closing(sqlite3.connect(patient.folder / "out" / "state" / "state.db")) as db, db:
+        db.execute("UPDATE run SET ended_ms = NULL, exit_code = NULL")
+    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "500")
+    before = vendor.stats()["requests"]
+    code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == (8, "fail")
+    assert vendor.stats()["requests"] == before
+
+
+def _a_day(requests: int) -> dict[str, str]:
+    return {"HARVESTER_PACE__PER_DAY": str(requests), "HARVESTER_PACE__CONCURRENCY": "1"}
