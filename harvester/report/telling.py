@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -73,3 +73,14 @@ def plain(text: str) -> str:
 def named(text: str) -> str:
     """A destination or a code, as `plain`; "(none)" where the record says none."""
     return plain(text) or UNNAMED
+
+
+def along(days: Sequence[date]) -> tuple[str, ...]:
+    """The first, the middle and the last day."""
+    if len(days) < 3:
+        return tuple(map(_short, days))
+    return _short(days[0]), _short(days[len(days) // 2]), _short(days[-1])
+
+
+def _short(day: date) -> str:
+    return f"{day.day} {day:%b}"

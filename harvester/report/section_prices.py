@@ -1,0 +1,86 @@
+"""A report's page: prices over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+
+from harvester.report import charts, telling
+from harvester.report.calls import PriceLine, Prices
+from harvester.report.charts import Axes, Line
+from harvester.report.markup import Cell, data_table, figure, folded
+
+
+def prices_section(prices: Prices, days: Sequence[date]) -> str:
+    """The price of each large destination over the days, and every change."""
+    known, mixed = telling.count(prices.destination_days), telling.count(prices.mixed)
+    told = (
+        "The usual price (<code>rate</code>) of a destination's day is the one that most of its "
+        f"calls had; the band spans the lowest and the highest. Of {known} days of destinations, "
+        f"{mixed} had no price that held for more than half of the calls: these are not compared."
+    )
+    charts_ = "".join(_price_chart(line, days) for line in prices.lines)
+    drawn = f'<div class="pair">{charts_}</div>{_price_table(prices)}'
+    if not prices.changes:
+        return f'<p class="soft">{told}</p>{drawn}<p>No price changed.</p>'
+    rows = [
+        [
+            Cell(telling.named(change.destination)),
+            Cell(change.day),
+            Cell(telling.exact(change.before)),
+            Cell(telling.exact(change.after)),
+            Cell(telling.change(change.before, change.after)),
+            Cell(telling.plain(change.currency)),
+            Cell(telling.count(change.calls)),
+        ]
+        for change in prices.changes
+    ]
+    heads = ["destination", "since", "before", "now", "change", "currency", "calls that day"]
+    more = prices.changes_in_all - len(rows)
+    rest = (
+        f'<p class="soft">{telling.count(more)} older changes are not listed.</p>' if more else ""
+    )
+    return (
+        f'<p class="soft">{told}</p>{drawn}'
+        f"<h3>Changes, newest first</h3>{folded('price changes', heads, rows)}{rest}"
+    )
+
+
+def _price_table(prices: Prices) -> str:
+    rows = [
+        [
+            Cell(telling.named(line.destination)),
+            Cell(day.day),
+            *(Cell(telling.exact(price)) for price in (day.usual, day.lowest, day.highest)),
+            Cell(telling.plain(line.currency)),
+        ]
+        for line in prices.lines
+        for day in line.days
+    ]
+    heads = ["destination", "day", "usual", "lowest", "highest", "currency"]
+    drawn = data_table("prices by day", heads, rows)
+    return f"<details><summary>These prices as a table</summary>{drawn}</details>"
+
+
+def _price_chart(line: PriceLine, days: Sequence[date]) -> str:
+    by_day = {price.day: price for price in line.days}
+    found = [by_day.get(day.isoformat()) for day in days]
+    prices = [price for price in found if price is not None]
+    if not prices:
+        return ""
+    lowest = min(price.lowest for price in prices)
+    highest = max(price.highest for price in prices)
+    # A little air, so that a price that never moved is a line in the middle.
+    air = (highest - lowest) / 10 or highest / 10 or Decimal(1)
+    name = f"{telling.named(line.destination)}, {telling.plain(line.currency)}"
+    usual = Line("usual price", tuple(price.usual if price else None for price in found))
+    band = (
+        Line("lowest", tuple(price.lowest if price else None for price in found)),
+        Line("highest", tuple(price.highest if price else None for price in found)),
+    )
+    axes = Axes(
+        f"Price by day: {name}", telling.exact(highest), telling.exact(lowest), telling.along(days)
+    )
+    drawing = charts.steps(axes, usual, band, lowest - air, highest + air)
+    return f'<div class="small">{figure(name, "", drawing)}</div>'

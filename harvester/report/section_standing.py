@@ -1,0 +1,73 @@
+"""A report's page: what is open or dead, and the books of the runs."""
+
+from __future__ import annotations
+
+from harvester.report import telling
+from harvester.report.charts import escape
+from harvester.report.loose import Books, Loose, RunBook, Unknown
+from harvester.report.markup import Cell, data_table, folded
+
+
+def loose_section(loose: Loose | Unknown) -> str:
+    """Open and dead ids by reason."""
+    if isinstance(loose, Unknown):
+        return f'<p class="note">Not known now: {escape(loose.why)}.</p>'
+    told = (
+        f"Over the whole output, whatever the period: {telling.count(loose.open)} open, of which "
+        f"{telling.count(loose.open_due)} are due to be asked again; {telling.count(loose.dead)} "
+        f"dead; {telling.count(loose.pending)} not asked yet."
+    )
+    rows = [
+        [Cell(state), Cell(telling.plain(reason), "text reason"), Cell(telling.count(number))]
+        for state, reasons in (("open", loose.open_by_reason), ("dead", loose.dead_by_reason))
+        for reason, number in reasons.items()
+    ]
+    table = data_table("open and dead", ["state", "reason", "ids"], rows) if rows else ""
+    return f'<p class="soft">{told}</p>{table}'
+
+
+def books_section(books: Books) -> str:
+    """The runs of the period, and whether their books balance."""
+    if not books.runs:
+        return '<p class="soft">No run began in this period.</p>'
+    heads = [
+        "run",
+        "exit",
+        "books",
+        "requests",
+        "attempted",
+        "delivered",
+        "open",
+        "dead",
+        "deferred",
+        "rows",
+        "cost",
+    ]
+    told = "attempted = delivered + open + dead + deferred + cut off; as each run counted itself."
+    unread = ""
+    if books.unreadable:
+        unread = (
+            f'<p class="note">{telling.count(len(books.unreadable))} summaries can\'t be read: '
+            "`harvester verify` names them.</p>"
+        )
+    table = folded("runs", heads, [_book_row(run) for run in books.runs])
+    return f'<p class="soft">{told}</p>{unread}{table}'
+
+
+def _book_row(run: RunBook) -> list[Cell]:
+    numbers = (
+        run.requests,
+        run.attempted,
+        run.delivered,
+        run.open,
+        run.dead,
+        run.deferred,
+        run.rows,
+    )
+    return [
+        Cell(telling.plain(run.run_id)),
+        Cell("killed" if run.exit_code is None else str(run.exit_code)),
+        Cell("balance" if run.balanced else "DIFFER"),
+        *(Cell(telling.count(number)) for number in numbers),
+        Cell(telling.moneys(run.cost)),
+    ]
