@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LABEL = 12
 _NUMBER = 13
 _FILES_SHOWN = 5
+_EXAMPLES_SHOWN = 3
 
 
 def plan(  # noqa: PLR0917 - typer makes a flag of each
@@ -123,7 +124,7 @@ def _where_bad(book: InputPlan) -> list[str]:
     files = [f"{file}: {count(bad)}" for file, bad in book.bad_by_file.items()]
     more = len(files) - _FILES_SHOWN
     shown = files[:_FILES_SHOWN] + ([f"and {count(more)} files more"] if more > 0 else [])
-    return [*(shown if len(files) > 1 else []), *book.bad_examples]
+    return [*(shown if len(files) > 1 else []), *book.bad_examples[:_EXAMPLES_SHOWN]]
 
 
 def _left_over(found: Plan) -> str:
@@ -158,8 +159,7 @@ def _too_old(found: Plan) -> list[Line]:
         f"dated before {found.too_old_before}: the vendor keeps about two months, so they may be "
         "gone. Oldest first:"
     )
-    wide = max((len(old.voice_id) for old in found.oldest), default=0)
-    shown = [f"{old.at[:16].replace('T', ' ')}  {old.voice_id:<{wide}}" for old in found.oldest]
+    shown = [f"{old.at[:16].replace('T', ' ')}  {old.voice_id}" for old in found.oldest[:_EXAMPLES_SHOWN]]
     return [
         _figure("too old", count(found.too_old), told, "yellow"),
         *(_note(text) for text in shown),
@@ -189,7 +189,7 @@ def _end(found: Plan) -> tuple[str, str]:
 
 
 def _note(text: str, style: str = "") -> Line:
-    return Line(f"{'':<{_LABEL + _NUMBER}}  {text}", style)
+    return Line(f"{'':<{_LABEL}}{text}", style)
 
 
 def _figure(label: str, figure: str, text: str, style: str = "") -> Line:

@@ -28,7 +28,10 @@ _SLOWED_SHARE = 0.995
 def slowed(now: Progress) -> str:
     """Why the pace is under the limit; empty where it isn't."""
     if now.outage:
-        return "the vendor is out of reach or failing: asking once every 5 s until it answers"
+        return (
+            "the vendor is out of reach or failing: asking once every 5 s until it answers, or "
+            "retry.max_outage_s is over"
+        )
     # Before the first request the pace is closed for a second after the lock: not worth a word.
     if now.paused_s > 0 and now.requests:
         return f"paused for {span(now.paused_s)}: the vendor asked for fewer requests"

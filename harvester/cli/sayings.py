@@ -9,7 +9,17 @@ from harvester.cli.text import count, one_line, share, span
 _LEVELS = {"warning": "warning: ", "error": "error: ", "critical": "error: ", "debug": "debug: "}
 _HIDDEN = frozenset({"event", "level", "timestamp", "exception"})
 
-_CAUSES = {"push_back": "push-back", "-18": "busy (-18)", "time_refused": "time refused (-16)"}
+_CAUSES = {
+    "push_back": "push-back",
+    "-18": "busy (-18)",
+    "time_refused": "time refused (-16)",
+    "refused": "no connection",
+    "reset": "connection reset",
+    "torn": "torn answer",
+    "dns": "host name unknown",
+    "tls": "no trusted TLS",
+    "protocol": "no HTTP",
+}
 _SAYINGS = {
     "run_started": "run {run_id}; its log and summary go to {folder}",
     "input_listed": (
@@ -78,7 +88,8 @@ def retries_told(retries: Mapping[str, object]) -> str:
 
 def cause_told(cause: str) -> str:
     """The name of a cause as words: "push_back" -> "push-back"."""
-    return one_line(_CAUSES.get(cause, cause.replace("_", " ")))
+    told = _CAUSES.get(cause, cause.replace("_", " "))
+    return one_line(told.replace("http ", "HTTP "))
 
 
 def _told(value: object) -> str:

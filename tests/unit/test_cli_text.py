@@ -152,7 +152,8 @@ def test_bar_fits_the_window_and_loses_no_cause(columns: int) -> None:
     told = " ".join(" ".join(lines).split())
     assert max(map(len, lines)) <= columns
     assert "11 s left" in told
-    for cause in ("busy (-18)", "http 503", "not an envelope", "push-back", "status -99", "torn"):
+    causes = ("busy (-18)", "HTTP 503", "not an envelope", "push-back", "status -99", "torn answer")
+    for cause in causes:
         assert f"{cause} 12,345" in told
 
 
