@@ -61,7 +61,8 @@ def _slug(heading: str) -> str:
 
 
 def links(file: Path) -> list[str]:
-    return _LINK.findall(re.sub(r"`[^`]*`", "", _FENCE.sub("", file.read_text())))
+    text = re.sub(r"`[^`]*`", "", _FENCE.sub("", file.read_text()))
+    return [*_LINK.findall(text), *re.findall(r'src="([^"]+)"', text)]
 
 
 @pytest.mark.parametrize("file", [*PAGES, *TOP], ids=lambda file: file.name)

@@ -17,6 +17,7 @@ from harvester.vendor import judge
 from tests.unit.test_docs import ROOT, coded, page, rows, section
 
 PAGE = page("when-it-stops")
+README = (ROOT / "README.md").read_text()
 PACKAGE = ROOT / "harvester"
 TREES = {
     path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text())
@@ -205,6 +206,11 @@ CODES_TOLD = {int(cells[0]): cells[1:] for cells in rows(section(PAGE, "## Exit 
 def test_every_exit_code_is_documented_and_no_other() -> None:
     assert sorted(CODES_TOLD) == sorted({*CODES.values(), *endings._ENDINGS, 0, 3})
     assert sorted(CODES_TOLD) == sorted(endings._ENDINGS)
+
+
+def test_the_readme_names_every_exit_code_and_no_other() -> None:
+    told = [cells[0] for cells in rows(section(README, "## When it stops"))]
+    assert sorted(int(code) for cell in told for code in cell.split(", ")) == sorted(CODES_TOLD)
 
 
 def test_the_order_of_exit_codes_is_that_of_the_code() -> None:

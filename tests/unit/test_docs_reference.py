@@ -23,9 +23,10 @@ from harvester.ids.clean import Reason
 from harvester.lake import schema
 from harvester.simulator.faults import FAULTS
 from tests.unit.test_configs import DEFAULTS
-from tests.unit.test_docs import DOCS, coded, page, rows, section
+from tests.unit.test_docs import DOCS, ROOT, coded, page, rows, section
 
 COMMANDS_PAGE = page("commands")
+README = (ROOT / "README.md").read_text()
 SHARED = "## Options that several commands share"
 
 
@@ -97,6 +98,13 @@ def test_every_argument_of_a_command_is_documented(name: str) -> None:
 def test_every_command_has_an_example(name: str) -> None:
     whole = (DOCS / "commands.md").read_text()
     assert re.search(rf"(?m)^(\w+=\S+ )?{name}\b.*$", section(whole, f"## `{name}`"))
+
+
+def test_the_readme_names_every_command_and_no_other() -> None:
+    named = [cells[0] for cells in rows(section(README, "## Commands"))]
+    words = {re.sub(r"\W.*", "", cell.removeprefix("`harvester ")) for cell in named}
+    assert len(words) == len(named)
+    assert words == {name.split()[1] for name in COMMANDS}
 
 
 def test_options_of_the_program_itself_are_documented() -> None:
