@@ -47,6 +47,11 @@ class Terminal:
         return self._environ.get("TERM", "") not in ("", "dumb")
 
     @property
+    def width(self) -> int | None:
+        """Columns of the window; None where lines may be of any length."""
+        return self.console.width if self._stream.isatty() else None
+
+    @property
     def speaks_unicode(self) -> bool:
         """Whether a tick arrives as one."""
         return (getattr(self._stream, "encoding", None) or "").lower().startswith("utf")
@@ -68,11 +73,12 @@ class Terminal:
 
     def _fitted(self, text: str) -> Iterator[str]:
         """Lines as they are for a file or a pipe; on a terminal none is broken within a word."""
-        if not self._stream.isatty():
+        width = self.width
+        if width is None:
             yield text
             return
         for line in text.split("\n"):
-            yield from folded(line, self.console.width)
+            yield from folded(line, width)
 
 
 def stderr() -> Terminal:

@@ -159,10 +159,10 @@ def _too_old(found: Plan) -> list[Line]:
         f"dated before {found.too_old_before}: the vendor keeps about two months, so they may be "
         "gone. Oldest first:"
     )
-    shown = [f"{old.at[:16].replace('T', ' ')}  {old.voice_id}" for old in found.oldest[:_EXAMPLES_SHOWN]]
+    oldest = found.oldest[:_EXAMPLES_SHOWN]
     return [
         _figure("too old", count(found.too_old), told, "yellow"),
-        *(_note(text) for text in shown),
+        *(_note(f"{old.at[:16].replace('T', ' ')}  {old.voice_id}") for old in oldest),
     ]
 
 

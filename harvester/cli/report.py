@@ -69,7 +69,7 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
         from harvester.cli.report_screen import screen
 
         terminal = stdout()
-        terminal.show(screen(made, unicode=terminal.speaks_unicode))
+        terminal.show(screen(made, unicode=terminal.speaks_unicode, width=terminal.width))
         if html is not None:
             terminal.say(f"Written: {html}")
     return 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
@@ -15,8 +16,6 @@ from harvester.report.notes import report_notes, span
 from harvester.report.overview import Report
 
 _NAME = 24
-_WIDTHS = (10, 9, 9, 9, 12, 12)
-_HEADS = ("calls", "ASR", "ACD", "PDD", "minutes", "charged min")
 _DAYS = 14
 _ROWS = 10
 _CHANGES = 6
@@ -24,12 +23,69 @@ _RUNS = 5
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
-def screen(report: Report, *, unicode: bool = True) -> list[Line]:
-    """A report as lines."""
-    return list(_screen(report, unicode=unicode))
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the tables."""
+
+    head: str
+    wide: int
+    told: Callable[[Figures], str]
+    rank: int = 0
+    """Which columns go where the window is narrow: those of the highest rank first, 0 never."""
 
 
-def _screen(report: Report, *, unicode: bool) -> Iterator[Line]:
+_COLUMNS = (
+    _Column("calls", 10, lambda one: telling.count(one.calls)),
+    _Column("ASR", 9, lambda one: telling.percent(one.asr)),
+    _Column("ACD", 9, lambda one: telling.seconds(one.acd_s), 2),
+    _Column("PDD", 9, lambda one: telling.seconds(one.pdd_s), 4),
+    _Column("minutes", 12, lambda one: telling.tenths(one.minutes), 3),
+    _Column("charged min", 13, lambda one: telling.tenths(one.charged_minutes), 5),
+)
+
+
+def screen(report: Report, *, unicode: bool = True, width: int | None = None) -> list[Line]:
+    """A report as lines; the tables are at most `width` wide, if that is given."""
+    columns = _columns(report)
+    kept = _fitting(columns, width)
+    lines = list(_screen(report, kept, unicode=unicode))
+    gone = [column.head for column in columns if column not in kept]
+    if gone:
+        told = f"The window is too narrow for {', '.join(gone)}: --html and --json have them."
+        lines += [Line(), Line(told, "dim")]
+    return lines
+
+
+def _columns(report: Report) -> list[_Column]:
+    """The figures, then a column for each currency, as wide as its greatest amount."""
+    costs = sorted(report.calls.total.cost.items())
+    return [
+        *_COLUMNS,
+        *(
+            _Column(currency, max(14, len(telling.money(cost)) + 2), _cost(currency), 1)
+            for currency, cost in costs
+        ),
+    ]
+
+
+def _cost(currency: str) -> Callable[[Figures], str]:
+    def told(one: Figures) -> str:
+        return telling.money(one.cost[currency]) if currency in one.cost else telling.NONE
+
+    return told
+
+
+def _fitting(columns: Sequence[_Column], width: int | None) -> list[_Column]:
+    kept = list(columns)
+    while width is not None and _NAME + sum(column.wide for column in kept) > width:
+        rank = max(column.rank for column in kept)
+        if not rank:
+            break
+        kept.remove(next(column for column in reversed(kept) if column.rank == rank))
+    return kept
+
+
+def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Iterator[Line]:
     calls = report.calls
     yield Line(f"Calls {span(report)}, {one_line(report.output)}", "bold")
     yield Line(f"  days of {report.timezone}, by time of submission", "dim")
@@ -39,9 +95,9 @@ def _screen(report: Report, *, unicode: bool) -> Iterator[Line]:
     if calls.total.calls:
         days = Table(calls.by_day[-_DAYS:])
         left = len(calls.by_day) - len(days.rows)
-        yield from _table("Day by day" + (f" (the last {_DAYS})" if left else ""), days, report)
-        yield from _table("Destinations", calls.by_destination, report)
-        yield from _table("Termination codes", calls.by_code, report)
+        yield from _table("Day by day" + (f" (the last {_DAYS})" if left else ""), days, columns)
+        yield from _table("Destinations", calls.by_destination, columns, most=_ROWS)
+        yield from _table("Termination codes", calls.by_code, columns, most=_ROWS)
         yield from _hours(report, unicode=unicode)
         yield from _prices(report)
     yield from _loose(report)
@@ -71,41 +127,25 @@ def _figure(label: str, figure: str, told: str) -> Line:
     return Line(f"  {label:<12}{figure:>18}  {told}")
 
 
-def _table(title: str, table: Table, report: Report) -> Iterator[Line]:
-    currencies = sorted(report.calls.total.cost)
-    costs = [report.calls.total.cost[currency] for currency in currencies]
-    # As wide as the column's greatest amount, so that rows stay rows.
-    wide = [max(14, len(telling.money(cost)) + 2) for cost in costs]
-    heads = "".join(f"{head:>{width}}" for head, width in zip(_HEADS, _WIDTHS, strict=True))
-    heads += "".join(f"{name:>{width}}" for name, width in zip(currencies, wide, strict=True))
+def _table(
+    title: str, table: Table, columns: Sequence[_Column], *, most: int | None = None
+) -> Iterator[Line]:
     yield Line()
-    yield Line(f"{_fit(title)}{heads}", "bold")
+    yield Line(_fit(title) + "".join(f"{column.head:>{column.wide}}" for column in columns), "bold")
     shown, rest = table.rows, Figures()
-    if title in ("Destinations", "Termination codes"):
-        shown = table.rows[:_ROWS]
-        for row in (*table.rows[_ROWS:], *([table.others] if table.others else [])):
+    if most is not None:
+        shown = table.rows[:most]
+        for row in (*table.rows[most:], *([table.others] if table.others else [])):
             rest.add(row.figures)
     for row in shown:
-        yield _row(row, currencies, wide)
+        yield _row(row, columns)
     if rest.calls:
-        yield _row(Row("all others", rest), currencies, wide)
+        yield _row(Row("all others", rest), columns)
 
 
-def _row(row: Row, currencies: Sequence[str], wide: Sequence[int]) -> Line:
-    one = row.figures
-    figures = (
-        telling.count(one.calls),
-        _asr(one),
-        telling.seconds(one.acd_s),
-        telling.seconds(one.pdd_s),
-        telling.tenths(one.minutes),
-        telling.tenths(one.charged_minutes),
-    )
-    told = "".join(f"{figure:>{width}}" for figure, width in zip(figures, _WIDTHS, strict=True))
-    for currency, width in zip(currencies, wide, strict=True):
-        cost = one.cost.get(currency)
-        told += f"{telling.NONE if cost is None else telling.money(cost):>{width}}"
-    return Line(f"{_fit('  ' + telling.named(row.name))}{told}")
+def _row(row: Row, columns: Sequence[_Column]) -> Line:
+    figures = "".join(f"{column.told(row.figures):>{column.wide}}" for column in columns)
+    return Line(f"{_fit('  ' + telling.named(row.name))}{figures}")
 
 
 def _fit(name: str) -> str:
@@ -170,12 +210,17 @@ def _books(report: Report) -> Iterator[Line]:
     books = report.books
     yield Line()
     yield Line(f"Runs that began in the period: {telling.count(len(books.runs))}", "bold")
+    if books.runs:
+        yield Line(f"  {'':<23}  {'':<8}{'delivered':>12}{'open':>8}{'dead':>8}  books", "dim")
     for run in books.runs[:_RUNS]:
-        state = "books balance" if run.balanced else "BOOKS DIFFER"
         code = "killed" if run.exit_code is None else f"exit {run.exit_code}"
+        figures = (
+            f"{telling.count(run.delivered):>12}{telling.count(run.open):>8}"
+            f"{telling.count(run.dead):>8}"
+        )
         yield Line(
-            f"  {one_line(run.run_id)}  {code:<8}{telling.count(run.delivered):>10} delivered, "
-            f"{telling.count(run.open)} open, {telling.count(run.dead)} dead; {state}",
+            f"  {one_line(run.run_id):<23}  {code:<8}{figures}  "
+            f"{'balance' if run.balanced else 'DIFFER'}",
             "" if run.balanced else "bold red",
         )
     if len(books.runs) > _RUNS:

@@ -130,7 +130,7 @@ def _run(run: RunLine, dash: str) -> Line:
 
 
 def _columns(began: str, lasted: str, delivered: str, requests: str, told: str) -> str:
-    return f"  {began:<16}{lasted:>13}{delivered:>11}{requests:>11}  {told}"
+    return f"  {began:<16}{lasted:>12}{delivered:>11}{requests:>10}  {told}"
 
 
 def _next(found: Standing) -> str:

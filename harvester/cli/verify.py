@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import Line, emit, stdout
+from harvester.cli.console import Line, emit, stderr, stdout
 from harvester.cli.text import count, one_line, size
 from harvester.errors import EXIT_DONE, StoreError
 
@@ -52,7 +54,8 @@ def verify(
 
     output = Output(Path(settings.output.dir))
     order = Order(settings.output.partition_timezone, settings.plan.memory_limit, deep)
-    audit = verify(output, order)
+    with _step(json=json) as tell:
+        audit = verify(output, order, tell)
     if json:
         for finding in audit.findings:
             emit({"type": "finding", **msgspec.to_builtins(finding)})
@@ -60,6 +63,22 @@ def verify(
     else:
         stdout().show(screen(audit, str(output.root), deep=deep))
     return EXIT_DONE if audit.is_clean else StoreError.exit_code
+
+
+@contextmanager
+def _step(*, json: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A line on a terminal that tells what is looked at just now, and is gone at the end."""
+    terminal = stderr()
+    if json or not terminal.is_live:
+        yield lambda *_: None
+        return
+    with terminal.console.status("verifying") as line:
+
+        def tell(what: str, done: int, total: int) -> None:
+            far = f" {count(done)} of {count(total)}" if total else ""
+            line.update(f"verifying: {what}{far}")
+
+        yield tell
 
 
 def screen(audit: Audit, root: str, *, deep: bool) -> list[Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +44,18 @@ class FileAudit:
     """Every live part is among them, with the rows that the ledger names."""
 
 
-def audit_files(places: Places, expected: Expected, *, deep: bool) -> FileAudit:
-    """Compare cdr/ with the ledger.  `deep` reads every byte.  Raises StoreError."""
+def audit_files(
+    places: Places, expected: Expected, *, deep: bool, tell: Callable[[int, int], None]
+) -> FileAudit:
+    """Compare cdr/ with the ledger.  `deep` reads every byte.  Raises StoreError.
+
+    `tell` is told before each file how many are done, and of how many.
+    """
     listing = list_parts(places.cdr)
     findings: list[Finding] = []
     readable = []
-    for part in expected.live:
+    for done, part in enumerate(expected.live):
+        tell(done, len(expected.live))
         path = places.cdr / part.path
         found = list(_live(path, part, listing.parts.get(part.path)))
         usable = not {finding.kind for finding in found} & _UNUSABLE

@@ -25,7 +25,7 @@ margin:1rem 0;padding:0}
 .tiles div,section{background:var(--card);border:1px solid var(--rule);border-radius:.6rem}
 .tiles div{padding:.7rem .9rem}
 .tiles dt{color:var(--soft);font-size:.8rem}
-.tiles dd{margin:0}
+.tiles dd{margin:0;overflow-wrap:anywhere}
 .tiles .big{font-size:1.45rem;font-weight:650;line-height:1.25;overflow-wrap:anywhere;
 font-variant-numeric:tabular-nums}
 section{padding:1rem;margin:1rem 0}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,15 @@ class Audit:
         return all(finding.severity == "note" for finding in self.findings)
 
 
-def verify(places: Places, order: Order) -> Audit:
+Tell = Callable[[str, int, int], None]
+"""Is told what is looked at just now: its name, how many are done, and of how many (0: unknown)."""
+
+
+def _say_nothing(what: str, done: int, total: int) -> None:
+    del what, done, total
+
+
+def verify(places: Places, order: Order, tell: Tell = _say_nothing) -> Audit:
     """Look at everything; change nothing.
 
     Raises AlreadyRunning while a run holds the output, UsageError where there is none, StoreError
@@ -90,16 +98,25 @@ def verify(places: Places, order: Order) -> Audit:
             except StoreError as exc:
                 where = places.database
                 return Audit((damage("ledger", str(exc), where, OLDER_STATE), *modes))
-            return _audit(db, places, order, scratch, modes)
+            return _audit(db, places, order, scratch, modes, tell)
 
 
-def _audit(
-    db: sqlite3.Connection, places: Places, order: Order, scratch: Path, modes: list[Finding]
+def _audit(  # noqa: PLR0917 - what verify has, handed on
+    db: sqlite3.Connection,
+    places: Places,
+    order: Order,
+    scratch: Path,
+    modes: list[Finding],
+    tell: Tell,
 ) -> Audit:
     expected = _expected(db, order.partition_timezone)
-    files = audit_files(places, expected, deep=order.deep)
+    files = audit_files(
+        places, expected, deep=order.deep, tell=lambda done, total: tell("files", done, total)
+    )
+    tell("the journal and the list", 0, 0)
     journal = check_journal(db, expected.account)
     of_list = list(check_list(db, places))
+    tell("every id and every sum", 0, 0)
     work_list = _list_of(db, places) if order.deep and not of_list else None
     with closing(
         Content(files.readable, memory_limit=order.memory_limit, scratch=scratch)

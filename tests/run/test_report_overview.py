@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from harvester.cli.main import run_command
+from harvester.cli.report_screen import screen
 from harvester.harvest.output import Output
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
@@ -419,6 +420,21 @@ def test_page_stands_alone_and_escapes_what_others_wrote(
         assert "\u202e" not in shown
         assert "918099999999" not in shown
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_screen_fits_the_window_and_says_what_it_left_out(night: tuple[Path, list[Row]]) -> None:
+    found = report_of(night[0])
+    whole = [line.text for line in screen(found)]
+    assert not any("too narrow" in line for line in whole)
+    (heads,) = (line for line in whole if line.startswith("Destinations"))
+    for width in (140, 100, 80, 60):
+        lines = [line.text for line in screen(found, width=width)]
+        (kept,) = (line for line in lines if line.startswith("Destinations"))
+        assert len(kept) <= width
+        gone = set(heads.split()) - set(kept.split())
+        assert {"calls", "ASR"}.isdisjoint(gone)
+        assert bool(gone) == ("too narrow" in lines[-1])
+        assert all(column in lines[-1] for column in gone)
 
 
 def test_every_drawing_has_a_title_and_a_table(night: tuple[Path, list[Row]]) -> None:

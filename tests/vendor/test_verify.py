@@ -55,6 +55,16 @@ def kinds(audit: Audit, severity: str = "damage") -> set[str]:
     return {finding.kind for finding in audit.findings if finding.severity == severity}
 
 
+def test_it_tells_what_it_looks_at(outputs: Outputs) -> None:
+    told: list[tuple[str, int, int]] = []
+    audit = verify(
+        Output(outputs.whole), Order("UTC", "400MB", deep=True), lambda *step: told.append(step)
+    )
+    assert told[0] == ("files", 0, audit.files)
+    assert [done for what, done, _ in told if what == "files"] == list(range(audit.files))
+    assert told[-1] == ("every id and every sum", 0, 0)
+
+
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "harvester", *words],
