@@ -43,13 +43,18 @@ HANDED_ON = {"spoken['source']", "spoken['store']"}
 MADE_OF_PARTS = {"harvest/fetch.py", "ids/blocks.py", "lake/disk.py"}
 
 
-def text_of(node: ast.expr | None) -> str | None:
-    """A message as it stands in the code, … for what is filled in; None if it is none."""
+def text_of(node: ast.expr | None, texts: dict[str, ast.expr]) -> str | None:
+    """A message as it stands in the code, … for what is filled in; None if it is none.
+
+    `texts`: the module's own constants, which are filled in.
+    """
     match node:
         case ast.Constant(value=str(text)):
             return text
         case ast.JoinedStr(values=values):
-            return "".join(text_of(one) or "…" for one in values)
+            return "".join(text_of(one, texts) or "…" for one in values)
+        case ast.FormattedValue(value=ast.Name(id=name)) if name in texts:
+            return text_of(texts[name], texts)
         case _:
             return None
 
@@ -82,8 +87,8 @@ def _texts(
             return _texts(texts[name], functions, texts)
         case ast.Call(func=ast.Name(id=name)) if name in functions:
             returned = [one for one in ast.walk(functions[name]) if isinstance(one, ast.Return)]
-            return [text for one in returned if (text := text_of(one.value)) is not None]
-    text = text_of(node)
+            return [text for one in returned if (text := text_of(one.value, texts)) is not None]
+    text = text_of(node, texts)
     if text is None:
         assert ast.unparse(node) in HANDED_ON, ast.unparse(node)
         return []
