@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harvester.cli.console import emit
 from harvester.cli.redact import redacted, without_secrets
-from harvester.cli.text import printable
+from harvester.cli.text import folded, printable
 from harvester.errors import EXIT_UNEXPECTED, HarvesterError
 
 if TYPE_CHECKING:
@@ -37,8 +38,16 @@ def complain(
         error = {"type": "error", "exit_code": code, "resumable": resumable, "message": message}
         emit(error, sys.stderr)
     else:
-        sys.stderr.write(f"error: {printable(message)}\n")
+        sys.stderr.write(_fitted(f"error: {printable(message)}") + "\n")
     return code
+
+
+def _fitted(text: str) -> str:
+    """Broken between words where a terminal shows it."""
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(piece for line in text.split("\n") for piece in folded(line, width))
 
 
 def report_unexpected(

@@ -37,7 +37,7 @@ def status(
 
     While a run works it tells of the run, as of at most two seconds ago; with --watch again and
     again, until the run ends. Ctrl-C ends the watching, never the run. Exits 2 where there is no
-    output yet.
+    output yet, 6 where there is data whose state is lost.
 
     \b
     Example:
@@ -49,6 +49,9 @@ def status(
 
     output = Output(Path(folder))
     if not has_state(output):
+        from harvester.harvest.opening import refuse_data_without_state
+
+        refuse_data_without_state(output)
         raise UsageError(
             f"{output.root} holds no harvest yet: there is no {output.database}. Begin with "
             f"`harvester run IDS --out {output.root}`, or name the right folder with --out or -c."

@@ -33,7 +33,8 @@ def folded(text: str, width: int) -> list[str]:
     """
     if len(text) <= width:
         return [text]
-    hang = _text_column(text, width // 2)
+    longest = max(map(len, text.split()), default=0)
+    hang = min(_text_column(text, width // 2), max(0, width - longest))
     return textwrap.wrap(
         text,
         width,

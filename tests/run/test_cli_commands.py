@@ -57,6 +57,7 @@ def test_version_and_help(tmp_path: Path) -> None:
         "status",
         "retry",
         "export",
+        "sql",
         "simulate",
         "config show",
         "config check",
@@ -74,7 +75,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from harvester.cli.main import run_command\n"
-        "for words in ([], ['run'], ['doctor'], ['export'], ['simulate']):\n"
+        "for words in ([], ['run'], ['doctor'], ['export'], ['sql'], ['simulate']):\n"
         "    run_command([*words, '--help'])\n"
         "heavy = {'pyarrow', 'duckdb', 'aiohttp', 'rich', 'structlog'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
@@ -237,3 +238,12 @@ def test_output_folder_that_cannot_be_written_exits_6(tmp_path: Path, ids: Path)
     done = harvester("run", ids, "--out", "out", cwd=tmp_path, env=KEYS)
     assert done.returncode == 6
     assert "--out" in done.stderr
+
+
+def test_status_of_data_without_a_state_says_how_to_make_one(tmp_path: Path) -> None:
+    day = tmp_path / "out" / "cdr" / "submit_date=2026-11-01"
+    day.mkdir(parents=True)
+    (day / "part-a-1-0.parquet").write_bytes(b"")
+    done = harvester("status", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 6
+    assert "harvester rebuild" in done.stderr

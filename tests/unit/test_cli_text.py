@@ -158,13 +158,17 @@ def test_bar_fits_the_window_and_loses_no_cause(columns: int) -> None:
 
 
 def test_long_line_goes_on_below_its_text_and_keeps_a_path_whole() -> None:
-    line = "bad                     3  lines hold no voiceId: a/very/long/path/to/some/file.jsonl"
+    line = "bad                     3  lines hold no voiceId: a/long/path/to/some/file.jsonl"
     assert folded(line, 60) == [
         "bad                     3  lines hold no voiceId:",
-        "                           a/very/long/path/to/some/file.jsonl",
+        "                           a/long/path/to/some/file.jsonl",
     ]
     assert folded("short", 60) == ["short"]
     assert folded("Why:   it is so now", 16) == ["Why:   it is so", "       now"]
+    assert folded("  file             a/path/that/is/long.parquet", 30) == [
+        "  file",
+        "   a/path/that/is/long.parquet",
+    ]
     path = "/a/path/without/an/end"
     assert folded(f"Data:  {path}", 12)[-1].strip() == path
 
