@@ -42,8 +42,13 @@ def simulated(out: Path, options: SimulatorOptions, count: int, zone: str = "UTC
 
 def made(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A data set of `rows`, each with what it doesn't name as a plain answered call has it."""
-    filled = [_PLAIN | {"voice_id": f"{n:019}"} | dict(row) for n, row in enumerate(rows)]
-    write(out, [pa.Table.from_pylist(filled, SCHEMA)])
+    write(out, [filled(rows)])
+
+
+def filled(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """`rows`, numbered and with all columns."""
+    whole = [_PLAIN | {"voice_id": f"{n:019}"} | dict(row) for n, row in enumerate(rows)]
+    return pa.Table.from_pylist(whole, SCHEMA)
 
 
 def write(out: Path, tables: Iterable[pa.Table], zone: str = "UTC", publication: int = 1) -> None:

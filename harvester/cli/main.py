@@ -28,6 +28,7 @@ from harvester.cli import (
     retry,
     run,
     simulate,
+    sql,
     status,
     verify,
 )
@@ -55,6 +56,7 @@ app.command("doctor", short_help="Is everything in order for tonight? Sends one 
 app.command("status", short_help="Where every id stands, and what to type next.")(status.status)
 app.command("retry", short_help="Ask dead ids once more.")(retry.retry)
 app.command("export", short_help="Delivered, dead or open ids, as CSV or others.")(export.export)
+app.command("sql", short_help="Ask the data with SQL; a prompt without a query.")(sql.sql)
 app.command("verify", short_help="Is everything there, whole and once? Changes nothing.")(
     verify.verify
 )

@@ -115,17 +115,11 @@ def _csv(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
 
 @contextmanager
 def _jsonl(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
-    kept = {name for name in schema.names if _is_plain(schema.field(name).type)}
-
     def write(batch: pa.RecordBatch) -> None:
-        plain = pa.RecordBatch.from_arrays(
-            [
-                column if name in kept else _text(column)
-                for name, column in zip(schema.names, batch.columns, strict=True)
-            ],
-            names=schema.names,
+        rows = zip(*map(_json_values, batch.columns), strict=True)
+        stream.writelines(
+            msgspec.json.encode(dict(zip(schema.names, row, strict=True))) + b"\n" for row in rows
         )
-        stream.writelines(msgspec.json.encode(row) + b"\n" for row in plain.to_pylist())
 
     yield write
 
@@ -142,7 +136,7 @@ _WRITERS: dict[str, Any] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 def _as_texts(batch: pa.RecordBatch, schema: pa.Schema, *, guard: bool) -> pa.RecordBatch:
     columns = []
     for column in batch.columns:
-        text = _text(column)
+        text = as_text(column)
         # Our own numbers and times are no formulas; a vendor's text may be.
         if guard and pt.is_string(column.type):
             text = _guarded(text)
@@ -150,7 +144,7 @@ def _as_texts(batch: pa.RecordBatch, schema: pa.Schema, *, guard: bool) -> pa.Re
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _text(column: pa.Array) -> pa.Array:
+def as_text(column: pa.Array) -> pa.Array:
     """A column as text: instants as ISO 8601, money with all its digits and no exponent."""
     if pt.is_timestamp(column.type):
         return pc.strftime(column, format=_ISO)
@@ -165,9 +159,14 @@ def _guarded(column: pa.Array) -> pa.Array:
     return pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
 
 
-def _is_plain(kind: pa.DataType) -> bool:
-    """Whether JSON has the type itself."""
-    return bool(pt.is_string(kind) or pt.is_integer(kind) or pt.is_boolean(kind))
+def _json_values(column: pa.Array) -> list[Any]:
+    """A column as JSON has it; what JSON's own types would blur is text."""
+    kind = column.type
+    if pt.is_decimal(kind) and kind.scale == 0:
+        return [None if one is None else int(one) for one in column.to_pylist()]
+    is_plain = pt.is_string(kind) or pt.is_integer(kind) or pt.is_boolean(kind)
+    plain = column if is_plain or pt.is_floating(kind) else as_text(column)
+    return plain.to_pylist()  # type: ignore[no-any-return]
 
 
 def _dead_row(letter: DeadLetter) -> dict[str, object]:

@@ -20,6 +20,11 @@
 `overview`  all of these, as `harvester report` shows them
 `rules`     what an audit expects of a bill                                (pure)
 `billing`   the bill against the rules (DuckDB)
+`statements` where one SQL statement ends                                  (pure)
+`readonly`  which statements only read
+`asking`    anybody's SQL over an output (DuckDB)
+`plain`     the columns of any query as files have them
+`runs`      the runs as rows
 `masks`     phone numbers as keyed hashes
 `telling`   figures as people read them                                    (pure)
 `charts`    charts in SVG                                                  (pure)

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import re
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -147,7 +148,7 @@ def test_what_is_no_number_in_an_answer_stays() -> None:
 
 
 def test_a_portion_keeps_its_columns_its_nulls_and_all_that_is_no_text() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"voice_id": ID, "account": "4915112345678", "callee": "4915112345678", "is_final": True},
         {"voice_id": "2" + ID, "callee": None, "display_num": "+4915112345678"},
         {"voice_id": "3" + ID, "called_info": "to 4915112345678", "extra": '{"a":4915112345678}'},

@@ -1,0 +1,170 @@
+"""`harvester sql`: SQL over the data set, the dead, the open and the runs; changes nothing."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harvester.cli import options
+from harvester.cli.console import stderr, stdout
+from harvester.cli.targets import FileOption, Format, chosen_format, refuse_ours
+from harvester.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from harvester.harvest.output import Output
+    from harvester.report.asking import Answer, Session, Source
+
+Query = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[QUERY]", help="Default: a prompt, or what stdin has.", show_default=False
+    ),
+]
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Default: by FILE's ending, else a table.")
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option("--table", metavar="NAME=FILE", help="Also a table of a CSV or Parquet file."),
+]
+
+
+def sql(  # noqa: PLR0917 - typer makes a flag of each
+    query: Query = None,
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    form: FormatOption = None,
+    file: FileOption = None,
+    table: Tables = None,
+    json: options.Json = False,
+) -> int:
+    """Ask the data with SQL (DuckDB): the tables are cdr, dead_letter, open_call and run.
+
+    Without QUERY there is a prompt (.help, .tables, .quit); statements end with a semicolon.
+    Nothing can be changed: only statements that read are taken, and no file is opened but the
+    data and those of --table. Works while a run does; dead_letter and open_call wait for its end.
+    A table on the screen ends after 100 rows. Columns and ready queries: docs/sql.md.
+
+    \b
+    Example:
+      harvester sql "SELECT submit_date, currency, sum(cost) FROM cdr GROUP BY ALL ORDER BY ALL"
+    """
+    settings = options.settings(config, output__dir=out).config
+    chosen = chosen_format(form, file, json=json)
+    files = dict(map(_named_file, table or []))
+    from harvester.harvest.output import Output
+    from harvester.lake.dataset import list_parts
+    from harvester.report.asking import opened
+
+    output = Output(Path(settings.output.dir))
+    if not output.cdr.is_dir() and not output.state.is_dir():
+        raise UsageError(
+            f"{output.root} holds no harvest. Name the right folder with --out or -c, or begin "
+            f"with `harvester run IDS --out {output.root}`."
+        )
+    if file is not None:
+        refuse_ours(file, output)
+    parts = [output.cdr / part for part in list_parts(output.cdr).parts]
+    with (
+        tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
+        opened(
+            parts,
+            _sources(output),
+            files,
+            memory_limit=settings.plan.memory_limit,
+            scratch=Path(scratch),
+        ) as session,
+    ):
+        _converse(session, query, _way_out(chosen, file))
+    return 0
+
+
+def _converse(session: Session, query: str | None, show: Callable[[Answer], None]) -> None:
+    from harvester.report.statements import split
+
+    if query is None and sys.stdin.isatty():
+        from harvester.cli.prompt import converse, typed
+
+        converse(lambda statement: show(session.ask(statement)), typed, stderr())
+        return
+    text = split(sys.stdin.read() if query is None else query)
+    statements = [*text.whole, *filter(None, [text.rest.strip()])]
+    if not statements:
+        raise UsageError('there is no query: write one, as `harvester sql "FROM cdr LIMIT 5"`.')
+    for statement in statements:
+        show(session.ask(statement))
+
+
+def _way_out(form: Format | None, file: Path | None) -> Callable[[Answer], None]:
+    """What becomes of an answer."""
+    if form is None:
+        return _show
+    written: list[str] = []
+
+    def write(answer: Answer) -> None:
+        from harvester.cli.tables import opened
+        from harvester.report.plain import plain, plain_schema
+
+        if file is not None and written:
+            raise UsageError(f"{file} holds the answer of one query: ask them one by one.")
+        written.append(form.value)
+        schema = plain_schema(answer.schema)
+        with opened(form.value, file, schema) as sink:
+            for batch in answer.batches:
+                sink(plain(batch, schema))
+
+    return write
+
+
+def _show(answer: Answer) -> None:
+    from harvester.cli.sql_screen import MOST_ROWS, screen
+
+    terminal = stdout()
+    width = terminal.console.width if sys.stdout.isatty() else None
+    lines, is_whole = screen(answer, width)
+    terminal.show(lines)
+    if not is_whole:
+        stderr().say(
+            f"note: these are the first {MOST_ROWS} rows; --json, --format csv or -o FILE give all."
+        )
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, sign, file = text.partition("=")
+    if not sign or not file:
+        raise UsageError(f"--table {text}: write it as --table invoice=FILE.")
+    return name, Path(file)
+
+
+def _sources(output: Output) -> Mapping[str, Source]:
+    """The tables beside `cdr`, each read when it is first asked for."""
+    from harvester.cli.tables import ledger_batches, schema_of
+    from harvester.report.asking import Source
+    from harvester.report.runs import RUN_SCHEMA, run_batch
+
+    def ledger(what: str) -> Iterable[pa.RecordBatch]:
+        from harvester.harvest.looking import has_state, looking
+
+        if not has_state(output):
+            raise UsageError(
+                f"there is no {output.database}: only cdr and run can be asked. With the data "
+                "alone, `harvester rebuild` makes it anew."
+            )
+        with looking(output) as db:
+            yield from ledger_batches(db, what)
+
+    def runs() -> Iterator[pa.RecordBatch]:
+        yield run_batch(output)
+
+    return {
+        "dead_letter": Source(schema_of("dead"), lambda: ledger("dead")),
+        "open_call": Source(schema_of("open"), lambda: ledger("open")),
+        "run": Source(RUN_SCHEMA, runs),
+    }

@@ -1,0 +1,39 @@
+"""The runs of an output as rows, from their summaries: those can be read while a run works."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import pyarrow as pa
+
+from harvester.report.loose import read_books
+from harvester.report.period import Period
+from harvester.report.places import Places
+
+_COST = pa.map_(pa.string(), pa.decimal128(38, 8))
+RUN_SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("started_at", pa.timestamp("ms", "UTC")),
+        ("exit_code", pa.int32()),
+        ("requests", pa.int64()),
+        ("attempted", pa.int64()),
+        ("delivered", pa.int64()),
+        ("open", pa.int64()),
+        ("dead", pa.int64()),
+        ("deferred", pa.int64()),
+        ("rows", pa.int64()),
+        ("cost", _COST),
+        ("balanced", pa.bool_()),
+    ]
+)
+
+
+def run_batch(places: Places) -> pa.RecordBatch:
+    """Every run that has a summary, newest first."""
+    books = read_books(places, Period(None, None), UTC)
+    rows = [
+        {name: getattr(run, name) for name in RUN_SCHEMA.names} | {"cost": list(run.cost.items())}
+        for run in books.runs
+    ]
+    return pa.RecordBatch.from_pylist(rows, RUN_SCHEMA)
