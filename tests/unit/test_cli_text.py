@@ -165,9 +165,9 @@ def test_long_line_goes_on_below_its_text_and_keeps_a_path_whole() -> None:
     ]
     assert folded("short", 60) == ["short"]
     assert folded("Why:   it is so now", 16) == ["Why:   it is so", "       now"]
-    assert folded("  file             a/path/that/is/long.parquet", 30) == [
+    assert folded("  file             a/path/that/is/long.parquet", 44) == [
         "  file",
-        "   a/path/that/is/long.parquet",
+        "                 a/path/that/is/long.parquet",
     ]
     path = "/a/path/without/an/end"
     assert folded(f"Data:  {path}", 12)[-1].strip() == path
