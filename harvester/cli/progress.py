@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from harvester.cli.sayings import retries_told
-from harvester.cli.text import count, share, span
+from harvester.cli.text import count, share, size, span, speed
 from harvester.harvest.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,8 +36,24 @@ def slowed(now: Progress) -> str:
     if now.paused_s > 0 and now.requests:
         return f"paused for {span(now.paused_s)}: the vendor asked for fewer requests"
     if now.pace_per_s < _SLOWED_SHARE * now.rate_per_s:
-        return f"slowed to {count(now.pace_per_s)}/s after push-back, climbing back"
+        why = "after push-back" if now.retries.get("push_back") else "as many answers were errors"
+        return f"slowed to {speed(now.pace_per_s)}/s {why}, climbing back"
     return ""
+
+
+def sent(now: Progress) -> str:
+    """Requests against the limit, and what came back."""
+    told = f"{speed(now.requests_per_s)}/s of {now.rate_per_s:,g}/s allowed · "
+    told += f"{speed(now.settled_per_s)} ids/s · {count(now.requests)} sent"
+    return told if now.received_bytes is None else f"{told} · {size(now.received_bytes)} received"
+
+
+def outcomes(now: Progress) -> str:
+    """What became of the ids so far."""
+    return (
+        f"delivered {count(now.delivered)} · open {count(now.open)} · dead {count(now.dead)} · "
+        f"deferred {count(now.deferred)}"
+    )
 
 
 class ProgressBar:
@@ -100,8 +116,8 @@ class _Drawing:
     ) -> Iterator[RenderableType]:
         now, width = self._now, options.max_width
         yield _bar_line(now, width)
-        yield _line("requests", _requests(now))
-        yield _line("so far", _outcomes(now))
+        yield from _folded("requests", sent(now), width)
+        yield from _folded("so far", outcomes(now), width)
         if now.retries:
             yield from _folded("retries", retries_told(now.retries), width)
         if reason := slowed(now):
@@ -142,20 +158,6 @@ def _done(now: Progress) -> str:
     if now.eta_s is not None and now.left:
         told += f"  {span(now.eta_s)} left"
     return told
-
-
-def _requests(now: Progress) -> str:
-    return (
-        f"{count(now.requests_per_s)}/s of {now.rate_per_s:,g}/s allowed · "
-        f"{count(now.settled_per_s)} ids/s · {count(now.requests)} sent"
-    )
-
-
-def _outcomes(now: Progress) -> str:
-    return (
-        f"delivered {count(now.delivered)} · open {count(now.open)} · dead {count(now.dead)} · "
-        f"deferred {count(now.deferred)}"
-    )
 
 
 def _line(label: str, text: str, style: str = "") -> RenderableType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harvester.cli.text import count, one_line, share, span
+from harvester.cli.text import count, one_line, share, span, speed
 
 _LEVELS = {"warning": "warning: ", "error": "error: ", "critical": "error: ", "debug": "debug: "}
 _HIDDEN = frozenset({"event", "level", "timestamp", "exception"})
@@ -63,7 +63,7 @@ def progress_line(fields: Mapping[str, object]) -> str:
     done = f"{count(settled)} of {count(to_ask)} ids ({share(settled, to_ask)})"
     pieces = [
         f"{fields.get('phase', 'asking')}: {done}",
-        f"{count(_number(fields, 'requests_per_s'))} requests/s of {_number(fields, 'limit'):g}",
+        f"{speed(_number(fields, 'requests_per_s'))} requests/s of {_number(fields, 'limit'):g}",
     ]
     pieces += [
         f"{count(number)} {name}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harvester.cli.console import Line
 from harvester.cli.endings import ending
-from harvester.cli.progress import slowed
+from harvester.cli.progress import outcomes, sent, slowed
 from harvester.cli.sayings import retries_told
 from harvester.cli.text import count, local_time, one_line, share, span
 
@@ -67,16 +67,8 @@ def _progress(now: Progress) -> list[Line]:
     done = f"{count(now.settled)} of {count(now.to_ask)} ids, {share(now.settled, now.to_ask)}"
     lines = [
         _row(now.phase, f"{done}{left}", "bold"),
-        _row(
-            "requests",
-            f"{count(now.requests_per_s)}/s of {now.rate_per_s:,g}/s allowed, "
-            f"{count(now.requests)} sent in {span(now.elapsed_s)}",
-        ),
-        _row(
-            "so far",
-            f"delivered {count(now.delivered)}, open {count(now.open)}, dead {count(now.dead)}, "
-            f"deferred {count(now.deferred)}",
-        ),
+        _row("requests", sent(now)),
+        _row("so far", outcomes(now)),
     ]
     if now.retries:
         lines.append(_row("retries", retries_told(now.retries)))

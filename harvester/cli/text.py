@@ -61,6 +61,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def speed(per_s: float) -> str:
+    """A number a second; small ones to the tenth."""
+    return count(per_s) if per_s >= 10 or not per_s else f"{per_s:.1f}"
+
+
 def share(part: float, whole: float) -> str:
     """Per cent, never rounded up to a whole that isn't reached."""
     if not whole:

@@ -34,6 +34,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float
     eta_s: float | None
     phase: str
+    received_bytes: int | None = None
+    """Answers that were taken in, as they came; None where nobody counts them."""
 
     @property
     def left(self) -> int:

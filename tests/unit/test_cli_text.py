@@ -122,7 +122,11 @@ def _progress(**changes: object) -> Progress:
 def test_pace_is_explained_when_it_is_lowered() -> None:
     assert slowed(_progress()) == ""
     assert slowed(_progress(paused_s=1.0, requests=0)) == ""
-    assert "slowed to 35/s" in slowed(_progress(pace_per_s=35.0))
+    lowered = {"pace_per_s": 35.0}
+    assert "slowed to 35/s as many answers were errors" in slowed(_progress(**lowered))
+    pushed = _progress(**lowered, retries={"push_back": 1})
+    assert "slowed to 35/s after push-back" in slowed(pushed)
+    assert "slowed to 0.7/s" in slowed(_progress(pace_per_s=0.7, rate_per_s=1.0))
     assert "paused for 2 s" in slowed(_progress(paused_s=2.0))
     assert "out of reach" in slowed(_progress(outage=True))
 
@@ -136,6 +140,8 @@ def _drawn(progress: Progress, **environ: str) -> str:
 
 def test_bar_tells_rate_limit_retries_and_what_is_left() -> None:
     told = _drawn(_progress(retries={"push_back": 2, "-18": 7}))
+    assert "received" not in told
+    assert "520 sent · 1.3 MB received" in _drawn(_progress(received_bytes=1_300_000))
     for piece in ("500 of 1,000", "50 %", "11 s left", "48/s of 50/s", "busy (-18) 7, push-back 2"):
         assert piece in told
 
