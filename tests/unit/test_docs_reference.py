@@ -24,6 +24,7 @@ from harvester.lake import schema
 from harvester.simulator.faults import FAULTS
 from tests.unit.test_configs import DEFAULTS
 from tests.unit.test_docs import DOCS, ROOT, coded, page, rows, section
+from tests.unit.test_house import HOUSE
 
 COMMANDS_PAGE = page("commands")
 README = (ROOT / "README.md").read_text()
@@ -195,6 +196,15 @@ def test_every_secret_is_documented_and_no_other() -> None:
         for name in coded(cells[0])
     ]
     assert sorted(told) == sorted(f"{ENV_PREFIX}{name}" for name in SECRET_NAMES)
+
+
+def test_the_rooms_and_their_arrows_are_those_of_the_house() -> None:
+    drawn = {name: to for name, to in HOUSE["rooms"].items() if not name.startswith("__")}
+    told = {
+        coded(cells[0])[0]: [one.strip() for one in cells[2].split(",") if one.strip()]
+        for cells in rows(section(page("architecture"), "## The rooms"))
+    }
+    assert told == drawn
 
 
 SCHEMA_PAGE = page("schema")
