@@ -137,16 +137,18 @@ def _opening(out: Path, file: Path, ids: int, *, again: bool) -> list[Line]:
         Line("A night in a minute", "bold cyan"),
         Line(),
         Line(f"A stand-in vendor runs on this machine. {ids:,} voiceIds of {_DAYS} days are in"),
-        Line(f"{file}; they are asked for at no more than {RATE_PER_S:,} requests a second."),
+        Line(f"{file}; they are asked for at no more than"),
+        Line(f"{RATE_PER_S:,} requests a second."),
+        Line(),
         Line("The vendor has a bad day: it says -18 (busy), -16 (time refused) and 429 (slow"),
-        Line("down), tears answers apart, calls a few ids wrong (-22), and of some calls it says"),
-        Line("that they are not over yet."),
+        Line("down), tears answers apart, calls a few ids wrong (-22), and of some calls it"),
+        Line("says that they are not over yet."),
         Line(),
     ]
     if again:
         lines += [
             Line(f"{out} is there from before, so the run goes on where that one stopped:"),
-            Line("what is settled is not asked again, and if all is, no request is sent at all."),
+            Line("what is settled is not asked again; if all is, no request is sent at all."),
             Line(f"To begin anew: rm -r {out}"),
             Line(),
         ]
@@ -158,8 +160,8 @@ def _explained(code: int) -> list[Line]:
         return []
     return [
         Line(),
-        Line("That was to be expected: some ids of the demo are wrong on purpose, and a run that"),
-        Line("leaves dead ids says so with exit code 3: a nightly job can't overlook them."),
+        Line("That was to be expected: some ids of the demo are wrong on purpose, and a run"),
+        Line("that leaves dead ids says so with exit code 3: a nightly job can't overlook it."),
     ]
 
 

@@ -8,7 +8,7 @@ from harvester.cli.console import Line
 from harvester.cli.text import count
 
 _WIDTH = 24
-_BAR = 30
+_BAR = 22
 
 _DAYS = """
 SELECT strftime(submit_date, '%Y-%m-%d') AS day, count(*), sum(charged_duration_s) / 60,
