@@ -30,7 +30,7 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 demo: $(VENV)/runtime ## A night in a minute: harvest 10,000 made-up calls into ./demo-out
 	@$(BIN)/harvester demo -c configs/demo.toml --out demo-out
 
-screens: $(VENV)/runtime ## Pictures of a report into docs/screens, by headless Chromium where there is one
+screens: $(VENV)/runtime ## Pictures of a night and a report into docs/screens, by tmux and headless Chromium
 	@$(BIN)/python -m bench screens
 
 ##@ Work on it
