@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.config import Config, Secrets, Vendor
+from harvester.harvest.acknowledger import keep
 from harvester.harvest.engine import Engine, Job
 from harvester.harvest.output import Output, make_folders
 from harvester.harvest.publish import Publisher
 from harvester.ids.reader import ListFile
 from harvester.ledger import journal, publications, records, worklists
-from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import get_meta, open_database
 from harvester.ledger.values import WorkList
 from harvester.ledger.writer import LedgerWriter
@@ -172,7 +172,7 @@ class VirtualLedger(LedgerWriter):
 
 def acknowledging(then: Callable[[], float]) -> Callable[[object], float]:
     """For `VirtualLedger.before`: `then` happens at every acknowledgement, and only there."""
-    return lambda function: then() if function is acknowledge else 0.0
+    return lambda function: then() if function is keep else 0.0
 
 
 def config_of(root: Path, **settings: object) -> Config:

@@ -10,14 +10,14 @@ outcome and count are never apart.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 
 from harvester.errors import HarvesterError, StoreError
 from harvester.harvest.settle import Outcome, Policy, Settled, settle
-from harvester.harvest.task import Answered, Conclusion, PutOff, Task
-from harvester.lake.usage import answer_totals, currency_name
+from harvester.harvest.task import Conclusion, PutOff, Task
+from harvester.lake.usage import usage_of
 from harvester.ledger import records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.values import Batch, Deferred, WorkList
@@ -55,18 +55,21 @@ class Acknowledger:
         self._batch = Batch()
         self._commit: asyncio.Task[None] | None = None
 
-    async def add(self, task: Task, conclusion: Conclusion) -> Outcome:
+    async def add(self, task: Task, conclusion: Conclusion) -> None:
         """Settle one id.  Waits while both batches are full; raises StoreError once one failed."""
         earlier: Deferred | None = None
         if isinstance(conclusion, PutOff):
             earlier = await self._ledger.call(records.deferred, task.voice_id)
         while self._is_full():
             await self._make_room()
-        settled = settle(self._batch, task, conclusion, self._policy, earlier)
-        self._count(task, conclusion, settled)
-        if self._is_full() and self._commit is None:
-            self._close_batch()
-        return settled.outcome
+        self._add(task, conclusion, earlier)
+
+    def add_at_once(self, task: Task, conclusion: Conclusion) -> bool:
+        """The same where nothing has to be waited for; False, and nothing done, where it has."""
+        if isinstance(conclusion, PutOff) or self._is_full():
+            return False
+        self._add(task, conclusion, None)
+        return True
 
     async def keep_time(self) -> None:
         """Close batches that are half a second old; runs until it is cancelled."""
@@ -81,6 +84,12 @@ class Acknowledger:
             if self._commit is None:
                 self._close_batch()
             await self._make_room()
+
+    def _add(self, task: Task, conclusion: Conclusion, earlier: Deferred | None) -> None:
+        settled = settle(self._batch, task, conclusion, self._policy, earlier)
+        self._count(task, settled)
+        if self._is_full() and self._commit is None:
+            self._close_batch()
 
     def _is_full(self) -> bool:
         return self._batch.outcomes >= BATCH_OUTCOMES or self._batch.bytes >= BATCH_BYTES
@@ -99,8 +108,8 @@ class Acknowledger:
 
     async def _commit_batch(self, batch: Batch, counters: dict[str, int]) -> None:
         try:
-            size = await self._ledger.call(
-                acknowledge,
+            size, usage = await self._ledger.call(
+                keep,
                 self._policy.run_id,
                 batch,
                 work_list=self._work_list,
@@ -112,28 +121,51 @@ class Acknowledger:
             self._on_failed(exc)
             raise
         self._commit = None
+        self._tally.update(usage)
         self._on_committed(len(batch.entries), size)
 
-    def _count(self, task: Task, conclusion: Conclusion, settled: Settled) -> None:
+    def _count(self, task: Task, settled: Settled) -> None:
         tally = self._tally
         tally[settled.outcome] += 1
         if task.is_last_try:
             tally[Outcome.DEFERRED] -= 1  # it was counted when it was deferred
         if settled.published is not None:
             tally["opens_published"] += 1
-            self._count_usage(settled.published.answer)
-        elif settled.outcome is Outcome.DELIVERED and isinstance(conclusion, Answered):
-            self._count_usage(conclusion.answer)
-
-    def _count_usage(self, answer: bytes) -> None:
-        call_s, charged_s, cost, currency = answer_totals(answer)
-        tally = self._tally
-        tally["usage.call_duration_s"] += call_s
-        tally["usage.charged_duration_s"] += charged_s
-        if cost is not None:
-            tally[_cost_counter(currency)] += int(cost.scaleb(COST_SCALE))
 
 
-@lru_cache(maxsize=64)
-def _cost_counter(currency: str | None) -> str:
-    return f"usage.cost.{currency_name(currency)}"
+def keep(
+    db: sqlite3.Connection,
+    run_id: str,
+    batch: Batch,
+    *,
+    work_list: WorkList | None,
+    counters: Mapping[str, int],
+    requests_of_day: tuple[str, int],
+) -> tuple[int, Counter[str]]:
+    """Commit `batch` with its usage added to `counters`; (bytes of the journal, that usage)."""
+    usage = _usage_counters(batch)
+    so_far = Counter(counters)
+    so_far.update(usage)  # not `+`, which drops what is not above zero: a cost may be
+    size = acknowledge(
+        db,
+        run_id,
+        batch,
+        work_list=work_list,
+        counters=so_far,
+        requests_of_day=requests_of_day,
+    )
+    return size, usage
+
+
+def _usage_counters(batch: Batch) -> Counter[str]:
+    """What goes into the data with this batch, as the answers tell it."""
+    usage = usage_of([entry.answer for entry in batch.entries])
+    counters = Counter(
+        {
+            "usage.call_duration_s": usage.call_duration_s,
+            "usage.charged_duration_s": usage.charged_duration_s,
+        }
+    )
+    for currency, cost in usage.cost.items():
+        counters[f"usage.cost.{currency}"] = int(cost.scaleb(COST_SCALE))
+    return counters

@@ -26,7 +26,7 @@ from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.quota import DayQuota
 from harvester.harvest.settle import Policy
 from harvester.harvest.source import TaskSource, deferred_in, due_open_calls, pending_on_list
-from harvester.harvest.stop import CutOff, Stop
+from harvester.harvest.stop import CutOff, Stop, Worker
 from harvester.harvest.task import Task
 from harvester.ids.clean import dated
 from harvester.ids.reader import ListFile
@@ -187,7 +187,7 @@ class Engine:
 
     async def _work(self, fetcher: Fetcher, pages: AsyncIterator[list[Task]]) -> None:
         """Have all workers work until the pages are done or the run stops."""
-        self._source = source = TaskSource(pages, lambda: self.stop.is_set)
+        self._source = source = TaskSource(pages, self.stop)
         workers = [
             asyncio.create_task(self._worker(fetcher, source))
             for _ in range(self._job.config.pace.concurrency)
@@ -198,19 +198,21 @@ class Engine:
             await failed[0]
 
     async def _worker(self, fetcher: Fetcher, source: TaskSource) -> None:
-        with self.stop.enlisted():
-            await self._work_on(fetcher, source)
+        with self.stop.enlisted() as worker:
+            await self._work_on(fetcher, source, worker)
 
-    async def _work_on(self, fetcher: Fetcher, source: TaskSource) -> None:
-        while (task := await source.take()) is not None:
+    async def _work_on(self, fetcher: Fetcher, source: TaskSource, worker: Worker) -> None:
+        acknowledger = self._acknowledger
+        while (task := source.take_ready() or await source.take()) is not None:
             if not self._has_room.is_set():
                 await self._has_room.wait()
             if not task.is_last_try:
                 self.tally["begun"] += 1
             try:
                 conclusion = await fetcher.ask(task)
-                self.stop.busy()
-                await self._acknowledger.add(task, conclusion)
+                worker.is_busy = True
+                if not acknowledger.add_at_once(task, conclusion):
+                    await acknowledger.add(task, conclusion)
             except CutOff:
                 self._count_cut_off(task)
                 return
@@ -223,7 +225,7 @@ class Engine:
                 raise
             finally:
                 source.give_back(task)
-            self.stop.idle()
+            worker.is_busy = False
 
     def _count_cut_off(self, task: Task) -> None:
         if not task.is_last_try:

@@ -47,6 +47,9 @@ from harvester.vendor.verdicts import (
 )
 
 ROOM_TO_SPARE = 4
+# Tuples: `isinstance(x, A | B)` makes the union anew each time.
+_FINAL = (Record, NoRecord, Dead)
+_SPEAKS = (Record, Dead)
 _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
 _DATE_EVERY_S = 1.0
 _SHOWN = 300
@@ -57,15 +60,27 @@ class Attempt:
 
     __slots__ = ("generation", "has_place")
 
-    def __init__(self, *, has_place: bool) -> None:
-        self.has_place = has_place
+    def __init__(self) -> None:
+        self.has_place = False
         """Among those that wait for a turn."""
         self.generation: int | None = None
         """Of the clock that it was signed with; None if it didn't get so far."""
 
 
-# The seal is called by the transport, which knows nothing of attempts; but in the same task.
-_ATTEMPT: ContextVar[Attempt] = ContextVar("attempt")
+# The seal is called by the transport, which knows nothing of attempts; but in the same task.  A
+# worker's attempts follow one another, so one object serves them all.
+_ATTEMPT: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+
+
+def _begun() -> Attempt:
+    """The calling worker's attempt, at its beginning."""
+    attempt = _ATTEMPT.get()
+    if attempt is None:
+        attempt = Attempt()
+        _ATTEMPT.set(attempt)
+    attempt.has_place = False
+    attempt.generation = None
+    return attempt
 
 
 class Sealer:
@@ -97,31 +112,39 @@ class Sealer:
 
     async def enter(self) -> Attempt:
         """Wait for a place among those that take a connection and wait for their turn."""
-        if self._pace.is_closed:
-            await self._pace.opened()
+        await self._pace.opened()
+        attempt = _begun()
         if self._places is not None:
             await self._places.acquire()
-        attempt = Attempt(has_place=self._places is not None)
-        _ATTEMPT.set(attempt)
+            attempt.has_place = True
         return attempt
 
+    def enter_at_once(self) -> Attempt | None:
+        """The same where nothing has to be waited for; else None."""
+        if self._places is not None or self._pace.is_closed:
+            return None
+        return _begun()
+
     def leave(self, attempt: Attempt) -> None:
-        """The attempt is over."""
-        if attempt.has_place:
-            self._give_up_place(attempt)
+        """The attempt is over before it got its turn: give its place up."""
+        assert self._places is not None
+        attempt.has_place = False
+        self._places.release()
 
     async def seal(self) -> Mapping[str, str]:
         """Wait for a turn; returns the headers to send at once.  Raises CutOff once stopped.
 
         The same mapping comes back as long as nothing in it has changed.
         """
-        await self._pace.turn()
+        if not self._pace.take():
+            await self._pace.turn()
         self._stop.check()
         self._count_request()
         self._stop.busy()
         attempt = _ATTEMPT.get()
+        assert attempt is not None
         if attempt.has_place:
-            self._give_up_place(attempt)
+            self.leave(attempt)
         attempt.generation = self._clock.generation
         timestamp = self._clock.timestamp()
         if timestamp != self._timestamp:
@@ -132,11 +155,6 @@ class Sealer:
     def hide(self, text: bytes) -> bytes:
         """`text` without what was sent with each attempt, should an answer have repeated it."""
         return without_secrets(text, self._secrets)
-
-    def _give_up_place(self, attempt: Attempt) -> None:
-        assert self._places is not None
-        attempt.has_place = False
-        self._places.release()
 
 
 class Fetcher:
@@ -177,7 +195,7 @@ class Fetcher:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
         before = (self._delivered, self._succeeded)
         verdict, reply, in_outage = await self._attempt(task.voice_id)
-        if isinstance(verdict, Record | NoRecord | Dead):
+        if isinstance(verdict, _FINAL):
             return self._conclude(verdict, reply, attempts=1)
         return await self._ask_again(task, before, (verdict, reply, in_outage))
 
@@ -237,11 +255,12 @@ class Fetcher:
     async def _attempt(self, voice_id: str) -> tuple[Verdict, Reply | None, bool]:
         """One request, and what it means; True if it was made, or failed, during an outage."""
         was_probe = self._gate.is_shut and await self._gate.enter()
-        attempt = await self._sealer.enter()
+        attempt = self._sealer.enter_at_once() or await self._sealer.enter()
         try:
             answer = await self._transport.get(voice_id)
         finally:
-            self._sealer.leave(attempt)
+            if attempt.has_place:
+                self._sealer.leave(attempt)
         verdict: Verdict
         if isinstance(answer, NoReply):
             verdict, reply = NetworkFailure(answer.cause), None
@@ -258,7 +277,7 @@ class Fetcher:
         """What one answer says about the vendor as a whole."""
         if reply is not None:
             self._learn_time(verdict, generation, reply)
-            if reply.retry_after and isinstance(verdict, Record | Dead):
+            if reply.retry_after and isinstance(verdict, _SPEAKS):
                 # Any answer may ask for a pause, also one that settles its id.
                 self._pace.push_back(retry_after_s(reply.retry_after, time.time()))
         is_busy = isinstance(verdict, Busy)
@@ -295,7 +314,7 @@ class Fetcher:
             return
         if is_refused:
             self._clock.refused(generation)
-        elif isinstance(verdict, Record | NoRecord | Dead):
+        elif isinstance(verdict, _FINAL):
             self._clock.accepted(generation)
 
     async def _learn_refusal(self, voice_id: str, what: str) -> None:

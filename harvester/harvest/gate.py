@@ -27,16 +27,13 @@ class OutageGate:
         self._over.set()
         self._probe_at = 0.0
         self._turned_away_since: float | None = None
-        self.outages = 0
-
-    @property
-    def is_shut(self) -> bool:
+        self.is_shut = False
         """Whether an outage is going on."""
-        return self._watch.since is not None
+        self.outages = 0
 
     async def enter(self) -> bool:
         """Wait until an attempt may start; True if it is a probe of an outage."""
-        while self._watch.since is not None:
+        while self.is_shut:
             now = self._loop.time()
             if now >= self._probe_at:
                 self._probe_at = now + PROBE_EVERY_S
@@ -56,8 +53,10 @@ class OutageGate:
         self._watch.note(now, failed=failed)
         if self._watch.since is None:
             if since is not None:
+                self.is_shut = False
                 self._over.set()
         elif since is None:
+            self.is_shut = True
             self.outages += 1
             self._over.clear()
             self._probe_at = now + PROBE_EVERY_S

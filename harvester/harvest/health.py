@@ -20,6 +20,7 @@ class OutageWatch:
 
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque()  # [second, answers, failures]
+        self._latest = [-1, 0, 0]  # the last of them
         self._answers = 0
         self._failures = 0
         self._row = 0
@@ -34,7 +35,13 @@ class OutageWatch:
                 self._forget()
         else:
             self._row += 1
-        self._count(int(now), failed=failed)
+        second = int(now)
+        if self._latest[0] != second:
+            self._begin(second)
+        self._latest[1] += 1
+        self._latest[2] += failed
+        self._answers += 1
+        self._failures += failed
         if self.since is None and failed and self._is_out():
             self.since = now
 
@@ -43,22 +50,19 @@ class OutageWatch:
             return True
         return self._answers >= OUTAGE_ANSWERS and 2 * self._failures > self._answers
 
-    def _count(self, second: int, *, failed: bool) -> None:
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append([second, 0, 0])
-            while self._seconds[0][0] <= second - OUTAGE_WINDOW_S:
-                _, answers, failures = self._seconds.popleft()
-                self._answers -= answers
-                self._failures -= failures
-        self._seconds[-1][1] += 1
-        self._seconds[-1][2] += failed
-        self._answers += 1
-        self._failures += failed
+    def _begin(self, second: int) -> None:
+        self._latest = [second, 0, 0]
+        self._seconds.append(self._latest)
+        while self._seconds[0][0] <= second - OUTAGE_WINDOW_S:
+            _, answers, failures = self._seconds.popleft()
+            self._answers -= answers
+            self._failures -= failures
 
     def _forget(self) -> None:
         """An answer came through: the outage is over, and its failures say nothing any more."""
         self.since = None
         self._seconds.clear()
+        self._latest = [-1, 0, 0]
         self._answers = self._failures = 0
 
 
@@ -76,7 +80,8 @@ class RefusalWatch:
 
     def delivered(self) -> None:
         """A record came: the vendor still speaks the language that we know."""
-        self.succeeded()
+        if self._refused:
+            self._refused.clear()
         if self._unknown:
             self._unknown.clear()
 

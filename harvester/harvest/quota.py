@@ -29,20 +29,20 @@ class DayQuota:
         self._per_day = per_day
         self._on_used_up = on_used_up
         self._now = now
-        self._day_no = self._today()
+        self._begin_day()
         self._sent = stored[1] if stored[0] == _day_text(self._day_no) else 0
 
     def take(self) -> bool:
         """Count one request; False if the day's budget does not hold it."""
-        today = self._today()
-        if today != self._day_no:
-            self._day_no, self._sent = today, 0
+        if not self._day_from <= self._now() < self._day_to:
+            self._begin_day()
+            self._sent = 0
         if self._per_day is not None and self._sent >= self._per_day:
             self._on_used_up(
                 BudgetReached(
-                    f"pace.per_day = {self._per_day} requests are sent for {_day_text(today)} "
-                    "(+08:00). What is not done stays pending: run the same command again "
-                    "tomorrow."
+                    f"pace.per_day = {self._per_day} requests are sent for "
+                    f"{_day_text(self._day_no)} (+08:00). What is not done stays pending: run the "
+                    "same command again tomorrow."
                 )
             )
             return False
@@ -53,8 +53,10 @@ class DayQuota:
         """(day, requests) to be kept with the next acknowledgement."""
         return _day_text(self._day_no), self._sent
 
-    def _today(self) -> int:
-        return int(self._now() + _VENDOR_OFFSET_S) // _DAY_S
+    def _begin_day(self) -> None:
+        self._day_no = int(self._now() + _VENDOR_OFFSET_S) // _DAY_S
+        self._day_from = self._day_no * _DAY_S - _VENDOR_OFFSET_S
+        self._day_to = self._day_from + _DAY_S
 
 
 def day_of(unix_s: float) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
+from harvester.harvest.stop import Stop
 from harvester.harvest.task import Task
 from harvester.ids.reader import ListFile
 from harvester.ledger import records, worklists
@@ -20,9 +21,9 @@ from harvester.ledger.writer import LedgerWriter
 class TaskSource:
     """Hands out each task once, to whoever asks next."""
 
-    def __init__(self, pages: AsyncIterator[list[Task]], is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, pages: AsyncIterator[list[Task]], stop: Stop) -> None:
         self._pages = pages
-        self._is_stopping = is_stopping
+        self._stop = stop
         self._ready: deque[Task] = deque()
         self._one_reads = asyncio.Lock()
         self._is_exhausted = False
@@ -31,7 +32,11 @@ class TaskSource:
 
     async def take(self) -> Task | None:
         """The next task; None when there are no more, or the run is stopping."""
-        if self._is_stopping() or not (self._ready or await self._has_more()):
+        return self.take_ready() or (self.take_ready() if await self._has_more() else None)
+
+    def take_ready(self) -> Task | None:
+        """The same, where it can be had without waiting: a coroutine costs more than the taking."""
+        if not self._ready or self._stop.is_set:
             return None
         task = self._ready.popleft()
         self.held.add(task.voice_id)

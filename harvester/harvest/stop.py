@@ -43,13 +43,10 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: HarvesterError | None = None
+        self.is_set = False
+        """Whether the run is stopping."""
         self._event = asyncio.Event()
         self._workers: set[Worker] = set()
-
-    @property
-    def is_set(self) -> bool:
-        """Whether the run is stopping."""
-        return self._event.is_set()
 
     def stop(self, reason: HarvesterError) -> None:
         """Begin to stop."""
@@ -57,8 +54,9 @@ class Stop:
             isinstance(reason, StoreError) and not isinstance(self.reason, StoreError)
         ):
             self.reason = reason
-        if self._event.is_set():
+        if self.is_set:
             return
+        self.is_set = True
         self._event.set()
         for worker in self._workers:
             if not worker.is_busy:
@@ -71,11 +69,11 @@ class Stop:
 
     def check(self) -> None:
         """Raise CutOff if the run is stopping."""
-        if self._event.is_set():
+        if self.is_set:
             raise CutOff
 
     @contextmanager
-    def enlisted(self) -> Iterator[None]:
+    def enlisted(self) -> Iterator[Worker]:
         """The calling task is a worker; it is idle."""
         task = asyncio.current_task()
         assert task is not None
@@ -83,7 +81,7 @@ class Stop:
         self._workers.add(worker)
         token = _WORKER.set(worker)
         try:
-            yield
+            yield worker
         finally:
             _WORKER.reset(token)
             self._workers.discard(worker)

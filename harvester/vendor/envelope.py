@@ -25,6 +25,7 @@ _SUCCESS_CODES = ("0", "200", "0.0", "200.0")
 # A time of noughts ("0000-00-00 00:00:00", 0) is how some databases write that there is none.
 _A_DATE = re.compile("[1-9]")
 _DATE_LENGTH = 10
+_AN_ERROR = 300  # the HTTP codes from here on
 
 # The vendor's codes: 0, or a negative number.
 _VENDORS_OWN = re.compile(r"0|-[0-9]+")
@@ -57,8 +58,10 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 def open_envelope(body: bytes, http_status: int) -> Envelope | None:
     """The vendor's envelope in `body`, or None if this is something else (HTML, a list, torn)."""
-    text = _as_text(body)
-    if text is None:
+    try:
+        # JSON is UTF-8 (RFC 8259 §8.1).  msgspec skips unknown fields without looking at this.
+        text = body.decode()
+    except UnicodeDecodeError:
         return None
     try:
         answer = _decode(body)
@@ -69,7 +72,7 @@ def open_envelope(body: bytes, http_status: int) -> Envelope | None:
         # An empty record is none at all; the typed way can't tell it from one without an id.
         return _open_slowly(text, http_status)
     status = _text(answer.status)
-    if status is None or not _is_vendors(status, http_status):
+    if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
         return None
     return _envelope(status, data)
 
@@ -94,7 +97,7 @@ def _open_slowly(text: str, http_status: int) -> Envelope | None:
     if not isinstance(answer, dict):
         return None
     status = _text(answer.get("status"))
-    if status is None or not _is_vendors(status, http_status):
+    if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
         return None
     data = answer.get("data")
     if isinstance(data, dict) and data:
@@ -111,21 +114,13 @@ def _envelope(status: str, data: _Record | None) -> Envelope:
     return Envelope(status, _text(data.voiceId), has_data=True, over=over)
 
 
-def _as_text(body: bytes) -> str | None:
-    """JSON is UTF-8 (RFC 8259 §8.1).  msgspec skips unknown fields without looking at this."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _is_vendors(status: str, http_status: int) -> bool:
+def _is_vendors(status: str) -> bool:
     """Whether this is the vendor's status, not a web server's own error page in JSON.
 
     Such a page, {"status": 404, "error": …} or {"status": "error", …}, comes under an HTTP error
     and names a code that the vendor's numbering doesn't have.
     """
-    return http_status < 300 or _VENDORS_OWN.fullmatch(status) is not None
+    return _VENDORS_OWN.fullmatch(status) is not None
 
 
 def _is_time(text: str | None) -> bool:

@@ -300,6 +300,31 @@ def test_turns_go_round_fairly() -> None:
     assert max(counts) - min(counts) <= 3
 
 
+@pytest.mark.parametrize("rate", [1.0, 50.0, 800.0, 5000.0])
+def test_turns_taken_by_the_handful_are_not_saved_up(rate: float) -> None:
+    async def main() -> int:
+        pace = Pace(rate, opens_at=0)
+        assert pace.take()
+        await asyncio.sleep(5.0)
+        taken = 0
+        while pace.take():
+            taken += 1
+        return taken
+
+    capacity, _ = bucket_shape(rate)
+    assert 1 <= run_virtually(main) <= capacity
+
+
+def test_a_push_back_takes_the_handful_away() -> None:
+    async def main() -> list[bool]:
+        pace = Pace(5000, opens_at=0)
+        before = pace.take()
+        pace.push_back(0.0)
+        return [before, pace.take()]
+
+    assert run_virtually(main) == [True, False]
+
+
 def test_an_idle_pace_saves_up_no_turns() -> None:
     async def main() -> list[float]:
         pace = Pace(100, opens_at=0)

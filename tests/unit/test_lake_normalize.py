@@ -27,7 +27,7 @@ from harvester.lake.schema import (
     TEXT_COLUMNS,
     TIME_COLUMNS,
 )
-from harvester.lake.usage import answer_totals
+from harvester.lake.usage import UsageSum, answer_totals, currency_name, usage_of
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
 PROVENANCE = {"voice_id", "account", "is_final", "fetched_at", "run_id"}
@@ -307,6 +307,22 @@ def test_the_books_read_an_answer_as_its_row_says(members: list[tuple[str, str]]
     assert usage.charged_duration_s == (row["charged_duration_s"] or 0)
     assert usage.cost == row["cost"]
     assert usage.currency == row["currency"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MEMBERS, max_size=6))
+@example([[("cost", "1.5")], [("cost", '"-1.5"')]])
+@example([[("cost", "1")], [("callDuration", "true"), ("cost", '"2"')], [("cost", "[]")]])
+def test_the_usage_of_many_answers_is_the_sum_of_each(many: list[list[tuple[str, str]]]) -> None:
+    bodies = [envelope(members) for members in many]
+    expected = UsageSum()
+    for each in map(answer_totals, bodies):
+        expected.call_duration_s += each.call_duration_s
+        expected.charged_duration_s += each.charged_duration_s
+        if each.cost is not None:
+            name = currency_name(each.currency)
+            expected.cost[name] = expected.cost.get(name, Decimal(0)) + each.cost
+    assert usage_of(bodies) == expected
 
 
 @settings(max_examples=300, deadline=None)

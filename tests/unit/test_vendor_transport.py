@@ -7,11 +7,11 @@ on the wire is tests/vendor/test_transport*.py.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import replace
 
 import aiohttp
 import pytest
 from aioresponses import aioresponses
+from msgspec.structs import replace
 from yarl import URL
 
 from harvester.config import Vendor
