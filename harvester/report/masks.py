@@ -158,12 +158,15 @@ def _each(column: pa.Array, mask: Callable[[str], str]) -> pa.Array:
 
 def _whole(literal: str) -> str | None:
     """The digits of a JSON number that may be a phone number, however it is written."""
-    number = Decimal(literal)
+    try:
+        number = Decimal(literal).copy_abs()
+    except ArithmeticError:  # an exponent beyond all bounds
+        return literal
     if number.adjusted() > _LONGEST:
         return literal
-    if number != number.to_integral_value() or abs(number) < _SHORTEST:
+    if number != number.to_integral_value() or number < _SHORTEST:
         return None
-    return f"{abs(number):.0f}"
+    return f"{number:.0f}"
 
 
 def _ascii(digits: str) -> str:

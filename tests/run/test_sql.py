@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.cli.sql import _sources
+from harvester.cli.sql_screen import screen
 from harvester.errors import UsageError
 from harvester.harvest.output import Output
 from harvester.ledger.lock import OutputLock
@@ -203,6 +204,26 @@ def test_a_screen_shows_a_stranger_s_text_without_acting_on_it(folder: Path) -> 
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
     assert done.stdout.splitlines()[1] == r"\x1b[2J\nx"
+
+
+def test_what_is_wider_than_the_terminal_is_told_record_by_record(session: Session) -> None:
+    query = "SELECT 'left' AS a, repeat('x', 30) AS long, NULL AS b, 7 AS n"
+    table, is_whole = screen(session.ask(query), 60)
+    assert is_whole
+    assert [line.text for line in table] == [
+        "a     long                            b     n",
+        f"left  {'x' * 30}  NULL  7",
+        "(1 row)",
+    ]
+    records, _ = screen(session.ask(query), 40)
+    assert [line.text for line in records] == [
+        "row 1",
+        "  a     left",
+        f"  long  {'x' * 30}",
+        "  b     NULL",
+        "  n     7",
+        "(1 row)",
+    ]
 
 
 REFUSED = [

@@ -21,6 +21,9 @@ ID = "2609021234561234567"
 MASKS = Masks(KEY)
 NUMBER = MASKS.number("4915112345678")
 SHORT = MASKS.number("1234567")
+UNPARSED = '{"callDuration":"4915112345678","cost":"0.123456789012"}'
+LONG = MASKS.number("123456789012345678901234567890123")
+HUGER = MASKS.number("1e99999999999999999999")
 HUGE = MASKS.number("1e99999999")
 
 
@@ -113,6 +116,8 @@ def test_numbers_within_text_are_masked(text: str, masked: str) -> None:
         ('torn {"tel":"4915112345678', f'torn {{"tel":"{NUMBER}'),
         ("NaN 4915112345678", f"NaN {NUMBER}"),
         ("[" * 100_000 + "4915112345678", "[" * 100_000 + NUMBER),
+        ('{"n":1e99999999999999999999,"tel":1234567}', f'{{"n":"{HUGER}","tel":"{SHORT}"}}'),
+        ('{"n":123456789012345678901234567890123}', f'{{"n":"{LONG}"}}'),
         ('{"n":1e99999999,"tel":1234567}', f'{{"n":"{HUGE}","tel":"{SHORT}"}}'),
     ],
 )
@@ -152,6 +157,7 @@ def test_a_portion_keeps_its_columns_its_nulls_and_all_that_is_no_text() -> None
         {"voice_id": ID, "account": "4915112345678", "callee": "4915112345678", "is_final": True},
         {"voice_id": "2" + ID, "callee": None, "display_num": "+4915112345678"},
         {"voice_id": "3" + ID, "called_info": "to 4915112345678", "extra": '{"a":4915112345678}'},
+        {"voice_id": "4" + ID, "unparsed": UNPARSED, "extra": r'{"a":"\u0034915112345678"}'},
         {"voice_id": "4915112345678", "feedback_key": "1", "termination_reason": "Busy Here"},
     ]
     plain = pa.RecordBatch.from_pylist(rows, SCHEMA)
@@ -163,7 +169,9 @@ def test_a_portion_keeps_its_columns_its_nulls_and_all_that_is_no_text() -> None
     assert found[1] == plain.to_pylist()[1] | {"display_num": NUMBER}
     assert found[2]["called_info"] == f"to {NUMBER}"
     assert json.loads(found[2]["extra"]) == {"a": NUMBER}
-    assert found[3] == plain.to_pylist()[3]
+    assert found[3]["unparsed"] == UNPARSED.replace('"4915112345678"', f'"{NUMBER}"')
+    assert json.loads(found[3]["extra"]) == {"a": NUMBER}
+    assert found[4] == plain.to_pylist()[4]
 
 
 @given(
