@@ -31,7 +31,7 @@ from harvester.simulator.options import PAGE_KEYS
 COLUMNS = 100
 _ROWS = 44
 _IDS = 30_000
-_EARLIER = 900
+_EARLIER = 2_000
 _RATE = 400
 _PATIENCE_S = 240.0
 _FAULTS = (
@@ -118,7 +118,7 @@ def _write_input(home: Path) -> None:
 @contextmanager
 def _vendor() -> Iterator[str]:
     command = [sys.executable, "-m", "harvester", "simulate", "--port", "0", "--enforce"]
-    command += ["--rate-limit", str(round(1.05 * _RATE)), "--faults", _FAULTS, "--no-drift"]
+    command += ["--rate-limit", str(round(1.25 * _RATE)), "--faults", _FAULTS, "--no-drift"]
     command += ["--latency-ms", "40", "--jitter-ms", "30"]
     with subprocess.Popen(
         command,

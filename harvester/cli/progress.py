@@ -119,7 +119,7 @@ class _Drawing:
         yield from _folded("requests", sent(now), width)
         yield from _folded("so far", outcomes(now), width)
         if now.retries:
-            yield from _folded("retries", retries_told(now.retries), width)
+            yield from _folded("retries", _unbroken(retries_told(now.retries)), width)
         if reason := slowed(now):
             yield from _folded("pace", reason, width, "yellow")
 
@@ -150,7 +150,15 @@ def _folded(label: str, text: str, width: int, style: str = "") -> Iterator[Rend
     """A line that goes on below itself where the terminal is too narrow for it."""
     lines = textwrap.wrap(text, max(_LABEL, width - _LABEL), break_on_hyphens=False)
     for number, line in enumerate(lines):
-        yield _line(label if number == 0 else " ", line, style)
+        yield _line(label if number == 0 else " ", line.replace(_NO_BREAK, " "), style)
+
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def _unbroken(causes: str) -> str:
+    """Causes that stay on one line with their numbers."""
+    return causes.replace(" ", _NO_BREAK).replace(f",{_NO_BREAK}", ", ")
 
 
 def _done(now: Progress) -> str:

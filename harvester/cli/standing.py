@@ -27,7 +27,7 @@ def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Li
         _figure("delivered", found.in_data + found.in_journal, _delivered(found)),
         _figure("open", found.open, f"calls not over yet; {count(found.open_due)} are due"),
         _figure("dead", found.dead, _reasons(found)),
-        _figure("pending", found.pending, f"{count(found.deferred)} of them failed before"),
+        _figure("pending", found.pending, _pending(found)),
         Line(),
     ]
     lines += _runs(found, now, dash="—" if unicode else "-")
@@ -88,6 +88,13 @@ def _delivered(found: Standing) -> str:
         f"records: {count(found.in_data)} in the data, {count(found.in_journal)} safe in the "
         "journal until the next run publishes them"
     )
+
+
+def _pending(found: Standing) -> str:
+    if not found.pending:
+        return "nothing waits to be asked"
+    failed = f", {count(found.deferred)} of them failed before" if found.deferred else ""
+    return f"ids that wait to be asked{failed}"
 
 
 def _reasons(found: Standing) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections import Counter
 
 import msgspec
 
 from harvester.config import Config
+from harvester.harvest.progress import retries
 from harvester.ledger import publications, records
 
 BYTES_PER_ROW = 220
@@ -93,10 +95,12 @@ def _retry_share(db: sqlite3.Connection | None) -> float:
     """Requests per id, as the last runs had it."""
     if db is None:
         return 1.0
-    runs = records.last_runs(db, _RUNS_MEASURED)
-    begun = sum(run.counters.get("begun", 0) for run in runs)
+    # A run without a delivery was refused or met an outage: it tells nothing of a usual night.
+    runs = [run for run in records.last_runs(db, _RUNS_MEASURED) if run.counters.get("delivered")]
     requests = sum(run.counters.get("requests", 0) for run in runs)
-    return max(1.0, requests / begun) if begun else 1.0
+    # By the retries, not by the ids: a run that is cut short has begun ids that it never asked.
+    first_asks = requests - sum(sum(retries(Counter(run.counters)).values()) for run in runs)
+    return max(1.0, requests / first_asks) if first_asks > 0 else 1.0
 
 
 def _bytes_per_row(db: sqlite3.Connection | None) -> float:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harvester.config import Config
+from harvester.harvest.estimate import estimate
+from harvester.ledger.database import open_database
+from harvester.ledger.records import begin_run, end_run
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.simulated import Simulator
 
@@ -103,3 +108,17 @@ def test_list_in_force_is_looked_at_as_a_draft_is_and_the_summary_has_the_plan(
     (folder / "c.txt").write_text("2002021200000000001\n4902021200000000001")
     more = harvester("plan", "c.txt", "--out", "out", "--json", cwd=folder).stdout
     assert (json.loads(more)["too_old"], json.loads(more)["input"]["to_ask"]) == (1, 2)
+
+
+def test_retries_are_expected_as_they_were_also_after_a_run_that_was_cut_short(
+    tmp_path: Path,
+) -> None:
+    # 64 ids were begun and cut off before they were asked; then a run was refused at once.
+    counters = {"begun": 864, "requests": 840, "delivered": 800, "cut_off": 64, "retry.-18": 40}
+    with closing(open_database(tmp_path / "state.db", "default")) as db:
+        begin_run(db, "20261122T011000Z-5eed00", 1)
+        end_run(db, "20261122T011000Z-5eed00", 2, 8, counters)
+        assert estimate(db, Config(), 1_000, 1_000).requests == 1_050
+        begin_run(db, "20261123T011000Z-5eed00", 3)
+        end_run(db, "20261123T011000Z-5eed00", 4, 4, {"requests": 30, "retry.refused": 30})
+        assert estimate(db, Config(), 1_000, 1_000).requests == 1_050
