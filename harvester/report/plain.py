@@ -1,8 +1,8 @@
 """The columns of any query in the types that CSV, JSON lines and Parquet have alike.
 
 Text, whole numbers, decimals, floats, truth values, dates and instants stay what they are; instants
-are cut at the millisecond, as in the data.  Lists and structs become JSON text, intervals "1 day
-02:00:00", bytes hex.
+are cut at the millisecond, as in the data.  Lists, structs and maps become JSON text, intervals
+"1 day 02:00:00", bytes hex.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def _column(column: pa.Array, kind: pa.DataType) -> pa.Array:
         return pc.strftime(column.cast(pa.timestamp("ms"), safe=False), format="%Y-%m-%dT%H:%M:%S")
     if pt.is_dictionary(column.type) or pt.is_time(column.type):
         return column.cast(kind)
-    return pa.array([None if one is None else _spoken(one) for one in column.to_pylist()], kind)
+    values = column.to_pylist()
+    if pt.is_map(column.type) and pt.is_string(column.type.key_type):
+        values = [None if one is None else dict(one) for one in values]
+    return pa.array([None if one is None else _spoken(one) for one in values], kind)
 
 
 def _spoken(value: object) -> str:

@@ -155,7 +155,7 @@ TYPES = """SELECT 12345678901234567890::HUGEINT AS whole, 0.10::DECIMAL(18, 8) A
     1.5::DOUBLE AS ratio, true AS yes, NULL AS nothing, DATE '2026-11-02' AS day,
     TIMESTAMPTZ '2026-11-02 10:00:00.123456+08' AS instant,
     TIMESTAMP '2026-11-02 10:00:00' AS local, INTERVAL '1 year 2 days 03:04:05.5' AS span,
-    [1, 2] AS list, {'a': 0.5} AS struct,
+    [1, 2] AS list, {'a': 0.5} AS struct, MAP {'EUR': 1.50} AS map,
     TIME '10:00:00' AS clock, 'ab'::BLOB AS bytes, 'x' AS twice, 'y' AS twice, 'é\t' AS text"""
 
 
@@ -169,6 +169,7 @@ def test_json_lines_lose_no_digit_and_hold_every_type(folder: Path) -> None:
     assert (row["ratio"], row["yes"], row["nothing"]) == (1.5, True, None)
     assert (row["day"], row["span"]) == ("2026-11-02", "1 year 2 days 03:04:05.5")
     assert (row["list"], row["bytes"]) == ("[1,2]", "6162")
+    assert (row["struct"], row["map"]) == ('{"a":"0.5"}', '{"EUR":"1.50"}')
     assert (row["twice"], row["twice_2"], row["text"]) == ("x", "y", "é\t")
 
 
