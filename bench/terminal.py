@@ -70,6 +70,7 @@ def night(home: Path) -> Iterator[Screen]:
     if shutil.which("tmux") is None:
         print("SKIPPED: there is no tmux here (apt-get install tmux), so no picture of a terminal.")
         return
+    shutil.rmtree(home, ignore_errors=True)
     _write_input(home)
     with _vendor() as base_url, _Tmux(home) as terminal:
         (home / "nightly.toml").write_text(_CONFIG.format(base_url=base_url, rate=_RATE))
