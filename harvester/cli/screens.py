@@ -178,7 +178,7 @@ def _planned(summary: Summary) -> str:
         return ""
     return (
         f"{count(plan.requests_planned)} requests in {span(plan.seconds_planned)} "
-        f"for {count(plan.to_ask)} ids; {count(plan.asked)} were asked"
+        f"for {count(plan.to_ask)} ids; {count(plan.asked)} were attempted"
     )
 
 
