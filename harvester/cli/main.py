@@ -9,67 +9,40 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
+from importlib import import_module
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from harvester import __version__
-from harvester.cli import (
-    audit,
-    config,
-    demo,
-    doctor,
-    explain,
-    export,
-    plan,
-    rebuild,
-    retry,
-    run,
-    simulate,
-    sql,
-    status,
-    verify,
-)
 from harvester.cli.failures import complain, report, report_unexpected
-from harvester.cli.report import report as report_command
-from harvester.config import known_secrets
 from harvester.errors import HarvesterError
 
 _INTERRUPTED = 130
+_COMPLETING = "_HARVESTER_COMPLETE"  # typer's, while it answers a shell
 _NOBODY_READS = 141  # as a shell tells a process that died of SIGPIPE
 
-app = typer.Typer(
-    name="harvester",
-    no_args_is_help=True,
-    # Plain help: it answers without rich, and looks the same in a mail, a log and a terminal.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-app.command("run", short_help="The main job: ask for every id not settled yet.")(run.run)
-app.command("plan", short_help="What a run would do; sends nothing.")(plan.plan)
-app.command("doctor", short_help="Is everything in order for tonight? Sends one request.")(
-    doctor.doctor
-)
-app.command("status", short_help="Where every id stands, and what to type next.")(status.status)
-app.command("retry", short_help="Ask dead ids once more.")(retry.retry)
-app.command("export", short_help="Delivered, dead or open ids, as CSV or others.")(export.export)
-app.command("sql", short_help="Ask the data with SQL; a prompt without a query.")(sql.sql)
-app.command("verify", short_help="Is everything there, whole and once? Changes nothing.")(
-    verify.verify
-)
-app.command("report", short_help="Calls, minutes, money; on the screen and as one HTML page.")(
-    report_command
-)
-app.command("audit", short_help="Does the vendor charge what it says?")(audit.audit)
-app.command("explain", short_help="All that is known of one voiceId.")(explain.explain)
-app.command("rebuild", short_help="Make a lost state anew from the data.")(rebuild.rebuild)
-app.command("simulate", short_help="A stand-in vendor, to rehearse with.")(simulate.simulate)
-app.add_typer(config.app, name="config")
-app.command("demo", hidden=True)(demo.demo)
-app.command("demo-look", hidden=True)(demo.demo_look)
+_COMMANDS = {
+    "run": "The main job: ask for every id not settled yet.",
+    "plan": "What a run would do; sends nothing.",
+    "doctor": "Is everything in order for tonight? Sends one request.",
+    "status": "Where every id stands, and what to type next.",
+    "retry": "Ask dead ids once more.",
+    "export": "Delivered, dead or open ids, as CSV or others.",
+    "sql": "Ask the data with SQL; a prompt without a query.",
+    "verify": "Is everything there, whole and once? Changes nothing.",
+    "report": "Calls, minutes, money; on the screen and as one HTML page.",
+    "audit": "Does the vendor charge what it says?",
+    "explain": "All that is known of one voiceId.",
+    "rebuild": "Make a lost state anew from the data.",
+    "simulate": "A stand-in vendor, to rehearse with.",
+    "config": "Show or check the settings in force.",
+}
+"""Each is the function of its name, or an `app` of commands, in the module of its name."""
+
+_HIDDEN = {"demo": ("demo", "demo"), "demo-look": ("demo", "demo_look")}
+"""Module and function."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -78,7 +51,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool,
@@ -106,13 +78,14 @@ def _root(
     del version  # its callback has answered already
 
 
-class NoPandas(MetaPathFinder):
+class NoPandas:
     """Finds no pandas.
 
     pyarrow looks for it at every array that it makes of Python values.  Where there is none that is
     a search of the whole path each time, a tenth of what normalising costs; where there is one, it
     is 60 MB that nobody needs.  (`sys.modules["pandas"] = None` would not do: what pyarrow finds
-    there it takes for pandas.)
+    there it takes for pandas.  `importlib.abc`, whose kind of finder this is, would take longer to
+    import than all of our commands.)
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
@@ -128,15 +101,53 @@ def main() -> None:
     sys.exit(run_command(sys.argv[1:]))
 
 
+def application(only: str | None = None) -> typer.Typer:
+    """The command line; with `only`, one in which nothing but that command can be run.
+
+    The others are there by name and description.  To import them all, and to have their options
+    read, takes longer than most commands do.
+    """
+    app = typer.Typer(
+        name="harvester",
+        no_args_is_help=True,
+        # Plain help: it answers without rich, and looks the same in a mail, a log and a terminal.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_root)
+    for name, told in _COMMANDS.items():
+        if only not in (None, name):
+            app.command(name, short_help=told)(_not_loaded)
+            continue
+        module = import_module(f"harvester.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, short_help=told)
+        else:
+            app.command(name, short_help=told)(getattr(module, name))
+    for name, (where, function) in _HIDDEN.items():
+        if only in (None, name):
+            module = import_module(f"harvester.cli.{where}")
+            app.command(name, hidden=True)(getattr(module, function))
+    return app
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command that was not loaded was called")
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """One command; its exit number."""
     as_json = "--json" in arguments
-    command = typer.main.get_command(app)
+    # Before the command there are only flags that end all by themselves; a shell that completes
+    # a line names the command elsewhere.
+    only = None if _COMPLETING in os.environ else arguments[0] if arguments else ""
+    command = typer.main.get_command(application(only))
     try:
         code = command.main(list(arguments), prog_name="harvester", standalone_mode=False)
         sys.stdout.flush()
     except HarvesterError as exc:
-        return report(exc, as_json=as_json, secrets=known_secrets(os.environ))
+        return report(exc, as_json=as_json, secrets=_secrets())
     except TyperException as exc:
         return _tell_usage(exc, as_json=as_json)
     except BrokenPipeError:
@@ -144,8 +155,15 @@ def run_command(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except Exception as exc:  # noqa: BLE001 - the last one to see it; the user gets no traceback
-        return report_unexpected(exc, known_secrets(os.environ), as_json=as_json)
+        return report_unexpected(exc, _secrets(), as_json=as_json)
     return int(code or 0)
+
+
+def _secrets() -> list[str]:
+    # Not at the top: `--help` does without the settings, which take as long as all the rest.
+    from harvester.config import known_secrets
+
+    return list(known_secrets(os.environ))
 
 
 def _tell_usage(exc: TyperException, *, as_json: bool) -> int:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import typer
 
-from harvester.cli.main import app
+from harvester.cli.main import application
 from harvester.cli.tables import schema_of
 from harvester.config import ENV_PREFIX, SECRET_NAMES, Config
 from harvester.harvest import snapshot
@@ -41,7 +41,7 @@ def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path} {name}", command
 
 
-ROOT_COMMAND = typer.main.get_command(app)
+ROOT_COMMAND = typer.main.get_command(application())
 COMMANDS = dict(_commands(ROOT_COMMAND, "harvester"))
 
 

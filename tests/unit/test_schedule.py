@@ -24,7 +24,7 @@ import typer
 import yaml
 
 from harvester import errors
-from harvester.cli.main import app
+from harvester.cli.main import application
 from tests.simulated import ROOT
 
 FOLDER = ROOT / "configs" / "schedule"
@@ -41,7 +41,7 @@ def test_every_exit_code_is_good_or_passing_or_somebodys() -> None:
 
 def assert_is_a_command(words: list[str]) -> None:
     """The words are a command of ours, with options that it has."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(application())
     command.commands[words[0]].make_context(words[0], words[1:])
 
 
