@@ -168,7 +168,9 @@ def _troubles(summary: Summary) -> list[str]:
     if summary.outages:
         found.append(f"{count(summary.outages)} outages waited out")
     if abs(summary.clock_skew_s) > 5:
-        found.append(f"this clock is {summary.clock_skew_s:+.0f} s from the vendor's: check NTP")
+        side = "behind" if summary.clock_skew_s > 0 else "ahead of"
+        told = span(abs(summary.clock_skew_s))
+        found.append(f"this clock is {told} {side} the vendor's: check NTP")
     return found
 
 

@@ -112,7 +112,7 @@ def check_clock(skew_s: float | None) -> Check:
     if abs(skew_s) <= NOTABLE_SKEW_S:
         return ok("clock", f"within {max(1, round(abs(skew_s)))} s of the vendor's")
     behind = "behind" if skew_s > 0 else "ahead of"
-    said = f"{abs(skew_s):.0f} s {behind} the vendor's"
+    said = f"{abs(skew_s):,.0f} s {behind} the vendor's"
     remedy = "Set it by NTP. A run signs with the vendor's time once ours is refused."
     if abs(skew_s) > _WINDOW_S:
         said += ", over the half hour that a page of the vendor's allows"
