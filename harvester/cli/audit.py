@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import Line, emit, stdout
+from harvester.cli.console import Line, emit, stderr, stdout
 from harvester.cli.report import From, To, period
 from harvester.cli.targets import refuse_ours
 from harvester.cli.text import count, one_line
@@ -64,6 +64,7 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     paths = [output.cdr / part for part in parts]
     memory_limit = settings.plan.memory_limit
     with (
+        stderr().working("reading the data set, once for each rule", shows=not json),
         tempfile.TemporaryDirectory(prefix="harvester-audit-") as scratch,
         opened(paths, memory_limit=memory_limit, scratch=Path(scratch)) as billing,
     ):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -55,6 +56,18 @@ class Terminal:
     def speaks_unicode(self) -> bool:
         """Whether a tick arrives as one."""
         return (getattr(self._stream, "encoding", None) or "").lower().startswith("utf")
+
+    @contextmanager
+    def working(self, text: str, *, shows: bool = True) -> Iterator[Callable[[str], None]]:
+        """A line that moves while something takes its time, and is gone afterwards.
+
+        Only on a terminal.  Gives what changes the text.
+        """
+        if not shows or not self.is_live:
+            yield lambda _: None
+            return
+        with self.console.status(printable(text)) as line:
+            yield lambda changed: line.update(printable(changed))
 
     def say(self, text: str, style: str = "") -> None:
         """Write a line; above the bar, if one is drawn."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harvester.cli import options
-from harvester.cli.console import Line, Terminal, emit, stdout
+from harvester.cli.console import Line, Terminal, emit, stderr, stdout
 from harvester.config import (
     ENV_PREFIX,
     SECRET_NAMES,
@@ -65,12 +65,23 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
 
     found: list[Check] = []
     terminal = None if json else stdout()
-    for check in _examine(config, flags, tuple(ids or ())):
+    for check in _one_by_one(_examine(config, flags, tuple(ids or ())), shows=not json):
         found.append(check)
         _tell(check, terminal)
     code = exit_code(found)
     _close(found, code, terminal)
     return code
+
+
+def _one_by_one(checks: Iterator[Check], *, shows: bool) -> Iterator[Check]:
+    """The same checks; while one takes its time, a terminal shows that it does."""
+    terminal = stderr()
+    while True:
+        with terminal.working("checking", shows=shows):
+            check = next(checks, None)
+        if check is None:
+            return
+        yield check
 
 
 def _examine(

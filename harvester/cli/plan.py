@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harvester.cli import options
-from harvester.cli.console import Line, emit, stdout
+from harvester.cli.console import Line, emit, stderr, stdout
 from harvester.cli.duration import duration_s
 from harvester.cli.text import count, local_time, size, span
 from harvester.config import Config
@@ -67,7 +67,10 @@ def show_plan(
     """Count and show; the exit code."""
     from harvester.harvest.plan import make_plan
 
-    found = make_plan(config, sources, only=only, max_duration_s=max_duration_s)
+    with stderr().working(
+        "reading the input and comparing it with what is settled", shows=not json
+    ):
+        found = make_plan(config, sources, only=only, max_duration_s=max_duration_s)
     if json:
         emit({"type": "plan", **msgspec.to_builtins(found)})
     else:

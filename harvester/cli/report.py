@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import emit, stdout
+from harvester.cli.console import emit, stderr, stdout
 from harvester.cli.targets import refuse_ours, write_private
 from harvester.errors import UsageError
 
@@ -58,7 +58,8 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     order = Order(
         period(first, last), settings.output.partition_timezone, settings.plan.memory_limit
     )
-    made = make_report(output, order)
+    with stderr().working("reading the data set", shows=not json):
+        made = make_report(output, order)
     if html is not None:
         from harvester.report.html import page
 

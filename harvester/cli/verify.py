@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +52,12 @@ def verify(
 
     output = Output(Path(settings.output.dir))
     order = Order(settings.output.partition_timezone, settings.plan.memory_limit, deep)
-    with _step(json=json) as tell:
+    with stderr().working("verifying", shows=not json) as working:
+
+        def tell(what: str, done: int, total: int) -> None:
+            far = f" {count(done)} of {count(total)}" if total else ""
+            working(f"verifying: {what}{far}")
+
         audit = verify(output, order, tell)
     if json:
         for finding in audit.findings:
@@ -63,22 +66,6 @@ def verify(
     else:
         stdout().show(screen(audit, str(output.root), deep=deep))
     return EXIT_DONE if audit.is_clean else StoreError.exit_code
-
-
-@contextmanager
-def _step(*, json: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A line on a terminal that tells what is looked at just now, and is gone at the end."""
-    terminal = stderr()
-    if json or not terminal.is_live:
-        yield lambda *_: None
-        return
-    with terminal.console.status("verifying") as line:
-
-        def tell(what: str, done: int, total: int) -> None:
-            far = f" {count(done)} of {count(total)}" if total else ""
-            line.update(f"verifying: {what}{far}")
-
-        yield tell
 
 
 def screen(audit: Audit, root: str, *, deep: bool) -> list[Line]:

@@ -195,6 +195,18 @@ def test_bar_is_drawn_only_where_it_can_be_redrawn(
     assert not Terminal(io.StringIO(), environ).is_live
 
 
+def test_work_is_told_on_a_terminal_only_and_leaves_nothing_elsewhere() -> None:
+    screen, pipe, unwanted = Screen(), io.StringIO(), Screen()
+    with Terminal(screen, {"TERM": "xterm"}).working("reading") as tell:
+        tell("reading: files 1 of 2")
+    assert "reading: files 1 of 2" in screen.getvalue()
+    with Terminal(pipe, {"TERM": "xterm"}).working("reading") as tell:
+        tell("reading on")
+    with Terminal(unwanted, {"TERM": "xterm"}).working("reading", shows=False) as tell:
+        tell("reading on")
+    assert pipe.getvalue() == unwanted.getvalue() == ""
+
+
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
