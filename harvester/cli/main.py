@@ -71,9 +71,10 @@ def _root(
 
     \b
     Exit codes:
-      0 done    3 done, some ids are dead    5 temporary, run again    8 own budget used up
-      2 usage, configuration or input        4 the vendor refuses us   6 output or state
-      7 already running                      130/143 interrupted       1 unexpected
+      0 done                      4 the vendor refuses us   8 own budget used up
+      3 done, some ids are dead   5 temporary, run again    1 unexpected: a bug
+      2 usage, config or input    6 output or state         130/143 interrupted
+                                  7 already running
     """
     del version  # its callback has answered already
 
