@@ -91,18 +91,37 @@ def usage_of(bodies: Sequence[bytes]) -> UsageSum:
 def answer_totals(body: bytes) -> Usage:
     """An answer's usage, by the rules of the table.  Never raises for what the body holds."""
     try:
-        return _typed(_decoder.decode(body).data)
+        return Usage(*_typed(_decoder.decode(body).data))
     except _REFUSED:
         return _careful(body)
 
 
-def _typed(data: Any) -> Usage:  # noqa: ANN401 - a struct made at run time
-    """Raises ValueError for a cost that is neither text nor number."""
+def _typed(data: Any) -> tuple[int, int, Decimal | None, str | None]:  # noqa: ANN401 - made at run time
+    """As `Usage`, which takes longer to make.  Raises ValueError for a cost that is no amount."""
     call, charged, raw_cost, raw_eur, sent = _astuple(data)
-    cost = value_of(bytes(raw_cost).decode()) or None
-    eur = None if raw_eur is _NULL else value_of(bytes(raw_eur).decode()) or None
-    currency = as_text(sent) or ("EUR" if cost is None and eur is not None else "USD")
-    return Usage(_seconds(call), _seconds(charged), _money(cost or eur), currency)
+    is_sent, cost = _amount(bytes(raw_cost))
+    currency = "USD"
+    if not is_sent and raw_eur is not _NULL:
+        is_sent, cost = _amount(bytes(raw_eur))
+        currency = "EUR" if is_sent else "USD"
+    return (
+        call if type(call) is int and 0 <= call <= literals.INT32_MAX else _seconds(call),
+        charged
+        if type(charged) is int and 0 <= charged <= literals.INT32_MAX
+        else _seconds(charged),
+        cost,
+        sent if type(sent) is str and sent else as_text(sent) or currency,
+    )
+
+
+@lru_cache(maxsize=4_096)  # calls of the same length cost the same
+def _amount(literal: bytes) -> tuple[bool, Decimal | None]:
+    """Whether an amount was sent, and which; None for one that is none.
+
+    Raises ValueError for what is neither text nor number.
+    """
+    text = value_of(literal.decode()) or None
+    return text is not None, _money(text)
 
 
 def _careful(body: bytes) -> Usage:
