@@ -78,11 +78,7 @@ class Typed:
 
 def texts(values: Sequence[Known]) -> pa.Array:
     """Values as one string column; None and "" are null."""
-    try:
-        # A column that begins with a number is not worth a try.
-        array = None if values and type(values[0]) is int else pa.array(values, TEXT)
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        array = None
+    array = _texts_at_once(values)
     if array is None:
         # Arrow makes no text of an integer; str() of an int is its JSON literal.
         array = pa.array([as_text(value) for value in values], TEXT)
@@ -90,6 +86,16 @@ def texts(values: Sequence[Known]) -> pa.Array:
     if pc.any(empty).as_py():
         return pc.if_else(empty, pa.scalar(None, TEXT), array)
     return array
+
+
+def _texts_at_once(values: Sequence[Known]) -> pa.Array | None:
+    """All of them as Arrow makes them, texts or integers; None for a column that has both."""
+    try:
+        if values and type(values[0]) is int:
+            return pa.array(values, pa.int64()).cast(TEXT)
+        return pa.array(values, TEXT)
+    except (pa.ArrowTypeError, pa.ArrowInvalid, OverflowError):
+        return None
 
 
 def typed(column: pa.Array, rule: Rule, *, by_value: bool = False) -> Typed:
