@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester import __version__
-from harvester.cli.progress import ProgressBar, slowed
+from harvester.cli.progress import ProgressBar, is_slowed, slowed
 from harvester.harvest.progress import Progress
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class RunEvents:
         self._on_start = on_start
         self._clock = clock
         self._told_at = clock()
+        self._was_out = False
+        self._was_slowed = False
 
     def message(self, level: str, event: str, **fields: object) -> None:
         """Log it; with the start of the run its own log begins."""
@@ -52,6 +54,7 @@ class RunEvents:
         """Draw it; every 30 s, log it and tell it on stdout."""
         if self._bar is not None:
             self._bar.update(progress)
+        self._tell_changes(progress)
         now = self._clock()
         if now - self._told_at >= TELL_EVERY_S:
             self._told_at = now
@@ -59,6 +62,20 @@ class RunEvents:
             self._logs.message("info", "progress", **fields)
             if self._emit is not None:
                 self._emit({"type": "progress", **fields})
+
+    def _tell_changes(self, now: Progress) -> None:
+        """An outage and a slower pace: when they begin and when they are over."""
+        if now.outage and not self._was_out:
+            self._logs.message("warning", "outage_began", requests=now.requests)
+        elif self._was_out and not now.outage:
+            self._logs.message("info", "outage_over", requests=now.requests)
+        slow = is_slowed(now)
+        if slow and not self._was_slowed:
+            pace = round(now.pace_per_s, 1)
+            self._logs.message("warning", "pace_lowered", pace=pace, limit=now.rate_per_s)
+        elif self._was_slowed and not slow:
+            self._logs.message("info", "pace_restored", limit=now.rate_per_s)
+        self._was_out, self._was_slowed = now.outage, slow
 
     def _begin(self, fields: Mapping[str, object]) -> None:
         self.run_folder = Path(str(fields.get("folder", "")))
@@ -85,6 +102,7 @@ def progress_fields(now: Progress) -> dict[str, object]:
         "deferred": now.deferred,
         "requests": now.requests,
         "requests_per_s": round(now.requests_per_s, 1),
+        "received_bytes": now.received_bytes,
         "limit": now.rate_per_s,
         "pace": round(now.pace_per_s, 1),
         "slowed": slowed(now),

@@ -35,17 +35,22 @@ def slowed(now: Progress) -> str:
     # Before the first request the pace is closed for a second after the lock: not worth a word.
     if now.paused_s > 0 and now.requests:
         return f"paused for {span(now.paused_s)}: the vendor asked for fewer requests"
-    if now.pace_per_s < _SLOWED_SHARE * now.rate_per_s:
+    if is_slowed(now):
         why = "after push-back" if now.retries.get("push_back") else "as many answers were errors"
         return f"slowed to {speed(now.pace_per_s)}/s {why}, climbing back"
     return ""
+
+
+def is_slowed(now: Progress) -> bool:
+    """Whether the pace in force is under the limit."""
+    return now.pace_per_s < _SLOWED_SHARE * now.rate_per_s
 
 
 def sent(now: Progress) -> str:
     """Requests against the limit, and what came back."""
     told = f"{speed(now.requests_per_s)}/s of {now.rate_per_s:,g}/s allowed · "
     told += f"{speed(now.settled_per_s)} ids/s · {count(now.requests)} sent"
-    return told if now.received_bytes is None else f"{told} · {size(now.received_bytes)} received"
+    return f"{told} · {size(now.received_bytes)} received"
 
 
 def outcomes(now: Progress) -> str:

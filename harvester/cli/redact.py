@@ -38,6 +38,7 @@ NUMBERS = frozenset(
         "listed",
         "open",
         "pid",
+        "received_bytes",
         "records",
         "requests",
         "rows",

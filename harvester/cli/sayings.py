@@ -29,6 +29,13 @@ _SAYINGS = {
     "bad_ids": "{count} bad line(s) hold no voiceId; {file} lists them with file and line",
     "killed_run_closed": "run {run_id} was killed; its books were closed, and nothing is lost",
     "publications_finished": "finished {count} publication(s) that an earlier run left half done",
+    "outage_began": (
+        "the vendor is out of reach or failing: one request every 5 s until it answers; no id "
+        "loses a try by it"
+    ),
+    "outage_over": "the vendor answers again",
+    "pace_lowered": "slowed to {pace}/s of {limit}/s by push-back or errors, climbing back",
+    "pace_restored": "back at the whole limit of {limit}/s",
     "stopping": (
         "{signal}: no new request starts, those under way may finish (15 s); once more stops at "
         "once"

@@ -94,6 +94,7 @@ class Engine:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._source: TaskSource | None = None
+        self._fetcher: Fetcher | None = None
         self._speed = Speedometer()
         self._phase = "asking"
         self._started = time.monotonic()
@@ -120,7 +121,7 @@ class Engine:
             concurrency=pace.concurrency,
         )
         transport = self._job.connect(self._job.config.vendor, pace.concurrency, sealer.seal)
-        fetcher = Fetcher(
+        self._fetcher = fetcher = Fetcher(
             transport=transport,
             sealer=sealer,
             pace=self._pace,
@@ -175,6 +176,7 @@ class Engine:
             elapsed_s=now - self._started,
             eta_s=left / settled_per_s if settled_per_s > 0 else None,
             phase="stopping" if self.stop.is_set else self._phase,
+            received_bytes=self._fetcher.received_bytes if self._fetcher else 0,
         )
 
     async def _first_asks(self) -> AsyncIterator[list[Task]]:

@@ -115,6 +115,7 @@ def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
         label = (("cause", cause if _CAUSE.fullmatch(cause) else "odd"),)
         retries[label] = retries.get(label, 0) + number
     yield Metric("retries_total", "counter", "Retries by cause.", retries)
+    yield _counter("received_bytes_total", "Bytes of answers, decoded.", now.received_bytes)
     yield _counter("push_backs_total", "Answers that asked for fewer requests.", figures.push_backs)
     yield _counter("outages_total", "Outages that the run paused for.", figures.outages)
     yield _gauge("outage", "Whether it pauses for one now.", now.outage)

@@ -185,6 +185,8 @@ class Fetcher:
         self._tally = tally
         self._dice = dice
         self._ids_left = ids_left
+        self.received_bytes = 0
+        """Of answers, decoded, whatever they said."""
         self._refusals = RefusalWatch()
         self._delivered = 0
         self._succeeded = 0
@@ -266,6 +268,7 @@ class Fetcher:
             verdict, reply = NetworkFailure(answer.cause), None
         else:
             verdict, reply = judge(voice_id, answer, time.time()), answer
+            self.received_bytes += len(answer.body)
         self._learn(voice_id, verdict, attempt.generation, reply)
         if isinstance(verdict, Refusal):
             await self._learn_refusal(voice_id, verdict.what)

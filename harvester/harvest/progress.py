@@ -34,8 +34,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float
     eta_s: float | None
     phase: str
-    received_bytes: int | None = None
-    """Answers that were taken in, as they came; None where nobody counts them."""
+    received_bytes: int
+    """Of answers, decoded, whatever they said."""
 
     @property
     def left(self) -> int:

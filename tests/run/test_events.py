@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.cli.events import RunEvents, progress_fields
 from harvester.cli.logs import Logs
@@ -118,6 +119,28 @@ def test_a_librarys_line_and_a_bug_are_events_as_well(tmp_path: Path, said: list
     assert [one["run_id"] for one in told] == ["", *["20261122T010000Z-abcdef"] * 3]
     assert "ValueError: boom" in told[2]["exception"]
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_an_outage_and_a_slower_pace_are_told_when_they_begin_and_when_they_end(
+    said: list[str],
+) -> None:
+    before = logging.getLogger().handlers[:]
+    calm = replace(NOW, pace_per_s=NOW.rate_per_s)
+    try:
+        with Logs(Log(format="json", level="info"), say=said.append) as logs:
+            events = RunEvents(logs, command="run")
+            for now in (calm, NOW, NOW, replace(calm, outage=True), replace(calm, outage=True)):
+                events.progress(now)
+            events.progress(calm)
+    finally:
+        logging.getLogger().handlers[:] = before
+    told = [json.loads(line) for line in said]
+    assert [one["event"] for one in told] == [
+        *("pace_lowered", "outage_began", "pace_restored", "outage_over"),
+    ]
+    assert (told[0]["pace"], told[0]["limit"]) == (35.0, 50.0)
+    for one in told:
+        assert set(one) - STANDING == DOCUMENTED[one["event"]][1]
 
 
 def test_people_are_not_told_the_run_with_every_line(said: list[str]) -> None:

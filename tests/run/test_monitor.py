@@ -74,6 +74,7 @@ def test_metrics_while_a_run_works_and_at_its_end_agree_with_its_summary(
     assert found[("run_active", ())] == 0
     assert found[("run_exit_code", ())] == 3
     assert found[("requests_total", ())] == told["requests"]
+    assert found[("received_bytes_total", ())] > 100 * told["data"]["rows"]
     assert {name: n for (key, ((_, name), *_)), n in _labelled(found) if key == "ids_total"} == {
         name: told["run"][name] for name in ("delivered", "open", "dead", "deferred", "cut_off")
     }

@@ -33,6 +33,7 @@ NOW = Progress(
     elapsed_s=8.0,
     eta_s=4.9,
     phase="asking",
+    received_bytes=60_000,
 )
 WHOLE = RunFigures(
     run_id="20261122T010000Z-abcdef",
@@ -62,6 +63,7 @@ def test_another_parser_reads_the_same_figures() -> None:
     assert found[("retries_total", (("cause", "-18"),))] == 3
     assert found[("ids_total", (("outcome", "delivered"),))] == 50
     assert found[("pending_ids", ())] == 43
+    assert found[("received_bytes_total", ())] == 60_000
     assert found[("pace_requests_per_second", ())] == 35
     assert found[("run_start_timestamp_seconds", ())] == 1_764_000_000.125
     assert found[("run_exit_code", ())] == 3
