@@ -31,7 +31,7 @@ from harvester.lake.disk import Disk
 from harvester.lake.normalize import Answer, Normalized, normalize
 from harvester.lake.parts import StagedPart, place, stage, sync_folders
 from harvester.ledger import publications
-from harvester.ledger.values import Entry, PartRecord, Publication
+from harvester.ledger.values import PartRecord, Publication
 
 NORMALIZED_ROWS = 4_000
 
@@ -148,7 +148,7 @@ class Publisher:
         answers: list[Answer] = []
         while (blob := self._call(publications.next_blob, after, publication.hi)) is not None:
             after, run_id, entries = blob
-            answers += [_answer(run_id, entry) for entry in entries]
+            answers += [Answer(e.voice_id, e.answer, e.at_ms, run_id, e.is_final) for e in entries]
             # Typing columns has a price per batch as well as per row.
             if len(answers) >= NORMALIZED_ROWS:
                 yield normalize(answers, self._account)
@@ -212,7 +212,3 @@ class Publisher:
 
 class _Abandoned(Exception):
     """The run stops, and this publication isn't committed yet."""
-
-
-def _answer(run_id: str, entry: Entry) -> Answer:
-    return Answer(entry.voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
