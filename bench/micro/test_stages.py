@@ -22,7 +22,7 @@ from harvester.harvest.settle import Policy, settle
 from harvester.harvest.task import Answered, Task
 from harvester.ids.clean import dated
 from harvester.lake.normalize import Answer, normalize
-from harvester.lake.usage import answer_totals
+from harvester.lake.usage import usage_of
 from harvester.ledger import journal, records, worklists
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
@@ -71,9 +71,8 @@ def test_judge(price: Price, sample: list[Answer]) -> None:
     price(BATCH, lambda: [judge(voice_id, reply, NOW) for voice_id, reply in replies])
 
 
-def test_decode_totals(price: Price, sample: list[Answer]) -> None:
-    bodies = [one.body for one in sample[:BATCH]]
-    price(BATCH, lambda: [answer_totals(body) for body in bodies])
+def test_usage(price: Price, sample: list[Answer]) -> None:
+    price(BATCH, usage_of, [one.body for one in sample[:BATCH]])
 
 
 def test_settle(price: Price, sample: list[Answer]) -> None:
@@ -106,6 +105,16 @@ def test_normalize(price: Price, sample: list[Answer]) -> None:
 def test_publish(
     price: Price, sample: list[Answer], db: sqlite3.Connection, tmp_path: Path
 ) -> None:
+    _publish(price, sample, db, tmp_path)
+
+
+def test_publish_plain(
+    price: Price, plain: list[Answer], db: sqlite3.Connection, tmp_path: Path
+) -> None:
+    _publish(price, plain, db, tmp_path)
+
+
+def _publish(price: Price, sample: list[Answer], db: sqlite3.Connection, tmp_path: Path) -> None:
     output = Output(tmp_path)
     make_folders(output, 0o750)
     ledger = InlineLedger(db, output.database)
@@ -120,6 +129,10 @@ def test_publish(
         return (), {}
 
     price(PUBLISHED, publisher.publish, setup=setup)
+
+
+def test_normalize_plain(price: Price, plain: list[Answer]) -> None:
+    price(NORMALIZED_ROWS, normalize, plain[:NORMALIZED_ROWS], "default")
 
 
 def _settled(sample: list[Answer], first: int) -> Batch:
