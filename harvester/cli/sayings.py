@@ -102,6 +102,8 @@ def cause_told(cause: str) -> str:
 def _told(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return count(value) if value >= 10_000 else str(value)
+    if isinstance(value, float):
+        return f"{value:,g}"
     return str(value)
 
 

@@ -217,3 +217,8 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Screen()
     Terminal(plain).show([Line("red", "red")])
     assert plain.getvalue() == "red\n"
+
+
+def test_a_slower_pace_is_told_in_plain_numbers() -> None:
+    fields = {"event": "pace_lowered", "level": "warning", "pace": 700.0, "limit": 1000.0}
+    assert sentence(fields).startswith("warning: slowed to 700/s of 1,000/s by push-back")
