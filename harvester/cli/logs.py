@@ -13,13 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
-from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict, Processor, WrappedLogger
-
+from harvester.cli.imports import without
 from harvester.cli.redact import redacted
 from harvester.cli.sayings import sentence
 from harvester.config import Log
+
+# structlog imports rich for tracebacks in colour, which no log of ours has: half of its time.
+with without("rich"):
+    import structlog
+    from structlog.stdlib import ProcessorFormatter
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 _NAME = "harvester"
 _STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)

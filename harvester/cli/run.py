@@ -15,6 +15,7 @@ from harvester.cli.console import Line, Terminal, emit, stderr
 from harvester.cli.duration import duration_s
 from harvester.cli.events import RunEvents
 from harvester.cli.failures import report, report_unexpected
+from harvester.cli.imports import uncollected
 from harvester.cli.progress import ProgressBar
 from harvester.cli.screens import books, closing
 from harvester.config import Config, Log, load_secrets
@@ -80,7 +81,8 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
         return show_plan(
             settings.config, tuple(ids or ()), only=only, max_duration_s=limit_s, json=json
         )
-    from harvester.harvest.run import Request
+    with uncollected():
+        from harvester.harvest.run import Request
 
     request = Request(sources=tuple(ids or ()), only=only, max_duration_s=limit_s)
     return harvest(settings.config, request, Manner(json, quiet, verbose), command="run")
@@ -88,7 +90,8 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
 
 def harvest(config: Config, request: Request, manner: Manner, *, command: str) -> int:
     """Run, with everything that is shown and logged; the exit code."""
-    from harvester.cli.logs import Logs
+    with uncollected():
+        from harvester.cli.logs import Logs
 
     if manner.quiet and manner.verbose:
         raise UsageError("--quiet and --verbose contradict each other: give one of them.")

@@ -1,0 +1,64 @@
+"""Imports that cost less, and leave no trace."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from harvester.cli.imports import uncollected, without
+
+
+def test_garbage_is_collected_again_after_an_import_that_failed() -> None:
+    seen = []
+
+    def fails() -> None:
+        with uncollected():
+            seen.append(gc.isenabled())
+            importlib.import_module("no.such.module")
+
+    assert gc.isenabled()
+    with pytest.raises(ImportError):
+        fails()
+    assert seen == [False]
+    assert gc.isenabled()
+
+
+def test_whoever_switched_collection_off_finds_it_off() -> None:
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_package_is_missing_for_the_moment_and_no_longer() -> None:
+    name = "colorsys"
+    sys.modules.pop(name, None)
+    with without(name), pytest.raises(ModuleNotFoundError):
+        importlib.import_module(name)
+    assert importlib.import_module(name).__name__ == name
+
+
+def test_a_package_that_is_there_stays() -> None:
+    with without("gc"):
+        assert importlib.import_module("gc") is gc
+    assert sys.modules["gc"] is gc
+
+
+def test_the_logs_do_without_rich_and_the_bar_has_it() -> None:
+    program = (
+        "import sys, harvester.cli.logs\n"
+        "assert 'rich' not in sys.modules\n"
+        "import rich.console\n"
+        "from harvester.cli.progress import ProgressBar"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
