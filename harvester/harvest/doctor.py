@@ -154,7 +154,7 @@ def _nothing_to_ask(said: str) -> Check:
 def _check_disk(output: Output, plan: Plan | None) -> Check:
     if plan is None:
         return checks.skip("disk", "without a plan it is unknown what is needed")
-    place = _existing(output.root)
+    place = output.root if output.root.exists() else _existing(output.root)
     free = shutil.disk_usage(place).free
     return checks.check_disk(free, plan.data_bytes, plan.working_bytes, str(place))
 
