@@ -45,7 +45,6 @@ class Stop:
         self.reason: HarvesterError | None = None
         self.is_set = False
         """Whether the run is stopping."""
-        self._event = asyncio.Event()
         self._workers: set[Worker] = set()
 
     def stop(self, reason: HarvesterError) -> None:
@@ -57,15 +56,10 @@ class Stop:
         if self.is_set:
             return
         self.is_set = True
-        self._event.set()
         for worker in self._workers:
             if not worker.is_busy:
                 worker.task.cancel()
         asyncio.get_running_loop().call_later(GRACE_S, self._cut_off_all)
-
-    async def wait(self) -> None:
-        """Until the run is stopping."""
-        await self._event.wait()
 
     def check(self) -> None:
         """Raise CutOff if the run is stopping."""
