@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.answers import answers
-from harvester.cli.main import NotHere
+from harvester.cli.imports import NotHere
 from harvester.lake.normalize import Answer
 
 RECORDS = 20_000

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from harvester.cli.imports import uncollected, without
+from harvester.cli.imports import NotHere, uncollected, without
 
 
 def test_garbage_is_collected_again_after_an_import_that_failed() -> None:
@@ -62,3 +62,13 @@ def test_the_logs_do_without_rich_and_the_bar_has_it() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize("name", ["pandas", "dateutil"])
+def test_what_pyarrow_looks_for_is_not_here(name: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=name):
+        NotHere().find_spec(name)
+
+
+def test_nothing_else_is_hidden() -> None:
+    NotHere().find_spec("pyarrow")
