@@ -90,7 +90,7 @@ def test_what_a_command_shares_is_explained_once(name: str) -> None:
 def test_every_argument_of_a_command_is_documented(name: str) -> None:
     for param in COMMANDS[name].params:
         if param.param_type_name == "argument":
-            choices = [] if param.metavar else param.type_descriptor.annotation
+            choices = [] if param.metavar else param.type.choices
             for word in choices or [param.metavar.strip("[]")]:
                 assert str(word) in of(name)
 
