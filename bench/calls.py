@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from harvester.lake.parts import stage
+from harvester.lake.pieces import pieces_of
 from harvester.lake.schema import SCHEMA
 
 LAST_DAY = date(2026, 11, 22)
@@ -133,11 +134,10 @@ def _write_day(
     ]
     table = pa.table(columns, schema=SCHEMA)
     staged = stage(
-        [table],
+        pieces_of([table], "UTC"),
         staging=out / "staging",
         state_id="bench000",
         publication=number + 1,
-        partition_timezone="UTC",
         mode=0o640,
     )
     for part in staged:

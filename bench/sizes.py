@@ -8,9 +8,10 @@ from pathlib import Path
 
 from bench.answers import answers
 from bench.tables import show
-from harvester.harvest.publish import NORMALIZED_ROWS
+from harvester.harvest.normalizing import NORMALIZED_ROWS
 from harvester.lake.normalize import normalize
 from harvester.lake.parts import stage
+from harvester.lake.pieces import pieces_of
 
 DAYS = 2
 _HEADS = ("records", "files", "bytes/record", "answers' bytes/record")
@@ -23,11 +24,10 @@ def sizes(count: int) -> None:
         batches = list(iter(lambda: list(islice(made, NORMALIZED_ROWS)), []))
         raw = sum(len(one.body) for batch in batches for one in batch)
         parts = stage(
-            (normalize(batch, "default").table for batch in batches),
+            pieces_of((normalize(batch, "default").table for batch in batches), "UTC"),
             staging=Path(folder),
             state_id="0" * 32,
             publication=1,
-            partition_timezone="UTC",
             mode=0o640,
         )
     rows = sum(part.rows for part in parts)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from harvester.harvest.output import Output, make_folders
 from harvester.lake.normalize import Answer, normalize
 from harvester.lake.parts import stage
+from harvester.lake.pieces import pieces_of
 from harvester.lake.schema import SCHEMA
 from harvester.simulator import SimulatorOptions, make_ids
 from harvester.simulator.calls import Fate, call_of
@@ -56,11 +57,10 @@ def write(out: Path, tables: Iterable[pa.Table], zone: str = "UTC", publication:
     output = Output(out)
     make_folders(output, 0o750)
     parts = stage(
-        tables,
+        pieces_of(tables, zone),
         staging=output.staging,
         state_id="made0000",
         publication=publication,
-        partition_timezone=zone,
         mode=0o640,
     )
     for part in parts:

@@ -10,8 +10,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.answers import answers
-from harvester.cli.imports import NotHere
 from harvester.lake.normalize import Answer
+from harvester.lake.unneeded import NotHere
 
 RECORDS = 20_000
 Price: TypeAlias = Callable[..., None]

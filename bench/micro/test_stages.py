@@ -15,9 +15,10 @@ import pytest
 from bench.micro.conftest import Price
 from harvester.config import OpenCalls, Retry, Secrets
 from harvester.config import Output as OutputConfig
+from harvester.harvest.normalizing import NORMALIZED_ROWS
 from harvester.harvest.output import Output, make_folders
 from harvester.harvest.pace import Pace
-from harvester.harvest.publish import NORMALIZED_ROWS, Publisher
+from harvester.harvest.publish import Publisher
 from harvester.harvest.settle import Policy, settle
 from harvester.harvest.task import Answered, Task
 from harvester.ids.clean import dated

@@ -17,8 +17,8 @@ from typer.exceptions import TyperException
 
 from harvester import __version__
 from harvester.cli.failures import complain, report, report_unexpected
-from harvester.cli.imports import NotHere
 from harvester.errors import HarvesterError
+from harvester.lake.unneeded import NotHere
 
 _INTERRUPTED = 130
 _COMPLETING = "_HARVESTER_COMPLETE"  # typer's, while it answers a shell

@@ -262,6 +262,9 @@ class Engine:
         fill = max(self._records / output.publish_records, self._bytes / output.publish_bytes)
         if fill >= 1:
             self._due.set()
+        else:
+            # What was committed while a publication ran found the journal as full as it was.
+            self._due.clear()
         if fill >= FULL_JOURNALS:
             self._has_room.clear()
         else:
@@ -281,7 +284,11 @@ class Engine:
     async def _publish_once(self) -> bool:
         """Publish the oldest range; False if there was none, or the run stops."""
         publishing = asyncio.ensure_future(
-            asyncio.to_thread(self._publisher.publish, lambda: self.stop.is_set)
+            asyncio.to_thread(
+                self._publisher.publish,
+                lambda: self.stop.is_set,
+                is_asking=self._phase == "asking",
+            )
         )
         try:
             done = await asyncio.shield(publishing)

@@ -32,6 +32,7 @@ from harvester.errors import (
     Terminated,
     worst,
 )
+from harvester.harvest.aside import NormalizerAside
 from harvester.harvest.books import Difference
 from harvester.harvest.engine import Engine, Job
 from harvester.harvest.estimate import estimate
@@ -167,7 +168,12 @@ class _Run:
         self._record = records.begin_run(opened.db, self._id, self._started_ms)
         ledger = LedgerWriter(opened.db, opened.output.database)
         publisher = Publisher(
-            ledger, opened.output, config.output, config.vendor.account, opened.state_id
+            ledger,
+            opened.output,
+            config.output,
+            config.vendor.account,
+            opened.state_id,
+            aside=NormalizerAside,
         )
         try:
             with asyncio.Runner() as runner:

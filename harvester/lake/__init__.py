@@ -7,8 +7,11 @@
 `normalize`  answers -> a table of the schema                                   (pure)
 `usage`      an answer -> what it adds to the books                             (pure)
 `disk`       the few things we do to a file system, so that a test can break it
-`parts`      tables -> immutable Parquet parts: stage, place, sync
+`pieces`     tables -> rows of one date, packed
+`held`       the pieces of a date, until they are sorted and written
+`parts`      pieces -> immutable Parquet parts: stage, place, sync
 `dataset`    what lies under cdr/: parts, foreign names, hashes, totals
+`unneeded`   packages that pyarrow would look for, and nobody here needs
 
 This room knows nothing of the vendor's transport, of the state store or of the run.
 """

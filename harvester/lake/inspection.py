@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.lake.parts import submit_dates
+from harvester.lake.pieces import submit_dates
 from harvester.lake.schema import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,

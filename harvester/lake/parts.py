@@ -1,4 +1,4 @@
-"""Tables become Parquet parts: staged first, then put in their place.
+"""Pieces become Parquet parts: staged first, then put in their place.
 
 Theory of operation.  Whatever lies under cdr/ is complete and immutable, and a name is never used
 twice.  So a part is written in staging/ (the same file system, but where no reader looks):
@@ -19,13 +19,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
@@ -33,8 +30,8 @@ from harvester.lake import schema
 from harvester.lake.dataset import holds
 from harvester.lake.disk import Disk, RealDisk, store_error
 from harvester.lake.held import Held
+from harvester.lake.pieces import Piece
 
-NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 ROW_GROUP_ROWS = 131_072
 
 # Few values each: a dictionary saves a fifth of the bytes here, and costs bytes anywhere else.
@@ -60,11 +57,6 @@ _DICTIONARY = [
 ]
 _DELTA = dict.fromkeys([*schema.TIME_COLUMNS.values(), "fetched_at"], "DELTA_BINARY_PACKED")
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a bare clock: the zone's offset is added by hand
-_MINUTE_MS = 60_000
-_YEAR_1973_MS = 94_694_400_000
-"""Since then every zone's offset, and every change of one, falls on a whole minute."""
-
 
 @dataclass(frozen=True, slots=True)
 class StagedPart:
@@ -78,35 +70,23 @@ class StagedPart:
     sha256: str
 
 
-def submit_dates(table: pa.Table, timezone: str) -> pa.Array:
-    """The partition of each row: its submit_time's date in `timezone`, 'YYYY-MM-DD', or NO_DATE."""
-    ms = table["submit_time"].combine_chunks().cast(pa.int64())
-    minutes = pc.multiply(pc.divide(ms, _MINUTE_MS), _MINUTE_MS)
-    encoded = pc.if_else(pc.greater(ms, _YEAR_1973_MS), minutes, ms).dictionary_encode()
-    # Not Arrow's own zones: it needs the system's files, which a slim container lacks.
-    zone = ZoneInfo(timezone)
-    dates = [_date_of(instant, zone) for instant in encoded.dictionary.to_pylist()]
-    return pc.fill_null(pa.array(dates, pa.string()).take(encoded.indices), NO_DATE)
-
-
 def stage(
-    tables: Iterable[pa.Table],
+    pieces: Iterable[Piece],
     *,
     staging: Path,
     state_id: str,
     publication: int,
-    partition_timezone: str,
     mode: int,
     tool: str = "cdr-harvester",
     disk: Disk | None = None,
 ) -> list[StagedPart]:
-    """Write the rows of `tables` into `staging`, one durable file a date, sorted by voice_id.
+    """Write the rows of `pieces` into `staging`, one durable file a date, sorted by voice_id.
 
     Deterministic: the same rows get the same names.  `mode` is that of the files, `tool` goes into
     their footers.  Raises StoreError if the disk does not take them.
     """
     disk = disk or RealDisk()
-    by_date = _by_date(tables, partition_timezone)
+    by_date = _by_date(pieces)
     parts = []
     for k, date in enumerate(sorted(by_date)):
         name = f"part-{state_id[:8]}-{publication}-{k}.parquet"
@@ -150,21 +130,10 @@ def folder_mode(mode: int) -> int:
     return mode | (mode & 0o444) >> 2 | 0o700
 
 
-def _date_of(ms: int | None, zone: ZoneInfo) -> str | None:
-    if ms is None:
-        return None
-    utc = (_EPOCH + timedelta(milliseconds=ms)).replace(tzinfo=ZoneInfo("UTC"))
-    local = utc.astimezone(zone)
-    return f"{local.year:04}-{local.month:02}-{local.day:02}"
-
-
-def _by_date(tables: Iterable[pa.Table], timezone: str) -> dict[str, Held]:
+def _by_date(pieces: Iterable[Piece]) -> dict[str, Held]:
     found: dict[str, Held] = {}
-    for table in tables:
-        dates = submit_dates(table, timezone)
-        for date in pc.unique(dates).to_pylist():
-            rows = table.filter(pc.equal(dates, date))
-            found.setdefault(date, Held()).add(rows)
+    for piece in pieces:
+        found.setdefault(piece.date, Held()).add(piece.rows)
     return found
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from harvester.ledger import journal
 from harvester.ledger.database import transaction
-from harvester.ledger.values import Entry, PartRecord, Publication
+from harvester.ledger.values import PartRecord, Publication
 
 
 def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:
@@ -39,13 +38,13 @@ def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:
     return Publication(number, lo, hi, "prepared", records, size)
 
 
-def next_blob(db: sqlite3.Connection, after: int, hi: int) -> tuple[int, str, list[Entry]] | None:
-    """(seq, run id, entries) of the journal's first blob in after+1…hi; None behind the last."""
+def next_blob(db: sqlite3.Connection, after: int, hi: int) -> tuple[int, str, bytes] | None:
+    """(seq, run id, blob) of the journal's first one in after+1…hi; None behind the last."""
     row = db.execute(
         "SELECT seq, run, body FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
         (after, hi),
     ).fetchone()
-    return None if row is None else (int(row[0]), str(row[1]), list(journal.decode(row[2])))
+    return None if row is None else (int(row[0]), str(row[1]), bytes(row[2]))
 
 
 def commit(db: sqlite3.Connection, publication: int, parts: Sequence[PartRecord]) -> None:

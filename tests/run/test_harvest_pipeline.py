@@ -25,11 +25,12 @@ from harvester.errors import (
 )
 from harvester.harvest.books import check_run
 from harvester.harvest.engine import Engine
-from harvester.harvest.publish import Publisher
+from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.stop import GRACE_S
 from harvester.ledger import records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.values import Batch, OpenCall
+from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.transport import NoReply
 from tests.fakes import (
     TIMEOUT,
@@ -346,9 +347,11 @@ class SlowPublisher(Publisher):
         self._inner = inner
         self._then = then
 
-    def publish(self, should_stop: Callable[[], bool] = lambda: False):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def publish(  # type: ignore[no-untyped-def]  # noqa: ANN201
+        self, should_stop: Callable[[], bool] = lambda: False, *, is_asking: bool = False
+    ):
         self._then()
-        return self._inner.publish(should_stop)
+        return self._inner.publish(should_stop, is_asking=is_asking)
 
 
 def with_publisher(house: House, then: Callable[[], None]) -> None:
@@ -400,6 +403,45 @@ def test_nobody_asks_while_the_journal_is_twice_full(house: Callable[..., House]
     # Twice 500, and what was in the batches and on the wire when that was seen.
     assert max(journaled) <= 2 * 500 + 2 * 508
     assert sorted(out.published()) == ids
+
+
+class Meanwhile(Publisher):
+    """While it publishes all that there was, a little more comes into the journal."""
+
+    def __init__(self, note: Callable[[], object]) -> None:
+        self._note = note
+        self.published = 0
+
+    def publish(  # type: ignore[no-untyped-def]  # noqa: ANN201
+        self, should_stop: Callable[[], bool] = lambda: False, *, is_asking: bool = False
+    ):
+        assert is_asking
+        self.published += 1
+        self._note()
+        return Published(2_500, 1, 1, 0, Counter(), Counter())
+
+
+def test_what_is_committed_beside_a_publication_waits_until_the_journal_is_full_again(
+    house: Callable[..., House],
+) -> None:
+    out = house(output__publish_records=2_000)
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        publisher = Meanwhile(lambda: loop.call_soon_threadsafe(engine._note_committed, 500, 0))
+        ledger = LedgerWriter(out.db, out.output.database)
+        job = out.job(FakeVendor())
+        engine = Engine(job, ledger, publisher)
+        publishing = asyncio.create_task(engine._publish_when_due())
+        engine._note_committed(2_500, 0)
+        await asyncio.sleep(5)
+        publishing.cancel()
+        ledger.close()
+        assert job.ids is not None
+        job.ids.close()
+        return publisher.published
+
+    assert run_virtually(main) == 1
 
 
 def test_an_outage_is_probed_every_5_seconds_and_costs_the_ids_nothing(

@@ -20,6 +20,7 @@ from harvester.harvest.quota import day_of
 from harvester.lake.disk import RealDisk
 from harvester.lake.normalize import Answer, normalize
 from harvester.lake.parts import stage
+from harvester.lake.pieces import pieces_of
 from harvester.ledger import publications, records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.lock import OutputLock
@@ -275,11 +276,10 @@ def written_by_another_release(house: House) -> None:
     config = house.config.output
     answers = [Answer(i, answer(i), 5, "run-1", True) for i in IDS]
     parts = stage(
-        [normalize(answers, ACCOUNT).table],
+        pieces_of([normalize(answers, ACCOUNT).table], config.partition_timezone),
         staging=house.output.staging,
         state_id=house.state_id,
         publication=1,
-        partition_timezone=config.partition_timezone,
         mode=int(config.mode, 8),
         tool="another release",
     )

@@ -82,8 +82,8 @@ def test_a_batch_is_kept_whole(db: sqlite3.Connection) -> None:
     )
     size = commit(db, batch, delivered=2)
     assert publications.journal_size(db) == (2, size)
-    number, run, entries = publications.next_blob(db, 0, 9) or (0, "", [])
-    assert (number, run, entries) == (1, "run-1", batch.entries)
+    number, run, blob = publications.next_blob(db, 0, 9) or (0, "", b"")
+    assert (number, run, list(journal.decode(blob))) == (1, "run-1", batch.entries)
     assert list(records.all_open_calls(db)) == [call("c")]
     assert records.open_call(db, "c") == call("c")
     assert list(records.dead_letters(db)) == [letter("d")]

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from harvester.cli.imports import NotHere, uncollected, without
+from harvester.cli.imports import uncollected, without
+from harvester.lake.unneeded import NotHere
 
 
 def test_garbage_is_collected_again_after_an_import_that_failed() -> None:

@@ -20,7 +20,8 @@ import pytest
 from harvester.harvest.output import Output
 from harvester.lake.normalize import Answer, normalize
 from harvester.lake.parts import stage
-from harvester.ledger import publications
+from harvester.lake.pieces import pieces_of
+from harvester.ledger import journal, publications
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
 from harvester.ledger.lock import OutputLock
@@ -535,11 +536,10 @@ def test_a_publication_that_is_half_done_is_no_damage(stopped: Path, committed: 
         assert publication is not None
         if committed:
             staged = stage(
-                _tables(db, publication.lo - 1, publication.hi),
+                pieces_of(_tables(db, publication.lo - 1, publication.hi), "UTC"),
                 staging=stopped / "state" / "staging",
                 state_id="0" * 32,
                 publication=publication.id,
-                partition_timezone="UTC",
                 mode=0o640,
             )
             records = [
@@ -558,7 +558,8 @@ def test_a_publication_that_is_half_done_is_no_damage(stopped: Path, committed: 
 
 def _tables(db: sqlite3.Connection, after: int, hi: int) -> Iterator[pa.Table]:
     while (blob := publications.next_blob(db, after, hi)) is not None:
-        after, run, entries = blob
+        after, run, body = blob
+        entries = journal.decode(body)
         answers = [Answer(e.voice_id, e.answer, e.at_ms, run, e.is_final) for e in entries]
         yield normalize(answers, "default").table
 

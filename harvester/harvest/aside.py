@@ -1,0 +1,124 @@
+"""Normalising in a process of its own, while this one's event loop asks.
+
+Theory of operation.  Two threads of one interpreter take turns, and each turn costs: a publication
+beside the event loop made every request a sixth more expensive, and stood still itself while
+requests were written (docs/performance.md).  So blobs of the journal go to a child as they are,
+and come back as packed pieces; sorting and writing, which Arrow does without the interpreter, stay
+here, and with them everything that touches the disk.  A crash of either process is a crash before
+the commit point: nothing was promised yet.
+
+A child serves one publication, and its memory is gone with it.  It lives by its stdin: when we
+die, however suddenly, that ends, and the child with it.  Signals are kept from it: a Ctrl-C or a
+service manager speaks to every process at once, and what becomes of a publication is ours to say.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NoReturn, Self
+
+import msgspec
+
+from harvester.errors import StoreError
+from harvester.harvest import frames
+from harvester.ids import children
+from harvester.lake.pieces import Piece
+
+_OURS = (signal.SIGINT, signal.SIGTERM)
+_GONE_WITHIN_S = 10.0
+
+
+class NormalizerAside:
+    """See `Normalizing`.
+
+    Raises StoreError if the child is killed, HarvesterError if it fails.
+    """
+
+    def __init__(self, account: str, timezone: str) -> None:
+        self.unparsed: Counter[str] = Counter()
+        self.extra: Counter[str] = Counter()
+        self._order = frames.Order(account, timezone)
+        self._resources = ExitStack()
+        self._decode = msgspec.msgpack.Decoder(frames.Answer).decode
+
+    def __enter__(self) -> Self:
+        self._complaints = self._resources.enter_context(tempfile.TemporaryFile())
+        # Blocked, not ignored: so they are from the child's first instruction on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+        try:
+            self._child = children.start(frames.MODULE, self._complaints)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            self._send(self._order)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    @property
+    def pid(self) -> int:
+        """The child's."""
+        return self._child.pid
+
+    def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
+        """See `Normalizing`."""
+        return self._ask(frames.Ask(run_id, blob))
+
+    def rest(self) -> Iterator[Piece]:
+        """See `Normalizing`."""
+        return self._ask(frames.Ask())
+
+    def _ask(self, ask: frames.Ask) -> Iterator[Piece]:
+        # One question, one answer: neither side ever waits for room in a pipe that the other one
+        # does not empty.
+        self._send(ask)
+        assert self._child.stdout is not None
+        message = frames.read(self._child.stdout)
+        if message is None:
+            self._died()
+        answer = self._decode(message)
+        self.unparsed, self.extra = Counter(answer.unparsed), Counter(answer.extra)
+        yield from answer.pieces
+
+    def _send(self, message: msgspec.Struct) -> None:
+        assert self._child.stdin is not None
+        try:
+            frames.write(self._child.stdin, message)
+        except BrokenPipeError:
+            self._died()
+
+    def _end(self) -> None:
+        self._child.kill()  # it has nothing that could be lost
+        self._child.communicate()
+        self._resources.close()
+
+    def _died(self) -> NoReturn:
+        try:
+            code = self._child.wait(_GONE_WITHIN_S)
+        except subprocess.TimeoutExpired as exc:
+            raise StoreError(
+                "the process that normalises records has closed its pipe and goes on. Nothing is "
+                "lost: run the same command again, and please report this."
+            ) from exc
+        children.died(
+            "the process that normalises records",
+            code,
+            self._complaints,
+            if_killed="Nothing is lost: free memory, or lower output.publish_bytes, then run "
+            "the same command again.",
+        )

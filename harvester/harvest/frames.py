@@ -1,0 +1,53 @@
+"""Messages through a pipe: four bytes of length, then the message in MessagePack."""
+
+from __future__ import annotations
+
+from typing import IO, Final
+
+import msgspec
+
+from harvester.lake.pieces import Piece
+
+MODULE: Final = "harvester.harvest.normalizing_child"
+
+
+class Order(msgspec.Struct, frozen=True):
+    """The first message to the child: whose records these are, and whose days count."""
+
+    account: str
+    timezone: str
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """A blob of the journal; without one, the question for what is left."""
+
+    run_id: str = ""
+    blob: bytes | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """To each `Ask`: the pieces that are full now, and the counters so far."""
+
+    pieces: list[Piece]
+    unparsed: dict[str, int]
+    extra: dict[str, int]
+
+
+_LENGTH_BYTES = 4
+
+
+def write(pipe: IO[bytes], message: msgspec.Struct) -> None:
+    """Send `message`.  Raises OSError where nobody reads."""
+    body = msgspec.msgpack.encode(message)
+    pipe.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+    pipe.flush()
+
+
+def read(pipe: IO[bytes]) -> bytes | None:
+    """The next message, encoded; None where the other side is gone."""
+    size = pipe.read(_LENGTH_BYTES)
+    if len(size) < _LENGTH_BYTES:
+        return None
+    length = int.from_bytes(size, "big")
+    body = pipe.read(length)
+    return body if len(body) == length else None

@@ -1,0 +1,57 @@
+"""The process that normalises: `python -m harvester.harvest.normalizing_child`, see `aside`.
+
+It computes and keeps nothing: no file, no lock, no secret.  So it may be killed at any moment, and
+one whose caller is dead does no harm; it finds its stdin at an end and ends as well.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import traceback
+from typing import IO
+
+import msgspec
+
+from harvester.harvest import frames
+from harvester.harvest.normalizing import Normalizer
+from harvester.lake.unneeded import NotHere
+
+
+def main() -> int:
+    """Answer every blob with the pieces that are full, until stdin ends."""
+    sys.meta_path.insert(0, NotHere())
+    gc.freeze()  # what was imported stays, and need not be looked through
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # A word on stdout would stand in the middle of a message.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        _serve(sys.stdin.buffer, answers)
+    except BrokenPipeError:
+        return 0  # nobody wants to know any more
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the caller is to hear of it
+        # Without the exception's own words: they may quote a record, which holds phone numbers.
+        sys.stderr.write(f"{type(exc).__name__}\n{''.join(traceback.format_tb(exc.__traceback__))}")
+        return 1
+    return 0
+
+
+def _serve(asks: IO[bytes], answers: IO[bytes]) -> None:
+    first = frames.read(asks)
+    if first is None:
+        return
+    order = msgspec.msgpack.decode(first, type=frames.Order)
+    decode = msgspec.msgpack.Decoder(frames.Ask).decode
+    with Normalizer(order.account, order.timezone) as normalizer:
+        while (message := frames.read(asks)) is not None:
+            ask = decode(message)
+            made = normalizer.rest() if ask.blob is None else normalizer.add(ask.run_id, ask.blob)
+            pieces = list(made)
+            frames.write(
+                answers, frames.Answer(pieces, dict(normalizer.unparsed), dict(normalizer.extra))
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

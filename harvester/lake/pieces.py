@@ -1,0 +1,94 @@
+"""Rows on their way into parts: split by date, and packed.
+
+250,000 rows take 95 MB as Arrow columns, and 33 MB compressed (lz4: 62 MB), for 1 µs a row.  So a
+whole publication fits in little memory, and through a pipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harvester.lake.schema import SCHEMA
+
+NO_DATE = "__HIVE_DEFAULT_PARTITION__"
+
+# Large enough that opening a piece costs nothing, small enough to be held as it is.
+PIECE_ROWS = 16_384
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a bare clock: the zone's offset is added by hand
+_MINUTE_MS = 60_000
+_YEAR_1973_MS = 94_694_400_000
+"""Since then every zone's offset, and every change of one, falls on a whole minute."""
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """Rows of one date."""
+
+    date: str
+    """'YYYY-MM-DD', or NO_DATE."""
+    rows: bytes
+    """An Arrow IPC file of `schema.SCHEMA`, compressed."""
+
+
+class Packer:
+    """Takes rows as they come and gives them back by date, in pieces."""
+
+    def __init__(self, timezone: str) -> None:
+        """`timezone` is an IANA name: whose days the dates are."""
+        self._timezone = timezone
+        self._loose: dict[str, list[pa.Table]] = {}
+
+    def add(self, rows: pa.Table) -> Iterator[Piece]:
+        """Take more rows, of `schema.SCHEMA`; the pieces that are full now."""
+        dates = submit_dates(rows, self._timezone)
+        for date in pc.unique(dates).to_pylist():
+            loose = self._loose.setdefault(date, [])
+            loose.append(rows.filter(pc.equal(dates, date)))
+            if sum(table.num_rows for table in loose) >= PIECE_ROWS:
+                yield self._packed(date)
+
+    def rest(self) -> Iterator[Piece]:
+        """What is left."""
+        for date in [*self._loose]:
+            yield self._packed(date)
+
+    def _packed(self, date: str) -> Piece:
+        rows = pa.concat_tables(self._loose.pop(date)).combine_chunks()
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+        with pa.ipc.new_file(sink, SCHEMA, options=options) as writer:
+            writer.write_table(rows)
+        return Piece(date, sink.getvalue().to_pybytes())
+
+
+def pieces_of(tables: Iterable[pa.Table], timezone: str) -> Iterator[Piece]:
+    """The rows of `tables` in pieces; those of a date stay in their order."""
+    packer = Packer(timezone)
+    for table in tables:
+        yield from packer.add(table)
+    yield from packer.rest()
+
+
+def submit_dates(table: pa.Table, timezone: str) -> pa.Array:
+    """The partition of each row: its submit_time's date in `timezone`, 'YYYY-MM-DD', or NO_DATE."""
+    ms = table["submit_time"].combine_chunks().cast(pa.int64())
+    minutes = pc.multiply(pc.divide(ms, _MINUTE_MS), _MINUTE_MS)
+    encoded = pc.if_else(pc.greater(ms, _YEAR_1973_MS), minutes, ms).dictionary_encode()
+    # Not Arrow's own zones: it needs the system's files, which a slim container lacks.
+    zone = ZoneInfo(timezone)
+    dates = [_date_of(instant, zone) for instant in encoded.dictionary.to_pylist()]
+    return pc.fill_null(pa.array(dates, pa.string()).take(encoded.indices), NO_DATE)
+
+
+def _date_of(ms: int | None, zone: ZoneInfo) -> str | None:
+    if ms is None:
+        return None
+    utc = (_EPOCH + timedelta(milliseconds=ms)).replace(tzinfo=ZoneInfo("UTC"))
+    local = utc.astimezone(zone)
+    return f"{local.year:04}-{local.month:02}-{local.day:02}"

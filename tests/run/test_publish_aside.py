@@ -1,0 +1,230 @@
+"""Normalising in a process of its own: the same pieces, and a death that loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.answers import answers
+from harvester.errors import HarvesterError, StoreError
+from harvester.harvest.aside import NormalizerAside
+from harvester.harvest.normalizing import NORMALIZED_ROWS, Normalizer, Normalizing
+from harvester.harvest.publish import Publisher
+from harvester.lake.pieces import PIECE_ROWS, Piece
+from harvester.ledger import journal, records
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.values import Batch, Entry
+from harvester.ledger.writer import InlineLedger
+from tests.fakes import ACCOUNT, House
+from tests.simulated import ROOT
+
+RUN = "run-1"
+COUNT = 6_000
+ENTRIES = [Entry(a.voice_id, a.fetched_at_ms, True, a.body) for a in answers(COUNT)]
+BLOBS = [journal.encode(ENTRIES[at : at + 500])[0] for at in range(0, COUNT, 500)]
+
+
+def made_by(normalizing: Normalizing, blobs: list[bytes] = BLOBS) -> list[Piece]:
+    with normalizing:
+        pieces = [piece for blob in blobs for piece in normalizing.add(RUN, blob)]
+        return [*pieces, *normalizing.rest()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def gone(pid: int, within_s: float = 10.0) -> bool:
+    until = time.monotonic() + within_s
+    while is_running(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not is_running(pid)
+
+
+def test_the_other_process_makes_the_same_pieces_and_counts_the_same() -> None:
+    here, aside = Normalizer(ACCOUNT, "Asia/Shanghai"), NormalizerAside(ACCOUNT, "Asia/Shanghai")
+    assert made_by(here) == made_by(aside)
+    assert here.unparsed == aside.unparsed
+    assert here.extra == aside.extra
+    assert here.unparsed, "the sample is too tame"
+    assert here.extra, "the sample is too tame"
+
+
+def test_pieces_come_as_soon_as_they_are_full() -> None:
+    one_day = [
+        Entry(f"{n:06}", 5, True, b'{"data":{"submitTime":"2026-09-02T12:00:00Z"}}')
+        for n in range(PIECE_ROWS + NORMALIZED_ROWS)
+    ]
+    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+        (piece,) = normalizing.add(RUN, journal.encode(one_day)[0])
+        assert piece.date == "2026-09-02"
+        assert list(normalizing.rest()) == []
+
+
+def test_no_secret_of_ours_reaches_the_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARVESTER_API_SECRET", "s3cret")
+    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+        list(normalizing.add(RUN, BLOBS[0]))
+        environment = Path(f"/proc/{normalizing.pid}/environ").read_bytes()
+    assert b"HARVESTER_" not in environment
+    assert b"s3cret" not in environment
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_everybody_leaves_it_to_the_run(number: signal.Signals) -> None:
+    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+        # At once: the interpreter has hardly begun.
+        os.kill(normalizing.pid, number)
+        for blob in BLOBS:
+            list(normalizing.add(RUN, blob))
+        assert len(list(normalizing.rest())) > 0
+
+
+def test_the_process_is_gone_with_its_publication() -> None:
+    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+        list(normalizing.add(RUN, BLOBS[0]))
+        assert is_running(normalizing.pid)
+    assert not is_running(normalizing.pid)
+
+
+def test_one_that_was_killed_is_a_store_error_that_says_so() -> None:
+    with pytest.raises(StoreError, match=r"normalises records was killed.*publish_bytes"):
+        made_by(Killed(after=3))
+
+
+def test_a_damaged_blob_is_told_without_a_word_of_what_it_holds() -> None:
+    telling = journal.encode([Entry("7", 5, True, b'{"data":{"callee":"91856321412"}}')])[0]
+    broken = telling[:-4] + b"\x00" * 4  # the checksum
+    with pytest.raises(HarvesterError, match="ZstdError") as caught:
+        made_by(NormalizerAside(ACCOUNT, "UTC"), [broken])
+    assert "91856321412" not in str(caught.value)
+    assert "journal.py" in str(caught.value)
+
+
+ORPHAN = """
+import os, signal, sys
+from harvester.harvest.aside import NormalizerAside
+with NormalizerAside("default", "UTC") as normalizing:
+    print(normalizing.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_it_does_not_outlive_a_run_that_is_killed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHAN], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert gone(int(done.stdout))
+
+
+# --- within a publication ----------------------------------------------------------------------
+
+
+class Killed(NormalizerAside):
+    """Its process is killed after so many blobs."""
+
+    def __init__(self, account: str = ACCOUNT, timezone: str = "UTC", *, after: int = 5) -> None:
+        super().__init__(account, timezone)
+        self._after = after
+
+    def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
+        if self._after == 0:
+            os.kill(self.pid, signal.SIGKILL)
+        self._after -= 1
+        return super().add(run_id, blob)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An output with all of the entries in its journal."""
+    made = House(tmp_path / "out", sorted(entry.voice_id for entry in ENTRIES))
+    records.begin_run(made.db, RUN, 1_000)
+    for at in range(0, COUNT, 500):
+        acknowledge(
+            made.db,
+            RUN,
+            Batch(entries=ENTRIES[at : at + 500]),
+            work_list=None,
+            counters={},
+            requests_of_day=("2026-09-02", at),
+        )
+    yield made
+    made.close()
+
+
+def publisher_of(
+    house: House, aside: Callable[[str, str], Normalizing], aside_from: int = COUNT
+) -> Publisher:
+    return Publisher(
+        InlineLedger(house.db, house.output.database),
+        house.output,
+        house.config.output,
+        ACCOUNT,
+        house.state_id,
+        aside=aside,
+        aside_from=aside_from,
+    )
+
+
+def test_a_killed_process_is_a_publication_that_never_began(house: House) -> None:
+    with pytest.raises(StoreError):
+        publisher_of(house, Killed).publish(is_asking=True)
+    assert house.published() == []
+    assert len(house.journaled()) == COUNT
+    again = publisher_of(house, NormalizerAside)
+    assert again.recover() == 0
+    done = again.publish(is_asking=True)
+    assert done is not None
+    assert done.records == COUNT
+    assert done.extra
+    assert sorted(house.published()) == house.ids
+    assert house.journaled() == []
+
+
+def test_a_run_that_stops_does_not_wait_for_the_publication(house: House) -> None:
+    made: list[NormalizerAside] = []
+    seen: list[int] = []
+
+    def aside(account: str, timezone: str) -> NormalizerAside:
+        made.append(NormalizerAside(account, timezone))
+        return made[0]
+
+    def stops_at_the_third() -> bool:
+        seen.append(1)
+        return len(seen) > 3
+
+    assert publisher_of(house, aside).publish(stops_at_the_third, is_asking=True) is None
+    assert len(seen) < len(BLOBS)
+    assert len(house.journaled()) == COUNT
+    assert list(house.output.staging.iterdir()) == []
+    assert not is_running(made[0].pid)
+
+
+@pytest.mark.parametrize(
+    ("is_asking", "aside_from", "begun"),
+    [(True, COUNT, 1), (True, COUNT + 1, 0), (False, COUNT, 0)],
+)
+def test_only_much_work_beside_a_loop_that_asks_is_worth_a_process(
+    house: House, is_asking: bool, aside_from: int, begun: int
+) -> None:
+    made: list[Normalizer] = []
+
+    def aside(account: str, timezone: str) -> Normalizer:
+        made.append(Normalizer(account, timezone))
+        return made[-1]
+
+    done = publisher_of(house, aside, aside_from).publish(is_asking=is_asking)
+    assert done is not None
+    assert len(made) == begun
