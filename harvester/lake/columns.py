@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harvester.lake import literals
-from harvester.lake.reading import Known, as_text
+from harvester.lake.reading import Known
 from harvester.lake.schema import MONEY, SECONDS, TEXT, TIME
 
 _DATE = (
@@ -81,7 +81,7 @@ def texts(values: Sequence[Known]) -> pa.Array:
     array = _texts_at_once(values)
     if array is None:
         # Arrow makes no text of an integer; str() of an int is its JSON literal.
-        array = pa.array([as_text(value) for value in values], TEXT)
+        array = pa.array([str(v) if type(v) is int else v for v in values], TEXT)
     empty = pc.equal(pc.binary_length(array), 0)
     if pc.any(empty).as_py():
         return pc.if_else(empty, pa.scalar(None, TEXT), array)

@@ -1,15 +1,17 @@
 """A vendor's answer as the text of each of its fields.
 
 Theory of operation.  Money and ids must keep their last digit, so a number is taken from its JSON
-literal, never through a float.  Four ways, each giving what the next one would give:
+literal, never through a float.  Five ways, each giving what the next one would give:
 
 1. *typed*: msgspec decodes straight into a struct of the known fields, each text, integer or
    null.  It refuses an answer that holds anything else.
-2. *newer*: the same, and the fields that we don't know are cut out as literals.  One field that the
-   vendor adds tomorrow is in every answer from then on.
-3. *raw*: msgspec cuts the object into the literals of its values.  This takes fractions and nested
-   values too, at about four times the price of the first.
-4. *scanned*: the standard library's scanner does the same.  It is here for what msgspec
+2. *amounts*: the same, and money is cut out as literals.  A vendor that sends amounts as numbers
+   does so in every answer.
+3. *newer*: as the first, and the fields that we don't know are cut out as literals.  One field that
+   the vendor adds tomorrow is in every answer from then on.
+4. *raw*: msgspec cuts the object into the literals of its values.  This takes fractions and nested
+   values anywhere, at many times the price of the first.
+5. *scanned*: the standard library's scanner does the same.  It is here for what msgspec
    won't touch: lone surrogates such as "\\ud800" and bytes that aren't UTF-8.
 
 What is no JSON object even then is kept whole, as the unparsed text of `data`: nothing is dropped.
@@ -26,7 +28,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from harvester.lake.schema import COST_EUR, FIELDS
+from harvester.lake.schema import COST_EUR, FIELDS, MONEY_COLUMNS
 
 Known = str | int | None
 Row = tuple[Known, ...]
@@ -35,6 +37,15 @@ _Fields = msgspec.defstruct(
     "_Fields", [(name, Known, None) for name in FIELDS], forbid_unknown_fields=True, gc=False
 )
 _Typed = msgspec.defstruct("_Typed", [("data", _Fields)], gc=False)
+_NULL = Raw(b"null")
+_AMOUNTS = (*MONEY_COLUMNS, COST_EUR)
+_Literal = msgspec.defstruct(
+    "_Literal",
+    [(name, Raw, _NULL) if name in _AMOUNTS else (name, Known, None) for name in FIELDS],
+    forbid_unknown_fields=True,
+    gc=False,
+)
+_WithAmounts = msgspec.defstruct("_WithAmounts", [("data", _Literal)], gc=False)
 _Known = msgspec.defstruct("_Known", [(name, Known, None) for name in FIELDS], gc=False)
 _Newer = msgspec.defstruct("_Newer", [("data", _Known)], gc=False)
 
@@ -48,6 +59,7 @@ def _no_constant(name: str) -> None:
 
 
 _typed = msgspec.json.Decoder[Any](_Typed)
+_amounts = msgspec.json.Decoder[Any](_WithAmounts)
 _newer = msgspec.json.Decoder[Any](_Newer)
 _envelope = msgspec.json.Decoder(_Envelope)
 _literals = msgspec.json.Decoder(dict[str, Raw])
@@ -56,6 +68,7 @@ _astuple = msgspec.structs.astuple
 
 _POSITION = {name: position for position, name in enumerate(FIELDS)}
 _COST, _EUR = _POSITION["cost"], _POSITION[COST_EUR]
+_AMOUNTS_AT = tuple(_POSITION[name] for name in _AMOUNTS)
 _WHITESPACE = " \t\r\n"
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -87,7 +100,7 @@ def read(bodies: Sequence[bytes], *, typed: bool = True) -> Batch:
     unparsed: dict[int, dict[str, str]] = {}
     extra: dict[int, dict[str, str]] = {}
     for position, body in enumerate(bodies):
-        row = _read_typed(body) if typed else None
+        row = (_read_typed(body) or _read_amounts(body)) if typed else None
         if row is None:
             record = (_read_newer(body) if typed else None) or read_record(body)
             row = record.row
@@ -153,6 +166,18 @@ def _read_typed(body: bytes) -> Row | None:
         return None
     # With both costs sent, one of them is extra, and that takes its literal.
     return None if row[_EUR] is not None and _has_two_costs(row) else row
+
+
+def _read_amounts(body: bytes) -> Row | None:
+    try:
+        values = list(_astuple(_amounts.decode(body).data))
+        for at in _AMOUNTS_AT:
+            # An absent one is the default itself.
+            values[at] = None if values[at] is _NULL else value_of(bytes(values[at]).decode())
+    except (*_REFUSED, ValueError):
+        return None
+    row = tuple(values)
+    return None if _has_two_costs(row) else row
 
 
 def _read_newer(body: bytes) -> Record | None:
