@@ -62,7 +62,8 @@ class AiohttpTransport:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Must be made inside the running loop.  `tls` replaces the system's trust (tests)."""
-        self._prefix = f"{vendor.base_url.rstrip('/')}/recordGroup/"
+        self._base = URL(vendor.base_url)
+        self._path = f"{self._base.raw_path.rstrip('/')}/recordGroup/"
         self._watchdog = Watchdog(vendor.timeout_s, _abort)
         # limit = concurrency: no ask ever queues for a connection, and all are kept alive.
         connector = aiohttp.TCPConnector(
@@ -88,7 +89,8 @@ class AiohttpTransport:
     async def get(self, voice_id: str) -> Reply | NoReply:
         """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
         # encoded=True: a voiceId holds only unreserved characters, so there is nothing to quote.
-        url = URL(self._prefix + voice_id, encoded=True)
+        # Another path for the same host costs a quarter of reading an address anew.
+        url = self._base.with_path(self._path + voice_id, encoded=True)
         ask = object()
         _ASK.set(ask)
         try:

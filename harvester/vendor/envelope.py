@@ -58,19 +58,17 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 def open_envelope(body: bytes, http_status: int) -> Envelope | None:
     """The vendor's envelope in `body`, or None if this is something else (HTML, a list, torn)."""
-    try:
-        # JSON is UTF-8 (RFC 8259 §8.1).  msgspec skips unknown fields without looking at this.
-        text = body.decode()
-    except UnicodeDecodeError:
+    # JSON is UTF-8 (RFC 8259 §8.1).  msgspec skips unknown fields without looking at this.
+    if not body.isascii() and not _is_utf8(body):
         return None
     try:
         answer = _decode(body)
     except (msgspec.DecodeError, RecursionError):
-        return _open_slowly(text, http_status)
+        return _open_slowly(body.decode(), http_status)
     data = answer.data
     if data is not None and data.voiceId is None:
         # An empty record is none at all; the typed way can't tell it from one without an id.
-        return _open_slowly(text, http_status)
+        return _open_slowly(body.decode(), http_status)
     status = _text(answer.status)
     if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
         return None
@@ -115,6 +113,14 @@ def _envelope(status: str, data: _Record | None) -> Envelope:
         _text(sent), _text(data.answerTime), _text(data.terminationCode)
     )
     return Envelope(status, _text(data.voiceId), has_data=True, over=over)
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_vendors(status: str) -> bool:
