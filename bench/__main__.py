@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from compileall import compile_dir
 
 from bench import contestants
 from bench.callbacks import callbacks
 from bench.compare import compare
 from bench.lists import lists
 from bench.memory import memory
-from bench.places import BenchError
+from bench.places import ROOT, BenchError
 from bench.rates import rates
 from bench.report import report
 from bench.screens import screens
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument("--ids", type=int, default=IDS, help="how many, not the table's own number")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="rounds (default: $PAIRS, or 11)")
     given = parser.parse_args()
+    for part in ("harvester", "bench"):
+        compile_dir(ROOT / part, quiet=1)  # as an installer does
     try:
         _TABLES[given.table](given)
     except BenchError as exc:

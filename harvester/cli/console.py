@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from harvester.cli.text import folded, printable
@@ -31,13 +32,17 @@ class Terminal:
     """A stream for people: coloured where it is a terminal that wants colours."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] = os.environ) -> None:
-        from rich.console import Console
-
         self._stream = stream
         self._environ = environ
+
+    @cached_property
+    def console(self) -> Console:
+        """rich's, made when it is needed: a quiet night writes nothing."""
+        from rich.console import Console
+
         # NO_COLOR and TERM=dumb are rich's to honour.  Nothing of what we print is markup.
-        self.console: Console = Console(
-            file=stream, markup=False, highlight=False, emoji=False, soft_wrap=True
+        return Console(
+            file=self._stream, markup=False, highlight=False, emoji=False, soft_wrap=True
         )
 
     @property

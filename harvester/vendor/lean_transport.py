@@ -24,6 +24,9 @@ from harvester.vendor.transport import STANDING_HEADERS, NoReply, Reply, Seal
 from harvester.vendor.watchdog import look_every_s
 
 _PORTS = {"http": 80, "https": 443}
+_TRIES = 2
+"""A kept-alive connection may be dead already, above all."""
+
 _EYEBALLS_S = 0.25  # RFC 8305 §5: before the next of a name's addresses is tried as well
 
 
@@ -70,9 +73,26 @@ class LeanTransport:
 
     async def get(self, voice_id: str) -> Reply | NoReply:
         """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
-        reply = await self._ask(voice_id)
-        # A kept-alive connection that was dead already, above all.
-        return await self._ask(voice_id) if reply is LOST else reply
+        reply: Reply | NoReply = LOST
+        for _ in range(_TRIES):
+            connection = self._take_idle() or await self._connect()
+            if isinstance(connection, NoReply):
+                return connection
+            self._in_use.add(connection)
+            try:
+                headers = await self._seal()
+                if connection.is_usable:
+                    reply = await connection.ask(self._request(voice_id, headers))
+            except BaseException:
+                connection.abort()
+                raise
+            finally:
+                self._in_use.discard(connection)
+            if connection.is_usable:
+                self._idle.append(connection)
+            if reply is not LOST:
+                break
+        return reply
 
     async def close(self) -> None:
         """Close every connection."""
@@ -81,25 +101,6 @@ class LeanTransport:
             connection.abort()
         self._idle.clear()
         await asyncio.sleep(0)  # they are closed in the loop's next round
-
-    async def _ask(self, voice_id: str) -> Reply | NoReply:
-        connection = self._take_idle() or await self._connect()
-        if isinstance(connection, NoReply):
-            return connection
-        self._in_use.add(connection)
-        try:
-            headers = await self._seal()
-            if not connection.is_usable:
-                return LOST
-            reply = await connection.ask(self._request(voice_id, headers))
-        except BaseException:
-            connection.abort()
-            raise
-        finally:
-            self._in_use.discard(connection)
-        if connection.is_usable:
-            self._idle.append(connection)
-        return reply
 
     def _take_idle(self) -> LeanConnection | None:
         """The one that was used last: the others may then grow old together."""
