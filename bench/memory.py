@@ -1,4 +1,4 @@
-"""Peak memory of a run: of the process that fetches, of the one that makes the list, of both."""
+"""Peak memory of a run: the process that fetches, its largest child, all at one moment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from bench.contestants import ours
 from bench.tables import show
 from bench.upstream import upstream
 
-_HEADS = ("transport", "ids", "fetching MB", "list child MB", "both MB", "wall s", "CPU us/record")
+_HEADS = (
+    "transport",
+    "ids",
+    "fetching MB",
+    "largest child MB",
+    "all MB",
+    "wall s",
+    "CPU us/record",
+)
 
 
 def memory(transports: list[str], count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -84,6 +85,23 @@ class Ended:
         """The summary that it printed."""
         found: dict[str, Any] = json.loads(self.out.strip().splitlines()[-1], parse_float=Decimal)
         return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it is more than a zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def gone(pid: int, within_s: float = 10.0) -> bool:
+    """Whether the process ends in time."""
+    until = time.monotonic() + within_s
+    while is_running(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not is_running(pid)
 
 
 def worst_second(times: Sequence[float]) -> int:

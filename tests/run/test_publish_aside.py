@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.values import Batch, Entry
 from harvester.ledger.writer import InlineLedger
 from tests.fakes import ACCOUNT, House
+from tests.harvesting import gone, is_running
 from tests.simulated import ROOT
 
 RUN = "run-1"
@@ -35,21 +35,6 @@ def made_by(normalizing: Normalizing, blobs: list[bytes] = BLOBS) -> list[Piece]
     with normalizing:
         pieces = [piece for blob in blobs for piece in normalizing.add(RUN, blob)]
         return [*pieces, *normalizing.rest()]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def gone(pid: int, within_s: float = 10.0) -> bool:
-    until = time.monotonic() + within_s
-    while is_running(pid) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not is_running(pid)
 
 
 def test_the_other_process_makes_the_same_pieces_and_counts_the_same() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from harvester.harvest import frames
+from harvester.harvest.publish import ASIDE_ROWS
 from harvester.simulator import Fates, write_ids
-from tests.harvesting import Harvest, read_trace, worst_second
+from tests.harvesting import Harvest, gone, read_trace, worst_second
 from tests.simulated import Simulator
 
 ALL_RECORDS = "dead_param=0,dead_empty=0,dead_range=0,open_then_final=0,open_forever=0,no_record=0"
@@ -76,6 +79,46 @@ def test_killed_again_and_again_nothing_is_lost_and_nothing_is_double(tmp_path: 
         assert last.code == 0, last.err
         assert harvest.ids() == sorted(ids.read_text().split())
     assert len(list((tmp_path / "out" / "runs").glob("*/summary.json"))) == kills + 1
+
+
+def _normalizing(run: int) -> int | None:
+    """The process that normalises for `run`, if there is one now."""
+    for children in Path(f"/proc/{run}/task").glob("*/children"):
+        for child in children.read_text().split():
+            if frames.MODULE.encode() in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    return None
+
+
+def _wait_for_normalizing(run: int) -> int:
+    for _ in range(6_000):
+        if (child := _normalizing(run)) is not None:
+            return child
+        time.sleep(0.01)
+    raise AssertionError("nothing was ever normalised aside")
+
+
+def test_a_run_that_ends_while_another_process_normalises_for_it_leaves_nothing_half_done(
+    tmp_path: Path,
+) -> None:
+    ids = _ids(tmp_path, ASIDE_ROWS + 4_000)
+    with Simulator(rate_limit=0, fates=ALL_RECORDS) as vendor:
+        harvest = Harvest(tmp_path / "out", vendor.base_url, output__publish_records=ASIDE_ROWS)
+        for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+            process = harvest.start(ids)
+            child = _wait_for_normalizing(process.pid)
+            if number == signal.SIGTERM:
+                os.kill(child, number)  # a service manager tells them all
+            process.send_signal(number)
+            ended = harvest.ended(process)
+            assert ended.code == code, ended.err
+            assert gone(child)
+            assert harvest.ids() == []
+        done = harvest.run(ids)
+        assert done.code == 0, done.err
+        assert harvest.ids() == sorted(ids.read_text().split())
+        repeated = vendor.stats()["requests"] - ASIDE_ROWS - 4_000
+    assert 0 <= repeated <= BATCHES + 2 * CONNECTIONS
 
 
 def test_no_second_shows_more_requests_than_the_limit_even_over_a_kill(tmp_path: Path) -> None:
