@@ -45,21 +45,21 @@ class NormalizerAside:
         self.extra: Counter[str] = Counter()
         self._order = frames.Order(account, timezone)
         self._resources = ExitStack()
-        self._decode = msgspec.msgpack.Decoder(frames.Answer).decode
+        self._decode = msgspec.msgpack.Decoder(frames.Made).decode
 
     def __enter__(self) -> Self:
-        self._complaints = self._resources.enter_context(tempfile.TemporaryFile())
-        # Blocked, not ignored: so they are from the child's first instruction on.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-        try:
-            self._child = children.start(frames.MODULE, self._complaints)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        try:
+        with self._resources:
+            try:
+                self._complaints = self._resources.enter_context(tempfile.TemporaryFile())
+                self._start()
+            except OSError as exc:
+                raise StoreError(
+                    f"the process that normalises records can't be started: {exc.strerror}. "
+                    "Nothing is lost: see to memory, open files and room for temporary files, "
+                    "then run the same command again."
+                ) from exc
             self._send(self._order)
-        except BaseException:
-            self._end()
-            raise
+            self._resources = self._resources.pop_all()
         return self
 
     def __exit__(
@@ -68,7 +68,7 @@ class NormalizerAside:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end()
+        self._resources.close()
 
     @property
     def pid(self) -> int:
@@ -77,13 +77,26 @@ class NormalizerAside:
 
     def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
         """See `Normalizing`."""
-        return self._ask(frames.Ask(run_id, blob))
+        yield from self._asked(frames.Ask(run_id, blob)).pieces
 
     def rest(self) -> Iterator[Piece]:
         """See `Normalizing`."""
-        return self._ask(frames.Ask())
+        made = self._asked(frames.Ask())
+        self.unparsed, self.extra = Counter(made.unparsed), Counter(made.extra)
+        # Its memory is wanted elsewhere: the parts are still to be written.
+        self._resources.close()
+        yield from made.pieces
 
-    def _ask(self, ask: frames.Ask) -> Iterator[Piece]:
+    def _start(self) -> None:
+        # Blocked, not ignored: so they are from the child's first instruction on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+        try:
+            self._child = children.start(frames.MODULE, self._complaints)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._resources.callback(self._end)
+
+    def _asked(self, ask: frames.Ask) -> frames.Made:
         # One question, one answer: neither side ever waits for room in a pipe that the other one
         # does not empty.
         self._send(ask)
@@ -91,9 +104,7 @@ class NormalizerAside:
         message = frames.read(self._child.stdout)
         if message is None:
             self._died()
-        answer = self._decode(message)
-        self.unparsed, self.extra = Counter(answer.unparsed), Counter(answer.extra)
-        yield from answer.pieces
+        return self._decode(message)
 
     def _send(self, message: msgspec.Struct) -> None:
         assert self._child.stdin is not None
@@ -105,7 +116,6 @@ class NormalizerAside:
     def _end(self) -> None:
         self._child.kill()  # it has nothing that could be lost
         self._child.communicate()
-        self._resources.close()
 
     def _died(self) -> NoReturn:
         try:

@@ -25,12 +25,15 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     blob: bytes | None = None
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """To each `Ask`: the pieces that are full now, and the counters so far."""
+class Made(msgspec.Struct, frozen=True, gc=False):
+    """The answer to each `Ask`: the pieces that are full now, and with the last ones the counters.
+
+    A vendor may name fields as it likes; to send their counts each time could take for ever.
+    """
 
     pieces: list[Piece]
-    unparsed: dict[str, int]
-    extra: dict[str, int]
+    unparsed: dict[str, int] = {}
+    extra: dict[str, int] = {}
 
 
 _LENGTH_BYTES = 4

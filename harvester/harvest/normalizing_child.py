@@ -47,11 +47,12 @@ def _serve(asks: IO[bytes], answers: IO[bytes]) -> None:
     with Normalizer(order.account, order.timezone) as normalizer:
         while (message := frames.read(asks)) is not None:
             ask = decode(message)
-            made = normalizer.rest() if ask.blob is None else normalizer.add(ask.run_id, ask.blob)
-            pieces = list(made)
-            frames.write(
-                answers, frames.Answer(pieces, dict(normalizer.unparsed), dict(normalizer.extra))
-            )
+            if ask.blob is None:
+                pieces = list(normalizer.rest())
+                made = frames.Made(pieces, dict(normalizer.unparsed), dict(normalizer.extra))
+            else:
+                made = frames.Made(list(normalizer.add(ask.run_id, ask.blob)))
+            frames.write(answers, made)
 
 
 if __name__ == "__main__":

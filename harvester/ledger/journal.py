@@ -11,7 +11,7 @@ every publication after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import zstandard
@@ -39,10 +39,7 @@ _decode = msgspec.json.Decoder(list[_Head]).decode
 
 def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
     """A compressed blob and its size before compression, in bytes."""
-    entries = list(entries)
-    text = _lines(entries, [entry.answer for entry in entries])
-    if text.count(b"\n") != len(entries) or b"\r" in text or _BOM in text:
-        text = _lines(entries, [_on_one_line(entry.answer) for entry in entries])
+    text = _lines(entries)
     # With a checksum: a flipped bit on the disk must not become another price.
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     return compressor.compress(text), len(text)
@@ -63,21 +60,17 @@ def decode(blob: bytes) -> Iterator[Entry]:
         yield Entry(head.id, head.at, head.final, answer)
 
 
-def _lines(entries: Sequence[Entry], answers: Sequence[bytes]) -> bytes:
+def _lines(entries: Iterable[Entry]) -> bytes:
     parts: list[bytes] = []
-    for entry, answer in zip(entries, answers, strict=True):
+    for entry in entries:
+        answer = entry.answer.removeprefix(_BOM)
+        if b"\n" in answer or b"\r" in answer:
+            answer = answer.replace(b"\r", b" ").replace(b"\n", b" ")
+        head = b'{"id":"%s","at":%d,"final":%s,"answer":' % (
+            entry.voice_id.encode(),
+            entry.at_ms,
+            b"true" if entry.is_final else b"false",
+        )
         # One join of everything: to format an answer into its line would copy it once more.
-        parts += (_head(entry), answer, b"}\n")
+        parts += (head, answer, b"}\n")
     return b"".join(parts)
-
-
-def _head(entry: Entry) -> bytes:
-    return b'{"id":"%s","at":%d,"final":%s,"answer":' % (
-        entry.voice_id.encode(),
-        entry.at_ms,
-        b"true" if entry.is_final else b"false",
-    )
-
-
-def _on_one_line(answer: bytes) -> bytes:
-    return answer.removeprefix(_BOM).replace(b"\r", b" ").replace(b"\n", b" ")

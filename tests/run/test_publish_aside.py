@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -112,6 +113,26 @@ def test_it_does_not_outlive_a_run_that_is_killed() -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert gone(int(done.stdout))
+
+
+def test_one_that_cannot_be_started_is_a_store_error() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        with (
+            pytest.raises(StoreError, match=r"can't be started: Too many open files\. Nothing is"),
+            NormalizerAside(ACCOUNT, "UTC"),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_process_ends_with_the_last_piece() -> None:
+    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+        list(normalizing.add(RUN, BLOBS[0]))
+        list(normalizing.rest())
+        assert not is_running(normalizing.pid)
 
 
 # --- within a publication ----------------------------------------------------------------------
