@@ -1,9 +1,8 @@
 """Normalising in a process of its own, while this one's event loop asks.
 
 Theory of operation.  Two threads of one interpreter take turns, and each turn costs: a publication
-beside the event loop made every request a sixth more expensive, and stood still itself while
-requests were written (docs/performance.md).  So blobs of the journal go to a child as they are,
-and come back as packed pieces; sorting and writing, which Arrow does without the interpreter, stay
+beside the event loop made a whole run a seventh more expensive (docs/performance.md).  So blobs of
+the journal go to a child as they are, and come back as packed pieces; sorting and writing, which Arrow does without the interpreter, stay
 here, and with them everything that touches the disk.  A crash of either process is a crash before
 the commit point: nothing was promised yet.
 
