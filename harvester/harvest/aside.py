@@ -2,9 +2,9 @@
 
 Theory of operation.  Two threads of one interpreter take turns, and each turn costs: a publication
 beside the event loop made a whole run a seventh more expensive (docs/performance.md).  So blobs of
-the journal go to a child as they are, and come back as packed pieces; sorting and writing, which Arrow does without the interpreter, stay
-here, and with them everything that touches the disk.  A crash of either process is a crash before
-the commit point: nothing was promised yet.
+the journal go to a child as they are, and come back as packed pieces; sorting and writing, which
+Arrow does without the interpreter, stay here, and with them everything that touches the disk.  A
+crash of either process is a crash before the commit point: nothing was promised yet.
 
 A child serves one publication, and its memory is gone with it.  It lives by its stdin: when we
 die, however suddenly, that ends, and the child with it.  Signals are kept from it: a Ctrl-C or a
