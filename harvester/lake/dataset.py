@@ -116,9 +116,13 @@ def totals(files: Iterable[Path], run_id: str) -> Totals:
         with _opened(path) as file:
             for group in _groups_of(file, run_id):
                 try:
-                    total += totals_of(file.read_row_group(group, columns=_USAGE), run_id)
+                    # In this thread: each of Arrow's own keeps memory of its own.
+                    rows = file.read_row_group(group, columns=_USAGE, use_threads=False)
+                    total += totals_of(rows, run_id)
                 except (OSError, pa.ArrowException) as exc:
                     raise _unreadable(path, exc) from exc
+        # Or it grows with the number of files: what one has left behind does not fit the next.
+        pa.default_memory_pool().release_unused()
     return total
 
 
@@ -147,7 +151,7 @@ def _cost_by_currency(priced: pa.Table) -> dict[str | None, Decimal]:
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, pre_buffer=False)
     except (OSError, pa.ArrowException) as exc:
         raise _unreadable(path, exc) from exc
 

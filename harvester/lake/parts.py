@@ -32,7 +32,9 @@ from harvester.lake.disk import Disk, RealDisk, store_error
 from harvester.lake.held import Held
 from harvester.lake.pieces import Piece
 
-ROW_GROUP_ROWS = 131_072
+# A row group is unpacked, sorted and encoded as a whole: one of twice the rows takes 30 MB more,
+# and makes the file one per cent smaller.
+ROW_GROUP_ROWS = 65_536
 
 # Few values each: a dictionary saves a fifth of the bytes here, and costs bytes anywhere else.
 _DICTIONARY = [
