@@ -83,6 +83,9 @@ def _root(
 def main() -> None:
     """Run the command line and leave with its exit number."""
     sys.meta_path.insert(0, NotHere())
+    # Arrow reads it when it is loaded.  Its own allocator is as quick, and holds 30 MB more at the
+    # peak of a publication.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -89,6 +89,7 @@ def stage(
     """
     disk = disk or RealDisk()
     by_date = _by_date(pieces)
+    pa.default_memory_pool().release_unused()  # normalising had it; sorting takes as much again
     parts = []
     for k, date in enumerate(sorted(by_date)):
         name = f"part-{state_id[:8]}-{publication}-{k}.parquet"

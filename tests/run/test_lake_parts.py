@@ -202,7 +202,8 @@ def test_the_file_is_encoded_as_designed(tmp_path: Path) -> None:
     (part,) = stage(tmp_path / "staging", big)
     with pq.ParquetFile(part.staged) as file:
         meta = file.metadata
-        assert [meta.row_group(n).num_rows for n in range(meta.num_row_groups)] == [65_536, 65_536, 928]
+        sizes = [meta.row_group(n).num_rows for n in range(meta.num_row_groups)]
+        assert sizes == [65_536, 65_536, 928]
         columns = {
             (column := meta.row_group(0).column(n)).path_in_schema: column
             for n in range(meta.num_columns)
