@@ -98,6 +98,19 @@ def _texts_at_once(values: Sequence[Known]) -> pa.Array | None:
         return None
 
 
+def seconds_at_once(values: Sequence[Known]) -> pa.Array | None:
+    """Durations that came as numbers, typed without a detour through their texts.
+
+    None for a column with anything else in it: a text, a number below 0 or beyond 2^31-1.
+    """
+    try:
+        array = pa.array(values, SECONDS)
+    except (pa.ArrowTypeError, pa.ArrowInvalid, OverflowError):
+        return None
+    least = pc.min(array).as_py()
+    return array if least is None or least >= 0 else None
+
+
 def typed(column: pa.Array, rule: Rule, *, by_value: bool = False) -> Typed:
     """A column of texts by `rule`.  With `by_value` every one takes the scalar way."""
     if by_value:

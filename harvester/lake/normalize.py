@@ -24,6 +24,7 @@ from harvester.lake.columns import (
     Rule,
     each_distinct,
     offsets_min,
+    seconds_at_once,
     texts,
     typed,
 )
@@ -112,7 +113,13 @@ def _type_texts(draft: _Draft) -> None:
 
 def _type_scalars(draft: _Draft, *, by_value: bool) -> None:
     for name, column in _COLUMN_OF.items():
-        source = texts(draft.batch.columns[name])
+        values = draft.batch.columns[name]
+        if name in SECONDS_COLUMNS and not by_value:
+            seconds = seconds_at_once(values)
+            if seconds is not None:
+                draft.columns[column] = seconds
+                continue
+        source = texts(values)
         if name == "cost":
             source = _with_eur(draft, source)
         result = typed(source, _RULES[name], by_value=by_value)

@@ -47,9 +47,10 @@ class Packer:
     def add(self, rows: pa.Table) -> Iterator[Piece]:
         """Take more rows, of `schema.SCHEMA`; the pieces that are full now."""
         dates = submit_dates(rows, self._timezone)
-        for date in pc.unique(dates).to_pylist():
+        found = pc.unique(dates).to_pylist()
+        for date in found:
             loose = self._loose.setdefault(date, [])
-            loose.append(rows.filter(pc.equal(dates, date)))
+            loose.append(rows if len(found) == 1 else rows.filter(pc.equal(dates, date)))
             if sum(table.num_rows for table in loose) >= PIECE_ROWS:
                 yield self._packed(date)
 
