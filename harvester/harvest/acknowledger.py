@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from harvester.errors import HarvesterError, StoreError
-from harvester.harvest.settle import Outcome, Policy, Settled, settle
+from harvester.harvest.settle import Outcome, Policy, settle
+from harvester.harvest.tally import Tally
 from harvester.harvest.task import Conclusion, PutOff, Task
 from harvester.lake.usage import usage_of
 from harvester.ledger import records
@@ -38,7 +39,7 @@ class Acknowledger:
         ledger: LedgerWriter,
         policy: Policy,
         work_list: WorkList | None,
-        tally: Counter[str],
+        tally: Tally,
         *,
         requests_of_day: Callable[[], tuple[str, int]],
         on_committed: Callable[[int, int], None],
@@ -53,6 +54,7 @@ class Acknowledger:
         self._on_committed = on_committed
         self._on_failed = on_failed
         self._batch = Batch()
+        self._is_full = False
         self._commit: asyncio.Task[None] | None = None
 
     async def add(self, task: Task, conclusion: Conclusion) -> None:
@@ -60,13 +62,13 @@ class Acknowledger:
         earlier: Deferred | None = None
         if isinstance(conclusion, PutOff):
             earlier = await self._ledger.call(records.deferred, task.voice_id)
-        while self._is_full():
+        while self._is_full:
             await self._make_room()
         self._add(task, conclusion, earlier)
 
     def add_at_once(self, task: Task, conclusion: Conclusion) -> bool:
         """The same where nothing has to be waited for; False, and nothing done, where it has."""
-        if isinstance(conclusion, PutOff) or self._is_full():
+        if self._is_full or isinstance(conclusion, PutOff):
             return False
         self._add(task, conclusion, None)
         return True
@@ -86,13 +88,17 @@ class Acknowledger:
             await self._make_room()
 
     def _add(self, task: Task, conclusion: Conclusion, earlier: Deferred | None) -> None:
-        settled = settle(self._batch, task, conclusion, self._policy, earlier)
-        self._count(task, settled)
-        if self._is_full() and self._commit is None:
-            self._close_batch()
-
-    def _is_full(self) -> bool:
-        return self._batch.outcomes >= BATCH_OUTCOMES or self._batch.bytes >= BATCH_BYTES
+        batch, tally = self._batch, self._tally
+        settled = settle(batch, task, conclusion, self._policy, earlier)
+        tally[settled.outcome] += 1
+        if task.is_last_try:
+            tally[Outcome.DEFERRED] -= 1  # it was counted when it was deferred
+        if settled.published is not None:
+            tally["opens_published"] += 1
+        if batch.outcomes >= BATCH_OUTCOMES or batch.bytes >= BATCH_BYTES:
+            self._is_full = True
+            if self._commit is None:
+                self._close_batch()
 
     async def _make_room(self) -> None:
         if self._commit is None:
@@ -104,6 +110,7 @@ class Acknowledger:
 
     def _close_batch(self) -> None:
         batch, self._batch = self._batch, Batch()
+        self._is_full = False
         self._commit = asyncio.create_task(self._commit_batch(batch, dict(self._tally)))
 
     async def _commit_batch(self, batch: Batch, counters: dict[str, int]) -> None:
@@ -121,16 +128,9 @@ class Acknowledger:
             self._on_failed(exc)
             raise
         self._commit = None
-        self._tally.update(usage)
+        for name, count in usage.items():
+            self._tally[name] += count
         self._on_committed(len(batch.entries), size)
-
-    def _count(self, task: Task, settled: Settled) -> None:
-        tally = self._tally
-        tally[settled.outcome] += 1
-        if task.is_last_try:
-            tally[Outcome.DEFERRED] -= 1  # it was counted when it was deferred
-        if settled.published is not None:
-            tally["opens_published"] += 1
 
 
 def keep(

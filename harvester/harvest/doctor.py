@@ -19,7 +19,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +227,7 @@ async def _ask(config: Config, secrets: Secrets, voice_id: str) -> _Asked:
     clock = VendorClock(time.time)
     turns = 1
 
-    async def seal() -> Mapping[str, str]:
+    async def seal() -> dict[str, str]:
         nonlocal turns
         if not turns:
             raise _OnlyOneError

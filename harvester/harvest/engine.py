@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -27,6 +26,7 @@ from harvester.harvest.quota import DayQuota
 from harvester.harvest.settle import Policy
 from harvester.harvest.source import TaskSource, deferred_in, due_open_calls, pending_on_list
 from harvester.harvest.stop import CutOff, Stop, Worker
+from harvester.harvest.tally import Tally
 from harvester.harvest.task import Task
 from harvester.ids.clean import dated
 from harvester.ids.reader import ListFile
@@ -71,9 +71,10 @@ class Engine:
         """Must be made inside the running loop."""
         config = job.config
         self._job = job
+        self._trace = job.trace
         self._ledger = ledger
         self._publisher = publisher
-        self.tally: Counter[str] = Counter()
+        self.tally = Tally()
         self.stop = Stop()
         self.clock = VendorClock(time.time)
         self.published: list[Published] = []
@@ -237,8 +238,8 @@ class Engine:
         if not self._quota.take():
             raise CutOff
         self.tally["requests"] += 1
-        if self._job.trace is not None:
-            self._job.trace(time.monotonic())
+        if self._trace is not None:
+            self._trace(time.monotonic())
 
     async def _ids_left(self) -> set[str] | None:
         return await self._source.left() if self._source is not None else None

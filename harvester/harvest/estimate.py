@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections import Counter
 
 import msgspec
 
@@ -99,7 +98,7 @@ def _retry_share(db: sqlite3.Connection | None) -> float:
     runs = [run for run in records.last_runs(db, _RUNS_MEASURED) if run.counters.get("delivered")]
     requests = sum(run.counters.get("requests", 0) for run in runs)
     # By the retries, not by the ids: a run that is cut short has begun ids that it never asked.
-    first_asks = requests - sum(sum(retries(Counter(run.counters)).values()) for run in runs)
+    first_asks = requests - sum(sum(retries(run.counters).values()) for run in runs)
     return max(1.0, requests / first_asks) if first_asks > 0 else 1.0
 
 

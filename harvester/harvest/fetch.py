@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import assert_never
 
@@ -28,6 +27,7 @@ from harvester.harvest.gate import OutageGate
 from harvester.harvest.health import RefusalWatch
 from harvester.harvest.pace import Pace
 from harvester.harvest.stop import Stop
+from harvester.harvest.tally import Tally
 from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.vendor.clock import VendorClock
 from harvester.vendor.judge import http_date, judge, retry_after_s
@@ -50,6 +50,7 @@ ROOM_TO_SPARE = 4
 # Tuples: `isinstance(x, A | B)` makes the union anew each time.
 _FINAL = (Record, NoRecord, Dead)
 _SPEAKS = (Record, Dead)
+_FAILED = (Busy, NetworkFailure)
 _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
 _DATE_EVERY_S = 1.0
 _SHOWN = 300
@@ -106,7 +107,7 @@ class Sealer:
         self._stop = stop
         self._count_request = count_request
         self._timestamp = -1
-        self._headers: Mapping[str, str] = {}
+        self._headers: dict[str, str] = {}
         places = int(pace.limit_per_s) + ROOM_TO_SPARE
         self._places = asyncio.Semaphore(places) if places < concurrency else None
 
@@ -121,7 +122,7 @@ class Sealer:
 
     def enter_at_once(self) -> Attempt | None:
         """The same where nothing has to be waited for; else None."""
-        if self._places is not None or self._pace.is_closed:
+        if self._places is not None or not self._pace.is_open:
             return None
         return _begun()
 
@@ -131,13 +132,18 @@ class Sealer:
         attempt.has_place = False
         self._places.release()
 
-    async def seal(self) -> Mapping[str, str]:
-        """Wait for a turn; returns the headers to send at once.  Raises CutOff once stopped.
+    def seal(self) -> dict[str, str] | Awaitable[dict[str, str]]:
+        """A turn, and the headers to send at once; see `Seal`.  Raises CutOff once stopped.
 
-        The same mapping comes back as long as nothing in it has changed.
+        The same dict comes back as long as nothing in it has changed.
         """
-        if not self._pace.take():
-            await self._pace.turn()
+        return self._sealed() if self._pace.take() else self._sealed_in_turn()
+
+    async def _sealed_in_turn(self) -> dict[str, str]:
+        await self._pace.turn()
+        return self._sealed()
+
+    def _sealed(self) -> dict[str, str]:
         self._stop.check()
         self._count_request()
         self._stop.busy()
@@ -170,11 +176,15 @@ class Fetcher:
         gate: OutageGate,
         stop: Stop,
         limits: Retry,
-        tally: Counter[str],
+        tally: Tally,
         dice: Callable[[], float],
         ids_left: Callable[[], Awaitable[set[str] | None]],
     ) -> None:
-        """`ids_left` tells the ids still to settle if none wait behind them, else None."""
+        """Must be made inside the running loop.
+
+        `ids_left` tells the ids still to settle if none wait behind them, else None.
+        """
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._sealer = sealer
         self._pace = pace
@@ -278,35 +288,32 @@ class Fetcher:
         self, voice_id: str, verdict: Verdict, generation: int | None, reply: Reply | None
     ) -> None:
         """What one answer says about the vendor as a whole."""
+        now = self._loop.time()
         if reply is not None:
-            self._learn_time(verdict, generation, reply)
+            self._learn_time(now, verdict, generation, reply)
             if reply.retry_after and isinstance(verdict, _SPEAKS):
                 # Any answer may ask for a pause, also one that settles its id.
                 self._pace.push_back(retry_after_s(reply.retry_after, time.time()))
-        is_busy = isinstance(verdict, Busy)
-        self._pace.note(busy=is_busy)
+        self._pace.note(now, busy=isinstance(verdict, Busy))
         if isinstance(verdict, PushBack):
-            self._gate.note_push_back()
-        else:
-            self._gate.note(failed=is_busy or isinstance(verdict, NetworkFailure))
-        match verdict:
-            case Record():
-                self._delivered += 1
-                self._succeeded += 1
-                self._refusals.delivered()
-            case NoRecord() | Dead():
-                self._succeeded += 1
-                self._refusals.succeeded()
-            case PushBack(after_s):
-                self._pace.push_back(after_s)
-            case UnknownStatus():
-                self._learn_unknown(voice_id, verdict.name, reply)
-            case _:
-                pass
+            self._gate.note_push_back(now)
+            self._pace.push_back(verdict.after_s)
+            return
+        self._gate.note(now, failed=isinstance(verdict, _FAILED))
+        if isinstance(verdict, Record):
+            self._delivered += 1
+            self._succeeded += 1
+            self._refusals.delivered()
+        elif isinstance(verdict, _FINAL):
+            self._succeeded += 1
+            self._refusals.succeeded()
+        elif isinstance(verdict, UnknownStatus):
+            self._learn_unknown(voice_id, verdict.name, reply)
 
-    def _learn_time(self, verdict: Verdict, generation: int | None, reply: Reply) -> None:
+    def _learn_time(
+        self, now: float, verdict: Verdict, generation: int | None, reply: Reply
+    ) -> None:
         is_refused = isinstance(verdict, TimeRefused)
-        now = time.monotonic()
         # Parsing every Date would cost more than it tells: one a second, and each -16's.
         if is_refused or now - self._dated_at >= _DATE_EVERY_S:
             self._dated_at = now
@@ -317,7 +324,7 @@ class Fetcher:
             return
         if is_refused:
             self._clock.refused(generation)
-        elif isinstance(verdict, _FINAL):
+        elif not self._clock.is_verified and isinstance(verdict, _FINAL):
             self._clock.accepted(generation)
 
     async def _learn_refusal(self, voice_id: str, what: str) -> None:

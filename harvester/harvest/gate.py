@@ -45,17 +45,16 @@ class OutageGate:
                 continue
         return False
 
-    def note(self, *, failed: bool) -> None:
-        """Note an answer; `failed`: network, 5xx or -18."""
-        now = self._loop.time()
+    def note(self, now: float, *, failed: bool) -> None:
+        """Note an answer at `now` (loop time); `failed`: network, 5xx or -18."""
         self._turned_away_since = None
-        since = self._watch.since
         self._watch.note(now, failed=failed)
-        if self._watch.since is None:
-            if since is not None:
+        since = self._watch.since
+        if since is None:
+            if self.is_shut:
                 self.is_shut = False
                 self._over.set()
-        elif since is None:
+        elif not self.is_shut:
             self.is_shut = True
             self.outages += 1
             self._over.clear()
@@ -63,11 +62,10 @@ class OutageGate:
         elif now - since > self._max_outage_s:
             self._give_up("out of reach or failing")
 
-    def note_push_back(self) -> None:
+    def note_push_back(self, now: float) -> None:
         """Note a push-back: free for the ids, so nothing else ends a night of nothing but these."""
-        now = self._loop.time()
         since = now if self._turned_away_since is None else self._turned_away_since
-        self.note(failed=False)
+        self.note(now, failed=False)
         self._turned_away_since = since
         if now - since > self._max_outage_s:
             self._give_up("answering nothing but push-back (-15, 429, Retry-After)")

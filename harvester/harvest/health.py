@@ -19,41 +19,48 @@ class OutageWatch:
     """Sees an outage: over half of the last minute's answers failed, or 64 in a row."""
 
     def __init__(self) -> None:
-        self._seconds: deque[list[int]] = deque()  # [second, answers, failures]
-        self._latest = [-1, 0, 0]  # the last of them
-        self._answers = 0
+        self._seconds: deque[tuple[int, int, int]] = deque()  # (second, answers, failures)
+        self._answers = 0  # in all of these
         self._failures = 0
+        self._second = -1  # the one that goes on, which is not among them
+        self._second_ends = float("-inf")
+        self._answers_now = 0
+        self._failures_now = 0
         self._row = 0
         self.since: float | None = None
         """When the present outage was seen; None while there is none."""
 
     def note(self, now: float, *, failed: bool) -> None:
         """Note an answer at `now` (seconds); `failed`: network, 5xx or -18."""
-        if not failed:
+        if now >= self._second_ends:
+            self._begin(int(now))
+        if failed:
+            self._answers_now += 1
+            self._failures_now += 1
+            self._row += 1
+            if self.since is None and self._is_out():
+                self.since = now
+            return
+        if self._row:
             self._row = 0
             if self.since is not None:
                 self._forget()
-        else:
-            self._row += 1
-        second = int(now)
-        if self._latest[0] != second:
-            self._begin(second)
-        self._latest[1] += 1
-        self._latest[2] += failed
-        self._answers += 1
-        self._failures += failed
-        if self.since is None and failed and self._is_out():
-            self.since = now
+        self._answers_now += 1
 
     def _is_out(self) -> bool:
         if self._row >= OUTAGE_ROW:
             return True
-        return self._answers >= OUTAGE_ANSWERS and 2 * self._failures > self._answers
+        answers = self._answers + self._answers_now
+        failures = self._failures + self._failures_now
+        return answers >= OUTAGE_ANSWERS and 2 * failures > answers
 
     def _begin(self, second: int) -> None:
-        self._latest = [second, 0, 0]
-        self._seconds.append(self._latest)
-        while self._seconds[0][0] <= second - OUTAGE_WINDOW_S:
+        self._seconds.append((self._second, self._answers_now, self._failures_now))
+        self._answers += self._answers_now
+        self._failures += self._failures_now
+        self._answers_now = self._failures_now = 0
+        self._second, self._second_ends = second, second + 1.0
+        while self._seconds and self._seconds[0][0] <= second - OUTAGE_WINDOW_S:
             _, answers, failures = self._seconds.popleft()
             self._answers -= answers
             self._failures -= failures
@@ -62,8 +69,7 @@ class OutageWatch:
         """An answer came through: the outage is over, and its failures say nothing any more."""
         self.since = None
         self._seconds.clear()
-        self._latest = [-1, 0, 0]
-        self._answers = self._failures = 0
+        self._answers = self._failures = self._answers_now = self._failures_now = 0
 
 
 class RefusalWatch:

@@ -72,8 +72,13 @@ class Pace:
         self._opens_at = opens_at
         self._lowered_at = float("-inf")
         self._stepped_at = 0.0
-        self._busy: deque[list[int]] = deque(maxlen=_BUSY_WINDOW_S)
-        self._latest = [-1, 0, 0]  # [second, answers, busy ones of them]; the last of `_busy`
+        self._seconds: deque[tuple[int, int, int]] = deque(maxlen=_BUSY_WINDOW_S - 1)
+        """(second, answers, busy ones of them) of late; then follows the second that goes on."""
+        self._second = -1
+        self._second_ends = float("-inf")
+        self._answers = self._busy = 0
+        self.is_open = False
+        """Whether the pace was seen to be open, and was not closed since."""
         self.push_backs = 0
 
     @property
@@ -91,16 +96,12 @@ class Pace:
         """Seconds until the pace opens; 0 when it is open."""
         return max(0.0, self._opens_at - self._loop.time())
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether no turn is given now."""
-        return self._opens_at > self._loop.time()
-
     async def opened(self) -> None:
         """Wait while the pace is closed."""
         # The opening may be put off while we sleep, never brought forward: no event is needed.
         while (wait_s := self.closed_for_s) > 0:  # noqa: ASYNC110
             await asyncio.sleep(wait_s)
+        self.is_open = True
 
     def take(self) -> bool:
         """A turn, if it can be had without waiting and out of nobody's turn; else False.
@@ -146,23 +147,34 @@ class Pace:
         self.push_backs += 1
         pause_s = _DEFAULT_PAUSE_S if after_s is None else after_s
         self._opens_at = max(self._opens_at, self._loop.time() + pause_s)
+        self.is_open = False
         self._lower()
 
-    def note(self, *, busy: bool) -> None:
-        """Note an answer; `busy`: a -18 or a 5xx.  Too many of them slow the pace down."""
-        second = int(self._loop.time())
-        latest = self._latest
-        if latest[0] != second:
-            self._latest = latest = [second, 0, 0]
-            self._busy.append(latest)
-        latest[1] += 1
-        if not busy:
-            return
-        latest[2] += 1
-        recent = [b for b in self._busy if second - b[0] < _BUSY_WINDOW_S]
-        answers = sum(b[1] for b in recent)
-        if answers >= _BUSY_ANSWERS and sum(b[2] for b in recent) > _BUSY_SHARE * answers:
-            self._lower()
+    def note(self, now: float | None = None, *, busy: bool) -> None:
+        """Note an answer, at `now` (loop time) where the caller knows it; `busy`: a -18 or a 5xx.
+
+        Too many of these slow the pace down.
+        """
+        if now is None:
+            now = self._loop.time()
+        if now >= self._second_ends:
+            self._seconds.append((self._second, self._answers, self._busy))
+            self._answers = self._busy = 0
+            self._second = int(now)
+            self._second_ends = self._second + 1.0
+        self._answers += 1
+        if busy:
+            self._busy += 1
+            if self._are_many_busy():
+                self._lower()
+
+    def _are_many_busy(self) -> bool:
+        answers, busy = self._answers, self._busy
+        for second, answers_then, busy_then in self._seconds:
+            if self._second - second < _BUSY_WINDOW_S:
+                answers += answers_then
+                busy += busy_then
+        return answers >= _BUSY_ANSWERS and busy > _BUSY_SHARE * answers
 
     def _lower(self) -> None:
         now = self._loop.time()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
+
+from harvester.harvest.tally import Tally
 
 _RATE_WINDOW_S = 10.0
 _RETRY = "retry."
@@ -72,15 +75,15 @@ class Speedometer:
         return (requests - requests_then) / elapsed, (settled - settled_then) / elapsed
 
 
-def retries(tally: Counter[str]) -> dict[str, int]:
+def retries(counters: Mapping[str, int]) -> dict[str, int]:
     """Retries by cause."""
     return {
         name.removeprefix(_RETRY): count
-        for name, count in sorted(tally.items())
+        for name, count in sorted(counters.items())
         if name.startswith(_RETRY) and count
     }
 
 
-def settled(tally: Counter[str]) -> int:
+def settled(tally: Tally) -> int:
     """Ids that have an outcome of this run, deferred ones included."""
     return tally["delivered"] + tally["open"] + tally["dead"] + tally["deferred"]

@@ -55,16 +55,21 @@ class Settled:
 
 _DELIVERED = Settled(Outcome.DELIVERED)
 
+# Every id passes here.  To look a member of an enum up costs more than to compare it.
+_IS_DELIVERED, _IS_OPEN, _IS_DEAD = Outcome.DELIVERED, Outcome.OPEN, Outcome.DEAD
+_IS_DEFERRED = Outcome.DEFERRED
+
 
 def settle(
     batch: Batch, task: Task, conclusion: Conclusion, policy: Policy, earlier: Deferred | None
 ) -> Settled:
     """Add one id's outcome to `batch`.  `earlier`: how often the id was deferred before."""
     match conclusion:
-        case Answered(over=True):
-            settled = _deliver(batch, task, conclusion, is_final=True)
         case Answered():
-            settled = _keep_open(batch, task, conclusion, policy)
+            if conclusion.over:
+                settled = _deliver(batch, task, conclusion, is_final=True)
+            else:
+                settled = _keep_open(batch, task, conclusion, policy)
         case Unknown():
             settled = _settle_unknown(batch, task, conclusion, policy)
         case Died():
@@ -74,7 +79,7 @@ def settle(
         case never:
             assert_never(never)
     batch.outcomes += 1
-    if settled.outcome is not Outcome.DEFERRED:
+    if settled.outcome is not _IS_DEFERRED:
         _mark_place(batch, task, settled.outcome)
         batch.recovered.append(task.voice_id)
     return settled
@@ -202,17 +207,15 @@ def _mark_place(batch: Batch, task: Task, outcome: Outcome) -> None:
     if task.chunk is None or task.row is None:
         return
     batch.settled_rows.setdefault(task.chunk, []).append(task.row)
-    match outcome:
-        case Outcome.DELIVERED:
-            batch.list_delivered += 1
-            batch.revived.append(task.voice_id)
-        case Outcome.OPEN:
-            batch.list_open += 1
-            batch.revived.append(task.voice_id)
-        case Outcome.DEAD:
-            batch.list_dead += 1
-        case Outcome.DEFERRED:
-            raise AssertionError("a deferred id keeps its place")
+    if outcome is _IS_DEAD:
+        batch.list_dead += 1
+        return
+    batch.revived.append(task.voice_id)
+    if outcome is _IS_DELIVERED:
+        batch.list_delivered += 1
+    else:
+        assert outcome is _IS_OPEN, "a deferred id keeps its place"
+        batch.list_open += 1
 
 
 def _last_answer(call: OpenCall | None) -> Entry | None:

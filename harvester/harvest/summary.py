@@ -25,6 +25,7 @@ from harvester.harvest.estimate import Estimate
 from harvester.harvest.output import Output
 from harvester.harvest.progress import retries
 from harvester.harvest.publish import Published
+from harvester.harvest.tally import Tally
 from harvester.lake.dataset import Totals, totals, totals_of
 from harvester.lake.normalize import Answer, normalize
 from harvester.lake.usage import currency_name
@@ -235,7 +236,7 @@ def make_summary(
 ) -> Summary:
     """Put a summary together."""
     published = list(published)
-    tally = Counter(run.counters)
+    tally = Tally(run.counters)
     published_bytes = sum(p.bytes for p in published)
     return Summary(
         run_id=run.id,

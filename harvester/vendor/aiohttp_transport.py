@@ -149,7 +149,8 @@ def _sealed_request(seal: Seal, watchdog: Watchdog[Connection]) -> type[ClientRe
             watchdog.forget(ask)  # a first attempt, if this is aiohttp's second
             broken: Exception | None = None
             try:
-                self.headers.update(await seal())
+                sealed = seal()
+                self.headers.update(sealed if isinstance(sealed, dict) else await sealed)
             except Exception as exc:  # noqa: BLE001 - of whatever kind, it is not the vendor's
                 broken = exc
             if broken is not None:

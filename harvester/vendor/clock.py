@@ -23,7 +23,8 @@ class VendorClock:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._applied_s = 0.0
-        self._verified = False
+        self.is_verified = False
+        """Whether some id succeeded with the present estimate."""
         self.generation = 0
         self.skew_s = 0.0
         """The latest estimate of (vendor clock - ours), in seconds, applied or not."""
@@ -54,15 +55,10 @@ class VendorClock:
         if abs(self.skew_s - self._applied_s) < _SAME_ESTIMATE_S:
             return
         self._applied_s = self.skew_s
-        self._verified = False
+        self.is_verified = False
         self.generation += 1
 
     def accepted(self, generation: int) -> None:
         """An answer accepted a signature of `generation`."""
         if generation == self.generation:
-            self._verified = True
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether some id succeeded with the present estimate."""
-        return self._verified
+            self.is_verified = True

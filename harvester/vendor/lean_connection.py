@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from time import monotonic
 from typing import Any, Final, NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -93,14 +94,14 @@ class LeanConnection(asyncio.Protocol):
         self._is_chunked = False
         self._begin()
 
-    @property
     def is_usable(self) -> bool:
         """Whether a request may be written to it now."""
+        transport = self._transport
         return (
             not self._is_doubtful
             and self._answer is None
-            and self._transport is not None
-            and not self._transport.is_closing()
+            and transport is not None
+            and not transport.is_closing()
         )
 
     def ask(self, request: bytes) -> asyncio.Future[Reply | NoReply]:
@@ -111,8 +112,9 @@ class LeanConnection(asyncio.Protocol):
         assert self._transport is not None
         if not self._is_fresh:
             self._begin()
-        self._answer = answer = self._loop.create_future()
-        self._asked_at = self._loop.time()
+        answer: asyncio.Future[Reply | NoReply] = asyncio.Future(loop=self._loop)
+        self._answer = answer
+        self._asked_at = monotonic()
         self._transport.write(request)
         return answer
 
@@ -123,7 +125,7 @@ class LeanConnection(asyncio.Protocol):
             self._transport.abort()
 
     def cut_off(self, asked_before: float) -> None:
-        """End an answer that was asked for at `asked_before` (loop time) or earlier."""
+        """End an answer that was asked for at `asked_before` (monotonic time) or earlier."""
         if self._answer is not None and self._asked_at <= asked_before:
             self._end(TOO_SLOW)
 
@@ -135,16 +137,20 @@ class LeanConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._answer is None:
+        answer = self._answer
+        if answer is None:
             self.abort()  # nobody asked
             return
         if self._is_fresh:
             end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
             seen = self._heads.get(data[:end])
             if seen is not None and seen.body_bytes == len(data) - end:
-                took_s = self._loop.time() - self._asked_at
-                reply = Reply(seen.status, data[end:], seen.date, seen.retry_after, took_s)
-                self._settle(reply)
+                took_s = monotonic() - self._asked_at
+                self._answer = None
+                if not answer.done():
+                    answer.set_result(
+                        Reply(seen.status, data[end:], seen.date, seen.retry_after, took_s)
+                    )
                 return
             self._is_fresh = False
             self._first = data
@@ -256,7 +262,7 @@ class LeanConnection(asyncio.Protocol):
             body,
             _text(headers.get(b"date")),
             _text(headers.get(b"retry-after")),
-            self._loop.time() - self._asked_at,
+            monotonic() - self._asked_at,
         )
 
     def _end(self, answer: Reply | NoReply) -> None:

@@ -16,6 +16,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
+from time import monotonic
 from urllib.parse import urlsplit
 
 from harvester.config import Vendor
@@ -56,12 +57,14 @@ class LeanTransport:
         self._seal = seal
         self._loop = asyncio.get_running_loop()
         self._heads = SeenHeads()
+        self._open: set[LeanConnection] = set()
+        """Every connection until it is found to be unusable; at most one for each ask."""
         self._idle: list[LeanConnection] = []
-        self._in_use: set[LeanConnection] = set()
+        """Those of them that nobody holds; they may have died meanwhile."""
         self._start = f"GET {address.path.rstrip('/')}/recordGroup/".encode("ascii")
         standing = {"Host": address.netloc, **STANDING_HEADERS}
         self._standing = b" HTTP/1.1\r\n" + _lines(standing)
-        self._signed: Mapping[str, str] | None = None
+        self._signed: dict[str, str] | None = None
         self._rest = b""
         self._look_every_s = look_every_s(vendor.timeout_s)
         self._timer = self._loop.call_later(self._look_every_s, self._look)
@@ -69,27 +72,31 @@ class LeanTransport:
     @property
     def is_at_rest(self) -> bool:
         """Whether nobody waits for an answer."""
-        return not self._in_use
+        return len(self._idle) == len(self._open)
 
     async def get(self, voice_id: str) -> Reply | NoReply:
         """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
         reply: Reply | NoReply = LOST
         for _ in range(_TRIES):
-            connection = self._take_idle() or await self._connect()
-            if isinstance(connection, NoReply):
-                return connection
-            self._in_use.add(connection)
+            connection = self._take_idle()
+            is_sure = connection is not None
+            if connection is None:
+                made = await self._connect()
+                if isinstance(made, NoReply):
+                    return made
+                connection = made
             try:
-                headers = await self._seal()
-                if connection.is_usable:
+                headers = self._seal()
+                if not isinstance(headers, dict):
+                    headers, is_sure = await headers, False
+                # Whatever was waited for, the connection may have died meanwhile.
+                if is_sure or connection.is_usable():
                     reply = await connection.ask(self._request(voice_id, headers))
             except BaseException:
                 connection.abort()
+                self._open.discard(connection)
                 raise
-            finally:
-                self._in_use.discard(connection)
-            if connection.is_usable:
-                self._idle.append(connection)
+            self._idle.append(connection)
             if reply is not LOST:
                 break
         return reply
@@ -97,8 +104,9 @@ class LeanTransport:
     async def close(self) -> None:
         """Close every connection."""
         self._timer.cancel()
-        for connection in (*self._idle, *self._in_use):
+        for connection in self._open:
             connection.abort()
+        self._open.clear()
         self._idle.clear()
         await asyncio.sleep(0)  # they are closed in the loop's next round
 
@@ -106,8 +114,9 @@ class LeanTransport:
         """The one that was used last: the others may then grow old together."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_usable:
+            if connection.is_usable():
                 return connection
+            self._open.discard(connection)
         return None
 
     async def _connect(self) -> LeanConnection | NoReply:
@@ -122,16 +131,17 @@ class LeanTransport:
                 )
         except OSError as exc:
             return NoReply(_cause(exc), f"{type(exc).__name__}: {exc}")
+        self._open.add(connection)
         return connection
 
     def _look(self) -> None:
         """End what takes too long.  A timer an attempt would cost more than reading the answer."""
-        too_old = self._loop.time() - self._timeout_s
-        for connection in list(self._in_use):
+        too_old = monotonic() - self._timeout_s
+        for connection in list(self._open):
             connection.cut_off(too_old)
         self._timer = self._loop.call_later(self._look_every_s, self._look)
 
-    def _request(self, voice_id: str, headers: Mapping[str, str]) -> bytes:
+    def _request(self, voice_id: str, headers: dict[str, str]) -> bytes:
         # The seal gives the same mapping for as long as the signature is the same: a second.
         if headers is not self._signed:
             self._rest = self._standing + _lines(headers) + b"\r\n"

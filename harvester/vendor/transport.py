@@ -11,7 +11,7 @@ and no signature grows old in a queue.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -33,8 +33,9 @@ STANDING_HEADERS = {
 }
 """Beside Host and the signed ones; nothing else is sent."""
 
-Seal: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
-"""Waits for this attempt's turn and returns its freshly signed headers."""
+Seal: TypeAlias = Callable[[], dict[str, str] | Awaitable[dict[str, str]]]
+"""Gives this attempt its turn and its freshly signed headers; an awaitable of them where the turn
+has to be waited for, as a coroutine costs more than a turn that is to be had at once."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):  # each request has one

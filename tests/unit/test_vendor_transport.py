@@ -6,7 +6,7 @@ on the wire is tests/vendor/test_transport*.py.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
@@ -25,7 +25,7 @@ URL_OF_ID = f"https://api.example.com/v3/voice/recordGroup/{ID}"
 OURS = f'{{"status":"0","data":{{"voiceId":"{ID}","hangupTime":"2022-01-18T14:42:55+08:00"}}}}'
 
 
-async def never() -> Mapping[str, str]:
+async def never() -> dict[str, str]:
     raise AssertionError("nothing is sent here")
 
 

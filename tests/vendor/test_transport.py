@@ -12,7 +12,7 @@ import ssl
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,7 +198,7 @@ class CountingSeal:
 
     count: int = 0
 
-    async def __call__(self) -> Mapping[str, str]:
+    async def __call__(self) -> dict[str, str]:
         self.count += 1
         return {"Sign": f"attempt {self.count}"}
 
@@ -248,7 +248,7 @@ def is_at_rest(transport: Way) -> bool:
 
 
 async def test_a_request_carries_the_four_headers_spelt_as_the_vendor_spells_them() -> None:
-    async def seal() -> Mapping[str, str]:
+    async def seal() -> dict[str, str]:
         return signed_headers(PAGE, 1630468800)
 
     async with RawVendor().listening() as vendor:
@@ -311,7 +311,7 @@ async def test_the_answers_of_the_stand_in_vendor_are_delivered() -> None:
     asked = [str(2609021133180000000 + n) for n in range(120)]
     with Simulator(rate_limit=0, fates="dead_param=0,dead_empty=0,no_record=0") as simulator:
 
-        async def seal() -> Mapping[str, str]:
+        async def seal() -> dict[str, str]:
             return signed_headers(PAGE, int(time.time()))
 
         async with transport_to(simulator.base_url, seal=seal, concurrency=8) as transport:
@@ -330,7 +330,7 @@ async def test_the_answers_of_the_stand_in_vendor_are_delivered() -> None:
 async def test_a_turn_is_taken_with_the_connection_in_hand_and_directly_before_the_write() -> None:
     seen: list[tuple[int, int]] = []
 
-    async def seal() -> Mapping[str, str]:
+    async def seal() -> dict[str, str]:
         await until(lambda: vendor.live == 1)
         await asyncio.sleep(0.05)  # time for a request to arrive, if one had been written
         seen.append((vendor.opened, len(vendor.asks)))
@@ -350,7 +350,7 @@ async def test_no_turn_is_spent_on_a_connection_that_fails() -> None:
 
 
 async def test_waiting_for_the_turn_is_not_waiting_for_the_vendor() -> None:
-    async def seal() -> Mapping[str, str]:
+    async def seal() -> dict[str, str]:
         await asyncio.sleep(4 * IMPATIENT_S)
         return {}
 
@@ -386,7 +386,7 @@ async def test_the_repeat_on_a_dead_connection_is_sealed_too() -> None:
 
 
 async def test_a_connection_that_dies_while_its_request_waits_for_the_turn_fails_no_id() -> None:
-    async def dies_meanwhile() -> Mapping[str, str]:
+    async def dies_meanwhile() -> dict[str, str]:
         seals.append(vendor.live)
         if len(seals) == 2:
             vendor.asks[0].hang_up()
@@ -408,7 +408,7 @@ async def test_a_connection_that_dies_while_its_request_waits_for_the_turn_fails
 async def test_the_time_of_a_first_attempt_is_not_charged_to_its_repeat() -> None:
     turns = 0
 
-    async def long_turn() -> Mapping[str, str]:
+    async def long_turn() -> dict[str, str]:
         nonlocal turns
         turns += 1
         if turns == 2:
@@ -449,7 +449,7 @@ async def test_what_the_seal_raises_comes_out_unchanged_and_leaks_nothing(
 ) -> None:
     turns = 0
 
-    async def seal() -> Mapping[str, str]:
+    async def seal() -> dict[str, str]:
         nonlocal turns
         turns += 1
         if turns == 2:
@@ -497,7 +497,7 @@ async def test_cancelled_while_the_answer_is_awaited_leaks_nothing(behaviour: Be
 
 
 async def test_cancelled_while_it_waits_for_its_turn_leaks_nothing() -> None:
-    async def seal() -> Mapping[str, str]:
+    async def seal() -> dict[str, str]:
         if vendor.behaviour is _hold:
             await asyncio.sleep(ENOUGH_S)
         return {}
@@ -537,7 +537,7 @@ async def _cancel(asking: asyncio.Task[Reply | NoReply]) -> None:
 
 def _connections_in_use(transport: Way) -> int:
     if isinstance(transport, LeanTransport):
-        return len(transport._in_use)
+        return len(transport._open) - len(transport._idle)
     connector = transport._session.connector
     assert connector is not None
     return len(connector._acquired)
@@ -992,7 +992,7 @@ async def test_a_second_answer_that_comes_late_reaches_nobody(late: str) -> None
 
     turns = 0
 
-    async def seal() -> Mapping[str, str]:
+    async def seal() -> dict[str, str]:
         nonlocal turns
         turns += 1
         if late == "before the turn" and turns == 2:
@@ -1009,7 +1009,7 @@ async def test_a_second_answer_that_comes_late_reaches_nobody(late: str) -> None
 
 
 async def test_an_answer_before_the_request_is_not_believed() -> None:
-    async def seal() -> Mapping[str, str]:
+    async def seal() -> dict[str, str]:
         await asyncio.sleep(0.05)
         return {}
 
@@ -1042,7 +1042,7 @@ async def test_a_switch_of_protocols_ends_the_connection() -> None:
 
 def test_secrets_do_not_show_in_a_failure() -> None:
     async def ask() -> NoReply:
-        async def seal() -> Mapping[str, str]:
+        async def seal() -> dict[str, str]:
             return signed_headers(PAGE, 1630468800)
 
         garbage = sends(b"HTTP/1.1 " + base64.b64encode(bytes(99)) + b"\r\n\r\n")
