@@ -6,7 +6,6 @@ import gc
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     from harvester.harvest.run import Request, Result
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(msgspec.Struct, frozen=True):
     """How a run speaks."""
 
     json: bool = False

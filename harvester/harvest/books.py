@@ -8,7 +8,6 @@ explained away; it ends the run with exit code 6.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -21,8 +20,7 @@ class Difference(msgspec.Struct, frozen=True):
     right: str
 
 
-@dataclass(frozen=True, slots=True)
-class UsageSums:
+class UsageSums(msgspec.Struct, frozen=True):
     """Rows, seconds and money; costs by currency in units of 10^-8."""
 
     rows: int

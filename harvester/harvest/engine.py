@@ -12,7 +12,8 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from harvester.config import Config, Secrets
 from harvester.errors import BudgetReached, HarvesterError
@@ -41,8 +42,7 @@ QUIET_AFTER_LOCK_S = 1.0
 FULL_JOURNALS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """What an engine works on."""
 
     run_id: str

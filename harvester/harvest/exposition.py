@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from harvester import __version__
 from harvester.harvest.progress import Progress
@@ -22,8 +23,7 @@ PREFIX = "cdr_harvester_"
 _CAUSE = re.compile(r"(?!.*[0-9]{7})[0-9a-z_-]{1,40}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFigures:
+class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What is told of a run; instants are Unix time in seconds."""
 
     run_id: str = ""
@@ -45,8 +45,7 @@ class RunFigures:
     published_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(msgspec.Struct, frozen=True):
     """One family: its samples by their labels."""
 
     name: str

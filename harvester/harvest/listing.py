@@ -12,8 +12,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harvester.config import Config
 from harvester.harvest.output import Output
@@ -25,8 +26,7 @@ from harvester.ledger import records, worklists
 from harvester.ledger.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """The list that a run works down, and what became of its input's lines."""
 
     work_list: WorkList | None
@@ -35,8 +35,7 @@ class Listing:
     """Only where the list was made just now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(msgspec.Struct, frozen=True):
     """Where a list that is being made puts its files."""
 
     list: Path

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from harvester.harvest.exposition import PREFIX, RunFigures, exposition
 from harvester.harvest.progress import Events

@@ -13,8 +13,9 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harvester.config import Config
 from harvester.errors import StoreError
@@ -36,8 +37,7 @@ REBUILDING = "rebuilding"
 """Folder in state/ of a ledger that `rebuild` is writing; beside no ledger, nothing may begin."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """An output that this process holds."""
 
     output: Output

@@ -13,16 +13,16 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harvester.errors import StoreError
 
 PRIVATE = 0o700
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """The paths of one output."""
 
     root: Path

@@ -15,11 +15,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 import msgspec
+from msgspec.structs import replace
 
 from harvester.config import Config, Secrets
 from harvester.errors import (
@@ -64,8 +64,7 @@ _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What one `harvester run` or `harvester retry` was asked to do."""
 
     sources: tuple[str, ...] = ()
@@ -77,8 +76,7 @@ class Request:
     trace: Callable[[float], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """How a run ended."""
 
     summary: Summary

@@ -8,10 +8,12 @@ letters and deferred ids.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from harvester.config import OpenCalls, Retry
 from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
@@ -33,8 +35,7 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """What settling needs to know of the run."""
 
     run_id: str
@@ -44,8 +45,7 @@ class Policy:
     """The instant that an id's own digits tell, if they tell one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """The outcome of one id, and what of it goes into the data."""
 
     outcome: Outcome

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import xxhash
 
 from harvester.errors import SourceError
@@ -16,8 +16,7 @@ from harvester.ids.files import IdFile
 _READ_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True):
     """A file as it was when it was read; `path` is resolved, `xxh128` is of its bytes, in hex."""
 
     path: str
@@ -27,8 +26,7 @@ class Stamp:
     xxh128: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(msgspec.Struct, frozen=True):
     """The key of an input, and the stamps by which its files needn't be read next time."""
 
     key: str

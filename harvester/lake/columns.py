@@ -11,11 +11,12 @@ and ends either in its place or among the failures.  The outcome is that of `lit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from harvester.lake import literals
 from harvester.lake.reading import Known
@@ -35,8 +36,7 @@ _FRACTION = r"(?:(\.[0-9]{1,3})[0-9]*)?"
 _MOMENT = f"^({_DATE}[T ]{_CLOCK}){_FRACTION}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """How a kind of column is read: `plain` texts by Arrow's cast to `kind`, others by `scalar`."""
 
     kind: pa.DataType
@@ -68,8 +68,7 @@ TIME_RULE = Rule(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(msgspec.Struct, frozen=True):
     """A typed column, and the positions of the texts that its rule refused (null there)."""
 
     array: pa.Array

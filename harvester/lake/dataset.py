@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,8 +28,7 @@ _FEW = 64
 _USAGE = ["run_id", "call_duration_s", "charged_duration_s", "cost", "currency"]
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """The files under cdr/."""
 
     parts: dict[str, int]
@@ -38,14 +37,13 @@ class Listing:
     """Paths that we never wrote; readers may choke on them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True):
     """What rows add up to; two of them can be added."""
 
     rows: int = 0
     call_duration_s: int = 0
     charged_duration_s: int = 0
-    cost: dict[str | None, Decimal] = field(default_factory=dict)
+    cost: dict[str | None, Decimal] = {}
     """By currency; one without a single cost is left out."""
 
     def __add__(self, other: Totals) -> Totals:

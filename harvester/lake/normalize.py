@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import pyarrow as pa
@@ -66,8 +65,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     is_final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Normalized:
+class Normalized(msgspec.Struct, frozen=True):
     """A table in the order of the answers, and what the summary counts."""
 
     table: pa.Table
@@ -77,8 +75,7 @@ class Normalized:
     """Unknown field -> how many answers held it."""
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(msgspec.Struct):
     """A batch on its way: typed columns by column name, and the untyped rest by position."""
 
     batch: Batch

@@ -18,10 +18,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -60,8 +60,7 @@ _DICTIONARY = [
 _DELTA = dict.fromkeys([*schema.TIME_COLUMNS.values(), "fetched_at"], "DELTA_BINARY_PACKED")
 
 
-@dataclass(frozen=True, slots=True)
-class StagedPart:
+class StagedPart(msgspec.Struct, frozen=True):
     """A finished file in staging."""
 
     staged: Path

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -73,19 +72,17 @@ _WHITESPACE = " \t\r\n"
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One answer, read with care: `row` in the order of `FIELDS`, and what has no place there."""
 
     row: Row
-    unparsed: dict[str, str] = field(default_factory=dict)
+    unparsed: dict[str, str] = {}
     """Known field -> JSON text of a value that is neither text nor number."""
-    extra: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = {}
     """Unknown field -> its value's JSON text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """Many answers, field by field: text, integer or None, where absent is None or ""."""
 
     columns: dict[str, Sequence[Known]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -60,13 +59,12 @@ class Usage(NamedTuple):
     currency: str | None
 
 
-@dataclass(slots=True)
-class UsageSum:
+class UsageSum(msgspec.Struct):
     """Of many answers."""
 
     call_duration_s: int = 0
     charged_duration_s: int = 0
-    cost: dict[str, Decimal] = field(default_factory=dict)
+    cost: dict[str, Decimal] = {}
     """By `currency_name`; exact for up to 10^10 answers, as each has 18 digits and a sum 28."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -20,8 +19,7 @@ _DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body"
 _DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row, counts"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """How many ids stand where, over all runs."""
 
     in_data: int

@@ -6,7 +6,6 @@ Instants are integers: milliseconds since 1970-01-01 UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -24,8 +23,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """The vendor's whole answer as it came: UTF-8 JSON, literals untouched."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCall:
+class OpenCall(msgspec.Struct, frozen=True):
     """A call that isn't over yet, or that the vendor does not know yet."""
 
     voice_id: str
@@ -41,8 +39,7 @@ class OpenCall:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True):
     """An id that will not be asked again unless somebody says so."""
 
     voice_id: str
@@ -57,8 +54,7 @@ class DeadLetter:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(msgspec.Struct, frozen=True):
     """An id whose budget of attempts was spent in some run; it stays pending."""
 
     voice_id: str
@@ -78,20 +74,19 @@ class Deferred:
     """Others were delivered around its attempts in `run_id`: failing again, that run counts."""
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """What one acknowledgement commits: outcomes, progress, counters, in one transaction."""
 
-    entries: list[Entry] = field(default_factory=list)
-    settled_rows: dict[int, list[int]] = field(default_factory=dict)
+    entries: list[Entry] = []
+    settled_rows: dict[int, list[int]] = {}
     """Chunk number to the rows within it that are settled now."""
-    open_calls: list[OpenCall] = field(default_factory=list)
-    closed_calls: list[str] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-    revived: list[str] = field(default_factory=list)
+    open_calls: list[OpenCall] = []
+    closed_calls: list[str] = []
+    dead_letters: list[DeadLetter] = []
+    revived: list[str] = []
     """Dead letters whose retry had a new outcome."""
-    deferred: list[Deferred] = field(default_factory=list)
-    recovered: list[str] = field(default_factory=list)
+    deferred: list[Deferred] = []
+    recovered: list[str] = []
     """Deferred ids that have an outcome now."""
     list_delivered: int = 0
     list_open: int = 0
@@ -100,8 +95,7 @@ class Batch:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FileStamp:
+class FileStamp(msgspec.Struct, frozen=True):
     """How a file looked when it was read; as long as it looks so, it isn't read again."""
 
     path: str
@@ -111,8 +105,7 @@ class FileStamp:
     xxh128: str
 
 
-@dataclass(frozen=True, slots=True)
-class InputRecord:
+class InputRecord(msgspec.Struct, frozen=True):
     """An input that was listed once: the books of its lines."""
 
     key: str
@@ -125,8 +118,7 @@ class InputRecord:
     first_listed_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkList:
+class WorkList(msgspec.Struct, frozen=True):
     """The one work list of this output."""
 
     id: int
@@ -151,8 +143,7 @@ class WorkList:
         return self.rows - self.delivered - self.open - self.dead
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(msgspec.Struct, frozen=True):
     """A range of the journal, lo…hi, on its way into the data set."""
 
     id: int
@@ -164,8 +155,7 @@ class Publication:
     """Of undecoded answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartRecord:
+class PartRecord(msgspec.Struct, frozen=True):
     """One file of the data set."""
 
     path: str
@@ -175,8 +165,7 @@ class PartRecord:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(msgspec.Struct, frozen=True):
     """A run and its counters, as of its last acknowledgement."""
 
     id: str

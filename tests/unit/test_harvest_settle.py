@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from harvester.config import OpenCalls, Retry
 from harvester.harvest.settle import Outcome, Policy, Settled, settle
@@ -42,7 +42,7 @@ def known(answer: bytes | None = ANSWER, **changes: int | None) -> Task:
     call = OpenCall(
         "7", NOW, NOW - HOUR, 1, "run-0", answer, None if answer is None else NOW - HOUR
     )
-    return Task("7", open_call=replace(call, **changes))  # type: ignore[arg-type]
+    return Task("7", open_call=replace(call, **changes))
 
 
 def settled(
@@ -196,7 +196,7 @@ def test_a_dead_id_of_the_list_is_counted_and_keeps_its_retried_letter_for_repla
 
 def deferred(**changes: object) -> Deferred:
     base = Deferred("7", "timeout", "", NOW - DAY, NOW - DAY, "run-0", 0, (), 2, 17)
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 def put_off(counts: bool = True) -> PutOff:
