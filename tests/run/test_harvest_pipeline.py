@@ -168,6 +168,16 @@ def test_deferred_ids_are_tried_once_more_at_the_end_with_one_attempt(
     assert_run_balances(engine)
 
 
+def test_a_time_refused_to_one_id_alone_is_that_ids_trouble(house: Callable[..., House]) -> None:
+    out = house()
+    vendor = FakeVendor(script=lambda i, n: status(-16) if i == IDS[5] else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.deferred() == {IDS[5]: "time_refused"}
+    assert vendor.asked[IDS[5]] == 2 * 4, "a first answer and three more, and the same at the end"
+    assert_run_balances(engine)
+
+
 def test_a_lone_poison_id_counts_a_run_even_though_its_last_try_is_alone(
     house: Callable[..., House],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import subprocess
 import sys
 
@@ -73,3 +74,26 @@ def test_what_pyarrow_looks_for_is_not_here(name: str) -> None:
 
 def test_nothing_else_is_hidden() -> None:
     NotHere().find_spec("pyarrow")
+
+
+@pytest.mark.parametrize(("chosen", "pool"), [(None, "system"), ("mimalloc", "mimalloc")])
+def test_arrow_takes_its_memory_from_the_system_unless_told_otherwise(
+    chosen: str | None, pool: str
+) -> None:
+    program = (
+        "import sys\n"
+        "sys.argv = ['harvester', '--version']\n"
+        "from harvester.cli.main import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    import pyarrow\n"
+        "    print(pyarrow.default_memory_pool().backend_name)"
+    )
+    environ = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
+    if chosen is not None:
+        environ["ARROW_DEFAULT_MEMORY_POOL"] = chosen
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ
+    )
+    assert told.stdout.splitlines()[-1] == pool

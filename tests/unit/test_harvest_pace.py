@@ -338,3 +338,17 @@ def test_an_idle_pace_saves_up_no_turns() -> None:
         return again.times
 
     assert_promise_kept(run_virtually(main), 100)
+
+
+def test_the_pace_is_open_once_it_was_waited_for_and_until_a_push_back() -> None:
+    async def main() -> list[bool]:
+        pace = Pace(100, opens_at=asyncio.get_running_loop().time() + 1)
+        seen = [pace.is_open]
+        await pace.opened()
+        seen.append(pace.is_open)
+        pace.push_back(5)
+        seen.append(pace.is_open)
+        await pace.opened()
+        return [*seen, pace.is_open]
+
+    assert run_virtually(main) == [False, True, False, True]

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,3 +87,10 @@ def test_a_byte_order_mark_is_left_out() -> None:
 
 def test_an_empty_blob_holds_nothing() -> None:
     assert list(journal.decode(journal.encode([])[0])) == []
+
+
+@pytest.mark.parametrize("cut", [1, 2, 20])
+def test_a_blob_whose_last_line_is_cut_is_damaged(cut: int) -> None:
+    text = zstandard.ZstdDecompressor().decompress(journal.encode([Entry("1", 0, True, b"{}")])[0])
+    with pytest.raises(journal.DAMAGED):
+        list(journal.decode(zstandard.compress(text[:-cut])))
