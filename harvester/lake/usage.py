@@ -7,10 +7,10 @@ through the same night: what the answers said, and what the Parquet says.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -33,6 +33,8 @@ _POSITIONS = tuple(FIELDS.index(name) for name in _NAMES)
 _REFUSED = (msgspec.DecodeError, ValueError, RecursionError)
 
 _NOTHING = Decimal(0)
+_INT32_MAX = literals.INT32_MAX
+_Found: TypeAlias = tuple[int, int, Decimal | None, str | None]
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 NO_CURRENCY = "-"
 ODD_CURRENCY = "odd"
@@ -73,16 +75,23 @@ def usage_of(bodies: Sequence[bytes]) -> UsageSum:
     try:
         # All at once is half the price.  One that the decoder refuses sends all the careful way.
         answers = _all_decoder.decode(b"[" + b",".join(bodies) + b"]")
-        found = [_typed(answer.data) for answer in answers]
+        return _sum(_typed(answer.data) for answer in answers)
     except _REFUSED:
-        found = [answer_totals(body) for body in bodies]
-    total = UsageSum()
-    for call_s, charged_s, cost, currency in found:
-        total.call_duration_s += call_s
-        total.charged_duration_s += charged_s
+        return _sum(answer_totals(body) for body in bodies)
+
+
+def _sum(found: Iterable[_Found]) -> UsageSum:
+    call_s = charged_s = 0
+    costs: dict[str | None, Decimal] = {}
+    for call, charged, cost, currency in found:
+        call_s += call
+        charged_s += charged
         if cost is not None:
-            name = currency_name(currency)
-            total.cost[name] = total.cost.get(name, _NOTHING) + cost
+            costs[currency] = costs.get(currency, _NOTHING) + cost
+    total = UsageSum(call_s, charged_s)
+    for currency, cost in costs.items():
+        name = currency_name(currency)
+        total.cost[name] = total.cost.get(name, _NOTHING) + cost
     return total
 
 
@@ -94,7 +103,7 @@ def answer_totals(body: bytes) -> Usage:
         return _careful(body)
 
 
-def _typed(data: Any) -> tuple[int, int, Decimal | None, str | None]:  # noqa: ANN401 - made at run time
+def _typed(data: Any) -> _Found:  # noqa: ANN401 - made at run time
     """As `Usage`, which takes longer to make.  Raises ValueError for a cost that is no amount."""
     call, charged, raw_cost, raw_eur, sent = _astuple(data)
     is_sent, cost = _amount(bytes(raw_cost))
@@ -103,12 +112,10 @@ def _typed(data: Any) -> tuple[int, int, Decimal | None, str | None]:  # noqa: A
         is_sent, cost = _amount(bytes(raw_eur))
         currency = "EUR" if is_sent else "USD"
     return (
-        call if type(call) is int and 0 <= call <= literals.INT32_MAX else _seconds(call),
-        charged
-        if type(charged) is int and 0 <= charged <= literals.INT32_MAX
-        else _seconds(charged),
+        call if type(call) is int and 0 <= call <= _INT32_MAX else _seconds(call),
+        charged if type(charged) is int and 0 <= charged <= _INT32_MAX else _seconds(charged),
         cost,
-        sent if type(sent) is str and sent else as_text(sent) or currency,
+        currency if sent is None else as_text(sent) or currency,
     )
 
 

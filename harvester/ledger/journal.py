@@ -51,11 +51,11 @@ def decode(blob: bytes) -> Iterator[Entry]:
     """The entries of a blob, in the order they were written."""
     text = zstandard.ZstdDecompressor().decompress(blob)
     heads, answers = [], []
-    start, end, find = 0, len(text), text.index
+    start, end, index = 0, len(text), text.index
     while start < end:
         # The first match is ours: what stands before it holds no text but an id.
-        at = find(_ANSWER, start)
-        line_ends = find(_LINE_ENDS, at)  # as `split` would, which looks at byte after byte
+        at = index(_ANSWER, start)
+        line_ends = index(_LINE_ENDS, at)  # as `split` would, which looks at byte after byte
         heads.append(text[start:at])
         answers.append(text[at + len(_ANSWER) : line_ends - 1])
         start = line_ends + 1

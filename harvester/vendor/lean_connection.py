@@ -46,6 +46,7 @@ without an end would be collected in memory until its time is up."""
 
 _FIRST_FINAL = 200  # lower status codes announce an answer, they are none (RFC 9110 §15.2)
 _END_OF_HEAD = b"\r\n\r\n"
+_END_BYTES = len(_END_OF_HEAD)
 _HEADS = 512
 _LONGEST_HEAD = 2_048
 
@@ -142,16 +143,16 @@ class LeanConnection(asyncio.Protocol):
             self.abort()  # nobody asked
             return
         if self._is_fresh:
-            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            end = data.find(_END_OF_HEAD) + _END_BYTES
             seen = self._heads.get(data[:end])
-            if seen is not None and seen.body_bytes == len(data) - end:
-                took_s = monotonic() - self._asked_at
-                self._answer = None
-                if not answer.done():
-                    answer.set_result(
-                        Reply(seen.status, data[end:], seen.date, seen.retry_after, took_s)
-                    )
-                return
+            if seen is not None:
+                status, body_bytes, date, retry_after = seen
+                if body_bytes == len(data) - end:
+                    took_s = monotonic() - self._asked_at
+                    self._answer = None
+                    if not answer.done():
+                        answer.set_result(Reply(status, data[end:], date, retry_after, took_s))
+                    return
             self._is_fresh = False
             self._first = data
         self._received += len(data)
@@ -243,7 +244,7 @@ class LeanConnection(asyncio.Protocol):
         if b"content-length" not in self._headers or b"content-encoding" in self._headers:
             return
         first = self._first
-        end = first.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        end = first.find(_END_OF_HEAD) + _END_BYTES
         if len(first) == self._received and len(first) - end == self._size:
             said = SeenHead(answer.status, self._size, answer.date, answer.retry_after)
             self._heads.add(first[:end], said)

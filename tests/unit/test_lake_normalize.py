@@ -10,11 +10,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.lake import literals
+from harvester.lake.columns import TIME_RULE, typed
 from harvester.lake.normalize import Answer, Normalized, normalize
 from harvester.lake.reading import read, read_record
 from harvester.lake.schema import (
@@ -299,6 +301,7 @@ def test_fields_that_the_page_does_not_name_stay_untouched_in_extra(
 @example([("costEur", "0"), ("cost", '"1"')])
 @example([("costEur", "true")])
 @example([("currency", "true"), ("cost", "1")])
+@example([("currency", "0"), ("cost", "1")])
 def test_the_books_read_an_answer_as_its_row_says(members: list[tuple[str, str]]) -> None:
     body = envelope(members)
     (row,) = rows(body)
@@ -336,3 +339,38 @@ def test_each_way_of_reading_gives_what_the_next_one_gives(members: list[tuple[s
     assert slowest.unparsed == record.unparsed
     batch = read([body])
     assert [str(values[0]) for values in batch.columns.values()] == [str(v) for v in record.row]
+
+
+USUAL = "2026-09-02T10:00:05+08:00"
+
+
+def column_of(texts: list[str], nulls: list[int]) -> pa.Array:
+    """A column whose nulls have bytes, as the format allows."""
+    sent = pa.array(texts, pa.string())
+    valid = sum(1 << at for at in range(len(texts)) if at not in nulls)
+    validity = pa.py_buffer(valid.to_bytes(8, "little"))
+    return pa.Array.from_buffers(pa.string(), len(texts), [validity, *sent.buffers()[1:]])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([USUAL] * 3),
+        pa.array([USUAL, None, "2026-09-02 10:00:05-03:30", None]),
+        pa.array([USUAL, "2026-02-30T10:00:05+08:00"]),
+        pa.array(["2024-02-29T10:00:05+08:00", USUAL]),
+        pa.array([USUAL, USUAL[:-1], USUAL + "0"]),
+        pa.array([USUAL[:-1], USUAL + "0"]),
+        pa.array([USUAL, "2026-09-02T10:00:05.12345"]),
+        pa.array([None, None], pa.string()),
+        pa.array([USUAL, USUAL, "x" * 25]).slice(1),
+        column_of(["x" * 25, USUAL, USUAL], nulls=[0]),
+        column_of([USUAL, USUAL, "x" * 25], nulls=[0]),
+        column_of([USUAL, USUAL, USUAL], nulls=[1]),
+    ],
+    ids=str,
+)
+def test_a_column_of_times_is_read_as_each_of_its_texts(column: pa.Array) -> None:
+    at_once, one_by_one = (typed(column, TIME_RULE, by_value=by) for by in (False, True))
+    assert at_once.array.equals(one_by_one.array)
+    assert at_once.failed == one_by_one.failed
