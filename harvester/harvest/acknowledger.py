@@ -68,7 +68,7 @@ class Acknowledger:
 
     def add_at_once(self, task: Task, conclusion: Conclusion) -> bool:
         """The same where nothing has to be waited for; False, and nothing done, where it has."""
-        if self._is_full or type(conclusion) is PutOff:
+        if self._is_full or isinstance(conclusion, PutOff):
             return False
         self._add(task, conclusion, None)
         return True

@@ -40,8 +40,7 @@ def judge(voice_id: str, reply: Reply, now: float) -> Verdict:
     """What `reply` to the question for `voice_id` means.  `now` is the Unix time, in seconds."""
     envelope = open_envelope(reply.body, reply.status)
     verdict = _judge_http(reply.status) if envelope is None else _judge_status(voice_id, envelope)
-    # Not `isinstance`, whose no takes ten times as long as its yes.
-    if type(verdict) is PushBack or (reply.retry_after and _is_unsettled(verdict)):
+    if isinstance(verdict, PushBack) or (reply.retry_after and _is_unsettled(verdict)):
         return PushBack(retry_after_s(reply.retry_after, now))
     return verdict
 
