@@ -225,12 +225,17 @@ def _shown(fields: Mapping[str, str]) -> dict[str, str]:
 def _sparse(size: int, found: Mapping[int, str]) -> pa.Array:
     if not found:
         return pa.nulls(size, TEXT)
-    return pa.array([found.get(at) for at in range(size)], TEXT)
+    texts: list[str | None] = [None] * size
+    for position, text in found.items():
+        texts[position] = text
+    return pa.array(texts, TEXT)
 
 
 def _marks(size: int, positions: Iterable[int]) -> pa.Array:
-    marked = frozenset(positions)
-    return pa.array([at in marked for at in range(size)], pa.bool_())
+    marks = [False] * size
+    for position in positions:
+        marks[position] = True
+    return pa.array(marks, pa.bool_())
 
 
 def _count(records: Iterable[Mapping[str, str]]) -> dict[str, int]:
