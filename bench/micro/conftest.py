@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -49,6 +50,7 @@ def price(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Price:
         setup: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]] | None = None,
     ) -> None:
         benchmark.extra_info["records"] = records
+        gc.freeze()  # as `harvester run` does with all that it has imported
         if setup is None:
             benchmark(function, *args)
         else:

@@ -11,7 +11,7 @@ every publication after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 import zstandard
@@ -47,7 +47,7 @@ def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
     return compressor.compress(text), len(text)
 
 
-def decode(blob: bytes) -> Iterator[Entry]:
+def decode(blob: bytes) -> list[Entry]:
     """The entries of a blob, in the order they were written."""
     text = zstandard.ZstdDecompressor().decompress(blob)
     heads, answers = [], []
@@ -61,8 +61,10 @@ def decode(blob: bytes) -> Iterator[Entry]:
         start = line_ends + 1
     # All heads at once: half the price of one after the other.
     found = _decode(b"[" + b"},".join([*heads, b""])[:-1] + b"]") if heads else []
-    for head, answer in zip(found, answers, strict=True):
-        yield Entry(head.id, head.at, head.final, answer)
+    return [
+        Entry(head.id, head.at, head.final, answer)
+        for head, answer in zip(found, answers, strict=True)
+    ]
 
 
 def _lines(entries: Iterable[Entry]) -> bytes:
