@@ -10,7 +10,6 @@ and ends either in its place or among the failures.  The outcome is that of `lit
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,8 +35,6 @@ _MINUTES = r"[0-5][0-9]"
 _FRACTION = r"(?:(\.[0-9]{1,3})[0-9]*)?"
 _MOMENT = f"^({_DATE}[T ]{_CLOCK}){_FRACTION}"
 
-_OFFSET, _ENDS = struct.Struct("=i"), struct.Struct("=2i")
-
 
 class Rule(msgspec.Struct, frozen=True):
     """How a kind of column is read: `plain` texts by Arrow's cast to `kind`, others by `scalar`."""
@@ -48,9 +45,6 @@ class Rule(msgspec.Struct, frozen=True):
     """Gives the Python value that Arrow takes for `kind`, or raises ValueError."""
     rewrites: tuple[tuple[str, str], ...] = ()
     """Patterns of other spellings, and what makes plain texts of the same meaning out of them."""
-    usual: tuple[int, str] | None = None
-    """The length of the usual plain texts, in bytes, and a pattern of any number of them in a row;
-    it matches no text of another length."""
 
 
 def _ms_of(text: str) -> int:
@@ -64,7 +58,6 @@ TIME_RULE = Rule(
     TIME,
     f"^{_DATE}[T ]{_CLOCK}(?:\\.[0-9]{{1,3}})?{_HOURS}:{_MINUTES}$",
     _ms_of,
-    usual=(25, f"^(?:{_DATE}[T ]{_CLOCK}{_HOURS}:{_MINUTES})+$"),
     # A vendor that changes its spelling does so in every record.
     rewrites=(
         (f"{_MOMENT}[Zz]$", r"\1\2+00:00"),
@@ -96,8 +89,6 @@ def texts(values: Sequence[Known]) -> pa.Array:
 
 def _texts_at_once(values: Sequence[Known]) -> pa.Array | None:
     """All of them as Arrow makes them, texts or integers; None for a column that has both."""
-    if values and values[0] is None and values.count(None) == len(values):
-        return pa.nulls(len(values), TEXT)
     try:
         if values and type(values[0]) is int:
             return pa.array(values, pa.int64()).cast(TEXT)
@@ -121,8 +112,6 @@ def seconds_at_once(values: Sequence[Known]) -> pa.Array | None:
 
 def typed(column: pa.Array, rule: Rule, *, by_value: bool = False) -> Typed:
     """A column of texts by `rule`.  With `by_value` every one takes the scalar way."""
-    if not by_value and rule.usual is not None and _are_all(column, *rule.usual):
-        return Typed(column.cast(rule.kind), [])
     if by_value:
         plain = pa.array([False] * len(column))
     else:
@@ -137,24 +126,6 @@ def typed(column: pa.Array, rule: Rule, *, by_value: bool = False) -> Typed:
     values = [_attempt(rule, column[position].as_py()) for position in odd]
     failed = [position for position, value in zip(odd, values, strict=True) if value is None]
     return Typed(_fill(array, odd, pa.array(values, rule.kind)), failed)
-
-
-def _are_all(column: pa.Array, length: int, pattern: str) -> bool:
-    """Whether all texts have `length`, and one after the other match `pattern`.
-
-    One match over all of a column's bytes takes a fifth of a match for each of its texts.
-    """
-    if column.offset or pc.min(pc.binary_length(column)).as_py() != length:
-        return False
-    _, offsets, content = column.buffers()
-    size = length * (len(column) - column.null_count)
-    # None is longer, and no null has bytes in between, which the format allows.
-    if _OFFSET.unpack_from(offsets, 0) != (0,) or (
-        _OFFSET.unpack_from(offsets, _OFFSET.size * len(column)) != (size,)
-    ):
-        return False
-    whole = pa.Array.from_buffers(TEXT, 1, [None, pa.py_buffer(_ENDS.pack(0, size)), content])
-    return bool(pc.match_substring_regex(whole, pattern)[0].as_py())
 
 
 def _rewritten(column: pa.Array, rule: Rule) -> pa.Array:
