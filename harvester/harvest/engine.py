@@ -71,7 +71,6 @@ class Engine:
         """Must be made inside the running loop."""
         config = job.config
         self._job = job
-        self._trace = job.trace
         self._ledger = ledger
         self._publisher = publisher
         self.tally = Tally()
@@ -238,8 +237,8 @@ class Engine:
         if not self._quota.take():
             raise CutOff
         self.tally["requests"] += 1
-        if self._trace is not None:
-            self._trace(time.monotonic())
+        if self._job.trace is not None:
+            self._job.trace(time.monotonic())
 
     async def _ids_left(self) -> set[str] | None:
         return await self._source.left() if self._source is not None else None

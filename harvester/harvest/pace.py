@@ -150,13 +150,11 @@ class Pace:
         self.is_open = False
         self._lower()
 
-    def note(self, now: float | None = None, *, busy: bool) -> None:
-        """Note an answer, at `now` (loop time) where the caller knows it; `busy`: a -18 or a 5xx.
+    def note(self, now: float, *, busy: bool) -> None:
+        """Note an answer at `now` (loop time); `busy`: a -18 or a 5xx.
 
         Too many of these slow the pace down.
         """
-        if now is None:
-            now = self._loop.time()
         if now >= self._second_ends:
             self._seconds.append((self._second, self._answers, self._busy))
             self._answers = self._busy = 0

@@ -55,8 +55,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 _DELIVERED = Settled(Outcome.DELIVERED)
 
-# Every id passes here.  To look a member of an enum up costs more than to compare it, and a `case`
-# that looks into its class more than `isinstance`.
+# Every id passes here, and to look a member of an enum up costs more than to compare it.
 _IS_DELIVERED, _IS_OPEN, _IS_DEAD = Outcome.DELIVERED, Outcome.OPEN, Outcome.DEAD
 _IS_DEFERRED = Outcome.DEFERRED
 
@@ -65,21 +64,19 @@ def settle(
     batch: Batch, task: Task, conclusion: Conclusion, policy: Policy, earlier: Deferred | None
 ) -> Settled:
     """Add one id's outcome to `batch`.  `earlier`: how often the id was deferred before."""
-    if isinstance(conclusion, Answered):
-        if conclusion.over:
+    match conclusion:
+        case Answered() if conclusion.over:
             settled = _deliver(batch, task, conclusion, is_final=True)
-        else:
+        case Answered():
             settled = _keep_open(batch, task, conclusion, policy)
-    else:
-        match conclusion:
-            case Unknown():
-                settled = _settle_unknown(batch, task, conclusion, policy)
-            case Died():
-                settled = _bury(batch, task, conclusion, policy)
-            case PutOff():
-                settled = _put_off(batch, task, conclusion, policy, earlier)
-            case never:
-                assert_never(never)
+        case Unknown():
+            settled = _settle_unknown(batch, task, conclusion, policy)
+        case Died():
+            settled = _bury(batch, task, conclusion, policy)
+        case PutOff():
+            settled = _put_off(batch, task, conclusion, policy, earlier)
+        case never:
+            assert_never(never)
     batch.outcomes += 1
     if settled.outcome is not _IS_DEFERRED:
         _mark_place(batch, task, settled.outcome)

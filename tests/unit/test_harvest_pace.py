@@ -123,12 +123,12 @@ def test_no_sliding_second_holds_more_turns_than_the_limit_whatever_happens(
                     pace.push_back(0.0)
                 case "busy":
                     for _ in range(30):
-                        pace.note(busy=dice.random() < 0.4)
+                        pace.note(asyncio.get_running_loop().time(), busy=dice.random() < 0.4)
                 case "cut_off":
                     crowd.cancel_some(dice)
                 case _:
                     for _ in range(30):
-                        pace.note(busy=False)
+                        pace.note(asyncio.get_running_loop().time(), busy=False)
         await asyncio.sleep(min(40.0, 6000 / rate))
         await crowd.go_home()
         return crowd.times
@@ -254,9 +254,9 @@ def test_the_pace_goes_down_when_over_a_quarter_of_at_least_20_answers_are_busy(
     async def main() -> float:
         pace = Pace(100, opens_at=0)
         for _ in range(answers - busy):
-            pace.note(busy=False)
+            pace.note(asyncio.get_running_loop().time(), busy=False)
         for _ in range(busy):
-            pace.note(busy=True)
+            pace.note(asyncio.get_running_loop().time(), busy=True)
         return pace.rate_per_s
 
     assert (run_virtually(main) < 100) == lowered
@@ -266,11 +266,11 @@ def test_busy_answers_of_6_seconds_ago_are_forgotten() -> None:
     async def main() -> float:
         pace = Pace(100, opens_at=0)
         for _ in range(19):
-            pace.note(busy=True)
+            pace.note(asyncio.get_running_loop().time(), busy=True)
         await asyncio.sleep(6)
         for _ in range(20):
-            pace.note(busy=False)
-        pace.note(busy=True)
+            pace.note(asyncio.get_running_loop().time(), busy=False)
+        pace.note(asyncio.get_running_loop().time(), busy=True)
         return pace.rate_per_s
 
     assert run_virtually(main) == 100
