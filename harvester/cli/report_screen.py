@@ -198,7 +198,7 @@ def _loose(report: Report) -> Iterator[Line]:
         return
     yield Line(f"  open {telling.count(found.open)}{_reasons(found.open_by_reason)}")
     yield Line(f"  dead {telling.count(found.dead)}{_reasons(found.dead_by_reason)}")
-    yield Line(f"  not asked yet {telling.count(found.pending)}")
+    yield Line(f"  {telling.pending(found.pending, found.retrying)}")
 
 
 def _reasons(reasons: dict[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -54,9 +53,9 @@ def retry(  # noqa: PLR0917 - typer makes a flag of each
         pace__concurrency=concurrency,
         monitor__metrics_file=metrics_file,
     )
-    chosen = _chosen(settings.config, reason)
-    if dry_run or not chosen:
-        _show(chosen, dry_run=dry_run, json=json)
+    dead, retrying = _chosen(settings.config, reason)
+    if dry_run or not (dead or retrying):
+        _show(dead, retrying, dry_run=dry_run, json=json)
         return 0
     from harvester.cli.duration import duration_s
     from harvester.harvest.run import Request
@@ -66,8 +65,10 @@ def retry(  # noqa: PLR0917 - typer makes a flag of each
     return harvest(settings.config, request, Manner(json, quiet, verbose), command="retry")
 
 
-def _chosen(config: Config, reason: str | None) -> dict[str, int]:
-    """How many dead letters would be asked again, by reason.  Raises UsageError."""
+def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
+    """The dead ids that would be fetched again, by reason; and how many of an earlier retry that
+    was not finished are pending already.  Raises UsageError.
+    """
     from harvester.harvest.looking import has_state, looking
     from harvester.harvest.output import Output
     from harvester.ledger import records
@@ -76,27 +77,30 @@ def _chosen(config: Config, reason: str | None) -> dict[str, int]:
     if not has_state(output):
         raise UsageError(f"{output.root} holds no harvest yet, so nothing can be asked again.")
     with looking(output, config.vendor.account) as db:
-        found = Counter(
-            letter.reason for letter in records.dead_letters(db) if not letter.published
-        )
-    if reason is None:
-        return dict(found)
-    if reason not in found:
-        known = ", ".join(sorted(found)) or "none: no id is dead"
+        found = records.retry_counts(db)
+    if reason is not None and reason not in {one for one, _, _ in found}:
+        known = ", ".join(one for one, _, _ in found) or "none: no id is dead"
         raise UsageError(f"no dead id has the reason {reason!r}. Reasons here: {known}.")
-    return {reason: found[reason]}
+    chosen = [row for row in found if reason in (None, row[0])]
+    return {one: dead for one, dead, _ in chosen if dead}, sum(again for _, _, again in chosen)
 
 
-def _show(chosen: dict[str, int], *, dry_run: bool, json: bool) -> None:
+def _show(chosen: dict[str, int], retrying: int, *, dry_run: bool, json: bool) -> None:
     if json:
-        emit({"type": "retry", "dry_run": dry_run, "dead": chosen})
+        emit({"type": "retry", "dry_run": dry_run, "dead": chosen, "retrying": retrying})
         return
     total = sum(chosen.values())
-    lines = [Line(f"{count(total)} dead ids would be asked again." if total else _NONE)]
+    lines = [Line(f"{count(total)} dead ids would be fetched again." if total else _NONE)]
     lines += [
         Line(f"  {reason:<22}{count(number):>10}") for reason, number in sorted(chosen.items())
     ]
+    if retrying:
+        lines.append(
+            Line(
+                f"{count(retrying)} more of an earlier retry are pending; they are fetched as well."
+            )
+        )
     stdout().show(lines)
 
 
-_NONE = "No dead id can be asked again; nothing was sent."
+_NONE = "No dead id can be fetched again; nothing was sent."

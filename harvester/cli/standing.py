@@ -92,9 +92,16 @@ def _delivered(found: Standing) -> str:
 
 def _pending(found: Standing) -> str:
     if not found.pending:
-        return "nothing waits to be asked"
-    failed = f", {count(found.deferred)} of them failed before" if found.deferred else ""
-    return f"ids that wait to be asked{failed}"
+        return "nothing waits to be fetched"
+    told = [
+        f", {count(number)} of them {what}"
+        for number, what in (
+            (found.retrying, "dead letters whose retry is not finished"),
+            (found.deferred, "failed before"),
+        )
+        if number
+    ]
+    return f"ids that wait to be fetched{''.join(told)}"
 
 
 def _reasons(found: Standing) -> str:

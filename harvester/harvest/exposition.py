@@ -43,6 +43,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     published_records: int = 0
     published_files: int = 0
     published_bytes: int = 0
+    stand: Mapping[str, int] = {}
+    """How many ids of the whole output stand where, as `status` counts them; once it ended."""
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -84,6 +86,17 @@ def metrics(figures: RunFigures) -> Iterator[Metric]:
         yield from _of_progress(figures.progress, figures.cut_off)
         yield from _of_vendor(figures, figures.progress)
         yield from _of_store(figures)
+    yield from _of_output(figures.stand)
+
+
+def _of_output(stand: Mapping[str, int]) -> Iterator[Metric]:
+    if stand:
+        yield Metric(
+            "output_ids",
+            "gauge",
+            "Ids of the whole output by state, as `harvester status` counts them.",
+            {(("state", state),): number for state, number in stand.items()},
+        )
 
 
 def _of_progress(now: Progress, cut_off: int) -> Iterator[Metric]:

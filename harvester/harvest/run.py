@@ -254,7 +254,17 @@ class _Run:
     def _figures_at_end(self, engine: Engine, ended_ms: int, code: int) -> RunFigures:
         figures, ended_s = self._figures_of(engine), ended_ms / 1000
         success_s = ended_s if code in records.SUCCESSES else figures.last_success_s
-        return replace(figures, ended_s=ended_s, exit_code=code, last_success_s=success_s)
+        found = records.standing(self._opened.db, ended_ms)
+        stand = {
+            "delivered": found.in_data + found.in_journal,
+            "open": found.open,
+            "dead": found.dead,
+            "pending": found.pending,
+            "retrying": found.retrying,
+        }
+        return replace(
+            figures, ended_s=ended_s, exit_code=code, last_success_s=success_s, stand=stand
+        )
 
     def _job(self, work_list: WorkList | None, secrets: Secrets) -> Job:
         db, output = self._opened.db, self._opened.output

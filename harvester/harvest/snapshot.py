@@ -65,7 +65,7 @@ def write_snapshot(db: sqlite3.Connection, path: Path) -> int:
 def _rows(db: sqlite3.Connection) -> Iterator[dict[str, object]]:
     for call in records.all_open_calls(db):
         yield _open_row(call)
-    for letter in records.dead_letters(db):
+    for letter in records.all_dead_letters(db):
         yield _dead_row(letter)
     for item in records.all_deferred(db):
         yield _deferred_row(item)

@@ -10,7 +10,7 @@ import msgspec
 from harvester.harvest.looking import account_of, looking
 from harvester.harvest.output import Output
 from harvester.harvest.progress import Progress
-from harvester.ledger import records, worklists
+from harvester.ledger import records
 from harvester.ledger.lock import Holder, read_holder
 from harvester.ledger.values import RunRecord
 
@@ -43,6 +43,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     dead_by_reason: dict[str, int]
     pending: int
+    retrying: int
+    """Of the pending ones: dead letters whose retry has no outcome yet."""
     deferred: int
     """Of the pending ones: those that failed in the last runs."""
     runs: tuple[RunLine, ...]
@@ -74,7 +76,6 @@ def read_standing(output: Output) -> Standing:
     """Where the ids stand.  Raises AlreadyRunning while somebody holds the output; StoreError."""
     with looking(output) as db:
         found = records.standing(db, time.time_ns() // 1_000_000)
-        current = worklists.current_list(db)
         return Standing(
             output=str(output.root),
             account=account_of(db),
@@ -82,9 +83,10 @@ def read_standing(output: Output) -> Standing:
             in_journal=found.in_journal,
             open=found.open,
             open_due=found.open_due,
-            dead=found.dead - found.retrying,
+            dead=found.dead,
             dead_by_reason=dict(found.dead_by_reason),
-            pending=current.pending if current else 0,
+            pending=found.pending,
+            retrying=found.retrying,
             deferred=found.deferred,
             runs=tuple(_run_line(run) for run in records.last_runs(db, _RUNS)),
             unended=len(records.unended_runs(db)),

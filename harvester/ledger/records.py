@@ -1,4 +1,9 @@
-"""Reading and writing the small tables: runs, open calls, dead letters, deferred ids."""
+"""Reading and writing the small tables: runs, open calls, dead letters, deferred ids; and the one
+count of where every id stands, which all commands show.
+
+A dead letter that `retry` put back on the work list stays in its table until its new outcome is
+safe, but it is pending, not dead: `standing` and `dead_letters` leave it out of the dead.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from harvester.ledger import worklists
 from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
 
@@ -20,16 +26,22 @@ _DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row, 
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How many ids stand where, over all runs."""
+    """How many ids stand where, over all runs: each is delivered, open, dead or pending."""
 
     in_data: int
     in_journal: int
     open: int
     open_due: int
+    open_unknown: int
+    """Of the open ones: those that the vendor does not know yet."""
     dead: int
     dead_by_reason: Mapping[str, int]
+    """Adds up to `dead`; the most frequent reason first."""
+    pending: int
     retrying: int
+    """Of the pending ones: dead letters whose retry has no outcome yet."""
     deferred: int
+    """Of the pending ones: those that failed in the last runs."""
 
 
 def begin_run(db: sqlite3.Connection, run_id: str, started_ms: int) -> RunRecord:
@@ -95,19 +107,25 @@ def requests_of_day(db: sqlite3.Connection) -> tuple[str, int]:
 
 
 def standing(db: sqlite3.Connection, now_ms: int) -> Standing:
-    """Where every id stands that is not on the work list as pending."""
+    """Where every id of the output stands; what is due at `now_ms` is counted apart."""
     reasons = db.execute(
-        "SELECT reason, COUNT(*) FROM dead_letter GROUP BY reason ORDER BY reason"
+        "SELECT reason, COUNT(*) FROM dead_letter WHERE retrying = 0 GROUP BY reason "
+        "ORDER BY COUNT(*) DESC, reason"
     ).fetchall()
+    current = worklists.current_list(db)
     return Standing(
         in_data=_number(db, "SELECT COALESCE(SUM(rows), 0) FROM file WHERE state = 'live'"),
         in_journal=_number(db, "SELECT COALESCE(SUM(n), 0) FROM journal"),
         open=_number(db, "SELECT COUNT(*) FROM open_call"),
         open_due=_number(db, "SELECT COUNT(*) FROM open_call WHERE due_ms <= ?", now_ms),
+        open_unknown=_number(db, "SELECT COUNT(*) FROM open_call WHERE unknown_ms IS NOT NULL"),
         dead=sum(n for _, n in reasons),
         dead_by_reason={str(reason): int(n) for reason, n in reasons},
+        pending=current.pending if current else 0,
         retrying=_number(db, "SELECT COUNT(*) FROM dead_letter WHERE retrying = 1"),
-        deferred=_number(db, "SELECT COUNT(*) FROM deferred"),
+        deferred=_number(
+            db, "SELECT COUNT(*) FROM deferred WHERE id NOT IN (SELECT id FROM open_call)"
+        ),
     )
 
 
@@ -137,11 +155,23 @@ def all_open_calls(db: sqlite3.Connection) -> Iterator[OpenCall]:
         yield OpenCall(*row)
 
 
-def dead_letters(db: sqlite3.Connection, reason: str | None = None) -> Iterator[DeadLetter]:
-    """The dead letters, by id; those of one `reason` if given."""
-    query = f"SELECT {_DEAD} FROM dead_letter WHERE ? IS NULL OR reason = ? ORDER BY id"  # noqa: S608
-    for row in db.execute(query, (reason, reason)):
-        yield DeadLetter(*(*row[:7], bool(row[7]), row[8]))
+def dead_letters(db: sqlite3.Connection) -> Iterator[DeadLetter]:
+    """The ids that are dead, by id: without those that are being retried."""
+    return _dead_letters(db, "WHERE retrying = 0")
+
+
+def all_dead_letters(db: sqlite3.Connection) -> Iterator[DeadLetter]:
+    """Every dead letter, by id: with those that are being retried."""
+    return _dead_letters(db, "")
+
+
+def retry_counts(db: sqlite3.Connection) -> list[tuple[str, int, int]]:
+    """(reason, dead, retrying) of the dead letters that can be fetched again, by reason."""
+    rows = db.execute(
+        "SELECT reason, SUM(retrying = 0), SUM(retrying = 1) FROM dead_letter "
+        "WHERE published = 0 GROUP BY reason ORDER BY reason"
+    )
+    return [(str(reason), int(dead), int(retrying)) for reason, dead, retrying in rows]
 
 
 def retryable_ids(db: sqlite3.Connection, reason: str | None) -> list[str]:
@@ -180,6 +210,11 @@ def all_deferred(db: sqlite3.Connection) -> Iterator[Deferred]:
     """Every deferred id, by id."""
     for row in db.execute(f"SELECT {_DEFERRED} FROM deferred ORDER BY id"):  # noqa: S608
         yield _deferred(row)
+
+
+def _dead_letters(db: sqlite3.Connection, clause: str) -> Iterator[DeadLetter]:
+    for row in db.execute(f"SELECT {_DEAD} FROM dead_letter {clause} ORDER BY id"):  # noqa: S608
+        yield DeadLetter(*(*row[:7], bool(row[7]), row[8]))
 
 
 def _deferred(

@@ -15,7 +15,7 @@ from decimal import Decimal
 import msgspec
 
 from harvester.errors import AlreadyRunning
-from harvester.ledger import records, worklists
+from harvester.ledger import records
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.view import view_ledger
 from harvester.report.period import Period
@@ -30,9 +30,11 @@ class Loose:
     open_by_reason: dict[str, int]
     open_due: int
     dead: int
-    """Without those that are being asked again."""
+    """Without those that are being retried: they are pending."""
     dead_by_reason: dict[str, int]
     pending: int
+    retrying: int
+    """Of the pending ones: dead letters whose retry has no outcome yet."""
     in_journal: int
     """Delivered, but not in the data set before the next run publishes them."""
 
@@ -111,23 +113,15 @@ def read_loose(places: Places) -> Loose | Unknown:
 
 def _loose(db: sqlite3.Connection) -> Loose:
     found = records.standing(db, time.time_ns() // 1_000_000)
-    current = worklists.current_list(db)
-    # `status` counts in the same way: what is being retried is not dead for now.
-    dead = db.execute(
-        "SELECT reason, COUNT(*) FROM dead_letter WHERE retrying = 0 GROUP BY reason "
-        "ORDER BY COUNT(*) DESC, reason"
-    ).fetchall()
-    (unknown,) = db.execute(
-        "SELECT COUNT(*) FROM open_call WHERE unknown_ms IS NOT NULL"
-    ).fetchone()
-    waiting = {"not_over": found.open - unknown, "no_record": unknown}
+    waiting = {"not_over": found.open - found.open_unknown, "no_record": found.open_unknown}
     return Loose(
         open=found.open,
         open_by_reason={reason: number for reason, number in waiting.items() if number},
         open_due=found.open_due,
-        dead=found.dead - found.retrying,
-        dead_by_reason=dict(dead),
-        pending=current.pending if current else 0,
+        dead=found.dead,
+        dead_by_reason=dict(found.dead_by_reason),
+        pending=found.pending,
+        retrying=found.retrying,
         in_journal=found.in_journal,
     )
 

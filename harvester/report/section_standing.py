@@ -14,8 +14,8 @@ def loose_section(loose: Loose | Unknown) -> str:
         return f'<p class="note">Not known now: {escape(loose.why)}.</p>'
     told = (
         f"Over the whole output, whatever the period: {telling.count(loose.open)} open, of which "
-        f"{telling.count(loose.open_due)} are due to be asked again; {telling.count(loose.dead)} "
-        f"dead; {telling.count(loose.pending)} not asked yet."
+        f"{telling.count(loose.open_due)} are due to be fetched again; "
+        f"{telling.count(loose.dead)} dead; {telling.pending(loose.pending, loose.retrying)}."
     )
     rows = [
         [Cell(state), Cell(telling.plain(reason), "text reason"), Cell(telling.count(number))]

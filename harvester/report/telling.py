@@ -16,6 +16,12 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def pending(ids: int, retrying: int) -> str:
+    """12, 9 -> "12 pending, 9 of them dead letters whose retry is not finished"."""
+    again = f", {count(retrying)} of them dead letters whose retry is not finished"
+    return f"{count(ids)} pending{again if retrying else ''}"
+
+
 def money(amount: Decimal) -> str:
     """An amount to the cent; one that a cent is too coarse for keeps two digits of its own."""
     if amount and abs(amount) < _CENT:

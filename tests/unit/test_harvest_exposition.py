@@ -45,6 +45,7 @@ WHOLE = RunFigures(
     progress=NOW,
     push_backs=5,
     journal_records=7,
+    stand={"delivered": 57, "open": 4, "dead": 3, "pending": 43, "retrying": 2},
 )
 
 
