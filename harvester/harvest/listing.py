@@ -121,7 +121,7 @@ def draft_list(
 def known_stamps(db: sqlite3.Connection) -> dict[str, Stamp]:
     """How each file looked when it was read last, by resolved path."""
     return {
-        path: Stamp(s.path, s.inode, s.size, s.mtime_ns, s.xxh128)
+        path: Stamp(s.path, s.inode, s.size, s.mtime_ns, s.ctime_ns, s.xxh128)
         for path, s in worklists.known_stamps(db).items()
     }
 
@@ -176,4 +176,6 @@ def _input_record(key: str, result: ListResult) -> InputRecord:
 
 
 def _stamps(print_: Fingerprint) -> list[FileStamp]:
-    return [FileStamp(s.path, s.inode, s.size, s.mtime_ns, s.xxh128) for s in print_.stamps]
+    return [
+        FileStamp(s.path, s.inode, s.size, s.mtime_ns, s.ctime_ns, s.xxh128) for s in print_.trusted
+    ]

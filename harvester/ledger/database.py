@@ -31,7 +31,8 @@ CREATE TABLE input (
     listed INTEGER NOT NULL, first_listed_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE input_file (
     path TEXT PRIMARY KEY, inode INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, xxh128 TEXT NOT NULL) WITHOUT ROWID;
+    mtime_ns INTEGER NOT NULL, xxh128 TEXT NOT NULL, ctime_ns INTEGER NOT NULL DEFAULT 0)
+    WITHOUT ROWID;
 CREATE TABLE list (
     id INTEGER PRIMARY KEY AUTOINCREMENT, input_key TEXT, path TEXT NOT NULL, ids_path TEXT,
     listed INTEGER NOT NULL, retried INTEGER NOT NULL, left_over INTEGER NOT NULL,
@@ -67,6 +68,10 @@ CREATE TABLE run (
     id TEXT PRIMARY KEY, started_ms INTEGER NOT NULL, ended_ms INTEGER, exit_code INTEGER,
     first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
 """
+
+# Columns that came later: (table, name, definition).  A database that was made without one gets it
+# when it is opened; an older harvester goes on reading it, as it names the columns that it reads.
+_ADDED = (("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),)
 
 
 def open_database(path: Path, account: str) -> sqlite3.Connection:
@@ -138,6 +143,7 @@ def _prepare(db: sqlite3.Connection, path: Path, account: str) -> None:
         )
     if get_meta(db, "clean") != "1":
         _check_integrity(db, path)
+    _add_columns(db)
 
 
 def _create(db: sqlite3.Connection, account: str) -> None:
@@ -149,6 +155,13 @@ def _create(db: sqlite3.Connection, account: str) -> None:
         set_meta(db, "state_id", secrets.token_hex(16))
         set_meta(db, "account", account)
         set_meta(db, "clean", "1")
+
+
+def _add_columns(db: sqlite3.Connection) -> None:
+    for table, name, definition in _ADDED:
+        there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+        if name not in there:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:

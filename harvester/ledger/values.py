@@ -105,6 +105,7 @@ class FileStamp(msgspec.Struct, frozen=True):
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int
     xxh128: str
 
 

@@ -10,6 +10,7 @@ from harvester.ledger.database import transaction
 from harvester.ledger.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
 
 _LIST_COLUMNS = "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead"
+_STAMP_COLUMNS = "path, inode, size, mtime_ns, ctime_ns, xxh128"
 
 
 def current_list(db: sqlite3.Connection) -> WorkList | None:
@@ -67,7 +68,7 @@ def remember_stamps(db: sqlite3.Connection, stamps: Sequence[FileStamp]) -> None
 
 def known_stamps(db: sqlite3.Connection) -> dict[str, FileStamp]:
     """How each file that was ever read looked then, by path."""
-    rows = db.execute("SELECT path, inode, size, mtime_ns, xxh128 FROM input_file")
+    rows = db.execute(f"SELECT {_STAMP_COLUMNS} FROM input_file")  # noqa: S608
     return {str(row[0]): FileStamp(*row) for row in rows}
 
 
@@ -157,6 +158,6 @@ def _remember_input(
 
 def _write_stamps(db: sqlite3.Connection, stamps: Sequence[FileStamp]) -> None:
     db.executemany(
-        "INSERT OR REPLACE INTO input_file VALUES (?, ?, ?, ?, ?)",
-        [(s.path, s.inode, s.size, s.mtime_ns, s.xxh128) for s in stamps],
+        f"INSERT OR REPLACE INTO input_file ({_STAMP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+        [(s.path, s.inode, s.size, s.mtime_ns, s.ctime_ns, s.xxh128) for s in stamps],
     )

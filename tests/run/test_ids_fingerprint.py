@@ -47,6 +47,44 @@ def test_a_file_that_looks_as_recorded_is_not_read_again(tmp_path: Path) -> None
     assert fingerprint([file], "voiceId", known).stamps[0].xxh128 == "recorded"
 
 
+@pytest.mark.parametrize("field", ["path", "inode", "size", "mtime_ns", "ctime_ns"])
+def test_a_stamp_that_differs_in_anything_is_not_trusted(tmp_path: Path, field: str) -> None:
+    file = written(tmp_path / "a.txt", "1\n")
+    (stamp,) = fingerprint([file], "voiceId").stamps
+    other = "elsewhere" if field == "path" else getattr(stamp, field) + 1
+    known = {stamp.path: replace(stamp, xxh128="recorded", **{field: other})}
+    assert fingerprint([file], "voiceId", known).stamps == (stamp,)
+
+
+def test_other_ids_in_a_file_of_the_same_inode_size_and_mtime_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    file = written(path, "1\n")
+    before = fingerprint([file], "voiceId")
+    (stamp,) = before.stamps
+    path.write_text("2\n")
+    # As `cp -p`, `rsync --inplace` and `touch -r` do.
+    os.utime(path, ns=(stamp.mtime_ns, stamp.mtime_ns))
+    after = fingerprint([file], "voiceId", {stamp.path: stamp})
+    assert (after.stamps[0].inode, after.stamps[0].size) == (stamp.inode, stamp.size)
+    assert after.stamps[0].mtime_ns == stamp.mtime_ns
+    assert after.key != before.key
+
+
+@pytest.mark.parametrize(
+    ("age_ns", "trusted"),
+    [(0, False), (1_999_999_999, False), (-5_000_000_000, False), (2_000_000_000, True)],
+)
+def test_a_stamp_is_trusted_only_of_a_file_that_had_rested_for_two_seconds(
+    tmp_path: Path, age_ns: int, trusted: bool
+) -> None:
+    file = written(tmp_path / "a.txt", "1\n")
+    (stamp,) = fingerprint([file], "voiceId").stamps
+    now_ns = max(stamp.mtime_ns, stamp.ctime_ns) + age_ns
+    found = fingerprint([file], "voiceId", now_ns=lambda: now_ns)
+    assert found.trusted == ((stamp,) if trusted else ())
+    assert found.stamps == (stamp,)
+
+
 @pytest.mark.parametrize("change", ["grown", "touched", "replaced"])
 def test_a_file_that_looks_otherwise_is_read_again(tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.txt"

@@ -205,7 +205,7 @@ def test_a_new_list_replaces_the_old_one_and_its_progress_in_one_step(
 ) -> None:
     commit(db, Batch(settled_rows={0: [1]}, list_delivered=1, deferred=[put_off("e")]))
     new = WorkList(worklists.next_list_id(db), "other", "list-2.parquet", None, 5, 0, 7)
-    stamps = [FileStamp("/ids.txt", 1, 2, 3, "hash")]
+    stamps = [FileStamp("/ids.txt", 1, 2, 3, 4, "hash")]
     worklists.replace_list(
         db, new, input_record=InputRecord("other", 5, 0, 0, 5, 0, 5, 2_000), stamps=stamps
     )

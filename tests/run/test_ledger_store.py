@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from harvester.errors import AlreadyRunning, ConfigError, StoreError
-from harvester.ledger import publications, records
+from harvester.ledger import publications, records, worklists
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import get_meta, open_database, set_meta, store_errors
 from harvester.ledger.lock import OutputLock, read_holder
-from harvester.ledger.values import Batch, Entry
+from harvester.ledger.values import Batch, Entry, FileStamp
 from harvester.ledger.writer import LedgerWriter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +73,22 @@ def test_what_was_committed_is_there_when_it_is_opened_again(path: Path) -> None
     with closing(open_database(path, "acme")) as db:
         assert get_meta(db, "state_id") == state_id
         assert publications.journal_size(db)[0] == 10
+
+
+def test_a_ledger_made_before_a_column_was_there_gets_it_and_keeps_its_rows(path: Path) -> None:
+    with closing(open_database(path, "acme")) as db:
+        db.execute("ALTER TABLE input_file DROP COLUMN ctime_ns")
+        db.execute("INSERT INTO input_file VALUES ('/ids.txt', 1, 2, 3, 'hash')")
+    for _ in range(2):
+        with closing(open_database(path, "acme")) as db:
+            # A ctime that no file has: such a stamp is not trusted.
+            assert worklists.known_stamps(db) == {
+                "/ids.txt": FileStamp("/ids.txt", 1, 2, 3, 0, "hash")
+            }
+    with closing(open_database(path, "acme")) as db:
+        new = FileStamp("/ids.txt", 1, 2, 3, 4, "other")
+        worklists.remember_stamps(db, [new])
+        assert worklists.known_stamps(db) == {"/ids.txt": new}
 
 
 def test_another_accounts_output_is_refused_and_left_alone(path: Path) -> None:
