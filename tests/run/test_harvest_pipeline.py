@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -332,6 +333,29 @@ def test_a_failed_acknowledgement_stops_the_run_and_nobody_hangs(
     assert vendor.closed
     assert len(out.journaled()) <= after * 600
     assert_each_id_is_in_one_state(out)
+
+
+def test_the_counters_that_are_kept_are_those_of_the_outcomes_that_are_kept(
+    house: Callable[..., House],
+) -> None:
+    """At every commit, and so after every death: what the run counted is what the ledger holds."""
+    out = house([f"{n:05}" for n in range(3_000)], pace__rate_per_s=5_000, pace__concurrency=64)
+    chaos = Chaos(3)
+    vendor = FakeVendor(chaos.script, lambda voice_id, before: 0.05)
+    kept: list[int] = []
+
+    def look() -> float:
+        counted = json.loads(out.db.execute("SELECT counters FROM run").fetchone()[0])
+        states = {"delivered": out.delivered(), "open": out.open(), "dead": out.dead()}
+        assert {name: counted.get(name, 0) for name in states} == {
+            name: len(ids) for name, ids in states.items()
+        }
+        kept.append(sum(map(len, states.values())))
+        return 0.4  # slow enough for the next batch to fill meanwhile
+
+    run_virtually(lambda: out.run(vendor, before=acknowledging(look)))
+    look()
+    assert len(set(kept)) > 4
 
 
 def test_an_error_of_the_store_takes_the_place_of_a_request_to_stop(

@@ -1,0 +1,149 @@
+"""Control totals that differ end a run with exit 6, whatever else it came to: one run per book.
+
+Triggers in the state database play the part of a fault that loses or invents a row: the run works
+as ever, and what it finds at its end is not what it did.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.harvest.output import Output
+from harvester.harvest.publish import Published
+from harvester.harvest.summary import check_books, make_summary
+from harvester.ledger.values import RunRecord
+from harvester.simulator import make_ids
+from tests.fakes import ACCOUNT, FakeVendor, House
+from tests.outputs import edit
+from tests.run.test_cli_commands import KEYS, harvester
+from tests.simulated import Simulator
+from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from tests.virtual_time import run_virtually
+
+IDS = sorted(make_ids(24, 5))
+
+FAULTS = {
+    "input": (
+        "CREATE TRIGGER fault AFTER INSERT ON input BEGIN "
+        "UPDATE input SET lines = lines + 1 WHERE key = new.key; END",
+        "lines = 13",
+    ),
+    "list": (
+        "CREATE TRIGGER fault AFTER UPDATE OF delivered ON list WHEN new.id > 1 BEGIN "
+        "UPDATE list SET delivered = delivered - 1 WHERE id = new.id; END",
+        "rows = 12",
+    ),
+    "data": (
+        "CREATE TRIGGER fault AFTER INSERT ON journal BEGIN "
+        "DELETE FROM journal WHERE seq = new.seq; END",
+        "rows from answers = 12",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[Simulator]:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS) as up:
+        yield up
+
+
+def run(vendor: Simulator, folder: Path, ids: list[str], *more: str) -> Any:
+    (folder / "ids.txt").write_text("\n".join(ids))
+    flags = ["--out", "out", "--rate", "1000", "--base-url", vendor.base_url]
+    return harvester("run", "ids.txt", *flags, *more, cwd=folder, env=KEYS)
+
+
+@pytest.mark.parametrize("book", FAULTS)
+def test_a_difference_ends_the_run_with_exit_6_and_is_shown(
+    vendor: Simulator, tmp_path: Path, book: str
+) -> None:
+    assert run(vendor, tmp_path, IDS[:12]).returncode == 0
+    trigger, left = FAULTS[book]
+    edit(tmp_path / "out", trigger)
+    ended = run(vendor, tmp_path, IDS[12:])
+    assert ended.returncode == 6, ended.stderr
+    assert "✗" in ended.stderr
+    assert left in ended.stderr
+    newest = max((tmp_path / "out" / "runs").iterdir())
+    summary = json.loads((newest / "summary.json").read_text())
+    assert summary["exit_code"] == 6
+    assert {one["book"] for one in summary["differences"]} == {book}
+    assert summary["differences"][0]["left"] == left
+    with closing(sqlite3.connect(tmp_path / "out" / "state" / "state.db")) as db:
+        ended_with = db.execute("SELECT exit_code FROM run ORDER BY id DESC LIMIT 1").fetchone()
+    assert ended_with == (6,)
+
+
+@pytest.mark.parametrize("exit_code", [0, None], ids=["ended", "killed"])
+def test_the_runs_own_book_and_the_data_are_compared_also_where_a_run_was_killed(
+    tmp_path: Path, exit_code: int | None
+) -> None:
+    with closing(House(tmp_path / "out", ["1", "2", "3"])) as house:
+        tally = dict(run_virtually(lambda: house.run(FakeVendor())).tally)
+        assert tally["begun"] == tally["delivered"] == 3
+
+        def books(counters: dict[str, int]) -> list[str]:
+            run = RunRecord("run-1", 1, 2, exit_code, 1, counters)
+            found = check_books(
+                house.db, house.output, ACCOUNT, run, record=None, work_list=house.work_list
+            )[1]
+            return [one.book for one in found]
+
+        assert books(tally) == []
+        # A run that was killed has begun more than it finished: there is nothing to compare.
+        assert books({**tally, "begun": 4}) == ([] if exit_code is None else ["run"])
+        # A record less than was counted is a difference even then.
+        assert "data" in books({**tally, "delivered": 4})
+        assert books({**tally, "usage.charged_duration_s": 1}) == ["data"]
+        part = next(house.output.cdr.glob("*/*.parquet"))
+        part.unlink()
+        house.db.execute("DELETE FROM file")
+        assert books(tally) == ["data"] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("newField", "newField"),
+        ("sip_603.x-y", "sip_603.x-y"),
+        ("line123456", "line123456"),  # six digits on end are nobody's number
+        ("line1234567", "odd"),
+        ("8613800138", "odd"),
+        ("8613800138000", "odd"),
+        ("_8613800138", "odd"),
+        ("callee: 86138", "odd"),
+        ("x" * 41, "odd"),
+        ("", "odd"),
+    ],
+)
+def test_a_field_that_could_be_somebodys_number_is_counted_without_its_name(
+    tmp_path: Path, name: str, shown: str
+) -> None:
+    extra = Counter({name: 2})
+    run = RunRecord("run-1", 1, 2, 0, 1, {})
+    data, _ = check_books_of_nothing(tmp_path, run)
+    summary = make_summary(
+        run,
+        account=ACCOUNT,
+        message="",
+        output=Output(tmp_path),
+        input_=None,
+        list_=None,
+        data=data,
+        differences=[],
+        published=[Published(1, 1, 1, 1, Counter(), extra)],
+    )
+    assert summary.extra == {shown: 2}
+
+
+def check_books_of_nothing(folder: Path, run: RunRecord) -> Any:
+    with closing(House(folder / "out")) as house:
+        return check_books(house.db, house.output, ACCOUNT, run, record=None, work_list=None)
