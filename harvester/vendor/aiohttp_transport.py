@@ -16,6 +16,11 @@ Waiting for a turn must not count as waiting for the vendor, and a timer an atte
 aiohttp's timeouts are off but for connecting; the watchdog below, one timer for all attempts,
 catches silence and dripping alike, by aborting the connection once the attempt's time is up.
 
+Whoever reads a body waits for the body alone, and aiohttp does not always end it: where a later
+packet of an answer is no HTTP, the connection is closed, its protocol gets the error, and the body
+gets nothing.  So the watchdog looks at both: a body whose connection is gone is torn, and a body
+whose time is up gets that error itself, whatever became of its connection.
+
 What is refused on purpose: redirects (signed headers go to the configured host only), cookies,
 proxies, .netrc and other wishes of the environment, bodies over MAX_BODY_BYTES once decoded (read
 in pieces, so that a compressed bomb never unfolds in memory).  No compression is asked for: a
@@ -31,6 +36,7 @@ import aiohttp
 from aiohttp.client_reqrep import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from harvester.config import Vendor
@@ -45,9 +51,52 @@ from harvester.vendor.transport import (
 )
 from harvester.vendor.watchdog import Watchdog
 
-# What the watchdog knows an ask by.  `send` runs in the task that asked; `current_task` would tell
-# as well, at several times the price.
-_ASK: ContextVar[object] = ContextVar("ask")
+
+class _Ask:
+    """One `get`, as the watchdog knows it."""
+
+    __slots__ = ("body", "connection", "was_gone")
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        """That which the request was written to."""
+        self.body: StreamReader | None = None
+        """The answer's, if it was not there as soon as its head was."""
+        self.was_gone = False
+        """Whether the last look found the connection gone, and the body not at its end."""
+
+    def look(self) -> None:
+        """End a body that nothing more can come for.
+
+        At the second look: a connection that ends a body tells it so a moment later.
+        """
+        body, connection = self.body, self.connection
+        if body is None or connection is None or body.is_eof():
+            return
+        protocol = connection.protocol
+        if protocol is None or not protocol.is_connected():
+            if self.was_gone:
+                body.set_exception(aiohttp.ClientPayloadError("the connection is gone"))
+            self.was_gone = True
+
+    def cut_off(self) -> None:
+        """Wake whoever waits for head or body with an error, which is a value in `get`."""
+        slow = aiohttp.SocketTimeoutError("the answer took too long")
+        connection = self.connection
+        if connection is not None:
+            transport = connection.transport
+            if connection.protocol is not None:
+                # Who waits for the head of an answer must learn that time is up: at a mere loss
+                # of the connection aiohttp would send the request once more.
+                connection.protocol.set_exception(slow)
+            if transport is not None:
+                transport.abort()
+        if self.body is not None:
+            self.body.set_exception(slow)
+
+
+# `send` runs in the task that asked; `current_task` would tell as well, at several times the price.
+_ASK: ContextVar[_Ask] = ContextVar("ask")
 
 
 class AiohttpTransport:
@@ -64,7 +113,7 @@ class AiohttpTransport:
         """Must be made inside the running loop.  `tls` replaces the system's trust (tests)."""
         self._base = URL(vendor.base_url)
         self._path = f"{self._base.raw_path.rstrip('/')}/recordGroup/"
-        self._watchdog = Watchdog(vendor.timeout_s, _abort)
+        self._watchdog = Watchdog(vendor.timeout_s)
         # limit = concurrency: no ask ever queues for a connection, and all are kept alive.
         connector = aiohttp.TCPConnector(
             limit=concurrency, ttl_dns_cache=300, ssl=tls if tls is not None else True
@@ -91,12 +140,12 @@ class AiohttpTransport:
         # encoded=True: a voiceId holds only unreserved characters, so there is nothing to quote.
         # Another path for the same host costs a quarter of reading an address anew.
         url = self._base.with_path(self._path + voice_id, encoded=True)
-        ask = object()
+        ask = _Ask()
         _ASK.set(ask)
         try:
             response = await self._session.get(url, allow_redirects=False)
             try:
-                body = await _read_capped(response)
+                body = await _read_capped(response, ask)
             finally:
                 # `async with` does no more, at the price of four coroutines.
                 if not response.closed:
@@ -122,16 +171,6 @@ class AiohttpTransport:
         await self._session.close()
 
 
-def _abort(connection: Connection) -> None:
-    """Wake whoever reads from `connection` with an error, which is a value in `get`."""
-    if connection.protocol is not None:
-        # Who waits for the head of an answer must learn that time is up: at a mere loss of the
-        # connection aiohttp would send the request once more.
-        connection.protocol.set_exception(aiohttp.SocketTimeoutError("the answer took too long"))
-    if connection.transport is not None:
-        connection.transport.abort()
-
-
 class _SealBroke(Exception):
     """Carries what the seal raised through aiohttp, which would read an OSError as its own."""
 
@@ -140,7 +179,7 @@ class _SealBroke(Exception):
         self.cause = cause
 
 
-def _sealed_request(seal: Seal, watchdog: Watchdog[Connection]) -> type[ClientRequest]:
+def _sealed_request(seal: Seal, watchdog: Watchdog) -> type[ClientRequest]:
     class SealedRequest(ClientRequest):
         """A request that waits for its turn and is signed with its connection in hand."""
 
@@ -158,15 +197,18 @@ def _sealed_request(seal: Seal, watchdog: Watchdog[Connection]) -> type[ClientRe
             protocol = conn.protocol
             if protocol is None or protocol.should_close or not protocol.is_connected():
                 raise aiohttp.ServerDisconnectedError
-            watchdog.watch(ask, conn)
+            ask.connection = conn
+            watchdog.watch(ask)
             return await super().send(conn)
 
     return SealedRequest
 
 
-async def _read_capped(response: ClientResponse) -> bytes | None:
+async def _read_capped(response: ClientResponse, ask: _Ask) -> bytes | None:
     """The decoded body; None when it is longer than MAX_BODY_BYTES."""
     content = response.content
+    if not content.is_eof():
+        ask.body = content
     first = await content.readany()
     if content.at_eof():
         return first if len(first) <= MAX_BODY_BYTES else None

@@ -35,6 +35,7 @@ LOST: Final = NoReply("reset", "the connection ended before an answer began")
 TOO_SLOW: Final = NoReply("timeout", "the answer did not end in time")
 _TORN: Final = NoReply("torn", "the connection ended before the answer was whole")
 _NO_HTTP: Final = NoReply("protocol", "what came is no answer in HTTP/1.1")
+_GARBLED: Final = NoReply("torn", "the answer went on as none in HTTP/1.1")
 _NOT_DECODED: Final = NoReply("torn", "the answer's content coding is damaged")
 _CUT_SHORT: Final = NoReply("protocol", "the answer's content coding ends too soon")
 _TOO_LONG: Final = NoReply("too_long", f"an answer of over {MAX_BODY_BYTES} bytes")
@@ -159,10 +160,11 @@ class LeanConnection(asyncio.Protocol):
         if self._received > (_MAX_BYTES if self._is_body else _MAX_HEAD_BYTES):
             self._end(_TOO_LONG if self._is_body else _NO_HTTP)
             return
+        had_begun = self._is_body
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
-            self._end(_NO_HTTP)  # unless it was whole before that
+            self._end(_GARBLED if had_begun else _NO_HTTP)  # unless it was whole before that
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`."""

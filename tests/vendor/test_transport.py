@@ -829,6 +829,20 @@ READABLE = {
     "bytes that are no text in a header": (sends(with_headers([b"X: \xff\xfe\r\n"])), 200, BODY),
 }
 
+NO_CHUNK = {
+    "a page": b"<html><h1>502 Bad Gateway</h1></html>\r\n",
+    "another answer": answer_of(BODY),
+    "a size below zero": b"-1\r\n",
+    "a size that is none": b"\r\n\r\n",
+    "a size of 64 bits and more": b"f" * 17 + b"\r\n",
+    "a chunk longer than it said": b"5\r\n0123456789\r\n",
+    "a trailer of 20 kB": b"0\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+    "a trailer without a colon": b"0\r\nno colon\r\n\r\n",
+    "trailers by the hundred": b"0\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    "bytes": bytes(range(128, 256)),
+}
+"""What can't follow a chunk."""
+
 UNREADABLE = {
     "closed without a word": (sends(then=Ask.hang_up), "reset"),
     "reset without a word": (sends(then=Ask.reset), "reset"),
@@ -841,6 +855,15 @@ UNREADABLE = {
     "a chunk of no size": (sends(CHUNKED + b"zz\r\nxx\r\n"), "protocol"),
     "a chunk of over 64 bits": (sends(CHUNKED + b"f" * 17 + b"\r\n"), "protocol"),
     "a chunk of endless extensions": (sends(CHUNKED + b"1;" + b"x" * 100_000), "timeout"),
+    **{
+        f"a chunk, in the next packet {name}{how}": (
+            sends(CHUNKED + chunk(BODY[:9]), tail, then=then),
+            "torn",
+        )
+        for name, tail in NO_CHUNK.items()
+        for how, then in (("", None), (", and the end", Ask.hang_up))
+    },
+    "a head, and in the next packet no chunk": (sends(CHUNKED, NO_CHUNK["a page"]), "torn"),
     "not http": (sends(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "protocol"),
     "binary": (sends(bytes(range(256)) * 4), "protocol"),
     "http 9": (sends(b"HTTP/9.9 200 OK\r\n\r\n"), "protocol"),
