@@ -72,6 +72,8 @@ class FakeVendor:
     script: Script = lambda voice_id, before: record(voice_id)
     latency_s: Callable[[str, int], float] = lambda voice_id, before: 0.05
     connect_s: float = 0.0
+    seals: int = 1
+    """How often each request is sealed: a connection may die, and the transport sends it again."""
     log: list[tuple[float, str]] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
     """How often each id was asked."""
@@ -101,8 +103,9 @@ class FakeTransport:
         """Ask for one record."""
         vendor = self._vendor
         await asyncio.sleep(vendor.connect_s)
-        sealed = self._seal()
-        headers = sealed if isinstance(sealed, dict) else await sealed
+        for _ in range(vendor.seals):
+            sealed = self._seal()
+            headers = sealed if isinstance(sealed, dict) else await sealed
         assert headers["Api-Key"] == SECRETS.api_key
         before = vendor.asked[voice_id]
         vendor.asked[voice_id] += 1

@@ -18,6 +18,7 @@ import msgspec
 from harvester.config import Config, Secrets
 from harvester.errors import BudgetReached, HarvesterError
 from harvester.harvest.acknowledger import Acknowledger
+from harvester.harvest.alarm import keep_watch
 from harvester.harvest.fetch import Fetcher, Sealer
 from harvester.harvest.gate import OutageGate
 from harvester.harvest.pace import Pace
@@ -137,6 +138,7 @@ class Engine:
             asyncio.create_task(self._acknowledger.keep_time()),
             asyncio.create_task(self._publish_when_due()),
             asyncio.create_task(self._keep_budget()),
+            asyncio.create_task(keep_watch(sealer.attempts, self._job.config.vendor.timeout_s)),
         ]
         try:
             await self._work(fetcher, self._first_asks())

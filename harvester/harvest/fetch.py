@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import assert_never
+from weakref import WeakSet
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
 
@@ -32,7 +33,7 @@ from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unk
 from harvester.vendor.clock import VendorClock
 from harvester.vendor.judge import http_date, judge, retry_after_s
 from harvester.vendor.sign import signed_headers
-from harvester.vendor.transport import Reply, Transport
+from harvester.vendor.transport import NoReply, Reply, Transport
 from harvester.vendor.verdicts import (
     Busy,
     Dead,
@@ -52,6 +53,7 @@ _FINAL = (Record, NoRecord, Dead)
 _SPEAKS = (Record, Dead)
 _FAILED = (Busy, NetworkFailure)
 _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
+_STUCK = NoReply("timeout", "the transport gave no answer in three times vendor.timeout_s")
 _DATE_EVERY_S = 1.0
 _SHOWN = 300
 
@@ -59,29 +61,41 @@ _SHOWN = 300
 class Attempt:
     """One request on its way."""
 
-    __slots__ = ("generation", "has_place")
+    __slots__ = ("__weakref__", "generation", "has_place", "is_cut", "looks", "task")
 
     def __init__(self) -> None:
+        """Of the calling task."""
         self.has_place = False
         """Among those that wait for a turn."""
         self.generation: int | None = None
-        """Of the clock that it was signed with; None if it didn't get so far."""
+        """Of the clock that it was signed with; None while it is not under way."""
+        self.looks = 0
+        """See `alarm.Watched`."""
+        self.is_cut = False
+        """Whether the alarm has ended it, and nobody has seen that yet."""
+        self.task = asyncio.current_task()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether its request is written, and not concluded."""
+        return self.generation is not None
+
+    def cut(self) -> None:
+        """End it: the worker goes on with a network failure."""
+        if self.task is not None:
+            self.looks = 0
+            self.is_cut = True
+            self.task.cancel()
+
+    def was_cut(self) -> bool:
+        """Whether the CancelledError in hand is the alarm's, and nobody else's as well."""
+        is_cut, self.is_cut = self.is_cut, False
+        return is_cut and self.task is not None and not self.task.uncancel()
 
 
 # The seal is called by the transport, which knows nothing of attempts; but in the same task.  A
 # worker's attempts follow one another, so one object serves them all.
 _ATTEMPT: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
-
-
-def _begun() -> Attempt:
-    """The calling worker's attempt, at its beginning."""
-    attempt = _ATTEMPT.get()
-    if attempt is None:
-        attempt = Attempt()
-        _ATTEMPT.set(attempt)
-    attempt.has_place = False
-    attempt.generation = None
-    return attempt
 
 
 class Sealer:
@@ -110,11 +124,13 @@ class Sealer:
         self._headers: dict[str, str] = {}
         places = int(pace.limit_per_s) + ROOM_TO_SPARE
         self._places = asyncio.Semaphore(places) if places < concurrency else None
+        self.attempts: WeakSet[Attempt] = WeakSet()
+        """One a worker, whether under way or not."""
 
     async def enter(self) -> Attempt:
         """Wait for a place among those that take a connection and wait for their turn."""
         await self._pace.opened()
-        attempt = _begun()
+        attempt = self._begun()
         if self._places is not None:
             await self._places.acquire()
             attempt.has_place = True
@@ -124,13 +140,24 @@ class Sealer:
         """The same where nothing has to be waited for; else None."""
         if self._places is not None or not self._pace.is_open:
             return None
-        return _begun()
+        return self._begun()
 
     def leave(self, attempt: Attempt) -> None:
         """The attempt is over before it got its turn: give its place up."""
         assert self._places is not None
         attempt.has_place = False
         self._places.release()
+
+    def _begun(self) -> Attempt:
+        """The calling worker's attempt, at its beginning."""
+        attempt = _ATTEMPT.get()
+        if attempt is None:
+            attempt = Attempt()
+            _ATTEMPT.set(attempt)
+            self.attempts.add(attempt)
+        attempt.has_place = False
+        attempt.generation = None
+        return attempt
 
     def seal(self) -> dict[str, str] | Awaitable[dict[str, str]]:
         """A turn, and the headers to send at once; see `Seal`.  Raises CutOff once stopped.
@@ -140,6 +167,9 @@ class Sealer:
         return self._sealed() if self._pace.take() else self._sealed_in_turn()
 
     async def _sealed_in_turn(self) -> dict[str, str]:
+        attempt = _ATTEMPT.get()
+        assert attempt is not None
+        attempt.generation = None  # a repeat of the transport's waits; its first request is over
         await self._pace.turn()
         return self._sealed()
 
@@ -152,6 +182,7 @@ class Sealer:
         if attempt.has_place:
             self.leave(attempt)
         attempt.generation = self._clock.generation
+        attempt.looks = 0
         timestamp = self._clock.timestamp()
         if timestamp != self._timestamp:
             self._timestamp = timestamp
@@ -270,7 +301,12 @@ class Fetcher:
         attempt = self._sealer.enter_at_once() or await self._sealer.enter()
         try:
             answer = await self._transport.get(voice_id)
+        except asyncio.CancelledError:
+            if not attempt.was_cut():
+                raise
+            answer = _STUCK
         finally:
+            generation, attempt.generation = attempt.generation, None
             if attempt.has_place:
                 self._sealer.leave(attempt)
         verdict: Verdict
@@ -280,7 +316,7 @@ class Fetcher:
             self.received_bytes += len(answer.body)
         else:
             verdict, reply = NetworkFailure(answer.cause), None
-        self._learn(voice_id, verdict, attempt.generation, reply)
+        self._learn(voice_id, verdict, generation, reply)
         if isinstance(verdict, Refusal):
             await self._learn_refusal(voice_id, verdict.what)
         return verdict, reply, was_probe or self._gate.is_shut
