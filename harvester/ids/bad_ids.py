@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import TextIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from harvester.ids.clean import Reason, excerpt
 
@@ -23,6 +27,24 @@ class BadIds:
         self.by_reason: Counter[str] = Counter()
         self._out = out
         self._room = listed_at_most
+
+    def add_all(
+        self, rows: pa.Array, reasons: pa.Array, texts: pa.Array, number: Callable[[int], int]
+    ) -> None:
+        """Count the rows that have a reason; list them while there is room.
+
+        `number` gives the line of one of `rows`; the three columns are of one length.
+        """
+        if self._room <= 0:
+            # Millions of lines may be of one kind: counted, not looked at.
+            for found in pc.value_counts(reasons.drop_null()).to_pylist():
+                self.total += found["counts"]
+                self.by_reason[found["values"]] += found["counts"]
+            return
+        bad = reasons.is_valid()
+        columns = (rows.filter(bad), reasons.filter(bad), texts.filter(bad))
+        for row, reason, text in zip(*(one.to_pylist() for one in columns), strict=True):
+            self.add(number(row), reason, text or b"")
 
     def add(self, line: int, reason: Reason, text: bytes | str) -> None:
         """Count a bad line; list it while there is room."""

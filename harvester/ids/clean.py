@@ -3,6 +3,9 @@
 A voiceId is text, never a number: documented samples have 19 and 20 digits, and one of them
 exceeds 64 bits.  It becomes a part of a URL's path, so the grammar lets nothing through that could
 mean something there.
+
+Of what the grammar would let through, some is no id all the same: `NULL` and its like, a rule of
+dashes, the name of the column itself.  Nothing that begins with a digit is such a word.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ VoiceId = NewType("VoiceId", str)
 GRAMMAR = "[0-9A-Za-z_-]{1,64}"
 """A voiceId after trimming; the same text serves Python's `re` and Arrow's RE2."""
 
+PLAIN = "[0-9][0-9A-Za-z_-]{0,63}"
+"""Of these, the ones that need no second look."""
+
 ID_CHARS = 64
 EXCERPT_CHARS = 80
 
@@ -25,6 +31,7 @@ Reason = Literal[
     "forbidden_character",
     "not_utf8",
     "nul_byte",
+    "placeholder",
     "torn_row",
     "not_json",
     "no_field",
@@ -32,6 +39,17 @@ Reason = Literal[
     "not_a_whole_number",
 ]
 """Why a line holds no id: the words of `bad_ids.jsonl` and of the summary."""
+
+# White space, and what shows as nothing: marks of byte order and direction, joiners, soft hyphens.
+# They come with text that was copied from a web page, a chat or an address book.
+INVISIBLE = (
+    "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
+)
+_SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
+_AROUND = _SPACES + INVISIBLE
+
+_NO_IDS = "[-_]{2,}|null|none|nan|nil|na|undefined|totals?|subtotal|sum|count|eof|ids?"
 
 _VOICE_ID = re.compile(GRAMMAR)
 _UNDECODED = re.compile("[\udc80-\udcff]")
@@ -43,27 +61,58 @@ _DIGITS = re.compile("[0-9]{19,20}")
 _FIRST_YEAR, _LAST_YEAR = 2015, 2049
 
 
-def clean(text: str) -> VoiceId | None:
-    """The voiceId that `text` holds, white space around it trimmed; None if it holds none."""
-    trimmed = text.strip()
-    return VoiceId(trimmed) if _VOICE_ID.fullmatch(trimmed) else None
+def no_ids(*columns: str) -> str:
+    """A pattern of texts that are no ids though the grammar would take them.
+
+    `columns`: names under which the ids stand, in whatever spelling.
+    """
+    names = sorted({same_name(name) for name in ("voiceId", "voiceIds", *columns)})
+    # A name that is no id by the grammar needs no pattern, nor one that could be an id.
+    spelt = ["_*".join(["", *name, ""]) for name in names if re.fullmatch("[a-z][a-z0-9-]*", name)]
+    return "(?i:" + "|".join([_NO_IDS, *spelt]) + ")"
 
 
-def fault(text: str) -> Reason | None:
+def same_name(name: str) -> str:
+    """What two spellings of a column's name have in common: case, blanks and underscores go."""
+    return "".join(char for char in name.casefold() if char != "_" and char not in _AROUND)
+
+
+def trimmed(text: str) -> str:
+    """`text` without white space and invisible characters around it, nor quotes around the rest."""
+    inner = text.strip(_AROUND)
+    if len(inner) > 1 and inner[0] == inner[-1] and inner[0] in "\"'":
+        return inner[1:-1].strip(_AROUND)
+    return inner
+
+
+def clean(text: str, words: str = no_ids()) -> VoiceId | None:
+    """The voiceId that `text` holds, `trimmed`; None if it holds none, or one of `words`."""
+    inner = trimmed(text)
+    if not _VOICE_ID.fullmatch(inner) or re.fullmatch(words, inner):
+        return None
+    return VoiceId(inner)
+
+
+def fault(text: str, words: str = no_ids()) -> Reason | None:
     """Why `clean` refuses `text`; None if it doesn't.
 
     Bytes that were no UTF-8 are expected as Python's `surrogateescape` leaves them.
     """
-    if clean(text) is not None:
+    if clean(text, words) is not None:
         return None
-    trimmed = text.strip()
-    if not trimmed:
+    return _fault(trimmed(text))
+
+
+def _fault(inner: str) -> Reason:
+    if not inner:
         return "empty"
-    if len(trimmed) > ID_CHARS:
+    if len(inner) > ID_CHARS:
         return "too_long"
-    if "\0" in trimmed:
+    if "\0" in inner:
         return "nul_byte"
-    return "not_utf8" if _UNDECODED.search(trimmed) else "forbidden_character"
+    if _VOICE_ID.fullmatch(inner):
+        return "placeholder"
+    return "not_utf8" if _UNDECODED.search(inner) else "forbidden_character"
 
 
 def excerpt(text: str) -> str:

@@ -5,30 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harvester.errors import SourceError
-from harvester.ids.clean import excerpt
+from harvester.ids.clean import excerpt, same_name
 
 _SHOWN = 30
 
 
 def position(names: Sequence[str], column: str, path: str, *, only: bool = True) -> int:
-    """Where `column` stands among `names`: spelt so, or in other case, or (if `only`) alone.
+    """Where `column` stands among `names`, in whatever spelling; or the only one (if `only`).
 
-    Raises SourceError that lists the columns there are.
+    Raises SourceError that lists the columns there are, or those that could be meant.
     """
-    for same in (str, str.casefold):
-        found = [i for i, name in enumerate(names) if same(name) == same(column)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise SourceError(
-                f"{path}: {len(found)} columns are named {column!r}. Rename all but one."
-            )
+    found = places(names, column)
+    if len(found) > 1:
+        twins = " and ".join(repr(excerpt(names[place])) for place in found[:_SHOWN])
+        raise SourceError(
+            f"{path}: {len(found)} columns are named {column!r}: {twins}. "
+            "Case, blanks and underscores make no difference. Rename all but one."
+        )
+    if found:
+        return found[0]
     if only and len(names) == 1:
         return 0
     raise SourceError(
         f"{path}: there is no column {column!r}. It has: {_listed(names)}. "
         "Name the one with the ids by --column or input.column."
     )
+
+
+def places(names: Sequence[str], column: str) -> list[int]:
+    """Where names stand that are `column` but for case, blanks and underscores."""
+    wanted = same_name(column)
+    return [place for place, name in enumerate(names) if same_name(name) == wanted]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,15 +3,15 @@
 A block whose records are lines is cut by Arrow, all rows at once; what doesn't fit the simple
 pattern, and a block in which a cell goes over several lines, goes to Python's csv module record by
 record.  A quote that is never closed must cost one bad line, not swallow the rest of the file: a
-record that doesn't end within RECORD_BYTES is given up at its first line and reading goes on at
-the next.
+record that doesn't end within RECORD_BYTES, or that has rows with ids inside, is given up at its
+first line and reading goes on at the next.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from harvester.errors import SourceError
 from harvester.ids.bad_ids import BadIds
 from harvester.ids.blocks import CUT, Block, blocks
-from harvester.ids.clean import clean
-from harvester.ids.columns import position
+from harvester.ids.clean import Reason, clean, no_ids, same_name, trimmed
+from harvester.ids.columns import places, position
 from harvester.ids.files import IdFile
 from harvester.ids.lines import sift, split_lines
 
@@ -30,6 +30,10 @@ _SLICE = 65_536
 # RE2 unrolls repetitions: beyond this, a pattern costs more than it saves.
 _PATTERN_CELLS = 64
 _NUMBER = re.compile(r"\+?[0-9]{7,}")
+# Longer than any phone number.
+_SURELY_AN_ID = re.compile("[0-9]{16,64}")
+_DELIMITERS = ",;\t|"
+_SEP = re.compile(rb'"?sep=(\t|[,;|])"?\s*', re.IGNORECASE)
 
 
 def read_csv(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
@@ -67,10 +71,13 @@ class _Open:
 class _Table:
     """How the rows of one file are cut."""
 
-    def __init__(self, delimiter: str, width: int, place: int) -> None:
-        self._delimiter = delimiter
+    def __init__(self, delimiter: str, width: int, place: int, words: str) -> None:
+        """`place`: where the ids stand among `width` cells; `words`: see `no_ids`."""
         self._width = width
         self._place = place
+        self._words = words
+        self._delimiter = delimiter
+        delimiter = re.escape(delimiter)
         cell = rf'(?:"[^"]*"|[^"{delimiter}]*)'
         ours = rf'(?:"(?P<quoted>[^"]*)"|(?P<plain>[^"{delimiter}]*))'
         before = rf"(?:{cell}{delimiter}){{{place}}}" if place else ""
@@ -94,12 +101,12 @@ class _Table:
         whole, values = cut(lines)
         rows = pc.indices_nonzero(whole)
         if len(rows):
-            yield from sift(values, lambda at: block.first + int(rows[at].as_py()), bad)
-        rest = pc.indices_nonzero(pc.invert(whole))
+            yield from self._sifted(values, lambda at: block.first + int(rows[at].as_py()), bad)
+        is_odd = pc.and_not(pc.greater(pc.binary_length(lines), 0), whole)
+        rest = pc.indices_nonzero(is_odd)
         for start in range(0, len(rest), _SLICE):
             part = rest.slice(start, _SLICE)
-            odd = zip(part.to_pylist(), lines.take(part).to_pylist(), strict=True)
-            yield from self._one_by_one(((block.first + row, line) for row, line in odd), bad)
+            yield from self._one_by_one(block.first, part, lines.take(part), bad)
 
     def _by_delimiter(self, lines: pa.Array) -> tuple[pa.Array, pa.Array]:
         """Which lines are whole rows, and their ids' cells, where no quote stands."""
@@ -116,17 +123,30 @@ class _Table:
         quoted, plain = pc.struct_field(rows, "quoted"), pc.struct_field(rows, "plain")
         return whole, pc.if_else(pc.greater(pc.binary_length(quoted), 0), quoted, plain)
 
-    def _one_by_one(self, lines: Iterable[tuple[int, bytes]], bad: BadIds) -> Iterator[pa.Array]:
-        values: list[bytes] = []
-        numbers: list[int] = []
-        for number, line in lines:
-            cell = self._cell(line)
-            if cell is not None:
-                values.append(cell)
-                numbers.append(number)
-            elif line.strip():
-                self._torn(number, line, bad)
-        yield from sift(pa.array(values, pa.binary()), numbers.__getitem__, bad)
+    def _sifted(
+        self, values: pa.Array, number: Callable[[int], int], bad: BadIds
+    ) -> Iterator[pa.Array]:
+        yield from sift(values, number, bad, words=self._words)
+
+    def _one_by_one(
+        self, first: int, rows: pa.Array, lines: pa.Array, bad: BadIds
+    ) -> Iterator[pa.Array]:
+        """Ids of single lines, `rows` of a block that begins with line `first`."""
+        kinds = lines.dictionary_encode()
+        found = [self._judged(line) for line in kinds.dictionary.to_pylist()]
+        cells_ = pa.array([cell for cell, _ in found], pa.binary()).take(kinds.indices)
+        reasons = pa.array([reason for _, reason in found], pa.string()).take(kinds.indices)
+        bad.add_all(rows, reasons, lines, lambda row: first + int(row))
+        whole = rows.filter(cells_.is_valid())
+        values = cells_.drop_null()
+        yield from self._sifted(values, lambda at: first + int(whole[at].as_py()), bad)
+
+    def _judged(self, line: bytes) -> tuple[bytes | None, str | None]:
+        """The id's cell of a line, or why it has none; neither of a blank line."""
+        cell = self._cell(line)
+        if cell is not None or not line.strip():
+            return cell, None
+        return None, _torn(line)
 
     def slowly(
         self, block: Block, begun: _Open, bad: BadIds, *, at_end: bool = False
@@ -139,17 +159,31 @@ class _Table:
         at = 0
         while at < len(lines):
             end = _record_end(lines, at)
-            if end is None and not at_end and sum(map(len, lines[at:])) < RECORD_BYTES:
+            if end is None and not at_end and _is_short(lines, at):
                 break
-            cell = None if end is None else self._cell(b"\n".join(lines[at:end]))
+            cell = None if end is None else self._record(lines[at:end])
             if cell is None and lines[at].strip():
-                self._torn(first + at, lines[at], bad)
+                bad.add(first + at, _torn(lines[at]), lines[at])
             elif cell is not None:
                 values.append(cell)
                 numbers.append(first + at)
             at = end if cell is not None and end is not None else at + 1
-        yield from sift(pa.array(values, pa.binary()), numbers.__getitem__, bad)
+        yield from self._sifted(pa.array(values, pa.binary()), numbers.__getitem__, bad)
         return _Open(first + at, lines[at:])
+
+    def _record(self, lines: list[bytes]) -> bytes | None:
+        """The id's cell of a record of several lines, or None if it isn't one.
+
+        Two stray quotes make one of all the rows between them, by the rules of CSV a whole one; but
+        no cell of text holds rows of this very table.
+        """
+        if any(self._is_row(line) for line in lines[1:-1]):
+            return None
+        return self._cell(b"\n".join(lines))
+
+    def _is_row(self, line: bytes) -> bool:
+        cell = self._cell(line)
+        return cell is not None and _SURELY_AN_ID.fullmatch(cell.decode("latin-1")) is not None
 
     def _cell(self, record: bytes) -> bytes | None:
         """The id's cell of a record, or None if it isn't one whole row."""
@@ -160,12 +194,12 @@ class _Table:
             return None
         return row[self._place].encode("utf-8", "surrogateescape")
 
-    @staticmethod
-    def _torn(number: int, line: bytes, bad: BadIds) -> None:
-        if line.endswith(CUT):
-            bad.add(number, "too_long", line)
-        else:
-            bad.add(number, "nul_byte" if b"\0" in line else "torn_row", line)
+
+def _torn(line: bytes) -> Reason:
+    """Why a line that is no row of its table is a bad one."""
+    if line.endswith(CUT):
+        return "too_long"
+    return "nul_byte" if b"\0" in line else "torn_row"
 
 
 def cells(record: bytes, delimiter: str) -> list[str] | None:
@@ -184,7 +218,7 @@ def _record_end(lines: list[bytes], at: int) -> int | None:
         return at + 1
     size = 0
     for end in range(at + 1, len(lines)):
-        size += len(lines[end])
+        size += len(lines[end]) + 1
         if size > RECORD_BYTES:
             return None
         if lines[end].count(b'"') % 2:
@@ -192,41 +226,68 @@ def _record_end(lines: list[bytes], at: int) -> int | None:
     return None
 
 
+def _is_short(lines: list[bytes], at: int) -> bool:
+    """Whether the record that begins at `at` may still end behind the last of the lines."""
+    size = 0
+    for line in lines[at + 1 :]:
+        size += len(line) + 1
+        if size > RECORD_BYTES:
+            return False
+    return True
+
+
 def _begin(file: IdFile, column: str, block: Block) -> tuple[_Table | None, Block | None]:
     """Find the column by the first line that isn't blank; the block without its header."""
-    skipped = len(block.text) - len(block.text.lstrip(b"\n"))
-    text = block.text[skipped:]
-    if not text:
+    first, header, rest = _first_line(block)
+    delimiters = "\t,;|" if file.form == "tsv" else _DELIMITERS
+    told = _SEP.fullmatch(header)
+    if told is not None:
+        # Written for a spreadsheet: it says how the lines below are cut, and is none of them.
+        delimiters = told[1].decode()
+        first, header, rest = _first_line(Block(first + 1, rest))
+    if not header:
         return None, None
-    header, _, rest = text.partition(b"\n")
-    first = block.first + skipped
-    delimiter = _delimiter(file, header)
-    names = [name.strip() for name in cells(header, delimiter) or []]
+    delimiter, names = _names(header, delimiters, column)
     if not names or b"\0" in header:
         raise SourceError(
             f"{file.path}: its first line isn't a header of columns. "
             "Check the file, or name it .txt."
         )
     if len(names) == 1 and _is_id(names[0], column):
-        return _Table(delimiter, 1, 0), Block(first, text)
+        return _Table(delimiter, 1, 0, no_ids(column)), Block(first, header + b"\n" + rest)
     if any(_NUMBER.fullmatch(name) for name in names):
         # Not listed: these are no names, and a callee's number may be among them.
         raise SourceError(
             f"{file.path}: its first line holds values, not the names of columns. "
             f"Put a header above it, with {column} over the ids."
         )
-    table = _Table(delimiter, len(names), position(names, column, file.path))
+    place = position(names, column, file.path)
+    table = _Table(delimiter, len(names), place, no_ids(column, names[place]))
     return table, Block(first + 1, rest) if rest else None
 
 
-def _delimiter(file: IdFile, header: bytes) -> str:
-    if file.form == "tsv":
-        return "\t"
-    # Spreadsheets of half of Europe write semicolons; no id can hold one.
-    return ";" if b";" in header and b"," not in header else ","
+def _first_line(block: Block) -> tuple[int, bytes, bytes]:
+    """The first line that isn't blank, its number before it and what follows behind it."""
+    skipped = len(block.text) - len(block.text.lstrip(b"\n"))
+    header, _, rest = block.text[skipped:].partition(b"\n")
+    return block.first + skipped, header, rest
+
+
+def _names(header: bytes, delimiters: str, column: str) -> tuple[str, list[str]]:
+    """The delimiter that cuts the column's name out of the header, and all the names.
+
+    Where none does, the first that cuts it at all counts; of a single name, the first.
+    """
+    cuts = []
+    for delimiter in delimiters:
+        names = [trimmed(name) for name in cells(header, delimiter) or []]
+        if places(names, column):
+            return delimiter, names
+        cuts.append((delimiter, names))
+    return next((cut for cut in cuts if len(cut[1]) > 1), cuts[0])
 
 
 def _is_id(name: str, column: str) -> bool:
     """Whether the first line of a single column is an id: names of columns hold no digit."""
     has_digit = any(char.isdigit() for char in name)
-    return clean(name) is not None and has_digit and name.casefold() != column.casefold()
+    return clean(name) is not None and has_digit and same_name(name) != same_name(column)

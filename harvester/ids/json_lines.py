@@ -16,8 +16,8 @@ import pyarrow as pa
 from harvester.errors import SourceError
 from harvester.ids.bad_ids import BadIds
 from harvester.ids.blocks import CUT, Block, blocks
-from harvester.ids.clean import Reason
-from harvester.ids.columns import position
+from harvester.ids.clean import Reason, no_ids
+from harvester.ids.columns import places, position
 from harvester.ids.files import IdFile
 from harvester.ids.lines import sift
 
@@ -44,6 +44,7 @@ class _Fields:
     def __init__(self, path: str, column: str) -> None:
         self._path = path
         self._column = column
+        self._words = no_ids(column)
         self._lines = 0
         self._first: dict[str, Any] | None = None
         self._decoder: msgspec.json.Decoder[Any] | None = None
@@ -72,7 +73,8 @@ class _Fields:
                 values.append(value)
                 numbers.append(number)
         if values:
-            yield from sift(pa.array(values, pa.binary()), numbers.__getitem__, bad)
+            cells = pa.array(values, pa.binary())
+            yield from sift(cells, numbers.__getitem__, bad, words=self._words)
 
     def _value(self, line: bytes) -> tuple[bytes, Reason | None]:
         if b"\0" in line:
@@ -95,10 +97,8 @@ class _Fields:
         if self._first is None:
             self._first = found
         names = list(found)
-        if self._column not in names:
-            names = [n for n in names if n.casefold() == self._column.casefold()]
-            if not names:
-                return None
+        if not places(names, self._column):
+            return None
         name = names[position(names, self._column, self._path)]
         row = msgspec.defstruct(
             "Row", [("value", msgspec.Raw, _ABSENT)], rename={"value": name}, gc=False

@@ -1,12 +1,14 @@
 """Lines of any form to clean ids: whole columns at once, the odd ones one by one.
 
 Ten million lines are cleaned in two seconds because Arrow looks at them all with one expression;
-Python sees only those that don't match it.  Both must agree on what an id is: they share the
-grammar, and what Arrow refuses is judged by `clean` and `fault` alone.
+Python sees only those that don't match it, and of lines that are the same only one.  Both must
+agree on what an id is: they share the grammar, and what Arrow refuses is judged by `clean` and
+`fault` alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
@@ -14,19 +16,31 @@ import pyarrow.compute as pc
 
 from harvester.ids.bad_ids import BadIds
 from harvester.ids.blocks import Block, blocks
-from harvester.ids.clean import GRAMMAR, clean, fault
+from harvester.ids.clean import GRAMMAR, INVISIBLE, PLAIN, clean, fault, no_ids
 from harvester.ids.files import IdFile
 
 # At most so many odd lines are Python objects at once: a block can hold millions of them.
 _SLICE = 65_536
+_PLAIN = rf"\A{PLAIN}\z"
 _ID = rf"\A{GRAMMAR}\z"
-_SPACE = r"\A[ \t\n\v\f\r]+|[ \t\n\v\f\r]+\z"
+# In bytes, as the columns are: the commonest of what `clean` trims.
+_BLANK = "|".join(
+    [
+        r"[ \t\n\v\f\r]",
+        *("".join(rf"\x{byte:02x}" for byte in char.encode()) for char in "\u00a0" + INVISIBLE),
+    ]
+)
+_SPACE = rf"\A(?:{_BLANK})+|(?:{_BLANK})+\z"
+_COMMENT = re.compile(rf"[\s{INVISIBLE}]*#")
+_QUOTES = rf"""\A(?:"({GRAMMAR})"|'({GRAMMAR})')\z"""
 
 
-def read_text(file: IdFile, _column: str, bad: BadIds) -> Iterator[pa.Array]:
+def read_text(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
     """The ids of a text file, one a line; blank lines and `#` comments are no lines of ids."""
+    words = no_ids(column)
     for block in blocks(file):
-        yield from sift(split_lines(block), _counted_from(block.first), bad, comments=True)
+        lines, number = split_lines(block), counted_from(block.first)
+        yield from sift(lines, number, bad, words=words, comments=True)
 
 
 def split_lines(block: Block) -> pa.Array:
@@ -38,53 +52,74 @@ def split_lines(block: Block) -> pa.Array:
 
 
 def sift(
-    values: pa.Array, number: Callable[[int], int], bad: BadIds, *, comments: bool = False
+    values: pa.Array,
+    number: Callable[[int], int],
+    bad: BadIds,
+    *,
+    words: str,
+    comments: bool = False,
 ) -> Iterator[pa.Array]:
     """The clean ids among binary `values`, as string columns; the others go to `bad`.
 
-    `number` tells the line of a position.  With `comments`, blank lines and those that begin
-    with `#` are passed over.
+    `number` tells the line of a position, `words` what is no id (`no_ids`).  With `comments`,
+    blank lines and those that begin with `#` are passed over.
     """
-    matches = pc.fill_null(pc.match_substring_regex(values, _ID), fill_value=False)
-    odd = pc.indices_nonzero(pc.invert(matches))
+    plain = pc.fill_null(pc.match_substring_regex(values, _PLAIN), fill_value=False)
+    odd = pc.indices_nonzero(pc.invert(plain))
     if len(odd) == 0:
         yield values.cast(pa.string())
         return
     if len(odd) < len(values):
-        yield values.filter(matches).cast(pa.string())
+        yield values.filter(plain).cast(pa.string())
+    judge = _Judge(words, comments=comments)
     for start in range(0, len(odd), _SLICE):
-        yield _odd(values, odd.slice(start, _SLICE), number, bad, comments=comments)
+        yield from judge.ids(values, odd.slice(start, _SLICE), number, bad)
 
 
-def _odd(
-    values: pa.Array, rows: pa.Array, number: Callable[[int], int], bad: BadIds, *, comments: bool
-) -> pa.Array:
-    """Ids that only white space kept from matching; a file may have it on every line."""
-    raw = values.take(rows)
-    trimmed = pc.replace_substring_regex(raw, pattern=_SPACE, replacement="")
-    matches = pc.fill_null(pc.match_substring_regex(trimmed, _ID), fill_value=False)
-    rest = pc.invert(matches)
-    saved: list[str] = []
-    for row, line in zip(rows.filter(rest).to_pylist(), raw.filter(rest).to_pylist(), strict=True):
-        found = _judged(line, number(row), bad, comments=comments)
+class _Judge:
+    """Looks at what is no plain id; a file may have it on every line."""
+
+    def __init__(self, words: str, *, comments: bool) -> None:
+        self._words = words
+        self._no_ids = rf"\A{words}\z"
+        self._comments = comments
+
+    def ids(
+        self, values: pa.Array, rows: pa.Array, number: Callable[[int], int], bad: BadIds
+    ) -> Iterator[pa.Array]:
+        """The ids among `rows` of `values`."""
+        raw = values.take(rows)
+        texts = pc.replace_substring_regex(raw, pattern=_SPACE, replacement="")
+        texts = pc.replace_substring_regex(texts, pattern=_QUOTES, replacement=r"\1\2")
+        good = pc.fill_null(pc.match_substring_regex(texts, _ID), fill_value=False)
+        good = pc.and_not(good, pc.match_substring_regex(texts, self._no_ids))
+        good = pc.fill_null(good, fill_value=False)
+        yield texts.filter(good).cast(pa.string())
+        rest = pc.invert(good)
+        yield self._one_by_one(raw.filter(rest), rows.filter(rest), number, bad)
+
+    def _one_by_one(
+        self, lines: pa.Array, rows: pa.Array, number: Callable[[int], int], bad: BadIds
+    ) -> pa.Array:
+        kinds = lines.dictionary_encode(null_encoding="encode")
+        found = [self._judged(line) for line in kinds.dictionary.to_pylist()]
+        ids = pa.array([one for one, _ in found], pa.string())
+        reasons = pa.array([reason for _, reason in found], pa.string())
+        bad.add_all(rows, reasons.take(kinds.indices), lines, number)
+        return ids.take(kinds.indices).drop_null()
+
+    def _judged(self, line: bytes | None) -> tuple[str | None, str | None]:
+        """The id of a line, or why it holds none; neither of a line that is passed over."""
+        text = (line or b"").decode("utf-8", "surrogateescape")
+        found = clean(text, self._words)
         if found is not None:
-            saved.append(found)
-    ids = trimmed.filter(matches).cast(pa.string())
-    return pa.concat_arrays([ids, pa.array(saved, pa.string())]) if saved else ids
+            return found, None  # trimmed of a space that only Unicode knows
+        reason = fault(text, self._words)
+        if self._comments and (reason == "empty" or _COMMENT.match(text)):
+            return None, None
+        return None, reason
 
 
-def _judged(line: bytes | None, number: int, bad: BadIds, *, comments: bool) -> str | None:
-    text = (line or b"").decode("utf-8", "surrogateescape")
-    found = clean(text)
-    if found is not None:
-        return found  # trimmed of a space that only Unicode knows
-    reason = fault(text)
-    assert reason is not None
-    if comments and (reason == "empty" or text.lstrip().startswith("#")):
-        return None
-    bad.add(number, reason, text)
-    return None
-
-
-def _counted_from(first: int) -> Callable[[int], int]:
+def counted_from(first: int) -> Callable[[int], int]:
+    """The line of a position, where the first has the number `first`."""
     return lambda row: first + row

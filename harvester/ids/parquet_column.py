@@ -11,9 +11,10 @@ import pyarrow.types as pt
 
 from harvester.errors import SourceError
 from harvester.ids.bad_ids import BadIds
+from harvester.ids.clean import no_ids
 from harvester.ids.columns import position
 from harvester.ids.files import IdFile
-from harvester.ids.lines import sift
+from harvester.ids.lines import counted_from, sift
 
 _BATCH_ROWS = 131_072
 
@@ -31,10 +32,11 @@ def read_parquet(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
             schema = parquet.schema_arrow
             name = schema.names[position(schema.names, column, file.path)]
             texts = _as_text(schema.field(name).type, file.path, name)
+            words = no_ids(column, name)
             first = 1
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=[name], use_threads=False):
                 values = texts(batch.column(0))
-                yield from sift(values, _counted_from(first), bad)
+                yield from sift(values, counted_from(first), bad, words=words)
                 first += len(values)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
         raise SourceError(
@@ -69,7 +71,3 @@ def _is_text(kind: pa.DataType) -> bool:
         pt.is_fixed_size_binary,
     )
     return any(test(kind) for test in tests)
-
-
-def _counted_from(first: int) -> Callable[[int], int]:
-    return lambda row: first + row

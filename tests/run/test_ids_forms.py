@@ -84,6 +84,66 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(
     assert found.bad == []
 
 
+def test_what_shows_as_nothing_around_an_id_is_white_space_and_so_are_quotes(
+    read: Callable[..., Read],
+) -> None:
+    around = ["\ufeff", "\u200b", "\u200e", "\u2060", "\u00a0", "\u202a", '"', "'", "\u3000"]
+    ids = [f"{number:019}" for number in range(2 * len(around))]
+    lines = [f"{one}{ids[n]}" for n, one in enumerate(around) if one not in "\"'"]
+    lines += [f"{one}{ids[len(around) + n]}{one}" for n, one in enumerate(around)]
+    found = read("a.txt", "\n".join([*lines, "\u200b", "\ufeff# no line"]))
+    assert sorted(found.ids) == [one for one in ids if one not in ids[6:8]]
+    assert found.bad == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "voiceId",
+        "VOICE_ID",
+        "NULL",
+        "null",
+        "None",
+        "nan",
+        "-----",
+        "(3 rows)",
+        "Total: 3",
+        "Total",
+    ],
+)
+def test_words_that_stand_where_an_id_should_are_bad_lines_in_every_form(
+    read: Callable[..., Read], word: str
+) -> None:
+    contents = {
+        "a.txt": f"{A}\n{word}\n{B}\n",
+        "a.csv": f"voiceId,x\n{A},1\n{word},2\n{B},3\n",
+        "a.tsv": f"{A}\n{word}\n{B}\n",
+        "b.csv": f'call,voice id\n"x\ny",{A}\n2,"{word}"\n3,{B}\n',
+        "a.jsonl": f'{{"voiceId":"{A}"}}\n{{"voiceId":"{word}"}}\n{{"voiceId":"{B}"}}\n',
+        "a.parquet": parquet({"voiceId": pa.array([A, word, B])}),
+    }
+    for name, content in contents.items():
+        found = read(name, content)
+        assert (name, found.ids, len(found.bad)) == (name, [A, B], 1)
+        reason = "placeholder" if word[0] != "(" and ":" not in word else "forbidden_character"
+        assert found.bad[0][1] == reason
+
+
+def test_a_header_that_comes_again_is_a_bad_line_whatever_the_column_is_called(
+    read: Callable[..., Read],
+) -> None:
+    found = read("a.csv", f"Reference\n{A}\nReference\n{B}\n")
+    assert (found.ids, found.bad) == ([A, B], [(3, "placeholder")])
+    found = read("a.txt", f"Call_Ref\n{A}\n", column="callRef")
+    assert (found.ids, found.bad) == ([A], [(1, "placeholder")])
+
+
+def test_ids_of_letters_are_ids(read: Callable[..., Read]) -> None:
+    ids = ["a-b_C", "x" * 64, "-", "_", "nulls", "Totally", "e3b0c442", "NULL0", "voiceId1"]
+    found = read("a.txt", "\n".join(ids))
+    assert (sorted(found.ids), found.bad) == (sorted(ids), [])
+
+
 def test_bad_lines_of_text_are_told_by_line_and_reason(read: Callable[..., Read]) -> None:
     lines = [A.encode(), b"12 34", b"a/b", b"..", "😀".encode(), b"\xff\xfe1", b"1\x002", b"x" * 65]
     found = read("a.txt", b"# head\n" + b"\n".join(lines) + b"\n" + B.encode())
@@ -227,7 +287,20 @@ def test_an_empty_file_of_any_form_holds_no_line(read: Callable[..., Read], name
         ("a.csv", f'voiceId,note\n{A},"a, b\nc ""d"""\n{B},\n'),
         ("a.csv", f"callee , voiceId \n1, {A} \n\n2,{B}\n"),
         ("a.csv", f"\n\nvoiceId;cost\n{A};1,5\n{B};2,5\n"),
-        ("a.csv", f"voiceid,voiceId\nx,{A}\nx,{B}\n"),
+        ("a.csv", f"callee,voice_id\n1,{A}\n2,{B}\n"),
+        ("a.csv", f"callee,Voice ID\n1,{A}\n2,{B}\n"),
+        ("a.csv", f"callee,\u200bvoiceId\u00a0\n1,{A}\n2,{B}\n"),
+        ("a.csv", f"callee\tvoiceId\n1,0\t{A}\n2\t{B}\n"),
+        ("a.csv", f"callee|voiceId\n1|{A}\n2|{B}\n"),
+        ("a.csv", f'callee|voiceId\n"1|2"|{A}\n2|"{B}"\n'),
+        ("a.csv", f"| voice_id | callee |\n| {A} | 1 |\n| {B} | 2 |\n"),
+        ("a.csv", f"cost, net;voiceId\n1,5;{A}\n2,5;{B}\n"),
+        ("a.tsv", f"callee,voiceId\n1,{A}\n2,{B}\n"),
+        ("a.csv", f"sep=;\nvoiceId;cost\n{A};1,5\n{B};2,5\n"),
+        ("a.csv", f"sep=,\r\ncallee,voiceId\r\n1,{A}\r\n2,{B}\r\n"),
+        ("a.csv", f'\ufeff"sep=|"\n\nx|voiceId\n1|{A}\n2|{B}\n'),
+        ("a.csv", f"sep=\t\nx\tvoiceId\n1\t{A}\n2\t{B}\n"),
+        ("a.csv", f"callee,voiceId\n1,'{A}'\n2,\u200e{B}\ufeff\n"),
         ("a.tsv", f"callee\tvoiceId\n1,0\t{A}\n2\t{B}\n"),
         ("a.csv", f"id\n{A}\n{B}\n"),
         ("a.csv", f"{A}\n{B}\n"),
@@ -302,6 +375,42 @@ def test_two_stray_quotes_do_not_swallow_what_is_between(read: Callable[..., Rea
     assert found.bad == [(2, "torn_row"), (5, "torn_row")]
 
 
+def rows_between_quotes(distance: int, opened: str, closed: str) -> tuple[str, list[str]]:
+    """A table of 20,000 rows with a stray quote, and another `distance` rows later."""
+    ids = [f"22030311133810{number:05}" for number in range(20_000)]
+    rows = [f"{one},1" for one in ids]
+    at, end = 100, 100 + distance
+    rows[at], rows[end] = opened.format(ids[at]), closed.format(ids[end])
+    return "voiceId,x\n" + "\n".join(rows), ids[:at] + ids[at + 1 : end] + ids[end + 1 :]
+
+
+@pytest.mark.parametrize("distance", [2, 2_000, 4_500, 9_000])
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [('"{},1', '{},1"'), ('{},"1', '{},1"'), ('"{},1', '{}",1'), ('{},"1', '{}"')],
+)
+def test_two_stray_quotes_never_swallow_an_id_without_a_bad_line(
+    read: Callable[..., Read], distance: int, opened: str, closed: str
+) -> None:
+    content, whole = rows_between_quotes(distance, opened, closed)
+    found = read("a.csv", content)
+    assert found.ids == whole
+    assert found.bad == [(102, "torn_row"), (102 + distance, "torn_row")]
+
+
+def test_a_cell_of_many_lines_is_a_cell(read: Callable[..., Read]) -> None:
+    note = 'Hello,\ncall me,please\n+8613812345678,now\n""quoted"",x\n\nbye'
+    rows = "".join(f'{one},"{note}"\n' for one in (A, B, C))
+    assert read("a.csv", "voiceId,note\n" + rows).ids == [A, B, C]
+    long = "x,y\n" * 16_000
+    assert read("a.csv", f'voiceId,note\n{A},"{long}"\n{C},1\n').ids == [A, C]
+
+
+def test_a_quote_before_a_million_blank_lines_costs_one_line(read: Callable[..., Read]) -> None:
+    found = read("a.csv", f'voiceId,x\n{A},1\n{B},"2' + "\n" * 1_000_000 + f"{C},3\n")
+    assert (found.ids, found.bad) == ([A, C], [(3, "torn_row")])
+
+
 def test_an_open_quote_does_not_swallow_a_long_file(read: Callable[..., Read]) -> None:
     ids = [f"{number:020}" for number in range(400_000)]
     rows = [f"{one},1" for one in ids]
@@ -329,7 +438,9 @@ def test_another_column_of_csv_may_be_in_another_encoding(read: Callable[..., Re
     [
         ("callee,id\n1,2\n", r"no column 'voiceId'\. It has: callee, id\. .*--column"),
         ("voiceId,voiceId\n1,2\n", "2 columns are named"),
-        ("VoiceId,VOICEID\n1,2\n", "2 columns are named"),
+        ("VoiceId,VOICEID\n1,2\n", "2 columns are named 'voiceId': 'VoiceId' and 'VOICEID'"),
+        ("voiceId,x,voice_id\n1,2,3\n", "'voiceId' and 'voice_id'"),
+        ("voice id;Voice__ID\n1;2\n", "'voice id' and 'Voice__ID'"),
         ('"voiceId\n1\n', "isn't a header"),
         ("\x1b[2J,x\n1,2\n", r"\\x1b\[2J"),
     ],
@@ -360,7 +471,8 @@ def test_csv_without_a_header_is_refused_without_showing_a_number(
         f'\ufeff{{"voiceId":"{A}"}}\r\n\r\n{{"voiceId":"{B}"}}\r\n',
         f'{{"voiceId": {A}}}\n{{"voiceId": {B}}}',
         f'{{"VOICEID": "{A}"}}\n{{"VOICEID": " {B} "}}',
-        f'{{"VOICEID": "x", "voiceId": "{A}"}}\n{{"voiceId": "{B[:-1]}\\u0039"}}',
+        f'{{"x": "1", "voice_id": "{A}"}}\n{{"voice_id": "{B[:-1]}\\u0039"}}',
+        f'{{"Voice ID": "{A}"}}\n{{"Voice ID": "\u2060{B}\ufeff"}}',
     ],
 )
 def test_json_ids_are_texts_or_whole_numbers_with_all_their_digits(
@@ -415,6 +527,11 @@ def test_a_file_without_any_json_object_is_not_json_lines(
 ) -> None:
     with pytest.raises(SourceError, match="no line of it is a JSON object"):
         read("a.jsonl", content)
+
+
+def test_json_with_two_such_fields_is_refused_with_both(read: Callable[..., Read]) -> None:
+    with pytest.raises(SourceError, match=r"a\.jsonl: 2 columns .*: 'VOICEID' and 'voice_id'"):
+        read("a.jsonl", f'{{"x": 1}}\n{{"VOICEID": "x", "voice_id": "{A}"}}\n')
 
 
 def test_json_without_the_field_is_refused_with_the_fields_there_are(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.ids.clean import EXCERPT_CHARS, clean, dated, excerpt, fault
+from harvester.ids.clean import EXCERPT_CHARS, clean, dated, excerpt, fault, no_ids, same_name
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,10 @@ def test_an_id_of_the_grammar_is_taken_as_it_is(text: str) -> None:
     assert fault(text) is None
 
 
-@pytest.mark.parametrize("space", [" ", "\t", "\r", "\n", "\u3000", "\u00a0"])
+@pytest.mark.parametrize(
+    "space",
+    [" ", "\t", "\r", "\n", "\u3000", "\u00a0", "\ufeff", "\u200b", "\u200e", "\u2060", "\u202a"],
+)
 def test_white_space_around_an_id_is_trimmed(space: str) -> None:
     assert clean(f"{space}123{space}") == "123"
     assert fault(f"{space}123{space}") is None
@@ -45,7 +48,24 @@ def test_white_space_around_an_id_is_trimmed(space: str) -> None:
         ("+123", "forbidden_character"),
         ("١٢٣", "forbidden_character"),
         ("é", "forbidden_character"),
-        ("\ufeff12", "forbidden_character"),
+        ("1\ufeff2", "forbidden_character"),
+        ("'12", "forbidden_character"),
+        ("\"12'", "forbidden_character"),
+        ('="12"', "forbidden_character"),
+        ("(3 rows)", "forbidden_character"),
+        ("Total: 3", "forbidden_character"),
+        ("\ufeff\u200b", "empty"),
+        ('""', "empty"),
+        ("NULL", "placeholder"),
+        ("None", "placeholder"),
+        ("nan", "placeholder"),
+        ("NaN", "placeholder"),
+        ('"null"', "placeholder"),
+        ("--", "placeholder"),
+        ("-" * 20, "placeholder"),
+        ("Total", "placeholder"),
+        ("voiceId", "placeholder"),
+        ("Voice_ID", "placeholder"),
         ("😀", "forbidden_character"),
         ("12\0", "nul_byte"),
         ("12\udcff", "not_utf8"),
@@ -54,6 +74,26 @@ def test_white_space_around_an_id_is_trimmed(space: str) -> None:
 def test_a_text_that_is_no_id_is_refused_with_its_reason(text: str, reason: str) -> None:
     assert clean(text) is None
     assert fault(text) == reason
+
+
+@pytest.mark.parametrize("text", ['"123"', "'123'", ' "123"\t', '"\ufeff123 "'])
+def test_quotes_around_an_id_are_no_part_of_it(text: str) -> None:
+    assert clean(text) == "123"
+
+
+@pytest.mark.parametrize("name", ["Call Reference", "call_reference", "CALLREFERENCE", "callid2"])
+def test_the_name_of_the_column_is_no_id_however_it_is_spelt(name: str) -> None:
+    words = no_ids("CallReference", "call id 2")
+    for spelt in ("callreference", "Call_Reference", "_CALL_reference_", "Call_Id_2", "VoiceID"):
+        assert (clean(spelt, words), fault(spelt, words)) == (None, "placeholder")
+    assert clean("callreference2", words) == "callreference2"
+    assert same_name(name) in {"callreference", "callid2"}
+
+
+def test_a_column_named_by_digits_or_signs_makes_no_id_a_word() -> None:
+    words = no_ids("2203031113381000002", "a.b", "(", "назва")
+    for one in ("2203031113381000002", "acb", "a-b_C", "-", "0"):
+        assert clean(one, words) == one
 
 
 @given(st.text())
