@@ -13,8 +13,8 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -37,11 +37,12 @@ from harvester.harvest.books import Difference
 from harvester.harvest.engine import Engine, Job
 from harvester.harvest.estimate import estimate
 from harvester.harvest.exposition import RunFigures
+from harvester.harvest.in_place import InPlace
 from harvester.harvest.listing import Listing, list_input, list_retry
 from harvester.harvest.metrics import EVERY_S, MetricsFile
 from harvester.harvest.opening import Opened, new_run_id, open_output
 from harvester.harvest.output import PRIVATE, write_atomically
-from harvester.harvest.progress import Events
+from harvester.harvest.progress import Events, Progress
 from harvester.harvest.publish import Publisher
 from harvester.harvest.snapshot import write_snapshot
 from harvester.harvest.summary import (
@@ -142,6 +143,8 @@ class _Run:
         self._started_ms = int(started * 1000)
         self._id = new_run_id(started)
         self._dir = _make_run_dir(opened, self._id)
+        self._in_place = InPlace(opened.output)
+        self._in_place.note_run(self._dir)
         events.message("info", "run_started", run_id=self._id, folder=str(self._dir))
         self._last_success_ms = records.last_success_ms(opened.db)
         self._metrics.write(self._figures())
@@ -164,6 +167,8 @@ class _Run:
         # Before this run is among the last ones itself.
         self._planned = estimate(opened.db, config, job.to_ask, rows)
         self._record = records.begin_run(opened.db, self._id, self._started_ms)
+        if listing.work_list is not None:
+            self._in_place.note_state(listing.work_list.path, listing.work_list.ids_path)
         ledger = LedgerWriter(opened.db, opened.output.database)
         publisher = Publisher(
             ledger,
@@ -175,16 +180,24 @@ class _Run:
         )
         try:
             with asyncio.Runner() as runner:
-                engine = _drive(job, ledger, publisher, opened, self._events, self._tell_metrics)
-                return runner.run(engine)
+                telling = (self._tell_status, self._tell_metrics)
+                return runner.run(_drive(job, ledger, publisher, self._events, telling))
+        except StoreError as exc:
+            # What can't be written where nothing is any more is told by what is gone.
+            raise (self._in_place.trouble() or exc) from exc
         finally:
             ledger.close()
             if job.ids is not None:
                 job.ids.close()
 
     def close(self, listing: Listing, engine: Engine) -> Result:
-        """Draw up the books, write summary and snapshot, end the run."""
+        """Draw up the books, write summary and snapshot, end the run.
+
+        Raises StoreError where the output is not in its place any more: the run stays open, for
+        the next start to close.
+        """
         db, output, config = self._opened.db, self._opened.output, self._config
+        self._refuse_moved()
         work_list = worklists.current_list(db)
         now_ms = time.time_ns() // 1_000_000
         ended = replace(self._record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=engine.tally)
@@ -215,8 +228,36 @@ class _Run:
         sent = engine.requests_of_day
         records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
+        self._refuse_moved()  # the books took their time
         self._metrics.write(self._figures_at_end(engine, now_ms, code))
         return Result(summary, code, error)
+
+    def _refuse_moved(self) -> None:
+        """Raise StoreError if what was written lies where nobody will read it."""
+        moved = self._in_place.trouble()
+        if moved is None:
+            return
+        with suppress(StoreError):
+            # Open calls and dead letters, for `rebuild`: this may be all that is left of them.
+            write_snapshot(self._opened.db, self._dir / "state.parquet")
+        raise moved
+
+    async def _tell_status(self, engine: Engine) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._look_and_tell, engine.progress())
+            except StoreError as exc:
+                engine.stop.stop(exc)
+                return
+            await asyncio.sleep(_STATUS_EVERY_S)
+
+    def _look_and_tell(self, progress: Progress) -> None:
+        """Look whether all is in its place, and write status.json.  Raises StoreError."""
+        moved = self._in_place.trouble()
+        if moved is not None:
+            raise moved
+        status = {"state": "running", "run_id": self._id, "progress": progress}
+        _write_status(self._opened.output.status, status)
 
     async def _tell_metrics(self, engine: Engine) -> None:
         while self._metrics.is_wanted:
@@ -323,20 +364,18 @@ class _Run:
             self._events.message("warning", "bad_ids", count=books.bad, file=file)
 
 
-async def _drive(  # noqa: PLR0917 - the parts of an engine, and who is told
+async def _drive(
     job: Job,
     ledger: LedgerWriter,
     publisher: Publisher,
-    opened: Opened,
     events: Events,
-    tell_metrics: Callable[[Engine], Coroutine[None, None, None]],
+    telling: Iterable[Callable[[Engine], Coroutine[None, None, None]]],
 ) -> Engine:
     engine = Engine(job, ledger, publisher)
     _drain_on_signals(engine, events)
     tellers = [
         asyncio.create_task(_tell_progress(engine, events)),
-        asyncio.create_task(_tell_status(engine, job.run_id, opened.output.status)),
-        asyncio.create_task(tell_metrics(engine)),
+        *(asyncio.create_task(tell(engine)) for tell in telling),
     ]
     try:
         await engine.run()
@@ -421,17 +460,6 @@ async def _tell_progress(engine: Engine, events: Events) -> None:
     while True:
         events.progress(engine.progress())
         await asyncio.sleep(_PROGRESS_EVERY_S)
-
-
-async def _tell_status(engine: Engine, run_id: str, path: Path) -> None:
-    while True:
-        status = {"state": "running", "run_id": run_id, "progress": engine.progress()}
-        try:
-            await asyncio.to_thread(_write_status, path, status)
-        except StoreError as exc:
-            engine.stop.stop(exc)
-            return
-        await asyncio.sleep(_STATUS_EVERY_S)
 
 
 def _write_status(path: Path, status: dict[str, object]) -> None:

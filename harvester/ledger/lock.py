@@ -33,13 +33,17 @@ class OutputLock:
     def __init__(self, path: Path) -> None:
         """Take the lock.  Raises AlreadyRunning, naming the holder; StoreError if it can't."""
         self._path = path
-        try:
-            self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError as exc:
-            raise StoreError(
-                f"the lock {path} can't be made: {exc.strerror}. Check that the output folder is "
-                "writable."
-            ) from exc
+        self._fd = _opened(path)
+        self._take()
+        while not self._is_in_place():
+            # Its file was removed between the two: whoever comes next would not meet this lock.
+            os.close(self._fd)
+            self._fd = _opened(path)
+            self._take()
+        self._write_holder()
+
+    def _take(self) -> None:
+        path = self._path
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -51,7 +55,12 @@ class OutputLock:
                 f"{path} can't be locked: {exc.strerror}. This file system has no locks: put the "
                 "output on one that has."
             ) from exc
-        self._write_holder()
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._fd), self._path.stat())
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Give the lock back."""
@@ -80,6 +89,16 @@ class OutputLock:
                 f"the lock {self._path} can't be written: {exc.strerror}. Free some space and run "
                 "the same command again."
             ) from exc
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise StoreError(
+            f"the lock {path} can't be made: {exc.strerror}. Check that the output folder is "
+            "writable."
+        ) from exc
 
 
 def read_holder(path: Path) -> Holder | None:

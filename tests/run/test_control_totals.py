@@ -30,20 +30,18 @@ from tests.virtual_time import run_virtually
 
 IDS = sorted(make_ids(24, 5))
 
+_BEGIN = "CREATE TRIGGER fault AFTER"
 FAULTS = {
     "input": (
-        "CREATE TRIGGER fault AFTER INSERT ON input BEGIN "
-        "UPDATE input SET lines = lines + 1 WHERE key = new.key; END",
+        f"{_BEGIN} INSERT ON input BEGIN UPDATE input SET lines = lines + 1; END",
         "lines = 13",
     ),
     "list": (
-        "CREATE TRIGGER fault AFTER UPDATE OF delivered ON list WHEN new.id > 1 BEGIN "
-        "UPDATE list SET delivered = delivered - 1 WHERE id = new.id; END",
+        f"{_BEGIN} UPDATE OF delivered ON list BEGIN UPDATE list SET delivered = 0; END",
         "rows = 12",
     ),
     "data": (
-        "CREATE TRIGGER fault AFTER INSERT ON journal BEGIN "
-        "DELETE FROM journal WHERE seq = new.seq; END",
+        f"{_BEGIN} INSERT ON journal BEGIN DELETE FROM journal WHERE seq = new.seq; END",
         "rows from answers = 12",
     ),
 }

@@ -1,0 +1,97 @@
+"""Whether what a run writes to is still where it was.
+
+Theory of operation.  A file that is removed or replaced while a process has it open goes on taking
+all that is written to it, and nobody will ever read that; a lock that is removed keeps nobody out
+any more.  No write fails by it, so somebody has to look.  A run notes which files and folders
+(device and inode) its output is made of, and looks every 2 s and at its end: the first that is
+another one now ends it with exit code 6.  The state database only grows (nothing vacuums it), so
+one that got smaller was written over.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harvester.errors import StoreError
+from harvester.harvest.output import Output
+
+_Identity = tuple[int, int]
+
+_STATE_LOST = (
+    "What was acknowledged since the last publication is in the old one alone. If that was only "
+    "moved, put it back and run the same command again; else restore state/ from a backup, or make "
+    "it again from the data with `harvester rebuild`: what the data lacks is then fetched again."
+)
+_PUT_BACK = "Nothing is lost: put it back where it was, and run the same command again."
+_LOCK_LOST = (
+    "Another run could have begun beside this one, so this one stopped; what it acknowledged is "
+    "safe. Never remove the lock by hand: run the same command again."
+)
+_RUN_FOLDER_LOST = (
+    "The summary of this run can't be kept there; what it acknowledged is safe. Run the same "
+    "command again."
+)
+
+
+class InPlace:
+    """The files and folders of an output as they were when they were noted."""
+
+    def __init__(self, output: Output) -> None:
+        """Note what every run works on.  Raises StoreError if any of it is gone already."""
+        self._database = output.database
+        self._size = 0
+        self._noted: dict[Path, tuple[_Identity, str]] = {}
+        # The outermost first: it is what the message names.
+        for folder in (output.root, output.cdr, output.runs, output.state):
+            self.note(folder, _PUT_BACK)
+        self.note(output.lock, _LOCK_LOST)
+        self.note(output.database, _STATE_LOST)
+        self.note(output.lists, _STATE_LOST)
+
+    def note(self, path: Path, remedy: str = _STATE_LOST) -> None:
+        """From now on `path` has to stay what it is.  Raises StoreError if it is gone already."""
+        identity = _identity(path)
+        if identity is None:
+            raise _gone(path, remedy)
+        self._noted[path] = identity, remedy
+
+    def note_state(self, *lists: str | None) -> None:
+        """Note the lists in force, by their names, and SQLite's log, which is there from the
+        first transaction on.
+        """
+        log = self._database.with_name(f"{self._database.name}-wal")
+        if log.exists():
+            self.note(log)
+        for name in filter(None, lists):
+            self.note(self._database.parent / "lists" / name)
+
+    def note_run(self, folder: Path) -> None:
+        """Note the folder of this run."""
+        self.note(folder, _RUN_FOLDER_LOST)
+
+    def trouble(self) -> StoreError | None:
+        """What is not in its place any more, and what to do; None if all is."""
+        for path, (identity, remedy) in self._noted.items():
+            if _identity(path) != identity:
+                return _gone(path, remedy)
+        return _gone(self._database, _STATE_LOST) if self._has_shrunk() else None
+
+    def _has_shrunk(self) -> bool:
+        try:
+            size = self._database.stat().st_size
+        except OSError:
+            return True
+        before, self._size = self._size, size
+        return size < before
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _gone(path: Path, remedy: str) -> StoreError:
+    return StoreError(f"{path} was moved, removed or replaced while the run used it. {remedy}")
