@@ -94,6 +94,7 @@ class Output(_Section, frozen=True, kw_only=True):
     partition_timezone: str = "UTC"
     publish_records: Count = 250_000
     publish_bytes: Count = 100_663_296
+    publish_after_s: Positive = 3600.0
     mode: Mode = "0640"
 
 

@@ -20,6 +20,7 @@ COUNT = 3_000
 PUBLISH_RECORDS = 800
 PUBLISHED_FIRST = 900
 REQUESTS_OF_STOPPED = 2_000
+RATE_OF_STOPPED = 500.0
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Outputs:
 
     ids_file: Path
     stopped: Path
-    """One run was whole, the next ended at a budget: it has parts, a journal, open calls, dead
-    letters, and ids that are pending on a list."""
+    """One run was whole, the next was stopped by a signal: it has parts, a journal, open calls,
+    dead letters, and ids that are pending on a list."""
     whole: Path
     """The run after that worked the list down and published everything."""
     killed: Path
@@ -50,9 +51,12 @@ def make_outputs(folder: Path) -> Outputs:
     with Simulator(seed=SEED, rate_limit=0, faults="all", drip_s=1, slow_s=0.5) as vendor:
         first = Harvest(outputs.stopped, vendor.base_url).run(some)
         assert first.code in (0, 3), first.err
-        second = Harvest(outputs.stopped, vendor.base_url, pace__per_day=REQUESTS_OF_STOPPED)
-        stopped = second.run(outputs.ids_file)
-        assert stopped.code == 8, stopped.err
+        second = Harvest(outputs.stopped, vendor.base_url, pace__rate_per_s=RATE_OF_STOPPED)
+        process = second.start(outputs.ids_file)
+        wait_for_requests(vendor, REQUESTS_OF_STOPPED)
+        process.terminate()
+        stopped = second.ended(process)
+        assert stopped.code == 143, stopped.err
         shutil.copytree(outputs.stopped, outputs.whole)
         third = Harvest(outputs.whole, vendor.base_url, output__publish_records=PUBLISH_RECORDS)
         done = third.run(outputs.ids_file)

@@ -18,6 +18,9 @@ class Ending:
     """Whether nobody needs to do anything."""
 
 
+_AGAIN = (
+    "Run the same command again; or `harvester publish`, to have what came in the data set at once."
+)
 _ENDINGS = {
     0: Ending(
         "done",
@@ -63,12 +66,8 @@ _ENDINGS = {
         "the run's own budget is used up; what is not done stays pending",
         "Run the same command again to go on.",
     ),
-    130: Ending(
-        "interrupted", "interrupted; what is not done stays pending", "Run the same command again."
-    ),
-    143: Ending(
-        "terminated", "terminated; what is not done stays pending", "Run the same command again."
-    ),
+    130: Ending("interrupted", "interrupted; what is not done stays pending", _AGAIN),
+    143: Ending("terminated", "terminated; what is not done stays pending", _AGAIN),
 }
 
 

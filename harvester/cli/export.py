@@ -103,7 +103,7 @@ def _write(what: What, form: Format, output: Output, file: Path | None, masking:
     if waiting:
         sys.stderr.write(
             f"note: {waiting:,} delivered records still wait in the journal and are not in this "
-            "export; `harvester run` publishes them.\n"
+            "export; `harvester publish` writes them.\n"
         )
 
 

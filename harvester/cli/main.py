@@ -30,6 +30,7 @@ _COMMANDS = {
     "doctor": "Is everything in order for tonight? Sends one request.",
     "status": "Where every id stands, and what to type next.",
     "retry": "Ask dead ids once more.",
+    "publish": "Write what waits in the journal into the data set; sends nothing.",
     "export": "Delivered, dead or open ids, as CSV or others.",
     "sql": "Ask the data with SQL; a prompt without a query.",
     "verify": "Is everything there, whole and once? Changes nothing.",

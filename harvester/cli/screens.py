@@ -137,7 +137,9 @@ class _Screen:
             written = f"{count(summary.published_files)} files, {size(summary.published_bytes)}"
             self._note("written", written)
         if waiting := summary.data.rows_in_journal:
-            self._note("to write", f"{count(waiting)} rows, safe in the journal until the next run")
+            self._note(
+                "to write", f"{count(waiting)} rows, safe in the journal: `harvester publish`"
+            )
 
     def _note(self, label: str, text: str) -> None:
         if text:

@@ -86,7 +86,7 @@ def _delivered(found: Standing) -> str:
         return "records in the data"
     return (
         f"records: {count(found.in_data)} in the data, {count(found.in_journal)} safe in the "
-        "journal until the next run publishes them"
+        "journal until `harvester publish` or the next run writes them"
     )
 
 
@@ -140,7 +140,7 @@ def _columns(began: str, lasted: str, delivered: str, requests: str, told: str) 
 
 
 def _next(found: Standing) -> str:
-    if found.unended or found.in_journal or found.pending or found.open_due:
+    if found.unended or found.pending or found.open_due:
         what = [
             f"{count(number)} {name}"
             for number, name in (
@@ -152,6 +152,8 @@ def _next(found: Standing) -> str:
         ]
         told = f" ({', '.join(what)})" if what else ""
         return f"`harvester run` with the same -c and --out goes on where it stopped{told}."
+    if found.in_journal:
+        return "`harvester publish` with the same -c and --out writes the journal into the data."
     if found.dead:
         return "`harvester export dead` lists the dead ids; `harvester retry` asks them again."
     return "nothing to do; give `harvester run` the next id files."

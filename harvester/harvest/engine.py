@@ -4,6 +4,9 @@ of the journal published.
 One direction and bounded queues: a worker holds its id until it is settled, a settled id waits in
 one of two batches, a batch in the journal, and the journal is published before it grows past twice
 its limit.  Whoever is in front waits for whoever is behind.
+
+However a run ends, what it has is published, unless that would have to be quick (a signal: the
+next run or `harvester publish` does it) or can't be trusted (the store fails).
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from harvester.harvest.source import TaskSource, deferred_in, due_open_calls, pe
 from harvester.harvest.stop import CutOff, Stop, Worker
 from harvester.harvest.tally import Tally
 from harvester.harvest.task import Task
+from harvester.harvest.waiting import Waiting
 from harvester.ids.clean import dated
 from harvester.ids.reader import ListFile
 from harvester.ledger.values import WorkList
@@ -39,8 +43,6 @@ from harvester.vendor.transports import Way
 
 QUIET_AFTER_LOCK_S = 1.0
 """No request within a second of taking the lock: the run before this one had that second."""
-
-FULL_JOURNALS = 2
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -90,7 +92,7 @@ class Engine:
             on_committed=self._note_committed,
             on_failed=self.stop.stop,
         )
-        self._records, self._bytes = job.journal
+        self._waiting = Waiting(config.output, job.journal)
         self._due = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -137,6 +139,7 @@ class Engine:
         behind = [
             asyncio.create_task(self._acknowledger.keep_time()),
             asyncio.create_task(self._publish_when_due()),
+            asyncio.create_task(self._watch_age()),
             asyncio.create_task(self._keep_budget()),
             asyncio.create_task(keep_watch(sealer.attempts, self._job.config.vendor.timeout_s)),
         ]
@@ -177,9 +180,14 @@ class Engine:
             outage=self.gate.is_shut,
             elapsed_s=now - self._started,
             eta_s=left / settled_per_s if settled_per_s > 0 else None,
-            phase="stopping" if self.stop.is_set else self._phase,
+            phase=self._phase_now,
             received_bytes=self._fetcher.received_bytes if self._fetcher else 0,
         )
+
+    @property
+    def _phase_now(self) -> str:
+        is_stopping = self.stop.is_set and (self.stop.is_hurried or self._phase == "asking")
+        return "stopping" if is_stopping else self._phase
 
     async def _first_asks(self) -> AsyncIterator[list[Task]]:
         async for page in due_open_calls(self._ledger, time.time_ns() // 1_000_000):
@@ -246,31 +254,39 @@ class Engine:
         return await self._source.left() if self._source is not None else None
 
     def _note_committed(self, records: int, size: int) -> None:
-        self._records += records
-        self._bytes += size
+        self._waiting.add(records, size, self._now())
         self._weigh_journal()
 
-    def _note_published(self, done: Published | None) -> None:
+    def _note_published(self, done: Published | None, waited: int, began: float) -> None:
+        """`waited`: the records of the journal when the publication began."""
         if done is None:
             return
         self.published.append(done)
-        self._records -= done.records
-        self._bytes -= done.answer_bytes
+        took_all = done.records >= waited
+        self._waiting.take(done.records, done.answer_bytes, all_before=began if took_all else None)
         self._weigh_journal()
 
     def _weigh_journal(self) -> None:
-        """Publish once the journal is full; let nobody ask while it is twice as full as that."""
-        output = self._job.config.output
-        fill = max(self._records / output.publish_records, self._bytes / output.publish_bytes)
-        if fill >= 1:
+        """Publish once the journal is full or old; let nobody fetch while it is twice full."""
+        if self._waiting.is_due(self._now()):
             self._due.set()
         else:
             # What was committed while a publication ran found the journal as full as it was.
             self._due.clear()
-        if fill >= FULL_JOURNALS:
+        if self._waiting.is_full:
             self._has_room.clear()
         else:
             self._has_room.set()
+
+    async def _watch_age(self) -> None:
+        """The journal grows old also while nothing is committed."""
+        while True:
+            self._weigh_journal()
+            await asyncio.sleep(self._waiting.look_again_in(self._now()))
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     async def _publish_when_due(self) -> None:
         while True:
@@ -284,11 +300,12 @@ class Engine:
                 return
 
     async def _publish_once(self) -> bool:
-        """Publish the oldest range; False if there was none, or the run stops."""
+        """Publish the oldest range; False if there was none, or the run has to stop quickly."""
+        waited, began = self._waiting.records, self._now()
         publishing = asyncio.ensure_future(
             asyncio.to_thread(
                 self._publisher.publish,
-                lambda: self.stop.is_set,
+                lambda: self.stop.is_hurried,
                 is_asking=self._phase == "asking",
             )
         )
@@ -297,13 +314,13 @@ class Engine:
         except asyncio.CancelledError:
             # A publication past its commit point is finished; before it, it gives up by itself.
             done = await publishing
-            self._note_published(done)
+            self._note_published(done, waited, began)
             raise
-        self._note_published(done)
+        self._note_published(done, waited, began)
         return done is not None
 
     async def _publish_rest(self) -> None:
-        if self.stop.is_set:
+        if self.stop.is_hurried:
             return
         self._phase = "publishing"
         while await self._publish_once():

@@ -107,17 +107,17 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
     began: tuple[float, float],
     metrics: MetricsFile,
 ) -> Result:
-    with _interruptible(), open_output(config) as opened, store_errors(opened.output.database):
-        _tell_recovery(opened, events)
+    with interruptible(), open_output(config) as opened, store_errors(opened.output.database):
+        tell_recovery(opened, events)
         for killed in opened.killed_runs:
-            _close_killed(opened, config, killed)
+            close_killed(opened, config, killed)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
         files = [] if request.retry else _find_files(opened, config, request)
         this = _Run(opened, config, request, events, began, metrics)
         listing = this.list_ids(files)
         engine = this.ask(listing, secrets)
         # The loop took its signal handlers with it.
-        with _interruptible():
+        with interruptible():
             return this.close(listing, engine)
 
 
@@ -411,7 +411,7 @@ def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Reques
     return worklists.pending_of_input(db, work_list)
 
 
-def _close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
+def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
     """The books of a run that never ended, from its last acknowledgement."""
     ended = replace(run, ended_ms=time.time_ns() // 1_000_000, exit_code=None)
     data, differences = check_books(
@@ -435,7 +435,7 @@ def _find_files(opened: Opened, config: Config, request: Request) -> list[IdFile
     return find(sources, spool=opened.output.staging)
 
 
-def _tell_recovery(opened: Opened, events: Events) -> None:
+def tell_recovery(opened: Opened, events: Events) -> None:
     for run in opened.killed_runs:
         events.message("warning", "killed_run_closed", run_id=run.id)
     if opened.finished_publications:
@@ -487,12 +487,14 @@ def _drain_on_signals(engine: Engine, events: Events) -> None:
 
 
 _STOPPED = (
-    "stopped on request; what is not done stays pending: run the same command again to go on."
+    "stopped on request; what is not done stays pending: run the same command again to go on. "
+    "Records that are not in the data set yet are safe in the journal; `harvester publish` writes "
+    "them without fetching anything."
 )
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Before and after the loop runs, a signal ends the run with its number, not by dying of it."""
 
     def raise_terminated(number: int, frame: FrameType | None) -> None:

@@ -3,7 +3,11 @@
 Theory of operation.  Once stopped, no new attempt starts.  A worker that waits (for a turn, in a
 backoff, at the gate) is cancelled at once, and its id stays pending; a worker whose request is on
 the wire, or whose outcome is being settled, may finish, for `GRACE_S` at most.  The first reason
-to stop is kept; errors of the store, after which nothing can be acknowledged, replace it.
+to stop is kept; errors of the store, after which nothing can be acknowledged, replace it, and so
+does a signal where the run was only out of its budget or waited for the vendor.
+
+A stop is hurried where nothing may be begun that takes time, a publication above all: at a signal,
+when the store fails, and when something happened that nobody foresaw.
 """
 
 from __future__ import annotations
@@ -13,9 +17,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from harvester.errors import HarvesterError, StoreError
+from harvester.errors import (
+    BudgetReached,
+    HarvesterError,
+    Interrupted,
+    StoreError,
+    VendorRefused,
+    VendorUnavailable,
+)
 
 GRACE_S = 15.0
+
+_UNHURRIED = (BudgetReached, VendorUnavailable, VendorRefused)
 
 
 class Worker:
@@ -45,14 +58,15 @@ class Stop:
         self.reason: HarvesterError | None = None
         self.is_set = False
         """Whether the run is stopping."""
+        self.is_hurried = False
+        """Whether it has to stop without publishing what it has."""
         self._workers: set[Worker] = set()
 
     def stop(self, reason: HarvesterError) -> None:
         """Begin to stop."""
-        if self.reason is None or (
-            isinstance(reason, StoreError) and not isinstance(self.reason, StoreError)
-        ):
+        if self.reason is None or _replaces(reason, self.reason):
             self.reason = reason
+        self.is_hurried = self.is_hurried or not isinstance(reason, _UNHURRIED)
         if self.is_set:
             return
         self.is_set = True
@@ -95,3 +109,10 @@ class Stop:
     def _cut_off_all(self) -> None:
         for worker in list(self._workers):
             worker.task.cancel()
+
+
+def _replaces(new: HarvesterError, old: HarvesterError) -> bool:
+    """Whether `new` is what the user has to know first."""
+    if isinstance(new, StoreError):
+        return not isinstance(old, StoreError)
+    return isinstance(new, Interrupted) and isinstance(old, BudgetReached | VendorUnavailable)

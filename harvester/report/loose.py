@@ -36,7 +36,7 @@ class Loose:
     retrying: int
     """Of the pending ones: dead letters whose retry has no outcome yet."""
     in_journal: int
-    """Delivered, but not in the data set before the next run publishes them."""
+    """Delivered, but not in the data set before `publish` or the next run writes them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def report_notes(report: Report) -> Iterator[str]:
     if isinstance(report.loose, Loose) and report.loose.in_journal:
         yield (
             f"{telling.count(report.loose.in_journal)} delivered records wait in the journal and "
-            "are not in these figures: the next run publishes them."
+            "are not in these figures: `harvester publish` writes them."
         )
     if report.undated_left_out:
         yield (

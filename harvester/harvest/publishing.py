@@ -1,0 +1,115 @@
+"""`harvester publish`: the journal into the data set, without a run and without the vendor.
+
+Theory of operation.  The output is opened as a run opens it, so start is recovery here as well: a
+publication past its commit point is finished, and the books of a run that was killed are closed
+before its rows move.  Then ranges of the journal are published until none is left, by the same
+steps as in a run.  The first signal ends it before the next commit point, the second at once;
+neither loses anything.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import msgspec
+
+from harvester.config import Config
+from harvester.errors import Interrupted, Terminated
+from harvester.harvest.opening import Opened, open_output
+from harvester.harvest.progress import Events
+from harvester.harvest.publish import Published, Publisher
+from harvester.harvest.run import close_killed, tell_recovery
+from harvester.ledger import publications
+from harvester.ledger.database import store_errors
+from harvester.ledger.writer import InlineLedger
+
+
+class PublishedAll(msgspec.Struct, frozen=True, kw_only=True):
+    """What `harvester publish` wrote."""
+
+    output: str
+    records: int
+    files: int
+    bytes: int
+    """Of Parquet."""
+    in_journal: int
+    """Records that wait still: none, unless it was interrupted."""
+    finished_publications: int
+    """Publications that an earlier run left half done."""
+
+
+class _Stop:
+    """Whether a signal came."""
+
+    def __init__(self) -> None:
+        self.reason: Interrupted | None = None
+
+    def __call__(self) -> bool:
+        return self.reason is not None
+
+
+def publish_journal(config: Config, events: Events) -> PublishedAll:
+    """Publish all that waits in the journal; sends nothing.
+
+    Raises AlreadyRunning, StoreError, ConfigError, and Interrupted when a signal ended it.
+    """
+    with _stopping() as stop, open_output(config) as opened:
+        with store_errors(opened.output.database):
+            tell_recovery(opened, events)
+            for killed in opened.killed_runs:
+                close_killed(opened, config, killed)
+            done = list(_published(opened, config, stop))
+            left, _ = publications.journal_size(opened.db)
+        if stop.reason is not None and left:
+            raise stop.reason
+        return PublishedAll(
+            output=str(opened.output.root),
+            records=sum(one.records for one in done),
+            files=sum(one.files for one in done),
+            bytes=sum(one.bytes for one in done),
+            in_journal=left,
+            finished_publications=opened.finished_publications,
+        )
+
+
+def _published(opened: Opened, config: Config, stop: _Stop) -> Iterator[Published]:
+    publisher = Publisher(
+        InlineLedger(opened.db, opened.output.database),
+        opened.output,
+        config.output,
+        config.vendor.account,
+        opened.state_id,
+    )
+    while not stop() and (done := publisher.publish(stop)) is not None:
+        yield done
+
+
+@contextmanager
+def _stopping() -> Iterator[_Stop]:
+    """The first signal is a request to stop, the second ends the process."""
+    stop = _Stop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stop.reason is not None:
+            os._exit(128 + number)
+        ended = number == signal.SIGTERM
+        stop.reason = Terminated(_STOPPED) if ended else Interrupted(_STOPPED)
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOPPED = (
+    "stopped on request; what is not published yet is safe in the journal: run `harvester publish` "
+    "again, or let the next run publish it."
+)

@@ -1,0 +1,162 @@
+"""`harvester publish`: what a stopped run left in the journal, without the vendor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.errors import HarvesterError, Interrupted, Terminated
+from harvester.harvest.progress import Progress
+from harvester.harvest.publishing import publish_journal
+from harvester.ledger import journal, publications, records
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.lock import OutputLock
+from harvester.ledger.values import Batch, Entry
+from tests.fakes import House, record
+from tests.harvesting import Harvest
+from tests.run.test_cli_commands import KEYS, harvester
+from tests.simulated import Simulator
+from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+
+IDS = 600
+
+
+def published(folder: Path) -> dict[str, Any]:
+    """`harvester publish --json`, with no secret anywhere."""
+    done = harvester("publish", "--out", "out", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (found,) = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(found)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_a_stopped_run_left_is_published_and_all_totals_balance(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    harvester("simulate", "--ids", IDS, "ids.txt", cwd=tmp_path)
+    out = tmp_path / "out"
+    with Simulator(rate_limit=0, drift=False, fates=ALL_RECORDS) as vendor:
+        harvest = Harvest(out, vendor.base_url, pace__rate_per_s=200.0, vendor__account="default")
+        process = harvest.start(tmp_path / "ids.txt")
+        while vendor.stats()["requests"] < 250:
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        sent = vendor.stats()["requests"]
+        status = json.loads(harvester("status", "--out", "out", "--json", cwd=tmp_path).stdout)
+        assert status["in_journal"] > 0
+        told = published(tmp_path)
+        assert vendor.stats()["requests"] == sent, "nothing is sent"
+        assert told["records"] == status["in_journal"] == len(harvest.ids())
+        assert told["files"] == len(list(out.glob("cdr/*/*.parquet")))
+        assert told["in_journal"] == 0
+        for path in out.glob("runs/*/summary.json"):
+            assert json.loads(path.read_text())["differences"] == []
+        assert len(list(out.glob("runs/*/summary.json"))) == 1, "also of the run that was killed"
+        audit = harvester("verify", "--deep", "--out", "out", cwd=tmp_path)
+        assert audit.returncode == 0, audit.stdout
+        again = harvester("publish", "--out", "out", cwd=tmp_path)
+        assert again.returncode == 0
+        assert "Nothing waits in the journal" in again.stdout
+        done = harvest.run(tmp_path / "ids.txt")
+        assert done.code == 0, done.err
+    assert harvest.ids() == sorted((tmp_path / "ids.txt").read_text().split())
+
+
+def left_behind(root: Path, *, blobs: int = 3) -> House:
+    """An output whose run was killed with some blobs of ten records in the journal."""
+    out = House(root, output__publish_bytes=1)
+    records.begin_run(out.db, "run-1", 1)
+    for blob in range(blobs):
+        ids = [f"260902120000{blob}{n:05}" for n in range(10)]
+        entries = [Entry(one, 1, True, record(one).body) for one in ids]
+        counters = {"begun": 10 * (blob + 1), "delivered": 10 * (blob + 1)}
+        acknowledge(
+            out.db,
+            "run-1",
+            Batch(entries=entries),
+            work_list=None,
+            counters=counters,
+            requests_of_day=("", 0),
+        )
+    return out
+
+
+class _Events:
+    """Sends itself a signal at the first message: the killed run, before anything is published."""
+
+    def __init__(self, number: int | None = None) -> None:
+        self._number = number
+        self.said: list[str] = []
+
+    def message(self, level: str, event: str, **fields: object) -> None:
+        self.said.append(event)
+        if self._number is not None:
+            os.kill(os.getpid(), self._number)
+
+    def progress(self, progress: Progress) -> None:
+        raise AssertionError("nothing is fetched")
+
+
+def test_every_range_of_the_journal_is_published(tmp_path: Path) -> None:
+    with closing(left_behind(tmp_path / "out")) as out:
+        out.close()
+        events = _Events()
+        done = publish_journal(out.config, events)
+    assert events.said == ["killed_run_closed"]
+    assert (done.records, done.files, done.in_journal) == (30, 3, 0)
+    assert len(out.published()) == 30
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_ends_it_before_the_next_commit_point(
+    tmp_path: Path, number: int, kind: type[HarvesterError]
+) -> None:
+    before = signal.getsignal(number)
+    out = left_behind(tmp_path / "out")
+    out.close()
+    with pytest.raises(kind, match="safe in the journal"):
+        publish_journal(out.config, _Events(number))
+    assert signal.getsignal(number) is before
+    assert out.published() == []
+    done = publish_journal(out.config, _Events())
+    assert (done.records, done.in_journal) == (30, 0)
+
+
+def test_while_somebody_holds_the_output_it_exits_7(tmp_path: Path) -> None:
+    out = left_behind(tmp_path / "out")
+    out.close()
+    with OutputLock(out.output.lock):
+        done = harvester("publish", "--out", "out", "--account", "acme", cwd=tmp_path)
+    assert done.returncode == 7, done.stderr
+    assert out.published() == []
+
+
+def test_data_without_a_state_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    part = tmp_path / "out" / "cdr" / "submit_date=2026-09-02" / "part-0-1-0.parquet"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x")
+    done = harvester("publish", "--out", "out", cwd=tmp_path, env=KEYS)
+    assert done.returncode == 6
+    assert "harvester rebuild" in done.stderr
+    assert not (tmp_path / "out" / "state").exists()
+
+
+def test_screens_say_how_to_publish(tmp_path: Path) -> None:
+    out = left_behind(tmp_path / "out")
+    records.end_run(out.db, "run-1", 2, 143, {"delivered": 30})
+    assert publications.journal_size(out.db)[0] == 30
+    (blob,) = out.db.execute("SELECT body FROM journal ORDER BY seq LIMIT 1").fetchone()
+    assert len(journal.decode(blob)) == 10
+    out.close()
+    told = harvester("status", "--out", "out", cwd=tmp_path).stdout
+    assert "Next:  `harvester publish`" in told
