@@ -25,7 +25,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from bench.places import ROOT, BenchError
-from harvester.simulator import write_ids
+from harvester.simulator import last_whole_day, write_ids
 from harvester.simulator.options import PAGE_KEYS
 
 COLUMNS = 100
@@ -104,7 +104,7 @@ def _write_input(home: Path) -> None:
     """Five evenings of ids that overlap, with lines that are none; and ids of long ago."""
     (home / "ids").mkdir(parents=True)
     (home / "earlier").mkdir()
-    write_ids(home / "all.txt", _IDS, 3, days=40)
+    write_ids(home / "all.txt", _IDS, 3, end=last_whole_day(), days=40)
     lines = (home / "all.txt").read_text().splitlines()
     portion = len(lines) // 5
     for day in range(5):
@@ -113,7 +113,7 @@ def _write_input(home: Path) -> None:
         (home / "ids" / f"2026-11-{17 + day}.txt").write_text("\n".join(own) + "\n")
     with (home / "ids" / "2026-11-19.txt").open("a") as file:
         file.write("n/a\n1.22e+19\nsee other sheet\n")
-    write_ids(home / "earlier" / "september.txt", _EARLIER, 4, days=80)
+    write_ids(home / "earlier" / "september.txt", _EARLIER, 4, end=last_whole_day(), days=80)
 
 
 @contextmanager

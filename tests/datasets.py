@@ -19,6 +19,7 @@ from harvester.simulator import SimulatorOptions, make_ids
 from harvester.simulator.calls import Fate, call_of
 from harvester.simulator.records import Records
 from tests.oracle import Row, expected
+from tests.simulated import END
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 RUN_ID = "20261122T010000Z-abcdef"
@@ -28,7 +29,7 @@ def simulated(out: Path, options: SimulatorOptions, count: int, zone: str = "UTC
     """A data set of the simulator's final records; its rows as the oracle knows them."""
     ids = [
         voice_id
-        for voice_id in make_ids(count, options.seed)
+        for voice_id in make_ids(count, options.seed, end=END)
         if call_of(options.seed, voice_id, options.fates).fate is Fate.RECORD
     ]
     vendor = Records(options)

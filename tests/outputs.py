@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from harvester.simulator import write_ids
 from tests.harvesting import Harvest
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 
 SEED = 20261123
 COUNT = 3_000
@@ -45,7 +47,7 @@ class Outputs:
 def make_outputs(folder: Path) -> Outputs:
     """Harvest into `folder`, under faults."""
     outputs = Outputs(folder / "ids.txt", folder / "stopped", folder / "whole", folder / "killed")
-    write_ids(outputs.ids_file, COUNT, SEED, shuffled=True)
+    write_ids(outputs.ids_file, COUNT, SEED, end=END, shuffled=True)
     some = folder / "some.txt"
     some.write_text("\n".join(outputs.ids[:PUBLISHED_FIRST]))
     with Simulator(seed=SEED, rate_limit=0, faults="all", drip_s=1, slow_s=0.5) as vendor:
@@ -81,10 +83,15 @@ def wait_for_requests(vendor: Simulator, count: int) -> None:
 
 
 def parts(out: Path) -> list[Path]:
-    """The data set's files: of the newest publication first, and of these the largest."""
+    """The data set's files; first those of the list's runs, the most rows foremost.
 
-    def rank(path: Path) -> tuple[int, int, str]:
-        return -int(path.stem.split("-")[2]), -path.stat().st_size, path.name
+    Damage is done to the first one: its ids stand on the list, and it has room for damage.  Which
+    publication it is of depends on the order in which answers came, and nothing else may.
+    """
+
+    def rank(path: Path) -> tuple[bool, int, str]:
+        is_of_the_first_run = path.stem.split("-")[2] == "1"
+        return is_of_the_first_run, -pq.read_metadata(path).num_rows, path.name
 
     return sorted(out.glob("cdr/*/*.parquet"), key=rank)
 

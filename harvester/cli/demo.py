@@ -69,13 +69,13 @@ def demo_look(out: Annotated[Path, typer.Argument(metavar="DIR")] = Path("demo-o
 
 def _write_ids(file: Path, number: int) -> bool:
     """Write the ids, unless they are there; True if they were."""
-    from harvester.simulator import write_ids
+    from harvester.simulator import last_whole_day, write_ids
 
     if file.exists():
         return True
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")
-    write_ids(temporary, number, _SEED, days=_DAYS)
+    write_ids(temporary, number, _SEED, end=last_whole_day(), days=_DAYS)
     temporary.replace(file)
     return False
 

@@ -15,6 +15,7 @@ from harvester.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     from harvester.simulator import SimulatorOptions
 
@@ -35,8 +36,17 @@ Faults = Annotated[
 MaxFaults = Annotated[
     int, typer.Option(metavar="N", help="Faulty answers that one id gets at most.")
 ]
+Now = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INSTANT",
+        help="What its clock shows when it starts, such as 2026-11-25T22:00:00Z; made-up ids "
+        "end with the vendor's day before it.",
+        show_default="the machine's clock",
+    ),
+]
 ClockSkew = Annotated[
-    float, typer.Option(metavar="SECONDS", help="How far its clock is ahead of the real one.")
+    float, typer.Option(metavar="SECONDS", help="How far its clock is ahead of that.")
 ]
 Latency = Annotated[float, typer.Option("--latency-ms", metavar="MS", help="Wait before answers.")]
 Jitter = Annotated[float, typer.Option("--jitter-ms", metavar="MS", help="And up to this more.")]
@@ -60,6 +70,7 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
     enforce: Enforce = False,
     faults: Faults = "none",
     max_faults: MaxFaults = 3,
+    now: Now = None,
     clock_skew: ClockSkew = 0.0,
     latency_ms: Latency = 0.0,
     jitter_ms: Jitter = 0.0,
@@ -84,11 +95,13 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
       harvester run ids.txt --base-url http://127.0.0.1:8080/voice --out rehearsal
     """
     del config, out
-    if ids is not None:
-        return _write_ids(ids[0], ids[1], seed=seed, days=days, json=json)
-    import asyncio
+    from harvester.simulator import SimulatorOptions, instant, last_whole_day, serve
 
-    from harvester.simulator import SimulatorOptions, serve
+    moment = None if now is None else instant(now)
+    if ids is not None:
+        end = last_whole_day(moment)
+        return _write_ids(ids[0], ids[1], seed=seed, days=days, end=end, json=json)
+    import asyncio
 
     wishes = SimulatorOptions(
         port=port,
@@ -96,6 +109,7 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
         enforce=enforce,
         faults=faults,
         max_faults=max_faults,
+        now=moment,
         clock_skew_s=clock_skew,
         latency_ms=latency_ms,
         jitter_ms=jitter_ms,
@@ -119,15 +133,15 @@ def _announcer(wishes: SimulatorOptions, *, json: bool) -> Callable[[str], None]
     return announce
 
 
-def _write_ids(number: int, file: Path, *, seed: int, days: int, json: bool) -> int:
+def _write_ids(number: int, file: Path, *, seed: int, days: int, end: date, json: bool) -> int:
     from harvester.simulator import write_ids
 
     try:
-        written = write_ids(file, number, seed, days=days)
+        written = write_ids(file, number, seed, end=end, days=days)
     except OSError as exc:
         raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
     if json:
         emit({"type": "ids", "count": written, "file": str(file)})
     else:
-        stderr().say(f"{count(written)} voiceIds of the last {days} days are in {file}.")
+        stderr().say(f"{count(written)} voiceIds of the {days} days up to {end} are in {file}.")
     return 0

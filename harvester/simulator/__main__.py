@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from harvester.errors import UsageError
-from harvester.simulator import Fates, SimulatorOptions, serve
+from harvester.simulator import Fates, SimulatorOptions, instant, serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,8 @@ def options_of(parsed: argparse.Namespace) -> SimulatorOptions:
         given["keys"] = (key or "", secret or "")
     if given.get("rate_limit") == 0:
         given["rate_limit"] = None
+    if "now" in given:
+        given["now"] = instant(given["now"])
     if "tls_cert" in given:
         given["ssl_context"] = _tls(given.pop("tls_cert"))
     given["fates"] = _fates(given.pop("fates", ""))
@@ -41,7 +43,7 @@ def options_of(parsed: argparse.Namespace) -> SimulatorOptions:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harvester.simulator", description=__doc__)
-    for name in ("host", "prefix", "key", "secret", "faults", "fates"):
+    for name in ("host", "prefix", "key", "secret", "faults", "fates", "now"):
         parser.add_argument(f"--{name}")
     for name in ("port", "seed", "max-faults", "open-asks", "log-size"):
         parser.add_argument(f"--{name}", type=int)

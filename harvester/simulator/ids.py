@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 from harvester.errors import UsageError
@@ -22,16 +22,15 @@ _STRIDE = 7_368_787  # shares no factor with 10^7, so n * stride visits every se
 
 
 def make_ids(
-    count: int, seed: int = 1, *, days: int = 45, end: date | None = None, shuffled: bool = False
+    count: int, seed: int = 1, *, end: date, days: int = 45, shuffled: bool = False
 ) -> Iterator[str]:
-    """`count` distinct voiceIds of the `days` days up to and including `end` (default: today).
+    """`count` distinct voiceIds of the `days` days up to and including `end`, at +08:00.
 
-    The same (count, seed, days, end) gives the same ids.  They come in order of time, or
-    `shuffled`.  Raises UsageError where the numbers make no sense.
+    The same (count, seed, days, end) gives the same ids: no clock is looked at.  They come in
+    order of time, or `shuffled`.  Raises UsageError where the numbers make no sense.
     """
-    last = end if end is not None else datetime.now(VENDOR_ZONE).date()
-    _check(count, days, last)
-    midnight = datetime(last.year, last.month, last.day, tzinfo=VENDOR_ZONE)
+    _check(count, days, end)
+    midnight = datetime(end.year, end.month, end.day, tzinfo=VENDOR_ZONE)
     first_s = int(midnight.timestamp()) - (days - 1) * _DAY_S
     return _ids(count, seed, first_s, days * _DAY_S, _step(count, seed) if shuffled else 1)
 
@@ -41,17 +40,25 @@ def write_ids(
     count: int,
     seed: int = 1,
     *,
+    end: date,
     days: int = 45,
-    end: date | None = None,
     shuffled: bool = False,
 ) -> int:
     """Write ids to `path`, one a line (a .csv gets a heading); returns how many."""
-    ids = make_ids(count, seed, days=days, end=end, shuffled=shuffled)
+    ids = make_ids(count, seed, end=end, days=days, shuffled=shuffled)
     with path.open("w", encoding="ascii", newline="\n") as file:
         if path.suffix == ".csv":
             file.write("voiceId\n")
         file.writelines(f"{voice_id}\n" for voice_id in ids)
     return count
+
+
+def last_whole_day(now: datetime | None = None) -> date:
+    """The vendor's day before `now` (aware; default: the machine's clock).
+
+    Ids up to its end are never of the future, whatever the hour.
+    """
+    return (now or datetime.now(UTC)).astimezone(VENDOR_ZONE).date() - timedelta(days=1)
 
 
 def time_in_id(voice_id: str) -> datetime | None:

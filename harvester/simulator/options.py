@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harvester.errors import UsageError
@@ -39,8 +40,10 @@ class SimulatorOptions:
     """(key, secret)."""
     window_s: float = 60.0
     """How far a Timestamp may be from the simulator's clock."""
+    now: datetime | None = None
+    """What its clock (aware) shows when it starts; None for the machine's own."""
     clock_skew_s: float = 0.0
-    """How far the simulator's clock is ahead of the real one."""
+    """How far its clock is ahead of that."""
     rate_limit: float | None = 50.0
     """Requests in any sliding second; None for no limit."""
     enforce: bool = False
@@ -70,6 +73,20 @@ class SimulatorOptions:
         _check_prefix(self.prefix)
         _check_numbers(self)
         _check_fates(self.fates)
+
+
+def instant(text: str) -> datetime:
+    """An instant of ISO 8601, in UTC where it names no offset.  Raises UsageError for others."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    # The vendor's ids have two digits for the year.
+    if found is None or not 2000 <= found.year <= 2099:
+        raise UsageError(
+            f"{text!r} is no instant of the years 2000 to 2099: write it as 2026-11-25T22:00:00Z."
+        )
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _check_host(host: str) -> None:

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -56,7 +57,7 @@ async def listening(options: SimulatorOptions) -> AsyncIterator[str]:
     with ExitStack() as files:
         log = files.enter_context(_open_log(options.log)) if options.log else None
         keep = _keeper(log) if log else None
-        front = Front(Desk(options, clock=time.time, ticks=time.monotonic, keep=keep))
+        front = Front(Desk(options, clock=_clock(options.now), ticks=time.monotonic, keep=keep))
         server = web.Server(
             front.handle, access_log=None, keepalive_timeout=_KEEP_ALIVE_S, lingering_time=0
         )
@@ -122,6 +123,14 @@ class Front:
         except UsageError as exc:
             return _json({"error": str(exc)}, 400)
         return _json({"ok": True})
+
+
+def _clock(now: datetime | None) -> Callable[[], float]:
+    """A wall clock that shows `now` at this moment, and goes on from there."""
+    if now is None:
+        return time.time
+    ahead_s = now.timestamp() - time.time()
+    return lambda: time.time() + ahead_s
 
 
 def _credentials(request: web.BaseRequest) -> Credentials:

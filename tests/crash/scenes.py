@@ -27,15 +27,15 @@ from harvester.simulator import Fates, make_ids
 from harvester.simulator.calls import Fate, call_of
 from tests.crash.faultfs import FaultFs, Step, chosen
 from tests.harvesting import Ended, Harvest
-from tests.simulated import ROOT, Simulator
+from tests.simulated import END, ROOT, Simulator
 
 POINTS = int(os.environ.get("CRASH_POINTS", "3")) or None
 """So many steps of each scene, drawn by lot; None (CRASH_POINTS=0): all."""
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 FATES = "dead_param=0.05,open_then_final=0.1,open_forever=0,no_record=0,dead_empty=0,dead_range=0"
-IDS = sorted(make_ids(240, 3, days=3))
+IDS = sorted(make_ids(240, 3, end=END, days=3))
 FIRST, SECOND = IDS[:120], IDS[80:]
-MANY_DATES = sorted(make_ids(120, 4, days=50))
+MANY_DATES = sorted(make_ids(120, 4, end=END, days=50))
 VENDOR_SEED = 5
 
 Process = Literal["harvest_once", "ids.child", "rebuild_once"]

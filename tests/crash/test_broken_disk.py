@@ -27,7 +27,7 @@ from tests.crash.scenes import (
     trials,
 )
 from tests.mounts import resize, small_disk
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 
@@ -63,7 +63,7 @@ def test_a_disk_that_is_full_at_any_size_stops_the_run_and_loses_nothing(
     tmp_path: Path, vendor: Simulator
 ) -> None:
     source = tmp_path / "ids.txt"
-    ids = sorted(make_ids(FULL_IDS, 23, days=3))
+    ids = sorted(make_ids(FULL_IDS, 23, end=END, days=3))
     source.write_text("\n".join(ids))
     dice = random.Random(f"{SEED} full")
     sizes = sorted(dice.sample(FULL_AT_KB, POINTS or len(FULL_AT_KB)))

@@ -25,7 +25,7 @@ from tests.crash.scenes import (
     look_as_a_reader,
     trials,
 )
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 
@@ -68,7 +68,7 @@ def test_killed_at_random_times_nothing_is_lost_and_nothing_is_double(
     dice = random.Random(f"{SEED} kills {part}")
     kills = KILLS // SLICES + (part < KILLS % SLICES)
     source = tmp_path / "ids.txt"
-    ids = sorted(make_ids(400 * kills, 9 + part, days=5))
+    ids = sorted(make_ids(400 * kills, 9 + part, end=END, days=5))
     source.write_text("\n".join(ids))
     harvest = harvest_of(tmp_path / "out", vendor, pace__rate_per_s=600.0)
     with counted(f"{kills} kills at random times"):

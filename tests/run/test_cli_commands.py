@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
+from harvester.simulator import make_ids
+from harvester.simulator.ids import time_in_id
 from tests.simulated import ROOT
 
 KEYS = {"HARVESTER_API_KEY": "bDqJFiq9", "HARVESTER_API_SECRET": "7bz1lzh9"}
@@ -230,9 +233,23 @@ def test_plan_reads_stdin(tmp_path: Path) -> None:
 
 
 def test_simulate_writes_ids_and_exits(tmp_path: Path) -> None:
-    done = harvester("simulate", "--ids", "100", "out.txt", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(set((tmp_path / "out.txt").read_text().split())) == 100
+    """The same ones for the same instant, whenever it is; never any of the future."""
+    for at, name in (("2026-11-25T15:59:59Z", "a"), ("2026-11-24T16:00Z", "b"), (None, "now")):
+        words = () if at is None else ("--now", at)
+        done = harvester("simulate", "--ids", "100", name, "--days", 3, *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    a, b, now = ((tmp_path / name).read_text().split() for name in ("a", "b", "now"))
+    assert a == b == list(make_ids(100, end=date(2026, 11, 24), days=3))
+    assert len(set(now)) == 100
+    assert all(told < datetime.now(UTC) for one in now if (told := time_in_id(one)))
+
+
+@pytest.mark.parametrize("at", ["today", "2026-13-01", "1999-12-31", "2100-01-01", ""])
+def test_an_instant_that_is_none_is_a_usage_error(tmp_path: Path, at: str) -> None:
+    done = harvester("simulate", "--now", at, "--ids", "1", "out.txt", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "2026-11-25T22:00:00Z" in done.stderr
+    assert not (tmp_path / "out.txt").exists()
 
 
 def test_output_folder_that_cannot_be_written_exits_6(tmp_path: Path, ids: Path) -> None:

@@ -37,7 +37,7 @@ def harvested(
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A folder with `out`, and how its run spoke with --json."""
     folder = tmp_path_factory.mktemp("harvested")
-    harvester("simulate", "--ids", IDS, "ids.txt", cwd=folder)
+    harvester("simulate", "--now", "2023-01-11", "--ids", IDS, "ids.txt", cwd=folder)
     return folder, run(vendor, folder, "--json")
 
 
@@ -121,7 +121,7 @@ def test_same_command_again_is_quiet_and_sends_nothing(
 
 
 def test_run_never_imports_duckdb(vendor: Simulator, tmp_path: Path) -> None:
-    harvester("simulate", "--ids", "20", "ids.txt", cwd=tmp_path)
+    harvester("simulate", "--now", "2023-01-11", "--ids", "20", "ids.txt", cwd=tmp_path)
     code = (
         "import sys\n"
         "from harvester.cli.main import run_command\n"
@@ -237,7 +237,7 @@ def test_retry_dry_run_counts_the_dead_by_reason(harvested: Harvested) -> None:
 def test_signal_is_an_exit_number_and_the_same_command_goes_on(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    harvester("simulate", "--ids", "400", "ids.txt", cwd=tmp_path)
+    harvester("simulate", "--now", "2023-01-11", "--ids", "400", "ids.txt", cwd=tmp_path)
     with Simulator(rate_limit=0, drift=False, fates="dead_param=0") as vendor:
         command = [sys.executable, "-m", "harvester", "run", "ids.txt", "--out", "out", "--json"]
         command += ["--base-url", vendor.base_url, "--rate", "100"]
@@ -263,7 +263,7 @@ def test_signal_is_an_exit_number_and_the_same_command_goes_on(
 
 
 def test_refused_key_exits_4_and_says_what_to_check(vendor: Simulator, tmp_path: Path) -> None:
-    harvester("simulate", "--ids", "20", "ids.txt", cwd=tmp_path)
+    harvester("simulate", "--now", "2023-01-11", "--ids", "20", "ids.txt", cwd=tmp_path)
     env = {"HARVESTER_API_KEY": "bDqJFiq9", "HARVESTER_API_SECRET": "wrong-secret"}
     done = harvester(
         *("run", "ids.txt", "--out", "out", "--base-url", vendor.base_url, "--rate", 100),

@@ -18,9 +18,9 @@ from tests import ways
 from tests.outputs import fingerprint
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.hostile import Ask, HostileVendor
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 
-IDS = list(make_ids(30, 4))
+IDS = list(make_ids(30, 4, end=END))
 NAMES = ["config", "secrets", "output", "input", "disk", "files", "request", "clock"]
 
 

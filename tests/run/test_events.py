@@ -19,7 +19,7 @@ from harvester.config import Log
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.commands import QUICK
-from tests.simulated import ROOT, Simulator
+from tests.simulated import END, ROOT, Simulator
 from tests.unit.test_harvest_exposition import NOW
 
 PAGE = (ROOT / "docs" / "events.md").read_text()
@@ -79,7 +79,7 @@ _SPEAKERS = ("run", "events", "failures")
 
 
 def test_every_line_of_a_run_is_an_event_of_the_vocabulary_with_its_run(tmp_path: Path) -> None:
-    (tmp_path / "ids.txt").write_text("\n".join([*make_ids(40, 4), "no id"]))
+    (tmp_path / "ids.txt").write_text("\n".join([*make_ids(40, 4, end=END), "no id"]))
     with Simulator(rate_limit=0, faults="busy=0.1") as vendor:
         words = ("run", "ids.txt", "--out", "out", "--base-url", vendor.base_url, "--json")
         done = harvester(*words, cwd=tmp_path, env={**KEYS, **QUICK})

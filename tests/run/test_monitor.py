@@ -21,10 +21,10 @@ from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.commands import QUICK
 from tests.security.hostile import Ask, HostileVendor
-from tests.simulated import ROOT, Simulator
+from tests.simulated import END, ROOT, Simulator
 from tests.unit.test_harvest_exposition import read
 
-IDS = list(make_ids(120, 4))
+IDS = list(make_ids(120, 4, end=END))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_pings_at_start_and_end_carry_nothing_but_the_exit_code(
         env = {**KEYS, **QUICK, "HARVESTER_MONITOR__PING_URL": pinged.base_url}
         assert harvester(*words(vendor), cwd=folder, env=env).returncode == 3
         wrong = {**env, "HARVESTER_API_SECRET": "wrong"}
-        (folder / "ids.txt").write_text("\n".join(make_ids(5, 9)))
+        (folder / "ids.txt").write_text("\n".join(make_ids(5, 9, end=END)))
         assert harvester(*words(vendor), cwd=folder, env=wrong).returncode == 4
         assert harvester("run", "gone.txt", "--out", "out", cwd=folder, env=env).returncode == 2
         paths = [ask.path for ask in pinged.asks]

@@ -47,7 +47,7 @@ NAME = "o'ut [t]*x=1"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A harvest with dead and open ids, calls that are there twice, and an invoice."""
     folder = tmp_path_factory.mktemp("asked")
-    harvester("simulate", "--ids", 1500, "ids.txt", cwd=folder)
+    harvester("simulate", "--now", "2023-01-11", "--ids", 1500, "ids.txt", cwd=folder)
     fates = "dead_param=0.03,open_forever=0.02,no_record=0.01"
     with Simulator(rate_limit=0, fates=fates) as vendor:
         words = ("run", "ids.txt", "--out", NAME, "--base-url", vendor.base_url, "--rate", 2000)

@@ -16,10 +16,10 @@ from harvester.simulator.calls import call_of
 from tests.security.commands import harvester, run, run_words, start
 from tests.security.hostile import Ask, HostileVendor
 from tests.security.leaks import KEY, SECRET, leaks, left_behind, signs, told_to_people
-from tests.simulated import ROOT, Simulator
+from tests.simulated import END, ROOT, Simulator
 
 SEED = 11
-IDS = list(make_ids(600, 4))
+IDS = list(make_ids(600, 4, end=END))
 PHONES = {
     number
     for call in (call_of(SEED, voice_id, Fates()) for voice_id in IDS)

@@ -21,7 +21,7 @@ import pytest
 
 from harvester.simulator import make_ids
 from tests.harvesting import Harvest, read_trace, worst_second
-from tests.simulated import ROOT, Simulator
+from tests.simulated import END, ROOT, Simulator
 from tests.soak.recovery import rate_per_s, recovery_s
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "70"))
@@ -72,7 +72,7 @@ class Spell:
 
 
 def test_after_every_mood_the_rate_is_back_within_30_s_and_nothing_is_lost(tmp_path: Path) -> None:
-    ids = list(make_ids(int(RATE * (SECONDS + 60)), SEED))
+    ids = list(make_ids(int(RATE * (SECONDS + 60)), SEED, end=END))
     source, trace, log = (tmp_path / name for name in ("ids.txt", "trace", "vendor.jsonl"))
     source.write_text("\n".join(ids))
     with Simulator(rate_limit=RATE, fates=ALL_RECORDS, log=log, max_faults=10**9) as vendor:

@@ -76,7 +76,7 @@ def test_a_call_is_handed_in_when_its_id_says() -> None:
 
 def test_an_id_without_a_time_still_gets_one() -> None:
     assert call_of(1, "abc-1").submit_time == call_of(1, "abc-1").submit_time
-    assert call_of(1, "abc-1").submit_time.year in (2025, 2026)
+    assert call_of(1, "abc-1").submit_time.year in (2021, 2022)
 
 
 @pytest.mark.parametrize(

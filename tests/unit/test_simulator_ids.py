@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from harvester.errors import UsageError
-from harvester.simulator.ids import VENDOR_ZONE, make_ids, time_in_id, write_ids
+from harvester.simulator.ids import (
+    VENDOR_ZONE,
+    last_whole_day,
+    make_ids,
+    time_in_id,
+    write_ids,
+)
 
 END = date(2026, 9, 30)
 
@@ -60,6 +66,18 @@ def test_an_id_tells_its_time_with_and_without_type_digit() -> None:
 @pytest.mark.parametrize("text", ["", "abc", "220518", "9999999999999999999", "\uff12" * 19])
 def test_an_id_without_a_time_tells_none(text: str) -> None:
     assert time_in_id(text) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "day"),
+    [
+        (datetime(2028, 2, 29, 15, 59, 59, tzinfo=UTC), date(2028, 2, 28)),
+        (datetime(2028, 2, 29, 16, 0, tzinfo=UTC), date(2028, 2, 29)),
+        (datetime(2027, 1, 1, 0, 0, tzinfo=VENDOR_ZONE), date(2026, 12, 31)),
+    ],
+)
+def test_the_last_whole_day_is_the_vendors(now: datetime, day: date) -> None:
+    assert last_whole_day(now) == day
 
 
 def test_no_ids_are_made_of_none() -> None:

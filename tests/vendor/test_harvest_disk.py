@@ -10,10 +10,10 @@ import pytest
 from harvester.simulator import make_ids
 from tests.harvesting import Harvest
 from tests.mounts import resize, set_read_only, small_disk
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
-IDS = sorted(make_ids(6_000, 17))
+IDS = sorted(make_ids(6_000, 17, end=END))
 
 
 @pytest.mark.parametrize("size_kb", [200, 700, 1_100, 1_500, 2_000])

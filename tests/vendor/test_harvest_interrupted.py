@@ -15,7 +15,7 @@ from harvester.harvest import frames
 from harvester.harvest.publish import ASIDE_ROWS
 from harvester.simulator import Fates, write_ids
 from tests.harvesting import Harvest, gone, read_trace, worst_second
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 
 ALL_RECORDS = "dead_param=0,dead_empty=0,dead_range=0,open_then_final=0,open_forever=0,no_record=0"
 BATCHES = 2 * 500
@@ -24,7 +24,7 @@ CONNECTIONS = 64
 
 def _ids(tmp_path: Path, count: int, seed: int = 7) -> Path:
     path = tmp_path / f"ids-{count}-{seed}.txt"
-    write_ids(path, count, seed)
+    write_ids(path, count, seed, end=END)
     return path
 
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from harvester.simulator import make_ids
 from tests.harvesting import Harvest
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
-IDS = sorted(make_ids(3_000, 11))
+IDS = sorted(make_ids(3_000, 11, end=END))
 
 
 def test_the_same_command_again_sends_no_request(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from harvester.simulator import make_ids
 from tests.harvesting import Harvest
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
-IDS = list(make_ids(300, 13))
+IDS = list(make_ids(300, 13, end=END))
 
 
 def _source(tmp_path: Path, count: int = 300) -> Path:

@@ -13,23 +13,29 @@ import duckdb
 import polars as pl
 import pyarrow.dataset as ds
 
-from harvester.simulator import SimulatorOptions, write_ids
+from harvester.simulator import SimulatorOptions, make_ids
+from harvester.simulator.calls import Fate
 from tests.harvesting import Harvest
 from tests.oracle import Expected, expect_all
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 
 SEED = 20261122
-COUNT = 20_000
+COUNT = 18_000
+UNDATED = 2_000
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+"""Any time after the ids: what tells no date is never old, and the others always are."""
 
 
 def test_20000_ids_with_all_faults_come_to_what_the_oracle_says(tmp_path: Path) -> None:
     """Row by row and column by column, and every reader sees the same."""
     ids_file = tmp_path / "ids.txt"
-    write_ids(ids_file, COUNT, SEED, shuffled=True)
-    ids = ids_file.read_text().split()
-    now = datetime.now(UTC)
+    ids = [f"no-date-{n}" for n in range(UNDATED)]
+    ids += make_ids(COUNT, SEED, end=END, shuffled=True)
+    ids_file.write_text("\n".join(ids))
     options = SimulatorOptions(seed=SEED)
-    expected = {e.voice_id: e for e in expect_all(options, ids, now=now)}
+    expected = {e.voice_id: e for e in expect_all(options, ids, now=NOW)}
+    unknown = {e.first for e in expected.values() if e.fate is Fate.NO_RECORD}
+    assert unknown == {"open", "dead"}, "not every way of being unknown is here"
     with Simulator(seed=SEED, faults="all", rate_limit=0, drip_s=4, slow_s=1) as vendor:
         harvest = Harvest(
             tmp_path / "out",

@@ -10,6 +10,8 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import aiohttp
@@ -101,10 +103,20 @@ def test_an_old_timestamp_has_expired_and_the_date_header_tells_the_vendors_cloc
     vendor.post_faults(clock_skew_s=7200)
     refused = ask(vendor)
     assert refused.status == "-16"
-    told = time.mktime(time.strptime(refused.headers["Date"], "%a, %d %b %Y %H:%M:%S GMT"))
-    ahead_s = round(told - time.mktime(time.gmtime()))
+    ahead_s = parsedate_to_datetime(refused.headers["Date"]).timestamp() - time.time()
     assert 7100 < ahead_s < 7300
     assert ask(vendor, headers=signed(7200)).status in ("0", 0)
+
+
+def test_its_clock_starts_at_the_instant_it_was_given_and_goes_on() -> None:
+    begin = datetime(2030, 12, 31, 23, 59, 58, tzinfo=UTC)
+    with Simulator(now=begin.isoformat()) as pinned:
+        refused = ask(pinned)
+        assert refused.status == "-16"
+        told = parsedate_to_datetime(refused.headers["Date"])
+        assert begin <= told < begin + timedelta(minutes=2)
+        ahead_s = round(told.timestamp() - time.time())
+        assert ask(pinned, headers=signed(ahead_s)).status in ("0", 0)
 
 
 @pytest.mark.parametrize(
