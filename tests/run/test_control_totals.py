@@ -24,11 +24,11 @@ from harvester.simulator import make_ids
 from tests.fakes import ACCOUNT, FakeVendor, House
 from tests.outputs import edit
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 from tests.virtual_time import run_virtually
 
-IDS = sorted(make_ids(24, 5))
+IDS = sorted(make_ids(24, 5, end=END))
 
 _BEGIN = "CREATE TRIGGER fault AFTER"
 FAULTS = {

@@ -19,10 +19,10 @@ from harvester.ledger.lock import OutputLock
 from harvester.simulator import make_ids
 from tests.fakes import House
 from tests.harvesting import FAST
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
-IDS = sorted(make_ids(400, 12))
+IDS = sorted(make_ids(400, 12, end=END))
 SECRETS = Secrets("bDqJFiq9", "7bz1lzh9")
 
 

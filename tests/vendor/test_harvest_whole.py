@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 def test_20000_ids_with_all_faults_come_to_what_the_oracle_says(tmp_path: Path) -> None:
     """Row by row and column by column, and every reader sees the same."""
     ids_file = tmp_path / "ids.txt"
-    ids = [f"no-date-{n}" for n in range(UNDATED)]
+    ids = [f"call-{n}" for n in range(UNDATED)]
     ids += make_ids(COUNT, SEED, end=END, shuffled=True)
     ids_file.write_text("\n".join(ids))
     options = SimulatorOptions(seed=SEED)
