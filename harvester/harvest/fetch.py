@@ -402,7 +402,8 @@ class Fetcher:
         now_ms = _now_ms()
         body = reply.body if reply else b""
         if isinstance(verdict, Record):
-            return Answered(body, verdict.over, now_ms)
+            kept = body if verdict.plain is None else verdict.plain
+            return Answered(kept, verdict.over, now_ms)
         match verdict:
             case NoRecord():
                 return Unknown(now_ms, attempts)

@@ -1,7 +1,6 @@
 """The normalized data: what a record looks like, and the Parquet files that hold it.
 
 `schema`     the columns, and which field of the vendor each comes from
-`literals`   what a single text means: money, time, seconds, codes              (pure)
 `reading`    a vendor's answer -> the text of each of its fields                (pure)
 `columns`    a column of texts -> a typed Arrow column                          (pure)
 `normalize`  answers -> a table of the schema                                   (pure)
@@ -13,5 +12,6 @@
 `dataset`    what lies under cdr/: parts, foreign names, hashes, totals
 `unneeded`   packages that pyarrow would look for, and nobody here needs
 
-This room knows nothing of the vendor's transport, of the state store or of the run.
+What the bytes of an answer mean is decided in `harvester.answers`.  This room knows nothing of
+the vendor's transport, of the state store or of the run.
 """

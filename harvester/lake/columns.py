@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from harvester.lake import literals
+from harvester.answers import literals
 from harvester.lake.reading import Known
 from harvester.lake.schema import MONEY, SECONDS, TEXT, TIME
 

@@ -15,7 +15,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.lake import literals
+from harvester.answers import literals
+from harvester.answers.opening import is_json
 from harvester.lake.columns import (
     MONEY_RULE,
     SECONDS_RULE,
@@ -210,8 +211,8 @@ def _listing(texts_by_name: Mapping[str, str]) -> str:
 
 def _kept(literal: str) -> str:
     shown = readable(literal)
-    # Bytes that aren't UTF-8 can't stay; as a string of what was sent, it is JSON still.
-    return literal if shown == literal else _quoted(shown)
+    # Bytes that aren't UTF-8 can't stay, nor can NaN; as a string of what was sent, it is JSON.
+    return literal if shown == literal and is_json(literal) else _quoted(shown)
 
 
 def _quoted(text: str) -> str:

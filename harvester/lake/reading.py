@@ -11,8 +11,8 @@ literal, never through a float.  Five ways, each giving what the next one would 
    the vendor adds tomorrow is in every answer from then on.
 4. *raw*: msgspec cuts the object into the literals of its values.  This takes fractions and nested
    values anywhere, at many times the price of the first.
-5. *scanned*: the standard library's scanner does the same.  It is here for what msgspec
-   won't touch: lone surrogates such as "\\ud800" and bytes that aren't UTF-8.
+5. *opened*: `answers.opening` does the same.  It is here for what msgspec won't touch: lone
+   surrogates such as "\\ud800", bytes that aren't UTF-8, NaN, a byte order mark.
 
 What is no JSON object even then is kept whole, as the unparsed text of `data`: nothing is dropped.
 One freedom is taken: the number -0 is 0.
@@ -20,13 +20,13 @@ One freedom is taken: the number -0 is 0.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from harvester.answers.opening import REFUSED, data_of, members, quick_data_of, text_of, value_of
 from harvester.lake.schema import COST_EUR, FIELDS, MONEY_COLUMNS
 
 Known = str | int | None
@@ -49,27 +49,14 @@ _Known = msgspec.defstruct("_Known", [(name, Known, None) for name in FIELDS], g
 _Newer = msgspec.defstruct("_Newer", [("data", _Known)], gc=False)
 
 
-class _Envelope(msgspec.Struct, gc=False):
-    data: Raw
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 _typed = msgspec.json.Decoder[Any](_Typed)
 _amounts = msgspec.json.Decoder[Any](_WithAmounts)
 _newer = msgspec.json.Decoder[Any](_Newer)
-_envelope = msgspec.json.Decoder(_Envelope)
-_literals = msgspec.json.Decoder(dict[str, Raw])
-_decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_constant)
 _astuple = msgspec.structs.astuple
 
 _POSITION = {name: position for position, name in enumerate(FIELDS)}
 _COST, _EUR = _POSITION["cost"], _POSITION[COST_EUR]
 _AMOUNTS_AT = tuple(_POSITION[name] for name in _AMOUNTS)
-_WHITESPACE = " \t\r\n"
-_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -113,7 +100,7 @@ def read(bodies: Sequence[bytes], *, typed: bool = True) -> Batch:
 def read_record(body: bytes) -> Record:
     """The fields of one answer, whatever it holds.  Never raises for what a body may contain."""
     try:
-        literals = _cut(body)
+        literals = data_of(body)
     except (ValueError, RecursionError):
         return Record((None,) * len(FIELDS), {"data": _data_text(body)})
     row: list[Known] = [None] * len(FIELDS)
@@ -130,22 +117,6 @@ def read_record(body: bytes) -> Record:
     return _settle_cost(Record(tuple(row), record.unparsed, record.extra), literals)
 
 
-def value_of(literal: str) -> str | None:
-    """A JSON literal as text, a number as its digits; null is None.
-
-    Raises ValueError for what is neither, and for a string that UTF-8 can't hold.
-    """
-    if literal[0] == '"':
-        if "\\" not in literal and literal.isascii():
-            return literal[1:-1]
-        text = str(_decoder.decode(literal))
-        text.encode()  # UnicodeEncodeError is a ValueError
-        return text
-    if literal[0] in "{[tf":
-        raise ValueError("neither text nor number")
-    return {"null": None, "-0": "0"}.get(literal, literal)
-
-
 def as_text(value: Known) -> str | None:
     """A value of `Batch.columns` as text; None where it is absent."""
     return None if value is None or value == "" else str(value)
@@ -159,7 +130,7 @@ def readable(text: str) -> str:
 def _read_typed(body: bytes) -> Row | None:
     try:
         row: Row = _astuple(_typed.decode(body).data)
-    except _REFUSED:
+    except REFUSED:
         return None
     # With both costs sent, one of them is extra, and that takes its literal.
     return None if row[_EUR] is not None and _has_two_costs(row) else row
@@ -171,7 +142,7 @@ def _read_amounts(body: bytes) -> Row | None:
         for at in _AMOUNTS_AT:
             # An absent one is the default itself.
             values[at] = None if values[at] is _NULL else value_of(bytes(values[at]).decode())
-    except (*_REFUSED, ValueError):
+    except (*REFUSED, ValueError):
         return None
     row = tuple(values)
     return None if _has_two_costs(row) else row
@@ -180,11 +151,11 @@ def _read_amounts(body: bytes) -> Row | None:
 def _read_newer(body: bytes) -> Record | None:
     try:
         row: Row = _astuple(_newer.decode(body).data)
-        raw = _literals.decode(_envelope.decode(body).data)
+        raw = quick_data_of(body)
         unknown = raw.keys() - _POSITION.keys()
         # In the order in which they were sent.
         extra = {name: bytes(raw[name]).decode() for name in raw if name in unknown}
-    except _REFUSED:
+    except REFUSED:
         return None
     return None if _has_two_costs(row) else Record(row, {}, extra)
 
@@ -205,57 +176,10 @@ def _settle_cost(record: Record, literals: dict[str, str]) -> Record:
     return Record(row, unparsed, {**record.extra, COST_EUR: literals[COST_EUR]})
 
 
-def _cut(body: bytes) -> dict[str, str]:
-    """`data` as name -> literal; the last of equal names counts.  Raises ValueError."""
-    try:
-        raw = _literals.decode(_envelope.decode(body).data)
-        return {name: bytes(value).decode() for name, value in raw.items()}
-    except _REFUSED:
-        envelope = _scan(body.decode("utf-8", "surrogateescape"))
-        return _scan(envelope.get("data", ""))
-
-
-def _scan(text: str) -> dict[str, str]:
-    """A JSON object as name -> literal.  Raises ValueError where `text` is none."""
-    at = _skip(text, 0)
-    if text[at : at + 1] != "{":
-        raise ValueError("not an object")
-    literals: dict[str, str] = {}
-    at = _skip(text, at + 1)
-    while text[at : at + 1] != "}":
-        name, at = _scan_name(text, at)
-        _, end = _decoder.raw_decode(text, at)
-        literals[name] = text[at:end]
-        at = _skip(text, end)
-        if text[at : at + 1] == ",":
-            at = _skip(text, at + 1)
-        elif text[at : at + 1] != "}":
-            raise ValueError("no comma between members")
-    if _skip(text, at + 1) != len(text):
-        raise ValueError("text after the object")
-    return literals
-
-
-def _scan_name(text: str, at: int) -> tuple[str, int]:
-    if text[at : at + 1] != '"':
-        raise ValueError("a name must be a string")
-    name, at = _decoder.raw_decode(text, at)
-    at = _skip(text, at)
-    if text[at : at + 1] != ":":
-        raise ValueError("no colon after a name")
-    return name, _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    while text[at : at + 1] and text[at] in _WHITESPACE:
-        at += 1
-    return at
-
-
 def _data_text(body: bytes) -> str:
     """What stands for an answer's `data` when no field can be told from another."""
-    text = body.decode("utf-8", "surrogateescape")
+    text = text_of(body)
     try:
-        return _scan(text).get("data", text)
+        return members(text).get("data", text)
     except (ValueError, RecursionError):
         return text

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from harvester.lake import literals
-from harvester.lake.reading import Known, as_text, read_record, value_of
+from harvester.answers import literals
+from harvester.answers.opening import value_of
+from harvester.lake.reading import Known, as_text, read_record
 from harvester.lake.schema import COST_EUR, FIELDS
 
 _NAMES = ("callDuration", "chargedDuration", "cost", COST_EUR, "currency")

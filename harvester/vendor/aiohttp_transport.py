@@ -163,7 +163,14 @@ class AiohttpTransport:
         if body is None:
             return NoReply("too_long", f"an answer of over {MAX_BODY_BYTES} bytes")
         headers = response.headers
-        return Reply(response.status, body, headers.get("Date"), headers.get("Retry-After"), took_s)
+        return Reply(
+            response.status,
+            body,
+            headers.get("Date"),
+            headers.get("Retry-After"),
+            took_s,
+            None if body.isascii() else headers.get("Content-Type"),
+        )
 
     async def close(self) -> None:
         """Close every connection."""

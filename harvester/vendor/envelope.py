@@ -3,20 +3,19 @@
 Only what a verdict needs is decoded here; the record's other fields stay bytes until they are
 normalised, so that money never passes through a float.
 
-Two ways lead to one answer: msgspec for what the vendor's page shows, and the standard library,
-slowly, for JSON that is odd but JSON all the same: `data` that is no object, a number of a
-thousand digits, a byte order mark.
+Two ways lead to one answer: msgspec for what the vendor's page shows, and `answers.opening` for
+what is odd: `data` that is no object, a number of a thousand digits, a byte order mark, GBK, NaN.
 
 Source: vendor page recordGroup; vendor/notes.md §3.4 for `status` as text or as a number.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from typing import NoReturn
 
 import msgspec
+
+from harvester.answers.opening import REFUSED, is_nothing, is_utf8, members, plain, value_of
 
 # Values of a terminationCode that mean "established": SIP 200, and "0" in the platform's own
 # numbering, which this endpoint used until 2023 at least (vendor/notes.md §4).
@@ -26,6 +25,9 @@ _SUCCESS_CODES = ("0", "200", "0.0", "200.0")
 _A_DATE = re.compile("[1-9]")
 _DATE_LENGTH = 10
 _AN_ERROR = 300  # the HTTP codes from here on
+
+# A number may be written with a fraction of noughts: 0.0 is 0.
+_WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
 
 # The vendor's codes: 0, or a negative number.
 _VENDORS_OWN = re.compile(r"0|-[0-9]+")
@@ -39,6 +41,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """The id of the record in `data`; None if `data` is null, empty, or has no id."""
     has_data: bool
     over: bool
+    plain: bytes | None = None
+    """The answer as JSON in UTF-8, where it came otherwise."""
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -56,19 +60,21 @@ class _Answer(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-def open_envelope(body: bytes, http_status: int) -> Envelope | None:
+def open_envelope(
+    body: bytes, http_status: int, content_type: str | None = None
+) -> Envelope | None:
     """The vendor's envelope in `body`, or None if this is something else (HTML, a list, torn)."""
-    # JSON is UTF-8 (RFC 8259 §8.1).  msgspec skips unknown fields without looking at this.
-    if not body.isascii() and not _is_utf8(body):
-        return None
+    # msgspec skips unknown fields without looking whether they are UTF-8.
+    if not body.isascii() and not is_utf8(body, content_type):
+        return _open_slowly(body, http_status, content_type)
     try:
         answer = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return _open_slowly(body.decode(), http_status)
+    except REFUSED:
+        return _open_slowly(body, http_status, content_type)
     data = answer.data
     if data is not None and data.voiceId is None:
         # An empty record is none at all; the typed way can't tell it from one without an id.
-        return _open_slowly(body.decode(), http_status)
+        return _open_slowly(body, http_status, content_type)
     status = _text(answer.status)
     if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
         return None
@@ -85,26 +91,29 @@ def is_over(hangup_time: str | None, answer_time: str | None, code: str | None) 
     return not _is_time(answer_time) and bool(code) and code not in _SUCCESS_CODES
 
 
-def _open_slowly(text: str, http_status: int) -> Envelope | None:
+def _open_slowly(body: bytes, http_status: int, content_type: str | None) -> Envelope | None:
     """An envelope that msgspec refuses or that needs a closer look."""
-    text = text.removeprefix("\ufeff")
+    made = plain(body, content_type)
     try:
-        answer = _slow.decode(text)
+        answer = members(made.decode("utf-8", "surrogateescape"))
+        status = _text_of(_WHOLE.sub(r"\1", answer.get("status", "null")))
+        if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
+            return None
+        data = answer.get("data", "null")
+        if is_nothing(data):
+            return Envelope(status, None, has_data=False, over=False)
+        if data[0] != "{":
+            return Envelope(status, None, has_data=True, over=False)
+        fields = members(data)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(answer, dict):
-        return None
-    status = _text(answer.get("status"))
-    if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
-        return None
-    data = answer.get("data")
-    if isinstance(data, dict) and data:
-        fields = {name: data.get(name) for name in _Record.__struct_fields__}
-        return _envelope(status, _Record(**fields))
-    return Envelope(status, None, has_data=bool(data), over=False)
+    record = _Record(
+        **{name: _text_of(fields.get(name, "null")) for name in _Record.__struct_fields__}
+    )
+    return _envelope(status, record, None if made is body else made)
 
 
-def _envelope(status: str, data: _Record | None) -> Envelope:
+def _envelope(status: str, data: _Record | None, made: bytes | None = None) -> Envelope:
     if data is None:
         return Envelope(status, None, has_data=False, over=False)
     sent = data.hangupTime
@@ -112,15 +121,7 @@ def _envelope(status: str, data: _Record | None) -> Envelope:
     over = (type(sent) is str and "1" <= sent[:1] <= "9") or is_over(
         _text(sent), _text(data.answerTime), _text(data.terminationCode)
     )
-    return Envelope(status, _text(data.voiceId), has_data=True, over=over)
-
-
-def _is_utf8(body: bytes) -> bool:
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return Envelope(status, _text(data.voiceId), True, over, made)
 
 
 def _is_vendors(status: str) -> bool:
@@ -147,9 +148,9 @@ def _text(value: object) -> str | None:
     return None
 
 
-def _refuse(literal: str) -> NoReturn:
-    raise ValueError(f"{literal} is not JSON")
-
-
-# Numbers stay as they are written: they need no arithmetic, and an integer may be too long for it.
-_slow = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)
+def _text_of(literal: str) -> str | None:
+    """As `_text`, of a JSON literal."""
+    try:
+        return _text(value_of(literal))
+    except ValueError:
+        return None

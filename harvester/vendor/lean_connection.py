@@ -59,6 +59,7 @@ class SeenHead(NamedTuple):
     body_bytes: int
     date: str | None
     retry_after: str | None
+    content_type: str | None = None
 
 
 class SeenHeads:
@@ -147,12 +148,14 @@ class LeanConnection(asyncio.Protocol):
             end = data.find(_END_OF_HEAD) + _END_BYTES
             seen = self._heads.get(data[:end])
             if seen is not None:
-                status, body_bytes, date, retry_after = seen
+                status, body_bytes, date, retry_after, content_type = seen
                 if body_bytes == len(data) - end:
                     took_s = monotonic() - self._asked_at
                     self._answer = None
                     if not answer.done():
-                        answer.set_result(Reply(status, data[end:], date, retry_after, took_s))
+                        answer.set_result(
+                            Reply(status, data[end:], date, retry_after, took_s, content_type)
+                        )
                     return
             self._is_fresh = False
             self._first = data
@@ -248,7 +251,9 @@ class LeanConnection(asyncio.Protocol):
         first = self._first
         end = first.find(_END_OF_HEAD) + _END_BYTES
         if len(first) == self._received and len(first) - end == self._size:
-            said = SeenHead(answer.status, self._size, answer.date, answer.retry_after)
+            said = SeenHead(
+                answer.status, self._size, answer.date, answer.retry_after, answer.content_type
+            )
             self._heads.add(first[:end], said)
 
     def _decoded(self) -> Reply | NoReply:
@@ -266,6 +271,7 @@ class LeanConnection(asyncio.Protocol):
             _text(headers.get(b"date")),
             _text(headers.get(b"retry-after")),
             monotonic() - self._asked_at,
+            _text(headers.get(b"content-type")),
         )
 
     def _end(self, answer: Reply | NoReply) -> None:

@@ -47,6 +47,8 @@ class Reply(msgspec.Struct, frozen=True, gc=False):  # each request has one
     retry_after: str | None = None
     took_s: float = 0.0
     """From the request's write to the answer's last byte."""
+    content_type: str | None = None
+    """The header; a transport may leave it out where the body is ASCII, which any of them is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ in `harvest`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 
@@ -15,6 +15,8 @@ class Record:
     """Status 0 with the record asked for.  `over` is False while the call is still going on."""
 
     over: bool
+    plain: bytes | None = field(default=None, compare=False)
+    """The answer as JSON in UTF-8, where it came otherwise: that is what is kept of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harvester.lake import literals
+from harvester.answers import literals
 from harvester.lake.columns import TIME_RULE, typed
 from harvester.lake.normalize import Answer, Normalized, normalize
 from harvester.lake.reading import read, read_record
@@ -126,7 +126,7 @@ def test_unparsed_values_and_unknown_fields_are_counted_by_their_names() -> None
         b'{"status":"0"}',
         b'{"status":"0","data":null}',
         b'{"status":"0","data":{"callee":"1"',
-        b'{"data":{"callee":NaN}}',
+        b'{"data":{"callee":nan}}',
         b'{"data":{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
         b'\xff\xfe{"data":{}}',
     ],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.lake.literals import (
+from harvester.answers.literals import (
     decimal_of,
     instant_of,
     period_of,

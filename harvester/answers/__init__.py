@@ -1,0 +1,5 @@
+"""What an answer's bytes mean: one place for verdict, control totals and rows.
+
+`opening`   the bytes of an answer -> its members, each as a JSON literal     (pure)
+`literals`  one literal -> an amount, a duration, an instant                  (pure)
+"""
