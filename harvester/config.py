@@ -84,6 +84,7 @@ class Input(_Section, frozen=True, kw_only=True):
     """[input]: the id files, where the command line names none."""
 
     paths: tuple[str, ...] = ()
+    allow_empty: bool = False
     column: Annotated[str, Meta(min_length=1)] = "voiceId"
 
 

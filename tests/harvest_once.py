@@ -25,6 +25,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     flags: dict[str, object]
     sources: tuple[str, ...] = ()
     only: bool = False
+    carried_over_only: bool = False
     retry: bool = False
     max_duration_s: float | None = None
     trace: str | None = None
@@ -46,6 +47,7 @@ def main() -> int:
     request = Request(
         sources=order.sources,
         only=order.only,
+        carried_over_only=order.carried_over_only,
         retry=order.retry,
         max_duration_s=order.max_duration_s,
         trace=_tracer(order.trace),

@@ -54,7 +54,7 @@ def harvester(*words: str) -> None:
 @dag(
     schedule="10 1 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
-    catchup=False,  # one run works down whatever is left over: no night is made up for
+    catchup=False,  # one run fetches whatever is carried over: no night is made up for
     max_active_runs=1,
     default_args={"retries": 4, "retry_delay": timedelta(minutes=15)},
     tags=["cdr"],

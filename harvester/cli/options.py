@@ -9,13 +9,15 @@ from typing import Annotated
 import typer
 
 from harvester.config import Settings, load
+from harvester.errors import UsageError
 
 Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="IDS",
         help="Files, quoted globs or folders of voiceIds, or - for stdin: .txt .csv .tsv .jsonl "
-        "(each also .gz or .zst) and .parquet. Default: input.paths.",
+        "(each also .gz or .zst) and .parquet. Default: input.paths; where that is empty too, as "
+        "--carried-over-only.",
     ),
 ]
 ConfigFile = Annotated[
@@ -43,9 +45,17 @@ Concurrency = Annotated[
 Column = Annotated[
     str | None, typer.Option("--column", metavar="NAME", help="Column of ids (input.column).")
 ]
-Only = Annotated[
+InputOnly = Annotated[
     bool,
-    typer.Option("--only", help="Stop after due open calls and this input: leave older ids."),
+    typer.Option("--input-only", help="Only due open calls and this input: leave older ids."),
+]
+Only = Annotated[bool, typer.Option("--only", hidden=True, help="Old name of --input-only.")]
+CarriedOverOnly = Annotated[
+    bool,
+    typer.Option(
+        "--carried-over-only",
+        help="Read no input: only due open calls and ids of earlier inputs.",
+    ),
 ]
 MaxDuration = Annotated[
     str | None,
@@ -64,6 +74,17 @@ DryRun = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More messages.")]
+
+
+def refuse_contradiction(
+    ids: list[str] | None, *, input_only: bool, carried_over_only: bool
+) -> None:
+    """Raise UsageError where an input is given, or asked for alone, and none is to be read."""
+    if carried_over_only and (ids or input_only):
+        raise UsageError(
+            "--carried-over-only reads no input: leave out the IDS and --input-only, or leave out "
+            "--carried-over-only."
+        )
 
 
 def settings(config: Path | None, **flags: object) -> Settings:

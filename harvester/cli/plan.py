@@ -29,7 +29,9 @@ def plan(  # noqa: PLR0917 - typer makes a flag of each
     account: options.Account = None,
     rate: options.Rate = None,
     column: options.Column = None,
+    input_only: options.InputOnly = False,
     only: options.Only = False,
+    carried_over_only: options.CarriedOverOnly = False,
     max_duration: options.MaxDuration = None,
     json: options.Json = False,
 ) -> int:
@@ -51,8 +53,15 @@ def plan(  # noqa: PLR0917 - typer makes a flag of each
         input__column=column,
     )
     limit_s = None if max_duration is None else duration_s(max_duration)
+    only = input_only or only
+    options.refuse_contradiction(ids, input_only=only, carried_over_only=carried_over_only)
     return show_plan(
-        settings.config, tuple(ids or ()), only=only, max_duration_s=limit_s, json=json
+        settings.config,
+        tuple(ids or ()),
+        only=only,
+        carried_over_only=carried_over_only,
+        max_duration_s=limit_s,
+        json=json,
     )
 
 
@@ -61,6 +70,7 @@ def show_plan(
     sources: tuple[str, ...],
     *,
     only: bool,
+    carried_over_only: bool,
     max_duration_s: float | None,
     json: bool,
 ) -> int:
@@ -70,7 +80,13 @@ def show_plan(
     with stderr().working(
         "reading the input and comparing it with what is settled", shows=not json
     ):
-        found = make_plan(config, sources, only=only, max_duration_s=max_duration_s)
+        found = make_plan(
+            config,
+            sources,
+            only=only,
+            carried_over_only=carried_over_only,
+            max_duration_s=max_duration_s,
+        )
     if json:
         emit({"type": "plan", **msgspec.to_builtins(found)})
     else:
@@ -97,6 +113,8 @@ def _input(book: InputPlan) -> list[Line]:
         _figure("input", count(book.lines), _lines(book)),
         _figure("bad", count(book.bad), _bad(book), "yellow" if book.bad else ""),
     ]
+    if not book.lines:
+        lines.append(_note("no ids: open calls and carried over ids are fetched all the same"))
     lines += [_note(text, "yellow") for text in _where_bad(book)]
     return [
         *lines,
@@ -133,7 +151,9 @@ def _where_bad(book: InputPlan) -> list[str]:
 def _left_over(found: Plan) -> str:
     if not found.left_over:
         return "of earlier inputs"
-    return "of earlier inputs" + (", left alone by --only" if found.only else ", asked as well")
+    return "of earlier inputs" + (
+        ", left alone by --input-only" if found.only else ", asked as well"
+    )
 
 
 def _cost(found: Plan) -> list[Line]:

@@ -45,7 +45,9 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     rate: options.Rate = None,
     concurrency: options.Concurrency = None,
     column: options.Column = None,
+    input_only: options.InputOnly = False,
     only: options.Only = False,
+    carried_over_only: options.CarriedOverOnly = False,
     max_duration: options.MaxDuration = None,
     metrics_file: options.MetricsFile = None,
     dry_run: options.DryRun = False,
@@ -55,9 +57,10 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
 ) -> int:
     """Ask the vendor for every id that is not settled yet, and publish the records.
 
-    Without IDS it works down what earlier runs left over. Interrupted, killed or cut short: the
-    same command again goes on where it stopped. Key and secret come from HARVESTER_API_KEY and
-    HARVESTER_API_SECRET (or ..._FILE).
+    Without IDS it reads input.paths. With --carried-over-only, and where no input is named at all,
+    it fetches what earlier runs carried over, and open calls that are due. Interrupted, killed or
+    cut short: the same command again goes on where it stopped. Key and secret come from
+    HARVESTER_API_KEY and HARVESTER_API_SECRET (or ..._FILE).
 
     \b
     Example:
@@ -74,16 +77,28 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
         input__column=column,
     )
     limit_s = None if max_duration is None else duration_s(max_duration)
+    only = input_only or only
+    options.refuse_contradiction(ids, input_only=only, carried_over_only=carried_over_only)
     if dry_run:
         from harvester.cli.plan import show_plan
 
         return show_plan(
-            settings.config, tuple(ids or ()), only=only, max_duration_s=limit_s, json=json
+            settings.config,
+            tuple(ids or ()),
+            only=only,
+            carried_over_only=carried_over_only,
+            max_duration_s=limit_s,
+            json=json,
         )
     with uncollected():
         from harvester.harvest.run import Request
 
-    request = Request(sources=tuple(ids or ()), only=only, max_duration_s=limit_s)
+    request = Request(
+        sources=tuple(ids or ()),
+        only=only,
+        carried_over_only=carried_over_only,
+        max_duration_s=limit_s,
+    )
     return harvest(settings.config, request, Manner(json, quiet, verbose), command="run")
 
 

@@ -26,6 +26,10 @@ _SAYINGS = {
         "input: {lines} lines, {distinct} distinct ids; {bad} bad and {duplicate} duplicate lines, "
         "{settled_before} settled before, {listed} listed"
     ),
+    "no_ids": (
+        "the input holds no ids ({input}): open calls and carried over ids are fetched all the "
+        "same; new ids last came {last_new_at}"
+    ),
     "bad_ids": "{count} bad line(s) hold no voiceId; {file} lists them with file and line",
     "killed_run_closed": "run {run_id} was killed; its books were closed, and nothing is lost",
     "publications_finished": "finished {count} publication(s) that an earlier run left half done",

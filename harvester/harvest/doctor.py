@@ -132,10 +132,13 @@ def _judge_plan(plan: Plan) -> Check:
     told = f"{plan.to_ask:,} ids to ask"
     book = plan.input
     if book is None:
-        said = f"no id files; {told}: what is left over or open and due"
+        said = f"no input; {told}: what is carried over or open and due"
         return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
     said = f"{book.lines:,} lines, {book.distinct:,} distinct ids, {book.settled:,} settled; {told}"
     odd, remedies = [], []
+    if not book.lines:
+        odd.append("the input holds no ids")
+        remedies.append("Open calls and carried over ids are fetched all the same.")
     if book.bad:
         odd.append(f"lines without a voiceId: {book.bad:,}")
         remedies.append("`harvester plan` shows bad lines; they are left out and never stop a run.")

@@ -33,6 +33,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     last_success_s: float | None = None
     """When a run last worked its list down (exit 0 or 3)."""
+    last_new_ids_s: float | None = None
+    """When an input last had ids that were new to the output."""
     progress: Progress | None = None
     """None where nothing was asked."""
     cut_off: int = 0
@@ -81,6 +83,12 @@ def metrics(figures: RunFigures) -> Iterator[Metric]:
             "last_success_timestamp_seconds",
             "When a run last worked its list down (exit code 0 or 3).",
             figures.last_success_s,
+        )
+    if figures.last_new_ids_s is not None:
+        yield _gauge(
+            "last_new_ids_timestamp_seconds",
+            "When an input last had ids that were new to the output.",
+            figures.last_new_ids_s,
         )
     if figures.progress is not None:
         yield from _of_progress(figures.progress, figures.cut_off)

@@ -48,14 +48,21 @@ class Places(msgspec.Struct, frozen=True):
 
 
 def list_input(
-    db: sqlite3.Connection, output: Output, config: Config, files: Sequence[IdFile], run_dir: Path
+    db: sqlite3.Connection,
+    output: Output,
+    config: Config,
+    files: Sequence[IdFile] | None,
+    run_dir: Path,
 ) -> Listing:
-    """The list for the ids of `files`; without files the one in force.
+    """The list for the ids of `files`; None: no input is read, and the one in force counts.
+
+    An input without ids (also one of no files) is an input like others: its list holds what was
+    carried over.
 
     Raises SourceError before anything is changed if an id file can't be read.
     """
     current = worklists.current_list(db)
-    if not files:
+    if files is None:
         known = worklists.find_input(db, current.input_key) if current else None
         return Listing(current, known, None)
     print_ = fingerprint(files, config.input.column, known_stamps(db))
@@ -67,8 +74,14 @@ def list_input(
     places = _places(output, number, run_dir)
     result = draft_list(db, config, files, places, data_glob=data_glob(db, output))
     record = _input_record(print_.key, result)
-    new = _work_list(number, print_.key, places.list.name, places.ids.name, result)
-    worklists.replace_list(db, new, input_record=record, stamps=_stamps(print_))
+    ids_path = places.ids.name if files else None
+    new = _work_list(number, print_.key, places.list.name, ids_path, result)
+    # What was pending is listed or carried over; whatever else is listed is new to the output.
+    carried = (current.pending if current else 0) - result.left_over
+    new_ids_ms = record.first_listed_ms if result.listed > carried else None
+    worklists.replace_list(
+        db, new, input_record=record, stamps=_stamps(print_), new_ids_ms=new_ids_ms
+    )
     return Listing(new, worklists.find_input(db, print_.key), result)
 
 

@@ -17,7 +17,6 @@ from harvester.harvest.progress import Events
 
 EVERY_S = 5.0
 _READABLE = 0o644
-_SUCCESS = re.compile(rf"(?m)^{PREFIX}last_success_timestamp_seconds ([0-9.]+)$")
 
 
 class MetricsFile:
@@ -61,15 +60,19 @@ class MetricsFile:
         if self._path is None:
             return
         last = self._last or RunFigures(
-            account=account, started_s=started_s, last_success_s=self._told_success()
+            account=account,
+            started_s=started_s,
+            last_success_s=self._told("last_success_timestamp_seconds"),
+            last_new_ids_s=self._told("last_new_ids_timestamp_seconds"),
         )
         self.write(replace(last, ended_s=ended_s, exit_code=code))
 
-    def _told_success(self) -> float | None:
-        """The last success by the file itself: the ledger could not be asked."""
+    def _told(self, name: str) -> float | None:
+        """A figure by the file itself: the ledger could not be asked."""
         assert self._path is not None
+        told = re.compile(rf"(?m)^{PREFIX}{name} ([0-9.]+)$")
         try:
-            found = _SUCCESS.search(self._path.read_text(encoding="utf-8"))
+            found = told.search(self._path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
             return None
         return float(found[1]) if found else None

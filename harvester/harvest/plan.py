@@ -124,10 +124,17 @@ def make_plan(
     sources: Sequence[str],
     *,
     only: bool = False,
+    carried_over_only: bool = False,
     max_duration_s: float | None = None,
 ) -> Plan:
     """Count what a run would ask.  Raises SourceError, StoreError, AlreadyRunning, ConfigError."""
-    return survey(config, sources, only=only, max_duration_s=max_duration_s)[0]
+    return survey(
+        config,
+        sources,
+        only=only,
+        carried_over_only=carried_over_only,
+        max_duration_s=max_duration_s,
+    )[0]
 
 
 def survey(
@@ -135,11 +142,12 @@ def survey(
     sources: Sequence[str],
     *,
     only: bool = False,
+    carried_over_only: bool = False,
     max_duration_s: float | None = None,
 ) -> tuple[Plan, str | None]:
     """A plan, and one of the ids that it would ask; of the input, where that has any to ask."""
     output = Output(Path(config.output.dir))
-    sources = sources or config.input.paths
+    sources = () if carried_over_only else sources or config.input.paths
     with _ledger(output, config.vendor.account) as db:
         found = _count(db, output, config, sources, only=only)
         plan = _plan(db, config, found, only=only, max_duration_s=max_duration_s)
@@ -169,7 +177,7 @@ def _count(
         return _of_list(db, output, current, known, only=only)
     with tempfile.TemporaryDirectory(prefix="harvester-plan-") as folder:
         scratch = Path(folder)
-        files = find(sources, spool=scratch)
+        files = find(sources, spool=scratch, allow_empty=config.input.allow_empty)
         stamps = known_stamps(db) if db is not None else {}
         print_ = fingerprint(files, config.input.column, stamps)
         if db is not None and current is not None and current.input_key == print_.key:

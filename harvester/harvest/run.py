@@ -70,6 +70,9 @@ class Request(msgspec.Struct, frozen=True):
 
     sources: tuple[str, ...] = ()
     only: bool = False
+    """`--input-only`: leave alone what earlier inputs left pending."""
+    carried_over_only: bool = False
+    """Read no input: due open calls, and what is pending already."""
     max_duration_s: float | None = None
     retry: bool = False
     """Put dead letters back on the list instead of reading sources."""
@@ -112,7 +115,7 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
         for killed in opened.killed_runs:
             close_killed(opened, config, killed)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
-        files = [] if request.retry else _find_files(opened, config, request)
+        files = _find_files(opened, config, request)
         this = _Run(opened, config, request, events, began, metrics)
         listing = this.list_ids(files)
         engine = this.ask(listing, secrets)
@@ -147,16 +150,18 @@ class _Run:
         self._in_place.note_run(self._dir)
         events.message("info", "run_started", run_id=self._id, folder=str(self._dir))
         self._last_success_ms = records.last_success_ms(opened.db)
+        self._last_new_ids_ms = worklists.last_new_ids_ms(opened.db) or self._started_ms
         self._metrics.write(self._figures())
 
-    def list_ids(self, files: Sequence[IdFile]) -> Listing:
+    def list_ids(self, files: Sequence[IdFile] | None) -> Listing:
         """Make or find the work list.  Raises SourceError before anything is asked."""
         db, output = self._opened.db, self._opened.output
         if self._request.retry:
             return list_retry(db, output, self._config, self._request.retry_reason, self._dir)
         listing = list_input(db, output, self._config, files, self._dir)
-        if listing.input is not None and listing.result is not None:
-            self._tell_input(listing.input)
+        if files is not None and listing.input is not None:
+            self._tell_input(listing.input, is_new=listing.result is not None)
+        self._last_new_ids_ms = worklists.last_new_ids_ms(db) or self._started_ms
         return listing
 
     def ask(self, listing: Listing, secrets: Secrets) -> Engine:
@@ -272,6 +277,7 @@ class _Run:
             account=self._config.vendor.account,
             started_s=self._started_ms / 1000,
             last_success_s=None if success_ms is None else success_ms / 1000,
+            last_new_ids_s=self._last_new_ids_ms / 1000,
         )
 
     def _figures_of(self, engine: Engine) -> RunFigures:
@@ -333,6 +339,8 @@ class _Run:
         """How many ids of this input have died since it was first listed, in whichever run."""
         if listing.input is None or work_list is None or work_list.ids_path is None:
             return dead_in_run
+        if not listing.input.lines:
+            return dead_in_run
         died = records.died_since(self._opened.db, listing.input.first_listed_ms)
         if not died:
             return 0
@@ -348,7 +356,13 @@ class _Run:
             f"{self._dir / 'summary.json'}."
         )
 
-    def _tell_input(self, books: InputRecord) -> None:
+    def _tell_input(self, books: InputRecord, *, is_new: bool) -> None:
+        if not books.lines:
+            sources = self._request.sources or self._config.input.paths
+            last_new = instant(self._last_new_ids_ms)
+            self._events.message("warning", "no_ids", input=" ".join(sources), last_new_at=last_new)
+        if not is_new:
+            return
         self._events.message(
             "info",
             "input_listed",
@@ -430,9 +444,13 @@ def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
     _write_summary(_make_run_dir(opened, run.id), summary)
 
 
-def _find_files(opened: Opened, config: Config, request: Request) -> list[IdFile]:
+def _find_files(opened: Opened, config: Config, request: Request) -> list[IdFile] | None:
+    """The files of the input; None where none is to be read."""
     sources = request.sources or config.input.paths
-    return find(sources, spool=opened.output.staging)
+    if request.retry or request.carried_over_only or not sources:
+        return None
+    spool = opened.output.staging
+    return find(sources, spool=spool, allow_empty=config.input.allow_empty)
 
 
 def tell_recovery(opened: Opened, events: Events) -> None:

@@ -34,6 +34,8 @@ _FORMS: dict[str, Form] = {
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _SUFFIXES = "*.txt, *.csv, *.tsv, *.jsonl, *.ndjson (each also .gz or .zst) or *.parquet"
 
+_IF_EXPECTED = "If a night may come without new ids, set input.allow_empty = true."
+
 
 class IdFile(msgspec.Struct, frozen=True):
     """A file of ids: where it is and how it is to be read."""
@@ -43,15 +45,18 @@ class IdFile(msgspec.Struct, frozen=True):
     compression: Compression | None = None
 
 
-def find(sources: Sequence[str], *, spool: Path) -> list[IdFile]:
-    """The id files that `sources` name, in that order, each file once.
+def find(sources: Sequence[str], *, spool: Path, allow_empty: bool = False) -> list[IdFile]:
+    """The id files that `sources` name, in that order, each file once; an empty folder has none.
 
-    Raises SourceError for a source that isn't there, can't be opened or holds no id file, and
-    StoreError if the spool can't be written.
+    Raises SourceError for a source that isn't there or matches nothing (not if `allow_empty`),
+    can't be opened, or is a folder that holds other files alone; StoreError if the spool can't be
+    written.
     """
     found: list[IdFile] = []
     seen: set[tuple[int, int]] = set()
     for source in sources:
+        if allow_empty and _names_nothing(source):
+            continue
         for file in _named_by(source, spool):
             identity = _identity(file.path)
             if identity not in seen:
@@ -69,8 +74,8 @@ def _named_by(source: str, spool: Path) -> Iterator[IdFile]:
         matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - may be absolute
         if not matches:
             raise SourceError(
-                f"{source}: no file matches. "
-                "Check the pattern, and quote it if the shell changes it."
+                f"{source}: no file matches. Check the pattern, and quote it if the shell changes "
+                f"it. {_IF_EXPECTED}"
             )
         for match in matches:
             yield from _under(Path(match), spool)
@@ -78,11 +83,20 @@ def _named_by(source: str, spool: Path) -> Iterator[IdFile]:
     yield from _under(path, spool)
 
 
+def _names_nothing(source: str) -> bool:
+    """Whether there is neither a file or folder of that name nor one that matches."""
+    if source == "-" or _kind(Path(source)) is not None:
+        return False
+    return not any(_kind(Path(match)) is not None for match in glob.iglob(source, recursive=True))  # noqa: PTH207
+
+
 def _under(path: Path, spool: Path) -> Iterator[IdFile]:
     """The id files at `path`: itself, or those in the folder that it is."""
     mode = _kind(path)
     if mode is None:
-        raise SourceError(f"{path}: there is no such file or folder. Check the path.")
+        raise SourceError(
+            f"{path}: there is no such file or folder. Check the path. {_IF_EXPECTED}"
+        )
     if stat.S_ISDIR(mode):
         yield from _folder(path)
     elif stat.S_ISREG(mode):
@@ -94,15 +108,13 @@ def _under(path: Path, spool: Path) -> Iterator[IdFile]:
 
 def _folder(folder: Path) -> list[IdFile]:
     """The id files in a folder and its folders, by name; hidden ones are somebody's leftovers."""
-    files = [
-        file
-        for name in sorted(_walk(folder))
-        if not Path(name).name.startswith(".") and (file := _by_suffix(name)) is not None
-    ]
-    if not files:
+    names = [name for name in sorted(_walk(folder)) if not Path(name).name.startswith(".")]
+    files = [file for name in names if (file := _by_suffix(name)) is not None]
+    if names and not files:
         raise SourceError(
-            f"{folder}: the folder holds no id files. They are named {_SUFFIXES}; "
-            "a file of another name can be given by itself and is then read as lines of text."
+            f"{folder}: the folder holds files ({Path(names[0]).name}), but no id files. They are "
+            f"named {_SUFFIXES}; a file of another name can be given by itself and is then read as "
+            "lines of text."
         )
     return files
 

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.errors import HarvesterError, SourceError, StoreError
+from harvester.errors import HarvesterError, StoreError
 from harvester.ids.bad_ids import BadIds
 from harvester.ids.csv_lines import read_csv
 from harvester.ids.engine import Engine, exactly, parts
@@ -64,8 +64,9 @@ def read_ids(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
 def make(spec: ListSpec) -> ListResult:
     """Write the list that `spec` describes, and return its books.
 
-    Raises SourceError for an input that can't be read or holds no line, StoreError if the books
-    don't balance, and OSError, pa.ArrowException or duckdb.Error for what went wrong below.
+    An input without a line makes the list of what was carried over.  Raises SourceError for an
+    input that can't be read, StoreError if the books don't balance, and OSError, pa.ArrowException
+    or duckdb.Error for what went wrong below.
     """
     with ExitStack() as stack:
         engine = Engine(memory_limit=spec.memory_limit, threads=spec.threads, scratch=spec.scratch)
@@ -82,10 +83,6 @@ def make(spec: ListSpec) -> ListResult:
         unsettled = _unsettled(spec, engine, distinct)
         _split(unsettled, the_list, counts, Path(spec.scratch) / "left_over.parquet")
 
-        if spec.files and counts.lines == 0:
-            raise SourceError(
-                f"no ids: {_named(spec.files)} holds no line at all. Check what wrote the input."
-            )
         result = counts.books()
         # The list comes last: where it is, the others are.
         listed_bad.commit()
@@ -268,8 +265,3 @@ def _tagged(batch: pa.RecordBatch, tag: int) -> pa.RecordBatch:
 
 def _is_not(batch: pa.RecordBatch, tag: int) -> pa.Array:
     return pc.not_equal(batch.column("tag"), pa.scalar(tag, pa.int8()))
-
-
-def _named(files: tuple[IdFile, ...]) -> str:
-    more = len(files) - 1
-    return files[0].path + (f" (and {more} more)" if more else "")

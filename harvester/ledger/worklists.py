@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from harvester.ledger import bitmap, journal
-from harvester.ledger.database import transaction
+from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
 
 _LIST_COLUMNS = "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead"
+_NEW_IDS = "new_ids_ms"
 _STAMP_COLUMNS = "path, inode, size, mtime_ns, ctime_ns, xxh128"
 
 
@@ -32,11 +33,13 @@ def replace_list(
     input_record: InputRecord | None = None,
     stamps: Sequence[FileStamp] = (),
     retrying: Iterable[str] = (),
+    new_ids_ms: int | None = None,
 ) -> None:
     """Put `new` in force in place of the old list, in one transaction.
 
     What was pending on the old list is on the new one, so the old one's progress goes.
-    `retrying` are the dead letters that `new` asks again.
+    `retrying` are the dead letters that `new` asks again.  `new_ids_ms`: when it was made, if it
+    has ids that were never on a list of this output.
     """
     with transaction(db):
         db.execute("DELETE FROM chunk")
@@ -55,9 +58,26 @@ def replace_list(
         )
         # Places on the old list mean nothing on the new one.
         db.execute("UPDATE deferred SET chunk = NULL, row = NULL")
+        if new_ids_ms is not None:
+            set_meta(db, _NEW_IDS, str(new_ids_ms))
         if input_record is not None:
             _remember_input(db, input_record, stamps)
         db.executemany("UPDATE dead_letter SET retrying = 1 WHERE id = ?", [(v,) for v in retrying])
+
+
+def last_new_ids_ms(db: sqlite3.Connection) -> int | None:
+    """When a list last had ids new to this output; before the first, when its first run began.
+
+    None before that too.  A database of before this was noted is told by its inputs.
+    """
+    noted = get_meta(db, _NEW_IDS)
+    if noted is not None:
+        return int(noted)
+    row = db.execute(
+        "SELECT COALESCE((SELECT MAX(first_listed_ms) FROM input WHERE listed > 0), "
+        "(SELECT MIN(started_ms) FROM run))"
+    )
+    return row.fetchone()[0]  # type: ignore[no-any-return]
 
 
 def remember_stamps(db: sqlite3.Connection, stamps: Sequence[FileStamp]) -> None:

@@ -97,7 +97,7 @@ def test_the_same_file_counts_once_under_whatever_names(tmp_path: Path, spool: P
         ("missing/a.txt", "there is no such file"),
         ("there.txt/a.txt", "there is no such file"),
         ("no-*.txt", "no file matches"),
-        ("empty", "holds no id files"),
+        ("empty", "but no id files"),
         ("twice.parquet.gz", "Unpack it first"),
         ("nul\0.txt", "can't be read"),
     ],

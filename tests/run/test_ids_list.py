@@ -156,11 +156,12 @@ def test_a_list_can_be_made_without_an_input(place: Place) -> None:
     assert place.rows() == []
 
 
-def test_an_input_without_any_line_is_refused_by_name(place: Place) -> None:
+def test_an_input_without_any_line_is_one_of_no_ids(place: Place) -> None:
     a, b = place.file("a.txt", []), place.file("b.txt", ["# only", ""])
-    with pytest.raises(SourceError, match=r"no ids: .*a\.txt \(and 1 more\)"):
-        make(place.spec(a, b))
-    assert not place.list_path.exists()
+    result = make(place.spec(a, b))
+    assert (result.lines, result.distinct, result.listed) == (0, 0, 0)
+    assert [(file.lines, file.bad) for file in result.files] == [(0, 0), (0, 0)]
+    assert place.rows() == []
 
 
 def test_an_empty_file_beside_one_with_ids_is_no_fault(place: Place) -> None:
@@ -270,10 +271,6 @@ def test_the_list_is_what_sets_would_give_and_its_books_balance(
         left_over=None if left_over is None else place.ids("left.parquet", left_over),
         asked_again=None if asked_again is None else place.ids("asked.parquet", asked_again),
     )
-    if files and not lines:
-        with pytest.raises(SourceError, match="no ids"):
-            make(spec)
-        return
     result = make(spec)
 
     done = set(settled).union(*data)

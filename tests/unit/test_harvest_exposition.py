@@ -42,6 +42,7 @@ WHOLE = RunFigures(
     ended_s=1_764_000_100.0,
     exit_code=3,
     last_success_s=1_764_000_100.0,
+    last_new_ids_s=1_763_900_000.5,
     progress=NOW,
     push_backs=5,
     journal_records=7,
@@ -146,5 +147,6 @@ def test_a_run_that_failed_early_keeps_the_last_success(tmp_path: Path) -> None:
     MetricsFile(str(file), Told()).write_failure("main", 1_764_100_000, 1_764_100_001, 6)
     found = read(file.read_text())
     assert found[("last_success_timestamp_seconds", ())] == WHOLE.last_success_s
+    assert found[("last_new_ids_timestamp_seconds", ())] == WHOLE.last_new_ids_s
     assert found[("run_exit_code", ())] == 6
     assert ("requests_total", ()) not in found
