@@ -27,10 +27,10 @@ from tests.fakes import House, config_of
 from tests.harvesting import Ended, Harvest
 from tests.outputs import look
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
-IDS = sorted(make_ids(40, 6))
+IDS = sorted(make_ids(40, 6, end=END))
 
 
 def _parquet(path: Path) -> None:
