@@ -44,6 +44,14 @@ _SAYINGS = {
         "{signal}: no new request starts, those under way may finish (15 s); once more stops at "
         "once"
     ),
+    "unreadable_values": (
+        "values needed for billing could not be read; they are kept in unparsed: {fields}"
+    ),
+    "answered_without_cost": "{count} answered call(s) have no cost",
+    "changed_fields": (
+        "values could not be read that could until now; they are kept in unparsed: {fields}"
+    ),
+    "new_fields": "fields came that are new here; they are kept in extra: {fields}",
     "library_message": "{logger}: {message}",
     "metrics_failed": "the metrics file {file} can't be written ({reason}); the run goes on",
     "ping_failed": "the ping failed ({reason}); the run goes on",
@@ -108,6 +116,8 @@ def _told(value: object) -> str:
         return count(value) if value >= 10_000 else str(value)
     if isinstance(value, float):
         return f"{value:,g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_told(number)}" for name, number in value.items())
     return str(value)
 
 

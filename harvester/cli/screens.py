@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harvester.cli.console import Line
@@ -132,7 +132,7 @@ class _Screen:
         if summary.retries:
             self._note("retries", retries_told(summary.retries))
         self._note("trouble", self._dot.join(_troubles(summary)))
-        self._note("odd data", _oddities(summary.unparsed, summary.extra))
+        self._note("odd data", _oddities(summary))
         if summary.published_files:
             written = f"{count(summary.published_files)} files, {size(summary.published_bytes)}"
             self._note("written", written)
@@ -186,14 +186,17 @@ def _planned(summary: Summary) -> str:
     )
 
 
-def _oddities(unparsed: Mapping[str, int], extra: Mapping[str, int]) -> str:
+def _oddities(summary: Summary) -> str:
     found = []
-    if unparsed:
-        fields = ", ".join(f"{name} {count(n)}" for name, n in sorted(unparsed.items()))
-        found.append(f"could not be typed, kept in `unparsed`: {fields}")
-    if extra:
-        fields = ", ".join(f"{name} {count(n)}" for name, n in sorted(extra.items()))
-        found.append(f"unknown fields, kept in `extra`: {fields}")
+    for what, fields in (
+        ("could not be typed, kept in `unparsed`", summary.unparsed),
+        ("unknown fields, kept in `extra`", summary.extra),
+    ):
+        if fields:
+            told = ", ".join(f"{name} {count(n)}" for name, n in sorted(fields.items()))
+            found.append(f"{what}: {told}")
+    if free := summary.odd.answered_without_cost:
+        found.append(f"answered calls without a cost: {count(free)}")
     return "; ".join(found)
 
 

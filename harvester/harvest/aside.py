@@ -42,6 +42,7 @@ class NormalizerAside:
     def __init__(self, account: str, timezone: str) -> None:
         self.unparsed: Counter[str] = Counter()
         self.extra: Counter[str] = Counter()
+        self.without_cost = 0
         self._order = frames.Order(account, timezone)
         self._resources = ExitStack()
         self._decode = msgspec.msgpack.Decoder(frames.Made).decode
@@ -82,6 +83,7 @@ class NormalizerAside:
         """See `Normalizing`."""
         made = self._asked(frames.Ask())
         self.unparsed, self.extra = Counter(made.unparsed), Counter(made.extra)
+        self.without_cost = made.without_cost
         # Its memory is wanted elsewhere: the parts are still to be written.
         self._resources.close()
         yield from made.pieces

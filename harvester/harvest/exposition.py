@@ -18,8 +18,10 @@ import msgspec
 
 from harvester import __version__
 from harvester.harvest.progress import Progress
+from harvester.lake.schema import FIELDS
 
 PREFIX = "cdr_harvester_"
+_FIELDS = frozenset({*FIELDS, "data"})
 _CAUSE = re.compile(r"(?!.*[0-9]{7})[0-9a-z_-]{1,40}")
 
 
@@ -45,6 +47,14 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     published_records: int = 0
     published_files: int = 0
     published_bytes: int = 0
+    unparsed: Mapping[str, int] = {}
+    """Values that could not be typed, by field."""
+    unknown_fields: int = 0
+    """Values of fields that the vendor's page does not name."""
+    without_cost: int = 0
+    """Answered calls without a cost."""
+    changed_fields: int | None = None
+    """Fields that are new, or whose form is; known once it ended."""
     stand: Mapping[str, int] = {}
     """How many ids of the whole output stand where, as `status` counts them; once it ended."""
 
@@ -158,6 +168,33 @@ def _of_store(figures: RunFigures) -> Iterator[Metric]:
     yield _counter("published_records_total", "Records written.", figures.published_records)
     yield _counter("published_files_total", "Parquet files written.", figures.published_files)
     yield _counter("published_bytes_total", "Bytes of Parquet written.", figures.published_bytes)
+    yield from _of_oddities(figures)
+
+
+def _of_oddities(figures: RunFigures) -> Iterator[Metric]:
+    fields = {name if name in _FIELDS else "odd": n for name, n in figures.unparsed.items()}
+    yield Metric(
+        "unparsed_values_total",
+        "counter",
+        "Values of records written that could not be typed, by field.",
+        {(("field", name),): number for name, number in fields.items()},
+    )
+    yield _counter(
+        "unknown_field_values_total",
+        "Values of fields that the vendor's page does not name.",
+        figures.unknown_fields,
+    )
+    yield _counter(
+        "answered_without_cost_total",
+        "Answered calls of records written that have no cost.",
+        figures.without_cost,
+    )
+    if figures.changed_fields is not None:
+        yield _gauge(
+            "changed_fields",
+            "Fields that came for the first time, or in an unknown form for the first time.",
+            figures.changed_fields,
+        )
 
 
 def _gauge(name: str, told: str, value: float) -> Metric:

@@ -34,6 +34,7 @@ class Made(msgspec.Struct, frozen=True, gc=False):
     pieces: list[Piece]
     unparsed: dict[str, int] = {}
     extra: dict[str, int] = {}
+    without_cost: int = 0
 
 
 _LENGTH_BYTES = 4

@@ -25,6 +25,8 @@ class Normalizing(Protocol):
     """Vendor field -> how many of its values could not be typed; whole after `rest`."""
     extra: Counter[str]
     """Unknown field -> how many answers held it; whole after `rest`."""
+    without_cost: int
+    """Answered calls without a cost; whole after `rest`."""
 
     def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
         """The pieces that are full with this blob of `run_id`."""
@@ -53,6 +55,7 @@ class Normalizer:
         self._waiting: list[Answer] = []
         self.unparsed: Counter[str] = Counter()
         self.extra: Counter[str] = Counter()
+        self.without_cost = 0
 
     def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
         """See `Normalizing`."""
@@ -85,4 +88,5 @@ class Normalizer:
         done = normalize(answers, self._account)
         self.unparsed.update(done.unparsed)
         self.extra.update(done.extra)
+        self.without_cost += done.without_cost
         yield from self._packer.add(done.table)

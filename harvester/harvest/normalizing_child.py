@@ -49,7 +49,12 @@ def _serve(asks: IO[bytes], answers: IO[bytes]) -> None:
             ask = decode(message)
             if ask.blob is None:
                 pieces = list(normalizer.rest())
-                made = frames.Made(pieces, dict(normalizer.unparsed), dict(normalizer.extra))
+                made = frames.Made(
+                    pieces,
+                    dict(normalizer.unparsed),
+                    dict(normalizer.extra),
+                    normalizer.without_cost,
+                )
             else:
                 made = frames.Made(list(normalizer.add(ask.run_id, ask.blob)))
             frames.write(answers, made)

@@ -62,6 +62,8 @@ class Published(msgspec.Struct, frozen=True):
     """What the journal was relieved of."""
     unparsed: Counter[str]
     extra: Counter[str]
+    without_cost: int = 0
+    """Answered calls among them that have no cost."""
 
 
 class Publisher:
@@ -119,6 +121,7 @@ class Publisher:
             publication.bytes,
             normalizing.unparsed,
             normalizing.extra,
+            normalizing.without_cost,
         )
 
     def recover(self) -> int:

@@ -19,10 +19,11 @@ import msgspec
 
 from harvester.config import Config
 from harvester.errors import Interrupted, Terminated
+from harvester.harvest.oddities import Oddities
 from harvester.harvest.opening import Opened, open_output
 from harvester.harvest.progress import Events
 from harvester.harvest.publish import Published, Publisher
-from harvester.harvest.run import close_killed, tell_recovery
+from harvester.harvest.run import close_killed, tell_oddities, tell_recovery
 from harvester.ledger import publications
 from harvester.ledger.database import store_errors
 from harvester.ledger.writer import InlineLedger
@@ -40,6 +41,7 @@ class PublishedAll(msgspec.Struct, frozen=True, kw_only=True):
     """Records that wait still: none, unless it was interrupted."""
     finished_publications: int
     """Publications that an earlier run left half done."""
+    odd: Oddities
 
 
 class _Stop:
@@ -63,6 +65,7 @@ def publish_journal(config: Config, events: Events) -> PublishedAll:
             for killed in opened.killed_runs:
                 close_killed(opened, config, killed)
             done = list(_published(opened, config, stop))
+            odd = tell_oddities(opened.db, done, events)
             left, _ = publications.journal_size(opened.db)
         if stop.reason is not None and left:
             raise stop.reason
@@ -73,6 +76,7 @@ def publish_journal(config: Config, events: Events) -> PublishedAll:
             bytes=sum(one.bytes for one in done),
             in_journal=left,
             finished_publications=opened.finished_publications,
+            odd=odd,
         )
 
 

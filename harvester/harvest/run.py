@@ -13,6 +13,7 @@ import os
 import signal
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,10 +41,11 @@ from harvester.harvest.exposition import RunFigures
 from harvester.harvest.in_place import InPlace
 from harvester.harvest.listing import Listing, list_input, list_retry
 from harvester.harvest.metrics import EVERY_S, MetricsFile
+from harvester.harvest.oddities import Oddities, Seen, named, oddities
 from harvester.harvest.opening import Opened, new_run_id, open_output
 from harvester.harvest.output import PRIVATE, write_atomically
 from harvester.harvest.progress import Events, Progress
-from harvester.harvest.publish import Publisher
+from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.snapshot import write_snapshot
 from harvester.harvest.summary import (
     Summary,
@@ -211,6 +213,7 @@ class _Run:
         )
         dead = self._dead_of_input(listing, work_list, engine.tally["dead"])
         error = self._unbalanced(differences) or engine.stop.reason
+        odd = tell_oddities(db, engine.published, self._events)
         code = _exit_code(error, _pending(db, work_list, self._request), dead)
         ended = replace(ended, exit_code=code)
         summary = make_summary(
@@ -227,6 +230,7 @@ class _Run:
             outages=engine.gate.outages,
             clock_skew_s=engine.clock.worst_skew_s,
             planned=self._planned,
+            odd=odd,
         )
         _write_summary(self._dir, summary)
         write_snapshot(db, self._dir / "state.parquet")
@@ -234,7 +238,7 @@ class _Run:
         records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
         self._refuse_moved()  # the books took their time
-        self._metrics.write(self._figures_at_end(engine, now_ms, code))
+        self._metrics.write(self._figures_at_end(engine, now_ms, code, odd))
         return Result(summary, code, error)
 
     def _refuse_moved(self) -> None:
@@ -296,9 +300,14 @@ class _Run:
             published_records=written,
             published_files=sum(done.files for done in published),
             published_bytes=sum(done.bytes for done in published),
+            unparsed=named(sum((done.unparsed for done in published), Counter[str]())),
+            unknown_fields=sum(done.extra.total() for done in published),
+            without_cost=sum(done.without_cost for done in published),
         )
 
-    def _figures_at_end(self, engine: Engine, ended_ms: int, code: int) -> RunFigures:
+    def _figures_at_end(
+        self, engine: Engine, ended_ms: int, code: int, odd: Oddities
+    ) -> RunFigures:
         figures, ended_s = self._figures_of(engine), ended_ms / 1000
         success_s = ended_s if code in records.SUCCESSES else figures.last_success_s
         found = records.standing(self._opened.db, ended_ms)
@@ -310,7 +319,12 @@ class _Run:
             "retrying": found.retrying,
         }
         return replace(
-            figures, ended_s=ended_s, exit_code=code, last_success_s=success_s, stand=stand
+            figures,
+            ended_s=ended_s,
+            exit_code=code,
+            last_success_s=success_s,
+            changed_fields=len(odd.changed_fields) + len(odd.new_fields),
+            stand=stand,
         )
 
     def _job(self, work_list: WorkList | None, secrets: Secrets) -> Job:
@@ -451,6 +465,28 @@ def _find_files(opened: Opened, config: Config, request: Request) -> list[IdFile
         return None
     spool = opened.output.staging
     return find(sources, spool=spool, allow_empty=config.input.allow_empty)
+
+
+def tell_oddities(
+    db: sqlite3.Connection, published: Sequence[Published], events: Events
+) -> Oddities:
+    """Warn of what is odd in the records that were published; what is remembered is said once."""
+    odd, seen = oddities(
+        sum((done.unparsed for done in published), Counter[str]()),
+        sum((done.extra for done in published), Counter[str]()),
+        sum(done.without_cost for done in published),
+        records.fields_seen(db, Seen),
+    )
+    records.remember_fields(db, seen)
+    if odd.unreadable:
+        events.message("warning", "unreadable_values", fields=odd.unreadable)
+    if odd.answered_without_cost:
+        events.message("warning", "answered_without_cost", count=odd.answered_without_cost)
+    if odd.changed_fields:
+        events.message("warning", "changed_fields", fields=odd.changed_fields)
+    if odd.new_fields:
+        events.message("warning", "new_fields", fields=odd.new_fields)
+    return odd
 
 
 def tell_recovery(opened: Opened, events: Events) -> None:

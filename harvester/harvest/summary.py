@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from harvester.harvest.books import (
     check_run,
 )
 from harvester.harvest.estimate import Estimate
+from harvester.harvest.oddities import Oddities, named
 from harvester.harvest.output import Output
 from harvester.harvest.progress import retries
 from harvester.harvest.publish import Published
@@ -33,8 +33,6 @@ from harvester.ledger import bitmap, journal, publications, worklists
 from harvester.ledger.values import CHUNK_ROWS, InputRecord, RunRecord, WorkList
 
 _COST = "usage.cost."
-_NAME = re.compile(r"(?!.*[0-9]{7})[A-Za-z_][0-9A-Za-z_.-]{0,39}")
-_NAMES_TOLD = 100
 
 
 class InputBooks(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +125,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     published_bytes: int
     unparsed: dict[str, int]
     extra: dict[str, int]
+    odd: Oddities
     output: str
     plan: PlanBooks | None = None
     """None where the run was killed."""
@@ -233,6 +232,7 @@ def make_summary(
     outages: int = 0,
     clock_skew_s: float = 0.0,
     planned: Estimate | None = None,
+    odd: Oddities | None = None,
 ) -> Summary:
     """Put a summary together."""
     published = list(published)
@@ -257,8 +257,9 @@ def make_summary(
         clock_skew_s=round(clock_skew_s, 1),
         published_files=sum(p.files for p in published),
         published_bytes=published_bytes,
-        unparsed=dict(sum((p.unparsed for p in published), Counter[str]())),
-        extra=_named(sum((p.extra for p in published), Counter[str]())),
+        unparsed=named(sum((p.unparsed for p in published), Counter[str]())),
+        extra=named(sum((p.extra for p in published), Counter[str]())),
+        odd=odd or Oddities(),
         output=str(output.root),
         plan=_plan_books(planned, run, published_bytes) if planned else None,
     )
@@ -280,14 +281,6 @@ def _plan_books(planned: Estimate, run: RunRecord, published_bytes: int) -> Plan
         bytes_planned=planned.data_bytes,
         bytes_written=published_bytes,
     )
-
-
-def _named(fields: Counter[str]) -> dict[str, int]:
-    """Names of fields, the most frequent first; what is no name could be anybody's number."""
-    named = Counter[str]()
-    for name, count in fields.items():
-        named[name if _NAME.fullmatch(name) else "odd"] += count
-    return dict(named.most_common(_NAMES_TOLD))
 
 
 def _answered(tally: Mapping[str, int], books: RunBooks) -> UsageSums:

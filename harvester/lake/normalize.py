@@ -74,6 +74,8 @@ class Normalized(msgspec.Struct, frozen=True):
     """Vendor field -> how many of its values could not be typed."""
     extra: dict[str, int]
     """Unknown field -> how many answers held it."""
+    without_cost: int
+    """Answered calls whose cost is absent: it was not sent, rather than sent in an odd form."""
 
 
 class _Draft(msgspec.Struct):
@@ -101,6 +103,7 @@ def normalize(answers: Sequence[Answer], account: str, *, by_value: bool = False
         table=pa.Table.from_arrays(columns, schema=SCHEMA),
         unparsed=_count(draft.unparsed.values()),
         extra=_count(batch.extra.values()),
+        without_cost=_without_cost(draft),
     )
 
 
@@ -184,6 +187,15 @@ def _currency(draft: _Draft) -> pa.Array:
         return currency
     # Sent, but not as text: it wasn't left out, so no default may stand for it.
     return pc.if_else(_marks(len(sent), unreadable), pa.scalar(None, TEXT), currency)
+
+
+def _without_cost(draft: _Draft) -> int:
+    free = pc.and_(draft.columns["answered"], draft.columns["cost"].is_null())
+    found = int(pc.sum(free).as_py() or 0)
+    if not found:
+        return 0
+    odd = [at for at, fields in draft.unparsed.items() if {"cost", COST_EUR} & fields.keys()]
+    return found - sum(1 for at in odd if free[at].as_py())
 
 
 def _add_provenance(draft: _Draft, answers: Sequence[Answer], account: str) -> None:

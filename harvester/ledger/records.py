@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from harvester.ledger import worklists
 from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 SUCCESSES = (0, 3)
 """Exit codes of runs that worked their list down."""
@@ -127,6 +130,17 @@ def standing(db: sqlite3.Connection, now_ms: int) -> Standing:
             db, "SELECT COUNT(*) FROM deferred WHERE id NOT IN (SELECT id FROM open_call)"
         ),
     )
+
+
+def fields_seen(db: sqlite3.Connection, kind: type[T]) -> T:
+    """What was remembered of the vendor's fields, as a `kind`; an empty one where nothing was."""
+    return msgspec.json.decode(get_meta(db, "fields_seen") or "{}", type=kind)
+
+
+def remember_fields(db: sqlite3.Connection, seen: msgspec.Struct) -> None:
+    """Remember what has been told of the vendor's fields."""
+    with transaction(db):
+        set_meta(db, "fields_seen", msgspec.json.encode(seen).decode())
 
 
 def has_live_parts(db: sqlite3.Connection) -> bool:

@@ -43,6 +43,7 @@ def test_the_other_process_makes_the_same_pieces_and_counts_the_same() -> None:
     assert made_by(here) == made_by(aside)
     assert here.unparsed == aside.unparsed
     assert here.extra == aside.extra
+    assert here.without_cost == aside.without_cost
     assert here.unparsed, "the sample is too tame"
     assert here.extra, "the sample is too tame"
 
@@ -234,3 +235,11 @@ def test_only_much_work_beside_a_loop_that_asks_is_worth_a_process(
     done = publisher_of(house, aside, aside_from).publish(is_asking=is_asking)
     assert done is not None
     assert len(made) == begun
+
+
+def test_answered_calls_without_a_cost_are_counted_in_the_other_process_too() -> None:
+    talked = b'{"data":{"callDuration":60,"cost":%s}}'
+    some = [Entry(f"{n:06}", 5, True, talked % (b"null" if n % 3 else b'"1"')) for n in range(9)]
+    aside = NormalizerAside(ACCOUNT, "UTC")
+    made_by(aside, [journal.encode(some)[0]])
+    assert aside.without_cost == 6

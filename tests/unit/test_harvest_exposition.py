@@ -46,6 +46,10 @@ WHOLE = RunFigures(
     progress=NOW,
     push_backs=5,
     journal_records=7,
+    unparsed={"cost": 3, "data": 1},
+    unknown_fields=12,
+    without_cost=2,
+    changed_fields=1,
     stand={"delivered": 57, "open": 4, "dead": 3, "pending": 43, "retrying": 2},
 )
 
