@@ -22,9 +22,10 @@ gets nothing.  So the watchdog looks at both: a body whose connection is gone is
 whose time is up gets that error itself, whatever became of its connection.
 
 What is refused on purpose: redirects (signed headers go to the configured host only), cookies,
-proxies, .netrc and other wishes of the environment, bodies over MAX_BODY_BYTES once decoded (read
-in pieces, so that a compressed bomb never unfolds in memory).  No compression is asked for: a
-record fits into one packet as it is, and unpacking costs more than a packet.
+proxies, .netrc and other wishes of the environment, bodies over MAX_BODY_BYTES.  No compression is
+asked for: a record fits into one packet as it is, and unpacking costs more than a packet.  What
+comes packed all the same is unpacked by `coding`, and not by aiohttp, which knows other codings on
+other machines.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from harvester.config import Vendor
+from harvester.vendor.coding import TOO_LONG, decoded
+from harvester.vendor.failures import no_connection, no_http, unused_proxy
 from harvester.vendor.transport import (
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
@@ -111,6 +114,7 @@ class AiohttpTransport:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Must be made inside the running loop.  `tls` replaces the system's trust (tests)."""
+        self._base_url = vendor.base_url
         self._base = URL(vendor.base_url)
         self._path = f"{self._base.raw_path.rstrip('/')}/recordGroup/"
         self._watchdog = Watchdog(vendor.timeout_s)
@@ -127,6 +131,7 @@ class AiohttpTransport:
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
+            auto_decompress=False,
             trust_env=False,
         )
 
@@ -157,12 +162,19 @@ class AiohttpTransport:
         except _SealBroke as broken:
             raise broken.cause from broken
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as exc:
-            return _TOO_SLOW if self._watchdog.has_cut_off(ask) else _no_reply(exc)
+            return _TOO_SLOW if self._watchdog.has_cut_off(ask) else self._no_reply(exc)
         finally:
             self._watchdog.forget(ask)
         if body is None:
-            return NoReply("too_long", f"an answer of over {MAX_BODY_BYTES} bytes")
+            return TOO_LONG
+        if response.status < _FIRST_FINAL:
+            return no_http("")
         headers = response.headers
+        if "Content-Encoding" in headers:
+            plain = decoded(body, ", ".join(headers.getall("Content-Encoding")))
+            if isinstance(plain, NoReply):
+                return plain
+            body = plain
         return Reply(
             response.status,
             body,
@@ -171,6 +183,24 @@ class AiohttpTransport:
             took_s,
             None if body.isascii() else headers.get("Content-Type"),
         )
+
+    def _no_reply(self, exc: Exception) -> NoReply:
+        """What went wrong, in words of the system or of ours: others may quote what was sent."""
+        match exc:
+            case aiohttp.ClientConnectorCertificateError():
+                return self._no_connection(exc.certificate_error)
+            case aiohttp.ClientConnectorError():
+                return self._no_connection(exc.os_error)
+            case aiohttp.ConnectionTimeoutError():
+                return self._no_connection(TimeoutError())
+            case aiohttp.ClientResponseError() | HttpProcessingError():
+                return no_http(exc.message)
+            case _:
+                return NoReply(_cause(exc), type(exc).__name__)
+
+    def _no_connection(self, exc: Exception) -> NoReply:
+        known = exc if isinstance(exc, OSError) else ConnectionError()
+        return no_connection(known, unused_proxy(self._base_url))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -212,7 +242,7 @@ def _sealed_request(seal: Seal, watchdog: Watchdog) -> type[ClientRequest]:
 
 
 async def _read_capped(response: ClientResponse, ask: _Ask) -> bytes | None:
-    """The decoded body; None when it is longer than MAX_BODY_BYTES."""
+    """The body as it came; None when it is longer than MAX_BODY_BYTES."""
     content = response.content
     if not content.is_eof():
         ask.body = content
@@ -230,27 +260,15 @@ async def _read_capped(response: ClientResponse, ask: _Ask) -> bytes | None:
     return None
 
 
+_FIRST_FINAL = 200  # whoever switches protocols (101) has understood something else
 _TOO_SLOW = NoReply("timeout", "the answer did not end in time")
 
 
-def _no_reply(exc: Exception) -> NoReply:
-    # Only the system's own words are passed on: the others may quote what the vendor sent, and a
-    # record holds phone numbers.
-    told = f": {exc}" if isinstance(exc, OSError) else ""
-    return NoReply(_cause(exc), f"{type(exc).__name__}{told}")
-
-
 def _cause(exc: Exception) -> str:
-    """A stable name for what went wrong on the way."""
+    """A stable name for what went wrong once there was a connection."""
     match exc:
         case TimeoutError():
             return "timeout"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return "tls"
-        case aiohttp.ClientConnectorDNSError():
-            return "dns"
-        case aiohttp.ClientConnectorError():
-            return "timeout" if isinstance(exc.os_error, TimeoutError) else "refused"
         case aiohttp.ClientPayloadError():
             return "torn"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():

@@ -11,18 +11,22 @@ A head that llhttp has read once needs no second reading: within a second a serv
 different ones, byte for byte.  `SeenHeads` keeps what they said, for answers that arrive in one
 piece, whole and plain; whatever else arrives takes the way through the parser.
 
-Sources: RFC 9112 §6.3 (length of a message), §9.3 (persistence); RFC 9110 §8.4 (content codings).
+Lenient it is where the RFC lets a client be and aiohttp is, no further: lines that end in LF alone
+(§2.2), folded header lines (§5.2), blanks after the size of a chunk.
+
+Sources: RFC 9112 §6.3 (length of a message), §9.3 (persistence).
 """
 
 from __future__ import annotations
 
 import asyncio
-import zlib
 from time import monotonic
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from harvester.vendor.coding import TOO_LONG, decoded
+from harvester.vendor.failures import no_http
 from harvester.vendor.transport import (
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
@@ -34,18 +38,17 @@ from harvester.vendor.transport import (
 LOST: Final = NoReply("reset", "the connection ended before an answer began")
 TOO_SLOW: Final = NoReply("timeout", "the answer did not end in time")
 _TORN: Final = NoReply("torn", "the connection ended before the answer was whole")
-_NO_HTTP: Final = NoReply("protocol", "what came is no answer in HTTP/1.1")
+_NO_HTTP: Final = no_http("")
 _GARBLED: Final = NoReply("torn", "the answer went on as none in HTTP/1.1")
-_NOT_DECODED: Final = NoReply("torn", "the answer's content coding is damaged")
-_CUT_SHORT: Final = NoReply("protocol", "the answer's content coding ends too soon")
-_TOO_LONG: Final = NoReply("too_long", f"an answer of over {MAX_BODY_BYTES} bytes")
 
 _MAX_HEAD_BYTES = MAX_HEADER_BYTES * MAX_HEADERS
 _MAX_BYTES = 8 * MAX_BODY_BYTES
 """Of a whole answer as it comes.  A body of a byte a chunk takes six times its length; a trailer
 without an end would be collected in memory until its time is up."""
 
+_FIRST = 100
 _FIRST_FINAL = 200  # lower status codes announce an answer, they are none (RFC 9110 §15.2)
+_LISTS = (b"transfer-encoding", b"content-encoding")  # of others, said twice, the first counts
 _END_OF_HEAD = b"\r\n\r\n"
 _END_BYTES = len(_END_OF_HEAD)
 _HEADS = 512
@@ -93,7 +96,7 @@ class LeanConnection(asyncio.Protocol):
         self._answer: asyncio.Future[Reply | NoReply] | None = None
         self._asked_at = 0.0
         self._is_doubtful = False
-        self._parser = HttpResponseParser(self)
+        self._parser = self._new_parser()
         self._is_chunked = False
         self._begin()
 
@@ -161,13 +164,13 @@ class LeanConnection(asyncio.Protocol):
             self._first = data
         self._received += len(data)
         if self._received > (_MAX_BYTES if self._is_body else _MAX_HEAD_BYTES):
-            self._end(_TOO_LONG if self._is_body else _NO_HTTP)
+            self._end(TOO_LONG if self._is_body else _NO_HTTP)
             return
         had_begun = self._is_body
         try:
             self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade):
-            self._end(_GARBLED if had_begun else _NO_HTTP)  # unless it was whole before that
+        except (HttpParserError, HttpParserUpgrade) as exc:
+            self._end(_GARBLED if had_begun else no_http(str(exc)))  # unless it was whole before
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`."""
@@ -196,22 +199,34 @@ class LeanConnection(asyncio.Protocol):
         self._lines += 1
         if self._lines > MAX_HEADERS or len(name) + len(value) > MAX_HEADER_BYTES:
             raise _Enough
+        if b"\0" in value:
+            raise _Enough  # a lenient llhttp lets it through
         if not self._is_body:
-            self._headers[name.lower()] = value
+            name = name.lower()
+            known = self._headers.get(name)
+            if known is None:
+                self._headers[name] = value
+            elif name in _LISTS:
+                self._headers[name] = known + b", " + value
 
     def on_headers_complete(self) -> None:
         """See httptools."""
         headers = self._headers
-        self._is_body = self._parser.get_status_code() >= _FIRST_FINAL
+        status = self._parser.get_status_code()
+        if status < _FIRST:
+            raise _Enough
+        self._is_body = status >= _FIRST_FINAL
         coding = headers.get(b"transfer-encoding")
-        self._is_chunked = coding is not None and coding.lower().endswith(b"chunked")
+        self._is_chunked = (
+            coding is not None and coding.lower().rpartition(b",")[2].strip() == b"chunked"
+        )
         self._has_length = self._is_chunked or b"content-length" in headers
 
     def on_body(self, part: bytes) -> None:
         """See httptools."""
         self._size += len(part)
         if self._size > MAX_BODY_BYTES:
-            self._end(_TOO_LONG)
+            self._end(TOO_LONG)
             raise _Enough
         self._parts.append(part)
 
@@ -227,13 +242,23 @@ class LeanConnection(asyncio.Protocol):
         else:
             self._end(answer)
 
+    def _new_parser(self) -> HttpResponseParser:
+        """As lenient as aiohttp's: an answer means the same over either transport."""
+        parser = HttpResponseParser(self)
+        parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
+        return parser
+
     def _begin(self) -> None:
         """Forget the last answer."""
         self._is_fresh = True
         self._first = b""
         if self._is_chunked:
             # The old one may hold a trailer back, and would give it to the next message.
-            self._parser = HttpResponseParser(self)
+            self._parser = self._new_parser()
         self._headers: dict[bytes, bytes] = {}
         self._parts: list[bytes] = []
         self._size = 0
@@ -261,10 +286,10 @@ class LeanConnection(asyncio.Protocol):
         headers = self._headers
         coding = headers.get(b"content-encoding")
         if coding is not None:
-            decoded = _decode(body, coding.strip().lower())
-            if isinstance(decoded, NoReply):
-                return decoded
-            body = decoded
+            plain = decoded(body, coding.decode("latin-1"))
+            if isinstance(plain, NoReply):
+                return plain
+            body = plain
         return Reply(
             self._parser.get_status_code(),
             body,
@@ -291,40 +316,3 @@ class _Enough(Exception):
 
 def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("latin-1")
-
-
-def _decode(body: bytes, coding: bytes) -> bytes | NoReply:
-    """The body without its coding, which nobody asked for; one that nobody knows stays as it is."""
-    if coding in (b"gzip", b"x-gzip"):
-        return _inflate_gzip(body)
-    if coding == b"deflate":
-        # Meant is zlib's format; some send bare deflate (RFC 9110 §8.4.1.2).
-        is_zlib = bool(body) and body[0] & 0xF == zlib.DEFLATED
-        unpacker = zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
-        decoded = _inflate(unpacker, body)
-        return decoded if isinstance(decoded, NoReply) or unpacker.eof else _CUT_SHORT
-    return body
-
-
-def _inflate_gzip(body: bytes) -> bytes | NoReply:
-    """All members of it, one after the other (RFC 1952 §2.2)."""
-    parts, size = [], 0
-    while body:
-        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        part = _inflate(unpacker, body)
-        if isinstance(part, NoReply):
-            return part
-        parts.append(part)
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            return _TOO_LONG
-        body = unpacker.unused_data
-    return b"".join(parts)
-
-
-def _inflate(unpacker: Any, body: bytes) -> bytes | NoReply:  # noqa: ANN401 - zlib names no type
-    try:
-        decoded: bytes = unpacker.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        return _NOT_DECODED
-    return decoded if len(decoded) <= MAX_BODY_BYTES else _TOO_LONG

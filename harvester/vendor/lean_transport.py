@@ -13,13 +13,13 @@ none could be configured.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Mapping
 from time import monotonic
 from urllib.parse import urlsplit
 
 from harvester.config import Vendor
+from harvester.vendor.failures import no_connection, unused_proxy
 from harvester.vendor.lean_connection import LOST, LeanConnection, SeenHeads
 from harvester.vendor.transport import STANDING_HEADERS, NoReply, Reply, Seal
 from harvester.vendor.watchdog import look_every_s
@@ -53,6 +53,7 @@ class LeanTransport:
             self._tls = ssl.create_default_context()
         if address.scheme == "http":
             self._tls = None
+        self._base_url = vendor.base_url
         self._timeout_s = vendor.timeout_s
         self._seal = seal
         self._loop = asyncio.get_running_loop()
@@ -130,7 +131,7 @@ class LeanTransport:
                     happy_eyeballs_delay=_EYEBALLS_S,
                 )
         except OSError as exc:
-            return NoReply(_cause(exc), f"{type(exc).__name__}: {exc}")
+            return no_connection(exc, unused_proxy(self._base_url))
         self._open.add(connection)
         return connection
 
@@ -155,16 +156,3 @@ def _lines(headers: Mapping[str, str]) -> bytes:
     if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
         raise ValueError("a header with a line break in it")
     return text.encode("latin-1")
-
-
-def _cause(exc: OSError) -> str:
-    """A stable name for what kept a connection from being made."""
-    match exc:
-        case TimeoutError():
-            return "timeout"
-        case ssl.SSLError():
-            return "tls"
-        case socket.gaierror():
-            return "dns"
-        case _:
-            return "refused"

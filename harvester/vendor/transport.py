@@ -38,6 +38,10 @@ Seal: TypeAlias = Callable[[], dict[str, str] | Awaitable[dict[str, str]]]
 has to be waited for, as a coroutine costs more than a turn that is to be had at once."""
 
 
+EXHAUSTED = "exhausted"
+"""The cause of a `NoReply` that is ours: no file descriptor, port or memory for a connection."""
+
+
 class Reply(msgspec.Struct, frozen=True, gc=False):  # each request has one
     """An answer as it came.  `body` is decoded (no gzip), at most MAX_BODY_BYTES long."""
 
@@ -55,8 +59,9 @@ class Reply(msgspec.Struct, frozen=True, gc=False):  # each request has one
 class NoReply:
     """No answer.  `cause` is a stable name; `detail` is for people and quotes no answer.
 
-    Causes: dns, refused, tls (no connection), timeout (no whole answer in time), reset (the
-    connection ended before the answer began), torn (before it was whole), protocol (no HTTP),
+    Causes: dns, refused, tls, proxy (no connection), exhausted (none, for want of something of
+    this machine's), timeout (no whole answer in time), reset (the connection ended before the
+    answer began), torn (before it was whole), protocol (no HTTP), coding (packed as nobody asked),
     too_long.
     """
 

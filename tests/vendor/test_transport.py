@@ -771,6 +771,12 @@ def with_headers(lines: Iterable[bytes]) -> bytes:
     return b"".join((HEAD, *lines, b"Content-Length: %d\r\n\r\n" % len(BODY), BODY))
 
 
+def with_lf(answer: bytes) -> bytes:
+    """The same with lines that end in LF alone."""
+    return answer.replace(b"\r\n", b"\n")
+
+
+CODINGS = ("identity", "gzip")
 READABLE = {
     "http 1.0 without a length": (
         sends(b"HTTP/1.0 200 OK\r\n\r\n", BODY, then=Ask.hang_up),
@@ -823,6 +829,69 @@ READABLE = {
     # aiohttp asks gzip for no checksum: what is cut off shows in the JSON.
     "gzip without its end": (sends(encoded(gzip.compress(BODY)[:-9], "gzip")), 200, BODY),
     "an encoding that nobody knows": (sends(encoded(BODY, "rot13")), 200, BODY),
+    "rot13 said of JSON": (sends(encoded(BODY, "rot13")), 200, BODY),
+    "zstd said of JSON": (sends(encoded(BODY, "zstd")), 200, BODY),
+    "x-gzip": (sends(encoded(gzip.compress(BODY), "x-gzip")), 200, BODY),
+    "GZIP": (sends(encoded(gzip.compress(BODY), "GZIP")), 200, BODY),
+    "gzip, said twice": (
+        sends(answer_of(gzip.compress(BODY), *["Content-Encoding: gzip"] * 2)),
+        200,
+        BODY,
+    ),
+    "gzip of gzip": (
+        sends(encoded(gzip.compress(gzip.compress(BODY)), "gzip, gzip")),
+        200,
+        BODY,
+    ),
+    "identity and gzip": (
+        sends(answer_of(gzip.compress(BODY), *(f"Content-Encoding: {c}" for c in CODINGS))),
+        200,
+        BODY,
+    ),
+    # RFC 9112 §2.2: a line may end in LF alone.
+    "a head of LF": (sends(with_lf(answer_of(BODY))), 200, BODY),
+    "a head of LF in two packets": (
+        sends(with_lf(answer_of(BODY))[:20], with_lf(answer_of(BODY))[20:]),
+        200,
+        BODY,
+    ),
+    "an empty line of LF": (sends(answer_of(BODY).replace(b"\r\n\r\n", b"\r\n\n")), 200, BODY),
+    "a status line of LF": (sends(answer_of(BODY).replace(b"\r\n", b"\n", 1)), 200, BODY),
+    # RFC 9112 §5.2: a user agent reads a folded line.
+    "a folded header": (sends(with_headers([b"X: a\r\n b\r\n"])), 200, BODY),
+    "a blank after the size of a chunk": (
+        sends(CHUNKED + b"%x \r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)),
+        200,
+        BODY,
+    ),
+    "an extension of a chunk": (
+        sends(CHUNKED + b"%x;a=b\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)),
+        200,
+        BODY,
+    ),
+    "chunked, said twice": (
+        sends(HEAD + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n" + chunk(BODY) + b"0\r\n\r\n"),
+        200,
+        BODY,
+    ),
+    "a transfer coding that nobody knows": (
+        sends(HEAD + b"Transfer-Encoding: xchunked\r\n\r\n" + BODY, then=Ask.hang_up),
+        200,
+        BODY,
+    ),
+    "a long body that its connection ends": (
+        sends(HEAD + b"\r\n" + b"x" * MAX_BODY_BYTES, then=Ask.hang_up),
+        200,
+        b"x" * MAX_BODY_BYTES,
+    ),
+    "a long packed body that its connection ends": (
+        sends(
+            HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"x" * MAX_BODY_BYTES),
+            then=Ask.hang_up,
+        ),
+        200,
+        b"x" * MAX_BODY_BYTES,
+    ),
     "as long as may be": (sends(answer_of(b"x" * MAX_BODY_BYTES)), 200, b"x" * MAX_BODY_BYTES),
     "a status that nobody knows": (sends(answer_of(BODY, status="999 What")), 999, BODY),
     "no reason": (sends(answer_of(BODY, status="200")), 200, BODY),
@@ -885,6 +954,14 @@ UNREADABLE = {
     "a header without an end": (pours(HEAD + b"X: ", b"y" * 65_536), "protocol"),
     "a header name without an end": (pours(HEAD, b"y" * 65_536), "protocol"),
     "a status line without an end": (pours(b"HTTP/1.1 200 ", b"O" * 65_536), "protocol"),
+    "chunks of LF": (sends(with_lf(CHUNKED + chunk(BODY) + b"0\r\n\r\n")), "protocol"),
+    "lines that end in CR alone": (sends(answer_of(BODY).replace(b"\n", b"")), "protocol"),
+    "a status below 100": (sends(answer_of(BODY, status="099 What")), "protocol"),
+    "101": (sends(answer_of(b"", "Upgrade: x", status="101 Switching Protocols")), "protocol"),
+    "zstd": (sends(encoded(b"\x28\xb5\x2f\xfd\x20\x00", "zstd")), "coding"),
+    "br": (sends(encoded(b"\x0b\x02\x80", "br")), "coding"),
+    "br within gzip": (sends(encoded(gzip.compress(b"\x0b\x02\x80"), "br, gzip")), "coding"),
+    "gzip within gzip that is none": (sends(encoded(gzip.compress(b"x" * 99), "gzip, gzip")), "torn"),
     "gzip that is none": (sends(encoded(BODY, "gzip")), "torn"),
     "deflate that ends early": (sends(encoded(zlib.compress(BODY)[:-9], "deflate")), "protocol"),
     "a byte too long": (sends(answer_of(b"x" * (MAX_BODY_BYTES + 1))), "too_long"),
@@ -1061,6 +1138,41 @@ async def test_a_switch_of_protocols_ends_the_connection() -> None:
         await get(transport, "1")
         await get_record(transport, "2")
         assert vendor.opened == 2
+
+
+SAYS_WHICH = {
+    "zstd": (encoded(b"\x28\xb5\x2f\xfd\x20\x00", "zstd"), "packed with zstd"),
+    "br": (encoded(b"\x0b\x02\x80", "br"), "packed with br"),
+    "a number for a coding": (
+        encoded(b"\x0b", "8613800138000" * 2),
+        "packed with something unknown",
+    ),
+    "a length twice": (with_headers([b"Content-Length: 99\r\n"]), "length twice"),
+    "two lengths in one": (
+        HEAD + b"Content-Length: 5, 5\r\n\r\nhello",
+        "length is no number, or two",
+    ),
+    "a length and chunks": (
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "both Content-Length and Transfer-Encoding",
+    ),
+    "chunks and a length": (
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "both Content-Length and Transfer-Encoding",
+    ),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "it begins otherwise"),
+    "TLS where none is expected": (b"\x15\x03\x03\x00\x02\x02\x46", "https too"),
+}
+
+
+@pytest.mark.parametrize("name", SAYS_WHICH)
+async def test_a_failure_says_which_and_quotes_nothing(name: str) -> None:
+    answer, words = SAYS_WHICH[name]
+    async with _odd(sends(answer, then=Ask.hang_up), IMPATIENT_S) as (_, transport):
+        reply = await get(transport, "odd")
+        assert isinstance(reply, NoReply)
+        assert words in reply.detail
+        assert not re.search(r"[0-9]{5}|odd", reply.detail), reply.detail
 
 
 def test_secrets_do_not_show_in_a_failure() -> None:
