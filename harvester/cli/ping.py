@@ -9,12 +9,12 @@ no proxy is asked.  A ping that fails or is slow costs a run `WAIT_S` at most, a
 from __future__ import annotations
 
 import http.client
-import ssl
 import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from harvester import __version__
+from harvester.vendor.tls import system_trust
 
 WAIT_S = 3.0
 GOOD_ENDS = frozenset({0, 3, 8})
@@ -62,7 +62,7 @@ class Pinger:
         host = self._url.hostname or ""
         connection: http.client.HTTPConnection
         if self._url.scheme == "https":
-            tls = ssl.create_default_context()
+            tls = system_trust()
             connection = http.client.HTTPSConnection(
                 host, self._url.port, timeout=self._wait_s, context=tls
             )

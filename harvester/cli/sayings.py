@@ -19,6 +19,9 @@ _CAUSES = {
     "dns": "host name unknown",
     "tls": "no trusted TLS",
     "protocol": "no HTTP",
+    "coding": "unknown content coding",
+    "proxy": "no way through the proxy",
+    "exhausted": "out of files or ports",
 }
 _SAYINGS = {
     "run_started": "run {run_id}; its log and summary go to {folder}",
@@ -37,6 +40,7 @@ _SAYINGS = {
         "the vendor is out of reach or failing: one request every 5 s until it answers; no id "
         "loses a try by it"
     ),
+    "requests_fail": "requests fail: {reason}",
     "outage_over": "the vendor answers again",
     "pace_lowered": "slowed to {pace}/s of {limit}/s by push-back or errors, climbing back",
     "pace_restored": "back at the whole limit of {limit}/s",

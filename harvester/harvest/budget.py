@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from harvester.config import Retry
+from harvester.vendor.transport import EXHAUSTED
 from harvester.vendor.verdicts import (
     Busy,
     Dead,
@@ -36,6 +37,7 @@ class Spent:
     network: int = 0
     time_refused: int = 0
     unknown: int = 0
+    exhausted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ def _after_busy(cause: str, spent: Spent, around: Surroundings, limits: Retry) -
 
 
 def _after_network(cause: str, spent: Spent, around: Surroundings, limits: Retry) -> Step:
+    if cause == EXHAUSTED:
+        # Nothing was sent: it is neither the id's nor the vendor's.  The gate ends a run of these.
+        spent.exhausted += 1
+        return Again(spent.exhausted, cause)
     if around.in_outage:
         return Again(0, cause)
     spent.network += 1

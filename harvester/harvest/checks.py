@@ -119,8 +119,10 @@ def check_clock(skew_s: float | None) -> Check:
     return warn("clock", said, remedy)
 
 
-def check_answer(verdict: Verdict, skew_s: float | None, refused: str) -> Check:
+def check_answer(verdict: Verdict, skew_s: float | None, refused: str, detail: str = "") -> Check:
     """What the one answer says of a night.  `refused` is the message a refusal would end it with.
+
+    `detail`: of a request without an answer, what the transport says of it.
 
     One answer proves less than a run's many: what a run would ask again is told as it is.
     """
@@ -159,7 +161,7 @@ def check_answer(verdict: Verdict, skew_s: float | None, refused: str) -> Check:
                 "Ask the vendor what it means; 20 of them on end stop a run.",
             )
         case Busy(cause) | NetworkFailure(cause):
-            return _check_no_answer(cause)
+            return _check_no_answer(cause, detail)
         case never:
             assert_never(never)
 
@@ -194,8 +196,10 @@ def _check_time_refused(skew_s: float | None, refused: str) -> Check:
     return fail("request", refused, "", VendorRefused)
 
 
-def _check_no_answer(cause: str) -> Check:
+def _check_no_answer(cause: str, detail: str) -> Check:
     told, remedy = _CAUSES.get(cause, (f"the vendor's program failed ({cause})", _WAIT))
+    if detail:
+        told = f"{told}: {detail}"
     return fail("request", told, remedy, VendorUnavailable)
 
 
@@ -209,6 +213,9 @@ _CAUSES = {
     "reset": ("the connection ended before an answer", _WAIT),
     "torn": ("the answer was cut off", _WAIT),
     "protocol": ("what answers there speaks no HTTP", "Check vendor.base_url."),
+    "coding": ("the answer is packed as nobody asked", "Check what stands on the way."),
+    "proxy": ("no way through the proxy", "Check vendor.proxy."),
+    "exhausted": ("no connection could be made", "Free what is missing here; see also `files`."),
     "too_long": ("what answers there is not the vendor's API", "Check vendor.base_url."),
     "not_an_envelope": ("what answers there is not the vendor's API", "Check vendor.base_url."),
     "other_record": ("the answer is another id's record", "Is there a cache on the way?"),

@@ -257,7 +257,8 @@ class _OnlyOneError(Exception):
 
 def _judge(voice_id: str, asked: _Asked) -> Check:
     if isinstance(asked.answer, NoReply):
-        return checks.check_answer(NetworkFailure(asked.answer.cause), None, "")
+        failure = NetworkFailure(asked.answer.cause)
+        return checks.check_answer(failure, None, "", asked.answer.detail)
     verdict = judge(voice_id, asked.answer, time.time())
     what = verdict.what if isinstance(verdict, Refusal) else "-16"
     return checks.check_answer(verdict, asked.skew_s, refusal_message(what))

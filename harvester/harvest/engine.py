@@ -112,6 +112,11 @@ class Engine:
         """(day of +08:00, requests sent in it), to the last one."""
         return self._quota.stored()
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """What the latest failure of each cause said."""
+        return self._fetcher.failures if self._fetcher else {}
+
     async def run(self) -> None:
         """Work the list down and publish.  Raises StoreError if nothing can be kept any more."""
         pace = self._job.config.pace

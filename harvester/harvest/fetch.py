@@ -33,7 +33,7 @@ from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unk
 from harvester.vendor.clock import VendorClock
 from harvester.vendor.judge import http_date, judge, retry_after_s
 from harvester.vendor.sign import signed_headers
-from harvester.vendor.transport import NoReply, Reply, Transport
+from harvester.vendor.transport import EXHAUSTED, NoReply, Reply, Transport
 from harvester.vendor.verdicts import (
     Busy,
     Dead,
@@ -228,6 +228,8 @@ class Fetcher:
         self._ids_left = ids_left
         self.received_bytes = 0
         """Of answers, decoded, whatever they said."""
+        self.failures: dict[str, str] = {}
+        """What the latest failure of each cause said."""
         self._refusals = RefusalWatch()
         self._delivered = 0
         self._succeeded = 0
@@ -316,6 +318,7 @@ class Fetcher:
             self.received_bytes += len(answer.body)
         else:
             verdict, reply = NetworkFailure(answer.cause), None
+            self.failures[answer.cause] = answer.detail
         self._learn(voice_id, verdict, generation, reply)
         if isinstance(verdict, Refusal):
             await self._learn_refusal(voice_id, verdict.what)
@@ -338,11 +341,16 @@ class Fetcher:
             self._succeeded += 1
             self._refusals.delivered()
             return
+        if isinstance(verdict, NetworkFailure) and verdict.cause == EXHAUSTED:
+            self._gate.note_exhausted(now, self.failures[EXHAUSTED])
+            return
         self._pace.note(now, busy=isinstance(verdict, Busy))
         if isinstance(verdict, PushBack):
             self._gate.note_push_back(now)
             self._pace.push_back(verdict.after_s)
             return
+        if isinstance(verdict, _FAILED):
+            self._gate.latest = self.failures.get(verdict.cause) or verdict.cause.replace("_", " ")
         self._gate.note(now, failed=isinstance(verdict, _FAILED))
         if isinstance(verdict, _FINAL):
             self._succeeded += 1

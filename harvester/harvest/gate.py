@@ -27,6 +27,9 @@ class OutageGate:
         self._over.set()
         self._probe_at = 0.0
         self._turned_away_since: float | None = None
+        self._exhausted_since: float | None = None
+        self.latest = ""
+        """What the latest failure said, for the message that ends the run."""
         self.is_shut = False
         """Whether an outage is going on."""
         self.outages = 0
@@ -48,6 +51,7 @@ class OutageGate:
     def note(self, now: float, *, failed: bool) -> None:
         """Note an answer at `now` (loop time); `failed`: network, 5xx or -18."""
         self._turned_away_since = None
+        self._exhausted_since = None
         self._watch.note(now, failed=failed)
         since = self._watch.since
         if since is None:
@@ -70,11 +74,27 @@ class OutageGate:
         if now - since > self._max_outage_s:
             self._give_up("answering nothing but push-back (-15, 429, Retry-After)")
 
+    def note_exhausted(self, now: float, why: str) -> None:
+        """Note that this machine had nothing left to connect with.
+
+        It says nothing of the vendor, and costs the ids nothing: only this ends a run of it.
+        """
+        if self._exhausted_since is None:
+            self._exhausted_since = now
+        elif now - self._exhausted_since > self._max_outage_s:
+            self._on_give_up(
+                VendorUnavailable(
+                    f"no request could be sent for over {self._max_outage_s:.0f} s: {why}. Nothing "
+                    "is lost: what is not done stays pending. Then run the same command again."
+                )
+            )
+
     def _give_up(self, what: str) -> None:
+        latest = f" The latest failure: {self.latest}." if self.latest else ""
         self._on_give_up(
             VendorUnavailable(
                 f"the vendor has been {what} for over {self._max_outage_s:.0f} s. Nothing is "
-                "lost: what is not done stays pending. Check the network and the vendor's status, "
-                "then run the same command again."
+                f"lost: what is not done stays pending.{latest} Check the network and the vendor's "
+                "status, then run the same command again."
             )
         )

@@ -401,8 +401,9 @@ async def _drive(
 ) -> Engine:
     engine = Engine(job, ledger, publisher)
     _drain_on_signals(engine, events)
+    told: set[str] = set()
     tellers = [
-        asyncio.create_task(_tell_progress(engine, events)),
+        asyncio.create_task(_tell_progress(engine, events, told)),
         *(asyncio.create_task(tell(engine)) for tell in telling),
     ]
     try:
@@ -412,6 +413,7 @@ async def _drive(
             teller.cancel()
         await asyncio.gather(*tellers, return_exceptions=True)
         events.progress(engine.progress())
+        _tell_failures(engine, events, told)
     return engine
 
 
@@ -510,10 +512,23 @@ def _write_summary(run_dir: Path, summary: Summary) -> None:
     write_atomically(run_dir / "summary.json", text + b"\n")
 
 
-async def _tell_progress(engine: Engine, events: Events) -> None:
+async def _tell_progress(engine: Engine, events: Events, told: set[str]) -> None:
     while True:
         events.progress(engine.progress())
+        _tell_failures(engine, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
+
+
+_PASS_BY_THEMSELVES = frozenset({"timeout", "reset", "torn", "too_long"})
+
+
+def _tell_failures(engine: Engine, events: Events, told: set[str]) -> None:
+    """What somebody can do something about, once a run for each cause."""
+    for cause, reason in list(engine.failures.items()):
+        passes = cause in _PASS_BY_THEMSELVES and "vendor.proxy" not in reason
+        if cause not in told and not passes:
+            told.add(cause)
+            events.message("warning", "requests_fail", cause=cause, reason=reason)
 
 
 def _write_status(path: Path, status: dict[str, object]) -> None:

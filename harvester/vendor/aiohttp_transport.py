@@ -43,6 +43,7 @@ from yarl import URL
 from harvester.config import Vendor
 from harvester.vendor.coding import TOO_LONG, decoded
 from harvester.vendor.failures import no_connection, no_http, unused_proxy
+from harvester.vendor.tls import system_trust
 from harvester.vendor.transport import (
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
@@ -120,7 +121,7 @@ class AiohttpTransport:
         self._watchdog = Watchdog(vendor.timeout_s)
         # limit = concurrency: no ask ever queues for a connection, and all are kept alive.
         connector = aiohttp.TCPConnector(
-            limit=concurrency, ttl_dns_cache=300, ssl=tls if tls is not None else True
+            limit=concurrency, ttl_dns_cache=300, ssl=tls if tls is not None else system_trust()
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from harvester.config import Vendor
 from harvester.vendor.failures import no_connection, unused_proxy
 from harvester.vendor.lean_connection import LOST, LeanConnection, SeenHeads
+from harvester.vendor.tls import system_trust
 from harvester.vendor.transport import STANDING_HEADERS, NoReply, Reply, Seal
 from harvester.vendor.watchdog import look_every_s
 
@@ -50,7 +51,7 @@ class LeanTransport:
         self._port = address.port or _PORTS[address.scheme]
         self._tls = tls
         if address.scheme == "https" and tls is None:
-            self._tls = ssl.create_default_context()
+            self._tls = system_trust()
         if address.scheme == "http":
             self._tls = None
         self._base_url = vendor.base_url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -18,6 +19,8 @@ def way_to(vendor: Vendor) -> Way:
     To be called before the loop runs: importing aiohttp takes a tenth of a second.  Each brings its
     own library along, and the other's is not worth that time.
     """
+    # A context that aiohttp makes as it is imported would open that file.
+    os.environ.pop("SSLKEYLOGFILE", None)
     if vendor.transport == "lean":
         from harvester.vendor.lean_transport import LeanTransport
 

@@ -177,6 +177,39 @@ def test_nobody_there_is_5_and_an_unwritable_output_6(patient: Patient) -> None:
     assert (code, found["output"]["state"], found["disk"]["state"]) == (6, "fail", "skip")
 
 
+def test_a_proxy_of_the_environment_that_is_not_used_is_named(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://someone:hunter2@127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    code, found = patient.examined("http://127.0.0.1:1/voice")
+    assert code == 5
+    assert "HTTP_PROXY is set" in found["request"]["said"]
+    assert "vendor.proxy" in found["request"]["said"]
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"Content-Encoding: zstd\r\nContent-Length: 4\r\n\r\n\x28\xb5\x2f\xfd", "zstd"),
+        (b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", "length twice"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_said_why(
+    patient: Patient, head: bytes, words: str
+) -> None:
+    def odd(ask: Ask) -> None:
+        ask.send(b"HTTP/1.1 200 OK\r\n" + head)
+
+    with HostileVendor(odd) as vendor:
+        code, found = patient.examined(vendor.base_url)
+    assert code == 5
+    assert words in found["request"]["said"]
+
+
 def test_a_wrong_input_or_configuration_is_2(patient: Patient, vendor: Simulator) -> None:
     (patient.folder / "ids.txt").unlink()
     code, found = patient.examined(vendor.base_url)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from harvester.vendor.coding import decoded
 from harvester.vendor.failures import no_connection, no_http, unused_proxy
 from harvester.vendor.transport import NoReply
+from tests.descriptors import no_more_files
 
 
 def os_error(number: int) -> OSError:
@@ -38,29 +35,6 @@ def test_what_this_machine_lacks_is_ours_and_is_named(number: int, words: str) -
     assert "this machine has no more" in reply.detail
     assert words in reply.detail
     assert "HINT" not in reply.detail
-
-
-def _highest() -> int:
-    return max(int(fd.name) for fd in Path("/dev/fd").iterdir())
-
-
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Every descriptor that this process may have is in use."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken: list[int] = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_highest() + 8, hard))
-    try:
-        while True:
-            try:
-                taken.append(os.dup(2))
-            except OSError:
-                break
-        yield
-    finally:
-        for fd in taken:
-            os.close(fd)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(

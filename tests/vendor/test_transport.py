@@ -15,6 +15,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -31,6 +32,7 @@ from harvester.vendor.lean_transport import LeanTransport
 from harvester.vendor.sign import signed_headers
 from harvester.vendor.transport import MAX_BODY_BYTES, NoReply, Reply, Seal
 from harvester.vendor.verdicts import Record
+from tests.descriptors import no_more_files
 from tests.simulated import Simulator
 
 PAGE = Secrets(api_key="bDqJFiq9", api_secret="7bz1lzh9")
@@ -654,6 +656,48 @@ async def test_a_certificate_for_another_host_is_refused_before_anything_is_sent
         assert vendor.asks == []
 
 
+async def test_the_systems_trust_is_that_of_ssl_cert_file_and_keeps_no_keys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With no trust handed in: as a run makes its transport."""
+    authority, keys = trustme.CA(), tmp_path / "keys"
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    for name, cause in (("127.0.0.1", None), ("api.example.com", "tls")):
+        async with RawVendor(tls=_tls(authority, name)).listening() as vendor:
+            settings = Vendor(base_url=vendor.base_url, timeout_s=ENOUGH_S)
+            transport = SETTINGS[-1].way(settings, 1, CountingSeal())
+            try:
+                if cause is None:
+                    await get_record(transport, "1")
+                else:
+                    assert await _cause_of(transport) == cause
+            finally:
+                await transport.close()
+    assert not keys.exists() or not keys.read_text()
+
+
+async def test_a_certificate_that_has_expired_or_is_another_hosts_is_said() -> None:
+    authority = trustme.CA()
+    expired = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    past = datetime(2001, 1, 1, tzinfo=UTC)
+    authority.issue_cert("127.0.0.1", not_after=past).configure_cert(expired)
+    for tls, words in (
+        (expired, "certificate has expired"),
+        (_tls(authority, "api.example.com"), "mismatch"),
+        (_tls(trustme.CA(), "127.0.0.1"), "SSL_CERT_FILE"),
+    ):
+        async with (
+            RawVendor(tls=tls).listening() as vendor,
+            transport_to(vendor.base_url, tls=_trusting(authority)) as transport,
+        ):
+            reply = await get(transport, "1")
+            assert isinstance(reply, NoReply)
+            assert reply.cause == "tls"
+            assert words in reply.detail
+
+
 async def test_plain_http_where_tls_is_expected_gets_nothing() -> None:
     async with RawVendor(
         greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n", tls=None
@@ -671,6 +715,33 @@ async def test_nobody_listens_is_refused() -> None:
     async with transport_to(f"http://127.0.0.1:{_free_port()}/voice") as transport:
         assert await _cause_of(transport) == "refused"
         assert is_at_rest(transport)
+
+
+async def test_a_proxy_of_the_environment_is_named_where_there_is_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://someone:hunter2@127.0.0.1:1")
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    async with transport_to(f"http://127.0.0.1:{_free_port()}/voice") as transport:
+        reply = await get(transport, "1")
+    assert isinstance(reply, NoReply)
+    assert reply.cause == "refused"
+    assert "HTTP_PROXY is set" in reply.detail
+    assert "hunter2" not in reply.detail
+
+
+async def test_a_want_of_descriptors_is_ours() -> None:
+    """A connection needs one, and there is none left; with one again, the next is made."""
+    async with RawVendor().listening() as vendor, transport_to(vendor.base_url) as transport:
+        with no_more_files():
+            assert await _cause_of(transport) == "exhausted"
+            assert await _cause_of(transport) == "exhausted"
+        assert vendor.asks == []
+        assert is_at_rest(transport)
+        await get_record(transport, "2")
 
 
 async def test_a_name_that_is_none_is_dns() -> None:
@@ -961,7 +1032,10 @@ UNREADABLE = {
     "zstd": (sends(encoded(b"\x28\xb5\x2f\xfd\x20\x00", "zstd")), "coding"),
     "br": (sends(encoded(b"\x0b\x02\x80", "br")), "coding"),
     "br within gzip": (sends(encoded(gzip.compress(b"\x0b\x02\x80"), "br, gzip")), "coding"),
-    "gzip within gzip that is none": (sends(encoded(gzip.compress(b"x" * 99), "gzip, gzip")), "torn"),
+    "gzip within gzip that is none": (
+        sends(encoded(gzip.compress(b"x" * 99), "gzip, gzip")),
+        "torn",
+    ),
     "gzip that is none": (sends(encoded(BODY, "gzip")), "torn"),
     "deflate that ends early": (sends(encoded(zlib.compress(BODY)[:-9], "deflate")), "protocol"),
     "a byte too long": (sends(answer_of(b"x" * (MAX_BODY_BYTES + 1))), "too_long"),
