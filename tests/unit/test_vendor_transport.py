@@ -62,7 +62,9 @@ async def test_an_answer_is_handed_on_as_it_came(
     web.get(URL_OF_ID, status=418, body=b"\xff{", headers={"date": date, "retry-after": "7"})
     reply = await transport.get(ID)
     assert isinstance(reply, Reply)
-    assert replace(reply, took_s=0.0) == Reply(418, b"\xff{", date, "7")
+    assert replace(reply, took_s=0.0) == Reply(
+        418, b"\xff{", date, "7", content_type="application/json"
+    )
 
 
 async def test_what_an_answer_leaves_out_is_none(
