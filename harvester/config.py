@@ -35,6 +35,7 @@ tried out."""
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Mode = Annotated[str, Meta(pattern=r"^0[0-7]{3}$")]
 Memory = Annotated[str, Meta(pattern=r"^[1-9][0-9]*(KB|MB|GB|KiB|MiB|GiB)$")]
 Account = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
@@ -86,6 +87,7 @@ class Input(_Section, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
     allow_empty: bool = False
     column: Annotated[str, Meta(min_length=1)] = "voiceId"
+    max_bad_share: Share = 0.5
 
 
 class Output(_Section, frozen=True, kw_only=True):

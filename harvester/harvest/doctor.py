@@ -141,7 +141,7 @@ def _judge_plan(plan: Plan) -> Check:
         remedies.append("Open calls and carried over ids are fetched all the same.")
     if book.bad:
         odd.append(f"lines without a voiceId: {book.bad:,}")
-        remedies.append("`harvester plan` shows bad lines; they are left out and never stop a run.")
+        remedies.append("`harvester plan` shows bad lines; they are left out.")
     if plan.too_old:
         odd.append(f"{plan.too_old:,} are dated before {plan.too_old_before} and may be gone")
         remedies.append("Run soon: the vendor keeps records for about two months.")

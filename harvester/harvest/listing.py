@@ -127,6 +127,7 @@ def draft_list(
         bad_ids_path=str(places.bad_ids),
         scratch=str(scratch),
         memory_limit=config.plan.memory_limit,
+        max_bad_share=config.input.max_bad_share,
     )
     return make_list(spec)
 

@@ -20,6 +20,7 @@ get their names.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,12 +30,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.errors import HarvesterError, StoreError
+from harvester.errors import HarvesterError, SourceError, StoreError
 from harvester.ids.bad_ids import BadIds
+from harvester.ids.blocks import head
 from harvester.ids.csv_lines import read_csv
 from harvester.ids.engine import Engine, exactly, parts
 from harvester.ids.files import Form, IdFile
 from harvester.ids.json_lines import read_jsonl
+from harvester.ids.likeness import HEAD_BYTES, likeness
 from harvester.ids.lines import read_text
 from harvester.ids.parquet_column import read_parquet
 from harvester.ids.parquet_out import IDS, LIST, ParquetOut
@@ -42,6 +45,8 @@ from harvester.ids.private_text import PrivateText
 from harvester.ids.spec import FileCount, ListResult, ListSpec
 
 INPUT, ASKED_AGAIN, LEFT_OVER = 0, 1, 2
+SHARE_COUNTS_FROM = 20
+"""Lines of a file that make its share of bad ones mean something."""
 
 _TAGGED = pa.schema([("voice_id", pa.string()), ("tag", pa.int8())])
 _RAW = pa.schema([("voice_id", pa.string())])
@@ -56,17 +61,24 @@ _READERS: dict[Form, Callable[[IdFile, str, BadIds], Iterator[pa.Array]]] = {
 
 
 def read_ids(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
-    """The clean ids of `file` as string columns, in no promised order; bad lines go to `bad`."""
+    """The clean ids of `file` as string columns, in no promised order; bad lines go to `bad`.
+
+    Raises SourceError if it can't be read, or isn't what its name says.
+    """
     bad.file = file.path
-    yield from _READERS[file.form](file, column, bad)
+    try:
+        yield from _READERS[file.form](file, column, bad)
+    except SourceError as exc:
+        exc.args = (" ".join([str(exc), *_likeness(file, column)]),)
+        raise
 
 
 def make(spec: ListSpec) -> ListResult:
     """Write the list that `spec` describes, and return its books.
 
     An input without a line makes the list of what was carried over.  Raises SourceError for an
-    input that can't be read, StoreError if the books don't balance, and OSError, pa.ArrowException
-    or duckdb.Error for what went wrong below.
+    input that can't be read or is not what it seems, StoreError if the books don't balance, and
+    OSError, pa.ArrowException or duckdb.Error for what went wrong below.
     """
     with ExitStack() as stack:
         engine = Engine(memory_limit=spec.memory_limit, threads=spec.threads, scratch=spec.scratch)
@@ -132,12 +144,39 @@ class _Counts:
 def _raw(spec: ListSpec, counts: _Counts) -> Iterator[pa.RecordBatch]:
     """The clean ids of all files."""
     for file in spec.files:
-        good, bad = counts.good, counts.bad.total
+        good, bad, reasons = counts.good, counts.bad.total, counts.bad.by_reason.copy()
         for ids in read_ids(file, spec.column, counts.bad):
             counts.good += len(ids)
             yield pa.RecordBatch.from_arrays([ids], schema=_RAW)
         new_bad = counts.bad.total - bad
-        counts.files.append(FileCount(file.path, counts.good - good + new_bad, new_bad))
+        count = FileCount(file.path, counts.good - good + new_bad, new_bad)
+        counts.files.append(count)
+        _check_share(spec, file, count, counts.bad.by_reason - reasons)
+
+
+def _check_share(spec: ListSpec, file: IdFile, count: FileCount, reasons: Counter[str]) -> None:
+    """Raise SourceError for a file that isn't what it seems: one good file must hide no bad one."""
+    if not count.bad:
+        return
+    kinds = ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in reasons.most_common())
+    advice = " ".join(_likeness(file, spec.column)) or "Look into it, and mend what wrote it."
+    if count.bad == count.lines:
+        raise SourceError(
+            f"{file.path}: not one voiceId in {count.lines:,} line(s) ({kinds}). {advice}"
+        )
+    if count.lines >= SHARE_COUNTS_FROM and count.bad > spec.max_bad_share * count.lines:
+        raise SourceError(
+            f"{file.path}: no voiceId in {count.bad:,} of its {count.lines:,} lines ({kinds}), "
+            f"more than input.max_bad_share = {spec.max_bad_share:g} allows. {advice}"
+        )
+
+
+def _likeness(file: IdFile, column: str) -> list[str]:
+    """What the file looks like and what to do, if that can be told."""
+    if file.form == "parquet":
+        return []
+    found = likeness(file, head(file, HEAD_BYTES), column)
+    return [] if found is None else [found]
 
 
 def _sorted(spec: ListSpec, engine: Engine, counts: _Counts) -> Iterator[pa.RecordBatch]:

@@ -32,6 +32,8 @@ class ListSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A folder for temporary files; the caller empties it."""
     memory_limit: str
     """What the child may use, such as '400MB'."""
+    max_bad_share: float = 0.5
+    """A file with more bad lines than that is refused."""
     threads: int = 2
 
 

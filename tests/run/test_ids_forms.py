@@ -231,7 +231,7 @@ def test_text_gives_what_cleaning_line_by_line_gives(
         (zst(b"1\n"), "zstd data. Add .zst"),
         (b"PAR1xxxx", "Add .parquet"),
         (b"PK\x03\x04", "ZIP archive"),
-        ("1\n2\n".encode("utf-16"), "UTF-16"),
+        ("1\n2\n3\n4\n".encode("utf-16-le"), "UTF-16LE without a mark"),
     ],
 )
 def test_a_text_file_that_is_something_else_is_refused(

@@ -169,9 +169,10 @@ def test_an_empty_file_beside_one_with_ids_is_no_fault(place: Place) -> None:
     assert place.rows() == [(0, "1")]
 
 
-def test_an_input_of_bad_lines_alone_lists_nothing(place: Place) -> None:
-    result = make(place.spec(place.file("a.txt", ["a b"])))
-    assert (result.lines, result.bad, result.listed, place.rows()) == (1, 1, 0, [])
+def test_an_input_of_bad_lines_alone_is_refused_and_lists_nothing(place: Place) -> None:
+    with pytest.raises(SourceError, match=r"a\.txt: not one voiceId in 1 line"):
+        make(place.spec(place.file("a.txt", ["a b"])))
+    assert not place.list_path.exists()
 
 
 def test_a_failure_leaves_the_former_list_and_no_half_one(place: Place) -> None:
@@ -234,6 +235,7 @@ def test_equal_ids_are_one_across_the_borders_of_batches(groups: list[list[str]]
     assert kept == sorted({one for group in groups for one in group})
 
 
+BAD = ("a b", "é", "x" * 65)
 ids_of_few = st.lists(st.sampled_from([f"{n:02}" for n in range(12)] + ["A", "a", "_"]))
 lines_of_few = st.lists(
     st.one_of(
@@ -241,6 +243,13 @@ lines_of_few = st.lists(
         st.sampled_from(["", "# no", "a b", "é", " 03 ", "x" * 65]),
     )
 )
+
+
+def _is_refused(file: list[str]) -> bool:
+    """Whether a file is none of ids: nothing but bad lines, or more than half of twenty."""
+    lines = [line for line in file if line.strip() and line[0] != "#"]
+    bad = sum(line in BAD for line in lines)
+    return bad > 0 and (bad == len(lines) or (len(lines) >= 20 and 2 * bad > len(lines)))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -263,7 +272,7 @@ def test_the_list_is_what_sets_would_give_and_its_books_balance(
     for number, ids in enumerate(data):
         place.ids(f"cdr/d={number}/part.parquet", ids)
     lines = [line for file in files for line in file if line.strip() and line[0] != "#"]
-    good = [line.strip() for line in lines if line not in ("a b", "é", "x" * 65)]
+    good = [line.strip() for line in lines if line not in BAD]
     spec = place.spec(
         *[place.file(f"{number}.txt", file) for number, file in enumerate(files)],
         data_glob=str(place.folder / "cdr/*/*.parquet"),
@@ -271,6 +280,11 @@ def test_the_list_is_what_sets_would_give_and_its_books_balance(
         left_over=None if left_over is None else place.ids("left.parquet", left_over),
         asked_again=None if asked_again is None else place.ids("asked.parquet", asked_again),
     )
+    if any(_is_refused(file) for file in files):
+        with pytest.raises(SourceError, match=r"[0-9]\.txt: (not one|no) voiceId in"):
+            make(spec)
+        assert not place.list_path.exists()
+        return
     result = make(spec)
 
     done = set(settled).union(*data)
