@@ -254,7 +254,8 @@ class House:
             only=only,
             locked_at=asyncio.get_running_loop().time(),
             deadline=deadline,
-            requests_of_day=records.requests_of_day(self.db),
+            requests_by_day=records.requests_by_day(self.db),
+            last_skew_s=records.last_skew_s(self.db),
             journal=publications.journal_size(self.db),
             connect=vendor.connect,
         )

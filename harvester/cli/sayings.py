@@ -35,6 +35,11 @@ _SAYINGS = {
     ),
     "bad_ids": "{count} bad line(s) hold no voiceId; {file} lists them with file and line",
     "killed_run_closed": "run {run_id} was killed; its books were closed, and nothing is lost",
+    "ages_held": (
+        "this machine's clock or the vendor's was set since the run before ({clock_skew_s} s apart "
+        "at worst): ids are dated by the vendor's, and in this run none was given up, ended or "
+        "published for its age; the next run does. Check NTP"
+    ),
     "publications_finished": "finished {count} publication(s) that an earlier run left half done",
     "outage_began": (
         "the vendor is out of reach or failing: one request every 5 s until it answers; no id "

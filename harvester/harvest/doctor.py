@@ -216,9 +216,10 @@ def _count(output: Output, config: Config, per_day: int) -> bool:
         closing(open_database(output.database, config.vendor.account)) as db,
         store_errors(output.database),
     ):
+        clock = VendorClock(time.time, last_skew_s=records.last_skew_s(db))
         killed = len(records.unended_runs(db))
         unrecorded = killed * most_unrecorded(config.pace.concurrency)
-        quota = DayQuota(per_day - unrecorded, records.requests_of_day(db), lambda _: None)
+        quota = DayQuota(per_day - unrecorded, records.requests_by_day(db), lambda _: None, clock)
         if not quota.take():
             return False
         with transaction(db):

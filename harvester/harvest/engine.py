@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
 from harvester.config import Config, Secrets
-from harvester.errors import BudgetReached, HarvesterError
+from harvester.errors import BudgetReached, HarvesterError, StoreError
 from harvester.harvest.acknowledger import Acknowledger
 from harvester.harvest.alarm import keep_watch
 from harvester.harvest.fetch import Fetcher, Sealer
@@ -36,6 +36,7 @@ from harvester.harvest.task import Task
 from harvester.harvest.waiting import Waiting
 from harvester.ids.clean import dated
 from harvester.ids.reader import ListFile
+from harvester.ledger import records
 from harvester.ledger.values import WorkList
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.clock import VendorClock
@@ -59,10 +60,16 @@ class Job(msgspec.Struct, frozen=True):
     locked_at: float
     deadline: float | None
     """Monotonic time at which the run's `--max-duration` is over."""
-    requests_of_day: tuple[str, int]
+    requests_by_day: Mapping[str, int]
     journal: tuple[int, int]
     """(records, bytes) that wait in the journal at the start."""
     connect: Way
+    last_skew_s: float = 0.0
+    """What the run before learnt of (vendor clock - ours)."""
+    listed: tuple[str | None, int] = (None, 0)
+    """The input that this run listed, by its key, and when, by our clock, in ms."""
+    now: Callable[[], float] = time.time
+    """Our clock, Unix time in seconds."""
     trace: Callable[[float], None] | None = None
     """Gets the monotonic time of each request that is written (tests)."""
 
@@ -78,14 +85,26 @@ class Engine:
         self._publisher = publisher
         self.tally = Tally()
         self.stop = Stop()
-        self.clock = VendorClock(time.time)
+        self.clock = VendorClock(job.now, time.monotonic, job.last_skew_s)
+        self._shifted_ms = 0
         self.published: list[Published] = []
         self._pace = Pace(config.pace.rate_per_s, opens_at=job.locked_at + QUIET_AFTER_LOCK_S)
         self.gate = OutageGate(config.retry.max_outage_s, self.stop.stop)
-        self._quota = DayQuota(config.pace.per_day, job.requests_of_day, self.stop.stop)
+        self._quota = DayQuota(
+            config.pace.per_day,
+            job.requests_by_day,
+            self.stop.stop,
+            self.clock,
+        )
         self._acknowledger = Acknowledger(
             ledger,
-            Policy(job.run_id, config.open_calls, config.retry, dated),
+            Policy(
+                job.run_id,
+                config.open_calls,
+                config.retry,
+                dated,
+                lambda: self.clock.are_ages_sure,
+            ),
             job.work_list,
             self.tally,
             requests_of_day=self._quota.stored,
@@ -140,7 +159,10 @@ class Engine:
             tally=self.tally,
             dice=random.random,
             ids_left=self._ids_left,
+            is_counted=self._job.config.pace.per_day is not None,
         )
+        if not await self._depends_on_time():
+            fetcher.heard.set()
         behind = [
             asyncio.create_task(self._acknowledger.keep_time()),
             asyncio.create_task(self._publish_when_due()),
@@ -158,6 +180,7 @@ class Engine:
             for task in behind:
                 task.cancel()
             await asyncio.gather(*behind, return_exceptions=True)
+        await self._keep_clock()
         await self._publish_rest()
 
     def progress(self) -> Progress:
@@ -195,7 +218,7 @@ class Engine:
         return "stopping" if is_stopping else self._phase
 
     async def _first_asks(self) -> AsyncIterator[list[Task]]:
-        async for page in due_open_calls(self._ledger, time.time_ns() // 1_000_000):
+        async for page in due_open_calls(self._ledger, self.clock):
             yield page
         work_list, ids = self._job.work_list, self._job.ids
         if work_list is not None and ids is not None:
@@ -205,14 +228,52 @@ class Engine:
     async def _work(self, fetcher: Fetcher, pages: AsyncIterator[list[Task]]) -> None:
         """Have all workers work until the pages are done or the run stops."""
         self._source = source = TaskSource(pages, self.stop)
-        workers = [
+        workers = [asyncio.create_task(self._worker(fetcher, source))]
+        if not fetcher.heard.is_set():
+            await self._open(fetcher, workers[0])
+        workers += [
             asyncio.create_task(self._worker(fetcher, source))
-            for _ in range(self._job.config.pace.concurrency)
+            for _ in range(1, self._job.config.pace.concurrency)
         ]
         done, _ = await asyncio.wait(workers)
         failed = [w for w in done if not w.cancelled() and w.exception() is not None]
         if failed:
             await failed[0]
+
+    async def _depends_on_time(self) -> bool:
+        """Whether it matters now what time it is: requests count by the day, or calls look due."""
+        if self._job.config.pace.per_day is not None:
+            return True
+        return bool(await self._ledger.call(records.due_open_calls, self.clock.now_ms(), "", 1))
+
+    async def _open(self, fetcher: Fetcher, first: asyncio.Task[None]) -> None:
+        """Let one worker go alone until its answers have shown the vendor's time."""
+        hearing = asyncio.create_task(fetcher.heard.wait())
+        try:
+            await asyncio.wait({hearing, first}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hearing.cancel()
+        try:
+            await self._keep_clock()
+        except StoreError as exc:
+            self.stop.stop(exc)
+
+    async def _keep_clock(self) -> None:
+        """Keep what was learnt of the vendor's clock, and its day's count, whatever comes next."""
+        skew_s = self.clock.seen_skew_s
+        if skew_s is None:
+            return
+        self.tally["clock_skew_s"] = round(skew_s)
+        before, self._shifted_ms = self._shifted_ms, int(self.clock.offset_s * 1000)
+        key, listed_ms = self._job.listed
+        await self._ledger.call(
+            records.keep_clock,
+            self._job.run_id,
+            skew_s,
+            self._shifted_ms - before,
+            self._quota.stored(),
+            (key, listed_ms + before),
+        )
 
     async def _worker(self, fetcher: Fetcher, source: TaskSource) -> None:
         with self.stop.enlisted() as worker:

@@ -11,7 +11,6 @@ the request itself (findings/speed.md §2).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import assert_never
@@ -27,6 +26,7 @@ from harvester.harvest.discreet import without_numbers, without_secrets
 from harvester.harvest.gate import OutageGate
 from harvester.harvest.health import RefusalWatch
 from harvester.harvest.pace import Pace
+from harvester.harvest.source import OPENING_ATTEMPTS
 from harvester.harvest.stop import Stop
 from harvester.harvest.tally import Tally
 from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
@@ -210,8 +210,9 @@ class Fetcher:
         tally: Tally,
         dice: Callable[[], float],
         ids_left: Callable[[], Awaitable[set[str] | None]],
+        is_counted: bool = False,
     ) -> None:
-        """Must be made inside the running loop.
+        """Must be made inside the running loop.  `is_counted`: `pace.per_day` is set.
 
         `ids_left` tells the ids still to settle if none wait behind them, else None.
         """
@@ -234,6 +235,10 @@ class Fetcher:
         self._delivered = 0
         self._succeeded = 0
         self._dated_at = float("-inf")
+        self.heard = asyncio.Event()
+        """Set once the first answer has shown the vendor's time, or can't: others may begin."""
+        self._alone = 0
+        self._is_counted = is_counted
         self._pushed_back: set[str] = set()
 
     async def ask(self, task: Task) -> Conclusion:
@@ -291,7 +296,7 @@ class Fetcher:
                 return self._conclude(verdict, latest, spent.attempts, unknown=pending[0])
             case Defer(cause):
                 counts = self._delivered > delivered_before
-                return PutOff(cause, spent.attempts, _now_ms(), counts)
+                return PutOff(cause, spent.attempts, self._clock.now_ms(), counts)
             case Again():
                 raise AssertionError("tenacity gave back a step that asks for another try")
             case never:
@@ -314,12 +319,14 @@ class Fetcher:
         verdict: Verdict
         reply: Reply | None
         if isinstance(answer, Reply):
-            verdict, reply = judge(voice_id, answer, time.time()), answer
+            verdict, reply = judge(voice_id, answer, self._clock.now()), answer
             self.received_bytes += len(answer.body)
         else:
             verdict, reply = NetworkFailure(answer.cause), None
             self.failures[answer.cause] = answer.detail
         self._learn(voice_id, verdict, generation, reply)
+        if not self.heard.is_set():
+            self._open(verdict)
         if isinstance(verdict, Refusal):
             await self._learn_refusal(voice_id, verdict.what)
         return verdict, reply, was_probe or self._gate.is_shut
@@ -333,7 +340,7 @@ class Fetcher:
             self._learn_time(now, verdict, generation, reply)
             if reply.retry_after and isinstance(verdict, _SPEAKS):
                 # Any answer may ask for a pause, also one that settles its id.
-                self._pace.push_back(retry_after_s(reply.retry_after, time.time()))
+                self._pace.push_back(retry_after_s(reply.retry_after, self._clock.now()))
         if isinstance(verdict, Record):
             self._pace.note(now, busy=False)
             self._gate.note(now, failed=False)
@@ -362,18 +369,31 @@ class Fetcher:
         self, now: float, verdict: Verdict, generation: int | None, reply: Reply
     ) -> None:
         is_refused = isinstance(verdict, TimeRefused)
-        # Parsing every Date would cost more than it tells: one a second, and each -16's.
-        if is_refused or now - self._dated_at >= _DATE_EVERY_S:
-            self._dated_at = now
+        # Parsing every Date would cost more than it tells: one a second, and each -16's.  Only of
+        # answers that the vendor gave: an error page may have been dated by anyone on the way.
+        if is_refused or (now - self._dated_at >= _DATE_EVERY_S and isinstance(verdict, _FINAL)):
             vendor_time = http_date(reply.date)
             if vendor_time is not None:
                 self._clock.observe(vendor_time, reply.took_s)
+            if self._clock.is_learnt:
+                self._dated_at = now
         if generation is None:
             return
         if is_refused:
             self._clock.refused(generation)
         elif not self._clock.is_verified and isinstance(verdict, _FINAL):
             self._clock.accepted(generation)
+
+    def _open(self, verdict: Verdict) -> None:
+        """An attempt of those that go alone is over: may the others begin?
+
+        Where requests are counted by the day, a failure tells no day, and is waited out as well.
+        """
+        self._alone += 1
+        is_told = isinstance(verdict, _FINAL) and not self._clock.is_doubtful
+        is_failure = not isinstance(verdict, (*_FINAL, TimeRefused)) and not self._is_counted
+        if is_told or is_failure or self._alone >= OPENING_ATTEMPTS:
+            self.heard.set()
 
     async def _learn_refusal(self, voice_id: str, what: str) -> None:
         if self._refusals.refused(voice_id, what, await self._ids_left()):
@@ -407,7 +427,7 @@ class Fetcher:
         attempts: int,
         unknown: Verdict | None = None,
     ) -> Conclusion:
-        now_ms = _now_ms()
+        now_ms = self._clock.now_ms()
         body = reply.body if reply else b""
         if isinstance(verdict, Record):
             kept = body if verdict.plain is None else verdict.plain
@@ -467,7 +487,3 @@ _FORBIDDEN = "access is forbidden on the way. Check key, allow-list and any prox
 _ADDRESS_CODES = frozenset(
     {"http_404", "http_405", "http_410"} | {f"http_{code}" for code in range(300, 400)}
 )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -151,14 +151,17 @@ def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
 
 
 def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) -> None:
-    day, requests = records.requests_of_day(db)
-    began_on = day_of(run.started_ms / 1000)
-    if day < began_on:  # killed before it acknowledged anything
-        day, requests = began_on, 0
-    # What was sent after its last acknowledgement was not written down: assume the most.
+    counts = records.requests_by_day(db)
+    last, _ = records.requests_of_day(db)
+    # What was sent after its last acknowledgement was not written down: assume the most, for the
+    # day that was counted in last.  Killed before it wrote anything, it may have been another.
+    days = {last, day_of(run.started_ms / 1000)} if not run.counters else {last}
     with transaction(db):
-        records.keep_requests_of_day(db, (day, requests + most_unrecorded(concurrency)))
-    records.end_run(db, run.id, time.time_ns() // 1_000_000, None, run.counters)
+        for day in sorted(days - {""}):
+            sent = counts.get(day, 0) + most_unrecorded(concurrency)
+            records.keep_requests_of_day(db, (day, sent))
+    ended_ms = max(run.started_ms, time.time_ns() // 1_000_000)
+    records.end_run(db, run.id, ended_ms, None, run.counters)
 
 
 def most_unrecorded(concurrency: int) -> int:

@@ -192,13 +192,20 @@ def _count(
         )
         glob = data_glob(db, output) if db is not None else None
         result = draft_list(db, config, files, places, data_glob=glob)
-        found = _found(_of_draft(result, places.bad_ids), result.left_over)
+        found = _found(db, _of_draft(result, places.bad_ids), result.left_over)
         _look_at(found, _ids_of_draft(places.list), only=only)
         return found
 
 
-def _found(input_: InputPlan | None, left_over: int) -> _Found:
-    return _Found(input_, left_over, OldIds(datetime.now(UTC) - VENDOR_KEEPS))
+def _found(db: sqlite3.Connection | None, input_: InputPlan | None, left_over: int) -> _Found:
+    now = datetime.fromtimestamp(_now_s(db), UTC)
+    return _Found(input_, left_over, OldIds(now - VENDOR_KEEPS))
+
+
+def _now_s(db: sqlite3.Connection | None) -> float:
+    """The vendor's time as far as the last run's answers told it, in Unix seconds."""
+    now_ms = time.time_ns() // 1_000_000
+    return (now_ms if db is None else records.latest_ms(db, now_ms)) / 1000
 
 
 def _look_at(found: _Found, ids: Iterable[tuple[bool, pa.Array]], *, only: bool) -> None:
@@ -268,12 +275,12 @@ def _of_list(
 ) -> _Found:
     """The list in force is the one that a run would work down."""
     if db is None or current is None:
-        return _found(None, 0)
+        return _found(db, None, 0)
     first = _pending_of_first(db, current)
     if record is None:
-        found = _found(None, current.pending)
+        found = _found(db, None, current.pending)
     else:
-        found = _found(_of_record(db, output, record, first), current.pending - first)
+        found = _found(db, _of_record(db, output, record, first), current.pending - first)
     _look_at(found, _ids_of_list(db, output, current), only=only and record is not None)
     return found
 
@@ -335,7 +342,7 @@ def _plan(
     whole = estimate(
         db, config, due + new + (0 if only else found.left_over), new + found.left_over
     )
-    allowed = _allowed(db, config, whole, now, max_duration_s)
+    allowed = _allowed(db, config, whole, max_duration_s)
     return Plan(
         output=str(Path(config.output.dir)),
         account=config.vendor.account,
@@ -368,14 +375,13 @@ def _allowed(
     db: sqlite3.Connection | None,
     config: Config,
     whole: Estimate,
-    now: float,
     max_duration_s: float | None,
 ) -> Budget:
-    day, sent = records.requests_of_day(db) if db is not None else ("", 0)
+    counts = records.requests_by_day(db) if db is not None else {}
     return budget(
         whole,
         rate_per_s=config.pace.rate_per_s,
         per_day=config.pace.per_day,
-        sent_today=sent if day == day_of(now) else 0,
+        sent_today=counts.get(day_of(_now_s(db)), 0),
         max_duration_s=max_duration_s,
     )

@@ -1,18 +1,40 @@
 """The budget of requests per day (`pace.per_day`), in days of the vendor's clock, +08:00.
 
-Every request counts, retries included, and the count is stored with every acknowledgement, so
-that several runs of a day share it.
+Theory of operation.  Every request counts, retries included, and the counts of the last days are
+stored with every acknowledgement, so that several runs of a day share it, and a clock that steps
+back into a day finds what was sent in it.  Until the vendor's day is learnt (from the first answer,
+to a request that goes alone) the day is a guess: what was counted so far counts for the day that an
+answer shows as well.  A count may be too high after a wrong guess, never too low.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from harvester.errors import BudgetReached, HarvesterError
 
 _VENDOR_OFFSET_S = 8 * 3600
 _DAY_S = 86_400
+
+
+class Clock(Protocol):
+    """The vendor's time; see `VendorClock`."""
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether the vendor's answers have shown it."""
+        ...
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether an answer has shown another one, and others are to confirm it."""
+        ...
+
+    def stated(self) -> float:
+        """The time, in Unix seconds, by the best that is known."""
+        ...
 
 
 class DayQuota:
@@ -21,48 +43,62 @@ class DayQuota:
     def __init__(
         self,
         per_day: int | None,
-        stored: tuple[str, int],
+        counts: Mapping[str, int],
         on_used_up: Callable[[HarvesterError], None],
-        now: Callable[[], float] = time.time,
+        clock: Clock,
     ) -> None:
-        """`stored`: (day, requests) of the last acknowledgement; `now`: Unix time in seconds."""
+        """`counts`: day to requests, as stored."""
         self._per_day = per_day
+        self._counts = dict(counts)
         self._on_used_up = on_used_up
-        self._now = now
-        self._begin_day()
-        self._sent = stored[1] if stored[0] == _day_text(self._day_no) else 0
+        self._clock = clock
+        self._guessed = 0
+        self._day = ""
+        self._sent = 0
+        self._turn()
 
     def take(self) -> bool:
         """Count one request; False if the day's budget does not hold it."""
-        if not self._day_from <= self._now() < self._day_to:
-            self._begin_day()
-            self._sent = 0
+        if not self._day_from <= self._clock.stated() < self._day_to:
+            self._turn()
         if self._per_day is not None and self._sent >= self._per_day:
             self._on_used_up(
                 BudgetReached(
-                    f"pace.per_day = {self._per_day} requests are sent for "
-                    f"{_day_text(self._day_no)} (+08:00). What is not done stays pending: run the "
-                    "same command again tomorrow."
+                    f"pace.per_day = {self._per_day} requests are sent for {self._day} (+08:00). "
+                    "What is not done stays pending: run the same command again tomorrow."
                 )
             )
             return False
         self._sent += 1
+        if self._is_guess:
+            self._guessed += 1
         return True
 
     def stored(self) -> tuple[str, int]:
         """(day, requests) to be kept with the next acknowledgement."""
-        return _day_text(self._day_no), self._sent
+        if self._is_guess:
+            self._turn()
+        return self._day, self._sent
 
-    def _begin_day(self) -> None:
-        self._day_no = int(self._now() + _VENDOR_OFFSET_S) // _DAY_S
-        self._day_from = self._day_no * _DAY_S - _VENDOR_OFFSET_S
-        self._day_to = self._day_from + _DAY_S
+    def _turn(self) -> None:
+        """Go to the day that it is now, and to what was sent in it before."""
+        clock = self._clock
+        now, is_learnt = clock.stated(), clock.is_learnt
+        day = day_of(now)
+        if day != self._day:
+            self._counts[self._day] = self._sent
+            self._day = day
+            is_shown = is_learnt or clock.is_doubtful
+            self._sent = self._counts.get(day, 0) + (self._guessed if is_shown else 0)
+        self._is_guess = not is_learnt
+        # A guess is looked at again with each request.
+        self._day_from = self._day_to = float("-inf")
+        if is_learnt:
+            self._guessed = 0
+            self._day_from = int(now + _VENDOR_OFFSET_S) // _DAY_S * _DAY_S - _VENDOR_OFFSET_S
+            self._day_to = self._day_from + _DAY_S
 
 
 def day_of(unix_s: float) -> str:
     """The vendor's day (+08:00) of an instant, as text."""
-    return _day_text(int(unix_s + _VENDOR_OFFSET_S) // _DAY_S)
-
-
-def _day_text(day_no: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(day_no * _DAY_S))
+    return time.strftime("%Y-%m-%d", time.gmtime(unix_s + _VENDOR_OFFSET_S))

@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -42,7 +41,7 @@ from harvester.harvest.remnants import (
     newest_snapshot,
     read_parts,
     read_snapshot,
-    requests_today,
+    requests_by_day,
     runs_after,
 )
 from harvester.lake.disk import RealDisk, store_error
@@ -89,7 +88,7 @@ class _Old:
     reason: str
     account: str | None = None
     hashes: dict[str, str] = field(default_factory=dict)
-    requests: tuple[str, int] = ("", 0)
+    requests: dict[str, int] = field(default_factory=dict)
     in_journal: int | None = None
 
 
@@ -170,7 +169,7 @@ def _judge(output: Output) -> _Old:
         with view_ledger(output.database, output.staging) as db:
             old.account = get_meta(db, "account")
             old.hashes = {part.path: part.sha256 for part in publications.live_parts(db)}
-            old.requests = records.requests_of_day(db)
+            old.requests = records.requests_by_day(db)
             old.in_journal = publications.journal_size(db)[0]
             old.reason = _outdated(db, output)
             compare_with_data(db, output)
@@ -234,10 +233,10 @@ def _rebuilding(output: Output) -> Path:
     return output.state / REBUILDING
 
 
-def _requests(runs: list[LastRun], old: _Old) -> tuple[str, int]:
-    """What counts as sent today: what the summaries say, or the old state if that is more."""
-    today = requests_today(runs, datetime.now(UTC))
-    return max(today, old.requests) if old.requests[0] == today[0] else today
+def _requests(runs: list[LastRun], old: _Old) -> dict[str, int]:
+    """What counts as sent each day: what the summaries say, or the old state if that is more."""
+    told, kept = requests_by_day(runs), old.requests
+    return {day: max(told.get(day, 0), kept.get(day, 0)) for day in sorted({*told, *kept})}
 
 
 def _write(
@@ -245,7 +244,7 @@ def _write(
     account: str,
     parts: Parts,
     snapshot: tuple[Path, set[str]] | None,
-    requests: tuple[str, int],
+    requests: dict[str, int],
 ) -> _Restored:
     """A whole, durable ledger in state/rebuilding/; `snapshot` comes with its ids in the data."""
     with _explained("writing", _rebuilding(output)):
@@ -256,9 +255,10 @@ def _write(
     restored = _Restored()
     with store_errors(path), closing(open_database(path, account)) as db:
         take_over(db, parts.records, time.time_ns() // 1_000_000)
-        acknowledge(db, "", Batch(), work_list=None, counters={}, requests_of_day=requests)
+        for sent in requests.items():
+            acknowledge(db, "", Batch(), work_list=None, counters={}, requests_of_day=sent)
         for batch, left_out in read_snapshot(*snapshot) if snapshot else ():
-            acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=requests)
+            acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=("", 0))
             restored.open += len(batch.open_calls)
             restored.dead += len(batch.dead_letters)
             restored.deferred += len(batch.deferred)

@@ -7,6 +7,7 @@ trusted as long as the output exists.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -103,15 +104,13 @@ def runs_after(output: Output, snapshot: Path | None) -> list[str]:
     return sorted(name for name in names if _RUN_ID.fullmatch(name) and name > since)
 
 
-def requests_today(runs: list[LastRun], now: datetime) -> tuple[str, int]:
-    """(day of +08:00, requests of the runs that ended in it): `pace.per_day` goes on from there."""
-    today = (now.astimezone(UTC) + _VENDOR_OFFSET).date()
-    sent = sum(
-        run.requests
-        for run in runs
-        if (run.ended_at.astimezone(UTC) + _VENDOR_OFFSET).date() == today
-    )
-    return today.isoformat(), sent
+def requests_by_day(runs: list[LastRun]) -> dict[str, int]:
+    """Day of +08:00 to requests of the runs that ended in it: `pace.per_day` goes on from there."""
+    counts = Counter[str]()
+    for run in runs:
+        day = (run.ended_at.astimezone(UTC) + _VENDOR_OFFSET).date()
+        counts[day.isoformat()] += run.requests
+    return dict(counts)
 
 
 def read_snapshot(path: Path, in_data: set[str]) -> Iterator[tuple[Batch, int]]:

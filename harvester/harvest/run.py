@@ -169,11 +169,11 @@ class _Run:
     def ask(self, listing: Listing, secrets: Secrets) -> Engine:
         """Work the list down.  Raises StoreError."""
         opened, config = self._opened, self._config
-        job = self._job(listing.work_list, secrets)
+        job = self._job(listing, secrets)
         rows = listing.work_list.rows if listing.work_list else 0
         # Before this run is among the last ones itself.
         self._planned = estimate(opened.db, config, job.to_ask, rows)
-        self._record = records.begin_run(opened.db, self._id, self._started_ms)
+        records.begin_run(opened.db, self._id, self._started_ms)
         if listing.work_list is not None:
             self._in_place.note_state(listing.work_list.path, listing.work_list.ids_path)
         ledger = LedgerWriter(opened.db, opened.output.database)
@@ -206,12 +206,17 @@ class _Run:
         db, output, config = self._opened.db, self._opened.output, self._config
         self._refuse_moved()
         work_list = worklists.current_list(db)
-        now_ms = time.time_ns() // 1_000_000
-        ended = replace(self._record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=engine.tally)
+        # Read again: what was dated before the first answer goes by the vendor's clock now.
+        record = records.run_record(db, self._id)
+        input_ = worklists.find_input(db, listing.input.key) if listing.input else None
+        self._started_ms = record.started_ms
+        self._last_new_ids_ms = worklists.last_new_ids_ms(db) or record.started_ms
+        now_ms = record.started_ms + int((time.monotonic() - self._monotonic) * 1000)
+        ended = replace(record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=engine.tally)
         data, differences = check_books(
-            db, output, config.vendor.account, ended, record=listing.input, work_list=work_list
+            db, output, config.vendor.account, ended, record=input_, work_list=work_list
         )
-        dead = self._dead_of_input(listing, work_list, engine.tally["dead"])
+        dead = self._dead_of_input(input_, work_list, engine.tally["dead"])
         error = self._unbalanced(differences) or engine.stop.reason
         odd = tell_oddities(db, engine.published, self._events)
         code = _exit_code(error, _pending(db, work_list, self._request), dead)
@@ -221,7 +226,7 @@ class _Run:
             account=config.vendor.account,
             message=str(error) if error else "",
             output=output,
-            input_=input_books(listing.input, dead) if listing.input else None,
+            input_=input_books(input_, dead) if input_ else None,
             list_=list_books(work_list) if work_list else None,
             data=data,
             differences=differences,
@@ -229,10 +234,13 @@ class _Run:
             push_backs=engine.pace.push_backs,
             outages=engine.gate.outages,
             clock_skew_s=engine.clock.worst_skew_s,
+            ages_held=engine.tally["requests"] > 0 and not engine.clock.are_ages_sure,
             planned=self._planned,
             odd=odd,
         )
         _write_summary(self._dir, summary)
+        if summary.ages_held:
+            self._events.message("warning", "ages_held", clock_skew_s=summary.clock_skew_s)
         write_snapshot(db, self._dir / "state.parquet")
         sent = engine.requests_of_day
         records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
@@ -327,8 +335,8 @@ class _Run:
             stand=stand,
         )
 
-    def _job(self, work_list: WorkList | None, secrets: Secrets) -> Job:
-        db, output = self._opened.db, self._opened.output
+    def _job(self, listing: Listing, secrets: Secrets) -> Job:
+        db, output, work_list = self._opened.db, self._opened.output, listing.work_list
         journal = publications.journal_size(db)
         self._journaled = journal[0]
         limit_s = self._request.max_duration_s
@@ -343,19 +351,30 @@ class _Run:
             only=self._request.only,
             locked_at=self._opened.locked_at,
             deadline=None if limit_s is None else self._monotonic + limit_s,
-            requests_of_day=records.requests_of_day(db),
+            requests_by_day=records.requests_by_day(db),
+            last_skew_s=records.last_skew_s(db),
+            listed=self._listed_now(listing.input),
             journal=journal,
             connect=way_to(self._config.vendor),
             trace=self._request.trace,
         )
 
-    def _dead_of_input(self, listing: Listing, work_list: WorkList | None, dead_in_run: int) -> int:
+    def _listed_now(self, input_: InputRecord | None) -> tuple[str | None, int]:
+        """The input, if this run was the first to list it, and when, by our clock."""
+        now_ms = time.time_ns() // 1_000_000
+        if input_ is None or not self._started_ms <= input_.first_listed_ms <= now_ms:
+            return None, 0
+        return input_.key, input_.first_listed_ms
+
+    def _dead_of_input(
+        self, input_: InputRecord | None, work_list: WorkList | None, dead_in_run: int
+    ) -> int:
         """How many ids of this input have died since it was first listed, in whichever run."""
-        if listing.input is None or work_list is None or work_list.ids_path is None:
+        if input_ is None or work_list is None or work_list.ids_path is None:
             return dead_in_run
-        if not listing.input.lines:
+        if not input_.lines:
             return dead_in_run
-        died = records.died_since(self._opened.db, listing.input.first_listed_ms)
+        died = records.died_since(self._opened.db, input_.first_listed_ms)
         if not died:
             return 0
         return len(members(self._opened.output.lists / work_list.ids_path, died))
@@ -443,7 +462,8 @@ def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Reques
 
 def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
     """The books of a run that never ended, from its last acknowledgement."""
-    ended = replace(run, ended_ms=time.time_ns() // 1_000_000, exit_code=None)
+    ended_ms = max(run.started_ms, time.time_ns() // 1_000_000)
+    ended = replace(run, ended_ms=ended_ms, exit_code=None)
     data, differences = check_books(
         opened.db, opened.output, config.vendor.account, ended, record=None, work_list=None
     )

@@ -43,6 +43,8 @@ class Policy(msgspec.Struct, frozen=True):
     retry: Retry
     dated: Callable[[str], datetime | None]
     """The instant that an id's own digits tell, if they tell one."""
+    are_ages_sure: Callable[[], bool] = lambda: True
+    """Whether an id may end by its age; not in a run that sees a new skew of the clock."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -99,8 +101,10 @@ def _keep_open(batch: Batch, task: Task, answered: Answered, policy: Policy) -> 
     before = task.open_call
     # Its age counts from its first open answer; while the vendor did not know it, it had none.
     first_ms = before.first_ms if before and before.answer is not None else now_ms
+    if policy.are_ages_sure():
+        first_ms = min(first_ms, now_ms)  # later, it was noted by a clock that was ahead
     max_age_ms = int(policy.open_calls.max_age_s * 1000)
-    if now_ms - first_ms >= max_age_ms:
+    if now_ms - first_ms >= max_age_ms and policy.are_ages_sure():
         return _deliver(batch, task, answered, is_final=False)
     asks = before.asks if before else 0
     batch.bytes += len(answered.answer)
@@ -124,7 +128,7 @@ def _settle_unknown(batch: Batch, task: Task, unknown: Unknown, policy: Policy) 
         since_ms = before.unknown_ms
     elif before is not None and before.answer is None:
         since_ms = before.first_ms  # a rebuilt row: it never had an answer
-    if is_old or now_ms - since_ms >= DAY_MS:
+    if (is_old or now_ms - since_ms >= DAY_MS) and policy.are_ages_sure():
         died = Died("no_record", "the vendor knows no such record", unknown.attempts, now_ms)
         return _bury(batch, task, died, policy)
     if before is None:
@@ -136,7 +140,8 @@ def _settle_unknown(batch: Batch, task: Task, unknown: Unknown, policy: Policy) 
             due_ms=due_ms,
             asks=before.asks + 1,
             run_id=policy.run_id,
-            unknown_ms=since_ms,
+            # A time to come was noted by a clock that was ahead.
+            unknown_ms=min(since_ms, now_ms) if policy.are_ages_sure() else since_ms,
         )
     )
     return Settled(Outcome.OPEN)
@@ -176,11 +181,12 @@ def _put_off(
     counts = put_off.counts or (
         earlier is not None and earlier.run_id == policy.run_id and earlier.counts
     )
-    if task.is_last_try and counts:
+    if task.is_last_try and counts and policy.are_ages_sure():
         runs += 1
         today = datetime.fromtimestamp(put_off.at_ms / 1000, UTC).date().isoformat()
         days = days if today in days else (*days, today)[-DAYS_TO_GIVE_UP:]
-    if runs >= policy.retry.max_runs and len(days) >= DAYS_TO_GIVE_UP:
+    is_enough = runs >= policy.retry.max_runs and len(days) >= DAYS_TO_GIVE_UP
+    if is_enough and policy.are_ages_sure():
         detail = f"{put_off.cause} in {runs} runs"
         died = Died("gave_up", detail, put_off.attempts, put_off.at_ms)
         return _bury(batch, task, died, policy)

@@ -16,6 +16,7 @@ from harvester.ids.reader import ListFile
 from harvester.ledger import records, worklists
 from harvester.ledger.values import CHUNK_ROWS, WorkList
 from harvester.ledger.writer import LedgerWriter
+from harvester.vendor.clock import VendorClock
 
 
 class TaskSource:
@@ -67,16 +68,30 @@ class TaskSource:
 
 _PAGE_ROWS = 1_000
 
+OPENING_ATTEMPTS = 3
+"""At most so many attempts of a run go alone, until one has shown the vendor's time."""
+
 LEFT_MATTERS = 3
 """`left` is asked only to see whether the few last ids agree on a refusal."""
 
 
-async def due_open_calls(ledger: LedgerWriter, now_ms: int) -> AsyncIterator[list[Task]]:
-    """The open calls that were due when the run began, by id."""
-    after = ""
-    # Keyed by id, not by due time: an ask moves the due time, and an id must come up only once.
-    while calls := await ledger.call(records.due_open_calls, now_ms, after):
-        after = calls[-1].voice_id
+async def due_open_calls(ledger: LedgerWriter, clock: VendorClock) -> AsyncIterator[list[Task]]:
+    """The open calls that were due when the run began, by id, on the vendor's clock.
+
+    Until that is learnt they come one by one, each by what is known then: with a clock that is
+    ahead all of them look due.
+    """
+    after, pages, is_learnt, now_ms = "", 0, False, 0
+    while True:
+        if not is_learnt:
+            is_learnt, now_ms = clock.is_learnt, clock.now_ms()
+        limit = _PAGE_ROWS if is_learnt or pages >= OPENING_ATTEMPTS else 1
+        # Keyed by id, not by due time: a fetch moves the due time, and an id must come up only
+        # once.
+        calls = await ledger.call(records.due_open_calls, now_ms, after, limit)
+        if not calls:
+            return
+        after, pages = calls[-1].voice_id, pages + 1
         yield [Task(call.voice_id, open_call=call) for call in calls]
 
 

@@ -121,6 +121,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     push_backs: int
     outages: int
     clock_skew_s: float
+    ages_held: bool = False
+    """A skew of over ten minutes that the run before did not have: no id ended by its age."""
     published_files: int
     published_bytes: int
     unparsed: dict[str, int]
@@ -231,6 +233,7 @@ def make_summary(
     push_backs: int = 0,
     outages: int = 0,
     clock_skew_s: float = 0.0,
+    ages_held: bool = False,
     planned: Estimate | None = None,
     odd: Oddities | None = None,
 ) -> Summary:
@@ -255,6 +258,7 @@ def make_summary(
         push_backs=push_backs,
         outages=outages,
         clock_skew_s=round(clock_skew_s, 1),
+        ages_held=ages_held,
         published_files=sum(p.files for p in published),
         published_bytes=published_bytes,
         unparsed=named(sum((p.unparsed for p in published), Counter[str]())),

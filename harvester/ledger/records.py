@@ -22,7 +22,17 @@ T = TypeVar("T", bound=msgspec.Struct)
 SUCCESSES = (0, 3)
 """Exit codes of runs that worked their list down."""
 
+DAYS_KEPT = 31
+"""Days whose requests are remembered, for a clock that steps back into one."""
+
 _PAGE = 1_000
+_ODD_MS = 600_000
+_IS_DUE = (
+    "(due_ms <= ? OR MAX(first_ms, COALESCE(answer_ms, 0), COALESCE(unknown_ms, 0)) > ? + "
+    f"{_ODD_MS})"
+)
+"""Due, or dated by a clock that was ahead: then its due time means nothing."""
+
 _OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, unknown_ms"
 _DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body"
 _DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row, counts"
@@ -82,6 +92,11 @@ def end_run(
         set_meta(db, "clean", "1")
 
 
+def run_record(db: sqlite3.Connection, run_id: str) -> RunRecord:
+    """One run, as the ledger has it now.  Raises IndexError if there is none of that name."""
+    return _runs(db, "WHERE id = ?", run_id)[0]
+
+
 def unended_runs(db: sqlite3.Connection) -> list[RunRecord]:
     """Runs that were killed and whose books aren't closed yet."""
     return _runs(db, "WHERE ended_ms IS NULL ORDER BY started_ms")
@@ -99,18 +114,80 @@ def last_success_ms(db: sqlite3.Connection) -> int | None:
 
 
 def keep_requests_of_day(db: sqlite3.Connection, requests: tuple[str, int]) -> None:
-    """Keep (day of +08:00, requests sent in it), inside whatever transaction is open."""
-    set_meta(db, "requests_of_day", msgspec.json.encode(requests).decode())
+    """Keep (day of +08:00, requests sent in it), inside whatever transaction is open.
+
+    The counts of the last days stay beside it: a clock that is set back must find them.
+    """
+    day, sent = requests
+    if day:
+        counts = requests_by_day(db)
+        counts.pop(day, None)
+        counts[day] = sent
+        kept = list(counts.items())[-DAYS_KEPT:]
+        set_meta(db, "requests_of_day", msgspec.json.encode(kept).decode())
 
 
 def requests_of_day(db: sqlite3.Connection) -> tuple[str, int]:
     """(day of +08:00, requests sent in it), as of the last acknowledgement."""
-    text = get_meta(db, "requests_of_day")
-    return msgspec.json.decode(text, type=tuple[str, int]) if text else ("", 0)
+    return next(reversed(requests_by_day(db).items()), ("", 0))
+
+
+def requests_by_day(db: sqlite3.Connection) -> dict[str, int]:
+    """Day of +08:00 to requests sent in it; the one that was counted in last comes last."""
+    kept = msgspec.json.decode(get_meta(db, "requests_of_day") or "[]")
+    if kept and isinstance(kept[0], str):
+        kept = [kept]  # an older ledger holds one pair
+    return {str(day): int(sent) for day, sent in kept}
+
+
+def last_skew_s(db: sqlite3.Connection) -> float:
+    """(vendor clock - ours) as the last run saw it that saw any, in seconds."""
+    return float(get_meta(db, "clock_skew_s") or 0)
+
+
+def latest_ms(db: sqlite3.Connection, now_ms: int) -> int:
+    """The latest that it may be on the vendor's clock when it is `now_ms` on ours.
+
+    Good until a run's first answer tells: what is taken for due too early is only fetched too
+    early.
+    """
+    return now_ms + max(0, int(last_skew_s(db) * 1000))
+
+
+def keep_clock(  # noqa: PLR0917 - what a run learnt, and what it dated before
+    db: sqlite3.Connection,
+    run_id: str,
+    skew_s: float,
+    shift_ms: int,
+    requests: tuple[str, int],
+    listed: tuple[str | None, int] = (None, 0),
+) -> None:
+    """Keep what a run saw of (vendor clock - ours), for the next one, and what it sent today.
+
+    What the run dated by our clock before its first answer goes by the vendor's from now on,
+    `shift_ms` later: its own start, and the first listing of an input.  `listed`: that input's key
+    and the instant, as the ledger has it; (None, 0) if this run listed none.
+    """
+    with transaction(db):
+        set_meta(db, "clock_skew_s", repr(round(skew_s, 1)))
+        keep_requests_of_day(db, requests)
+        db.execute("UPDATE run SET started_ms = started_ms + ? WHERE id = ?", (shift_ms, run_id))
+        db.execute(
+            "UPDATE input SET first_listed_ms = first_listed_ms + ? "
+            "WHERE key = ? AND first_listed_ms = ?",
+            (shift_ms, *listed),
+        )
+        # That instant is also when ids last came.
+        db.execute(
+            "UPDATE meta SET value = CAST(value AS INTEGER) + ? "
+            "WHERE key = 'new_ids_ms' AND value = ?",
+            (shift_ms, str(listed[1])),
+        )
 
 
 def standing(db: sqlite3.Connection, now_ms: int) -> Standing:
-    """Where every id of the output stands; what is due at `now_ms` is counted apart."""
+    """Where every id of the output stands; what is due at `now_ms` of our clock, counted apart."""
+    at_ms = latest_ms(db, now_ms)
     reasons = db.execute(
         "SELECT reason, COUNT(*) FROM dead_letter WHERE retrying = 0 GROUP BY reason "
         "ORDER BY COUNT(*) DESC, reason"
@@ -120,7 +197,12 @@ def standing(db: sqlite3.Connection, now_ms: int) -> Standing:
         in_data=_number(db, "SELECT COALESCE(SUM(rows), 0) FROM file WHERE state = 'live'"),
         in_journal=_number(db, "SELECT COALESCE(SUM(n), 0) FROM journal"),
         open=_number(db, "SELECT COUNT(*) FROM open_call"),
-        open_due=_number(db, "SELECT COUNT(*) FROM open_call WHERE due_ms <= ?", now_ms),
+        open_due=_number(
+            db,
+            f"SELECT COUNT(*) FROM open_call WHERE {_IS_DUE}",  # noqa: S608
+            at_ms,
+            at_ms,
+        ),
         open_unknown=_number(db, "SELECT COUNT(*) FROM open_call WHERE unknown_ms IS NOT NULL"),
         dead=sum(n for _, n in reasons),
         dead_by_reason={str(reason): int(n) for reason, n in reasons},
@@ -148,11 +230,13 @@ def has_live_parts(db: sqlite3.Connection) -> bool:
     return bool(_number(db, "SELECT EXISTS (SELECT 1 FROM file WHERE state = 'live')"))
 
 
-def due_open_calls(db: sqlite3.Connection, now_ms: int, after: str) -> list[OpenCall]:
-    """A page of the open calls due at `now_ms`, by id, of ids above `after`."""
+def due_open_calls(
+    db: sqlite3.Connection, now_ms: int, after: str, limit: int = _PAGE
+) -> list[OpenCall]:
+    """A page of the open calls due at `now_ms` of the vendor's clock, by id, above `after`."""
     rows = db.execute(
-        f"SELECT {_OPEN} FROM open_call WHERE due_ms <= ? AND id > ? ORDER BY id LIMIT ?",  # noqa: S608
-        (now_ms, after, _PAGE),
+        f"SELECT {_OPEN} FROM open_call WHERE {_IS_DUE} AND id > ? ORDER BY id LIMIT ?",  # noqa: S608
+        (now_ms, now_ms, after, limit),
     )
     return [OpenCall(*row) for row in rows]
 
@@ -238,7 +322,7 @@ def _deferred(
     return Deferred(*row[:7], days, row[8], row[9], bool(row[10]))
 
 
-def _runs(db: sqlite3.Connection, clause: str, *values: int) -> list[RunRecord]:
+def _runs(db: sqlite3.Connection, clause: str, *values: int | str) -> list[RunRecord]:
     rows = db.execute(
         "SELECT id, started_ms, ended_ms, exit_code, first_publication, counters FROM run "  # noqa: S608
         + clause,

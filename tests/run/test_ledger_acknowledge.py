@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.errors import StoreError
 from harvester.ledger import journal, publications, records, worklists
 from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
+from harvester.ledger.database import open_database, set_meta
 from harvester.ledger.values import (
     CHUNK_ROWS,
     Batch,
@@ -351,3 +352,60 @@ def test_the_journal_knows_the_size_of_what_it_holds(db: sqlite3.Connection) -> 
     assert size == len(journal_line("a"))
     assert commit(db, Batch(entries=[Entry("a", 1, True, ANSWER)])) == size
     assert len(body) < 2 * size
+
+
+def test_the_requests_of_other_days_are_not_forgotten(db: sqlite3.Connection) -> None:
+    for requests in (("2026-09-02", 7), ("2026-10-02", 1), ("2026-09-02", 9)):
+        records.keep_requests_of_day(db, requests)
+    assert records.requests_by_day(db) == {"2026-10-02": 1, "2026-09-02": 9}
+    assert records.requests_of_day(db) == ("2026-09-02", 9)
+    for n in range(100):
+        records.keep_requests_of_day(db, (f"2027-{n:04}", n))
+    assert len(records.requests_by_day(db)) == records.DAYS_KEPT
+
+
+def test_the_one_pair_of_an_older_ledger_is_read(db: sqlite3.Connection) -> None:
+    set_meta(db, "requests_of_day", '["2026-09-02",41]')
+    assert records.requests_of_day(db) == ("2026-09-02", 41)
+    records.keep_requests_of_day(db, ("2026-09-03", 1))
+    assert records.requests_by_day(db) == {"2026-09-02": 41, "2026-09-03": 1}
+    set_meta(db, "requests_of_day", '["",0]')
+    assert records.requests_of_day(db) == ("", 0)
+
+
+def test_an_open_call_that_was_dated_by_a_clock_ahead_is_due(db: sqlite3.Connection) -> None:
+    later = 10**9
+    calls = [
+        replace(call("first", later), first_ms=later),
+        replace(call("answered", later), answer_ms=later),
+        replace(call("unknown", later), unknown_ms=later),
+        call("put-off", later),
+    ]
+    commit(db, Batch(open_calls=calls))
+    due = [one.voice_id for one in records.due_open_calls(db, 1_000, "")]
+    assert due == ["answered", "first", "unknown"]
+    assert records.standing(db, 1_000).open_due == 3
+    assert len(records.due_open_calls(db, later, "")) == 4
+
+
+def test_what_a_run_dated_before_its_first_answer_goes_by_the_vendors_clock_then(
+    db: sqlite3.Connection,
+) -> None:
+    records.keep_clock(db, "run-1", -12.34, -400, ("2026-09-02", 3), (INPUT.key, 1_000))
+    assert records.last_skew_s(db) == -12.3
+    assert records.run_record(db, "run-1").started_ms == -399
+    found = worklists.find_input(db, INPUT.key)
+    assert found is not None
+    assert found.first_listed_ms == 600
+    assert records.requests_of_day(db) == ("2026-09-02", 3)
+    records.keep_clock(db, "run-1", 0, 5, ("2026-09-02", 3), (INPUT.key, 1_000))
+    assert worklists.find_input(db, INPUT.key) == found, "it was listed before this run"
+
+
+@pytest.mark.parametrize(("skew_s", "due"), [(0.0, 0), (-3600.0, 0), (3600.0, 1)])
+def test_what_is_due_goes_by_the_latest_that_it_may_be(
+    db: sqlite3.Connection, skew_s: float, due: int
+) -> None:
+    commit(db, Batch(open_calls=[call("a", due_ms=3_000_000)]))
+    records.keep_clock(db, "run-1", skew_s, 0, ("2026-09-02", 3))
+    assert records.standing(db, 1_000).open_due == due

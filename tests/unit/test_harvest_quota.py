@@ -17,7 +17,10 @@ class Day:
     def set(self, text: str) -> None:
         self.now = datetime.fromisoformat(f"{text}+08:00").timestamp()
 
-    def __call__(self) -> float:
+    is_learnt = True
+    is_doubtful = False
+
+    def stated(self) -> float:
         return self.now
 
 
@@ -25,7 +28,7 @@ def quota(
     per_day: int | None, stored: tuple[str, int], clock: Day
 ) -> tuple[DayQuota, list[HarvesterError]]:
     told: list[HarvesterError] = []
-    return DayQuota(per_day, stored, told.append, clock), told
+    return DayQuota(per_day, dict([stored]), told.append, clock), told
 
 
 def test_the_days_budget_is_handed_out_to_the_last_request_and_no_further() -> None:
@@ -67,3 +70,57 @@ def test_without_a_budget_requests_are_counted_all_the_same() -> None:
 def test_the_vendors_day_begins_8_hours_before_utc() -> None:
     assert day_of(datetime.fromisoformat("2026-09-01T16:00:00+00:00").timestamp()) == "2026-09-02"
     assert day_of(datetime.fromisoformat("2026-09-01T15:59:59+00:00").timestamp()) == "2026-09-01"
+
+
+def test_a_clock_that_steps_back_into_a_day_finds_what_was_sent_in_it() -> None:
+    clock = Day("2026-09-02T12:00")
+    budget, _ = quota(3, ("2026-09-02", 1), clock)
+    assert [budget.take(), budget.take(), budget.take()] == [True, True, False]
+    for text in ("2026-10-02T12:00", "2026-09-01T12:00"):
+        clock.set(text)
+        assert [budget.take() for _ in range(4)] == [True, True, True, False]
+        clock.set("2026-09-02T13:00")
+        assert not budget.take(), "the day is used up, however often it is left"
+    clock.set("2026-10-02T12:00")
+    assert not budget.take()
+
+
+def test_the_request_that_learns_the_day_counts_for_it() -> None:
+    clock, told = Day("2026-10-02T12:00"), list[HarvesterError]()
+    clock.is_learnt = False
+    budget = DayQuota(3, {"2026-09-02": 1}, told.append, clock)
+    assert budget.take()
+    clock.set("2026-09-02T12:00")
+    clock.is_learnt = True
+    assert budget.stored() == ("2026-09-02", 2)
+    assert [budget.take(), budget.take()] == [True, False]
+
+
+def test_a_day_that_was_guessed_right_counts_once() -> None:
+    clock = Day("2026-09-02T12:00")
+    clock.is_learnt = False
+    budget = DayQuota(9, {}, lambda _: None, clock)
+    assert budget.take()
+    clock.is_learnt = True
+    assert budget.take()
+    assert budget.stored() == ("2026-09-02", 2)
+
+
+def test_a_day_that_is_used_up_by_a_single_answers_word_is_used_up() -> None:
+    clock, told = Day("2026-10-02T12:00"), list[HarvesterError]()
+    clock.is_learnt = False
+    budget = DayQuota(3, {"2026-09-02": 2}, told.append, clock)
+    assert budget.take()
+    clock.set("2026-09-02T12:00")
+    clock.is_doubtful = True
+    assert not budget.take()
+    assert budget.stored() == ("2026-09-02", 3)
+
+
+def test_midnight_passes_in_a_run_without_any_date() -> None:
+    clock = Day("2026-09-02T23:00")
+    clock.is_learnt = False
+    budget = DayQuota(3, {}, lambda _: None, clock)
+    assert [budget.take() for _ in range(4)] == [True, True, True, False]
+    clock.set("2026-09-03T00:00")
+    assert [budget.take() for _ in range(4)] == [True, True, True, False]

@@ -277,3 +277,65 @@ def test_a_deferred_open_call_stays_an_open_call() -> None:
     assert result.outcome is Outcome.DEFERRED
     assert batch.closed_calls == []
     assert (batch.deferred[0].chunk, batch.deferred[0].row) == (None, None)
+
+
+def unsure() -> Policy:
+    """In a run whose clock was set since the run before."""
+    return replace(policy(max_age_s=3600, max_runs=1), are_ages_sure=lambda: False)
+
+
+def test_while_ages_are_unsure_no_open_call_is_published_and_the_next_run_fetches_it() -> None:
+    task = known(first_ms=NOW - 40 * DAY)
+    result, batch = settled(task, Answered(LATER, over=False, at_ms=NOW), unsure())
+    assert result == Settled(Outcome.OPEN)
+    assert batch.entries == []
+    (call,) = batch.open_calls
+    assert call.first_ms == NOW - 40 * DAY
+    assert call.due_ms <= NOW
+    task = Task("7", open_call=call)
+    rules = policy(max_age_s=3600)
+    result, batch = settled(task, Answered(LATER, over=False, at_ms=NOW), rules)
+    assert result == Settled(Outcome.DELIVERED)
+
+
+def test_while_ages_are_unsure_a_record_of_a_call_that_is_over_is_delivered() -> None:
+    result, _ = settled(known(), Answered(LATER, over=True, at_ms=NOW), unsure())
+    assert result.outcome is Outcome.DELIVERED
+
+
+@pytest.mark.parametrize("years", [1, 5])
+def test_while_ages_are_unsure_no_record_of_an_old_id_buries_nothing(years: int) -> None:
+    rules = replace(unsure(), dated=lambda _: datetime(2026 - years, 1, 1, tzinfo=UTC))
+    result, batch = settled(LISTED, Unknown(NOW, 1), rules)
+    assert result.outcome is Outcome.OPEN
+    assert batch.dead_letters == []
+    (call,) = batch.open_calls
+    rules = replace(rules, are_ages_sure=lambda: True)
+    result, _ = settled(Task("7", open_call=call), Unknown(NOW + HOUR, 1), rules)
+    assert result.outcome is Outcome.DEAD
+
+
+@pytest.mark.parametrize("answer", [None, ANSWER])
+def test_while_ages_are_unsure_no_record_said_again_buries_nothing(answer: bytes | None) -> None:
+    task = known(answer, unknown_ms=NOW - 30 * DAY)
+    result, batch = settled(task, Unknown(NOW, 1), unsure())
+    assert result == Settled(Outcome.OPEN)
+    assert batch.open_calls[0].unknown_ms == NOW - 30 * DAY
+
+
+def test_while_ages_are_unsure_a_run_does_not_count_towards_giving_up() -> None:
+    days = ("2026-08-30", "2026-08-31", "2026-09-01")
+    earlier = Deferred("7", "timeout", "d", 1, 2, "run-0", 9, days)
+    task = replace(LISTED, is_last_try=True)
+    result, batch = settled(task, PutOff("timeout", 1, NOW, counts=True), unsure(), earlier)
+    assert result.outcome is Outcome.DEFERRED
+    assert (batch.deferred[0].runs, batch.deferred[0].days) == (9, days)
+
+
+def test_a_call_that_was_first_seen_by_a_clock_ahead_begins_its_age_now() -> None:
+    task = known(first_ms=NOW + 30 * DAY)
+    _, batch = settled(task, Answered(LATER, over=False, at_ms=NOW))
+    assert batch.open_calls[0].first_ms == NOW
+    task = known(None, unknown_ms=NOW + 30 * DAY)
+    _, batch = settled(task, Unknown(NOW, 1))
+    assert batch.open_calls[0].unknown_ms == NOW

@@ -178,3 +178,163 @@ def test_an_estimate_is_never_further_off_than_the_answer_was_slow(
     world.answer(took_s, stamped_s=share * took_s)
     # A microsecond for floats of 1.8e9, which have no finer grain.
     assert abs(world.clock.skew_s - ahead_s) <= took_s + 1 + 1e-5
+
+
+DAY = 86_400.0
+
+
+@dataclass
+class Night:
+    """A run's clock: ours may be set, the other one only goes on; the vendor's is the true one."""
+
+    ours_ahead_s: float = 0.0
+    last_skew_s: float = 0.0
+    true: float = START
+
+    def __post_init__(self) -> None:
+        self.clock = VendorClock(
+            lambda: self.true + self.ours_ahead_s, lambda: self.true - START + 77, self.last_skew_s
+        )
+
+    def answer(self, date_off_s: float = 0.0, took_s: float = 0.1) -> None:
+        """An answer comes, with a Date that is `date_off_s` off the vendor's time."""
+        self.true += took_s
+        self.clock.observe(float(int(self.true + date_off_s)), took_s)
+
+    @property
+    def error_s(self) -> float:
+        return self.clock.now() - self.true
+
+
+def test_two_clocks_that_agree_are_believed_at_once() -> None:
+    night = Night()
+    assert night.clock.are_ages_sure
+    night.answer()
+    assert night.clock.is_learnt
+    assert night.clock.are_ages_sure
+    assert night.error_s == 0
+    assert night.clock.seen_skew_s == 0
+
+
+@pytest.mark.parametrize("ahead_s", [30 * DAY, -30 * DAY, 3600.0, -3600.0])
+def test_a_new_skew_is_believed_once_three_answers_agree_and_ends_nothing(ahead_s: float) -> None:
+    night = Night(ahead_s)
+    for _ in range(2):
+        night.answer()
+        assert night.clock.is_doubtful
+        assert not night.clock.are_ages_sure
+        # The latest of what it may be: too late only fetches or ends an id later.
+        assert abs(night.error_s - max(0.0, ahead_s)) < 2
+    night.answer()
+    assert night.clock.is_learnt
+    assert abs(night.error_s) < 2
+    assert not night.clock.are_ages_sure
+    assert night.clock.seen_skew_s == pytest.approx(-ahead_s, abs=1.1)
+
+
+def test_a_skew_of_the_run_before_is_believed_at_once_and_ages_are_sure() -> None:
+    night = Night(30 * DAY, last_skew_s=-30 * DAY)
+    assert not night.clock.are_ages_sure, "nothing has confirmed it yet"
+    night.answer()
+    assert night.clock.is_learnt
+    assert night.clock.are_ages_sure
+    assert abs(night.error_s) < 2
+
+
+def test_our_clock_set_right_again_is_believed_at_once_but_ends_nothing_in_that_run() -> None:
+    night = Night(last_skew_s=-30 * DAY)
+    night.answer()
+    assert night.clock.is_learnt
+    assert night.error_s == 0
+    assert not night.clock.are_ages_sure
+    assert night.clock.seen_skew_s == 0
+
+
+def test_a_drift_is_followed_and_is_no_step() -> None:
+    night = Night(-300, last_skew_s=0)
+    night.answer()
+    assert night.clock.are_ages_sure
+    assert abs(night.error_s) < 2
+
+
+@pytest.mark.parametrize("off_s", [-30 * DAY, 30 * DAY, 3600.0])
+def test_answers_of_a_cache_between_true_ones_move_nothing(off_s: float) -> None:
+    night = Night()
+    night.answer()
+    for _ in range(10):
+        night.answer(off_s)
+        night.answer(off_s)
+        night.answer()
+    assert abs(night.error_s) < 2
+    assert night.clock.are_ages_sure
+
+
+@pytest.mark.parametrize("off_s", [-30 * DAY, 30 * DAY])
+def test_a_first_answer_out_of_a_cache_is_outvoted_by_the_next(off_s: float) -> None:
+    night = Night()
+    night.answer(off_s)
+    assert not night.clock.are_ages_sure
+    night.answer()
+    assert abs(night.error_s) < 2
+    assert night.clock.are_ages_sure
+
+
+def test_dates_that_never_agree_are_never_believed_and_end_nothing() -> None:
+    night = Night()
+    for n in range(1, 30):
+        night.answer(n * DAY)
+    assert not night.clock.is_learnt
+    assert not night.clock.are_ages_sure
+
+
+def test_dates_that_creep_away_are_a_step_like_any_other() -> None:
+    night = Night()
+    for n in range(1000):
+        night.answer(n * 60.0)
+    assert not night.clock.are_ages_sure
+
+
+@pytest.mark.parametrize("set_s", [30 * DAY, -30 * DAY, 7200.0])
+def test_a_step_of_our_clock_during_a_run_moves_nothing(set_s: float) -> None:
+    night = Night()
+    night.answer()
+    night.ours_ahead_s += set_s
+    assert night.error_s == 0
+    for _ in range(5):
+        night.answer()
+    assert night.error_s == 0
+    assert night.clock.seen_skew_s == pytest.approx(-set_s, abs=1.1), "the next run starts with it"
+
+
+def test_a_signature_that_was_accepted_after_a_minus_16_proves_the_estimate() -> None:
+    night = Night(30 * DAY)
+    night.answer()
+    night.clock.refused(0)
+    assert not night.clock.is_learnt
+    night.clock.accepted(night.clock.generation)
+    assert night.clock.is_learnt
+    assert abs(night.error_s) < 2
+    assert not night.clock.are_ages_sure
+
+
+def test_a_machine_that_slept_during_a_run_learns_the_time_again() -> None:
+    night = Night()
+    night.answer()
+    begun = night.true - START
+    # It sleeps for 8 hours: our clock is set by its hardware, the other one stood still.
+    night.clock = VendorClock(lambda: night.true, lambda: min(night.true - START, begun))
+    night.true += 8 * 3600
+    for _ in range(3):
+        night.answer()
+    assert abs(night.error_s) < 2
+
+
+def test_doubts_of_one_run_are_believed_by_the_next_if_they_come_again() -> None:
+    """A run of one or two answers each night would else never end an id."""
+    first = Night(30 * DAY)
+    first.answer()
+    seen = first.clock.seen_skew_s
+    assert seen is not None
+    second = Night(30 * DAY, last_skew_s=seen)
+    second.answer()
+    assert second.clock.are_ages_sure

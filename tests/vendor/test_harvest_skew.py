@@ -1,0 +1,140 @@
+"""Whole runs over sockets while a clock is wrong: the vendor's by its skew, ours by libfaketime."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.harvest.output import Output
+from harvester.ledger import records
+from harvester.ledger.database import open_database
+from harvester.simulator import make_ids
+from tests.harvesting import Ended, Harvest
+from tests.simulated import END, Simulator
+from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+
+DAY = 86_400.0
+COUNT = 120
+PER_DAY = 80
+_LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+IDS = list(make_ids(COUNT, 7, end=END))
+ALL_OPEN = ALL_RECORDS.replace("open_forever=0", "open_forever=1")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "ids.txt"
+    path.write_text("\n".join(IDS) + "\n")
+    return path
+
+
+@pytest.fixture
+def vendor() -> Iterator[Simulator]:
+    """All of whose calls go on for ever."""
+    with Simulator(rate_limit=0, fates=ALL_OPEN) as running:
+        yield running
+
+
+def ledger(harvest: Harvest) -> dict[str, Any]:
+    """What the ledger holds that goes by the clock."""
+    path = Output(harvest.out).database
+    with closing(open_database(path, "default")) as db:
+        return {
+            "open": [call.voice_id for call in records.all_open_calls(db)],
+            "requests": records.requests_by_day(db),
+            "runs": [(run.id, run.counters.get("clock_skew_s")) for run in _runs(db)],
+        }
+
+
+def _runs(db: sqlite3.Connection) -> list[Any]:
+    return records.last_runs(db, 100)
+
+
+def day(ahead_s: float = 0.0) -> str:
+    """Today on a clock at +08:00 that is so far ahead of the real one."""
+    return (datetime.now(UTC) + timedelta(hours=8, seconds=ahead_s)).date().isoformat()
+
+
+def wrong(out: Path, base_url: str, ahead: str, **flags: object) -> Harvest:
+    """Runs on a machine whose clock is `ahead`, as libfaketime writes it."""
+    if not Path(_LIBRARY).exists():
+        pytest.skip("libfaketime is not here (Debian: faketime), so our clock can't be set wrong")
+    other = Harvest(out, base_url, **flags)
+    other.environment = {**os.environ, "LD_PRELOAD": _LIBRARY, "FAKETIME": ahead}
+    return other
+
+
+def test_our_clock_30_days_ahead_for_one_night(
+    tmp_path: Path, source: Path, vendor: Simulator
+) -> None:
+    """Open calls stay open and none is published, in that night and in the next."""
+    harvest = Harvest(tmp_path / "out", vendor.base_url)
+    ahead = wrong(harvest.out, vendor.base_url, "+30d")
+    first = harvest.run(source)
+    assert first.code == 0, first.err
+    night = ahead.run(source)
+    assert night.code == 0, night.err
+    assert night.summary["ages_held"]
+    assert abs(float(night.summary["clock_skew_s"]) + 30 * DAY) < 60
+    assert "ages_held" in night.err
+    # None was due by the vendor's clock; it was asked which time it is, with one id.
+    assert night.summary["run"]["attempted"] == 1
+    assert not night.summary["started_at"] > day(2 * DAY), "by the vendor's clock"
+    after = harvest.run(source)
+    assert after.code == 0, after.err
+    assert harvest.rows() == []
+    assert sorted(ledger(harvest)["open"]) == sorted(IDS)
+
+
+@pytest.mark.parametrize("ahead", ["+30d", "-30d", "+1d", "-1d"])
+def test_per_day_is_not_given_again_by_our_clock(
+    tmp_path: Path, source: Path, vendor: Simulator, ahead: str
+) -> None:
+    harvest = Harvest(tmp_path / "out", vendor.base_url, pace__per_day=PER_DAY)
+    other = wrong(harvest.out, vendor.base_url, ahead, pace__per_day=PER_DAY)
+    today = day()
+    assert harvest.run(source).code == 8
+    assert vendor.stats()["requests"] == PER_DAY
+    for n, machine in enumerate((other, harvest, other), start=1):
+        ended = machine.run(source)
+        assert ended.code == 8, ended.err
+        # At most the one request that learns the day.
+        assert vendor.stats()["requests"] <= PER_DAY + n
+    if today == day():
+        assert ledger(harvest)["requests"][today] == vendor.stats()["requests"]
+
+
+@pytest.mark.parametrize("ahead_s", [30 * DAY, -30 * DAY])
+def test_a_vendors_clock_that_jumps_for_one_night_ends_no_id(
+    tmp_path: Path, source: Path, vendor: Simulator, ahead_s: float
+) -> None:
+    flags: dict[str, object] = {"open_calls__delays_s": [0.05], "pace__per_day": 10_000}
+    harvest = Harvest(tmp_path / "out", vendor.base_url, **flags)
+    held: list[bool] = []
+    for skew in (0.0, ahead_s, 0.0):
+        vendor.post_faults(clock_skew_s=skew)
+        ended = harvest.run(source)
+        assert ended.code == 0, ended.err
+        held.append(ended.summary["ages_held"])
+        assert ended.summary["run"]["attempted"] == COUNT
+        assert _requests(ended) <= COUNT + 2
+    assert held == [False, True, True]
+    assert harvest.rows() == []
+    found = ledger(harvest)
+    assert sorted(found["open"]) == sorted(IDS)
+    # The requests of each night count for the day that the vendor had then.
+    assert sum(found["requests"].values()) == vendor.stats()["requests"]
+    assert len(found["requests"]) >= 2
+    skews = [skew for _, skew in sorted(found["runs"])]
+    assert [round(skew / DAY) for skew in skews] == [0, round(ahead_s / DAY), 0]
+
+
+def _requests(ended: Ended) -> int:
+    return int(ended.summary["requests"])
