@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -53,6 +53,7 @@ class Vendor(_Section, frozen=True, kw_only=True):
     timeout_s: Positive = 15.0
     allow_insecure_http: bool = False
     transport: Literal["aiohttp", "lean"] = "aiohttp"
+    proxy: Annotated[str, Meta(min_length=1)] | None = None
 
 
 class Pace(_Section, frozen=True, kw_only=True):
@@ -207,9 +208,12 @@ def load_mask_key(environ: Mapping[str, str]) -> str:
     return key
 
 
-def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+def known_secrets(environ: Mapping[str, str], config: Config | None = None) -> tuple[str, ...]:
     """Every secret that is set, for whoever must not show one.  Never raises."""
-    found = []
+    proxies = [environ.get(f"{ENV_PREFIX}VENDOR__PROXY", "")]
+    if config is not None and config.vendor.proxy is not None:
+        proxies.append(config.vendor.proxy)
+    found = [secret for proxy in proxies for secret in _proxy_secrets(proxy)]
     for name in SECRETS:
         try:
             found.append(_read_secret(name, environ))
@@ -230,12 +234,38 @@ def is_loopback(url: str) -> bool:
 
 
 def effective(config: Config) -> dict[str, object]:
-    """Every setting as `section.key: value`, in the order of the sections above."""
-    return {
+    """Every setting as `section.key: value`, in the order of the sections above, to be shown."""
+    shown: dict[str, object] = {
         f"{section}.{key}": getattr(getattr(config, section), key)
         for section in Config.__struct_fields__
         for key in getattr(config, section).__struct_fields__
     }
+    if config.vendor.proxy is not None:
+        shown["vendor.proxy"] = _without_login(config.vendor.proxy)
+    return shown
+
+
+def proxy_login(proxy: str) -> tuple[str, str] | None:
+    """The user and the password that a proxy's address carries, decoded."""
+    url = urlsplit(proxy)
+    if url.username is None:
+        return None
+    return unquote(url.username), unquote(url.password or "")
+
+
+def _without_login(proxy: str) -> str:
+    url = urlsplit(proxy)
+    place = url.netloc.rpartition("@")[2]
+    return f"{url.scheme}://{'***@' if '@' in url.netloc else ''}{place}"
+
+
+def _proxy_secrets(proxy: str) -> tuple[str, ...]:
+    """What must not be shown of a proxy's address: its login as it is written, and the password."""
+    login, has_login, _ = proxy.rpartition("@")
+    if not has_login:
+        return ()
+    written = login.rpartition("/")[2]
+    return tuple({written, unquote(written.partition(":")[2]), written.partition(":")[2]} - {""})
 
 
 def _read_toml(path: Path) -> dict[str, object]:
@@ -338,6 +368,8 @@ def _check(config: Config) -> None:
             "and the records would travel unencrypted. Use https, or set "
             "vendor.allow_insecure_http = true if you mean it."
         )
+    if config.vendor.proxy is not None:
+        _check_proxy(config.vendor, config.vendor.proxy)
     if config.monitor.metrics_file is not None:
         _check_metrics_file(config.monitor.metrics_file, config.output.dir)
     if config.monitor.ping_url is not None:
@@ -349,6 +381,38 @@ def _check(config: Config) -> None:
             f"configuration: $.output.partition_timezone: no time zone is named "
             f"{config.output.partition_timezone!r}. Use an IANA name such as UTC or Asia/Shanghai."
         ) from exc
+
+
+def _check_proxy(vendor: Vendor, proxy: str) -> None:
+    """Raise ConfigError; it never quotes the address, which may hold a password."""
+    if not _is_proxy(proxy):
+        raise ConfigError(
+            "configuration: $.vendor.proxy must be http(s)://[user:password@]host:port, for "
+            "example http://proxy.example.com:3128."
+        )
+    if vendor.transport != "aiohttp":
+        raise ConfigError(
+            'configuration: $.vendor.proxy: only vendor.transport = "aiohttp" can go through a '
+            f"proxy, {vendor.transport!r} can not. Set one or the other."
+        )
+    if urlsplit(vendor.base_url).scheme == "http" and not vendor.allow_insecure_http:
+        raise ConfigError(
+            "configuration: $.vendor.proxy: to a $.vendor.base_url of plain http the proxy would "
+            "see the API key and the records. Use https, or set vendor.allow_insecure_http = true "
+            "if you mean it."
+        )
+
+
+def _is_proxy(proxy: str) -> bool:
+    try:
+        url = urlsplit(proxy)
+        login = proxy_login(proxy)
+        is_whole = url.port is not None and bool(url.hostname)
+    except ValueError:
+        return False
+    more = url.path.strip("/") or url.query or url.fragment
+    has_user = login is None or (login[0] != "" and ":" not in login[0])
+    return url.scheme in ("http", "https") and is_whole and not more and has_user
 
 
 def _check_metrics_file(file: str, output: str) -> None:

@@ -18,7 +18,7 @@ from harvester.cli.failures import report, report_unexpected
 from harvester.cli.imports import uncollected
 from harvester.cli.progress import ProgressBar
 from harvester.cli.screens import books, closing
-from harvester.config import Config, Log, load_secrets
+from harvester.config import Config, Log, known_secrets, load_secrets
 from harvester.errors import EXIT_UNEXPECTED, AlreadyRunning, HarvesterError, UsageError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
     if manner.quiet and manner.verbose:
         raise UsageError("--quiet and --verbose contradict each other: give one of them.")
     secrets = load_secrets(os.environ)
-    hidden = (secrets.api_key, secrets.api_secret)
+    hidden = (secrets.api_key, secrets.api_secret, *known_secrets(os.environ, config))
     terminal = stderr()
     shows_bar = terminal.is_live and not manner.quiet
     with ExitStack() as stack:

@@ -22,16 +22,19 @@ gets nothing.  So the watchdog looks at both: a body whose connection is gone is
 whose time is up gets that error itself, whatever became of its connection.
 
 What is refused on purpose: redirects (signed headers go to the configured host only), cookies,
-proxies, .netrc and other wishes of the environment, bodies over MAX_BODY_BYTES.  No compression is
-asked for: a record fits into one packet as it is, and unpacking costs more than a packet.  What
-comes packed all the same is unpacked by `coding`, and not by aiohttp, which knows other codings on
-other machines.
+.netrc, proxies and other wishes of the environment (`vendor.proxy` names a proxy), bodies over
+MAX_BODY_BYTES.  No compression is asked for: a record fits into one packet as it is, and unpacking
+costs more than a packet.  What comes packed all the same is unpacked by `coding`, and not by
+aiohttp, which knows other codings on other machines.
 """
 
 from __future__ import annotations
 
+import base64
 import ssl
 from contextvars import ContextVar
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest, ClientResponse
@@ -40,9 +43,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from harvester.config import Vendor
+from harvester.config import Vendor, proxy_login
 from harvester.vendor.coding import TOO_LONG, decoded
-from harvester.vendor.failures import no_connection, no_http, unused_proxy
+from harvester.vendor.failures import no_connection, no_http, no_way, unused_proxy
 from harvester.vendor.tls import system_trust
 from harvester.vendor.transport import (
     MAX_BODY_BYTES,
@@ -116,6 +119,8 @@ class AiohttpTransport:
     ) -> None:
         """Must be made inside the running loop.  `tls` replaces the system's trust (tests)."""
         self._base_url = vendor.base_url
+        self._proxy = None if vendor.proxy is None else URL(vendor.proxy).with_user(None)
+        self._through, standing = _through(vendor, self._proxy)
         self._base = URL(vendor.base_url)
         self._path = f"{self._base.raw_path.rstrip('/')}/recordGroup/"
         self._watchdog = Watchdog(vendor.timeout_s)
@@ -125,7 +130,7 @@ class AiohttpTransport:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            headers=STANDING_HEADERS,
+            headers=standing,
             request_class=_sealed_request(seal, self._watchdog),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=vendor.timeout_s),
@@ -149,7 +154,7 @@ class AiohttpTransport:
         ask = _Ask()
         _ASK.set(ask)
         try:
-            response = await self._session.get(url, allow_redirects=False)
+            response = await self._session.get(url, allow_redirects=False, **self._through)
             try:
                 body = await _read_capped(response, ask)
             finally:
@@ -189,24 +194,50 @@ class AiohttpTransport:
         """What went wrong, in words of the system or of ours: others may quote what was sent."""
         match exc:
             case aiohttp.ClientConnectorCertificateError():
-                return self._no_connection(exc.certificate_error)
+                return self._no_connection(exc.certificate_error, exc.host)
             case aiohttp.ClientConnectorError():
-                return self._no_connection(exc.os_error)
+                return self._no_connection(exc.os_error, exc.host)
             case aiohttp.ConnectionTimeoutError():
                 return self._no_connection(TimeoutError())
+            case aiohttp.ClientHttpProxyError():
+                return no_way(exc.status)
             case aiohttp.ClientResponseError() | HttpProcessingError():
                 return no_http(exc.message)
             case _:
                 return NoReply(_cause(exc), type(exc).__name__)
 
-    def _no_connection(self, exc: Exception) -> NoReply:
+    def _no_connection(self, exc: Exception, host: str = "") -> NoReply:
         known = exc if isinstance(exc, OSError) else ConnectionError()
-        return no_connection(known, unused_proxy(self._base_url))
+        if self._proxy is None:
+            return no_connection(known, unused_proxy(self._base_url))
+        found = no_connection(known, ", through the proxy")
+        if found.cause in _AT_THE_NEXT_HOP or (found.cause == "tls" and host == self._proxy.host):
+            return NoReply("proxy", f"no connection to the proxy: {found.detail}")
+        return found
 
     async def close(self) -> None:
         """Close every connection."""
         self._watchdog.stop()
         await self._session.close()
+
+
+def _through(vendor: Vendor, proxy: URL | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """How to go through `proxy`: more arguments of each request, and the headers of all.
+
+    To an https vendor the proxy is asked for a tunnel (CONNECT), and sees neither our headers nor
+    an answer; TLS is spoken with the vendor itself.  Its login goes to nobody else.
+    """
+    if proxy is None or vendor.proxy is None:
+        return {}, STANDING_HEADERS
+    login = proxy_login(vendor.proxy)
+    auth = {}
+    if login is not None:
+        text = base64.b64encode(":".join(login).encode()).decode("ascii")
+        auth = {"Proxy-Authorization": f"Basic {text}"}
+    if urlsplit(vendor.base_url).scheme == "http":
+        return {"proxy": proxy}, {**STANDING_HEADERS, **auth}
+    agent = STANDING_HEADERS["User-Agent"]
+    return {"proxy": proxy, "proxy_headers": {"User-Agent": agent, **auth}}, STANDING_HEADERS
 
 
 class _SealBroke(Exception):
@@ -261,6 +292,7 @@ async def _read_capped(response: ClientResponse, ask: _Ask) -> bytes | None:
     return None
 
 
+_AT_THE_NEXT_HOP = frozenset({"dns", "refused"})  # which is the proxy, where there is one
 _FIRST_FINAL = 200  # whoever switches protocols (101) has understood something else
 _TOO_SLOW = NoReply("timeout", "the answer did not end in time")
 

@@ -58,6 +58,15 @@ def no_http(said: str) -> NoReply:
     return NoReply("protocol", NO_HTTP)
 
 
+def no_way(status: int) -> NoReply:
+    """The proxy refused a tunnel to the vendor, by an HTTP status."""
+    told = {
+        407: "it wants user and password in vendor.proxy, or others",
+        403: "it does not let us through to that host and port",
+    }.get(status, "it could not reach the vendor, or would not")
+    return NoReply("proxy", f"the proxy answers {status} to CONNECT: {told}")
+
+
 def no_connection(exc: OSError, hint: str = "") -> NoReply:
     """Why no connection could be made.  `hint` follows where the network may be to blame."""
     missing = _missing(exc)

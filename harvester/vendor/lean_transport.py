@@ -7,7 +7,7 @@ connection that died meanwhile is left, and the request goes out once more on an
 and signed afresh; so does one whose connection ends before an answer begins.
 
 TLS is the system's own, verified.  There are no redirects, cookies, proxies or .netrc here, and
-none could be configured.
+none could be configured: `vendor.proxy` needs the other transport, and is refused with this one.
 """
 
 from __future__ import annotations
