@@ -43,11 +43,13 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
     """Check everything that a run needs, before anything is sent in bulk.
 
     Configuration, key and secret, output, input, disk, open files; then it sends ONE signed
-    request, for an id of the input, and says what the vendor answered and how far its clock is
-    from ours. It changes nothing: no id takes a step; only pace.per_day, where it is set, counts
-    the request. Exits 0 if nothing failed (warnings don't count), else with the code that a run
-    would have ended with: 2 configuration, key or input, 4 the vendor refuses us, 5 out of reach,
-    6 output, 7 a run works on it, 8 the day's budget.
+    request, for an id of the input or of the output, and says what the vendor answered and how far
+    its clock is from ours. (A second one, if our clock is so far off that the time is refused.) It
+    changes nothing: no id takes a step; only pace.per_day, where it is set, counts the request, and
+    a new output gets its state for that. Exits 0 if nothing failed and the vendor accepted key and
+    secret (warnings don't count), else with the code that a run would have ended with: 2
+    configuration, key or input, 4 access denied, 5 out of reach or no clear answer, 6 output, 7 a
+    run works on it, 8 the day's budget.
 
     \b
     Example:
@@ -61,7 +63,7 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
         "pace__concurrency": concurrency,
         "input__column": column,
     }
-    from harvester.harvest.checks import exit_code
+    from harvester.harvest.checks import exit_code, were_tried
 
     found: list[Check] = []
     terminal = None if json else stdout()
@@ -69,7 +71,7 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
         found.append(check)
         _tell(check, terminal)
     code = exit_code(found)
-    _close(found, code, terminal)
+    _close(found, code, terminal, were_tried=were_tried(found))
     return code
 
 
@@ -154,13 +156,24 @@ def lines_of(check: Check) -> list[Line]:
     return [head, Line(f"{'':<{6 + _LABEL}}{check.remedy}")]
 
 
-def _close(found: list[Check], code: int, terminal: Terminal | None) -> None:
+def _close(found: list[Check], code: int, terminal: Terminal | None, *, were_tried: bool) -> None:
     numbers = {state: sum(check.state == state for check in found) for state in _STYLES}
     if terminal is None:
-        emit({"type": "doctor", "ok": code == 0, "exit_code": code, **numbers})
+        emit(
+            {
+                "type": "doctor",
+                "ok": code == 0,
+                "exit_code": code,
+                "key_was_tried": were_tried,
+                **numbers,
+            }
+        )
         return
     if code:
-        end = Line(f"Not fit for tonight; failed: {numbers['fail']} (exit {code}).", "bold red")
+        untried = "" if were_tried else " Key and secret were NOT tried."
+        end = Line(
+            f"Not fit for tonight; failed: {numbers['fail']} (exit {code}).{untried}", "bold red"
+        )
     elif numbers["warn"]:
         end = Line(f"Fit for tonight; warnings: {numbers['warn']}.", "bold yellow")
     else:

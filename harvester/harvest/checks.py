@@ -15,6 +15,7 @@ from harvester.errors import (
     ConfigError,
     HarvesterError,
     StoreError,
+    UsageError,
     VendorRefused,
     VendorUnavailable,
     worst,
@@ -77,8 +78,24 @@ def skip(name: str, why: str, remedy: str = "") -> Check:
 
 
 def exit_code(checks: list[Check]) -> int:
-    """0 if nothing failed; else that of the failure that has to be put right first."""
-    return worst(check.exit_code for check in checks if check.exit_code)
+    """0 if nothing failed and key and secret were accepted; else that of the failure that has to
+    be put right first.
+    """
+    failed = worst(check.exit_code for check in checks if check.exit_code)
+    return failed or (0 if are_accepted(checks) else UsageError.exit_code)
+
+
+def are_accepted(checks: list[Check]) -> bool:
+    """Whether an answer has shown that the vendor takes key and secret."""
+    return any(check.name == "request" and check.state in ("ok", "warn") for check in checks)
+
+
+def were_tried(checks: list[Check]) -> bool:
+    """Whether an answer has shown whether the vendor takes key and secret, or us at all."""
+    refused = any(
+        check.name == "request" and check.exit_code == VendorRefused.exit_code for check in checks
+    )
+    return refused or are_accepted(checks)
 
 
 def check_disk(free_bytes: int, data_bytes: int, working_bytes: int, place: str) -> Check:
@@ -119,12 +136,13 @@ def check_clock(skew_s: float | None) -> Check:
     return warn("clock", said, remedy)
 
 
-def check_answer(verdict: Verdict, skew_s: float | None, refused: str, detail: str = "") -> Check:
+def check_answer(verdict: Verdict, refused: str, detail: str = "") -> Check:
     """What the one answer says of a night.  `refused` is the message a refusal would end it with.
 
     `detail`: of a request without an answer, what the transport says of it.
 
-    One answer proves less than a run's many: what a run would ask again is told as it is.
+    Only an answer that the vendor gives to those it knows is a pass; one that says nothing of key
+    and secret is a failure, though a run would fetch again.
     """
     name = "request"
     match verdict:
@@ -145,20 +163,23 @@ def check_answer(verdict: Verdict, skew_s: float | None, refused: str, detail: s
                 "Look at the id files: are these voiceIds, and of this account?",
             )
         case TimeRefused():
-            return _check_time_refused(skew_s, refused)
+            return fail(name, f"{refused} {_UNTRIED}", "", VendorRefused)
         case Refusal():
             return fail(name, refused, "", VendorRefused)
         case PushBack():
-            return warn(
+            return fail(
                 name,
-                "the vendor asks for fewer requests, though this was one",
-                "Does something else use this key? Lower pace.rate_per_s, or wait.",
+                f"the vendor asks for fewer requests, though this was one; {_UNTRIED}",
+                "Does something else use this key? Wait a minute and try again.",
+                VendorUnavailable,
             )
         case UnknownStatus():
-            return warn(
+            return fail(
                 name,
-                f"the vendor answers with a status that is unknown here ({verdict.name})",
+                f"the vendor answers with a status that is unknown here ({verdict.name}); "
+                f"{_UNTRIED}",
                 "Ask the vendor what it means; 20 of them on end stop a run.",
+                VendorUnavailable,
             )
         case Busy(cause) | NetworkFailure(cause):
             return _check_no_answer(cause, detail)
@@ -166,41 +187,39 @@ def check_answer(verdict: Verdict, skew_s: float | None, refused: str, detail: s
             assert_never(never)
 
 
+_UNTRIED = "key and secret were NOT tried"
+
+
+def not_sent(why: str) -> Check:
+    """The request could not be sent; what kept it from that has a line of its own."""
+    return skip("request", f"not sent, so {_UNTRIED}: {why}")
+
+
+def nothing_to_fetch() -> Check:
+    """A new output and an input without ids: there is nothing to try key and secret with."""
+    return fail(
+        "request",
+        f"not sent, so {_UNTRIED}: there is no id, neither in the input nor in the output",
+        "Name a file of ids: one id is enough to try them.",
+        UsageError,
+    )
+
+
 def per_day_used_up(per_day: int) -> Check:
     """No request is left of today's budget, not even this one."""
     return fail(
         "request",
-        f"not sent: pace.per_day = {per_day:,} requests are used up today (+08:00)",
+        f"not sent, so {_UNTRIED}: pace.per_day = {per_day:,} requests are used up today (+08:00)",
         "Run tomorrow, or raise pace.per_day.",
         BudgetReached,
     )
-
-
-def nowhere_to_count() -> Check:
-    """`pace.per_day` counts every request, and only a run makes the state that holds the count."""
-    return warn(
-        "request",
-        "not sent: pace.per_day counts every request, and a new output has no count yet",
-        "Ask one id by a run, which counts it: `head -n 1 IDS | harvester run - ...`, for IDS a "
-        "text file.",
-    )
-
-
-def _check_time_refused(skew_s: float | None, refused: str) -> Check:
-    if skew_s is not None and abs(skew_s) > NOTABLE_SKEW_S:
-        return warn(
-            "request",
-            "the timestamp was refused (-16), as our clock is off",
-            "Set this machine's clock; a run corrects itself by the vendor's Date.",
-        )
-    return fail("request", refused, "", VendorRefused)
 
 
 def _check_no_answer(cause: str, detail: str) -> Check:
     told, remedy = _CAUSES.get(cause, (f"the vendor's program failed ({cause})", _WAIT))
     if detail:
         told = f"{told}: {detail}"
-    return fail("request", told, remedy, VendorUnavailable)
+    return fail("request", f"{told}; {_UNTRIED}", remedy, VendorUnavailable)
 
 
 _WAIT = "Try again in a few minutes; if it stays, ask the vendor."

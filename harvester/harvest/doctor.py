@@ -5,11 +5,16 @@ a temporary folder, as `plan` does it, and the answer to the one request is judg
 That request keeps the pace's promise like a run's first one: where the output has a state, its lock
 is held from a second before it until it is answered, so that neither the run before nor the one
 after shares its second.  It is one request even if its connection dies: the transports would ask
-for a second turn then, and there is none.
+for a second turn then, and there is none.  Only a -16 has it sent once more, with the time of the
+vendor's own Date: who refuses the time has not looked at key and secret.
+
+Whether these are right is what everybody wants to know, so whatever keeps an answer from telling is
+a failure, never a pass: no id to fetch, a request that was not sent, an answer that says nothing of
+them.  Where a run would have nothing to fetch, an id that the output knows already is fetched.
 
 `pace.per_day` is a promise as well, so where it is set the request is written down in the day's
-count before it is sent: the one thing that is changed.  If the day does not hold it, or there is
-no state yet to count it in, it is not sent.
+count before it is sent: the one thing that is changed.  A new output gets its state for that, as a
+run would make it.  If the day does not hold the request, it is not sent.
 """
 
 from __future__ import annotations
@@ -18,11 +23,13 @@ import asyncio
 import os
 import resource
 import shutil
+import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from harvester.config import Config, Secrets
 from harvester.errors import HarvesterError, SourceError, StoreError
@@ -36,23 +43,25 @@ from harvester.harvest.opening import (
     most_unrecorded,
     refuse_data_without_state,
 )
-from harvester.harvest.output import Output
+from harvester.harvest.output import Output, make_folders
 from harvester.harvest.plan import Plan, survey
 from harvester.harvest.quota import DayQuota
-from harvester.ledger import records
+from harvester.lake.dataset import newest_id
+from harvester.lake.parts import folder_mode
+from harvester.ledger import publications, records
 from harvester.ledger.database import open_database, store_errors, transaction
 from harvester.ledger.lock import OutputLock
 from harvester.vendor.clock import VendorClock
 from harvester.vendor.judge import http_date, judge
 from harvester.vendor.sign import signed_headers
-from harvester.vendor.transport import NoReply, Reply
+from harvester.vendor.transport import NoReply, Reply, Transport
 from harvester.vendor.transports import connect
-from harvester.vendor.verdicts import NetworkFailure, Refusal
+from harvester.vendor.verdicts import NetworkFailure, Refusal, TimeRefused
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The one answer, and what its Date tells."""
+    """The last answer, and what its Date tells."""
 
     answer: Reply | NoReply
     skew_s: float | None
@@ -171,26 +180,50 @@ def _check_vendor(
     is_free: bool,
 ) -> Iterator[Check]:
     """The one request, and the clock by its answer."""
-    if secrets is None or not is_free or sample is None:
-        why = "no key and secret" if secrets is None else "output or input has to be put right"
-        if secrets is not None and is_free:
-            why = "there is no id to ask for"
-        yield checks.skip("request", f"not sent: {why}")
-        yield checks.skip("clock", _NO_DATE)
-        return
     try:
-        asked = _ask_once(output, config, secrets, sample)
+        asked = _answer(output, config, secrets, sample, is_free=is_free)
     except HarvesterError as exc:
         asked = checks.failed("request", exc)
     if isinstance(asked, Check):
         yield asked
         yield checks.skip("clock", _NO_DATE)
         return
-    yield _judge(sample, asked)
-    if isinstance(asked.answer, NoReply):
+    voice_id, asked_once = asked
+    yield _judge(voice_id, asked_once)
+    if isinstance(asked_once.answer, NoReply):
         yield checks.skip("clock", _NO_DATE)
     else:
-        yield checks.check_clock(asked.skew_s)
+        yield checks.check_clock(asked_once.skew_s)
+
+
+def _answer(
+    output: Output,
+    config: Config,
+    secrets: Secrets | None,
+    sample: str | None,
+    *,
+    is_free: bool,
+) -> tuple[str, _Asked] | Check:
+    """What an id was answered; or why none was asked for."""
+    if secrets is None:
+        return checks.not_sent("there are no key and secret")
+    if not is_free:
+        return checks.not_sent("output or input has to be put right first")
+    voice_id = sample or _known_id(output)
+    if voice_id is None:
+        return checks.nothing_to_fetch()
+    asked = _ask_once(output, config, secrets, voice_id)
+    return asked if isinstance(asked, Check) else (voice_id, asked)
+
+
+def _known_id(output: Output) -> str | None:
+    """An id that the output has seen, preferably one with a record; None for a new output."""
+    if not has_state(output):
+        return None
+    with looking(output) as db:
+        parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
+        found = newest_id(output.cdr / part.path for part in parts)
+        return found or records.known_id(db)
 
 
 _NO_DATE = "without an answer there is no Date to compare with"
@@ -198,38 +231,77 @@ _NO_DATE = "without an answer there is no Date to compare with"
 
 def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -> _Asked | Check:
     """Send one request; or why `pace.per_day` forbids it.  Raises AlreadyRunning, StoreError."""
+    per_day = config.pace.per_day
+    if per_day is not None and not has_state(output):
+        make_folders(output, folder_mode(int(config.output.mode, 8)))
+    clock = VendorClock(time.time)
     with ExitStack() as held:
-        if has_state(output):
+        count: _Count = _Uncounted()
+        if per_day is not None or has_state(output):
             held.enter_context(OutputLock(output.lock))
             # Whoever held the lock before had this second for its last requests.
             time.sleep(QUIET_AFTER_LOCK_S)
-            if config.pace.per_day is not None and not _count(output, config, config.pace.per_day):
-                return checks.per_day_used_up(config.pace.per_day)
-        elif config.pace.per_day is not None:
-            return checks.nowhere_to_count()
-        return asyncio.run(_ask(config, secrets, voice_id))
+        if per_day is not None:
+            db = held.enter_context(closing(open_database(output.database, config.vendor.account)))
+            held.enter_context(store_errors(output.database))
+            clock = VendorClock(time.time, time.monotonic, records.last_skew_s(db))
+            count = _DayCount(db, per_day, config.pace.concurrency, clock)
+        asked = asyncio.run(_ask(config, secrets, voice_id, clock, count.take))
+        count.keep()
+        return checks.per_day_used_up(per_day or 0) if asked is None else asked
 
 
-def _count(output: Output, config: Config, per_day: int) -> bool:
-    """Write one request down in the day's count, the lock being held; False if the day is full."""
-    with (
-        closing(open_database(output.database, config.vendor.account)) as db,
-        store_errors(output.database),
-    ):
-        clock = VendorClock(time.time, last_skew_s=records.last_skew_s(db))
-        killed = len(records.unended_runs(db))
-        unrecorded = killed * most_unrecorded(config.pace.concurrency)
-        quota = DayQuota(per_day - unrecorded, records.requests_by_day(db), lambda _: None, clock)
-        if not quota.take():
+class _Count(Protocol):
+    """Counts the doctor's requests."""
+
+    def take(self) -> bool:
+        """Whether one more may be sent; it is written down then."""
+        ...
+
+    def keep(self) -> None:
+        """Write down what was sent, by all that is known now."""
+        ...
+
+
+class _Uncounted:
+    def take(self) -> bool:
+        return True
+
+    def keep(self) -> None:
+        pass
+
+
+class _DayCount:
+    """The day's count of an output whose lock is held."""
+
+    def __init__(
+        self, db: sqlite3.Connection, per_day: int, concurrency: int, clock: VendorClock
+    ) -> None:
+        self._db = db
+        unrecorded = len(records.unended_runs(db)) * most_unrecorded(concurrency)
+        counts = records.requests_by_day(db)
+        self._quota = DayQuota(per_day - unrecorded, counts, lambda _: None, clock)
+
+    def take(self) -> bool:
+        if not self._quota.take():
             return False
-        with transaction(db):
-            records.keep_requests_of_day(db, quota.stored())
-    return True
+        self.keep()
+        return True
+
+    def keep(self) -> None:
+        with transaction(self._db):
+            records.keep_requests_of_day(self._db, self._quota.stored())
 
 
-async def _ask(config: Config, secrets: Secrets, voice_id: str) -> _Asked:
-    clock = VendorClock(time.time)
-    turns = 1
+async def _ask(
+    config: Config,
+    secrets: Secrets,
+    voice_id: str,
+    clock: VendorClock,
+    take: Callable[[], bool],
+) -> _Asked | None:
+    """The answer, to the second request where the first one was -16; None: `take` allows none."""
+    turns = 0
 
     async def seal() -> dict[str, str]:
         nonlocal turns
@@ -240,16 +312,43 @@ async def _ask(config: Config, secrets: Secrets, voice_id: str) -> _Asked:
 
     transport = connect(config.vendor, 1, seal)
     try:
+        for _ in range(_MOST_REQUESTS):
+            if not take():
+                return None
+            turns = 1
+            asked = await _answered(transport, voice_id, clock)
+            if not _is_worth_another(voice_id, asked, clock):
+                break
+            await asyncio.sleep(max(QUIET_AFTER_LOCK_S, 1 / config.pace.rate_per_s))
+    finally:
+        await transport.close()
+    return asked
+
+
+_MOST_REQUESTS = 2
+
+
+async def _answered(transport: Transport, voice_id: str, clock: VendorClock) -> _Asked:
+    try:
         answer = await transport.get(voice_id)
     except _OnlyOneError:
         answer = NoReply("reset", "the connection ended before an answer")
-    finally:
-        await transport.close()
     date = http_date(answer.date) if isinstance(answer, Reply) else None
     if date is None or not isinstance(answer, Reply):
         return _Asked(answer, None)
     clock.observe(date, answer.took_s)
     return _Asked(answer, clock.skew_s)
+
+
+def _is_worth_another(voice_id: str, asked: _Asked, clock: VendorClock) -> bool:
+    """Whether the time was refused, and the vendor's Date tells a better one."""
+    if not isinstance(asked.answer, Reply) or asked.skew_s is None:
+        return False
+    if not isinstance(judge(voice_id, asked.answer, time.time()), TimeRefused):
+        return False
+    before = clock.generation
+    clock.refused(before)
+    return clock.generation != before
 
 
 class _OnlyOneError(Exception):
@@ -259,7 +358,7 @@ class _OnlyOneError(Exception):
 def _judge(voice_id: str, asked: _Asked) -> Check:
     if isinstance(asked.answer, NoReply):
         failure = NetworkFailure(asked.answer.cause)
-        return checks.check_answer(failure, None, "", asked.answer.detail)
+        return checks.check_answer(failure, "", asked.answer.detail)
     verdict = judge(voice_id, asked.answer, time.time())
     what = verdict.what if isinstance(verdict, Refusal) else "-16"
-    return checks.check_answer(verdict, asked.skew_s, refusal_message(what))
+    return checks.check_answer(verdict, refusal_message(what))

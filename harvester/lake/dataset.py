@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
 from harvester.lake.disk import store_error
-from harvester.lake.schema import FOOTER_SCHEMA_VERSION, SCHEMA, SCHEMA_VERSION
+from harvester.lake.schema import FOOTER_MAX_VOICE_ID, FOOTER_SCHEMA_VERSION, SCHEMA, SCHEMA_VERSION
 
 _PART = re.compile(
     r"submit_date=(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|__HIVE_DEFAULT_PARTITION__)"
@@ -133,6 +133,16 @@ def totals_of(table: pa.Table, run_id: str) -> Totals:
         charged_duration_s=_sum(rows["charged_duration_s"]),
         cost=_cost_by_currency(rows.filter(rows["cost"].is_valid())),
     )
+
+
+def newest_id(files: Iterable[Path]) -> str | None:
+    """The last id of the first file that names one in its footer.  Raises StoreError."""
+    for path in files:
+        with _opened(path) as file:
+            footer = file.metadata.metadata or {}
+        if found := footer.get(FOOTER_MAX_VOICE_ID.encode(), b""):
+            return str(found, "utf-8")
+    return None
 
 
 def _cost_by_currency(priced: pa.Table) -> dict[str | None, Decimal]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from harvester.ledger import worklists
+from harvester.ledger import journal, worklists
 from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
 
@@ -245,6 +245,17 @@ def open_call(db: sqlite3.Connection, voice_id: str) -> OpenCall | None:
     """One open call, or None."""
     row = db.execute(f"SELECT {_OPEN} FROM open_call WHERE id = ?", (voice_id,)).fetchone()  # noqa: S608
     return None if row is None else OpenCall(*row)
+
+
+def known_id(db: sqlite3.Connection) -> str | None:
+    """Some id that was resolved, and is not in the data set's files; None if there is none."""
+    row = db.execute("SELECT body FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+    if row is not None:
+        return journal.decode(row[0])[-1].voice_id
+    row = db.execute(
+        "SELECT id FROM open_call UNION ALL SELECT id FROM dead_letter ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row[0])
 
 
 def all_open_calls(db: sqlite3.Connection) -> Iterator[OpenCall]:

@@ -12,13 +12,18 @@ from typing import Any
 import pytest
 
 from harvester.cli.main import run_command
+from harvester.ledger import records
+from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.lock import OutputLock
+from harvester.ledger.values import Batch, DeadLetter, Entry, OpenCall
 from harvester.simulator import make_ids
 from tests import ways
+from tests.fakes import House
 from tests.outputs import fingerprint
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.hostile import Ask, HostileVendor
 from tests.simulated import END, Simulator
+from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
 IDS = list(make_ids(30, 4, end=END))
 NAMES = ["config", "secrets", "output", "input", "disk", "files", "request", "clock"]
@@ -154,9 +159,19 @@ def test_a_secret_file_that_everybody_can_read_is_a_warning(
 def test_a_clock_that_is_off_is_a_warning(patient: Patient) -> None:
     with Simulator(rate_limit=0, clock_skew_s=300) as vendor:
         code, found = patient.examined(vendor.base_url)
+        assert vendor.stats()["requests"] == 2, "the second is signed with the vendor's time"
     assert code == 0
-    assert (found["request"]["state"], found["clock"]["state"]) == ("warn", "warn")
+    assert (found["request"]["state"], found["clock"]["state"]) == ("ok", "warn")
     assert "s behind the vendor's" in found["clock"]["said"]
+
+
+def test_a_wrong_secret_is_found_behind_a_clock_that_is_off(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARVESTER_API_SECRET", "wr0ng-s3cret")
+    with Simulator(rate_limit=0, clock_skew_s=300) as vendor:
+        code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == (4, "fail")
 
 
 def test_a_vendor_that_hangs_up_is_asked_once_and_no_more(patient: Patient) -> None:
@@ -246,16 +261,89 @@ def test_its_request_is_one_of_the_days(
     assert vendor.stats()["requests"] == before + 1
 
 
-def test_a_new_output_has_nowhere_to_count_it(
-    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("secret", [KEYS["HARVESTER_API_SECRET"], "wr0ng-s3cret"])
+def test_on_a_new_output_it_begins_the_days_count(
+    vendor: Simulator, patient: Patient, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
-    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "5")
+    monkeypatch.setenv("HARVESTER_API_SECRET", secret)
+    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "3")
+    before = vendor.stats()["requests"]
+    is_right = secret == KEYS["HARVESTER_API_SECRET"]
+    code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == ((0, "ok") if is_right else (4, "fail"))
+    assert vendor.stats()["requests"] == before + 1
+    words = ("run", "ids.txt", "--out", "out", "--rate", 500, "--base-url", vendor.base_url)
+    assert harvester(*words, cwd=patient.folder, env={**KEYS, **_a_day(3)}).returncode == 8
+    assert vendor.stats()["requests"] == before + 3, "its request counts"
+
+
+def test_both_requests_of_a_clock_that_is_off_count(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "1")
+    with Simulator(rate_limit=0, clock_skew_s=300) as vendor:
+        code, found = patient.examined(vendor.base_url)
+        assert (code, vendor.stats()["requests"]) == (8, 1)
+        assert "NOT tried" in found["request"]["said"]
+        monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "3")
+        assert patient.examined(vendor.base_url)[0] == 0
+        assert vendor.stats()["requests"] == 3
+        assert patient.examined(vendor.base_url)[0] == 8
+        assert vendor.stats()["requests"] == 3
+
+
+def test_where_nothing_is_to_be_fetched_an_id_that_is_known_tries_the_key(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Simulator(rate_limit=0, drift=False, fates=ALL_RECORDS) as vendor:
+        words = ("run", "ids.txt", "--out", "out", "--rate", 500, "--base-url", vendor.base_url)
+        assert harvester(*words, cwd=patient.folder, env=KEYS).returncode == 0
+        before = fingerprint(patient.folder / "out")
+        code, found = patient.examined(vendor.base_url)
+        assert (code, found["request"]["state"]) == (0, "ok")
+        assert vendor.log()[-1]["voice_id"] in IDS
+        assert fingerprint(patient.folder / "out") == before
+        monkeypatch.setenv("HARVESTER_API_SECRET", "wr0ng-s3cret")
+        code, found = patient.examined(vendor.base_url)
+        assert (code, found["request"]["state"]) == (4, "fail")
+
+
+def test_without_any_id_the_key_is_not_tried_and_that_is_no_pass(
+    vendor: Simulator, patient: Patient
+) -> None:
+    (patient.folder / "ids.txt").write_text("")
     before = vendor.stats()["requests"]
     code, found = patient.examined(vendor.base_url)
-    assert (code, found["request"]["state"]) == (0, "warn")
-    assert "harvester run" in found["request"]["remedy"]
+    assert (code, found["request"]["state"]) == (2, "fail")
+    assert "NOT tried" in found["request"]["said"]
     assert vendor.stats()["requests"] == before
-    assert [path.name for path in patient.folder.iterdir()] == ["ids.txt"]
+    assert (
+        patient.screen(vendor.base_url).splitlines()[-1].endswith("Key and secret were NOT tried.")
+    )
+
+
+@pytest.mark.parametrize("refuse", ["-15", "-99", "-18"])
+def test_an_answer_that_says_nothing_of_the_key_is_no_pass(patient: Patient, refuse: str) -> None:
+    with Simulator(rate_limit=0, drift=False, fates=ALL_RECORDS) as vendor:
+        vendor.post_faults(refuse=refuse)
+        code, found = patient.examined(vendor.base_url)
+    assert (code, found["request"]["state"]) == (5, "fail")
+    assert "NOT tried" in found["request"]["said"]
+
+
+@pytest.mark.parametrize("where", ["journal", "open", "dead"])
+def test_a_known_id_is_found_wherever_it_stands(tmp_path: Path, where: str) -> None:
+    out = House(tmp_path / "out")
+    records.begin_run(out.db, "run-1", 1)
+    assert records.known_id(out.db) is None
+    batch = {
+        "journal": Batch(entries=[Entry("7", 1, True, b"{}")]),
+        "open": Batch(open_calls=[OpenCall("7", 1, 1, 1, "run-1")]),
+        "dead": Batch(dead_letters=[DeadLetter("7", "gave_up", "", 1, 1, 1, "run-1")]),
+    }[where]
+    acknowledge(out.db, "run-1", batch, work_list=None, counters={}, requests_of_day=("", 0))
+    assert records.known_id(out.db) == "7"
+    out.close()
 
 
 def test_what_a_killed_run_may_have_sent_is_left_to_it(

@@ -7,14 +7,20 @@ import pytest
 from harvester.errors import ConfigError, StoreError, VendorRefused, VendorUnavailable
 from harvester.harvest.checks import (
     SPARE_FILES,
+    Check,
+    are_accepted,
     check_answer,
     check_clock,
     check_disk,
     check_open_files,
     exit_code,
     fail,
+    not_sent,
+    nothing_to_fetch,
     ok,
+    per_day_used_up,
     warn,
+    were_tried,
 )
 from harvester.vendor.verdicts import (
     Busy,
@@ -71,8 +77,8 @@ VERDICTS: list[tuple[Verdict, str, int]] = [
     (Record(over=False), "ok", 0),
     (NoRecord(), "warn", 0),
     (Dead("parameter_exception"), "warn", 0),
-    (PushBack(None), "warn", 0),
-    (UnknownStatus("-99"), "warn", 0),
+    (PushBack(None), "fail", 5),
+    (UnknownStatus("-99"), "fail", 5),
     (TimeRefused(), "fail", 4),
     (Refusal("-1"), "fail", 4),
     (Busy("-18"), "fail", 5),
@@ -83,20 +89,38 @@ VERDICTS: list[tuple[Verdict, str, int]] = [
 
 @pytest.mark.parametrize(("verdict", "state", "code"), VERDICTS, ids=str)
 def test_answer(verdict: Verdict, state: str, code: int) -> None:
-    found = check_answer(verdict, 0.0, "refused: do this")
+    found = check_answer(verdict, "refused: do this")
     assert (found.state, found.exit_code) == (state, code)
     assert state == "ok" or found.remedy or "do this" in found.said
 
 
-def test_refused_time_is_a_warning_where_our_clock_is_to_blame() -> None:
-    assert check_answer(TimeRefused(), 90.0, "").state == "warn"
+@pytest.mark.parametrize(("verdict", "state", "code"), VERDICTS, ids=str)
+def test_only_an_answer_about_key_and_secret_has_tried_them(
+    verdict: Verdict, state: str, code: int
+) -> None:
+    found = [ok("output", ""), check_answer(verdict, "refused: do this")]
+    assert are_accepted(found) is (code == 0)
+    assert were_tried(found) is (code in (0, 4))
+    is_told = "NOT tried" in found[1].said
+    assert is_told is (code == 5 or verdict == TimeRefused())
+
+
+@pytest.mark.parametrize(
+    "request_", [not_sent("there is a reason"), nothing_to_fetch(), per_day_used_up(5)]
+)
+def test_a_request_that_was_not_sent_is_never_a_pass(request_: Check) -> None:
+    assert "NOT tried" in request_.said
+    assert not were_tried([request_])
+    assert exit_code([ok("output", ""), request_]) in (2, 8)
 
 
 def test_exit_code_is_that_of_what_has_to_be_put_right_first() -> None:
     config = fail("a", "", "", ConfigError)
     store, refused = fail("b", "", "", StoreError), fail("c", "", "", VendorRefused)
     late = fail("d", "", "", VendorUnavailable)
-    assert exit_code([ok("x", ""), warn("y", "", "")]) == 0
+    assert exit_code([ok("request", ""), warn("y", "", "")]) == 0
+    assert exit_code([warn("request", "", "")]) == 0
+    assert exit_code([ok("x", ""), warn("y", "", "")]) == 2, "key and secret were not tried"
     assert exit_code([late, refused, store, config]) == 2
     assert exit_code([late, refused, store]) == 6
     assert exit_code([late, refused]) == 4
