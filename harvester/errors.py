@@ -13,8 +13,8 @@
         └── Terminated       143   SIGTERM; run again
 
 Two endings are results of a run that worked, not exceptions: 0 (the list is worked down) and
-3 (as 0, but some ids of this input are dead).  If several apply, `worst` picks the one that the
-user has to act on first.
+3 (as 0, but some ids have died that no run had reported before).  If several apply, `worst` picks
+the one that the user has to act on first.
 """
 
 from __future__ import annotations

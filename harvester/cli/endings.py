@@ -24,7 +24,7 @@ _AGAIN = (
 _ENDINGS = {
     0: Ending(
         "done",
-        "the list is worked down, and no id of this input is dead",
+        "the list is processed, and no id has died that was not reported before",
         "Nothing to do. The same command again asks only for open calls that are due.",
         good=True,
     ),
@@ -38,7 +38,7 @@ _ENDINGS = {
     ),
     3: Ending(
         "done, some ids are dead",
-        "the list is worked down, but the vendor said no for good to some ids of this input",
+        "the list is processed, but some ids have died that no run had reported before",
         "`harvester export dead` lists them with reasons; `harvester retry` asks them again.",
     ),
     4: Ending(

@@ -33,7 +33,10 @@ _SAYINGS = {
         "the input holds no ids ({input}): open calls and carried over ids are fetched all the "
         "same; new ids last came {last_new_at}"
     ),
-    "bad_ids": "{count} bad line(s) hold no voiceId; {file} lists them with file and line",
+    "bad_ids": (
+        "{count} bad line(s) hold no voiceId, {new} of them not reported before; {file} lists them "
+        "with file and line"
+    ),
     "killed_run_closed": "run {run_id} was killed; its books were closed, and nothing is lost",
     "ages_held": (
         "this machine's clock or the vendor's was set since the run before ({clock_skew_s} s apart "

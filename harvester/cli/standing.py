@@ -28,6 +28,7 @@ def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Li
         _figure("open", found.open, f"calls not over yet; {count(found.open_due)} are due"),
         _figure("dead", found.dead, _reasons(found)),
         _figure("pending", found.pending, _pending(found)),
+        *_bad_lines(found),
         Line(),
     ]
     lines += _runs(found, now, dash="—" if unicode else "-")
@@ -110,6 +111,13 @@ def _reasons(found: Standing) -> str:
     ranked = sorted(found.dead_by_reason.items(), key=lambda item: (-item[1], item[0]))
     # As they are written, for `retry --reason`.
     return ", ".join(f"{reason} {count(number)}" for reason, number in ranked)
+
+
+def _bad_lines(found: Standing) -> list[Line]:
+    if not found.bad_lines:
+        return []
+    listed = f"; {found.bad_lines_file} lists them" if found.bad_lines_file else ""
+    return [_figure("bad lines", found.bad_lines, f"of the last input hold no voiceId{listed}")]
 
 
 def _runs(found: Standing, now: float, dash: str) -> list[Line]:

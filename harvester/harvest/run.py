@@ -34,6 +34,7 @@ from harvester.errors import (
     worst,
 )
 from harvester.harvest.aside import NormalizerAside
+from harvester.harvest.bad_lines import BAD_IDS, keep_bad_lines, unreported_lines
 from harvester.harvest.books import Difference
 from harvester.harvest.engine import Engine, Job
 from harvester.harvest.estimate import estimate
@@ -48,6 +49,7 @@ from harvester.harvest.progress import Events, Progress
 from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.snapshot import write_snapshot
 from harvester.harvest.summary import (
+    InputBooks,
     Summary,
     check_books,
     input_books,
@@ -65,6 +67,8 @@ from harvester.vendor.transports import way_to
 
 _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25
+_RUNS_LOOKED_AT = 100
+"""For bad lines that were reported; each night has its own list of them."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -216,20 +220,21 @@ class _Run:
         data, differences = check_books(
             db, output, config.vendor.account, ended, record=input_, work_list=work_list
         )
-        dead = self._dead_of_input(input_, work_list, engine.tally["dead"])
+        newly_dead = records.unreported_deaths(db)
         error = self._unbalanced(differences) or engine.stop.reason
         odd = tell_oddities(db, engine.published, self._events)
-        code = _exit_code(error, _pending(db, work_list, self._request), dead)
+        code = _exit_code(error, _pending(db, work_list, self._request), newly_dead)
         ended = replace(ended, exit_code=code)
         summary = make_summary(
             ended,
             account=config.vendor.account,
             message=str(error) if error else "",
             output=output,
-            input_=input_books(input_, dead) if input_ else None,
+            input_=self._input_books(input_, work_list),
             list_=list_books(work_list) if work_list else None,
             data=data,
             differences=differences,
+            newly_dead=newly_dead,
             published=engine.published,
             push_backs=engine.pace.push_backs,
             outages=engine.gate.outages,
@@ -366,18 +371,20 @@ class _Run:
             return None, 0
         return input_.key, input_.first_listed_ms
 
-    def _dead_of_input(
-        self, input_: InputRecord | None, work_list: WorkList | None, dead_in_run: int
-    ) -> int:
-        """How many ids of this input have died since it was first listed, in whichever run."""
-        if input_ is None or work_list is None or work_list.ids_path is None:
-            return dead_in_run
-        if not input_.lines:
-            return dead_in_run
-        died = records.died_since(self._opened.db, input_.first_listed_ms)
-        if not died:
-            return 0
-        return len(members(self._opened.output.lists / work_list.ids_path, died))
+    def _input_books(
+        self, record: InputRecord | None, work_list: WorkList | None
+    ) -> InputBooks | None:
+        """The input's books, with how many of its ids died since it was first listed."""
+        if record is None:
+            return None
+        died: list[str] = []
+        if work_list is not None and work_list.ids_path is not None:
+            died = records.died_since(self._opened.db, record.first_listed_ms)
+        if not died or work_list is None or work_list.ids_path is None:
+            return input_books(record, 0)
+        return input_books(
+            record, len(members(self._opened.output.lists / work_list.ids_path, died))
+        )
 
     def _unbalanced(self, differences: list[Difference]) -> StoreError | None:
         if not differences:
@@ -394,21 +401,32 @@ class _Run:
             sources = self._request.sources or self._config.input.paths
             last_new = instant(self._last_new_ids_ms)
             self._events.message("warning", "no_ids", input=" ".join(sources), last_new_at=last_new)
-        if not is_new:
-            return
-        self._events.message(
-            "info",
-            "input_listed",
-            lines=books.lines,
-            bad=books.bad,
-            duplicate=books.duplicate,
-            distinct=books.distinct,
-            settled_before=books.settled_before,
-            listed=books.listed,
-        )
+        if is_new:
+            self._events.message(
+                "info",
+                "input_listed",
+                lines=books.lines,
+                bad=books.bad,
+                duplicate=books.duplicate,
+                distinct=books.distinct,
+                settled_before=books.settled_before,
+                listed=books.listed,
+            )
         if books.bad:
-            file = str(self._dir / "bad_ids.jsonl")
-            self._events.message("warning", "bad_ids", count=books.bad, file=file)
+            self._tell_bad(books.bad)
+
+    def _tell_bad(self, count: int) -> None:
+        """Warn of bad lines that no ended run has reported; the others are counted."""
+        runs = self._opened.output.runs
+        file = keep_bad_lines(runs, self._id, count)
+        ended = [
+            run.id
+            for run in records.last_runs(self._opened.db, _RUNS_LOOKED_AT)
+            if run.exit_code is not None
+        ]
+        new = unreported_lines(file, [runs / run_id / BAD_IDS for run_id in ended])
+        level = "warning" if new else "info"
+        self._events.message(level, "bad_ids", count=count, new=new, file=str(file))
 
 
 async def _drive(

@@ -7,10 +7,11 @@ from datetime import datetime
 
 import msgspec
 
+from harvester.harvest.bad_lines import newest_list
 from harvester.harvest.looking import account_of, looking
 from harvester.harvest.output import Output
 from harvester.harvest.progress import Progress
-from harvester.ledger import records
+from harvester.ledger import records, worklists
 from harvester.ledger.lock import Holder, read_holder
 from harvester.ledger.values import RunRecord
 
@@ -47,6 +48,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Of the pending ones: dead letters whose retry has no outcome yet."""
     deferred: int
     """Of the pending ones: those that failed in the last runs."""
+    bad_lines: int
+    """Lines without a voiceId in the input that the list was made for, reported before or not."""
+    bad_lines_file: str
+    """What lists them; empty where there are none, or it is gone."""
     runs: tuple[RunLine, ...]
     unended: int
     """Runs that were killed; the next run closes their books."""
@@ -76,6 +81,9 @@ def read_standing(output: Output) -> Standing:
     """Where the ids stand.  Raises AlreadyRunning while somebody holds the output; StoreError."""
     with looking(output) as db:
         found = records.standing(db, time.time_ns() // 1_000_000)
+        current = worklists.current_list(db)
+        known = worklists.find_input(db, current.input_key) if current else None
+        bad = known.bad if known else 0
         return Standing(
             output=str(output.root),
             account=account_of(db),
@@ -88,6 +96,8 @@ def read_standing(output: Output) -> Standing:
             pending=found.pending,
             retrying=found.retrying,
             deferred=found.deferred,
+            bad_lines=bad,
+            bad_lines_file=newest_list(output.runs, bad) if bad else "",
             runs=tuple(_run_line(run) for run in records.last_runs(db, _RUNS)),
             unended=len(records.unended_runs(db)),
         )

@@ -129,6 +129,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     extra: dict[str, int]
     odd: Oddities
     output: str
+    newly_dead: int = 0
+    """Dead ids that no run before had reported: above 0 makes exit code 3."""
     plan: PlanBooks | None = None
     """None where the run was killed."""
 
@@ -229,6 +231,7 @@ def make_summary(
     list_: ListBooks | None,
     data: DataBooks,
     differences: list[Difference],
+    newly_dead: int = 0,
     published: Iterable[Published] = (),
     push_backs: int = 0,
     outages: int = 0,
@@ -265,6 +268,7 @@ def make_summary(
         extra=named(sum((p.extra for p in published), Counter[str]())),
         odd=odd or Oddities(),
         output=str(output.root),
+        newly_dead=newly_dead,
         plan=_plan_books(planned, run, published_bytes) if planned else None,
     )
 

@@ -300,6 +300,33 @@ def died_since(db: sqlite3.Connection, since_ms: int) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
+def unreported_deaths(db: sqlite3.Connection) -> int:
+    """Dead letters, not being retried, that no run has reported yet.
+
+    A run that worked its list down (exit 0 or 3) has reported all that had died by its end; one
+    that ended otherwise had something else to say, and one that was killed or has not ended said
+    nothing.  Runs are ordered by their first publication before their clock, which may jump.
+    """
+    return _number(
+        db,
+        """
+        WITH reported AS (
+            SELECT first_publication, started_ms FROM run WHERE exit_code IN (?, ?)
+            ORDER BY first_publication DESC, started_ms DESC LIMIT 1
+        ), silent AS (
+            SELECT id FROM run WHERE (exit_code IS NULL OR exit_code NOT IN (?, ?))
+            AND NOT EXISTS (
+                SELECT 1 FROM reported WHERE (reported.first_publication, reported.started_ms)
+                > (run.first_publication, run.started_ms)
+            )
+        )
+        SELECT COUNT(*) FROM dead_letter WHERE retrying = 0 AND run IN (SELECT id FROM silent)
+        """,
+        *SUCCESSES,
+        *SUCCESSES,
+    )
+
+
 def deferred_of(db: sqlite3.Connection, run_id: str, after: str) -> list[Deferred]:
     """A page of the ids that `run_id` deferred, by id, of ids above `after`."""
     rows = db.execute(

@@ -87,10 +87,13 @@ def test_deaths_of_an_input_show_in_its_exit_code_in_whichever_run_they_came(
         vendor.post_faults(refuse=None, faults="none")
         assert harvest.run(second, only=True).code == 0
         vendor.post_faults(refuse="-22")
-        harvest.run()
+        # They are reported by the run in which they die, whichever input it was given: once.
+        assert harvest.run().code == 3
         vendor.post_faults(refuse=None)
         assert harvest.run(second).code == 0
-        assert harvest.run(first).code == 3
+        again = harvest.run(first)
+        assert again.code == 0
+        assert again.summary["input"]["dead_since_first_listed"] == 30
 
 
 def test_retry_asks_the_dead_again_and_each_stays_dead_until_it_is_settled(
