@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from harvester.config import Config, Secrets, Vendor
 from harvester.harvest.acknowledger import keep
@@ -77,6 +78,10 @@ class FakeVendor:
     log: list[tuple[float, str]] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
     """How often each id was asked."""
+    asked_fresh: list[str] = field(default_factory=list)
+    """For which ids a connection of its own was wanted."""
+    is_reused_when_fresh: bool = True
+    """Whether the script's answers say so even then."""
     in_flight: int = 0
     most_in_flight: int = 0
     closed: bool = False
@@ -99,7 +104,7 @@ class FakeTransport:
         self._vendor = vendor
         self._seal = seal
 
-    async def get(self, voice_id: str) -> Answer:
+    async def get(self, voice_id: str, *, fresh: bool = False) -> Answer:
         """Ask for one record."""
         vendor = self._vendor
         await asyncio.sleep(vendor.connect_s)
@@ -109,12 +114,17 @@ class FakeTransport:
         assert headers["Api-Key"] == SECRETS.api_key
         before = vendor.asked[voice_id]
         vendor.asked[voice_id] += 1
+        if fresh:
+            vendor.asked_fresh.append(voice_id)
         vendor.log.append((asyncio.get_running_loop().time(), voice_id))
         vendor.in_flight += 1
         vendor.most_in_flight = max(vendor.most_in_flight, vendor.in_flight)
         try:
             await asyncio.sleep(vendor.latency_s(voice_id, before))
-            return vendor.script(voice_id, before)
+            answer = vendor.script(voice_id, before)
+            if fresh and isinstance(answer, Reply) and not vendor.is_reused_when_fresh:
+                answer = replace(answer, is_reused=False)
+            return answer
         finally:
             vendor.in_flight -= 1
 
@@ -258,6 +268,8 @@ class House:
             last_skew_s=records.last_skew_s(self.db),
             journal=publications.journal_size(self.db),
             connect=vendor.connect,
+            proof="here",
+            is_proven=records.is_proven(self.db, "here"),
         )
 
     def publisher(self, ledger: LedgerWriter) -> Publisher:

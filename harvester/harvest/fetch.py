@@ -11,9 +11,9 @@ the request itself (findings/speed.md §2).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from typing import assert_never
+from typing import Protocol, assert_never
 from weakref import WeakSet
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
@@ -24,9 +24,10 @@ from harvester.harvest.backoff import backoff_s
 from harvester.harvest.budget import Again, Defer, Settle, Spent, Step, Surroundings, next_step
 from harvester.harvest.discreet import without_numbers, without_secrets
 from harvester.harvest.gate import OutageGate
-from harvester.harvest.health import RefusalWatch
+from harvester.harvest.health import UNKNOWNS_THAT_HALT, RefusalWatch
 from harvester.harvest.pace import Pace
-from harvester.harvest.source import OPENING_ATTEMPTS
+from harvester.harvest.settle import KEPT_MS, Policy, is_older, is_permanent
+from harvester.harvest.source import LEFT_MATTERS, OPENING_ATTEMPTS
 from harvester.harvest.stop import Stop
 from harvester.harvest.tally import Tally
 from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
@@ -48,14 +49,19 @@ from harvester.vendor.verdicts import (
 )
 
 ROOM_TO_SPARE = 4
+PROBES = 5
+"""Ids from elsewhere in the list, before a suspicion of the vendor as a whole is believed."""
 # Tuples: `isinstance(x, A | B)` makes the union anew each time.
 _FINAL = (Record, NoRecord, Dead)
 _SPEAKS = (Record, Dead)
 _FAILED = (Busy, NetworkFailure)
+_REFUSALS_ALIKE = (Refusal, TimeRefused)
 _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
 _STUCK = NoReply("timeout", "the transport gave no answer in three times vendor.timeout_s")
 _DATE_EVERY_S = 1.0
 _SHOWN = 300
+_CONFIRMATIONS = 20
+"""So many permanent failures confirmed, and those of ids that are old anyway need no confirming."""
 
 
 class Attempt:
@@ -194,6 +200,24 @@ class Sealer:
         return without_secrets(text, self._secrets)
 
 
+class Others(Protocol):
+    """What a fetcher may learn of the other ids of its run."""
+
+    async def left(self, at_most: int | None = None) -> set[str] | None:
+        """The ids still to settle if none wait behind them, and no more than `at_most`; or None."""
+        ...
+
+    async def probe(
+        self, count: int, is_enough: Callable[[Verdict], bool]
+    ) -> Sequence[Verdict] | None:
+        """What the vendor answers to ids from elsewhere in the list; see `Prober.probe`."""
+        ...
+
+    async def was_refused(self, voice_id: str) -> bool:
+        """Whether the id is deferred for a refusal or an unknown status."""
+        ...
+
+
 class Fetcher:
     """Asks for ids.  One per run; all its workers share it."""
 
@@ -209,13 +233,12 @@ class Fetcher:
         limits: Retry,
         tally: Tally,
         dice: Callable[[], float],
-        ids_left: Callable[[], Awaitable[set[str] | None]],
+        policy: Policy,
+        refusals: RefusalWatch,
+        others: Others,
         is_counted: bool = False,
     ) -> None:
-        """Must be made inside the running loop.  `is_counted`: `pace.per_day` is set.
-
-        `ids_left` tells the ids still to settle if none wait behind them, else None.
-        """
+        """Must be made inside the running loop.  `is_counted`: `pace.per_day` is set."""
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._sealer = sealer
@@ -226,12 +249,16 @@ class Fetcher:
         self._limits = limits
         self._tally = tally
         self._dice = dice
-        self._ids_left = ids_left
+        self._policy = policy
+        self._others = others
         self.received_bytes = 0
         """Of answers, decoded, whatever they said."""
         self.failures: dict[str, str] = {}
         """What the latest failure of each cause said."""
-        self._refusals = RefusalWatch()
+        self.last_no = b""
+        """The body of the latest permanent failure."""
+        self._refusals = refusals
+        self._confirmed = 0
         self._delivered = 0
         self._succeeded = 0
         self._dated_at = float("-inf")
@@ -244,10 +271,22 @@ class Fetcher:
     async def ask(self, task: Task) -> Conclusion:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
         before = (self._delivered, self._succeeded)
-        verdict, reply, in_outage = await self._attempt(task.voice_id)
-        if isinstance(verdict, _FINAL):
+        verdict, reply, in_outage = await self._attempt(task)
+        if isinstance(verdict, _FINAL) and not self._is_doubtful(task, verdict, reply):
             return self._conclude(verdict, reply, attempts=1)
         return await self._ask_again(task, before, (verdict, reply, in_outage))
+
+    async def probe(self, task: Task) -> tuple[Verdict, Conclusion | None]:
+        """One request on a connection of its own, and what it concludes, if it does."""
+        verdict, reply, _ = await self._attempt(task, fresh=True)
+        if not isinstance(verdict, _FINAL):
+            return verdict, None
+        return verdict, self._conclude(verdict, reply, attempts=1)
+
+    def shown(self, body: bytes) -> bytes:
+        """The start of an answer, fit to be shown and kept."""
+        # Cut last: half a key would not be known for one.
+        return without_numbers(self._sealer.hide(body))[:_SHOWN]
 
     async def _ask_again(
         self,
@@ -261,12 +300,13 @@ class Fetcher:
         delivered_before, succeeded_before = before
         latest: Reply | None = None
         pending = first
+        is_doubtful = False
 
         async def step() -> Step:
-            nonlocal pending, latest, succeeded_before
+            nonlocal pending, latest, succeeded_before, is_doubtful
             if spent.attempts:
                 self._stop.check()
-                pending = await self._attempt(task.voice_id)
+                pending = await self._attempt(task, fresh=is_doubtful)
             spent.attempts += 1
             verdict, latest, in_outage = pending
             around = Surroundings(
@@ -278,6 +318,11 @@ class Fetcher:
             )
             succeeded_before = self._succeeded
             result = next_step(verdict, spent, around, limits)
+            was_doubtful, is_doubtful = is_doubtful, False
+            if isinstance(result, Settle) and self._is_doubtful(task, result.verdict, latest):
+                result, is_doubtful = Again(0, "unconfirmed"), True
+            elif was_doubtful and isinstance(result, Settle):
+                self._confirmed += not isinstance(result.verdict, Record)
             await self._before_next(task, result)
             return result
 
@@ -302,12 +347,15 @@ class Fetcher:
             case never:
                 assert_never(never)
 
-    async def _attempt(self, voice_id: str) -> tuple[Verdict, Reply | None, bool]:
+    async def _attempt(
+        self, task: Task, *, fresh: bool = False
+    ) -> tuple[Verdict, Reply | None, bool]:
         """One request, and what it means; True if it was made, or failed, during an outage."""
+        voice_id = task.voice_id
         was_probe = self._gate.is_shut and await self._gate.enter()
         attempt = self._sealer.enter_at_once() or await self._sealer.enter()
         try:
-            answer = await self._transport.get(voice_id)
+            answer = await self._transport.get(voice_id, fresh=fresh)
         except asyncio.CancelledError:
             if not attempt.was_cut():
                 raise
@@ -324,16 +372,35 @@ class Fetcher:
         else:
             verdict, reply = NetworkFailure(answer.cause), None
             self.failures[answer.cause] = answer.detail
-        self._learn(voice_id, verdict, generation, reply)
+        self._learn(verdict, generation, reply)
         if not self.heard.is_set():
             self._open(verdict)
         if isinstance(verdict, Refusal):
-            await self._learn_refusal(voice_id, verdict.what)
+            await self._learn_refusal(task, verdict.what)
+        elif isinstance(verdict, UnknownStatus):
+            await self._learn_unknown(task, verdict.name, reply)
         return verdict, reply, was_probe or self._gate.is_shut
 
-    def _learn(
-        self, voice_id: str, verdict: Verdict, generation: int | None, reply: Reply | None
-    ) -> None:
+    def _is_doubtful(
+        self, task: Task, verdict: Record | NoRecord | Dead, reply: Reply | None
+    ) -> bool:
+        """Whether a no that would end the id may be the answer to another.
+
+        A connection that brought an answer before may bring what that one left behind, and a no
+        names no id.
+        """
+        if reply is None or not reply.is_reused or isinstance(verdict, Record):
+            return False
+        if isinstance(verdict, Dead) and verdict.is_named:
+            return False
+        no = self._conclude(verdict, reply, attempts=1)
+        assert isinstance(no, Unknown | Died)
+        if not is_permanent(task, no, self._policy):
+            return False
+        is_expected = self._confirmed >= _CONFIRMATIONS
+        return not (is_expected and is_older(task, KEPT_MS, no, self._policy))
+
+    def _learn(self, verdict: Verdict, generation: int | None, reply: Reply | None) -> None:
         """What one answer says about the vendor as a whole."""
         now = self._loop.time()
         if reply is not None:
@@ -362,8 +429,6 @@ class Fetcher:
         if isinstance(verdict, _FINAL):
             self._succeeded += 1
             self._refusals.succeeded()
-        elif isinstance(verdict, UnknownStatus):
-            self._learn_unknown(voice_id, verdict.name, reply)
 
     def _learn_time(
         self, now: float, verdict: Verdict, generation: int | None, reply: Reply
@@ -395,21 +460,47 @@ class Fetcher:
         if is_told or is_failure or self._alone >= OPENING_ATTEMPTS:
             self.heard.set()
 
-    async def _learn_refusal(self, voice_id: str, what: str) -> None:
-        if self._refusals.refused(voice_id, what, await self._ids_left()):
+    async def _learn_refusal(self, task: Task, what: str) -> None:
+        """See whether a refusal is meant for us, not for this id alone."""
+        if await self._is_known_for_it(task):
+            return
+        watch = self._refusals
+        is_suspected = watch.refused(task.voice_id, what)
+        is_meant = watch.all_refused(await self._others.left(), what)
+        if not is_meant and is_suspected:
+            verdicts = await self._others.probe(PROBES, lambda verdict: isinstance(verdict, _FINAL))
+            is_meant = _all_are(_REFUSALS_ALIKE, verdicts)
+        if is_meant:
             self._stop.stop(VendorRefused(refusal_message(what)))
 
-    def _learn_unknown(self, voice_id: str, status: str, reply: Reply | None) -> None:
-        if self._refusals.unknown(voice_id, status):
-            # The summary keeps this message.  Cut last: half a key would not be known for one.
-            body = without_numbers(self._sealer.hide(reply.body))[:_SHOWN] if reply else b""
+    async def _learn_unknown(self, task: Task, status: str, reply: Reply | None) -> None:
+        """The same for a status that nobody explains."""
+        if await self._is_known_for_it(task) or not self._refusals.unknown(task.voice_id, status):
+            return
+        is_meant = self._refusals.all_unknown(await self._others.left())
+        if not is_meant:
+            verdicts = await self._others.probe(PROBES, lambda verdict: isinstance(verdict, Record))
+            is_meant = _all_are((UnknownStatus,), verdicts)
+        if is_meant:
+            body = self.shown(reply.body) if reply else b""
             self._stop.stop(
                 VendorRefused(
-                    f"the vendor answers with a status that is unknown here ({status!r}), to 20 "
-                    f"ids on end: {body!r}. Nothing is lost: the ids stay pending. Ask the vendor "
-                    "what it means, then run the same command again."
+                    f"the vendor answers with a status that is unknown here ({status!r}), to "
+                    f"{UNKNOWNS_THAT_HALT} ids on end and to ids from elsewhere in the list: "
+                    f"{body!r}. Nothing is lost: the ids stay pending. Ask the vendor what it "
+                    "means, then run the same command again."
                 )
             )
+
+    async def _is_known_for_it(self, task: Task) -> bool:
+        """Whether the id was put off for such an answer before, though the vendor lets us in.
+
+        It shows nothing then: whoever is refused each night must not halt every night.
+        """
+        if not (self._refusals.is_proven and await self._others.was_refused(task.voice_id)):
+            return False
+        self._refusals.pass_over(task.voice_id)
+        return True
 
     async def _is_alone(self, voice_id: str, verdict: Verdict) -> bool:
         """Whether the last few ids wait for each other: pushed back, all of them."""
@@ -417,7 +508,7 @@ class Fetcher:
             self._pushed_back.discard(voice_id)
             return False
         self._pushed_back.add(voice_id)
-        left = await self._ids_left()
+        left = await self._others.left(LEFT_MATTERS)
         return left is not None and left <= self._pushed_back
 
     def _conclude(
@@ -434,8 +525,10 @@ class Fetcher:
             return Answered(kept, verdict.over, now_ms)
         match verdict:
             case NoRecord():
+                self.last_no = body
                 return Unknown(now_ms, attempts)
             case Dead(reason):
+                self.last_no = body
                 detail = f"status {unknown.name}" if isinstance(unknown, UnknownStatus) else ""
                 return Died(reason, detail, attempts, now_ms, self._sealer.hide(body))
             case never:
@@ -446,7 +539,7 @@ class Fetcher:
             return
         if step.cause == "refused_-16":
             # Signing afresh did not help, and no id succeeds with this clock: it is all of us.
-            await self._learn_refusal(task.voice_id, "-16")
+            await self._learn_refusal(task, "-16")
         if isinstance(step, Again):
             self._tally[f"retry.{step.cause}"] += 1
             self._stop.idle()
@@ -460,6 +553,11 @@ class Fetcher:
         return backoff_s(
             step.failures, limits.backoff_initial_s, limits.backoff_max_s, self._dice()
         )
+
+
+def _all_are(kinds: tuple[type[Verdict], ...], verdicts: Sequence[Verdict] | None) -> bool:
+    """Whether there are verdicts, and all of these kinds."""
+    return bool(verdicts) and all(isinstance(verdict, kinds) for verdict in verdicts or ())
 
 
 def refusal_message(what: str) -> str:

@@ -73,34 +73,69 @@ class OutageWatch:
 
 
 class RefusalWatch:
-    """Sees that the vendor refuses us, not an id: several ids agree, and none succeeds between."""
+    """Sees that the vendor denies access to us, not to an id: ids agree, and none succeeds between.
 
-    def __init__(self) -> None:
+    That is a suspicion, which probes must confirm: some ids may always be refused, and the oldest
+    of a list are the first ones.
+    """
+
+    def __init__(self, *, is_proven: bool = False) -> None:
+        """`is_proven`: records were delivered at this address with this key, in whichever run."""
+        self.is_proven = is_proven
         self._refused: dict[str, set[str]] = {}
         self._unknown: dict[str, str] = {}
+        self._passed_over: set[str] = set()
+
+    def pass_over(self, voice_id: str) -> None:
+        """Take this id for no sign, whatever it is answered."""
+        self._passed_over.add(voice_id)
 
     def succeeded(self) -> None:
         """An answer showed that we are let in."""
         if self._refused:
-            self._refused.clear()
+            self._forget_refused()
 
     def delivered(self) -> None:
         """A record came: the vendor still speaks the language that we know."""
+        self.is_proven = True
         if self._refused:
-            self._refused.clear()
+            self._forget_refused()
         if self._unknown:
+            self._passed_over.update(self._unknown)
             self._unknown.clear()
 
-    def refused(self, voice_id: str, what: str, left: set[str] | None) -> bool:
-        """Note a refusal; True when it halts the run.
+    def _forget_refused(self) -> None:
+        if self.is_proven:
+            # Others were served meanwhile: whatever these are refused for, it is their own.
+            self._passed_over.update(*self._refused.values())
+        self._refused.clear()
 
-        `left`: the ids that are still to settle, if no others wait behind them; None if they do.
-        """
+    def refused(self, voice_id: str, what: str) -> bool:
+        """Note a refusal; whether so many ids agree that it may be meant for us."""
+        if voice_id in self._passed_over:
+            return False
         ids = self._refused.setdefault(what, set())
         ids.add(voice_id)
-        return len(ids) >= REFUSALS_THAT_HALT or (left is not None and left <= ids)
+        return len(ids) >= REFUSALS_THAT_HALT
 
     def unknown(self, voice_id: str, status: str) -> bool:
-        """Note an unknown status; True when so many ids have met one that the run halts."""
+        """Note an unknown status; whether so many ids have met one that it may be for all."""
+        if voice_id in self._passed_over:
+            return False
         self._unknown[voice_id] = status
         return len(self._unknown) >= UNKNOWNS_THAT_HALT
+
+    def all_refused(self, left: set[str] | None, what: str) -> bool:
+        """Whether all ids that are left agree on a refusal.
+
+        `left`: the ids that are still to settle, if no others wait behind them; None if they do.
+        Where the vendor is known to let us in, some beyond those that raised the suspicion must
+        agree.
+        """
+        ids = self._refused.get(what, set())
+        least = REFUSALS_THAT_HALT + 1 if self.is_proven else 1
+        return left is not None and len(ids) >= least and left - self._passed_over <= ids
+
+    def all_unknown(self, left: set[str] | None) -> bool:
+        """Whether all ids that are left met an unknown status."""
+        return left is not None and left - self._passed_over <= self._unknown.keys()

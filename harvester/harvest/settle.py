@@ -23,6 +23,9 @@ DAY_MS = 86_400_000
 FORGOTTEN_AFTER_MS = 3 * DAY_MS
 """An id that its own digits date further back than this will not become known any more."""
 
+KEPT_MS = 60 * DAY_MS
+"""The vendor keeps a record for about two months: a no to an older id is what is to be expected."""
+
 DAYS_TO_GIVE_UP = 3
 
 
@@ -71,10 +74,8 @@ def settle(
             settled = _deliver(batch, task, conclusion, is_final=True)
         case Answered():
             settled = _keep_open(batch, task, conclusion, policy)
-        case Unknown():
-            settled = _settle_unknown(batch, task, conclusion, policy)
-        case Died():
-            settled = _bury(batch, task, conclusion, policy)
+        case Unknown() | Died():
+            settled = _take_no(batch, task, conclusion, policy)
         case PutOff():
             settled = _put_off(batch, task, conclusion, policy, earlier)
         case never:
@@ -115,33 +116,54 @@ def _keep_open(batch: Batch, task: Task, answered: Answered, policy: Policy) -> 
     return Settled(Outcome.OPEN)
 
 
-def _settle_unknown(batch: Batch, task: Task, unknown: Unknown, policy: Policy) -> Settled:
-    """No record: open the first time, dead when said again a day later or long after the call."""
-    now_ms = unknown.at_ms
+def is_permanent(task: Task, no: Unknown | Died, policy: Policy) -> bool:
+    """Whether the vendor's `no` ends this id; if not, it stays open.
+
+    A no that contradicts a record already seen ends nothing until it is said again a day later.  An
+    id that the vendor does not know may be too young: that takes a day as well, unless the id's own
+    digits date it far back.
+    """
     before = task.open_call
+    was_seen = before is not None and before.answer is not None
+    if not was_seen and (isinstance(no, Died) or is_older(task, FORGOTTEN_AFTER_MS, no, policy)):
+        return True
+    return policy.are_ages_sure() and no.at_ms - _no_since_ms(before, no) >= DAY_MS
+
+
+def is_older(task: Task, age_ms: int, no: Unknown | Died, policy: Policy) -> bool:
+    """Whether the id's own digits date it over `age_ms` before `no` was said."""
     dated = policy.dated(task.voice_id)
-    is_old = dated is not None and now_ms - dated.timestamp() * 1000 > FORGOTTEN_AFTER_MS
-    # A call whose record we have seen was not forgotten long ago: that takes being said twice.
-    is_old = is_old and (before is None or before.answer is None)
-    since_ms = now_ms
-    if before is not None and before.unknown_ms is not None:
-        since_ms = before.unknown_ms
-    elif before is not None and before.answer is None:
-        since_ms = before.first_ms  # a rebuilt row: it never had an answer
-    if (is_old or now_ms - since_ms >= DAY_MS) and policy.are_ages_sure():
-        died = Died("no_record", "the vendor knows no such record", unknown.attempts, now_ms)
-        return _bury(batch, task, died, policy)
+    if dated is None or not policy.are_ages_sure():
+        return False
+    return no.at_ms - dated.timestamp() * 1000 > age_ms
+
+
+def _no_since_ms(before: OpenCall | None, no: Unknown | Died) -> int:
+    """When the vendor first said no, with no record since."""
     if before is None:
-        before = OpenCall(task.voice_id, 0, now_ms, 0, policy.run_id)
-    due_ms = now_ms + _delay_ms(policy.open_calls, before.asks)
+        return no.at_ms
+    if before.unknown_ms is not None:
+        return before.unknown_ms
+    # A rebuilt row that never had an answer knows only when it began.
+    return no.at_ms if before.answer is not None else before.first_ms
+
+
+def _take_no(batch: Batch, task: Task, no: Unknown | Died, policy: Policy) -> Settled:
+    """The vendor said no: the end of this id, or it stays open with what was seen of it."""
+    if is_permanent(task, no, policy):
+        if isinstance(no, Unknown):
+            no = Died("no_record", "the vendor knows no such record", no.attempts, no.at_ms)
+        return _bury(batch, task, no, policy)
+    before = task.open_call or OpenCall(task.voice_id, 0, no.at_ms, 0, policy.run_id)
+    since_ms = _no_since_ms(task.open_call, no)
     batch.open_calls.append(
         replace(
             before,
-            due_ms=due_ms,
+            due_ms=no.at_ms + _delay_ms(policy.open_calls, before.asks),
             asks=before.asks + 1,
             run_id=policy.run_id,
             # A time to come was noted by a clock that was ahead.
-            unknown_ms=min(since_ms, now_ms) if policy.are_ages_sure() else since_ms,
+            unknown_ms=min(since_ms, no.at_ms) if policy.are_ages_sure() else since_ms,
         )
     )
     return Settled(Outcome.OPEN)

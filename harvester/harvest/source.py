@@ -1,15 +1,20 @@
-"""What a run asks, in this order: open calls that are due, this input, what earlier ones left.
+"""What a run fetches, in this order: open calls that are due, this input, what earlier ones left.
 
 Ids come in pages and chunks, never all at once, so memory does not grow with the list.  Workers
-take tasks from here; nothing is ever put back, for retries stay with the worker that holds the id.
+take tasks from here, and retries stay with the worker that holds the id.  Only probes come out of
+turn: a few ids spread over what is left, to see whether the vendor treats them as it did the last
+ones (`probe`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import Protocol
 
+from harvester.harvest.probes import spread
 from harvester.harvest.stop import Stop
 from harvester.harvest.task import Task
 from harvester.ids.reader import ListFile
@@ -17,17 +22,33 @@ from harvester.ledger import records, worklists
 from harvester.ledger.values import CHUNK_ROWS, WorkList
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.clock import VendorClock
+from harvester.vendor.clock import VendorClock
+
+
+class Pages(Protocol):
+    """The tasks of a run, a page at a time."""
+
+    def __aiter__(self) -> AsyncIterator[list[Task]]:
+        """The pages, in order."""
+        ...
+
+    def rest(self) -> Iterator[list[Task]]:
+        """What no page has brought yet, in portions; blocks, so for a thread of its own."""
+        ...
 
 
 class TaskSource:
-    """Hands out each task once, to whoever asks next."""
+    """Hands out each task once, to whoever wants one next."""
 
-    def __init__(self, pages: AsyncIterator[list[Task]], stop: Stop) -> None:
-        self._pages = pages
+    def __init__(self, pages: Pages, stop: Stop) -> None:
+        self._rest = pages.rest
+        self._pages = aiter(pages)
         self._stop = stop
         self._ready: deque[Task] = deque()
         self._one_reads = asyncio.Lock()
         self._is_exhausted = False
+        self._drawn: set[str] = set()
+        """Ids that were taken out of turn: their page is still to bring them."""
         self.held: set[str] = set()
         """Ids that were taken and aren't given back yet."""
 
@@ -47,11 +68,39 @@ class TaskSource:
         """The task is concluded, or cut off."""
         self.held.discard(task.voice_id)
 
-    async def left(self) -> set[str] | None:
-        """The ids still to conclude if none wait behind them; None if some do."""
-        if len(self.held) > LEFT_MATTERS or await self._has_more():
+    async def left(self, at_most: int | None = None) -> set[str] | None:
+        """The ids still to conclude if none wait behind them; None if some do.
+
+        None as well if there are more than `at_most`.
+        """
+        if (at_most is not None and len(self.held) > at_most) or await self._has_more():
             return None
         return set(self.held)
+
+    async def draw(self, count: int, before: datetime) -> list[Task]:
+        """At most `count` tasks spread over the rest, the youngest first; see `spread`.
+
+        They count as taken, and their pages pass over them; `put_back` undoes that.
+        """
+        async with self._one_reads:
+            # An id that failed already shows nothing of the others.
+            ready = [task for task in self._ready if not task.is_last_try]
+            found = await asyncio.to_thread(lambda: spread(self._waiting(ready), count, before))
+            drawn = {task.voice_id for task in found}
+            self._ready = deque(task for task in self._ready if task.voice_id not in drawn)
+            self._drawn |= drawn - {task.voice_id for task in ready}
+            self.held |= drawn
+        return found
+
+    def put_back(self, task: Task) -> None:
+        """The task was drawn, and is as it was before."""
+        self.held.discard(task.voice_id)
+        self._ready.append(task)
+
+    def _waiting(self, ready: list[Task]) -> Iterator[list[Task]]:
+        yield ready
+        for tasks in self._rest():
+            yield [task for task in tasks if task.voice_id not in self._drawn]
 
     async def _has_more(self) -> bool:
         while not self._ready and not self._is_exhausted:
@@ -61,6 +110,9 @@ class TaskSource:
                 page = await anext(self._pages, None)
                 if page is None:
                     self._is_exhausted = True
+                elif self._drawn:
+                    self._ready.extend(t for t in page if t.voice_id not in self._drawn)
+                    self._drawn.difference_update(task.voice_id for task in page)
                 else:
                     self._ready.extend(page)
         return bool(self._ready)
@@ -71,8 +123,74 @@ _PAGE_ROWS = 1_000
 OPENING_ATTEMPTS = 3
 """At most so many attempts of a run go alone, until one has shown the vendor's time."""
 
+OPENING_ATTEMPTS = 3
+"""At most so many attempts of a run go alone, until one has shown the vendor's time."""
+
 LEFT_MATTERS = 3
-"""`left` is asked only to see whether the few last ids agree on a refusal."""
+"""Only the few last ids are looked at to see whether all that are left agree."""
+
+
+class RunPages:
+    """The first tasks of a run: open calls that are due, then the list's pending ids, by chunks."""
+
+    def __init__(
+        self,
+        ledger: LedgerWriter,
+        clock: VendorClock,
+        work_list: WorkList | None,
+        ids: ListFile | None,
+        *,
+        only: bool,
+    ) -> None:
+        """`only`: no ids that earlier inputs left over."""
+        self._ledger = ledger
+        self._clock = clock
+        self._list = None if ids is None or work_list is None else (work_list, ids)
+        self._only = only
+        self._bits: dict[int, bytes | None] = {}
+        self._brought = (0, 0)
+        """Chunk and row of the list up to which pages have brought it."""
+
+    async def __aiter__(self) -> AsyncIterator[list[Task]]:
+        """See `Pages`."""
+        if self._list is not None:
+            self._bits = await self._ledger.call(worklists.settled_rows, self._list[0])
+        async for page in due_open_calls(self._ledger, self._clock):
+            yield page
+        for no in range(self._chunks()):
+            tasks = await asyncio.to_thread(self._tasks, no)
+            # Not the whole chunk at once: that would hold up the loop for 30 ms.
+            for start in range(0, len(tasks), _PAGE_ROWS):
+                page = tasks[start : start + _PAGE_ROWS]
+                self._brought = (no, (page[-1].row or 0) + 1)
+                yield page
+
+    def rest(self) -> Iterator[list[Task]]:
+        """See `Pages`."""
+        first, row = self._brought
+        for no in range(first, self._chunks()):
+            tasks = self._tasks(no)
+            yield tasks if no > first else [t for t in tasks if t.row is not None and t.row >= row]
+
+    def _chunks(self) -> int:
+        return -(-self._rows() // CHUNK_ROWS)
+
+    def _rows(self) -> int:
+        if self._list is None:
+            return 0
+        work_list = self._list[0]
+        return work_list.listed + work_list.retried if self._only else work_list.rows
+
+    def _tasks(self, no: int) -> list[Task]:
+        """The pending ids of a chunk, as far as this run goes.  Reads the list's file."""
+        assert self._list is not None
+        work_list, ids = self._list
+        pending = worklists.pending_rows(work_list, self._bits, no)
+        if not pending:
+            return []
+        in_reach = self._rows() - no * CHUNK_ROWS
+        chunk, _ = ids.chunk(no)
+        return [Task(chunk[row], no, row) for row in pending if row < in_reach]
 
 
 async def due_open_calls(ledger: LedgerWriter, clock: VendorClock) -> AsyncIterator[list[Task]]:
@@ -95,39 +213,32 @@ async def due_open_calls(ledger: LedgerWriter, clock: VendorClock) -> AsyncItera
         yield [Task(call.voice_id, open_call=call) for call in calls]
 
 
-async def pending_on_list(
-    ledger: LedgerWriter, work_list: WorkList, ids: ListFile, *, only: bool
-) -> AsyncIterator[list[Task]]:
-    """The list's pending ids, chunk by chunk; with `only`, those of this input."""
-    bits = await ledger.call(worklists.settled_rows, work_list)
-    rows = work_list.listed + work_list.retried if only else work_list.rows
-    for no in range((rows + CHUNK_ROWS - 1) // CHUNK_ROWS):
-        pending = worklists.pending_rows(work_list, bits, no)
-        if not pending:
-            continue
-        chunk, _ = await asyncio.to_thread(ids.chunk, no)
-        in_reach = min(CHUNK_ROWS, rows - no * CHUNK_ROWS)
-        # Not the whole chunk at once: that would hold up the loop for 30 ms.
-        for start in range(0, len(pending), _PAGE_ROWS):
-            page = pending[start : start + _PAGE_ROWS]
-            yield [Task(chunk[row], no, row) for row in page if row < in_reach]
+class DeferredPages:
+    """The ids that a run deferred, for one more try."""
 
+    def __init__(self, ledger: LedgerWriter, run_id: str) -> None:
+        self._ledger = ledger
+        self._run_id = run_id
 
-async def deferred_in(ledger: LedgerWriter, run_id: str) -> AsyncIterator[list[Task]]:
-    """The ids that this run deferred, for one more try."""
-    after = ""
-    while page := await ledger.call(records.deferred_of, run_id, after):
-        after = page[-1].voice_id
-        yield [
-            Task(
-                item.voice_id,
-                item.chunk,
-                item.row,
-                # An open call has no place on the list; its row is needed to settle it.
-                None
-                if item.chunk is not None
-                else await ledger.call(records.open_call, item.voice_id),
-                is_last_try=True,
-            )
-            for item in page
-        ]
+    async def __aiter__(self) -> AsyncIterator[list[Task]]:
+        """See `Pages`."""
+        after = ""
+        while page := await self._ledger.call(records.deferred_of, self._run_id, after):
+            after = page[-1].voice_id
+            yield [
+                Task(
+                    item.voice_id,
+                    item.chunk,
+                    item.row,
+                    # An open call has no place on the list; its row is needed to settle it.
+                    None
+                    if item.chunk is not None
+                    else await self._ledger.call(records.open_call, item.voice_id),
+                    is_last_try=True,
+                )
+                for item in page
+            ]
+
+    def rest(self) -> Iterator[list[Task]]:
+        """None, as for those that wait already."""
+        return iter(())

@@ -44,7 +44,7 @@ class OldIds:
     def add(self, ids: pa.Array) -> None:
         """Look at a column of ids."""
         told = stamps(ids)
-        old = pc.fill_null(pc.less(told, self.before.astimezone(_CLOCK).strftime(_FORM)), False)
+        old = pc.fill_null(pc.less(told, stamp_of(self.before)), False)
         found = pa.table({"at": told, "id": ids}).filter(old)
         if not found.num_rows:
             return
@@ -66,6 +66,11 @@ def stamps(ids: pa.Array) -> pa.Array:
         is_date = pc.and_(digits, pc.match_substring_regex(text, _STAMP))
         readings.append(pc.if_else(is_date, text, pa.scalar(None, pa.string())))
     return pc.max_element_wise(*readings)
+
+
+def stamp_of(at: datetime) -> str:
+    """An instant in the form of `stamps`."""
+    return at.astimezone(_CLOCK).strftime(_FORM)
 
 
 def instant(stamp: str) -> datetime:

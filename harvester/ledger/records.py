@@ -26,6 +26,7 @@ DAYS_KEPT = 31
 """Days whose requests are remembered, for a clock that steps back into one."""
 
 _PAGE = 1_000
+_PROOFS = 20
 _ODD_MS = 600_000
 _IS_DUE = (
     "(due_ms <= ? OR MAX(first_ms, COALESCE(answer_ms, 0), COALESCE(unknown_ms, 0)) > ? + "
@@ -185,6 +186,22 @@ def keep_clock(  # noqa: PLR0917 - what a run learnt, and what it dated before
         )
 
 
+def prove(db: sqlite3.Connection, proof: str) -> None:
+    """Keep that records were delivered at the address and with the key that `proof` stands for."""
+    known = [one for one in _proofs(db) if one != proof]
+    with transaction(db):
+        set_meta(db, "proofs", " ".join([*known, proof][-_PROOFS:]))
+
+
+def is_proven(db: sqlite3.Connection, proof: str) -> bool:
+    """Whether `prove` was called for it."""
+    return proof in _proofs(db)
+
+
+def _proofs(db: sqlite3.Connection) -> list[str]:
+    return (get_meta(db, "proofs") or "").split()
+
+
 def standing(db: sqlite3.Connection, now_ms: int) -> Standing:
     """Where every id of the output stands; what is due at `now_ms` of our clock, counted apart."""
     at_ms = latest_ms(db, now_ms)
@@ -340,6 +357,12 @@ def deferred(db: sqlite3.Connection, voice_id: str) -> Deferred | None:
     """One deferred id, or None."""
     row = db.execute(f"SELECT {_DEFERRED} FROM deferred WHERE id = ?", (voice_id,)).fetchone()  # noqa: S608
     return None if row is None else _deferred(row)
+
+
+def is_retrying(db: sqlite3.Connection, voice_id: str) -> bool:
+    """Whether an id is a dead letter that is on the work list again."""
+    query = "SELECT EXISTS (SELECT 1 FROM dead_letter WHERE id = ? AND retrying = 1)"
+    return bool(db.execute(query, (voice_id,)).fetchone()[0])
 
 
 def all_deferred(db: sqlite3.Connection) -> Iterator[Deferred]:

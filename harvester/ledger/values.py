@@ -36,8 +36,8 @@ class OpenCall(msgspec.Struct, frozen=True):
     """The last answer with a record; None where the vendor knew none."""
     answer_ms: int | None = None
     unknown_ms: int | None = None
-    """When the vendor first said that it knows no such record; None if it knew one when last asked.
-    """
+    """When the vendor first said no, be it that it knows no such record or that the id is none;
+    None if it gave a record when last asked."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):

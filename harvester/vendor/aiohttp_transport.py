@@ -32,9 +32,11 @@ from __future__ import annotations
 
 import base64
 import ssl
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest, ClientResponse
@@ -62,13 +64,15 @@ from harvester.vendor.watchdog import Watchdog
 class _Ask:
     """One `get`, as the watchdog knows it."""
 
-    __slots__ = ("body", "connection", "was_gone")
+    __slots__ = ("body", "connection", "is_reused", "was_gone")
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
         """That which the request was written to."""
         self.body: StreamReader | None = None
         """The answer's, if it was not there as soon as its head was."""
+        self.is_reused = False
+        """Whether that had carried a request before."""
         self.was_gone = False
         """Whether the last look found the connection gone, and the body not at its end."""
 
@@ -124,37 +128,47 @@ class AiohttpTransport:
         self._base = URL(vendor.base_url)
         self._path = f"{self._base.raw_path.rstrip('/')}/recordGroup/"
         self._watchdog = Watchdog(vendor.timeout_s)
-        # limit = concurrency: no ask ever queues for a connection, and all are kept alive.
-        connector = aiohttp.TCPConnector(
-            limit=concurrency, ttl_dns_cache=300, ssl=tls if tls is not None else system_trust()
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers=standing,
-            request_class=_sealed_request(seal, self._watchdog),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=vendor.timeout_s),
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
-            auto_decompress=False,
-            trust_env=False,
-        )
+        request_class = _sealed_request(seal, self._watchdog)
+        trust = tls if tls is not None else system_trust()
+
+        def session(*, force_close: bool = False) -> aiohttp.ClientSession:
+            # limit = concurrency: no ask ever queues for a connection, and all are kept alive.
+            connector = aiohttp.TCPConnector(
+                limit=concurrency, ttl_dns_cache=300, ssl=trust, force_close=force_close
+            )
+            return aiohttp.ClientSession(
+                connector=connector,
+                headers=standing,
+                request_class=request_class,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, connect=vendor.timeout_s),
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+                max_headers=MAX_HEADERS,
+                auto_decompress=False,
+                trust_env=False,
+            )
+
+        self._make_session: Callable[..., aiohttp.ClientSession] = session
+        self._session = session()
+        self._fresh: aiohttp.ClientSession | None = None
+        """For requests that want a connection of their own; made when first wanted."""
 
     @property
     def is_at_rest(self) -> bool:
         """Whether no attempt is remembered."""
         return self._watchdog.is_at_rest
 
-    async def get(self, voice_id: str) -> Reply | NoReply:
-        """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
+    async def get(self, voice_id: str, *, fresh: bool = False) -> Reply | NoReply:
+        """Ask for one record; see `Transport`."""
         # encoded=True: a voiceId holds only unreserved characters, so there is nothing to quote.
         # Another path for the same host costs a quarter of reading an address anew.
         url = self._base.with_path(self._path + voice_id, encoded=True)
         ask = _Ask()
         _ASK.set(ask)
+        session = self._session if not fresh else self._fresh_session()
         try:
-            response = await self._session.get(url, allow_redirects=False, **self._through)
+            response = await session.get(url, allow_redirects=False, **self._through)
             try:
                 body = await _read_capped(response, ask)
             finally:
@@ -188,6 +202,7 @@ class AiohttpTransport:
             headers.get("Retry-After"),
             took_s,
             None if body.isascii() else headers.get("Content-Type"),
+            ask.is_reused,
         )
 
     def _no_reply(self, exc: Exception) -> NoReply:
@@ -219,6 +234,13 @@ class AiohttpTransport:
         """Close every connection."""
         self._watchdog.stop()
         await self._session.close()
+        if self._fresh is not None:
+            await self._fresh.close()
+
+    def _fresh_session(self) -> aiohttp.ClientSession:
+        if self._fresh is None:
+            self._fresh = self._make_session(force_close=True)
+        return self._fresh
 
 
 def _through(vendor: Vendor, proxy: URL | None) -> tuple[dict[str, Any], dict[str, str]]:
@@ -249,6 +271,8 @@ class _SealBroke(Exception):
 
 
 def _sealed_request(seal: Seal, watchdog: Watchdog) -> type[ClientRequest]:
+    used: WeakSet[object] = WeakSet()
+
     class SealedRequest(ClientRequest):
         """A request that waits for its turn and is signed with its connection in hand."""
 
@@ -266,6 +290,8 @@ def _sealed_request(seal: Seal, watchdog: Watchdog) -> type[ClientRequest]:
             protocol = conn.protocol
             if protocol is None or protocol.should_close or not protocol.is_connected():
                 raise aiohttp.ServerDisconnectedError
+            ask.is_reused = protocol in used
+            used.add(protocol)
             ask.connection = conn
             watchdog.watch(ask)
             return await super().send(conn)

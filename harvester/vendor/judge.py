@@ -87,7 +87,7 @@ def _judge_status(voice_id: str, envelope: Envelope) -> Verdict:
     if status == "-24":
         return NoRecord()
     if status in _DEAD:
-        return Dead(_DEAD[status])
+        return _judge_no(voice_id, envelope)
     if status in _REFUSED:
         return Refusal(status)
     # It goes into dead letters and messages, and could be anything: half a character, an escape
@@ -105,6 +105,12 @@ def _judge_record(voice_id: str, envelope: Envelope) -> Verdict:
     # Another call's record, or one without an id: a cache that lies.  Taking it would bill the
     # wrong call, and keeping it would put a stranger's numbers in our files.
     return NetworkFailure("other_record")
+
+
+def _judge_no(voice_id: str, envelope: Envelope) -> Verdict:
+    if envelope.voice_id not in (None, voice_id):
+        return NetworkFailure("other_record")
+    return Dead(_DEAD[envelope.status], is_named=envelope.voice_id is not None)
 
 
 def _judge_http(status: int) -> Verdict:

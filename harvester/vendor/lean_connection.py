@@ -97,6 +97,7 @@ class LeanConnection(asyncio.Protocol):
         self._asked_at = 0.0
         self._is_doubtful = False
         self._parser = self._new_parser()
+        self._is_reused = False
         self._is_chunked = False
         self._begin()
 
@@ -154,10 +155,19 @@ class LeanConnection(asyncio.Protocol):
                 status, body_bytes, date, retry_after, content_type = seen
                 if body_bytes == len(data) - end:
                     took_s = monotonic() - self._asked_at
+                    is_reused, self._is_reused = self._is_reused, True
                     self._answer = None
                     if not answer.done():
                         answer.set_result(
-                            Reply(status, data[end:], date, retry_after, took_s, content_type)
+                            Reply(
+                                status,
+                                data[end:],
+                                date,
+                                retry_after,
+                                took_s,
+                                content_type,
+                                is_reused,
+                            )
                         )
                     return
             self._is_fresh = False
@@ -297,6 +307,7 @@ class LeanConnection(asyncio.Protocol):
             _text(headers.get(b"retry-after")),
             monotonic() - self._asked_at,
             _text(headers.get(b"content-type")),
+            self._is_reused,
         )
 
     def _end(self, answer: Reply | NoReply) -> None:
@@ -306,6 +317,7 @@ class LeanConnection(asyncio.Protocol):
 
     def _settle(self, reply: Reply | NoReply) -> None:
         answer, self._answer = self._answer, None
+        self._is_reused = True
         if answer is not None and not answer.done():
             answer.set_result(reply)
 

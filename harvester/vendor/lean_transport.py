@@ -76,11 +76,13 @@ class LeanTransport:
         """Whether nobody waits for an answer."""
         return len(self._idle) == len(self._open)
 
-    async def get(self, voice_id: str) -> Reply | NoReply:
-        """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
+    async def get(self, voice_id: str, *, fresh: bool = False) -> Reply | NoReply:
+        """Ask for one record; see `Transport`."""
         reply: Reply | NoReply = LOST
+        if fresh:
+            self._leave_idle()
         for _ in range(_TRIES):
-            connection = self._take_idle()
+            connection = None if fresh else self._take_idle()
             is_sure = connection is not None
             if connection is None:
                 made = await self._connect()
@@ -120,6 +122,13 @@ class LeanTransport:
                 return connection
             self._open.discard(connection)
         return None
+
+    def _leave_idle(self) -> None:
+        """Close one that lies idle: the new one takes its place, so their number stays the same."""
+        connection = self._take_idle()
+        if connection is not None:
+            connection.abort()
+            self._open.discard(connection)
 
     async def _connect(self) -> LeanConnection | NoReply:
         try:

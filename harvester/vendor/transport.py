@@ -53,6 +53,8 @@ class Reply(msgspec.Struct, frozen=True, gc=False):  # each request has one
     """From the request's write to the answer's last byte."""
     content_type: str | None = None
     """The header; a transport may leave it out where the body is ASCII, which any of them is."""
+    is_reused: bool = False
+    """Its connection had brought an answer before: this one could be what that one left behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,11 @@ class NoReply:
 class Transport(Protocol):
     """Sends one signed GET at a time per caller; safe for many callers at once."""
 
-    async def get(self, voice_id: str) -> Reply | NoReply:
-        """Ask for one record.  Raises nothing but CancelledError and what the seal raises."""
+    async def get(self, voice_id: str, *, fresh: bool = False) -> Reply | NoReply:
+        """Ask for one record; `fresh`: on a connection that has brought no answer yet.
+
+        Raises nothing but CancelledError and what the seal raises.
+        """
         ...
 
     async def close(self) -> None:

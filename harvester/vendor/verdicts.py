@@ -59,6 +59,8 @@ class Dead:
     """The vendor said no to this id for good."""
 
     reason: str
+    is_named: bool = False
+    """The answer names the id that it was given for; most don't."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,44 +79,78 @@ def test_an_outage_began_when_it_was_seen_first() -> None:
     assert watch.since == 0
 
 
-def test_three_ids_that_are_refused_alike_halt_the_run() -> None:
+def test_three_ids_that_are_refused_alike_are_a_suspicion() -> None:
     watch = RefusalWatch()
-    assert [watch.refused(i, "-1", None) for i in ("a", "b", "a", "b", "c")] == [False] * 4 + [True]
+    assert [watch.refused(i, "-1") for i in ("a", "b", "a", "b", "c")] == [False] * 4 + [True]
 
 
 def test_refusals_of_different_kinds_do_not_agree() -> None:
     watch = RefusalWatch()
-    assert not any(
-        watch.refused(i, what, None) for i, what in [("a", "-1"), ("b", "-2"), ("c", "-13")]
-    )
+    assert not any(watch.refused(i, what) for i, what in [("a", "-1"), ("b", "-2"), ("c", "-13")])
 
 
-def test_a_success_between_makes_refusals_start_anew() -> None:
+def test_a_success_between_ends_a_suspicion() -> None:
     watch = RefusalWatch()
-    assert not watch.refused("a", "-1", None)
-    assert not watch.refused("b", "-1", None)
+    assert not watch.refused("a", "-1")
+    assert not watch.refused("b", "-1")
     watch.succeeded()
-    assert not watch.refused("c", "-1", None)
+    assert not watch.refused("c", "-1")
 
 
 @pytest.mark.parametrize(
-    ("left", "halts"),
+    ("left", "agree"),
     [({"a"}, True), ({"a", "b"}, False), (None, False)],
     ids=["it is the last one", "another is under way", "more wait"],
 )
-def test_a_lone_refusal_halts_only_if_no_other_id_is_left(
-    left: set[str] | None, halts: bool
+def test_where_nothing_was_ever_delivered_a_lone_refusal_counts_if_no_other_id_is_left(
+    left: set[str] | None, agree: bool
 ) -> None:
-    assert RefusalWatch().refused("a", "http_403", left) == halts
+    watch = RefusalWatch()
+    watch.refused("a", "http_403")
+    assert watch.all_refused(left, "http_403") == agree
+    assert not watch.all_refused(left, "http_404")
 
 
 def test_the_last_two_must_agree() -> None:
     watch = RefusalWatch()
-    assert not watch.refused("a", "-1", {"a", "b"})
-    assert watch.refused("b", "-1", {"a", "b"})
+    watch.refused("a", "-1")
+    assert not watch.all_refused({"a", "b"}, "-1")
+    watch.refused("b", "-1")
+    assert watch.all_refused({"a", "b"}, "-1")
 
 
-def test_20_ids_with_an_unknown_status_and_no_delivery_between_halt_the_run() -> None:
+@pytest.mark.parametrize(("count", "agree"), [(1, False), (3, False), (4, True)])
+@pytest.mark.parametrize("how", ["an earlier run", "this run"])
+def test_where_records_were_delivered_more_than_three_of_the_last_must_agree(
+    how: str, count: int, agree: bool
+) -> None:
+    watch = RefusalWatch(is_proven=how == "an earlier run")
+    if how == "this run":
+        watch.delivered()
+    left = {str(n) for n in range(count)}
+    for voice_id in left:
+        watch.refused(voice_id, "-1")
+    assert watch.all_refused(left, "-1") == agree
+
+
+def test_an_id_that_was_passed_over_is_no_sign() -> None:
+    watch = RefusalWatch(is_proven=True)
+    watch.pass_over("known")
+    for voice_id in "abcd":
+        watch.refused(voice_id, "-1")
+    assert watch.all_refused({*"abcd", "known"}, "-1")
+    assert not watch.all_refused({*"abcde", "known"}, "-1")
+
+
+def test_all_that_are_left_may_have_met_an_unknown_status() -> None:
+    watch = RefusalWatch()
+    watch.unknown("a", "77")
+    assert watch.all_unknown({"a"})
+    assert not watch.all_unknown({"a", "b"})
+    assert not watch.all_unknown(None)
+
+
+def test_20_ids_with_an_unknown_status_and_no_delivery_between_are_a_suspicion() -> None:
     watch = RefusalWatch()
     told = [watch.unknown(str(n % 19), "99") for n in range(100)]
     assert not any(told)

@@ -167,9 +167,57 @@ def test_a_rebuilt_row_without_an_answer_dates_from_its_first_ask() -> None:
     assert result.outcome is Outcome.DEAD
 
 
+NOS = [
+    Unknown(NOW, 1),
+    *(Died(reason, "", 1, NOW) for reason in ("parameter_exception", "bad_query_id")),
+    Died("out_of_time_range", "", 1, NOW, b"no"),
+    Died("unknown_status", "status 77", 3, NOW),
+]
+
+
+@pytest.mark.parametrize("no", NOS, ids=lambda no: getattr(no, "reason", "no_record"))
+@pytest.mark.parametrize("dated_ago", [None, HOUR, 9 * DAY, 90 * DAY])
+def test_a_no_that_contradicts_a_record_already_seen_keeps_the_call_open(
+    no: Unknown | Died, dated_ago: int | None
+) -> None:
+    dated = None if dated_ago is None else datetime.fromtimestamp((NOW - dated_ago) / 1000, UTC)
+    result, batch = settled(known(asks=0), no, policy(dated=dated))
+    assert result == Settled(Outcome.OPEN)
+    (call,) = batch.open_calls
+    assert (call.answer, call.answer_ms, call.first_ms) == (ANSWER, NOW - HOUR, NOW - HOUR)
+    assert (call.unknown_ms, call.due_ms) == (NOW, NOW + 600_000)
+    assert (batch.dead_letters, batch.entries, batch.closed_calls) == ([], [], [])
+
+
+@pytest.mark.parametrize("no", NOS, ids=lambda no: getattr(no, "reason", "no_record"))
+@pytest.mark.parametrize(("said_ago", "ends"), [(DAY - 1, False), (DAY, True)])
+def test_a_no_said_again_a_day_later_ends_it_and_its_last_record_is_published_as_not_final(
+    no: Unknown | Died, said_ago: int, ends: bool
+) -> None:
+    task = known(first_ms=NOW - 5 * DAY, unknown_ms=NOW - said_ago)
+    result, batch = settled(task, no)
+    if not ends:
+        assert result == Settled(Outcome.OPEN)
+        assert batch.open_calls[0].unknown_ms == NOW - said_ago, "the first no counts"
+        return
+    kept = Entry("7", NOW - HOUR, False, ANSWER)
+    assert result == Settled(Outcome.DEAD, kept)
+    assert batch.entries == [kept]
+    assert batch.dead_letters[0].published
+
+
+def test_a_record_between_two_nos_takes_the_first_one_back() -> None:
+    task = known(unknown_ms=NOW - 2 * DAY)
+    _, batch = settled(task, Answered(LATER, over=False, at_ms=NOW))
+    (call,) = batch.open_calls
+    assert call.unknown_ms is None
+    result, _ = settled(Task("7", open_call=call), Died("bad_query_id", "", 1, NOW + DAY))
+    assert result.outcome is Outcome.OPEN
+
+
 def test_an_open_call_that_dies_has_its_last_answer_published_and_its_letter_says_so() -> None:
     died = Died("bad_query_id", "", 2, NOW, b"no")
-    result, batch = settled(known(), died)
+    result, batch = settled(known(unknown_ms=NOW - DAY), died)
     kept = Entry("7", NOW - HOUR, False, ANSWER)
     assert result == Settled(Outcome.DEAD, kept)
     assert batch.entries == [kept]

@@ -120,7 +120,15 @@ def test_zero_with_another_record_or_none_that_can_be_told_is_a_network_failure(
 )
 @pytest.mark.parametrize("data", [None, {}, "x", record()])
 def test_a_status_means(status: str, meaning: Verdict, data: object) -> None:
+    if isinstance(meaning, Dead) and data == record():
+        meaning = Dead(meaning.reason, is_named=True)
     assert verdict(envelope(status, data)) == meaning
+
+
+@pytest.mark.parametrize("status", ["-22", "-14", "-25"])
+def test_a_no_that_names_another_id_is_no_answer_to_this_one(status: str) -> None:
+    another = envelope(status, {**record(), "voiceId": "2203031113381000003"})
+    assert verdict(another) == NetworkFailure("other_record")
     if status.lstrip("-").isdigit() and status != "00":
         assert verdict(envelope(int(status), data)) == meaning
 

@@ -1,0 +1,442 @@
+"""What can't be undone is done only when it is certain: a no is confirmed, permanent failures wait
+for a first record, and a refusal that halts the run is seen elsewhere in the list as well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace as with_changes
+
+from harvester.errors import BudgetReached, VendorRefused
+from harvester.harvest.breaker import FULL
+from harvester.harvest.probes import spread
+from harvester.harvest.task import Task
+from harvester.ledger import records, worklists
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.values import Batch, DeadLetter
+from harvester.vendor.transport import Reply
+from tests.fakes import TIMEOUT, Answer, FakeVendor, House, record, status
+from tests.run.test_harvest_pipeline import (
+    assert_each_id_is_in_one_state,
+    assert_run_balances,
+    stop_at,
+)
+from tests.virtual_time import run_virtually
+
+IDS = [f"{n:05}" for n in range(1_000)]
+NULL = Reply(200, b'{"status":"0","reason":"success","data":null}')
+GONE = Reply(404, b"<html>")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    made: list[House] = []
+
+    def make(ids: list[str] = IDS, **changes: object) -> House:
+        quick = {"pace__rate_per_s": 1000, "pace__concurrency": 16}
+        made.append(House(tmp_path / f"out-{len(made)}", ids, **{**quick, **changes}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def dated(days_ago: float, count: int = 1, start: int = 0) -> list[str]:
+    """Ids whose own digits date them so many days back."""
+    at = datetime.now(timezone(timedelta(hours=8))) - timedelta(days=days_ago)
+    return [f"{at:%y%m%d%H%M%S}{n:07}" for n in range(start, start + count)]
+
+
+def reused(answer: Answer) -> Answer:
+    """As it comes on a connection that brought another answer before."""
+    assert isinstance(answer, Reply)
+    return with_changes(answer, is_reused=True)
+
+
+# A permanent failure is confirmed
+
+
+@pytest.mark.parametrize("code", [-22, -14, -25])
+def test_a_stray_no_on_a_reused_connection_is_fetched_again_on_another_one(
+    house: Callable[..., House], code: int
+) -> None:
+    out = house(IDS[:50])
+    stray = reused(status(code))
+    vendor = FakeVendor(lambda i, n: stray if i == IDS[7] and n == 0 else reused(record(i)))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert out.delivered() == IDS[:50]
+    assert vendor.asked_fresh == [IDS[7]]
+    assert (engine.tally["requests"], len(vendor.log)) == (51, 51), "it counts as a request"
+    assert engine.tally["retry.unconfirmed"] == 1
+    assert_run_balances(engine)
+
+
+def test_a_no_that_another_connection_repeats_counts(house: Callable[..., House]) -> None:
+    out = house(IDS[:50])
+    vendor = FakeVendor(lambda i, n: reused(status(-22)) if i == IDS[7] else reused(record(i)))
+    vendor.is_reused_when_fresh = False
+    run_virtually(lambda: out.run(vendor))
+    assert out.dead() == {IDS[7]: "parameter_exception"}
+    assert vendor.asked[IDS[7]] == 2
+
+
+def test_a_no_that_was_its_connections_first_answer_needs_no_confirming(
+    house: Callable[..., House],
+) -> None:
+    out = house(IDS[:50])
+    vendor = FakeVendor(lambda i, n: status(-22) if i == IDS[7] else reused(record(i)))
+    run_virtually(lambda: out.run(vendor))
+    assert out.dead() == {IDS[7]: "parameter_exception"}
+    assert vendor.asked[IDS[7]] == 1
+
+
+def test_a_no_that_names_its_id_needs_no_confirming(house: Callable[..., House]) -> None:
+    out = house(IDS[:50])
+    named = Reply(200, b'{"status":"-22","data":{"voiceId":"00007"}}', is_reused=True)
+    vendor = FakeVendor(lambda i, n: named if i == IDS[7] else reused(record(i)))
+    run_virtually(lambda: out.run(vendor))
+    assert out.dead() == {IDS[7]: "parameter_exception"}
+    assert vendor.asked[IDS[7]] == 1
+
+
+def test_a_no_that_names_another_id_is_no_answer_to_this_one(house: Callable[..., House]) -> None:
+    out = house(IDS[:50])
+    other = Reply(200, b'{"status":"-22","data":{"voiceId":"00008"}}')
+    vendor = FakeVendor(lambda i, n: other if i == IDS[7] and n < 2 else record(i))
+    run_virtually(lambda: out.run(vendor))
+    assert out.delivered() == IDS[:50]
+
+
+def test_a_null_that_ends_nothing_needs_no_confirming_and_one_that_does_needs_it(
+    house: Callable[..., House],
+) -> None:
+    young, old = dated(1)[0], dated(10)[0]
+    ids = sorted([young, old, *dated(5, 20)])
+    out = house(ids)
+    vendor = FakeVendor(lambda i, n: reused(NULL) if i in (young, old) else reused(record(i)))
+    vendor.is_reused_when_fresh = False
+    run_virtually(lambda: out.run(vendor))
+    assert (vendor.asked[young], vendor.asked[old]) == (1, 2)
+    assert (out.open(), out.dead()) == ([young], {old: "no_record"})
+
+
+def test_what_fails_when_it_is_to_be_confirmed_goes_its_usual_way(
+    house: Callable[..., House],
+) -> None:
+    out = house(IDS[:50])
+    answers = {0: reused(status(-22)), 1: TIMEOUT, 2: reused(status(-22)), 3: record(IDS[7])}
+    vendor = FakeVendor(lambda i, n: answers[n] if i == IDS[7] else reused(record(i)))
+    run_virtually(lambda: out.run(vendor))
+    assert out.delivered() == IDS[:50]
+    assert vendor.asked_fresh == [IDS[7], IDS[7]]
+
+
+def test_once_20_were_confirmed_those_of_ids_over_60_days_old_need_none(
+    house: Callable[..., House],
+) -> None:
+    ancient, old = dated(70, 100), dated(50, 10, start=100)
+    young = dated(4, 1, start=200)
+    out = house(sorted([*ancient, *old, *young]), pace__concurrency=1)
+    vendor = FakeVendor(lambda i, n: reused(record(i) if i in young else NULL))
+    vendor.is_reused_when_fresh = False
+    run_virtually(lambda: out.run(vendor))
+    assert len(out.dead()) == 110
+    asked = Counter(vendor.asked[i] for i in ancient)
+    assert asked == {2: 20, 1: 80}
+    assert {vendor.asked[i] for i in old} == {2}
+
+
+# Permanent failures are held back until a first record
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+def test_a_vendor_that_says_no_to_every_id_halts_the_run_and_all_stay_pending(
+    house: Callable[..., House], concurrency: int
+) -> None:
+    out = house(pace__concurrency=concurrency)
+    vendor = FakeVendor(lambda i, n: status(-22))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert "so it is" in str(engine.stop.reason), "the body is shown"
+    assert (out.dead(), out.pending()) == ({}, IDS)
+    assert FULL + 20 <= len(vendor.log) <= FULL + 20 + concurrency
+    assert IDS[-1] in vendor.asked, "the youngest is among the probes"
+    assert len(vendor.asked) == len(vendor.log), "each id once"
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+
+
+def test_null_for_ids_that_the_vendor_should_know_is_such_a_no(house: Callable[..., House]) -> None:
+    ids = dated(10, 400)
+    out = house(ids)
+    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: NULL)))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert (out.dead(), out.pending()) == ({}, ids)
+
+
+def test_a_record_among_the_probes_and_the_nos_count_and_the_run_goes_on(
+    house: Callable[..., House],
+) -> None:
+    out = house()
+    vendor = FakeVendor(lambda i, n: status(-22) if i < IDS[300] else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert sorted(out.dead()) == IDS[:300]
+    assert out.delivered() == IDS[300:]
+    assert max(vendor.asked.values()) == 1
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+
+
+def test_only_the_lone_middle_of_a_list_delivers(house: Callable[..., House]) -> None:
+    out = house()
+    good = set(IDS[400:600])
+    vendor = FakeVendor(lambda i, n: record(i) if i in good else status(-14))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.delivered() == sorted(good)
+    assert_each_id_is_in_one_state(out)
+
+
+@pytest.mark.parametrize("count", [1, 150, 199])
+def test_a_list_that_ends_before_200_commits_its_nos(
+    house: Callable[..., House], count: int
+) -> None:
+    out = house(IDS[:count])
+    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-22))))
+    assert engine.stop.reason is None
+    assert sorted(out.dead()) == IDS[:count]
+    assert_run_balances(engine)
+
+
+@pytest.mark.parametrize("count", [200, 210, 230])
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_a_list_without_a_rest_halts_at_200(
+    house: Callable[..., House], count: int, concurrency: int
+) -> None:
+    out = house(IDS[:count], pace__concurrency=concurrency)
+    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-22))))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert (out.dead(), out.pending()) == ({}, IDS[:count])
+    assert_run_balances(engine)
+
+
+def test_the_record_of_the_very_last_id_that_is_on_its_way_lets_all_count(
+    house: Callable[..., House],
+) -> None:
+    out = house(IDS[:230], pace__concurrency=64)
+    last = IDS[229]
+    vendor = FakeVendor(
+        lambda i, n: record(i) if i == last else status(-22),
+        latency_s=lambda i, n: 5.0 if i == last else 0.05,
+    )
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.delivered() == [last]
+    assert len(out.dead()) == 229
+
+
+def test_ids_over_60_days_old_count_neither_for_nor_against(house: Callable[..., House]) -> None:
+    ancient, young = dated(61, 600), dated(5, 100, start=600)
+    out = house(sorted([*ancient, *young]))
+    vendor = FakeVendor(lambda i, n: NULL)
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None, "100 that count are too few to halt"
+    assert len(out.dead()) == 700
+
+
+def test_no_probe_is_over_60_days_old(house: Callable[..., House]) -> None:
+    ids = sorted([*dated(61, 500, start=500), *dated(5, 300)])
+    out = house()
+    out.put_in_force([*dated(5, 300), *dated(61, 500, start=500)])
+    vendor = FakeVendor(lambda i, n: NULL)
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert not set(vendor.asked) & set(dated(61, 500, start=500))
+    assert len(out.pending()) == len(ids)
+
+
+def test_dead_letters_that_are_fetched_again_never_halt_a_run(house: Callable[..., House]) -> None:
+    out = house(IDS[:400])
+    letters = [DeadLetter(i, "no_record", "", 1, 1, 1, "run-0") for i in IDS[:400]]
+    acknowledge(
+        out.db, "run-0", Batch(dead_letters=letters), work_list=None, counters={},
+        requests_of_day=("", 0),
+    )  # fmt: skip
+    work_list = worklists.current_list(out.db)
+    assert work_list is not None
+    new = with_changes(work_list, id=2, listed=0, retried=400)
+    worklists.replace_list(out.db, new, retrying=IDS[:400])
+    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-22))))
+    assert engine.stop.reason is None
+    assert out.dead() == dict.fromkeys(IDS[:400], "parameter_exception")
+
+
+def test_a_run_that_is_stopped_leaves_what_it_held_back_pending(
+    house: Callable[..., House],
+) -> None:
+    out = house(pace__rate_per_s=50)
+    vendor = FakeVendor(lambda i, n: status(-22))
+    engine = run_virtually(lambda: out.run(vendor, meanwhile=stop_at(3.0)))
+    assert (out.dead(), out.pending()) == ({}, IDS)
+    assert 50 < len(vendor.log) < FULL
+    assert_run_balances(engine)
+
+
+def test_a_small_budget_of_the_day_gets_somewhere_all_the_same(
+    house: Callable[..., House],
+) -> None:
+    out = house(pace__per_day=50)
+    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-22))))
+    assert isinstance(engine.stop.reason, BudgetReached)
+    assert len(out.dead()) == 50
+    assert_run_balances(engine)
+
+
+# Some ids are always refused
+
+
+def proven(out: House) -> None:
+    """Records were delivered at this address with this key."""
+    records.prove(out.db, "here")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [GONE, Reply(403, b""), Reply(302, b""), status(-1), Reply(401, b"{}")],
+    ids=["404", "403", "302", "-1", "401"],
+)
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_one_id_of_60_that_is_always_refused_is_deferred_and_the_others_are_delivered(
+    house: Callable[..., House], answer: Answer, concurrency: int
+) -> None:
+    out = house(IDS[:60], pace__concurrency=concurrency)
+    vendor = FakeVendor(lambda i, n: answer if i == IDS[30] else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.delivered() == [i for i in IDS[:60] if i != IDS[30]]
+    assert [*out.deferred()] == out.pending() == [IDS[30]]
+    assert out.deferred()[IDS[30]].startswith("refused_")
+    again = run_virtually(lambda: out.run(vendor))
+    assert again.stop.reason is None, "nor does it halt the next night, alone on the list"
+    assert out.pending() == [IDS[30]]
+    assert_run_balances(again)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 64])
+def test_the_oldest_ten_that_are_always_refused_do_not_keep_the_first_run_from_the_others(
+    house: Callable[..., House], concurrency: int
+) -> None:
+    out = house(IDS[:100], pace__concurrency=concurrency)
+    vendor = FakeVendor(lambda i, n: GONE if i < IDS[10] else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.delivered() == IDS[10:100]
+    assert sorted(out.deferred()) == IDS[:10]
+    again = run_virtually(lambda: out.run(vendor))
+    assert again.stop.reason is None, "the ten alone, of which the vendor was known to know better"
+    assert out.pending() == IDS[:10]
+
+
+def test_an_id_that_is_always_refused_is_given_up_in_the_end(house: Callable[..., House]) -> None:
+    out = house(IDS[:2], retry__max_runs=2)
+    vendor = FakeVendor(lambda i, n: GONE if i == IDS[0] else record(i))
+    run_virtually(lambda: out.run(vendor))
+    item = records.deferred(out.db, IDS[0])
+    assert item is not None
+    assert (item.runs, item.cause) == (1, "refused_http_404")
+
+
+@pytest.mark.parametrize("code", [-1, -2, -13])
+@pytest.mark.parametrize(("count", "concurrency"), [(1_000, 1), (1_000, 64), (60, 64), (4, 64)])
+def test_a_key_that_is_revoked_later_halts_the_run(
+    house: Callable[..., House], code: int, count: int, concurrency: int
+) -> None:
+    out = house(IDS[:count], pace__concurrency=concurrency)
+    proven(out)
+    vendor = FakeVendor(lambda i, n: status(code))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert out.pending() == IDS[:count]
+    assert not out.deferred() or concurrency == 1
+    assert_run_balances(engine)
+
+
+def test_ids_known_for_being_refused_take_no_part_in_seeing_that_a_key_is_revoked(
+    house: Callable[..., House],
+) -> None:
+    out = house(IDS[:30], pace__concurrency=64)
+    bad = set(IDS[:5])
+    run_virtually(lambda: out.run(FakeVendor(lambda i, n: GONE if i in bad else record(i))))
+    out.put_in_force([*IDS[:5], *IDS[100:150]])
+    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-1))))
+    assert isinstance(engine.stop.reason, VendorRefused)
+
+
+def test_the_first_20_with_an_unknown_status_do_not_keep_the_run_from_the_others(
+    house: Callable[..., House],
+) -> None:
+    out = house(IDS[:200])
+    vendor = FakeVendor(lambda i, n: status(77) if i < IDS[25] else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.delivered() == IDS[25:200]
+
+
+def test_a_record_of_this_run_is_kept_for_the_next_as_proof(house: Callable[..., House]) -> None:
+    out = house(IDS[:3])
+    assert not records.is_proven(out.db, "here")
+    run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-24) if n == 0 else record(i))))
+    assert not records.is_proven(out.db, "here"), "a no is no record"
+    out.put_in_force(IDS[10:12])
+    run_virtually(lambda: out.run(FakeVendor()))
+    assert records.is_proven(out.db, "here")
+    assert not records.is_proven(out.db, "elsewhere")
+
+
+# Which ids are probes
+
+
+def tasks(ids: list[str]) -> list[Task]:
+    return [Task(i, 0, row) for row, i in enumerate(ids)]
+
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 20])
+@pytest.mark.parametrize("size", [0, 1, 19, 20, 21, 39, 40, 41, 997])
+@pytest.mark.parametrize("portion", [1, 7, 1_000])
+def test_probes_are_spread_evenly_and_the_youngest_comes_first(
+    count: int, size: int, portion: int
+) -> None:
+    every = tasks(IDS[:size])
+    portions = [every[at : at + portion] for at in range(0, size, portion)]
+    found = spread(portions, count, LONG_AGO)
+    assert len(found) == min(count, size)
+    assert len({task.voice_id for task in found}) == len(found)
+    if not found:
+        return
+    assert found[0] is every[-1]
+    rows = sorted(task.row or 0 for task in found)
+    widest = max((b - a for a, b in pairwise(rows)), default=0)
+    assert widest <= max(1, 3 * size / count)
+
+
+def test_the_youngest_is_told_by_its_digits_whatever_form_it_has() -> None:
+    old, young = dated(9)[0], "1" + dated(1)[0]
+    found = spread([tasks([young, old])], 1, LONG_AGO)
+    assert [task.voice_id for task in found] == [young]
+
+
+def test_what_is_dated_too_far_back_is_no_probe_and_what_tells_no_date_is_one() -> None:
+    limit = datetime.now(UTC) - timedelta(days=60)
+    ids = [*dated(61, 50), "abc", *dated(59, 2)]
+    found = spread([tasks(ids)], 20, limit)
+    assert sorted(task.voice_id for task in found) == sorted(["abc", *dated(59, 2)])
