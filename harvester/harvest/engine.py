@@ -249,6 +249,11 @@ class Engine:
         before = datetime.fromtimestamp(self.clock.now() - KEPT_MS / 1000, UTC)
         return await self._prober.probe(self._source, count, before, is_enough)
 
+    async def free(self) -> None:
+        """See `fetch.Others`."""
+        if not self.stop.is_set:
+            await self._prober.over.wait()
+
     async def was_refused(self, voice_id: str) -> bool:
         """See `fetch.Others`."""
         item = await self._ledger.call(records.deferred, voice_id)
@@ -348,8 +353,7 @@ class Engine:
         # Who waits when the run stops is cancelled; whoever comes here after that must not wait.
         while not self.stop.is_set and not self._has_room.is_set():
             await self._has_room.wait()
-        if not self.stop.is_set:
-            await self._prober.over.wait()
+        await self.free()
 
     async def _settle(self, task: Task, conclusion: Conclusion) -> None:
         """Have a conclusion acknowledged, or hold it back."""

@@ -213,6 +213,10 @@ class Others(Protocol):
         """What the vendor answers to ids from elsewhere in the list; see `Prober.probe`."""
         ...
 
+    async def free(self) -> None:
+        """Wait while somebody fetches probes."""
+        ...
+
     async def was_refused(self, voice_id: str) -> bool:
         """Whether the id is deferred for a refusal or an unknown status."""
         ...
@@ -305,6 +309,7 @@ class Fetcher:
         async def step() -> Step:
             nonlocal pending, latest, succeeded_before, is_doubtful
             if spent.attempts:
+                await self._others.free()
                 self._stop.check()
                 pending = await self._attempt(task, fresh=is_doubtful)
             spent.attempts += 1

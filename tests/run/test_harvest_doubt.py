@@ -29,6 +29,7 @@ from tests.run.test_harvest_pipeline import (
 from tests.virtual_time import run_virtually
 
 IDS = [f"{n:05}" for n in range(1_000)]
+NOW = datetime.now(timezone(timedelta(hours=8)))
 NULL = Reply(200, b'{"status":"0","reason":"success","data":null}')
 GONE = Reply(404, b"<html>")
 
@@ -49,7 +50,7 @@ def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 
 def dated(days_ago: float, count: int = 1, start: int = 0) -> list[str]:
     """Ids whose own digits date them so many days back."""
-    at = datetime.now(timezone(timedelta(hours=8))) - timedelta(days=days_ago)
+    at = NOW - timedelta(days=days_ago)
     return [f"{at:%y%m%d%H%M%S}{n:07}" for n in range(start, start + count)]
 
 
