@@ -22,7 +22,6 @@ from harvester.ledger import records, worklists
 from harvester.ledger.values import CHUNK_ROWS, WorkList
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.clock import VendorClock
-from harvester.vendor.clock import VendorClock
 
 
 class Pages(Protocol):
