@@ -302,6 +302,41 @@ async def test_connections_are_kept_alive_and_no_more_than_the_concurrency() -> 
         assert vendor.opened <= 4
 
 
+async def test_an_answer_tells_whether_its_connection_had_brought_another_before() -> None:
+    async with RawVendor().listening() as vendor, transport_to(vendor.base_url) as transport:
+        replies = [await get_reply(transport, str(n)) for n in range(4)]
+        assert [reply.is_reused for reply in replies] == [False, True, True, True]
+        vendor.behaviour = right_and_last
+        assert (await get_reply(transport, "5")).is_reused
+        assert not (await get_reply(transport, "6")).is_reused
+        assert not (await get_reply(transport, "7")).is_reused
+
+
+async def right_and_last(ask: Ask) -> None:
+    await ask.send(answer_of(envelope(ask.voice_id), "Connection: close"))
+    ask.hang_up()
+
+
+async def test_a_fresh_request_has_a_connection_that_has_brought_no_answer() -> None:
+    async with (
+        RawVendor().listening() as vendor,
+        transport_to(vendor.base_url, concurrency=4) as transport,
+    ):
+        for voice_id in ("1", "2"):
+            await get_record(transport, voice_id)
+        for voice_id in ("3", "4", "5"):
+            async with asyncio.timeout(ENOUGH_S):
+                reply = await transport.get(voice_id, fresh=True)
+            assert isinstance(reply, Reply)
+            assert not reply.is_reused
+            assert judge(voice_id, reply, 0.0) == Record(over=True)
+        connections = [ask.connection for ask in vendor.asks]
+        assert connections[0] == connections[1]
+        assert len({*connections[1:]}) == 4
+        assert vendor.live <= 2, "no more than the one in use and one that is being closed"
+        assert _sign(vendor.asks[-1]) == "attempt 5", "it is sealed as any other"
+
+
 async def test_closing_the_transport_closes_every_connection() -> None:
     async with RawVendor().listening() as vendor:
         async with transport_to(vendor.base_url, concurrency=3) as transport:
