@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import time
 from itertools import compress
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,11 @@ from typing import Any
 import aiohttp
 import aioresponses.core
 import pytest
+
+from tests import ways
+
+os.environ["TZ"] = ways.TIME_ZONE
+time.tzset()
 
 
 class _StandInResponse(aiohttp.ClientResponse):

@@ -1,7 +1,11 @@
-"""How the tests of whole harvests reach the vendor: `make lean` runs them over the other way.
+"""In what surroundings tests run: over which transport, and in which local time.
 
-TEST_TRANSPORT=lean makes harvests use that transport; TEST_TLS=1 has simulators speak https, and
-harvests trust their authority by SSL_CERT_FILE, as a user's would be trusted.
+`make lean` runs whole harvests over the other way: TEST_TRANSPORT=lean makes them use that
+transport; TEST_TLS=1 has simulators speak https, and they trust their authority by SSL_CERT_FILE,
+as a user's would be trusted.
+
+Local time is never UTC's (tests/conftest.py sets it for all processes): where the product took it
+for UTC, dates would differ for half of each day.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+TIME_ZONE = "Pacific/Auckland"
 TRANSPORT = os.environ.get("TEST_TRANSPORT", "aiohttp")
 
 
