@@ -98,7 +98,7 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
 
 
 def refuse_data_without_state(output: Output) -> None:
-    """Raise StoreError if there is data, but nothing that tells what was asked."""
+    """Raise StoreError if there is data, or ids that are open or dead, but no state database."""
     if output.database.exists():
         return
     if (output.state / REBUILDING).exists():
@@ -113,6 +113,22 @@ def refuse_data_without_state(output: Output) -> None:
             f"{output.cdr} holds data ({found[0]}, {len(found)} file(s)), but {output.database} "
             "does not exist, so it is unknown what was asked. Restore state/ from a backup, make "
             "it anew from the data with `harvester rebuild`, or choose another --out. Nothing was "
+            "changed."
+        )
+    _refuse_forgetting(output)
+
+
+def _refuse_forgetting(output: Output) -> None:
+    """Raise StoreError if open calls or dead letters are known to a run's folder alone."""
+    # Only an output without a state comes here: others need not wait for the import.
+    from harvester.harvest.remnants import newest_snapshot, snapshot_rows
+
+    kept = newest_snapshot(output)
+    if kept is not None and snapshot_rows(kept):
+        raise StoreError(
+            f"{kept} holds open calls, dead letters or failed ids of an earlier run, but "
+            f"{output.database} does not exist, so they would be forgotten. Restore state/ from a "
+            "backup, make it again with `harvester rebuild`, or choose another --out. Nothing was "
             "changed."
         )
 

@@ -97,6 +97,14 @@ def newest_snapshot(output: Output) -> Path | None:
     return max(found, key=lambda path: path.parent.name, default=None)
 
 
+def snapshot_rows(path: Path) -> int:
+    """How many ids a snapshot holds; 1 for one that can't be read."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return 1
+
+
 def runs_after(output: Output, snapshot: Path | None) -> list[str]:
     """Runs that began after the one that left `snapshot`."""
     since = snapshot.parent.name if snapshot else ""

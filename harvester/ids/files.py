@@ -87,7 +87,19 @@ def _names_nothing(source: str) -> bool:
     """Whether there is neither a file or folder of that name nor one that matches."""
     if source == "-" or _kind(Path(source)) is not None:
         return False
+    _refuse_unreadable_folder(source)
     return not any(_kind(Path(match)) is not None for match in glob.iglob(source, recursive=True))  # noqa: PTH207
+
+
+def _refuse_unreadable_folder(pattern: str) -> None:
+    """Raise SourceError where nothing matches only because nobody may look."""
+    folder = Path(pattern)
+    while glob.has_magic(str(folder)) or _kind(folder) is None:
+        if folder == folder.parent:
+            return
+        folder = folder.parent
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise SourceError(_unreadable(folder, PermissionError(13, "Permission denied")))
 
 
 def _under(path: Path, spool: Path) -> Iterator[IdFile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from harvester.ledger.lock import OutputLock
 from harvester.simulator import make_ids
 from tests.fakes import House
 from tests.harvesting import FAST
+from tests.run.test_cli_commands import harvester
 from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
@@ -176,6 +178,29 @@ def test_it_is_noticed_long_before_the_end_and_what_was_kept_can_be_rebuilt_from
     # And the same command goes on: nothing that was acknowledged is fetched again.
     assert harvest(root, vendor, Meanwhile(0, lambda: None)).exit_code == 0
     assert vendor.stats()["requests"] - before == len(IDS)
+
+
+def test_what_only_a_runs_folder_knows_is_not_forgotten_by_a_fresh_start(
+    vendor: Simulator, tmp_path: Path
+) -> None:
+    root = tmp_path / "out"
+    vendor.post_faults(refuse="-22")
+    assert harvest(root, vendor, Meanwhile(0, lambda: None)).exit_code == 3
+    vendor.post_faults(refuse=None)
+    gone(root / "state")
+    assert not list(root.glob("cdr/*")), "there is no data to tell of them"
+    with pytest.raises(StoreError, match="would be forgotten") as refused:
+        harvest(root, vendor, Meanwhile(0, lambda: None))
+    assert "harvester rebuild" in str(refused.value)
+    rebuilt = harvester("rebuild", "--out", "out", cwd=tmp_path)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    told = json.loads(harvester("status", "--out", "out", "--json", cwd=tmp_path).stdout)
+    assert told["dead"] == len(IDS)
+    # What such a folder knows nothing of may begin afresh.
+    gone(root / "state")
+    for kept in root.glob("runs/*/state.parquet"):
+        kept.unlink()
+    assert harvest(root, vendor, Meanwhile(0, lambda: None)).exit_code == 0
 
 
 class Unlucky(OutputLock):

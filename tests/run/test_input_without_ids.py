@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -98,6 +99,21 @@ def test_a_name_that_matches_nothing_is_refused_unless_it_may_be(
     with pytest.raises(SourceError, match=r"input\.allow_empty = true"):
         find(sources, spool=tmp_path)
     assert [file.path for file in find(sources, spool=tmp_path, allow_empty=True)] == sources[1:]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.parametrize("source", ["ids/*.txt", "ids/none.txt", "ids/**/*.txt"])
+def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(
+    tmp_path: Path, source: str
+) -> None:
+    folder = tmp_path / "ids"
+    folder.mkdir()
+    folder.chmod(0)
+    try:
+        with pytest.raises(SourceError, match="Permission denied"):
+            find([str(tmp_path / source)], spool=tmp_path, allow_empty=True)
+    finally:
+        folder.chmod(0o700)
 
 
 def test_a_folder_without_a_file_is_empty_and_one_of_other_files_is_not(tmp_path: Path) -> None:
