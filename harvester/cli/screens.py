@@ -173,6 +173,8 @@ def _troubles(summary: Summary) -> list[str]:
         side = "behind" if summary.clock_skew_s > 0 else "ahead of"
         told = span(abs(summary.clock_skew_s))
         found.append(f"this clock is {told} {side} the vendor's: check NTP")
+    if summary.ages_held:
+        found.append("a clock was set since the run before: no id ended for its age")
     return found
 
 

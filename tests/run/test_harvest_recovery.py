@@ -380,6 +380,29 @@ def test_a_killed_runs_books_are_closed_and_its_requests_rounded_up(house: House
         assert opened.killed_runs == ()
 
 
+def test_requests_of_a_run_that_was_killed_before_it_learnt_the_day_count_for_both(
+    house: House,
+) -> None:
+    """Its day was by our clock alone; the one that was counted in before may be the true one."""
+    records.end_run(house.db, "run-1", 2_000, 0, {})
+    started_ms = 1_788_000_000_000
+    records.begin_run(house.db, "run-2", started_ms)
+    house.db.close()
+    most = 1000 + house.config.pace.concurrency
+    with open_output(house.config) as opened:
+        counts = records.requests_by_day(opened.db)
+    assert counts == {day_of(1.0): 40 + most, day_of(started_ms / 1000): most}
+
+
+def test_a_killed_run_whose_clock_was_ahead_does_not_end_before_it_started(house: House) -> None:
+    started_ms = 10**13
+    records.begin_run(house.db, "run-2", started_ms)
+    house.db.close()
+    with open_output(house.config) as opened:
+        run = records.run_record(opened.db, "run-2")
+    assert run.ended_ms == started_ms
+
+
 def test_requests_of_a_run_that_was_killed_before_it_acknowledged_count_on_its_day(
     house: House,
 ) -> None:

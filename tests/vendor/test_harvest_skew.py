@@ -93,6 +93,29 @@ def test_our_clock_30_days_ahead_for_one_night(
     assert sorted(ledger(harvest)["open"]) == sorted(IDS)
 
 
+@pytest.mark.parametrize("ahead", ["+30d", "-30d"])
+def test_ids_that_died_while_our_clock_was_wrong_are_of_their_input_in_later_runs(
+    tmp_path: Path, source: Path, ahead: str
+) -> None:
+    """Exit code 3 compares when an id died with when its input was first listed."""
+    with Simulator(rate_limit=0, fates=ALL_RECORDS.replace("param=0", "param=0.05")) as vendor:
+        out, flags = tmp_path / "out", {"pace__concurrency": 1}
+        night = wrong(out, vendor.base_url, ahead, **flags).run(source)
+        assert night.code == 3, night.err
+        dead = night.summary["input"]["dead_since_first_listed"]
+        assert dead == night.summary["run"]["dead"] > 0
+        assert night.summary["plan"]["seconds_taken"] < 60
+        assert night.summary["started_at"] < night.summary["ended_at"]
+        assert abs(_age_s(night.summary["input"]["first_listed_at"])) < 600
+        after = Harvest(out, vendor.base_url, **flags).run(source)
+        assert after.code == 3, after.err
+        assert after.summary["input"]["dead_since_first_listed"] == dead
+
+
+def _age_s(text: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+
+
 @pytest.mark.parametrize("ahead", ["+30d", "-30d", "+1d", "-1d"])
 def test_per_day_is_not_given_again_by_our_clock(
     tmp_path: Path, source: Path, vendor: Simulator, ahead: str
