@@ -45,6 +45,10 @@ def read_csv(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
     open_record = _Open(0, [])
     for block in blocks(file, size=_BLOCK_BYTES):
         rest: Block | None = block
+        if table and open_record.lines and open_record.end != block.first:
+            # Nothing but blank lines was between them, and more than a record may have.
+            yield from table.slowly(open_record.block(), _Open(0, []), bad, at_end=True)
+            open_record = _Open(0, [])
         if table is None:
             table, rest = _begin(file, column, block)
             if table is None or rest is None:
@@ -56,8 +60,7 @@ def read_csv(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
         else:
             yield from table.at_once(rest, lines, bad)
     if table is not None and open_record.lines:
-        last = Block(open_record.first, b"\n".join(open_record.lines) + b"\n")
-        yield from table.slowly(last, _Open(0, []), bad, at_end=True)
+        yield from table.slowly(open_record.block(), _Open(0, []), bad, at_end=True)
 
 
 class _Open:
@@ -66,6 +69,15 @@ class _Open:
     def __init__(self, first: int, lines: list[bytes]) -> None:
         self.first = first
         self.lines = lines
+
+    @property
+    def end(self) -> int:
+        """The line behind its last."""
+        return self.first + len(self.lines)
+
+    def block(self) -> Block:
+        """Its lines."""
+        return Block(self.first, b"\n".join(self.lines) + b"\n")
 
 
 class _Table:
@@ -112,16 +124,22 @@ class _Table:
         """Which lines are whole rows, and their ids' cells, where no quote stands."""
         found = pc.split_pattern(lines, self._delimiter)
         whole = pc.equal(pc.list_value_length(found), self._width)
-        whole = pc.and_(whole, pc.greater(pc.binary_length(lines), 0))
+        whole = pc.and_(whole, self._filled(lines))
         return whole, pc.list_element(found.filter(whole), self._place)
 
     def _by_pattern(self, lines: pa.Array) -> tuple[pa.Array, pa.Array]:
         """The same where cells are quoted, though none holds a quote itself."""
         found = pc.extract_regex(lines, self._pattern)
-        whole = pc.and_(pc.is_valid(found), pc.greater(pc.binary_length(lines), 0))
+        whole = pc.and_(pc.is_valid(found), self._filled(lines))
         rows = found.filter(whole)
         quoted, plain = pc.struct_field(rows, "quoted"), pc.struct_field(rows, "plain")
         return whole, pc.if_else(pc.greater(pc.binary_length(quoted), 0), quoted, plain)
+
+    def _filled(self, lines: pa.Array) -> pa.Array:
+        """Which lines aren't blank; where there is one cell alone, white space makes none."""
+        if self._width > 1:
+            return pc.greater(pc.binary_length(lines), 0)
+        return pc.match_substring_regex(lines, r"[^ \t\v\f\r]")
 
     def _sifted(
         self, values: pa.Array, number: Callable[[int], int], bad: BadIds
@@ -143,10 +161,10 @@ class _Table:
 
     def _judged(self, line: bytes) -> tuple[bytes | None, str | None]:
         """The id's cell of a line, or why it has none; neither of a blank line."""
+        if not line.strip():
+            return None, None
         cell = self._cell(line)
-        if cell is not None or not line.strip():
-            return cell, None
-        return None, _torn(line)
+        return (None, _torn(line)) if cell is None else (cell, None)
 
     def slowly(
         self, block: Block, begun: _Open, bad: BadIds, *, at_end: bool = False
@@ -158,13 +176,16 @@ class _Table:
         numbers: list[int] = []
         at = 0
         while at < len(lines):
+            if not lines[at].strip():
+                at += 1
+                continue
             end = _record_end(lines, at)
             if end is None and not at_end and _is_short(lines, at):
                 break
             cell = None if end is None else self._record(lines[at:end])
-            if cell is None and lines[at].strip():
+            if cell is None:
                 bad.add(first + at, _torn(lines[at]), lines[at])
-            elif cell is not None:
+            else:
                 values.append(cell)
                 numbers.append(first + at)
             at = end if cell is not None and end is not None else at + 1

@@ -31,7 +31,7 @@ _BLANK = "|".join(
     ]
 )
 _SPACE = rf"\A(?:{_BLANK})+|(?:{_BLANK})+\z"
-_COMMENT = re.compile(rf"[\s{INVISIBLE}]*#")
+_PASSED_OVER = re.compile(rf"[\s{INVISIBLE}]*(?:#|\Z)")
 _QUOTES = rf"""\A(?:"({GRAMMAR})"|'({GRAMMAR})')\z"""
 
 
@@ -64,6 +64,9 @@ def sift(
     `number` tells the line of a position, `words` what is no id (`no_ids`).  With `comments`,
     blank lines and those that begin with `#` are passed over.
     """
+    if comments and len(filled := pc.indices_nonzero(pc.binary_length(values))) < len(values):
+        # A file may hold little else.
+        values, number = values.take(filled), _at(filled, number)
     plain = pc.fill_null(pc.match_substring_regex(values, _PLAIN), fill_value=False)
     odd = pc.indices_nonzero(pc.invert(plain))
     if len(odd) == 0:
@@ -73,7 +76,11 @@ def sift(
         yield values.filter(plain).cast(pa.string())
     judge = _Judge(words, comments=comments)
     for start in range(0, len(odd), _SLICE):
-        yield from judge.ids(values, odd.slice(start, _SLICE), number, bad)
+        yield judge.ids(values, odd.slice(start, _SLICE), number, bad)
+
+
+def _at(rows: pa.Array, number: Callable[[int], int]) -> Callable[[int], int]:
+    return lambda row: number(rows[row].as_py())
 
 
 class _Judge:
@@ -86,27 +93,29 @@ class _Judge:
 
     def ids(
         self, values: pa.Array, rows: pa.Array, number: Callable[[int], int], bad: BadIds
-    ) -> Iterator[pa.Array]:
-        """The ids among `rows` of `values`."""
-        raw = values.take(rows)
-        texts = pc.replace_substring_regex(raw, pattern=_SPACE, replacement="")
+    ) -> pa.Array:
+        """The ids among `rows` of `values`; lines that are the same are looked at once."""
+        lines = values.take(rows)
+        kinds = lines.dictionary_encode(null_encoding="encode")
+        ids, reasons = self._judge(kinds.dictionary)
+        if reasons.null_count < len(reasons):
+            bad.add_all(rows, reasons.take(kinds.indices), lines, number)
+        return ids.take(kinds.indices).drop_null()
+
+    def _judge(self, lines: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """The id of each line, or the reason why it holds none; neither where it is passed over."""
+        texts = pc.replace_substring_regex(lines, pattern=_SPACE, replacement="")
         texts = pc.replace_substring_regex(texts, pattern=_QUOTES, replacement=r"\1\2")
         good = pc.fill_null(pc.match_substring_regex(texts, _ID), fill_value=False)
         good = pc.and_not(good, pc.match_substring_regex(texts, self._no_ids))
         good = pc.fill_null(good, fill_value=False)
-        yield texts.filter(good).cast(pa.string())
         rest = pc.invert(good)
-        yield self._one_by_one(raw.filter(rest), rows.filter(rest), number, bad)
-
-    def _one_by_one(
-        self, lines: pa.Array, rows: pa.Array, number: Callable[[int], int], bad: BadIds
-    ) -> pa.Array:
-        kinds = lines.dictionary_encode(null_encoding="encode")
-        found = [self._judged(line) for line in kinds.dictionary.to_pylist()]
-        ids = pa.array([one for one, _ in found], pa.string())
-        reasons = pa.array([reason for _, reason in found], pa.string())
-        bad.add_all(rows, reasons.take(kinds.indices), lines, number)
-        return ids.take(kinds.indices).drop_null()
+        found = [self._judged(line) for line in lines.filter(rest).to_pylist()]
+        saved = pa.array([one for one, _ in found], pa.string())
+        faults = pa.array([reason for _, reason in found], pa.string())
+        none = pa.nulls(len(lines), pa.string())
+        ids = pc.if_else(good, texts, None).cast(pa.string())
+        return pc.replace_with_mask(ids, rest, saved), pc.replace_with_mask(none, rest, faults)
 
     def _judged(self, line: bytes | None) -> tuple[str | None, str | None]:
         """The id of a line, or why it holds none; neither of a line that is passed over."""
@@ -114,10 +123,9 @@ class _Judge:
         found = clean(text, self._words)
         if found is not None:
             return found, None  # trimmed of a space that only Unicode knows
-        reason = fault(text, self._words)
-        if self._comments and (reason == "empty" or _COMMENT.match(text)):
+        if self._comments and _PASSED_OVER.match(text):
             return None, None
-        return None, reason
+        return None, fault(text, self._words)
 
 
 def counted_from(first: int) -> Callable[[int], int]:

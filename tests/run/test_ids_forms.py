@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from harvester.errors import SourceError
 from harvester.ids import blocks
 from harvester.ids.bad_ids import BadIds
-from harvester.ids.clean import clean
+from harvester.ids.clean import INVISIBLE, clean
 from harvester.ids.files import IdFile, find
 from harvester.ids.listing import read_ids
 
@@ -38,6 +38,7 @@ class Read:
         self.entries = [json.loads(line) for line in out.getvalue().splitlines()]
         self.bad = sorted((entry["line"], entry["reason"]) for entry in self.entries)
         self.total_bad = bad.total
+        self.by_reason = dict(bad.by_reason)
 
 
 @pytest.fixture
@@ -219,7 +220,9 @@ def test_text_gives_what_cleaning_line_by_line_gives(
     found = Read(IdFile(str(path), "txt"))
     texts = [line.decode("utf-8", "surrogateescape") for line in lines]
     good = [one for text in texts if (one := clean(text)) is not None]
-    passed_over = [text for text in texts if not text.strip() or text.lstrip().startswith("#")]
+    # A line of U+FEFF alone shows as nothing, so it is blank.
+    shown = ["".join(char for char in text if char not in INVISIBLE).lstrip() for text in texts]
+    passed_over = [text for text in shown if text[:1] in ("", "#")]
     assert sorted(found.ids) == sorted(good)
     assert found.total_bad == len(lines) - len(good) - len(passed_over)
 
@@ -251,6 +254,85 @@ def test_packed_text_may_have_several_frames(
 ) -> None:
     content = pack(f"{A}\n{B[:7]}".encode()) + pack(b"") + pack(f"{B[7:]}\n{C}".encode())
     assert read("a.txt" + suffix, content).ids == [A, B, C]
+
+
+@pytest.mark.parametrize("zeros", [1, 511, 3 << 20])
+def test_zeros_behind_a_member_of_gzip_are_no_part_of_it(
+    read: Callable[..., Read], zeros: int
+) -> None:
+    padded = gzip.compress(f"{A}\n{B[:7]}".encode()) + bytes(zeros)
+    assert read("a.txt.gz", padded + gzip.compress(f"{B[7:]}\n".encode()) + bytes(zeros)).ids == [
+        A,
+        B,
+    ]
+    with pytest.raises(SourceError, match=r"a\.txt\.gz: isn't, or isn't only"):
+        read("a.txt.gz", padded + b"xy")
+    with pytest.raises(SourceError, match=r"a\.txt\.gz: .* gzip data"):
+        read("a.txt.gz", bytes(zeros))
+
+
+@pytest.mark.parametrize("cut", [1, 8, 9, 12, 15])
+def test_gzip_that_is_cut_anywhere_is_torn(read: Callable[..., Read], cut: int) -> None:
+    content = gzip.compress(f"{A}\n{B}\n".encode())
+    for before in (b"", content, content + bytes(9)):
+        with pytest.raises(SourceError, match=r"a\.csv\.gz: ends in the middle of its gzip data"):
+            read("a.csv.gz", before + content[:-cut])
+        with pytest.raises(SourceError, match=r"a\.csv\.gz: ends in the middle of its gzip data"):
+            read("a.csv.gz", before + content[:cut])
+
+
+def test_a_damaged_byte_of_gzip_is_found(read: Callable[..., Read]) -> None:
+    content = bytearray(gzip.compress("".join(f"{n * 7919:020}\n" for n in range(999)).encode()))
+    content[-6] ^= 1
+    with pytest.raises(SourceError, match=r"a\.txt\.gz: isn't, or isn't only, gzip data"):
+        read("a.txt.gz", bytes(content))
+
+
+def test_very_many_members_of_gzip_are_one_text(read: Callable[..., Read]) -> None:
+    ids = [f"{number:020}" for number in range(3_000)]
+    found = read("a.txt.gz", b"".join(gzip.compress(f"{one}\n".encode()) for one in ids))
+    assert (found.ids, found.bad) == (ids, [])
+
+
+@pytest.mark.parametrize("blank", ["\n", "\t  \r\n"])
+@pytest.mark.parametrize(
+    ("name", "head", "row", "bad_row"),
+    [
+        ("a.txt", "", "{}\n", "a b\n"),
+        ("a.csv", "voiceId,x\n", "{},1\n", "a b,1\n"),
+        ("b.csv", "voiceId,x\n", '"{}","1\n2"\n', "a b,1\n"),
+        ("c.csv", "voiceId\n", "{}\n", "a b\n"),
+        ("a.jsonl", "", '{{"voiceId":"{}"}}\n', '{{"voiceId":"a b"}}\n'.format()),
+    ],
+)
+def test_millions_of_blank_lines_cost_nothing_and_are_counted(
+    read: Callable[..., Read], name: str, head: str, row: str, bad_row: str, blank: str
+) -> None:
+    # More than a block of each form, so that whole blocks are blank and others partly.
+    many = blank * ((18 << 20) // len(blank))
+    content = head + row.format(A) + many + row.format(B) + bad_row + blank * 3 + row.format(C)
+    found = read(name + ".gz", gzip.compress(content.encode(), 1))
+    assert found.ids == [A, B, C]
+    line = content[: content.index("a b")].count("\n") + 1
+    assert found.bad == [(line, "forbidden_character")]
+
+
+def test_a_record_that_blank_blocks_interrupt_is_given_up(read: Callable[..., Read]) -> None:
+    content = f'voiceId,x\n{A},1\n{B},"open' + "\n" * (9 << 20) + f'closed"\n{C},1\n'
+    found = read("a.csv", content)
+    assert (found.ids[0], found.ids[-1], len(found.ids)) == (A, C, 2)
+    assert [line for line, _ in found.bad] == [3, 3 + (9 << 20)]
+
+
+def test_bad_lines_that_are_the_same_are_counted_and_listed_each(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"{A}\n" + "a b\n" * 200_000 + "x y\n" * 5 + f"{B}\n")
+    found = Read(IdFile(str(path), "txt"), listed_at_most=70_000)
+    assert (sorted(found.ids), found.total_bad) == (sorted([A, B]), 200_005)
+    # Lists are filled line by line and end between two portions at most.
+    assert found.bad[:3] == [(n, "forbidden_character") for n in (2, 3, 4)]
+    assert len(found.entries) == 70_000
+    assert found.by_reason == {"forbidden_character": 200_005}
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".zst", zst)])
