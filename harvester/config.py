@@ -18,11 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from harvester.errors import ConfigError
 
@@ -134,6 +135,17 @@ class Config(_Section, frozen=True, kw_only=True):
     plan: Plan = Plan()
     log: Log = Log()
     monitor: Monitor = Monitor()
+    given: frozenset[str] = frozenset()
+    """Each `section.key` that a flag, the environment or the TOML file has set."""
+
+    def is_set(self, key: str) -> bool:
+        """Whether `section.key` was set, if only to its default."""
+        section, name = key.split(".")
+        value = getattr(getattr(self, section), name)
+        return key in self.given or value != getattr(getattr(Config(), section), name)
+
+
+SECTIONS = tuple(name for name in Config.__struct_fields__ if name != "given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +190,8 @@ def load(
         config = msgspec.convert(_nest(values), Config)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"configuration: {exc}. {_whence(str(exc), origins)}") from exc
-    _check(config)
-    return Settings(config, origins)
+    check(config)
+    return Settings(replace(config, given=frozenset(values)), origins)
 
 
 def load_secrets(environ: Mapping[str, str]) -> Secrets:
@@ -237,7 +249,7 @@ def effective(config: Config) -> dict[str, object]:
     """Every setting as `section.key: value`, in the order of the sections above, to be shown."""
     shown: dict[str, object] = {
         f"{section}.{key}": getattr(getattr(config, section), key)
-        for section in Config.__struct_fields__
+        for section in SECTIONS
         for key in getattr(config, section).__struct_fields__
     }
     if config.vendor.proxy is not None:
@@ -280,10 +292,9 @@ def _read_toml(path: Path) -> dict[str, object]:
 def _flatten(document: Mapping[str, object]) -> dict[str, object]:
     flat: dict[str, object] = {}
     for section, table in document.items():
-        if section not in Config.__struct_fields__:
+        if section not in SECTIONS:
             raise ConfigError(
-                f"configuration: unknown section [{section}]. "
-                f"Known are: {', '.join(Config.__struct_fields__)}."
+                f"configuration: unknown section [{section}]. Known are: {', '.join(SECTIONS)}."
             )
         if not isinstance(table, dict):
             raise ConfigError(f"configuration: $.{section} must be a table: [{section}].")
@@ -326,7 +337,7 @@ def _hints() -> dict[str, Any]:
     return {
         f"{section}.{key}": kind
         for section, struct in get_type_hints(Config).items()
-        if isinstance(struct, type)
+        if section in SECTIONS
         for key, kind in get_type_hints(struct, include_extras=True).items()
         if not key.startswith("_")
     }
@@ -351,10 +362,11 @@ def _whence(message: str, origins: Mapping[str, str]) -> str:
     return "See `harvester config show` for every key."
 
 
-def _check(config: Config) -> None:
-    """The rules that no type can say."""
+def check(config: Config) -> None:
+    """The rules that no type can say.  Raises ConfigError."""
     url = urlsplit(config.vendor.base_url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+    is_http = url.scheme in ("http", "https")
+    if not is_http or not url.hostname or url.query or url.fragment or not _has_good_port(url):
         raise ConfigError(
             "configuration: $.vendor.base_url must be http(s)://host[:port]/prefix without a "
             "query, for example https://api.itniotech.com/voice."
@@ -413,6 +425,13 @@ def _is_proxy(proxy: str) -> bool:
     more = url.path.strip("/") or url.query or url.fragment
     has_user = login is None or (login[0] != "" and ":" not in login[0])
     return url.scheme in ("http", "https") and is_whole and not more and has_user
+
+
+def _has_good_port(url: SplitResult) -> bool:
+    try:
+        return url.port is None or url.port > 0
+    except ValueError:
+        return False
 
 
 def _check_metrics_file(file: str, output: str) -> None:

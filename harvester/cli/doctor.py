@@ -38,6 +38,7 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
     rate: options.Rate = None,
     concurrency: options.Concurrency = None,
     column: options.Column = None,
+    rebind: options.Rebind = False,
     json: options.Json = False,
 ) -> int:
     """Check everything that a run needs, before anything is sent in bulk.
@@ -67,7 +68,9 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
 
     found: list[Check] = []
     terminal = None if json else stdout()
-    for check in _one_by_one(_examine(config, flags, tuple(ids or ())), shows=not json):
+    for check in _one_by_one(
+        _examine(config, flags, tuple(ids or ()), rebind=rebind), shows=not json
+    ):
         found.append(check)
         _tell(check, terminal)
     code = exit_code(found)
@@ -87,13 +90,14 @@ def _one_by_one(checks: Iterator[Check], *, shows: bool) -> Iterator[Check]:
 
 
 def _examine(
-    config: Path | None, flags: dict[str, object], sources: tuple[str, ...]
+    config: Path | None, flags: dict[str, object], sources: tuple[str, ...], *, rebind: bool
 ) -> Iterator[Check]:
     from harvester.harvest import checks
     from harvester.harvest.doctor import examine
 
     try:
         settings = options.settings(config, **flags)
+        options.refuse_aimless(settings.config, rebind=rebind)
     except ConfigError as exc:
         yield checks.failed("config", exc)
         yield checks.skip("the rest", "not checked: it follows from the configuration")
@@ -106,7 +110,7 @@ def _examine(
         yield checks.failed("secrets", exc)
     else:
         yield _check_secrets()
-    yield from _without(secrets, examine(settings.config, secrets, sources))
+    yield from _without(secrets, examine(settings.config, secrets, sources, rebind=rebind))
 
 
 def _without(secrets: Secrets | None, found: Iterator[Check]) -> Iterator[Check]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harvester.config import Settings, load
+from harvester.config import Config, Settings, load
 from harvester.errors import UsageError
 
 Sources = Annotated[
@@ -69,6 +69,13 @@ MetricsFile = Annotated[
         help="Keep figures here for Prometheus (monitor.metrics_file).",
     ),
 ]
+Rebind = Annotated[
+    bool,
+    typer.Option(
+        "--rebind",
+        help="Another address than the output's is meant: the vendor has moved, or a tunnel.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be asked; send and change nothing.")
 ]
@@ -91,3 +98,11 @@ def settings(config: Path | None, **flags: object) -> Settings:
     """The configuration; `flags` are named section__key.  Raises ConfigError."""
     named = {name.replace("__", ".", 1): value for name, value in flags.items()}
     return load(config, environ=os.environ, flags=named)
+
+
+def refuse_aimless(config: Config, *, rebind: bool) -> None:
+    """Raise UsageError if another address is meant, but none is named."""
+    if rebind and not config.is_set("vendor.base_url"):
+        raise UsageError(
+            "--rebind needs the new address: give it with --base-url, or set vendor.base_url."
+        )

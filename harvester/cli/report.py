@@ -50,11 +50,13 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     """
     settings = options.settings(config, output__dir=out).config
     from harvester.harvest.output import Output
+    from harvester.lake.origin import own_days
     from harvester.report.overview import Order, make_report
 
     output = Output(Path(settings.output.dir))
     if html is not None:
         refuse_ours(html, output)
+    settings = own_days(output.cdr, settings)
     order = Order(
         period(first, last), settings.output.partition_timezone, settings.plan.memory_limit
     )

@@ -69,6 +69,7 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
     """The dead ids that would be fetched again, by reason; and how many of an earlier retry that
     was not finished are pending already.  Raises UsageError.
     """
+    from harvester.harvest.belonging import own_settings
     from harvester.harvest.looking import has_state, looking
     from harvester.harvest.output import Output
     from harvester.ledger import records
@@ -76,7 +77,8 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
     output = Output(Path(config.output.dir))
     if not has_state(output):
         raise UsageError(f"{output.root} holds no harvest yet, so nothing can be asked again.")
-    with looking(output, config.vendor.account) as db:
+    with looking(output) as db:
+        own_settings(db, output, config, rebind=False)
         found = records.retry_counts(db)
     if reason is not None and reason not in {one for one, _, _ in found}:
         known = ", ".join(one for one, _, _ in found) or "none: no id is dead"

@@ -50,6 +50,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     carried_over_only: options.CarriedOverOnly = False,
     max_duration: options.MaxDuration = None,
     metrics_file: options.MetricsFile = None,
+    rebind: options.Rebind = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -76,6 +77,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
         monitor__metrics_file=metrics_file,
         input__column=column,
     )
+    options.refuse_aimless(settings.config, rebind=rebind)
     limit_s = None if max_duration is None else duration_s(max_duration)
     only = input_only or only
     options.refuse_contradiction(ids, input_only=only, carried_over_only=carried_over_only)
@@ -98,6 +100,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
         only=only,
         carried_over_only=carried_over_only,
         max_duration_s=limit_s,
+        rebind=rebind,
     )
     return harvest(settings.config, request, Manner(json, quiet, verbose), command="run")
 

@@ -48,9 +48,11 @@ def verify(
     """
     settings = options.settings(config, output__dir=out).config
     from harvester.harvest.output import Output
+    from harvester.lake.origin import own_days
     from harvester.report.verify import Order, verify
 
     output = Output(Path(settings.output.dir))
+    settings = own_days(output.cdr, settings)
     order = Order(settings.output.partition_timezone, settings.plan.memory_limit, deep)
     with stderr().working("verifying", shows=not json) as working:
 

@@ -34,6 +34,7 @@ from typing import Protocol
 from harvester.config import Config, Secrets
 from harvester.errors import HarvesterError, SourceError, StoreError
 from harvester.harvest import checks
+from harvester.harvest.belonging import own_settings
 from harvester.harvest.checks import Check
 from harvester.harvest.engine import QUIET_AFTER_LOCK_S
 from harvester.harvest.fetch import refusal_message
@@ -67,10 +68,15 @@ class _Asked:
     skew_s: float | None
 
 
-def examine(config: Config, secrets: Secrets | None, sources: Sequence[str]) -> Iterator[Check]:
-    """Every check in turn, as soon as it is made.  `secrets` None: there are none, send nothing."""
+def examine(
+    config: Config, secrets: Secrets | None, sources: Sequence[str], *, rebind: bool = False
+) -> Iterator[Check]:
+    """Every check in turn, as soon as it is made.  `secrets` None: there are none, send nothing.
+
+    `rebind`: the settings may name another address than the output's.
+    """
     output = Output(Path(config.output.dir))
-    found = _check_output(output, config)
+    found, config = _check_output(output, config, rebind=rebind)
     yield found
     plan, sample = None, None
     if found.state == "fail":
@@ -85,18 +91,23 @@ def examine(config: Config, secrets: Secrets | None, sources: Sequence[str]) -> 
     yield from _check_vendor(output, config, secrets, sample, is_free=plan is not None)
 
 
-def _check_output(output: Output, config: Config) -> Check:
-    """Whether a run could hold, read and write the output."""
+def _check_output(output: Output, config: Config, *, rebind: bool) -> tuple[Check, Config]:
+    """Whether a run could hold, read and write the output; and the settings in force for it."""
     try:
         refuse_data_without_state(output)
         place = _refuse_unwritable(output)
         if not has_state(output):
-            return checks.ok("output", f"{output.root} is new and can be written in {place}")
-        with looking(output, config.vendor.account) as db:
+            said = f"{output.root} is new and can be written in {place}"
+            return checks.ok("output", said), config
+        with looking(output) as db:
             compare_with_data(db, output)
+            own = own_settings(db, output, config, rebind=rebind, is_kept=True)
     except HarvesterError as exc:
-        return checks.failed("output", exc)
-    return checks.ok("output", f"{output.root} can be written, on one file system, and is in order")
+        return checks.failed("output", exc), config
+    said = f"{output.root} can be written, on one file system, and is in order"
+    if own != config:
+        said += f"; it keeps its own account {own.vendor.account} at {own.vendor.base_url}"
+    return checks.ok("output", said), own
 
 
 def _refuse_unwritable(output: Output) -> Path:

@@ -25,30 +25,17 @@ def has_state(output: Output) -> bool:
 
 
 @contextmanager
-def looking(output: Output, account: str | None = None) -> Iterator[sqlite3.Connection]:
-    """The ledger of an output that has one, for reading.
-
-    Raises AlreadyRunning; StoreError; ConfigError if `account` is given and not the output's.
-    """
-    with OutputLock(output.lock):
-        owner = _owner(output) if account is None else account
-        with (
-            closing(open_database(output.database, owner)) as db,
-            store_errors(output.database),
-        ):
-            db.execute("PRAGMA query_only = ON")
-            yield db
+def looking(output: Output) -> Iterator[sqlite3.Connection]:
+    """The ledger of an output that has one, for reading.  Raises AlreadyRunning, StoreError."""
+    with (
+        OutputLock(output.lock),
+        closing(open_database(output.database, "", is_claimed=False)) as db,
+        store_errors(output.database),
+    ):
+        db.execute("PRAGMA query_only = ON")
+        yield db
 
 
 def account_of(db: sqlite3.Connection) -> str:
     """Whose records the output holds."""
     return get_meta(db, "account") or ""
-
-
-def _owner(output: Output) -> str:
-    """The account of a ledger, whatever else is wrong with it: opening it tells that better."""
-    with store_errors(output.database), closing(sqlite3.connect(output.database)) as db:
-        try:
-            return account_of(db)
-        except sqlite3.OperationalError:
-            return ""

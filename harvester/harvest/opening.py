@@ -16,15 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from harvester.config import Config
 from harvester.errors import StoreError
+from harvester.harvest.belonging import own_settings
 from harvester.harvest.output import Output, empty_folder, make_folders
 from harvester.harvest.publish import Publisher
 from harvester.harvest.quota import day_of
+from harvester.identity import Identity, with_address
 from harvester.lake.dataset import list_parts
 from harvester.lake.parts import folder_mode
 from harvester.ledger import publications, records, worklists
+from harvester.ledger.belongs import binding, keep_identity
 from harvester.ledger.database import get_meta, open_database, store_errors, transaction
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import RunRecord
@@ -41,6 +45,9 @@ class Opened(msgspec.Struct, frozen=True):
     """An output that this process holds."""
 
     output: Output
+    config: Config
+    """The settings, with the output's own in place of those that were not set."""
+    identity: Identity
     db: sqlite3.Connection
     state_id: str
     locked_at: float
@@ -51,10 +58,12 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def open_output(config: Config) -> Iterator[Opened]:
+def open_output(config: Config, *, rebind: bool | None = False) -> Iterator[Opened]:
     """Hold the output named by `config.output.dir` and bring it up to date.
 
-    Raises AlreadyRunning, StoreError, and ConfigError if it belongs to another account.
+    `rebind`: the settings may name another address, which is the output's from now on; None:
+    nothing will be sent, so the address does not matter.  Raises AlreadyRunning, StoreError, and
+    ConfigError if it belongs to another account, time zone or address.
     """
     output = Output(Path(config.output.dir))
     refuse_data_without_state(output)
@@ -63,11 +72,20 @@ def open_output(config: Config) -> Iterator[Opened]:
         locked_at = time.monotonic()
         # Once more: who held the lock until now may have changed it.
         refuse_data_without_state(output)
-        db = open_database(output.database, config.vendor.account)
+        is_claimed = config.is_set("vendor.account")
+        db = open_database(output.database, config.vendor.account, is_claimed=is_claimed)
         try:
             with store_errors(output.database):
                 compare_with_data(db, output)
-                opened = _recover(db, output, config, locked_at)
+                config = own_settings(db, output, config, rebind=rebind, is_kept=True)
+                own = binding(db)
+                identity = replace(
+                    own if rebind is None else with_address(own, config),
+                    account=config.vendor.account,
+                    timezone=config.output.partition_timezone,
+                )
+                keep_identity(db, identity)
+                opened = _recover(db, output, config, locked_at, identity)
             yield opened
         finally:
             db.close()
@@ -133,10 +151,17 @@ def _refuse_forgetting(output: Output) -> None:
         )
 
 
-def _recover(db: sqlite3.Connection, output: Output, config: Config, locked_at: float) -> Opened:
+def _recover(
+    db: sqlite3.Connection, output: Output, config: Config, locked_at: float, identity: Identity
+) -> Opened:
     state_id = str(get_meta(db, "state_id"))
     publisher = Publisher(
-        InlineLedger(db, output.database), output, config.output, config.vendor.account, state_id
+        InlineLedger(db, output.database),
+        output,
+        config.output,
+        config.vendor.account,
+        state_id,
+        identity=identity,
     )
     finished = publisher.recover()
     empty_folder(output.staging)
@@ -144,7 +169,7 @@ def _recover(db: sqlite3.Connection, output: Output, config: Config, locked_at: 
     killed = records.unended_runs(db)
     for run in killed:
         _close_killed_run(db, run, config.pace.concurrency)
-    return Opened(output, db, state_id, locked_at, finished, tuple(killed))
+    return Opened(output, config, identity, db, state_id, locked_at, finished, tuple(killed))
 
 
 def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from harvester.config import Config
 from harvester.harvest.bad_lines import BadLines, first_examples, read_bad_lines, worst_first
+from harvester.harvest.belonging import own_settings
 from harvester.harvest.estimate import Budget, Estimate, budget, estimate
 from harvester.harvest.listing import Places, data_glob, draft_list, known_stamps
 from harvester.harvest.looking import has_state, looking
@@ -148,18 +149,20 @@ def survey(
     """A plan, and one of the ids that it would ask; of the input, where that has any to ask."""
     output = Output(Path(config.output.dir))
     sources = () if carried_over_only else sources or config.input.paths
-    with _ledger(output, config.vendor.account) as db:
+    with _ledger(output) as db:
+        if db is not None:
+            config = own_settings(db, output, config)
         found = _count(db, output, config, sources, only=only)
         plan = _plan(db, config, found, only=only, max_duration_s=max_duration_s)
         return plan, found.sample
 
 
 @contextmanager
-def _ledger(output: Output, account: str) -> Iterator[sqlite3.Connection | None]:
+def _ledger(output: Output) -> Iterator[sqlite3.Connection | None]:
     if not has_state(output):
         yield None
         return
-    with looking(output, account) as db:
+    with looking(output) as db:
         yield db
 
 

@@ -28,6 +28,7 @@ from harvester.config import Output as OutputConfig
 from harvester.errors import StoreError
 from harvester.harvest.normalizing import Normalizer, Normalizing
 from harvester.harvest.output import Output, empty_folder
+from harvester.identity import Identity
 from harvester.lake.dataset import holds
 from harvester.lake.disk import Disk
 from harvester.lake.parts import StagedPart, place, stage, sync_folders
@@ -79,9 +80,12 @@ class Publisher:
         *,
         aside: Callable[[str, str], Normalizing] = Normalizer,
         aside_from: int = ASIDE_ROWS,
+        identity: Identity | None = None,
         disk: Disk | None = None,
     ) -> None:
-        """`aside` normalises for (account, time zone) where a publication of at least `aside_from`
+        """`identity` goes into the parts' footers.
+
+        `aside` normalises for (account, time zone) where a publication of at least `aside_from`
         records is made beside a loop that asks.
 
         `disk` replaces the operating system's file system (tests).
@@ -93,6 +97,7 @@ class Publisher:
         self._state_id = state_id
         self._aside = aside
         self._aside_from = aside_from
+        self._identity = identity
         self._disk = disk
 
     def publish(
@@ -147,6 +152,7 @@ class Publisher:
                     state_id=self._state_id,
                     publication=publication.id,
                     mode=int(self._config.mode, 8),
+                    identity=self._identity,
                     disk=self._disk,
                 )
             except _Abandoned:

@@ -59,7 +59,8 @@ def publish_journal(config: Config, events: Events) -> PublishedAll:
 
     Raises AlreadyRunning, StoreError, ConfigError, and Interrupted when a signal ended it.
     """
-    with _stopping() as stop, open_output(config) as opened:
+    with _stopping() as stop, open_output(config, rebind=None) as opened:
+        config = opened.config
         with store_errors(opened.output.database):
             tell_recovery(opened, events)
             for killed in opened.killed_runs:
@@ -87,6 +88,7 @@ def _published(opened: Opened, config: Config, stop: _Stop) -> Iterator[Publishe
         config.output,
         config.vendor.account,
         opened.state_id,
+        identity=opened.identity,
     )
     while not stop() and (done := publisher.publish(stop)) is not None:
         yield done

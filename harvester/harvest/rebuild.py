@@ -1,10 +1,11 @@
 """`harvester rebuild`: a state made anew from the data, when the old one is gone or older.
 
 Theory of operation.  The vendor is asked nothing.  The data set is the truth: every part of it is
-read through and entered as published; open calls, dead letters and deferred ids come from the
-snapshot of the newest run, but for those that the data holds by now.  What was only in the old
-state is lost, and is told: the progress of the list, and answers that were not published yet.
-Their ids are asked again when their input is given again.
+read through and entered as published, and their footers say what the output belongs to.  Open
+calls, dead letters and deferred ids come from the snapshot of the newest run, but for those that
+the data holds by now; the newest by its number, because our clock may have been wrong when it was
+named.  What was only in the old state is lost, and is told: the progress of the list, and answers
+that were not published yet.  Their ids are asked again when their input is given again.
 
 The output's lock is held all the time, and it lies in state/, so that folder stays where it is:
 
@@ -18,11 +19,10 @@ state/rebuilding/: every other command refuses to begin, and rebuild begins agai
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -38,19 +38,25 @@ from harvester.harvest.remnants import (
     LastRun,
     Parts,
     last_runs,
-    newest_snapshot,
+    number_runs,
     read_parts,
     read_snapshot,
     requests_by_day,
-    runs_after,
+    snapshots,
 )
-from harvester.lake.disk import RealDisk, store_error
+from harvester.harvest.snapshot import snapshot_identity
+from harvester.identity import Identity, merged, settled
+from harvester.lake.dataset import list_parts
+from harvester.lake.disk import Disk, RealDisk, store_error
+from harvester.lake.origin import identities, zone_of_folders
 from harvester.lake.parts import folder_mode
 from harvester.ledger import publications, records, worklists
 from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import get_meta, open_database, store_errors
+from harvester.ledger.belongs import keep_identity, read_identity
+from harvester.ledger.database import open_database, store_errors
 from harvester.ledger.lock import OutputLock
-from harvester.ledger.restore import known_since, take_over
+from harvester.ledger.restore import runs_before, take_over
+from harvester.ledger.sequence import in_order
 from harvester.ledger.values import Batch
 from harvester.ledger.view import NewerLedger, view_ledger
 
@@ -86,7 +92,7 @@ class _Old:
     """What the old state is good for."""
 
     reason: str
-    account: str | None = None
+    identity: Identity = field(default_factory=Identity)
     hashes: dict[str, str] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
     in_journal: int | None = None
@@ -101,9 +107,14 @@ class _Restored:
 
 
 def rebuild(
-    config: Config, *, force: bool = False, tell: Callable[[str], None] = lambda _: None
+    config: Config,
+    *,
+    force: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+    disk: Disk | None = None,
 ) -> Rebuilt:
-    """Make the state of the output anew.  `tell` hears of each step.
+    """Make the state of the output anew.  `tell` hears of each step; `disk` replaces the operating
+    system's file system (tests).
 
     Raises UsageError if there is nothing to rebuild from, or no need to; AlreadyRunning;
     ConfigError if the data belongs to another account; StoreError if the data can't be trusted.
@@ -123,27 +134,38 @@ def rebuild(
                 "A rebuild forgets the work list's progress; if you want it all the same, add "
                 "--force."
             )
-        return _rebuild(output, config, old, tell)
+        return _rebuild(output, config, old, tell, disk or RealDisk())
 
 
-def _rebuild(output: Output, config: Config, old: _Old, tell: Callable[[str], None]) -> Rebuilt:
+def _rebuild(
+    output: Output, config: Config, old: _Old, tell: Callable[[str], None], disk: Disk
+) -> Rebuilt:
     tell("reading the data set")
+    own = _own(output, old)
+    config = _own_days(output, config, own)
     parts = read_parts(output, config.output.partition_timezone, old.hashes)
-    runs = last_runs(output)
-    account = _account(config, parts, runs, old)
-    snapshot = newest_snapshot(output)
+    summaries = last_runs(output)
+    numbers = number_runs(output, summaries, parts.runs)
+    runs = in_order(numbers, parts.runs)
+    config = _own_account(config, own, parts, summaries, runs)
+    snapshot = next(reversed(snapshots(output, runs)), None)
     tell("looking for ids that are there twice")
     in_data = _compare_ids(output, config, parts, snapshot)
     tell("writing the new state")
     kept = None if snapshot is None else (snapshot, in_data)
-    restored = _write(output, account, parts, kept, _requests(runs, old))
+    identity = Identity(
+        account=config.vendor.account,
+        timezone=config.output.partition_timezone if parts.records else None,
+        addresses=own.addresses,
+    )
+    restored = _write(output, identity, parts, kept, _requests(summaries, old), numbers, disk)
     tell("putting the new state in place")
-    aside = _swap(output, tell)
+    aside = _swap(output, tell, disk)
     tell("done")
     old_list = _old_list(aside)
     return Rebuilt(
         output=str(output.root),
-        account=account,
+        account=config.vendor.account,
         reason=old.reason or "asked for with --force",
         files=len(parts.records),
         rows=sum(part.rows for part in parts.records),
@@ -155,7 +177,7 @@ def _rebuild(output: Output, config: Config, old: _Old, tell: Callable[[str], No
         left_out=restored.left_out,
         old_state=None if aside is None else str(aside),
         old_list=old_list,
-        unknown=_unknown(output, snapshot, old),
+        unknown=_unknown(runs, snapshot, old),
         next=_next(output, old_list),
     )
 
@@ -167,7 +189,7 @@ def _judge(output: Output) -> _Old:
     old = _Old("")
     try:
         with view_ledger(output.database, output.staging) as db:
-            old.account = get_meta(db, "account")
+            old.identity = read_identity(db)
             old.hashes = {part.path: part.sha256 for part in publications.live_parts(db)}
             old.requests = records.requests_by_day(db)
             old.in_journal = publications.journal_size(db)[0]
@@ -186,29 +208,76 @@ def _outdated(db: sqlite3.Connection, output: Output) -> str:
     if work_list is not None and not (output.lists / work_list.path).is_file():
         return f"the work list {output.lists / work_list.path} is missing"
     known = {str(row[0]) for row in db.execute("SELECT id FROM run")}
-    since = known_since(db)
-    newer = [run.run_id for run in last_runs(output) if run.run_id >= since]
-    unknown = sorted(set(newer) - known)
+    is_before = runs_before(db)
+    unknown = sorted(
+        run.run_id
+        for run in last_runs(output)
+        if run.run_id not in known and not is_before(run.run_id)
+    )
     return f"it does not know run {unknown[0]}, so it is older" if unknown else ""
 
 
-def _account(config: Config, parts: Parts, runs: list[LastRun], old: _Old) -> str:
-    """The account that the data belongs to.  Raises ConfigError if it isn't the configured one."""
+def _own(output: Output, old: _Old) -> Identity:
+    """What the output belongs to: by its parts, else by its snapshots, else by the old state.
+
+    Raises StoreError naming two parts that say otherwise.
+    """
+    own, apart = merged(identities(output.cdr, list_parts(output.cdr).parts))
+    if apart:
+        one, says, other, otherwise = apart
+        raise StoreError(
+            f"the data set holds parts of several outputs: {output.cdr / one} has {says}, but "
+            f"{output.cdr / other} has {otherwise}. Move the files that do not belong here out of "
+            "cdr/, and run `harvester rebuild` again. Nothing was changed."
+        )
+    for told in (_of_snapshots(output), old.identity):
+        own = Identity(
+            account=own.account or told.account,
+            timezone=own.timezone or told.timezone,
+            addresses=own.addresses or told.addresses,
+        )
+    return own
+
+
+def _of_snapshots(output: Output) -> Identity:
+    """What the snapshot that knows the most addresses says."""
+    found = [snapshot_identity(path) for path in output.runs.glob("*/state.parquet")]
+    return max(found, key=lambda one: len(one.addresses), default=Identity())
+
+
+def _own_days(output: Output, config: Config, own: Identity) -> Config:
+    """The settings with the time zone of the data.  Raises ConfigError if another one was set."""
+    zone = own.timezone or zone_of_folders(
+        output.cdr, list(list_parts(output.cdr).parts), config, is_kept=True
+    )
+    return settled(config, Identity(timezone=zone))
+
+
+def _own_account(
+    config: Config,
+    own: Identity,
+    parts: Parts,
+    summaries: Sequence[LastRun],
+    runs: Sequence[str],
+) -> Config:
+    """The settings with the account of the data.  Raises ConfigError if another one was set."""
     found = set(parts.accounts)
     if not found:
-        found = {old.account} if old.account else {run.account for run in runs[-1:]}
+        by_run = {run.run_id: run.account for run in summaries}
+        newest = [by_run[run] for run in runs if run in by_run][-1:]
+        found = {own.account} if own.account else set(newest)
     given = config.vendor.account
     if len(found) > 1:
         raise StoreError(
             f"the data set holds rows of several accounts ({', '.join(sorted(found))}), but an "
             "output belongs to one. Move the files of the others out of cdr/. Nothing was changed."
         )
-    if found and found != {given}:
+    if config.is_set("vendor.account") and found and found != {given}:
         raise ConfigError(
             f"the data belongs to account {found.pop()!r}, not {given!r}. Name the configuration "
             "that it was harvested with (-c), or its account (--account). Nothing was changed."
         )
-    return given
+    return settled(config, Identity(account=found.pop() if found else None))
 
 
 def _compare_ids(output: Output, config: Config, parts: Parts, snapshot: Path | None) -> set[str]:
@@ -239,12 +308,14 @@ def _requests(runs: list[LastRun], old: _Old) -> dict[str, int]:
     return {day: max(told.get(day, 0), kept.get(day, 0)) for day in sorted({*told, *kept})}
 
 
-def _write(
+def _write(  # noqa: PLR0917 - what a ledger is made of
     output: Output,
-    account: str,
+    identity: Identity,
     parts: Parts,
     snapshot: tuple[Path, set[str]] | None,
     requests: dict[str, int],
+    runs: Mapping[str, int | None],
+    disk: Disk,
 ) -> _Restored:
     """A whole, durable ledger in state/rebuilding/; `snapshot` comes with its ids in the data."""
     with _explained("writing", _rebuilding(output)):
@@ -253,8 +324,11 @@ def _write(
         _rebuilding(output).mkdir(mode=_PRIVATE)
     path = _rebuilding(output) / output.database.name
     restored = _Restored()
-    with store_errors(path), closing(open_database(path, account)) as db:
-        take_over(db, parts.records, time.time_ns() // 1_000_000)
+    newest = max((number for number in runs.values() if number is not None), default=0)
+    with store_errors(path), closing(open_database(path, identity.account or "")) as db:
+        now_ms = time.time_ns() // 1_000_000
+        take_over(db, parts.records, now_ms, runs=runs, newest=newest)
+        keep_identity(db, identity)
         for sent in requests.items():
             acknowledge(db, "", Batch(), work_list=None, counters={}, requests_of_day=sent)
         for batch, left_out in read_snapshot(*snapshot) if snapshot else ():
@@ -265,15 +339,14 @@ def _write(
             restored.left_out += left_out
     with _explained("syncing", path):
         with path.open("rb") as file:
-            os.fsync(file.fileno())
-        RealDisk().sync_folder(_rebuilding(output))
-        RealDisk().sync_folder(output.state)
+            disk.sync_file(file)
+        disk.sync_folder(_rebuilding(output))
+        disk.sync_folder(output.state)
     return restored
 
 
-def _swap(output: Output, tell: Callable[[str], None]) -> Path | None:
+def _swap(output: Output, tell: Callable[[str], None], disk: Disk) -> Path | None:
     """Move what was in state/ aside and the new ledger in; where the old things are now."""
-    disk = RealDisk()
     aside: Path | None = None
     with _explained("moving the old state out of", output.state):
         for source in _old_things(output):
@@ -320,7 +393,7 @@ def _old_list(aside: Path | None) -> str | None:
     return None if newest is None else str(newest)
 
 
-def _unknown(output: Output, snapshot: Path | None, old: _Old) -> tuple[str, ...]:
+def _unknown(runs: Sequence[str], snapshot: Path | None, old: _Old) -> tuple[str, ...]:
     """What nobody can tell any more."""
     found = ["which ids of earlier inputs were still pending: the work list is gone"]
     if old.in_journal is None:
@@ -332,7 +405,7 @@ def _unknown(output: Output, snapshot: Path | None, old: _Old) -> tuple[str, ...
     if snapshot is None:
         found.append("open calls, dead letters and deferred ids: no run left a snapshot")
         return tuple(found)
-    later = runs_after(output, snapshot)
+    later = runs[runs.index(snapshot.parent.name) + 1 :]
     if later:
         found.append(
             f"open calls, dead letters and deferred ids since run {snapshot.parent.name}: "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +20,10 @@ import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
 from harvester.harvest.output import Output
+from harvester.harvest.snapshot import snapshot_number
 from harvester.lake.dataset import file_sha256, list_parts, verify_part
-from harvester.lake.inspection import PART_NAME, inspect
+from harvester.lake.inspection import PART_NAME, Inspection, inspect
+from harvester.ledger.sequence import in_order
 from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
 
 PORTION = 2_000
@@ -37,6 +39,7 @@ class LastRun(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     ended_at: datetime
     requests: int
+    first_publication: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Parts:
 
     records: list[PartRecord]
     accounts: frozenset[str]
+    runs: dict[str, int]
+    """The runs whose rows it holds, each with the number of the publication that has the first."""
 
 
 def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[str, str]) -> Parts:
@@ -57,12 +62,13 @@ def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[st
     refused = [f"{output.cdr / name}: not written by the harvester" for name in listing.foreign]
     records: list[PartRecord] = []
     accounts: set[str] = set()
+    runs: dict[str, int] = {}
     by_hash: dict[str, str] = {}
     for name, size in listing.parts.items():
         path = output.cdr / name
         sha256 = file_sha256(path)
-        wrong, found = _inspected(path, name, partition_timezone)
-        accounts |= found
+        wrong, inspection = _inspected(path, name, partition_timezone)
+        accounts |= inspection.accounts
         if known_hashes.get(name, sha256) != sha256:
             wrong.append("changed since it was published (sha256 differs)")
         if sha256 in by_hash:
@@ -72,13 +78,15 @@ def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[st
         if not wrong:
             number = int(PART_NAME.fullmatch(name)["publication"])  # type: ignore[index]
             records.append(PartRecord(name, number, verify_part(path), size, sha256))
+            for run_id in inspection.runs:
+                runs[run_id] = min(number, runs.get(run_id, number))
     if refused:
         raise StoreError(_refusal(refused))
-    return Parts(records, frozenset(accounts))
+    return Parts(records, frozenset(accounts), runs)
 
 
 def last_runs(output: Output) -> list[LastRun]:
-    """The summaries that the runs left, oldest first; one that can't be read is left out."""
+    """The summaries that the runs left, by name; one that can't be read is left out."""
     found = []
     for path in sorted(output.runs.glob("*/summary.json")):
         if _RUN_ID.fullmatch(path.parent.name):
@@ -90,11 +98,26 @@ def last_runs(output: Output) -> list[LastRun]:
 
 
 def newest_snapshot(output: Output) -> Path | None:
-    """The state.parquet of the newest run that left one."""
-    found = [
-        path for path in output.runs.glob("*/state.parquet") if _RUN_ID.fullmatch(path.parent.name)
-    ]
-    return max(found, key=lambda path: path.parent.name, default=None)
+    """The state.parquet of the newest run that left one, where there is no data."""
+    numbers = number_runs(output, last_runs(output), ())
+    return next(reversed(snapshots(output, in_order(numbers))), None)
+
+
+def number_runs(
+    output: Output, summaries: Sequence[LastRun], in_data: Iterable[str]
+) -> dict[str, int | None]:
+    """Every run that left anything, with the number that its summary or snapshot says.
+
+    `in_data`: those that left rows in the data set.
+    """
+    found: dict[str, int | None] = dict.fromkeys(
+        path.name for path in output.runs.glob("*") if path.is_dir() and is_run(path.name)
+    )
+    found |= dict.fromkeys(filter(is_run, in_data))
+    for name in found:
+        found[name] = snapshot_number(output.run(name) / "state.parquet")
+    said = {run.run_id: run.first_publication for run in summaries}
+    return found | {name: number for name, number in said.items() if number is not None}
 
 
 def snapshot_rows(path: Path) -> int:
@@ -105,11 +128,14 @@ def snapshot_rows(path: Path) -> int:
         return 1
 
 
-def runs_after(output: Output, snapshot: Path | None) -> list[str]:
-    """Runs that began after the one that left `snapshot`."""
-    since = snapshot.parent.name if snapshot else ""
-    names = (path.name for path in output.runs.glob("*") if path.is_dir())
-    return sorted(name for name in names if _RUN_ID.fullmatch(name) and name > since)
+def is_run(name: str) -> bool:
+    """Whether this is the name of a run."""
+    return _RUN_ID.fullmatch(name) is not None
+
+
+def snapshots(output: Output, runs: Sequence[str]) -> list[Path]:
+    """The state.parquet of each of `runs` that left one, in their order."""
+    return [path for run in runs if (path := output.run(run) / "state.parquet").is_file()]
 
 
 def requests_by_day(runs: list[LastRun]) -> dict[str, int]:
@@ -138,13 +164,13 @@ def read_snapshot(path: Path, in_data: set[str]) -> Iterator[tuple[Batch, int]]:
         ) from exc
 
 
-def _inspected(path: Path, name: str, timezone: str) -> tuple[list[str], frozenset[str]]:
+def _inspected(path: Path, name: str, timezone: str) -> tuple[list[str], Inspection]:
     try:
         verify_part(path)
     except StoreError as exc:
-        return [str(exc)], frozenset()
+        return [str(exc)], Inspection(0, frozenset(), ())
     inspection = inspect(path, name, timezone)
-    return [fault.what for fault in inspection.faults], inspection.accounts
+    return [fault.what for fault in inspection.faults], inspection
 
 
 def _refusal(refused: list[str]) -> str:

@@ -85,6 +85,8 @@ class Request(msgspec.Struct, frozen=True):
     """Put dead letters back on the list instead of reading sources."""
     retry_reason: str | None = None
     trace: Callable[[float], None] | None = None
+    rebind: bool = False
+    """Another address of the vendor is meant."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -117,7 +119,12 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
     began: tuple[float, float],
     metrics: MetricsFile,
 ) -> Result:
-    with interruptible(), open_output(config) as opened, store_errors(opened.output.database):
+    with (
+        interruptible(),
+        open_output(config, rebind=request.rebind) as opened,
+        store_errors(opened.output.database),
+    ):
+        config = opened.config
         tell_recovery(opened, events)
         for killed in opened.killed_runs:
             close_killed(opened, config, killed)
@@ -189,6 +196,7 @@ class _Run:
             config.vendor.account,
             opened.state_id,
             aside=NormalizerAside,
+            identity=opened.identity,
         )
         try:
             with asyncio.Runner() as runner:

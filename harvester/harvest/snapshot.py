@@ -1,12 +1,14 @@
 """runs/<run_id>/state.parquet: what the data set does not hold, as it stood at a run's end.
 
 Open calls, dead letters and deferred ids live in state.db alone; this copy is what a state that
-was lost is rebuilt from.
+was lost is rebuilt from.  Its footer says what the output belongs to and, by the number of the run,
+which of two is newer.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from itertools import islice
@@ -18,7 +20,10 @@ import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
 from harvester.harvest.output import make_durable
+from harvester.identity import Identity
+from harvester.lake.origin import footer_of, identity_in
 from harvester.ledger import records
+from harvester.ledger.belongs import read_identity
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall
 
 _MS = pa.timestamp("ms", tz="UTC")
@@ -41,6 +46,9 @@ SCHEMA = pa.schema(
     ]
 )
 _PORTION = 2_000
+_NUMBER = re.compile(rb"[0-9]{1,15}")
+FOOTER_FIRST_PUBLICATION = "cdr.first_publication"
+"""Key of the footer: that of the run at whose end it was written."""
 
 
 def write_snapshot(db: sqlite3.Connection, path: Path) -> int:
@@ -56,10 +64,39 @@ def write_snapshot(db: sqlite3.Connection, path: Path) -> int:
             while portion := list(islice(source, _PORTION)):
                 rows += len(portion)
                 writer.write_table(pa.Table.from_pylist(portion, SCHEMA))
+            writer.add_key_value_metadata(_footer(db))
         make_durable(temporary, path)
     except OSError as exc:
         raise StoreError(f"{path} can't be written: {exc.strerror}. Free some space.") from exc
     return rows
+
+
+def snapshot_number(path: Path) -> int | None:
+    """The number of the run that left the snapshot at `path`; None where it does not say."""
+    number = _metadata(path).get(FOOTER_FIRST_PUBLICATION.encode(), b"")
+    return int(number) if _NUMBER.fullmatch(number) else None
+
+
+def snapshot_identity(path: Path) -> Identity:
+    """What the snapshot at `path` says that the output belongs to."""
+    try:
+        return identity_in(_metadata(path))
+    except ValueError:
+        return Identity()
+
+
+def _metadata(path: Path) -> dict[bytes, bytes]:
+    try:
+        return dict(pq.read_metadata(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return {}
+
+
+def _footer(db: sqlite3.Connection) -> dict[str, str]:
+    footer = footer_of(read_identity(db))
+    for run in records.last_runs(db, 1):
+        footer[FOOTER_FIRST_PUBLICATION] = str(run.first_publication)
+    return footer
 
 
 def _rows(db: sqlite3.Connection) -> Iterator[dict[str, object]]:

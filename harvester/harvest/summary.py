@@ -128,6 +128,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     unparsed: dict[str, int]
     extra: dict[str, int]
     odd: Oddities
+    first_publication: int
+    """No publication of an earlier run has this number or a higher one: it says which is newer."""
     output: str
     newly_dead: int = 0
     """Dead ids that no run before had reported: above 0 makes exit code 3."""
@@ -267,6 +269,7 @@ def make_summary(
         unparsed=named(sum((p.unparsed for p in published), Counter[str]())),
         extra=named(sum((p.extra for p in published), Counter[str]())),
         odd=odd or Oddities(),
+        first_publication=run.first_publication,
         output=str(output.root),
         newly_dead=newly_dead,
         plan=_plan_books(planned, run, published_bytes) if planned else None,

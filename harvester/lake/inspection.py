@@ -43,6 +43,8 @@ class Inspection:
     rows: int
     accounts: frozenset[str]
     faults: tuple[Fault, ...]
+    runs: frozenset[str] = frozenset()
+    """Those that fetched its rows."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ def inspect(path: Path, name: str, partition_timezone: str) -> Inspection:
     """
     walk = _Walk()
     accounts: set[str] = set()
+    runs: set[str] = set()
     found = PART_NAME.fullmatch(name)
     date = found["date"] if found else ""
     try:
@@ -77,12 +80,14 @@ def inspect(path: Path, name: str, partition_timezone: str) -> Inspection:
                 rows = file.read_row_group(group, use_threads=False)
                 _walk_on(walk, rows, date, partition_timezone)
                 accounts.update(pc.unique(rows["account"]).drop_null().to_pylist())
+                runs.update(pc.unique(rows["run_id"]).drop_null().to_pylist())
     except (OSError, ValueError, pa.ArrowException) as exc:
         return Inspection(walk.rows, frozenset(accounts), (Fault("unreadable", _first(exc)),))
     return Inspection(
         walk.rows,
         frozenset(accounts),
         (*_footer_faults(footer, walk, found), *_row_faults(walk, partition_timezone)),
+        frozenset(runs),
     )
 
 

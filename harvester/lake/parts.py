@@ -26,10 +26,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
+from harvester.identity import Identity
 from harvester.lake import schema
 from harvester.lake.dataset import holds
 from harvester.lake.disk import Disk, RealDisk, store_error
 from harvester.lake.held import Held
+from harvester.lake.origin import footer_of
 from harvester.lake.pieces import Piece
 
 # A row group is unpacked, sorted and encoded as a whole: one of twice the rows takes 30 MB more,
@@ -79,12 +81,13 @@ def stage(
     publication: int,
     mode: int,
     tool: str = "cdr-harvester",
+    identity: Identity | None = None,
     disk: Disk | None = None,
 ) -> list[StagedPart]:
     """Write the rows of `pieces` into `staging`, one durable file a date, sorted by voice_id.
 
-    Deterministic: the same rows get the same names.  `mode` is that of the files, `tool` goes into
-    their footers.  Raises StoreError if the disk does not take them.
+    Deterministic: the same rows get the same names.  `mode` is that of the files, `tool` and
+    `identity` go into their footers.  Raises StoreError if the disk does not take them.
     """
     disk = disk or RealDisk()
     by_date = _by_date(pieces)
@@ -92,7 +95,11 @@ def stage(
     parts = []
     for k, date in enumerate(sorted(by_date)):
         name = f"part-{state_id[:8]}-{publication}-{k}.parquet"
-        footer = {schema.FOOTER_TOOL: tool, schema.FOOTER_PUBLICATION: str(publication)}
+        footer = {
+            schema.FOOTER_TOOL: tool,
+            schema.FOOTER_PUBLICATION: str(publication),
+            **footer_of(identity or Identity()),
+        }
         written = _write(by_date.pop(date), staging / name, mode, footer, disk)
         parts.append(StagedPart(staging / name, f"submit_date={date}/{name}", *written))
     with _explained("syncing the folder", staging):

@@ -18,6 +18,10 @@ FOOTER_PUBLICATION = "cdr.publication"
 FOOTER_ROWS = "cdr.rows"
 FOOTER_MIN_VOICE_ID = "cdr.min_voice_id"
 FOOTER_MAX_VOICE_ID = "cdr.max_voice_id"
+# What the output belongs to: the fields of `identity.Identity.encoded`.
+FOOTER_ACCOUNT = "cdr.account"
+FOOTER_TIMEZONE = "cdr.partition_timezone"
+FOOTER_BASE_URLS = "cdr.base_urls"
 
 TIME = pa.timestamp("ms", "UTC")
 MONEY = pa.decimal128(18, 8)

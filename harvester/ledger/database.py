@@ -74,11 +74,11 @@ CREATE TABLE run (
 _ADDED = (("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),)
 
 
-def open_database(path: Path, account: str) -> sqlite3.Connection:
-    """Open state.db, or make it.  The caller holds the output's lock.
+def open_database(path: Path, account: str, *, is_claimed: bool = True) -> sqlite3.Connection:
+    """Open state.db, or make it for `account`.  The caller holds the output's lock.
 
     Raises StoreError if it can't be opened, is no ledger, or is of a newer version; ConfigError
-    if it belongs to another account.
+    if it belongs to another account, unless that is not claimed.
     """
     with store_errors(path):
         if not path.exists():
@@ -86,7 +86,7 @@ def open_database(path: Path, account: str) -> sqlite3.Connection:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            _prepare(db, path, account)
+            _prepare(db, path, account, is_claimed=is_claimed)
         except BaseException:
             db.close()
             raise
@@ -128,7 +128,7 @@ def set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
 
-def _prepare(db: sqlite3.Connection, path: Path, account: str) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, account: str, *, is_claimed: bool) -> None:
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
@@ -136,7 +136,7 @@ def _prepare(db: sqlite3.Connection, path: Path, account: str) -> None:
         _create(db, account)
     _check_version(db, path)
     known = get_meta(db, "account")
-    if known != account:
+    if is_claimed and known != account:
         raise ConfigError(
             f"the output of {path.parent.parent} belongs to account {known!r}, not {account!r}. "
             "Use another --out for this account, or set vendor.account back."

@@ -16,6 +16,7 @@ import msgspec
 from harvester.ledger import journal, worklists
 from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
+from harvester.ledger.view import newest_number
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -34,6 +35,8 @@ _IS_DUE = (
 )
 """Due, or dated by a clock that was ahead: then its due time means nothing."""
 
+_PUBLICATION = "publication"
+_LAST_FIRST = "SELECT COALESCE(MAX(first_publication), 0) FROM run"
 _OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, unknown_ms"
 _DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body"
 _DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row, counts"
@@ -59,15 +62,26 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def begin_run(db: sqlite3.Connection, run_id: str, started_ms: int) -> RunRecord:
-    """Enter a run; until `end_run` it counts as one that was killed."""
+    """Enter a run; until `end_run` it counts as one that was killed.
+
+    Its first publication's number is its own: higher than any of the runs before, so that they are
+    in order whatever our clock said.
+    """
     with transaction(db):
-        row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'publication'").fetchone()
-        first = 1 if row is None else int(row[0]) + 1
+        first = 1 + max(newest_number(db, _PUBLICATION), _number(db, _LAST_FIRST))
+        keep_newest_number(db, first - 1)
         db.execute(
             "INSERT INTO run VALUES (?, ?, NULL, NULL, ?, '{}')", (run_id, started_ms, first)
         )
         set_meta(db, "clean", "0")
     return RunRecord(run_id, started_ms, None, None, first, {})
+
+
+def keep_newest_number(db: sqlite3.Connection, number: int) -> None:
+    """Let the next publication's number be above `number`, inside whatever transaction is open."""
+    if newest_number(db, _PUBLICATION) < number:
+        db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (_PUBLICATION,))
+        db.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (_PUBLICATION, number))
 
 
 def end_run(
@@ -100,18 +114,22 @@ def run_record(db: sqlite3.Connection, run_id: str) -> RunRecord:
 
 def unended_runs(db: sqlite3.Connection) -> list[RunRecord]:
     """Runs that were killed and whose books aren't closed yet."""
-    return _runs(db, "WHERE ended_ms IS NULL ORDER BY started_ms")
+    return _runs(db, "WHERE ended_ms IS NULL ORDER BY first_publication, started_ms")
 
 
 def last_runs(db: sqlite3.Connection, count: int) -> list[RunRecord]:
     """The newest runs, newest first."""
-    return _runs(db, "ORDER BY started_ms DESC, id DESC LIMIT ?", count)
+    return _runs(db, "ORDER BY first_publication DESC, started_ms DESC, id DESC LIMIT ?", count)
 
 
 def last_success_ms(db: sqlite3.Connection) -> int | None:
     """When a run last worked its list down; None if none did."""
-    row = db.execute("SELECT MAX(ended_ms) FROM run WHERE exit_code IN (?, ?)", SUCCESSES)
-    return row.fetchone()[0]  # type: ignore[no-any-return]
+    row = db.execute(
+        "SELECT ended_ms FROM run WHERE exit_code IN (?, ?) "
+        "ORDER BY first_publication DESC, started_ms DESC LIMIT 1",
+        SUCCESSES,
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def keep_requests_of_day(db: sqlite3.Connection, requests: tuple[str, int]) -> None:

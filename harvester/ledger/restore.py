@@ -8,17 +8,31 @@ from then on, so no file's name is ever used twice.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
+import msgspec
+
 from harvester.ledger.database import get_meta, set_meta, transaction
+from harvester.ledger.records import keep_newest_number
 from harvester.ledger.values import PartRecord
 
 _REBUILT = "rebuilt_ms"
+_RUNS_BEFORE = "runs_before_rebuild"
 
 
-def take_over(db: sqlite3.Connection, parts: Iterable[PartRecord], now_ms: int) -> None:
-    """Enter files that lie in the data set already as published, and note that this was done."""
+def take_over(
+    db: sqlite3.Connection,
+    parts: Iterable[PartRecord],
+    now_ms: int,
+    *,
+    runs: Iterable[str] = (),
+    newest: int = 0,
+) -> None:
+    """Enter files that lie in the data set already as published, and note that this was done.
+
+    `runs`: those that left something behind; `newest`: the highest number that any of them had.
+    """
     with transaction(db):
         for part in parts:
             db.execute(
@@ -29,7 +43,9 @@ def take_over(db: sqlite3.Connection, parts: Iterable[PartRecord], now_ms: int) 
                 "INSERT INTO file VALUES (?, ?, ?, ?, ?, 'live')",
                 (part.path, part.publication, part.rows, part.bytes, part.sha256),
             )
+        keep_newest_number(db, newest)
         set_meta(db, _REBUILT, str(now_ms))
+        set_meta(db, _RUNS_BEFORE, msgspec.json.encode(sorted(runs)).decode())
 
 
 def is_rebuilt(db: sqlite3.Connection) -> bool:
@@ -37,13 +53,14 @@ def is_rebuilt(db: sqlite3.Connection) -> bool:
     return get_meta(db, _REBUILT) is not None
 
 
-def known_since(db: sqlite3.Connection) -> str:
-    """Runs whose id is below this text began before the ledger was made anew; "" if it never was.
-
-    Of those it knows nothing; every run that came later is in its table.
-    """
-    text = get_meta(db, _REBUILT)
-    if text is None:
-        return ""
-    # An id begins with whole seconds: of the next second, it is surely later.
-    return datetime.fromtimestamp(int(text) // 1000 + 1, UTC).strftime("%Y%m%dT%H%M%SZ")
+def runs_before(db: sqlite3.Connection) -> Callable[[str], bool]:
+    """Whether a run was made before the ledger was; every run that came later is in its table."""
+    rebuilt, runs = get_meta(db, _REBUILT), get_meta(db, _RUNS_BEFORE)
+    if rebuilt is None:
+        return lambda _: False
+    if runs is not None:
+        return frozenset(msgspec.json.decode(runs, type=list[str])).__contains__
+    # An older version rebuilt it, and wrote down the time alone.  An id begins with whole seconds:
+    # of the next second, it is surely later.
+    since = datetime.fromtimestamp(int(rebuilt) // 1000 + 1, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return lambda run_id: run_id < since

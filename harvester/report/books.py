@@ -14,7 +14,7 @@ import msgspec
 from harvester.lake.dataset import Totals
 from harvester.lake.usage import currency_name
 from harvester.ledger import records
-from harvester.ledger.restore import known_since
+from harvester.ledger.restore import runs_before
 from harvester.ledger.values import RunRecord
 from harvester.report.content import UsageRow
 from harvester.report.findings import OLDER_STATE, Finding, damage, note
@@ -135,8 +135,8 @@ def _check_rows(run: RunRecord, found: Sums) -> Iterator[Finding]:
 
 def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, Sums]) -> Iterator[Finding]:
     """Rows of runs that the ledger doesn't know: all from before a rebuild, or none."""
-    before = known_since(db)
-    old = {name: one for name, one in sums.items() if name < before}
+    is_before = runs_before(db)
+    old = {name: one for name, one in sums.items() if is_before(name)}
     if old:
         rows = sum(one.rows for one in old.values())
         what = f"{rows} rows are of {len(old)} run(s) before the state was rebuilt"
@@ -149,12 +149,12 @@ def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, Sums]) -> Iterator[
 def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
     """runs/<run_id>/summary.json says what the ledger says."""
     runs = {run.id: run for run in records.last_runs(db, _ALL_RUNS)}
-    before = known_since(db)
+    is_before = runs_before(db)
     for path in sorted(places.runs.glob("*/summary.json")):
         name = path.parent.name
         if name in runs:
             yield from _check_summary(runs[name], path)
-        elif _RUN_ID.fullmatch(name) and name >= before:
+        elif _RUN_ID.fullmatch(name) and not is_before(name):
             what = f"run {name} has a summary, but the ledger does not know it"
             yield damage("older_state", what, path, OLDER_STATE)
     for run in runs.values():

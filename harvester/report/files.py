@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harvester.errors import StoreError
+from harvester.identity import Identity, disagreement, told
 from harvester.lake.dataset import Listing, file_sha256, list_parts, verify_part
 from harvester.lake.inspection import PART_NAME, Fault, inspect
+from harvester.lake.origin import identities
 from harvester.ledger.values import PartRecord
 from harvester.report.findings import MOVE_OUT, OLDER_STATE, RESTORE_FILE, Finding, damage
 from harvester.report.places import Places
@@ -31,6 +33,7 @@ class Expected:
     newest_publication: int
     account: str
     partition_timezone: str
+    identity: Identity = field(default_factory=Identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,12 @@ def _content(path: Path, part: PartRecord, expected: Expected) -> Iterator[Findi
     if strangers:
         what = f"holds rows of another account: {', '.join(sorted(strangers))}"
         yield damage("account", what, path, RESTORE_FILE)
+    for said in identities(path.parent, [path.name]).values():
+        differs = disagreement(expected.identity, said)
+        if differs:
+            ours = told(expected.identity, differs)
+            what = f"its footer has {told(said, differs)}, the output has {ours}"
+            yield damage("footer", what, path, RESTORE_FILE)
 
 
 def _remedy(fault: Fault) -> str:

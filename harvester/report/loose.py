@@ -17,6 +17,7 @@ import msgspec
 from harvester.errors import AlreadyRunning
 from harvester.ledger import records
 from harvester.ledger.lock import OutputLock
+from harvester.ledger.sequence import in_order
 from harvester.ledger.view import view_ledger
 from harvester.report.period import Period
 from harvester.report.places import Places
@@ -95,6 +96,7 @@ class _Summary(msgspec.Struct, frozen=True):
     run: _Run
     data: _Data
     differences: list[msgspec.Raw]
+    first_publication: int | None = None
 
 
 def read_loose(places: Places) -> Loose | Unknown:
@@ -128,15 +130,21 @@ def _loose(db: sqlite3.Connection) -> Loose:
 
 def read_books(places: Places, period: Period, zone: tzinfo) -> Books:
     """The books of the runs that began in `period`, as days go in `zone`."""
-    runs, unreadable = [], []
+    found: dict[str, _Summary] = {}
+    unreadable = []
     for path in sorted(places.runs.glob("*/summary.json"), reverse=True):
         try:
             summary = msgspec.json.decode(path.read_bytes(), type=_Summary)
         except (OSError, msgspec.MsgspecError):
             unreadable.append(path.parent.name)
             continue
-        if period.covers_instant(summary.started_at, zone):
-            runs.append(_book(summary))
+        found[path.parent.name] = summary
+    newest_first = reversed(in_order({k: one.first_publication for k, one in found.items()}))
+    runs = [
+        _book(found[name])
+        for name in newest_first
+        if period.covers_instant(found[name].started_at, zone)
+    ]
     return Books(tuple(runs), tuple(unreadable))
 
 

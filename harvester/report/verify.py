@@ -18,6 +18,7 @@ from pathlib import Path
 from harvester.errors import StoreError, UsageError
 from harvester.lake.dataset import list_parts
 from harvester.ledger import publications, worklists
+from harvester.ledger.belongs import read_identity
 from harvester.ledger.database import get_meta
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.restore import is_rebuilt
@@ -182,6 +183,7 @@ def _expected(db: sqlite3.Connection, partition_timezone: str) -> Expected:
         newest_number(db, "publication"),
         get_meta(db, "account") or "",
         partition_timezone,
+        read_identity(db),
     )
 
 
