@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from harvester.cli.main import run_command
+from harvester.harvest.quota import day_of
 from harvester.ledger import records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.lock import OutputLock
@@ -362,3 +364,19 @@ def test_what_a_killed_run_may_have_sent_is_left_to_it(
 
 def _a_day(requests: int) -> dict[str, str]:
     return {"HARVESTER_PACE__PER_DAY": str(requests), "HARVESTER_PACE__CONCURRENCY": "1"}
+
+
+def test_its_requests_count_on_the_vendors_day(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "2")
+    skew_s = -30 * 86_400
+    with Simulator(rate_limit=0, clock_skew_s=skew_s) as vendor:
+        code, found = patient.examined(vendor.base_url)
+        assert (code, found["clock"]["state"]) == (0, "warn")
+        days = {day_of(time.time() + skew_s + late_s) for late_s in (-60, 0)}
+        with closing(sqlite3.connect(patient.folder / "out" / "state" / "state.db")) as db:
+            counts = records.requests_by_day(db)
+        assert [counts[day] for day in days if day in counts] == [2]
+        assert patient.examined(vendor.base_url)[0] == 8, "the day is full, whatever our clock says"
+        assert vendor.stats()["requests"] == 3, "one alone learns the vendor's day"
