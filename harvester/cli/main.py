@@ -27,7 +27,7 @@ _NOBODY_READS = 141  # as a shell tells a process that died of SIGPIPE
 _COMMANDS = {
     "run": "The main job: ask for every id not settled yet.",
     "plan": "What a run would do; sends nothing.",
-    "doctor": "Is everything in order for tonight? Sends one request.",
+    "doctor": "Is everything in order for tonight? Tries key and secret.",
     "status": "Where every id stands, and what to type next.",
     "retry": "Ask dead ids once more.",
     "publish": "Write what waits in the journal into the data set; sends nothing.",

@@ -27,6 +27,7 @@ from harvester.simulator import Fates, make_ids
 from harvester.simulator.calls import Fate, call_of
 from tests.crash.faultfs import FaultFs, Step, chosen
 from tests.harvesting import Ended, Harvest
+from tests.outputs import wait_for_requests
 from tests.simulated import END, ROOT, Simulator
 
 POINTS = int(os.environ.get("CRASH_POINTS", "3")) or None
@@ -61,8 +62,12 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
     many = folder / "many.txt"
     for file, ids in ((first, FIRST), (second, SECOND), (many, MANY_DATES)):
         file.write_text("\n".join(ids))
-    unfinished = harvest_of(folder / "unfinished", vendor, pace__per_day=70)
-    assert unfinished.run(first).code == 8
+    unfinished = harvest_of(folder / "unfinished", vendor, pace__rate_per_s=100.0)
+    # By a signal: a run that ends by itself leaves nothing in the journal.
+    process = unfinished.start(first)
+    wait_for_requests(vendor, vendor.stats()["requests"] + 70)
+    process.terminate()
+    assert unfinished.ended(process).code == 143
     finished = harvest_of(folder / "finished", vendor)
     assert finished.run(first).code == 3
     older = shutil.copytree(finished.out / "state", folder / "older")

@@ -16,6 +16,7 @@ from harvester.errors import AlreadyRunning, ConfigError, StoreError
 from harvester.harvest.opening import open_output
 from harvester.harvest.output import Output
 from harvester.harvest.publish import Publisher
+from harvester.harvest.publishing import publish_journal
 from harvester.harvest.quota import day_of
 from harvester.lake.disk import RealDisk
 from harvester.lake.normalize import Answer, normalize
@@ -27,6 +28,7 @@ from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import Batch, Entry, PartRecord, Publication
 from harvester.ledger.writer import InlineLedger
 from tests.fakes import ACCOUNT, House
+from tests.unit.test_harvest_exposition import Told
 
 DAYS = ("2026-09-01", "2026-09-02", "2026-09-03")
 IDS = [f"{n:03}" for n in range(30)]
@@ -168,6 +170,8 @@ def reopen(house: House) -> int:
         finished = opened.finished_publications
         assert list(opened.output.staging.iterdir()) == []
         assert publications.unfinished(opened.db) == []
+        states = opened.db.execute("SELECT DISTINCT state FROM publication")
+        assert {state for (state,) in states} <= {"live"}, "what was only prepared is forgotten"
     house.db = House(house.output.root).db
     return finished
 
@@ -210,20 +214,19 @@ def test_a_publication_puts_every_answer_into_the_data_and_takes_it_from_the_jou
     assert publisher(house).publish() is None
 
 
-@pytest.mark.parametrize(
-    ("steps", "finished"),
-    [
-        ({"after": "prepare"}, 0),
-        ({"after": "next_blob"}, 0),
-        ({"before": "commit"}, 0),
-        ({"after": "commit"}, 1),
-        ({"moves": 0}, 1),
-        ({"moves": 1}, 1),
-        ({"moves": 2}, 1),
-        ({"before": "make_live"}, 1),
-    ],
-    ids=str,
-)
+CUTS: list[tuple[dict[str, Any], int]] = [
+    ({"after": "prepare"}, 0),
+    ({"after": "next_blob"}, 0),
+    ({"before": "commit"}, 0),
+    ({"after": "commit"}, 1),
+    ({"moves": 0}, 1),
+    ({"moves": 1}, 1),
+    ({"moves": 2}, 1),
+    ({"before": "make_live"}, 1),
+]
+
+
+@pytest.mark.parametrize(("steps", "finished"), CUTS, ids=str)
 def test_after_a_power_cut_at_any_step_each_answer_is_in_one_place_and_then_published(
     house: House, steps: dict[str, Any], finished: int
 ) -> None:
@@ -234,6 +237,20 @@ def test_after_a_power_cut_at_any_step_each_answer_is_in_one_place_and_then_publ
     if not finished:
         publisher(house).publish()
     assert_published_once(house)
+
+
+@pytest.mark.parametrize(("steps", "finished"), CUTS, ids=str)
+def test_after_a_power_cut_at_any_step_harvester_publish_does_the_rest(
+    house: House, steps: dict[str, Any], finished: int
+) -> None:
+    cut(house, **steps)
+    house.db.close()
+    done = publish_journal(house.config, Told())
+    assert (done.finished_publications, done.records) == (finished, 0 if finished else 30)
+    assert done.in_journal == 0
+    house.db = House(house.output.root).db
+    assert_published_once(house)
+    assert records.unended_runs(house.db) == [], "the control totals of the run are closed"
 
 
 def test_a_number_whose_publication_was_dropped_is_not_used_again(house: House) -> None:
