@@ -2,9 +2,10 @@
 
 Two things are said every time: a value without which nobody can bill (money, its currency, the
 time of the call, a whole record) that could not be typed, and an answered call without a cost.
-The rest is said when it changes: a field whose values could always be typed until now, and a
-field that neither the vendor's page nor an earlier run knows.  What was said once is remembered by
-its name, so that a harmless addition does not warn every night.
+The rest is said when it changes: a field whose values could always be typed until now, or that
+fails far more often than when it was said last; and a field that neither the vendor's page nor an
+earlier run knows.  What was said is remembered by its name, so that a harmless addition does not
+warn every night, and a single odd value does not hide that all are odd later.
 
 A name that is none could be anybody's phone number; it is told as "odd".
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -26,12 +27,14 @@ NEEDED = frozenset({*MONEY_COLUMNS, COST_EUR, "currency", "submitTime", "data"})
 _NAME = re.compile(r"(?!.*[0-9]{7})[A-Za-z_][0-9A-Za-z_.-]{0,39}")
 _NAMES_TOLD = 100
 _NAMES_KEPT = 1_000
+_MORE = 0.1
 
 
 class Seen(msgspec.Struct, frozen=True):
     """Names that earlier publications of this output have told of."""
 
-    unparsed: tuple[str, ...] = ()
+    unparsed: dict[str, float] = {}
+    """With the share of records, 0 to 1, that had such a value then."""
     extra: tuple[str, ...] = ()
 
 
@@ -43,26 +46,36 @@ class Oddities(msgspec.Struct, frozen=True, kw_only=True):
     answered_without_cost: int = 0
     """Answered calls whose cost is absent, and was not unreadable."""
     changed_fields: dict[str, int] = {}
-    """Other fields whose values could not be typed, for the first time in this output."""
+    """Other fields whose values could not be typed, as never before in this output."""
     new_fields: dict[str, int] = {}
     """Unknown fields that came for the first time in this output."""
 
 
 def oddities(
-    unparsed: Mapping[str, int], extra: Mapping[str, int], without_cost: int, seen: Seen
+    records: int,
+    unparsed: Mapping[str, int],
+    extra: Mapping[str, int],
+    without_cost: int,
+    seen: Seen,
 ) -> tuple[Oddities, Seen]:
-    """What to tell of these counts after what was `seen`, and what has been seen then."""
+    """What to tell of these counts among `records` after what was `seen`, and what is seen then."""
     unparsed, extra = named(unparsed), named(extra)
+    shares = {name: n / max(1, records) for name, n in unparsed.items() if name not in NEEDED}
+    changed = [name for name, share in shares.items() if _is_news(share, seen.unparsed.get(name))]
+    new = [name for name in extra if name not in seen.extra]
     found = Oddities(
         unreadable={name: n for name, n in unparsed.items() if name in NEEDED},
         answered_without_cost=without_cost,
-        changed_fields=_unseen(unparsed, {*seen.unparsed, *NEEDED}),
-        new_fields=_unseen(extra, seen.extra),
+        changed_fields={name: unparsed[name] for name in changed},
+        new_fields={name: extra[name] for name in new},
     )
-    return found, Seen(
-        (*seen.unparsed, *found.changed_fields)[:_NAMES_KEPT],
-        (*seen.extra, *found.new_fields)[:_NAMES_KEPT],
-    )
+    told = {**seen.unparsed, **{name: shares[name] for name in changed}}
+    return found, Seen(dict(list(told.items())[:_NAMES_KEPT]), (*seen.extra, *new)[:_NAMES_KEPT])
+
+
+def _is_news(share: float, told: float | None) -> bool:
+    """Whether a field that fails in this share of records does so as never before."""
+    return told is None or share > max(2 * told, told + _MORE)
 
 
 def named(fields: Mapping[str, int]) -> dict[str, int]:
@@ -71,7 +84,3 @@ def named(fields: Mapping[str, int]) -> dict[str, int]:
     for name, count in fields.items():
         told[name if _NAME.fullmatch(name) else "odd"] += count
     return dict(sorted(told.items(), key=lambda item: (-item[1], item[0]))[:_NAMES_TOLD])
-
-
-def _unseen(fields: Mapping[str, int], seen: Collection[str]) -> dict[str, int]:
-    return {name: count for name, count in fields.items() if name not in seen}

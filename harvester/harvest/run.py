@@ -524,6 +524,7 @@ def tell_oddities(
 ) -> Oddities:
     """Warn of what is odd in the records that were published; what is remembered is said once."""
     odd, seen = oddities(
+        sum(done.records for done in published),
         sum((done.unparsed for done in published), Counter[str]()),
         sum((done.extra for done in published), Counter[str]()),
         sum(done.without_cost for done in published),

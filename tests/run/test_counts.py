@@ -26,7 +26,7 @@ DEAD, FINE = 9, 3
 def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `out`: nine ids died, and their retry was halted before any had an outcome."""
     folder = tmp_path_factory.mktemp("unfinished")
-    harvester("simulate", "--ids", DEAD + FINE, "all.txt", cwd=folder)
+    harvester("simulate", "--now", "2023-01-11", "--ids", DEAD + FINE, "all.txt", cwd=folder)
     ids = (folder / "all.txt").read_text().split()
     (folder / "fine.txt").write_text("\n".join(ids[:FINE]))
     (folder / "dead.txt").write_text("\n".join(ids[FINE:]))

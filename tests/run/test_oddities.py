@@ -72,7 +72,7 @@ def counted(found: list[dict[str, Any]], column: str) -> Counter[str]:
 
 
 def test_a_quiet_run_warns_of_what_is_odd_in_its_records(tmp_path: Path) -> None:
-    harvester("simulate", "--ids", 1_200, "all.txt", cwd=tmp_path)
+    harvester("simulate", "--now", "2023-01-11", "--ids", 1_200, "all.txt", cwd=tmp_path)
     ids = (tmp_path / "all.txt").read_text().split()
     (tmp_path / "one.txt").write_text("\n".join(ids[:600]))
     (tmp_path / "two.txt").write_text("\n".join(ids[600:]))

@@ -40,7 +40,7 @@ def published(folder: Path) -> dict[str, Any]:
 def test_what_a_stopped_run_left_is_published_and_all_totals_balance(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    harvester("simulate", "--ids", IDS, "ids.txt", cwd=tmp_path)
+    harvester("simulate", "--now", "2023-01-11", "--ids", IDS, "ids.txt", cwd=tmp_path)
     out = tmp_path / "out"
     with Simulator(rate_limit=0, drift=False, fates=ALL_RECORDS) as vendor:
         harvest = Harvest(out, vendor.base_url, pace__rate_per_s=200.0, vendor__account="default")
