@@ -2,4 +2,5 @@
 
 `opening`   the bytes of an answer -> its members, each as a JSON literal     (pure)
 `literals`  one literal -> an amount, a duration, an instant                  (pure)
+`times`     which times count, and whether the call is over                   (pure)
 """

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from harvester.answers import literals
+from harvester.answers.times import EARLIEST_MS, EARLY_MS, LATE_MS, counts
 from harvester.lake.reading import Known
 from harvester.lake.schema import MONEY, SECONDS, TEXT, TIME
 
@@ -33,6 +34,7 @@ _HOURS = r"[+-](?:[01][0-9]|2[0-3])"
 _MINUTES = r"[0-5][0-9]"
 # Only the first three digits count, and Arrow takes no more (and no fewer than one).
 _FRACTION = r"(?:(\.[0-9]{1,3})[0-9]*)?"
+_EARLIEST = pa.scalar(EARLIEST_MS, pa.int64())
 _MOMENT = f"^({_DATE}[T ]{_CLOCK}){_FRACTION}"
 
 
@@ -126,6 +128,29 @@ def typed(column: pa.Array, rule: Rule, *, by_value: bool = False) -> Typed:
     values = [_attempt(rule, column[position].as_py()) for position in odd]
     failed = [position for position, value in zip(odd, values, strict=True) if value is None]
     return Typed(_fill(array, odd, pa.array(values, rule.kind)), failed)
+
+
+def beyond(times: pa.Array, fetched_ms: pa.Array, submit: pa.Array | None) -> list[int]:
+    """The positions of times that do not count, by `answers.times.counts`.
+
+    `fetched_ms` has no null; `submit` is None for submitTime itself.
+    """
+    ms = times.cast(pa.int64())
+    floor: pa.Array | pa.Scalar = _EARLIEST
+    if submit is not None:
+        floor = pc.max_element_wise(pc.subtract(submit.cast(pa.int64()), EARLY_MS), _EARLIEST)
+    too_late = pc.greater(ms, pc.add(fetched_ms, LATE_MS))
+    found: list[int] = pc.indices_nonzero(pc.or_(pc.less(ms, floor), too_late)).to_pylist()
+    return found
+
+
+def beyond_by_value(times: pa.Array, fetched_ms: pa.Array, submit: pa.Array | None) -> list[int]:
+    """The same, each time by itself."""
+    submits = [None] * len(times) if submit is None else submit.cast(pa.int64()).to_pylist()
+    instants = zip(times.cast(pa.int64()).to_pylist(), fetched_ms.to_pylist(), submits, strict=True)
+    return [
+        at for at, (ms, *rest) in enumerate(instants) if ms is not None and not counts(ms, *rest)
+    ]
 
 
 def _rewritten(column: pa.Array, rule: Rule) -> pa.Array:

@@ -22,6 +22,8 @@ from harvester.lake.columns import (
     SECONDS_RULE,
     TIME_RULE,
     Rule,
+    beyond,
+    beyond_by_value,
     each_distinct,
     offsets_min,
     seconds_at_once,
@@ -48,11 +50,10 @@ EUR = "EUR"
 
 _ORDER = {name: position for position, name in enumerate(FIELDS)}
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(TIME_COLUMNS, TIME_RULE),
     **dict.fromkeys(SECONDS_COLUMNS, SECONDS_RULE),
     **dict.fromkeys(MONEY_COLUMNS, MONEY_RULE),
 }
-_COLUMN_OF = {**TIME_COLUMNS, **SECONDS_COLUMNS, **MONEY_COLUMNS}
+_COLUMN_OF = {**SECONDS_COLUMNS, **MONEY_COLUMNS}
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -94,10 +95,12 @@ def normalize(answers: Sequence[Answer], account: str, *, by_value: bool = False
     """
     batch = read([answer.body for answer in answers], typed=not by_value)
     draft = _Draft(batch, {}, {at: _shown(odd) for at, odd in batch.unparsed.items()})
+    _add_provenance(draft, answers, account)
     _type_texts(draft)
+    _type_times(draft, by_value=by_value)
     _type_scalars(draft, by_value=by_value)
     _derive(draft)
-    _add_provenance(draft, answers, account)
+    _add_the_rest(draft)
     columns = [draft.columns[column.name] for column in SCHEMA]
     return Normalized(
         table=pa.Table.from_arrays(columns, schema=SCHEMA),
@@ -110,6 +113,27 @@ def normalize(answers: Sequence[Answer], account: str, *, by_value: bool = False
 def _type_texts(draft: _Draft) -> None:
     for name, column in TEXT_COLUMNS.items():
         draft.columns[column] = texts(draft.batch.columns[name])
+
+
+def _type_times(draft: _Draft, *, by_value: bool) -> None:
+    """The times, and of them those that count: see `answers.times`."""
+    fetched_ms = draft.columns["fetched_at"].cast(pa.int64())
+    submit: pa.Array | None = None
+    for name, column in TIME_COLUMNS.items():
+        source = texts(draft.batch.columns[name])
+        result = typed(source, TIME_RULE, by_value=by_value)
+        times, failed = result.array, result.failed
+        fillers = (beyond_by_value if by_value else beyond)(times, fetched_ms, submit)
+        if fillers:
+            times = pc.if_else(_marks(len(times), fillers), pa.scalar(None, TIME), times)
+        draft.columns[column] = times
+        for position in [*failed, *fillers]:
+            _refuse(draft, position, name, source[position].as_py())
+        if submit is None:
+            submit = times
+            # A text that is no time has no offset either.
+            sent = pc.if_else(times.is_valid(), source, pa.scalar(None, TEXT))
+            draft.columns["utc_offset_min"] = offsets_min(sent)
 
 
 def _type_scalars(draft: _Draft, *, by_value: bool) -> None:
@@ -127,10 +151,6 @@ def _type_scalars(draft: _Draft, *, by_value: bool) -> None:
         draft.columns[column] = result.array
         for position in result.failed:
             _refuse(draft, position, name, source[position].as_py())
-        if name == "submitTime":
-            # A text that is no time has no offset either.
-            sent = pc.if_else(result.array.is_valid(), source, pa.scalar(None, TEXT))
-            draft.columns["utc_offset_min"] = offsets_min(sent)
 
 
 def _with_eur(draft: _Draft, cost: pa.Array) -> pa.Array:
@@ -205,6 +225,10 @@ def _add_provenance(draft: _Draft, answers: Sequence[Answer], account: str) -> N
     columns["is_final"] = pa.array([answer.is_final for answer in answers], pa.bool_())
     columns["fetched_at"] = pa.array([answer.fetched_at_ms for answer in answers], TIME)
     columns["run_id"] = pa.array([answer.run_id for answer in answers], TEXT)
+
+
+def _add_the_rest(draft: _Draft) -> None:
+    columns, size = draft.columns, len(draft.columns["voice_id"])
     columns["extra"] = _sparse(size, {at: _object(m) for at, m in draft.batch.extra.items()})
     columns["unparsed"] = _sparse(size, {at: _listing(m) for at, m in draft.unparsed.items()})
 

@@ -12,18 +12,14 @@ Source: vendor page recordGroup; vendor/notes.md §3.4 for `status` as text or a
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TypeGuard
 
 import msgspec
 
 from harvester.answers.opening import REFUSED, is_nothing, is_utf8, members, plain, value_of
+from harvester.answers.times import Call, Ending, ending_of, is_usual_ending
 
-# Values of a terminationCode that mean "established": SIP 200, and "0" in the platform's own
-# numbering, which this endpoint used until 2023 at least (vendor/notes.md §4).
-_SUCCESS_CODES = ("0", "200", "0.0", "200.0")
-
-# A time of noughts ("0000-00-00 00:00:00", 0) is how some databases write that there is none.
-_A_DATE = re.compile("[1-9]")
-_DATE_LENGTH = 10
 _AN_ERROR = 300  # the HTTP codes from here on
 
 # A number may be written with a fraction of noughts: 0.0 is 0.
@@ -41,12 +37,15 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """The id of the record in `data`; None if `data` is null, empty, or has no id."""
     has_data: bool
     over: bool
+    odd_hangup: bool = False
+    """Its hangupTime is in a form that nobody knows; so the call is over by what it cost."""
     plain: bytes | None = None
     """The answer as JSON in UTF-8, where it came otherwise."""
 
 
 class _Record(msgspec.Struct, gc=False):
     voiceId: object = None  # noqa: N815 - the vendor's name
+    submitTime: object = None  # noqa: N815
     answerTime: object = None  # noqa: N815
     hangupTime: object = None  # noqa: N815
     terminationCode: object = None  # noqa: N815
@@ -61,37 +60,53 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 def open_envelope(
-    body: bytes, http_status: int, content_type: str | None = None
+    body: bytes, http_status: int, now: float, content_type: str | None = None
 ) -> Envelope | None:
-    """The vendor's envelope in `body`, or None if this is something else (HTML, a list, torn)."""
+    """The vendor's envelope in `body`, or None if this is something else (HTML, a list, torn).
+
+    `now` is the Unix time of the fetch, in seconds.
+    """
     # msgspec skips unknown fields without looking whether they are UTF-8.
     if not body.isascii() and not is_utf8(body, content_type):
-        return _open_slowly(body, http_status, content_type)
+        return _open_slowly(body, http_status, now, content_type)
     try:
         answer = _decode(body)
     except REFUSED:
-        return _open_slowly(body, http_status, content_type)
-    data = answer.data
-    if data is not None and data.voiceId is None:
+        return _open_slowly(body, http_status, now, content_type)
+    data, over = answer.data, False
+    if data is not None:
+        known = _is_over(data, now)
         # An empty record is none at all; the typed way can't tell it from one without an id.
-        return _open_slowly(body, http_status, content_type)
+        if known is None or data.voiceId is None:
+            return _open_slowly(body, http_status, now, content_type)
+        over = known
     status = _text(answer.status)
     if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
         return None
-    return _envelope(status, data)
+    if data is None:
+        return Envelope(status, None, False, False)
+    return Envelope(status, _text(data.voiceId), True, over)
 
 
-def is_over(hangup_time: str | None, answer_time: str | None, code: str | None) -> bool:
-    """Whether a call has ended: it has a hang-up, or it never was answered and failed.
-
-    A code that says "established" while nobody answered is a call that still rings.
-    """
-    if _is_time(hangup_time):
+def _is_over(data: _Record, now: float) -> bool | None:
+    """Whether the call is over; None where that takes a look at its literals."""
+    hangup, submit, answer = data.hangupTime, data.submitTime, data.answerTime
+    if is_usual_ending(hangup, submit, now):
         return True
-    return not _is_time(answer_time) and bool(code) and code not in _SUCCESS_CODES
+    if not (_is_text(hangup) and _is_text(submit) and _is_text(answer)):
+        return None
+    call = Call(hangup, answer, submit, _text(data.terminationCode))
+    ending = ending_of(call, int(now * 1000))
+    return None if ending.odd else ending.over
 
 
-def _open_slowly(body: bytes, http_status: int, content_type: str | None) -> Envelope | None:
+def _is_text(value: object) -> TypeGuard[str | None]:
+    return value is None or isinstance(value, str)
+
+
+def _open_slowly(
+    body: bytes, http_status: int, now: float, content_type: str | None
+) -> Envelope | None:
     """An envelope that msgspec refuses or that needs a closer look."""
     made = plain(body, content_type)
     try:
@@ -101,27 +116,34 @@ def _open_slowly(body: bytes, http_status: int, content_type: str | None) -> Env
             return None
         data = answer.get("data", "null")
         if is_nothing(data):
-            return Envelope(status, None, has_data=False, over=False)
-        if data[0] != "{":
-            return Envelope(status, None, has_data=True, over=False)
-        fields = members(data)
+            return Envelope(status, None, False, False)
+        fields = members(data) if data[0] == "{" else {}
     except (ValueError, RecursionError):
         return None
-    record = _Record(
-        **{name: _text_of(fields.get(name, "null")) for name in _Record.__struct_fields__}
-    )
-    return _envelope(status, record, None if made is body else made)
+    ending = _ending(fields, now)
+    voice_id = _text_of(fields.get("voiceId", "null"))
+    kept = None if made is body else made
+    return Envelope(status, voice_id, True, ending.over, ending.odd, kept)
 
 
-def _envelope(status: str, data: _Record | None, made: bytes | None = None) -> Envelope:
-    if data is None:
-        return Envelope(status, None, has_data=False, over=False)
-    sent = data.hangupTime
-    # A time as the vendor writes it begins with its year: most calls need no closer look.
-    over = (type(sent) is str and "1" <= sent[:1] <= "9") or is_over(
-        _text(sent), _text(data.answerTime), _text(data.terminationCode)
+def _ending(fields: Mapping[str, str], now: float) -> Ending:
+    def sent(name: str) -> str | None:
+        literal = fields.get(name, "null")
+        try:
+            return value_of(literal)
+        except ValueError:
+            return literal
+
+    call = Call(
+        sent("hangupTime"),
+        sent("answerTime"),
+        sent("submitTime"),
+        _text_of(fields.get("terminationCode", "null")),
+        sent("callDuration"),
+        sent("chargedDuration"),
+        sent("cost") or sent("costEur"),
     )
-    return Envelope(status, _text(data.voiceId), True, over, made)
+    return ending_of(call, int(now * 1000))
 
 
 def _is_vendors(status: str) -> bool:
@@ -131,12 +153,6 @@ def _is_vendors(status: str) -> bool:
     and names a code that the vendor's numbering doesn't have.
     """
     return _VENDORS_OWN.fullmatch(status) is not None
-
-
-def _is_time(text: str | None) -> bool:
-    if not text:
-        return False
-    return "1" <= text[0] <= "9" or _A_DATE.search(text[:_DATE_LENGTH]) is not None
 
 
 def _text(value: object) -> str | None:

@@ -38,7 +38,7 @@ _WRONG_ADDRESS = frozenset({404, 405, 410})
 
 def judge(voice_id: str, reply: Reply, now: float) -> Verdict:
     """What `reply` to the question for `voice_id` means.  `now` is the Unix time, in seconds."""
-    envelope = open_envelope(reply.body, reply.status, reply.content_type)
+    envelope = open_envelope(reply.body, reply.status, now, reply.content_type)
     verdict = _judge_http(reply.status) if envelope is None else _judge_status(voice_id, envelope)
     if isinstance(verdict, PushBack) or (reply.retry_after and _is_unsettled(verdict)):
         return PushBack(retry_after_s(reply.retry_after, now))
@@ -97,8 +97,8 @@ def _judge_status(voice_id: str, envelope: Envelope) -> Verdict:
 
 def _judge_record(voice_id: str, envelope: Envelope) -> Verdict:
     if envelope.voice_id == voice_id:
-        if envelope.plain is not None:
-            return Record(envelope.over, envelope.plain)
+        if envelope.odd_hangup or envelope.plain is not None:
+            return Record(envelope.over, envelope.odd_hangup, envelope.plain)
         return _OVER if envelope.over else _GOES_ON
     if not envelope.has_data:
         return NoRecord()

@@ -15,6 +15,8 @@ class Record:
     """Status 0 with the record asked for.  `over` is False while the call is still going on."""
 
     over: bool
+    odd_hangup: bool = False
+    """Its hangupTime is in a form that nobody knows."""
     plain: bytes | None = field(default=None, compare=False)
     """The answer as JSON in UTF-8, where it came otherwise: that is what is kept of it."""
 

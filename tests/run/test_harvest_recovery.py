@@ -32,6 +32,7 @@ from tests.unit.test_harvest_exposition import Told
 
 DAYS = ("2026-09-01", "2026-09-02", "2026-09-03")
 IDS = [f"{n:03}" for n in range(30)]
+FETCHED_MS = 1_790_000_000_000  # 2026-09-21
 
 
 def answer(voice_id: str) -> bytes:
@@ -117,7 +118,7 @@ def house(tmp_path: Path) -> Iterator[House]:
             made.db,
             "run-1",
             Batch(
-                entries=[Entry(i, 5, True, answer(i)) for i in IDS[start : start + 10]],
+                entries=[Entry(i, FETCHED_MS, True, answer(i)) for i in IDS[start : start + 10]],
                 settled_rows={0: list(range(start, start + 10))},
                 list_delivered=10,
             ),
@@ -291,7 +292,7 @@ def test_a_committed_part_that_was_lost_is_made_again_from_the_journal(
 def written_by_another_release(house: House) -> None:
     """Replace the staged parts by ones with the same rows in other bytes, and book them so."""
     config = house.config.output
-    answers = [Answer(i, answer(i), 5, "run-1", True) for i in IDS]
+    answers = [Answer(i, answer(i), FETCHED_MS, "run-1", True) for i in IDS]
     parts = stage(
         pieces_of([normalize(answers, ACCOUNT).table], config.partition_timezone),
         staging=house.output.staging,

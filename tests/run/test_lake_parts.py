@@ -103,7 +103,7 @@ def table(records: Sequence[tuple[str, str, str]], run_id: str = "run-1") -> pa.
     for voice_id, submitted, cost in records:
         fields = {"voiceId": voice_id, "submitTime": submitted, "cost": cost, "callDuration": 2}
         body = json.dumps({"status": "0", "data": fields}).encode()
-        answers.append(Answer(voice_id, body, 1_788_000_000_000, run_id, is_final=True))
+        answers.append(Answer(voice_id, body, 1_790_000_000_000, run_id, is_final=True))
     return normalize(answers, "acme").table
 
 
@@ -402,7 +402,7 @@ def readings(cdr: Path) -> list[list[dict[str, Any]]]:
 def test_every_column_reads_back_as_it_was_written(tmp_path: Path) -> None:
     golden = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
     bodies = [tomllib.loads(path.read_text())["body"].encode() for path in golden]
-    answers = [Answer(f"{n:03}", body, n, "run-1", is_final=True) for n, body in enumerate(bodies)]
+    answers = [Answer(f"{n:03}", body, 1_836_000_000_000 + n, "run-1", is_final=True) for n, body in enumerate(bodies)]
     rows = normalize(answers, "acme").table
     cdr = tmp_path / "cdr"
     publish(stage(tmp_path / "staging", rows), cdr)

@@ -50,7 +50,7 @@ def test_the_other_process_makes_the_same_pieces_and_counts_the_same() -> None:
 
 def test_pieces_come_as_soon_as_they_are_full() -> None:
     one_day = [
-        Entry(f"{n:06}", 5, True, b'{"data":{"submitTime":"2026-09-02T12:00:00Z"}}')
+        Entry(f"{n:06}", 1_790_000_000_000, True, b'{"data":{"submitTime":"2026-09-02T12:00:00Z"}}')
         for n in range(PIECE_ROWS + NORMALIZED_ROWS)
     ]
     with NormalizerAside(ACCOUNT, "UTC") as normalizing:

@@ -26,6 +26,7 @@ from tests.simulated import Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
 IDS = 600
+FETCHED_MS = 1_790_000_000_000  # after the calls of `record`
 
 
 def published(folder: Path) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def left_behind(root: Path, *, blobs: int = 3) -> House:
     records.begin_run(out.db, "run-1", 1)
     for blob in range(blobs):
         ids = [f"260902120000{blob}{n:05}" for n in range(10)]
-        entries = [Entry(one, 1, True, record(one).body) for one in ids]
+        entries = [Entry(one, FETCHED_MS, True, record(one).body) for one in ids]
         counters = {"begun": 10 * (blob + 1), "delivered": 10 * (blob + 1)}
         acknowledge(
             out.db,

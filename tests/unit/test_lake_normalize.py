@@ -36,7 +36,7 @@ PROVENANCE = {"voice_id", "account", "is_final", "fetched_at", "run_id"}
 
 
 def answer(body: bytes) -> Answer:
-    return Answer("2203031113381000002", body, 1_788_000_000_123, "run-1", is_final=True)
+    return Answer("2203031113381000002", body, 1_836_000_000_123, "run-1", is_final=True)
 
 
 def envelope(members: list[tuple[str, str]]) -> bytes:

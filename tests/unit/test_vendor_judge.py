@@ -36,7 +36,7 @@ def envelope(status: object, data: object = None) -> bytes:
 
 
 def record(voice_id: object = ID, **fields: object) -> dict[str, object]:
-    return {"voiceId": voice_id, "hangupTime": "2022-01-18T14:42:55+08:00", **fields}
+    return {"voiceId": voice_id, "hangupTime": "2021-08-18T14:42:55+08:00", **fields}
 
 
 def verdict(body: bytes, http: int = 200, retry_after: str | None = None) -> Verdict:

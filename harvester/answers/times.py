@@ -1,0 +1,199 @@
+"""Which times of an answer count, and what they say of the call: whether it is over.
+
+Theory of operation.  Programs write that there is no time in many ways: -1, 0, noughts, the first
+instant that they know (1970, 1900, the year 1) or the last one (9999).  Taken for a hang-up, such
+a filler would end a call for good that goes on, at a cost of 0.  So a time counts only where it
+can be one of this call: not before 2000, nor over ten minutes before the call was submitted, nor
+over a day after the answer came.  Any other is absent; the row keeps its text in `unparsed`.
+
+Verdict and row decide by `counts`, from the same literals and the same instant of the fetch, so
+that they can't disagree.  A text in a form that we can't read is no filler and no time: somebody
+hung up, perhaps.  Then what the call cost, and how long it was, decide.
+
+Source: vendor/notes.md §4 (times as ISO 8601 here, as other texts and numbers elsewhere).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+
+import msgspec
+
+from harvester.answers.literals import decimal_of, instant_of, seconds_of
+
+EARLIEST_MS = 946_656_000_000
+"""2000-01-01 on the vendor's clock."""
+EARLY_MS = 600_000
+"""How long before its submitTime another time of a call may lie: clocks differ."""
+LATE_MS = 86_400_000
+"""How long after the fetch a time may lie."""
+
+# Values of a terminationCode that mean "established": SIP 200, and "0" in the platform's own
+# numbering, which this endpoint used until 2023 at least (vendor/notes.md §4).
+_SUCCESS_CODES = ("0", "200", "0.0", "200.0")
+
+# A text without a digit but noughts ("0000-00-00 00:00:00+08:00", "null", "-") is no time.
+_A_DIGIT = re.compile("[1-9]")
+_OFFSET = re.compile(r"[+-][0-9]{2}:?[0-9]{2}$")
+_LOOKED_AT = 40
+
+_NUMBER = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?")
+_YEAR = re.compile(r"(?<![0-9])[0-9]{4}(?![0-9])")
+_COMPACT = (8, 12, 14, 17)
+"""Lengths of a date without hyphens, from yyyyMMdd to the milliseconds."""
+_SECONDS_END = 100_000_000_000  # as seconds it is the year 5138; as milliseconds, 1973
+
+_USUAL = re.compile(
+    r"20[0-9]{2}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)?"
+).fullmatch
+_HOUR_S = 3600
+_SAFE_HOURS = 9
+
+
+class Call(msgspec.Struct, gc=False):
+    """What an answer says of the end of its call, as text; other values as their JSON text."""
+
+    hangup: str | None = None
+    answer: str | None = None
+    submit: str | None = None
+    code: str | None = None
+    call_s: str | None = None
+    charged_s: str | None = None
+    cost: str | None = None
+
+
+class Ending(Enum):
+    """What is known of the end of a call."""
+
+    GOES_ON = "goes on"
+    OVER = "over"
+    ODD_GOES_ON = "goes on, with a hangupTime in an unknown form"
+    ODD_OVER = "over, with a hangupTime in an unknown form"
+
+    @property
+    def over(self) -> bool:
+        """Whether the record is final."""
+        return self in (Ending.OVER, Ending.ODD_OVER)
+
+    @property
+    def odd(self) -> bool:
+        """Whether a hangupTime was sent that nobody can read."""
+        return self in (Ending.ODD_OVER, Ending.ODD_GOES_ON)
+
+
+class _Kind(Enum):
+    NONE = "absent"
+    TIME = "a time of this call"
+    ODD = "in an unknown form"
+
+
+def counts(ms: int, fetched_ms: int, submitted_ms: int | None = None) -> bool:
+    """Whether an instant can be one of a call whose answer came at `fetched_ms`.
+
+    `submitted_ms`: the call's submitTime, where that counts; None for submitTime itself.
+    """
+    floor_ms = EARLIEST_MS
+    if submitted_ms is not None:
+        floor_ms = max(floor_ms, submitted_ms - EARLY_MS)
+    return floor_ms <= ms <= fetched_ms + LATE_MS
+
+
+def ending_of(call: Call, fetched_ms: int) -> Ending:
+    """Whether a call has ended: it has a hang-up, or it never was answered and failed.
+
+    A code that says "established" while nobody answered is a call that still rings.
+    """
+    submitted_ms = None
+    if call.hangup or call.answer:
+        submitted_ms = _instant(call.submit)
+        if submitted_ms is not None and not counts(submitted_ms, fetched_ms):
+            submitted_ms = None
+    hangup = _kind_of(call.hangup, fetched_ms, submitted_ms)
+    if hangup is _Kind.TIME:
+        return Ending.OVER
+    if hangup is _Kind.ODD:
+        return Ending.ODD_OVER if _was_used(call) else Ending.ODD_GOES_ON
+    # An answerTime that can't be read is no proof that nobody answered.
+    unanswered = _kind_of(call.answer, fetched_ms, submitted_ms) is _Kind.NONE
+    failed = bool(call.code) and call.code not in _SUCCESS_CODES
+    return Ending.OVER if unanswered and failed else Ending.GOES_ON
+
+
+def is_usual_ending(hangup: object, submit: object, fetched_s: float) -> bool:
+    """Whether these two, as most calls have them, are sure to end it: the quick way.
+
+    Texts with one offset, in order, are instants in order (to the second); and no offset makes a
+    local time of before `_SAFE_HOURS` from now one of over a day from now.
+    """
+    return (
+        type(hangup) is str
+        and type(submit) is str
+        and submit <= hangup < _hours_on(fetched_s // _HOUR_S)
+        and (hangup[19:] == submit[19:] or hangup[-6:] == submit[-6:])
+        and " " not in submit  # it may stand for the T, and comes before it
+        and _USUAL(hangup) is not None
+    )
+
+
+@lru_cache(maxsize=8)
+def _hours_on(hour: float) -> str:
+    at = datetime.fromtimestamp((hour + _SAFE_HOURS) * _HOUR_S, UTC)
+    return at.strftime("%Y-%m-%dT%H")
+
+
+def _kind_of(text: str | None, fetched_ms: int, submitted_ms: int | None) -> _Kind:
+    if not text:
+        return _Kind.NONE
+    ms = _instant(text)
+    if ms is not None:
+        return _Kind.TIME if counts(ms, fetched_ms, submitted_ms) else _Kind.NONE
+    return _Kind.NONE if _is_filler(text, fetched_ms) else _Kind.ODD
+
+
+def _instant(text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        return instant_of(text)[0]
+    except ValueError:
+        return None
+
+
+def _is_filler(text: str, fetched_ms: int) -> bool:
+    """Whether a text that is no ISO 8601 time says that there is none, in whatever form."""
+    text = text.strip()[:_LOOKED_AT]
+    if _A_DIGIT.search(_OFFSET.sub("", text)) is None:
+        return True
+    latest = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=fetched_ms + LATE_MS)
+    years = range(2000, latest.year + 2)
+    if _NUMBER.fullmatch(text):
+        if len(text) in _COMPACT and int(text[:4]) in years:
+            return False
+        number = Decimal(text)
+        return not counts(int(number * 1000 if number < _SECONDS_END else number), fetched_ms)
+    found = _YEAR.findall(text)
+    return bool(found) and all(int(year) not in years for year in found)
+
+
+def _was_used(call: Call) -> bool:
+    """Whether the call cost or lasted something, by what its row will say."""
+    return (
+        _is_above_zero(call.call_s, seconds_of)
+        or _is_above_zero(call.charged_s, seconds_of)
+        or _is_above_zero(call.cost, decimal_of)
+    )
+
+
+def _is_above_zero(text: str | None, rule: Callable[[str], Decimal | int]) -> bool:
+    try:
+        return bool(text) and text is not None and rule(text) > 0
+    except ValueError:
+        return False
