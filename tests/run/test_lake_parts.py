@@ -402,7 +402,10 @@ def readings(cdr: Path) -> list[list[dict[str, Any]]]:
 def test_every_column_reads_back_as_it_was_written(tmp_path: Path) -> None:
     golden = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
     bodies = [tomllib.loads(path.read_text())["body"].encode() for path in golden]
-    answers = [Answer(f"{n:03}", body, 1_836_000_000_000 + n, "run-1", is_final=True) for n, body in enumerate(bodies)]
+    answers = [
+        Answer(f"{n:03}", body, 1_836_000_000_000 + n, "run-1", is_final=True)
+        for n, body in enumerate(bodies)
+    ]
     rows = normalize(answers, "acme").table
     cdr = tmp_path / "cdr"
     publish(stage(tmp_path / "staging", rows), cdr)
