@@ -48,6 +48,10 @@ _SAYINGS = {
         "the vendor is out of reach or failing: one request every 5 s until it answers; no id "
         "loses a try by it"
     ),
+    "concurrency_lowered": (
+        "{room} connections, not pace.concurrency = {wanted}: more open files are not allowed. "
+        "Raise their limit (`ulimit -n`, LimitNOFILE=)"
+    ),
     "requests_fail": "requests fail: {reason}",
     "outage_over": "the vendor answers again",
     "pace_lowered": "slowed to {pace}/s of {limit}/s by push-back or errors, climbing back",

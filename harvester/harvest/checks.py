@@ -12,7 +12,6 @@ import msgspec
 
 from harvester.errors import (
     BudgetReached,
-    ConfigError,
     HarvesterError,
     StoreError,
     UsageError,
@@ -110,6 +109,11 @@ def check_disk(free_bytes: int, data_bytes: int, working_bytes: int, place: str)
     return ok("disk", said)
 
 
+def connections_within(files: int, concurrency: int) -> int:
+    """Of `concurrency`, as many as leave room for what else a run opens; one at least."""
+    return max(1, min(concurrency, files - SPARE_FILES))
+
+
 def check_open_files(limit: int, concurrency: int) -> Check:
     """Whether every worker can have its connection.  `limit`: RLIMIT_NOFILE; -1 for none."""
     needed = concurrency + SPARE_FILES
@@ -117,8 +121,9 @@ def check_open_files(limit: int, concurrency: int) -> Check:
         return ok("files", f"no limit of open files; a run needs about {needed}")
     said = f"{limit:,} open files allowed; pace.concurrency = {concurrency} needs about {needed}"
     if limit < needed:
+        said += f": a run would make do with {connections_within(limit, concurrency)} connections"
         remedy = f"Raise it (`ulimit -n {needed}`, LimitNOFILE=), or lower pace.concurrency."
-        return fail("files", said, remedy, ConfigError)
+        return warn("files", said, remedy)
     return ok("files", said)
 
 

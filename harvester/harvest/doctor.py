@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import sqlite3
 import time
@@ -39,6 +38,7 @@ from harvester.harvest.checks import Check
 from harvester.harvest.engine import QUIET_AFTER_LOCK_S
 from harvester.harvest.fetch import refusal_message
 from harvester.harvest.looking import has_state, looking
+from harvester.harvest.open_files import most_files
 from harvester.harvest.opening import (
     compare_with_data,
     most_unrecorded,
@@ -85,9 +85,7 @@ def examine(
         input_, plan, sample = _check_input(config, sources)
         yield input_
     yield _check_disk(output, plan)
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = -1 if soft == resource.RLIM_INFINITY else soft
-    yield checks.check_open_files(limit, config.pace.concurrency)
+    yield checks.check_open_files(most_files(), config.pace.concurrency)
     yield from _check_vendor(output, config, secrets, sample, is_free=plan is not None)
 
 

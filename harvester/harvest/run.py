@@ -44,6 +44,7 @@ from harvester.harvest.in_place import InPlace
 from harvester.harvest.listing import Listing, list_input, list_retry
 from harvester.harvest.metrics import EVERY_S, MetricsFile
 from harvester.harvest.oddities import Oddities, Seen, named, oddities
+from harvester.harvest.open_files import room_for
 from harvester.harvest.opening import Opened, new_run_id, open_output
 from harvester.harvest.output import PRIVATE, write_atomically
 from harvester.harvest.progress import Events, Progress
@@ -357,7 +358,7 @@ class _Run:
         proof = _proof(self._config.vendor.base_url, secrets, self._opened.state_id)
         return Job(
             run_id=self._id,
-            config=self._config,
+            config=self._within_open_files(),
             secrets=secrets,
             work_list=work_list,
             ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
@@ -382,6 +383,14 @@ class _Run:
         if input_ is None or not self._started_ms <= input_.first_listed_ms <= now_ms:
             return None, 0
         return input_.key, input_.first_listed_ms
+
+    def _within_open_files(self) -> Config:
+        """The configuration, with no more connections than there may be open files for."""
+        wanted = self._config.pace.concurrency
+        room = room_for(wanted)
+        if room < wanted:
+            self._events.message("warning", "concurrency_lowered", wanted=wanted, room=room)
+        return replace(self._config, pace=replace(self._config.pace, concurrency=room))
 
     def _input_books(
         self, record: InputRecord | None, work_list: WorkList | None
