@@ -13,9 +13,8 @@ import pytest
 
 from harvester.harvest.checks import SPARE_FILES
 from harvester.simulator import make_ids
-from tests.outputs import END
 from tests.run.test_cli_commands import KEYS
-from tests.simulated import Simulator
+from tests.simulated import END, Simulator
 
 IDS = list(make_ids(150, 4, end=END))
 
