@@ -50,7 +50,7 @@ _SAYINGS = {
     ),
     "concurrency_lowered": (
         "{room} connections, not pace.concurrency = {wanted}: more open files are not allowed. "
-        "Raise their limit (`ulimit -n`, LimitNOFILE=)"
+        "Raise their limit (ulimit -n, LimitNOFILE=)"
     ),
     "requests_fail": "requests fail: {reason}",
     "outage_over": "the vendor answers again",
