@@ -165,7 +165,7 @@ class _Run:
         self._in_place.note_run(self._dir)
         events.message("info", "run_started", run_id=self._id, folder=str(self._dir))
         self._last_success_ms = records.last_success_ms(opened.db)
-        self._last_new_ids_ms = worklists.last_new_ids_ms(opened.db) or self._started_ms
+        self._note_new_ids()
         self._metrics.write(self._figures())
 
     def list_ids(self, files: Sequence[IdFile] | None) -> Listing:
@@ -176,7 +176,7 @@ class _Run:
         listing = list_input(db, output, self._config, files, self._dir)
         if files is not None and listing.input is not None:
             self._tell_input(listing.input, is_new=listing.result is not None)
-        self._last_new_ids_ms = worklists.last_new_ids_ms(db) or self._started_ms
+        self._note_new_ids()
         return listing
 
     def ask(self, listing: Listing, secrets: Secrets) -> Engine:
@@ -224,7 +224,7 @@ class _Run:
         record = records.run_record(db, self._id)
         input_ = worklists.find_input(db, listing.input.key) if listing.input else None
         self._started_ms = record.started_ms
-        self._last_new_ids_ms = worklists.last_new_ids_ms(db) or record.started_ms
+        self._note_new_ids()
         now_ms = record.started_ms + int((time.monotonic() - self._monotonic) * 1000)
         ended = replace(record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=engine.tally)
         data, differences = check_books(
@@ -263,6 +263,10 @@ class _Run:
         self._refuse_moved()  # the books took their time
         self._metrics.write(self._figures_at_end(engine, now_ms, code, odd))
         return Result(summary, code, error)
+
+    def _note_new_ids(self) -> None:
+        """When new ids last came; of an output that has had no run yet, since now."""
+        self._last_new_ids_ms = worklists.last_new_ids_ms(self._opened.db) or self._started_ms
 
     def _refuse_moved(self) -> None:
         """Raise StoreError if what was written lies where nobody will read it."""

@@ -191,6 +191,7 @@ def test_nothing_at_all_on_a_new_output_is_exit_0_and_stdin_may_be_empty(
         assert done.returncode == 0, done.stderr
         assert "the input holds no ids" in done.stderr
         assert len(done.stderr.splitlines()) == 1, "a warning and no more"
+        assert "new ids last came 2" in done.stderr, "there were none yet: since the first run"
     told = json.loads(harvester("status", "--out", "out", "--json", cwd=tmp_path).stdout)
     assert (told["pending"], told["dead"]) == (0, 0)
 

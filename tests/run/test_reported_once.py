@@ -43,6 +43,8 @@ Run = tuple[str, int, int | None, int]
         ([("r", 1, 8, 1), ("s", 2, 3, 2)], 0),
         ([("r", 1, None, 1), ("s", 2, 3, 1)], 0),
         ([("q", 1, 3, 1), ("r", 2, None, 1)], 1),
+        ([("q", 1, 3, 1), ("r", 1, None, 1)], 1),
+        ([("q", 9_000, 3, 1), ("r", 2, 8, 2), ("s", 3, 3, 3)], 0),
         # The success before it began when the clock was 30 days ahead.
         ([("q", 9_000, 3, 1), ("r", 2, None, 2)], 1),
         # And the one behind it when the clock was 30 days behind.
