@@ -17,12 +17,19 @@ from harvester.harvest.output import Output
 
 _Identity = tuple[int, int]
 
-_STATE_LOST = (
-    "What was acknowledged since the last publication is in the old one alone. If that was only "
-    "moved, put it back and run the same command again; else restore state/ from a backup, or make "
-    "it again from the data with `harvester rebuild`: what the data lacks is then fetched again."
+_MADE_AGAIN = (
+    "If that was only moved, put it back and run the same command again; else restore state/ from "
+    "a backup, or make it again from the data with `harvester rebuild`: what the data lacks is "
+    "then fetched again."
 )
-_PUT_BACK = "Nothing is lost: put it back where it was, and run the same command again."
+_STATE_LOST = (
+    f"What was acknowledged since the last publication is in the old one alone. {_MADE_AGAIN}"
+)
+_LIST_LOST = f"Without its work list the state has no meaning. {_MADE_AGAIN}"
+_PUT_BACK = (
+    "If it was only moved, put it back and run the same command again: nothing is lost then. If it "
+    "was removed, restore it from a backup first; the next start says what is missing."
+)
 _LOCK_LOST = (
     "Another run could have begun beside this one, so this one stopped; what it acknowledged is "
     "safe. Never remove the lock by hand: run the same command again."
@@ -46,9 +53,9 @@ class InPlace:
             self.note(folder, _PUT_BACK)
         self.note(output.lock, _LOCK_LOST)
         self.note(output.database, _STATE_LOST)
-        self.note(output.lists, _STATE_LOST)
+        self.note(output.lists, _LIST_LOST)
 
-    def note(self, path: Path, remedy: str = _STATE_LOST) -> None:
+    def note(self, path: Path, remedy: str) -> None:
         """From now on `path` has to stay what it is.  Raises StoreError if it is gone already."""
         identity = _identity(path)
         if identity is None:
@@ -61,9 +68,9 @@ class InPlace:
         """
         log = self._database.with_name(f"{self._database.name}-wal")
         if log.exists():
-            self.note(log)
+            self.note(log, _STATE_LOST)
         for name in filter(None, lists):
-            self.note(self._database.parent / "lists" / name)
+            self.note(self._database.parent / "lists" / name, _LIST_LOST)
 
     def note_run(self, folder: Path) -> None:
         """Note the folder of this run."""
