@@ -45,6 +45,8 @@ from harvester.ids.private_text import PrivateText
 from harvester.ids.spec import FileCount, ListResult, ListSpec
 
 INPUT, ASKED_AGAIN, LEFT_OVER = 0, 1, 2
+_ROUNDED = r"\A[1-9][0-9]{14}0{2,}\z"
+_ROUNDED_FROM = 3
 SHARE_COUNTS_FROM = 20
 """Lines of a file that make its share of bad ones mean something."""
 
@@ -145,13 +147,45 @@ def _raw(spec: ListSpec, counts: _Counts) -> Iterator[pa.RecordBatch]:
     """The clean ids of all files."""
     for file in spec.files:
         good, bad, reasons = counts.good, counts.bad.total, counts.bad.by_reason.copy()
+        rounded = _Rounded()
         for ids in read_ids(file, spec.column, counts.bad):
             counts.good += len(ids)
+            rounded.add(ids)
             yield pa.RecordBatch.from_arrays([ids], schema=_RAW)
         new_bad = counts.bad.total - bad
         count = FileCount(file.path, counts.good - good + new_bad, new_bad)
         counts.files.append(count)
         _check_share(spec, file, count, counts.bad.by_reason - reasons)
+        if rounded.is_certain:
+            raise SourceError(
+                f"{file.path}: all its ids have 15 digits and then zeros: a spreadsheet has "
+                "rounded them, and nothing brings the last digits back. Export them again from "
+                "where they came, as text, without a spreadsheet."
+            )
+
+
+class _Rounded:
+    """Whether a file's ids are what a spreadsheet leaves of them: a number has 15 digits there.
+
+    A true id ends so once in ten thousand times, so three of them and no other do not.
+    """
+
+    def __init__(self) -> None:
+        self._all = True
+        self._some: set[str] = set()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether several ids were looked at, and all were so."""
+        return self._all and len(self._some) >= _ROUNDED_FROM
+
+    def add(self, ids: pa.Array) -> None:
+        """Look at a column of ids; at no more once one is whole."""
+        if not self._all or not len(ids):
+            return
+        self._all = pc.all(pc.match_substring_regex(ids, _ROUNDED)).as_py()
+        if len(self._some) < _ROUNDED_FROM:
+            self._some.update(ids.unique().slice(0, _ROUNDED_FROM).to_pylist())
 
 
 def _check_share(spec: ListSpec, file: IdFile, count: FileCount, reasons: Counter[str]) -> None:

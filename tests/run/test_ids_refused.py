@@ -17,7 +17,10 @@ from harvester.errors import SourceError
 from harvester.ids.files import find
 from harvester.ids.listing import make
 from harvester.ids.spec import ListResult
+from harvester.simulator import make_ids
+from tests.run.test_cli_commands import KEYS, harvester
 from tests.run.test_ids_list import Place
+from tests.simulated import END, Simulator
 
 IDS = [f"22030311133810{number:05}" for number in range(7, 67, 13)]
 A, B, C = IDS[:3]
@@ -209,6 +212,20 @@ def test_the_share_of_bad_lines_counts_from_twenty_lines_on(
     assert PHONE not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_ids_that_a_spreadsheet_has_rounded_to_15_digits_are_refused(
+    place: Place, name: str
+) -> None:
+    head = "voiceId\n" if name == "a.csv" else ""
+    whole = [f"2203031113{number:05}1002" for number in range(1, 40)]
+    rounded = [one[:15] + "0000" for one in whole]
+    path = put(place, name, head + rows("{}\n", rounded))
+    assert "a spreadsheet has rounded them" in refusal(place, path)
+    assert "rounded" in refusal(place, put(place, name, head + rows("{}\n", rounded[:3])))
+    for ids in (rounded[:2], [*rounded, whole[0]], [*whole, rounded[0]], [rounded[0]] * 9):
+        assert listed(place, put(place, name, head + rows("{}\n", ids))).listed == len(set(ids))
+
+
 def test_certain_forms_are_read(place: Place) -> None:
     table = "x,voiceId\r\n" + rows("1,{}\r\n")
     for name, content in {
@@ -233,3 +250,28 @@ def test_utf_16_that_is_cut_or_broken_costs_its_lines(place: Place) -> None:
     whole = ("\ufeff" + rows("{}\n")).encode("utf-16-le")
     result = listed(place, put(place, "a.txt", whole[:-1]))
     assert (result.listed, result.bad) == (len(IDS) - 1, 1)
+
+
+def test_run_plan_and_doctor_refuse_alike_before_the_first_request(tmp_path: Path) -> None:
+    ids = list(make_ids(8, 4, end=END))
+    (tmp_path / "good.txt").write_text("\n".join(ids[:4]))
+    bad, out = tmp_path / "bad.csv", tmp_path / "out"
+    with Simulator(rate_limit=0, drift=False, fates="") as vendor:
+        words = ("good.txt", "bad.csv", "--out", "out", "--base-url", vendor.base_url)
+        for number, content in enumerate(("voiceId,x\n2.2E+18,\n", "Calls\n\nvoiceId,x\n1,2\n")):
+            bad.write_text(content)
+            before = sorted(out.glob("state/lists/*"))
+            said = [harvester(one, *words, cwd=tmp_path, env=KEYS) for one in ("run", "plan")]
+            assert [done.returncode for done in said] == [2, 2]
+            assert "bad.csv: not one voiceId" in said[0].stderr
+            assert said[1].stderr.split("bad.csv: ", 1)[1] in said[0].stderr
+            doctor = harvester("doctor", *words, "--json", cwd=tmp_path, env=KEYS)
+            assert doctor.returncode == 2
+            assert "bad.csv: not one voiceId" in doctor.stdout
+            assert len(vendor.asks()) == 4 * number, "nothing was fetched"
+            assert sorted(out.glob("state/lists/*")) == before
+            # Mended, the same command goes on.
+            bad.write_text("voiceId,x\n" + "".join(f"{one},1\n" for one in ids[4 : 4 + 4 * number]))
+            done = harvester("run", *words, cwd=tmp_path, env=KEYS)
+            assert done.returncode == 0, done.stderr
+            assert set(vendor.asks()) == set(ids[: 4 + 4 * number])
