@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,17 +58,24 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def open_output(config: Config, *, rebind: bool | None = False) -> Iterator[Opened]:
+def open_output(
+    config: Config,
+    *,
+    rebind: bool | None = False,
+    lock: Callable[[Path], OutputLock] = OutputLock,
+) -> Iterator[Opened]:
     """Hold the output named by `config.output.dir` and bring it up to date.
 
     `rebind`: the settings may name another address, which is the output's from now on; None:
-    nothing will be sent, so the address does not matter.  Raises AlreadyRunning, StoreError, and
-    ConfigError if it belongs to another account, time zone or address.
+    nothing will be sent, so the address does not matter.  `lock` takes the lock (tests).
+
+    Raises AlreadyRunning, StoreError, and ConfigError if it belongs to another account, time zone
+    or address.
     """
     output = Output(Path(config.output.dir))
     refuse_data_without_state(output)
     make_folders(output, folder_mode(int(config.output.mode, 8)))
-    with OutputLock(output.lock):
+    with lock(output.lock):
         locked_at = time.monotonic()
         # Once more: who held the lock until now may have changed it.
         refuse_data_without_state(output)

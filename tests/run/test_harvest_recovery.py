@@ -550,3 +550,27 @@ def test_a_commit_of_parts_that_the_journal_does_not_give_stops_the_start(house:
     house.db.close()
     with pytest.raises(StoreError, match="is lost, and the journal gives other parts"):
         open_output(house.config).__enter__()
+
+
+class TakenFromARebuild(OutputLock):
+    """The lock, from a process that has moved the state away in the last moment that it had it."""
+
+    def __init__(self, path: Path) -> None:
+        for file in path.parent.glob("state.db*"):
+            file.unlink()
+        super().__init__(path)
+
+
+def test_what_the_last_holder_of_the_lock_has_changed_is_looked_at_again(house: House) -> None:
+    """Or the start would begin from scratch over data."""
+    publisher(house).publish()
+    house.db.close()
+    before = tree(house.output.root)
+    with (
+        pytest.raises(StoreError, match="holds data"),
+        open_output(house.config, lock=TakenFromARebuild),
+    ):
+        pass
+    assert tree(house.output.root) == before
+    assert not house.output.database.exists()
+    house.db = House(house.output.root).db

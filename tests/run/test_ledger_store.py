@@ -233,6 +233,14 @@ def test_the_second_who_wants_the_lock_is_told_who_holds_it(tmp_path: Path) -> N
         pass
 
 
+def test_a_holder_with_a_shorter_name_than_the_last_one_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_bytes(b'{"pid":1,"host":"' + b"h" * 500 + b'","since":"then"}')
+    with OutputLock(tmp_path / "lock"):
+        holder = read_holder(tmp_path / "lock")
+        assert holder is not None
+        assert holder.pid == os.getpid()
+
+
 def test_the_lock_file_is_private(tmp_path: Path) -> None:
     with OutputLock(tmp_path / "lock"):
         assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600

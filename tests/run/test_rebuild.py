@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from harvester.errors import AlreadyRunning, ConfigError, StoreError, UsageError
 from harvester.harvest.output import Output
 from harvester.harvest.rebuild import Rebuilt, rebuild
 from harvester.harvest.snapshot import write_snapshot
+from harvester.lake.disk import RealDisk
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
 from harvester.ledger.lock import OutputLock
@@ -426,3 +428,39 @@ def test_command_rebuilds_and_says_what_to_type_next(whole: Path) -> None:
     told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(told.stdout)["type"] == "rebuild"
     assert told.stderr == ""
+
+
+class Recorded(RealDisk):
+    """The real disk; what it made durable is told among the steps."""
+
+    def __init__(self, steps: list[str]) -> None:
+        self._steps = steps
+
+    def sync_file(self, file: BinaryIO) -> None:
+        super().sync_file(file)
+        self._steps.append(f"sync {Path(file.name).parent.name}/{Path(file.name).name}")
+
+    def sync_folder(self, path: Path) -> None:
+        super().sync_folder(path)
+        self._steps.append(f"sync {path.name}/")
+
+
+def test_a_rebuild_is_durable_before_the_old_state_goes_and_its_database_goes_first(
+    outputs: Outputs, tmp_path: Path
+) -> None:
+    """A power cut leaves the old state or the new one; a kill no log beside another database."""
+    out = Path(shutil.copytree(outputs.killed, tmp_path / "out"))
+    assert (out / "state" / "state.db-wal").stat().st_size, "no log to be left behind"
+    steps: list[str] = []
+    config = load(flags={"output.dir": str(out)}).config
+    rebuild(config, force=True, tell=steps.append, disk=Recorded(steps))
+    (aside,) = out.glob("state.old-*")
+    moved = [step for step in steps if step.startswith("moved ")]
+    assert moved[0] == "moved state.db aside"
+    assert "moved state.db-wal aside" in moved
+    made_durable = ["sync rebuilding/state.db", "sync rebuilding/", "sync state/"]
+    order = [*made_durable, moved[0], moved[-1], f"sync {aside.name}/", "sync out/"]
+    places = [steps.index(step) for step in order]
+    assert places == sorted(places)
+    # Once before the new state is moved in, once after.
+    assert [step for step in steps[places[-1] :] if step == "sync state/"] == ["sync state/"] * 2
