@@ -151,13 +151,11 @@ def test_bad_usage_exits_2_and_names_what_is_wrong(
         ("ids.csv", b"a,b\n1,2\n"),
         ("ids.parquet", b"no parquet"),
         ("ids.txt", b"PAR1"),
-        ("folder", None),
     ],
 )
 def test_input_that_cannot_be_read_exits_2_and_names_the_file(
     name: str, content: bytes | None, tmp_path: Path
 ) -> None:
-    (tmp_path / "folder").mkdir()
     if content is not None:
         (tmp_path / name).write_bytes(content)
     done = harvester("run", name, "--json", "--out", "out", cwd=tmp_path, env=KEYS)

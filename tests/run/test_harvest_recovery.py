@@ -28,6 +28,7 @@ from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import Batch, Entry, PartRecord, Publication
 from harvester.ledger.writer import InlineLedger
 from tests.fakes import ACCOUNT, House
+from tests.outputs import look
 from tests.unit.test_harvest_exposition import Told
 
 DAYS = ("2026-09-01", "2026-09-02", "2026-09-03")
@@ -490,7 +491,7 @@ def test_state_and_data_that_disagree_stop_the_start_with_exit_6_and_nothing_is_
     publisher(house).publish()
     (house.output.staging / "left-over").write_text("x")
     (house.output.lists / "old-list").write_text("x")
-    house.db.execute("UPDATE publication SET state = 'prepared' WHERE id = 99")
+    house.db.execute("INSERT INTO publication (lo, hi, state) VALUES (90, 99, 'prepared')")
     ruin, message = spoil
     ruin(house)
     house.db.close()
@@ -499,6 +500,9 @@ def test_state_and_data_that_disagree_stop_the_start_with_exit_6_and_nothing_is_
         pass
     assert told.value.exit_code == 6
     assert tree(house.output.root) == before
+    if house.output.database.exists():
+        found = look(house.output.root, "SELECT lo FROM publication WHERE state = 'prepared'")
+        assert found == [(90,)], "recovery had begun"
 
 
 def test_an_output_that_is_held_is_not_touched(house: House) -> None:

@@ -48,6 +48,7 @@ def test_an_input_that_holds_other_ids_makes_another_list_though_size_and_mtime_
         first = again.work_list
 
 
+@pytest.mark.skipif("FAKETIME" in os.environ, reason="libfaketime moves no times of files")
 def test_a_file_that_has_rested_is_not_read_again_and_one_of_an_older_ledger_is(
     house: House, tmp_path: Path
 ) -> None:

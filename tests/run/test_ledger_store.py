@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -44,7 +45,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def batch(no: int, size: int = 4_000) -> Batch:
-    answer = b'{"status":0,"data":{"x":"%s"}}' % os.urandom(size // 2).hex().encode()
+    answer = b'{"status":0,"data":{"x":"%s"}}' % Random(no).randbytes(size // 2).hex().encode()
     return Batch(entries=[Entry(f"{no}-{n}", 1, True, answer) for n in range(10)])
 
 
@@ -128,7 +129,7 @@ def test_a_damaged_ledger_is_looked_at_after_an_unclean_end(path: Path) -> None:
         for no in range(20):
             keep(db, batch(no))
     content = bytearray(path.read_bytes())
-    content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)
+    content[len(content) // 2 :] = Random(7).randbytes(len(content) - len(content) // 2)
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"(damaged|malformed).*[Rr]estore state/ from a backup"):
         open_database(path, "acme")

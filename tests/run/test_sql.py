@@ -486,7 +486,7 @@ class Screen:
 
     def until(self, wanted: str) -> str:
         """What was shown up to `wanted`."""
-        for _ in range(600):
+        for _ in range(1_500):  # a busy machine takes its time
             if wanted in self._seen:
                 shown, _, self._seen = self._seen.partition(wanted)
                 return shown + wanted
@@ -522,7 +522,7 @@ def prompted(
 def wait_for_children_of_thread(process: subprocess.Popen[bytes]) -> None:
     """Return once the query's thread is at work."""
     tasks = Path(f"/proc/{process.pid}/task")
-    for _ in range(600):
+    for _ in range(2_500):
         names = [(task / "comm").read_text() for task in tasks.iterdir()]
         used = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]))
         if len(names) > 2 and used > 300:

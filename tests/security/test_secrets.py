@@ -110,6 +110,8 @@ def test_neither_a_kill_nor_the_start_after_it_leaves_a_secret(folder: Path) -> 
 
 def test_no_process_of_a_run_has_a_secret_among_its_arguments(folder: Path) -> None:
     seen: set[bytes] = set()
+    # So many lines that the list's process is there for a while.
+    (folder / "ids.txt").write_text("\n".join(IDS * 1_000))
     with Simulator(seed=SEED, rate_limit=0, key=KEY, secret=SECRET) as vendor:
         process = start(*run_words(vendor.base_url), "--rate", 600, cwd=folder)
         while process.poll() is None:

@@ -15,6 +15,7 @@ from harvester.harvest import frames
 from harvester.harvest.publish import ASIDE_ROWS
 from harvester.simulator import Fates, write_ids
 from tests.harvesting import Harvest, gone, read_trace, worst_second
+from tests.outputs import wait_for_requests
 from tests.simulated import END, Simulator
 
 ALL_RECORDS = "dead_param=0,dead_empty=0,dead_range=0,open_then_final=0,open_forever=0,no_record=0"
@@ -28,14 +29,6 @@ def _ids(tmp_path: Path, count: int, seed: int = 7) -> Path:
     return path
 
 
-def _wait_for_requests(vendor: Simulator, count: int) -> None:
-    for _ in range(2_000):
-        if vendor.stats()["requests"] >= count:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"the harvest never sent {count} requests")
-
-
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
@@ -47,7 +40,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
         harvest = Harvest(tmp_path / "out", vendor.base_url, output__publish_records=1_000)
         process = harvest.start(ids)
-        _wait_for_requests(vendor, 1_500)
+        wait_for_requests(vendor, 1_500)
         process.send_signal(number)
         ended = harvest.ended(process)
         assert ended.code == code, ended.err
@@ -70,7 +63,7 @@ def test_killed_again_and_again_nothing_is_lost_and_nothing_is_double(tmp_path: 
         harvest = Harvest(tmp_path / "out", vendor.base_url, output__publish_records=700)
         for round_ in range(1, 6):
             process = harvest.start(ids)
-            _wait_for_requests(vendor, 1_100 * round_)
+            wait_for_requests(vendor, 1_100 * round_)
             process.kill()
             harvest.ended(process)
             kills += 1
@@ -129,7 +122,7 @@ def test_no_second_shows_more_requests_than_the_limit_even_over_a_kill(tmp_path:
     with Simulator(rate_limit=rate, fates=ALL_RECORDS, latency_ms=50) as vendor:
         harvest = Harvest(tmp_path / "out", vendor.base_url, pace__rate_per_s=float(rate))
         process = harvest.start(ids, trace=str(trace))
-        _wait_for_requests(vendor, 500)
+        wait_for_requests(vendor, 500)
         process.kill()
         harvest.ended(process)
         ended = harvest.run(ids, trace=str(trace))
@@ -146,7 +139,7 @@ def test_a_second_run_on_the_same_output_is_refused_and_harms_nothing(tmp_path: 
     with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
         harvest = Harvest(tmp_path / "out", vendor.base_url, pace__rate_per_s=500.0)
         first = harvest.start(ids)
-        _wait_for_requests(vendor, 100)
+        wait_for_requests(vendor, 100)
         second = harvest.run(ids)
         assert second.code == 7
         assert str(first.pid) in second.err
@@ -161,7 +154,7 @@ def test_a_second_signal_ends_the_run_at_once_and_still_loses_nothing(tmp_path: 
     with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=2_000) as vendor:
         harvest = Harvest(tmp_path / "out", vendor.base_url)
         process = harvest.start(ids)
-        _wait_for_requests(vendor, 150)
+        wait_for_requests(vendor, 150)
         process.terminate()
         _wait_until_stopping(process)
         process.terminate()
