@@ -64,6 +64,10 @@ _SAYINGS = {
         "values needed for billing could not be read; they are kept in unparsed: {fields}"
     ),
     "answered_without_cost": "{count} answered call(s) have no cost",
+    "odd_hangups": (
+        "{count} answer(s) have a hangupTime in an unknown form: over where the call lasted or "
+        "cost something, else open"
+    ),
     "changed_fields": (
         "values could not be read that could until now; they are kept in unparsed: {fields}"
     ),

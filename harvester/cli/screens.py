@@ -199,6 +199,8 @@ def _oddities(summary: Summary) -> str:
             found.append(f"{what}: {told}")
     if free := summary.odd.answered_without_cost:
         found.append(f"answered calls without a cost: {count(free)}")
+    if odd := summary.odd.odd_hangups:
+        found.append(f"hangupTimes in an unknown form: {count(odd)}")
     return "; ".join(found)
 
 

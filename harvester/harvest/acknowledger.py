@@ -161,6 +161,8 @@ def _usage_counters(batch: Batch) -> Counter[str]:
     usage = usage_of([entry.answer for entry in batch.entries])
     counters = Counter(
         {
+            # Runs of versions that read some answers for their rows but not for this lack it.
+            "usage.answers": len(batch.entries),
             "usage.call_duration_s": usage.call_duration_s,
             "usage.charged_duration_s": usage.charged_duration_s,
         }

@@ -419,6 +419,8 @@ class Fetcher:
             self._delivered += 1
             self._succeeded += 1
             self._refusals.delivered()
+            if verdict.odd_hangup:
+                self._tally["odd_hangups"] += 1
             return
         if isinstance(verdict, NetworkFailure) and verdict.cause == EXHAUSTED:
             self._gate.note_exhausted(now, self.failures[EXHAUSTED])

@@ -45,6 +45,8 @@ class Oddities(msgspec.Struct, frozen=True, kw_only=True):
     """Values of `NEEDED` fields that could not be typed."""
     answered_without_cost: int = 0
     """Answered calls whose cost is absent, and was not unreadable."""
+    odd_hangups: int = 0
+    """Answers, of open calls too, whose hangupTime is in an unknown form."""
     changed_fields: dict[str, int] = {}
     """Other fields whose values could not be typed, as never before in this output."""
     new_fields: dict[str, int] = {}

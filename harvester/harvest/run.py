@@ -232,7 +232,7 @@ class _Run:
         )
         newly_dead = records.unreported_deaths(db)
         error = self._unbalanced(differences) or engine.stop.reason
-        odd = tell_oddities(db, engine.published, self._events)
+        odd = tell_oddities(db, engine.published, self._events, engine.tally["odd_hangups"])
         code = _exit_code(error, _pending(db, work_list, self._request), newly_dead)
         ended = replace(ended, exit_code=code)
         summary = make_summary(
@@ -533,9 +533,12 @@ def _find_files(opened: Opened, config: Config, request: Request) -> list[IdFile
 
 
 def tell_oddities(
-    db: sqlite3.Connection, published: Sequence[Published], events: Events
+    db: sqlite3.Connection, published: Sequence[Published], events: Events, odd_hangups: int = 0
 ) -> Oddities:
-    """Warn of what is odd in the records that were published; what is remembered is said once."""
+    """Warn of what is odd in the records that were published; what is remembered is said once.
+
+    `odd_hangups` are counted as answers come, since most of them stay open.
+    """
     odd, seen = oddities(
         sum(done.records for done in published),
         sum((done.unparsed for done in published), Counter[str]()),
@@ -544,10 +547,13 @@ def tell_oddities(
         records.fields_seen(db, Seen),
     )
     records.remember_fields(db, seen)
+    odd = replace(odd, odd_hangups=odd_hangups)
     if odd.unreadable:
         events.message("warning", "unreadable_values", fields=odd.unreadable)
     if odd.answered_without_cost:
         events.message("warning", "answered_without_cost", count=odd.answered_without_cost)
+    if odd.odd_hangups:
+        events.message("warning", "odd_hangups", count=odd.odd_hangups)
     if odd.changed_fields:
         events.message("warning", "changed_fields", fields=odd.changed_fields)
     if odd.new_fields:

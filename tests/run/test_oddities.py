@@ -20,11 +20,13 @@ from tests.run.test_cli_commands import KEYS, harvester
 from tests.simulated import Simulator
 from tests.unit.test_harvest_exposition import read
 
+FETCHED_MS = 1_790_000_000_000
+
 
 def answer(**fields: object) -> Answer:
     data = {"voiceId": "1", "submitTime": "2026-09-02T10:00:00+08:00", **fields}
     body = json.dumps({"status": 0, "reason": "", "data": data}).encode()
-    return Answer("1", body, 1, "run", True)
+    return Answer("1", body, FETCHED_MS, "run", True)
 
 
 TALKED = {"answerTime": "2026-09-02T10:00:05+08:00", "callDuration": 60}
@@ -131,7 +133,7 @@ def test_people_read_one_line_with_counts_and_a_quiet_publish_warns_too(tmp_path
         answer(**{**TALKED, "cost": "0.1", "submitTime": "yesterday", "ringingTime": "soon"}),
         answer(**TALKED, cost="0.1", carrier="x"),
     ]
-    entries = [Entry(f"{n:020}", 1, True, one.body) for n, one in enumerate(strange)]
+    entries = [Entry(f"{n:020}", FETCHED_MS, True, one.body) for n, one in enumerate(strange)]
     batch = Batch(entries=entries)
     acknowledge(out.db, "run-1", batch, work_list=None, counters={}, requests_of_day=("", 0))
     records.end_run(out.db, "run-1", 2, 143, {"delivered": 4, "begun": 4})

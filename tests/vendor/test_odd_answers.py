@@ -16,6 +16,7 @@ import pytest
 from harvester.harvest.output import Output
 from harvester.report.verify import Order, verify
 from tests.harvesting import Harvest
+from tests.outputs import edit
 
 UTF8 = "application/json;charset=UTF-8"
 INFO = "订单已经发货"
@@ -126,3 +127,59 @@ def test_answers_in_any_coding_are_delivered_and_the_totals_agree(
     assert summary["data"]["cost"] == {"USD": "1.90000000"}
     assert summary["data"]["call_duration_s"] == 9 * 5
     assert summary["requests"] == len(answers)
+
+
+def test_fillers_end_no_call_and_what_cannot_be_read_is_warned_of(tmp_path: Path) -> None:
+    unknown = "18/01/2026 14:42"
+    unused = {"cost": "0", "callDuration": 0, "chargedDuration": 0}
+    calls: dict[str, dict[str, object]] = {
+        "usual": {},
+        "epoch": {"hangupTime": "1970-01-01T08:00:00+08:00"},
+        "year-1": {"hangupTime": "0001-01-01T00:00:00Z"},
+        "year-1900": {"hangupTime": "1900-01-01 00:00:00"},
+        "year-9999": {"hangupTime": "9999-12-31T23:59:59+08:00"},
+        "minus-1": {"hangupTime": -1},
+        "before": {"hangupTime": "2026-01-18T14:30:00+08:00"},
+        "busy": {
+            "answerTime": "1970-01-01T00:00:00Z",
+            "hangupTime": "-1",
+            "terminationCode": "486",
+            **unused,
+        },
+        "unknown-used": {"hangupTime": unknown},
+        "unknown-unused": {"hangupTime": unknown, "answerTime": None, **unused},
+    }
+    answers = {name: (UTF8, answer(name, **more).encode()) for name, more in calls.items()}
+    rows, summary = harvested(tmp_path, "lean", answers)
+    assert rows.keys() == {"usual", "busy", "unknown-used"}
+    assert all(row["is_final"] for row in rows.values())
+    assert {name: row["answered"] for name, row in rows.items()} == {
+        "usual": True,
+        "busy": False,
+        "unknown-used": True,
+    }
+    assert rows["busy"]["answer_time"] is None
+    assert json.loads(rows["unknown-used"]["unparsed"]) == {"hangupTime": unknown}
+    assert summary["run"]["open"] == 7
+    assert summary["odd"]["odd_hangups"] == 2
+
+
+def test_totals_of_a_version_that_could_not_read_a_mark_are_no_damage(tmp_path: Path) -> None:
+    """Its rows are whole and right; what its counters lack, nobody can count any more."""
+    harvested(tmp_path, "lean", {"bom": (UTF8, b"\xef\xbb\xbf" + answer("bom").encode())})
+    out = tmp_path / "out"
+
+    def kinds() -> set[tuple[str, str]]:
+        audit = verify(Output(out), Order("UTC", "200MB", deep=True))
+        return {(one.severity, one.kind) for one in audit.findings}
+
+    lost = "UPDATE run SET counters = json_remove(counters, '$.\"usage.{}\"')"
+    for name in ("call_duration_s", "charged_duration_s", "cost.USD"):
+        edit(out, lost.format(name))
+    assert ("damage", "books") in kinds(), "this version leaves nothing out"
+    edit(out, lost.format("answers"))
+    assert kinds() == {("note", "older_totals")}
+    edit(out, "UPDATE run SET counters = json_set(counters, '$.\"usage.call_duration_s\"', 99)")
+    assert ("damage", "books") in kinds(), "rows never hold less"
+    edit(out, "UPDATE run SET counters = json_set(counters, '$.delivered', 2, '$.begun', 2)")
+    assert ("damage", "books") in kinds()
