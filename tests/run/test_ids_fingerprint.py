@@ -85,6 +85,15 @@ def test_a_stamp_is_trusted_only_of_a_file_that_had_rested_for_two_seconds(
     assert found.stamps == (stamp,)
 
 
+def test_a_file_whose_mtime_was_set_back_has_not_rested(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.txt", "1\n")
+    os.utime(file.path, (1_000_000_000, 1_000_000_000))
+    (stamp,) = fingerprint([file], "voiceId").stamps
+    assert stamp.mtime_ns < stamp.ctime_ns
+    assert fingerprint([file], "voiceId", now_ns=lambda: stamp.ctime_ns + 10**9).trusted == ()
+    assert fingerprint([file], "voiceId", now_ns=lambda: stamp.ctime_ns + 10**10).trusted
+
+
 @pytest.mark.parametrize("change", ["grown", "touched", "replaced"])
 def test_a_file_that_looks_otherwise_is_read_again(tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.txt"

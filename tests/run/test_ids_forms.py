@@ -317,6 +317,13 @@ def test_millions_of_blank_lines_cost_nothing_and_are_counted(
     assert found.bad == [(line, "forbidden_character")]
 
 
+def test_line_ends_count_in_the_size_of_a_record(read: Callable[..., Read]) -> None:
+    content = 'voiceId,x\n{},"open{}closed"\n{},1\n'
+    assert read("a.csv", content.format(A, "\n" * 60_000, B)).ids == [A, B]
+    found = read("a.csv", content.format(A, "\n" * 70_000, B))
+    assert (found.ids, [line for line, _ in found.bad]) == ([B], [2, 70_002])
+
+
 def test_a_record_that_blank_blocks_interrupt_is_given_up(read: Callable[..., Read]) -> None:
     content = f'voiceId,x\n{A},1\n{B},"open' + "\n" * (9 << 20) + f'closed"\n{C},1\n'
     found = read("a.csv", content)
