@@ -331,6 +331,22 @@ def test_a_record_that_blank_blocks_interrupt_is_given_up(read: Callable[..., Re
     assert [line for line, _ in found.bad] == [3, 3 + (9 << 20)]
 
 
+def test_a_record_does_not_go_on_behind_a_whole_block_of_blank_lines(
+    read: Callable[..., Read],
+) -> None:
+    # The quote is opened at the end of the first block, the second is blank, and the third begins
+    # with the line that would close it.
+    block = 4 << 20
+    rows = "voiceId,x\n" + f"{C},{'x' * 70_000}\n" * 59
+    start = f"{A},1\n" + f'{B},"open\n'
+    filler = f"{C},{'x' * (block - 600 - len(rows) - len(start) - len(C) - 2)}\n"
+    content = rows + filler + start
+    content += "\n" * (2 * block - len(content)) + f'closed"\n{A},1\n'
+    found = read("a.csv", content)
+    assert found.ids == [C] * 60 + [A, A]
+    assert [line for line, _ in found.bad] == [63, content[: 2 * block].count("\n") + 1]
+
+
 def test_bad_lines_that_are_the_same_are_counted_and_listed_each(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(f"{A}\n" + "a b\n" * 200_000 + "x y\n" * 5 + f"{B}\n")
