@@ -14,29 +14,26 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from harvester.config import Config, Secrets
-from harvester.errors import BudgetReached, HarvesterError, StoreError, VendorRefused
+from harvester.errors import BudgetReached, HarvesterError, StoreError
 from harvester.harvest.acknowledger import Acknowledger
 from harvester.harvest.alarm import keep_watch
-from harvester.harvest.breaker import PROBES, Breaker
+from harvester.harvest.doubt import Doubt
 from harvester.harvest.fetch import Fetcher, Sealer
 from harvester.harvest.gate import OutageGate
-from harvester.harvest.health import RefusalWatch
 from harvester.harvest.pace import Pace
-from harvester.harvest.prober import Prober
 from harvester.harvest.progress import Progress, Speedometer, retries, settled
 from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.quota import DayQuota
-from harvester.harvest.settle import KEPT_MS, Policy
+from harvester.harvest.settle import Policy
 from harvester.harvest.source import DeferredPages, Pages, RunPages, TaskSource
 from harvester.harvest.stop import CutOff, Stop, Worker
 from harvester.harvest.tally import Tally
-from harvester.harvest.task import Answered, Conclusion, Task
+from harvester.harvest.task import Task
 from harvester.harvest.waiting import Waiting
 from harvester.ids.clean import dated
 from harvester.ids.reader import ListFile
@@ -45,13 +42,9 @@ from harvester.ledger.values import WorkList
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.clock import VendorClock
 from harvester.vendor.transports import Way
-from harvester.vendor.verdicts import Record, Verdict
 
 QUIET_AFTER_LOCK_S = 1.0
 """No request within a second of taking the lock: the run before this one had that second."""
-
-FOR_A_REFUSAL = ("refused_", "status_")
-"""What the cause of an id begins with that was deferred for what may have been meant for all."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -109,7 +102,7 @@ class Engine:
             self.stop.stop,
             self.clock,
         )
-        self._policy = Policy(
+        policy = Policy(
             job.run_id,
             config.open_calls,
             config.retry,
@@ -118,21 +111,27 @@ class Engine:
         )
         self._acknowledger = Acknowledger(
             ledger,
-            self._policy,
+            policy,
             job.work_list,
             self.tally,
             requests_of_day=self._quota.stored,
             on_committed=self._note_committed,
             on_failed=self.stop.stop,
         )
-        self._breaker = Breaker(self._policy, self._is_retried)
-        self._is_trusted = False
-        """Whether this run got a record already."""
+        self._doubt = Doubt(
+            ledger,
+            policy,
+            self.clock,
+            self.stop,
+            proof=job.proof,
+            is_proven=job.is_proven,
+            settle=self._acknowledger.add,
+            count=self._count,
+        )
         self._waiting = Waiting(config.output, job.journal)
         self._due = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self._source = TaskSource(DeferredPages(ledger, job.run_id), self.stop)
         self._fetcher: Fetcher | None = None
         self._speed = Speedometer()
         self._phase = "asking"
@@ -175,12 +174,10 @@ class Engine:
             limits=self._job.config.retry,
             tally=self.tally,
             dice=random.random,
-            policy=self._policy,
-            refusals=RefusalWatch(is_proven=self._job.is_proven),
-            others=self,
+            others=self._doubt,
             is_counted=self._job.config.pace.per_day is not None,
         )
-        self._prober = Prober(self.stop, fetcher.probe, self._settle_probe)
+        self._doubt.fetcher = fetcher
         if not await self._depends_on_time():
             fetcher.heard.set()
         behind = [
@@ -194,7 +191,7 @@ class Engine:
             await self._work(fetcher, self._first_pages())
             await self._acknowledger.flush()
             await self._work(fetcher, DeferredPages(self._ledger, self._job.run_id))
-            await self._end_holding()
+            await self._doubt.end()
             await self._acknowledger.flush()
         finally:
             await transport.close()
@@ -238,34 +235,13 @@ class Engine:
         is_stopping = self.stop.is_set and (self.stop.is_hurried or self._phase == "asking")
         return "stopping" if is_stopping else self._phase
 
-    async def left(self, at_most: int | None = None) -> set[str] | None:
-        """See `fetch.Others`."""
-        return await self._source.left(at_most)
-
-    async def probe(
-        self, count: int, is_enough: Callable[[Verdict], bool]
-    ) -> Sequence[Verdict] | None:
-        """See `fetch.Others`."""
-        before = datetime.fromtimestamp(self.clock.now() - KEPT_MS / 1000, UTC)
-        return await self._prober.probe(self._source, count, before, is_enough)
-
-    async def free(self) -> None:
-        """See `fetch.Others`."""
-        if not self.stop.is_set:
-            await self._prober.over.wait()
-
-    async def was_refused(self, voice_id: str) -> bool:
-        """See `fetch.Others`."""
-        item = await self._ledger.call(records.deferred, voice_id)
-        return item is not None and item.cause.startswith(FOR_A_REFUSAL)
-
     def _first_pages(self) -> RunPages:
         job = self._job
         return RunPages(self._ledger, self.clock, job.work_list, job.ids, only=job.only)
 
     async def _work(self, fetcher: Fetcher, pages: Pages) -> None:
         """Have all workers work until the pages are done or the run stops."""
-        self._source = source = TaskSource(pages, self.stop)
+        source = self._doubt.source = TaskSource(pages, self.stop)
         workers = [asyncio.create_task(self._worker(fetcher, source))]
         if not fetcher.heard.is_set():
             await self._open(fetcher, workers[0])
@@ -318,25 +294,24 @@ class Engine:
             await self._work_on(fetcher, source, worker)
 
     async def _work_on(self, fetcher: Fetcher, source: TaskSource, worker: Worker) -> None:
-        acknowledger, others = self._acknowledger, self._prober.over
+        acknowledger, doubt = self._acknowledger, self._doubt
         while True:
-            if not (self._has_room.is_set() and others.is_set()):
+            if doubt.is_probing or not self._has_room.is_set():
                 await self._held_up()
             task = source.take_ready() or await source.take()
             if task is None:
                 return
-            if not task.is_last_try:
-                self.tally["begun"] += 1
+            self._count("begun", task)
             try:
                 conclusion = await fetcher.ask(task)
                 worker.is_busy = True
-                if not (self._is_trusted and acknowledger.add_at_once(task, conclusion)):
-                    await self._settle(task, conclusion)
+                if not (doubt.is_over and acknowledger.add_at_once(task, conclusion)):
+                    await doubt.settle(task, conclusion)
             except CutOff:
-                self._count_cut_off(task)
+                self._count("cut_off", task)
                 return
             except asyncio.CancelledError:
-                self._count_cut_off(task)
+                self._count("cut_off", task)
                 raise
             except BaseException as exc:
                 # One broken worker must not leave the others running for hours beside it.
@@ -345,87 +320,19 @@ class Engine:
             finally:
                 source.give_back(task)
             worker.is_busy = False
-            if not self._is_trusted:
-                await self._doubt()
+            if not doubt.is_over:
+                await doubt.look()
 
     async def _held_up(self) -> None:
         """Wait for room in the journal, and while somebody fetches probes."""
         # Who waits when the run stops is cancelled; whoever comes here after that must not wait.
         while not self.stop.is_set and not self._has_room.is_set():
             await self._has_room.wait()
-        await self.free()
+        await self._doubt.free()
 
-    async def _settle(self, task: Task, conclusion: Conclusion) -> None:
-        """Have a conclusion acknowledged, or hold it back."""
-        if not self._is_trusted:
-            if isinstance(conclusion, Answered):
-                await self._trust()
-            elif await self._breaker.holds(task, conclusion):
-                return
-        await self._acknowledger.add(task, conclusion)
-
-    async def _trust(self) -> None:
-        """A record came: this vendor knows our calls, and its permanent failures count."""
-        self._is_trusted = True
-        if not self._job.is_proven:
-            await self._ledger.call(records.prove, self._job.proof)
-        await self._release()
-
-    async def _release(self) -> None:
-        held = self._breaker.held
-        while held:
-            task, conclusion = held.pop()
-            try:
-                await self._acknowledger.add(task, conclusion)
-            except BaseException:
-                held.append((task, conclusion))
-                raise
-
-    async def _doubt(self) -> None:
-        """Halt the run if many permanent failures and no record are what all ids get."""
-        if not self._breaker.is_full or self.stop.is_set:
-            return
-        try:
-            verdicts = await self.probe(PROBES, lambda verdict: isinstance(verdict, Record))
-        except CutOff:
-            return
-        if verdicts is None or self._is_trusted:
-            return
-        # Without a rest the last ones are on their way already.
-        if verdicts or not self._source.held:
-            self.stop.stop(self._ill())
-
-    async def _settle_probe(self, task: Task, conclusion: Conclusion) -> None:
-        self.tally["begun"] += 1
-        await self._settle(task, conclusion)
-
-    async def _end_holding(self) -> None:
-        """The run ends: the few that are held count, or stay pending."""
-        reason = self.stop.reason
-        if self._breaker.is_full:
-            self.stop.stop(self._ill())
-        elif reason is None or isinstance(reason, BudgetReached):
-            # A budget ends a list's part of today as its end would: or a small one got nowhere.
-            await self._release()
-        for task, _ in self._breaker.held:
-            self._count_cut_off(task)
-
-    def _ill(self) -> VendorRefused:
-        body = self._fetcher.shown(self._fetcher.last_no) if self._fetcher else b""
-        return VendorRefused(
-            f"the vendor answered the first {len(self._breaker.held)} ids with permanent failures "
-            f"and gave no record for ids from elsewhere in the list either: {body!r}. It may be "
-            "ill, or these ids belong to another account. Nothing is lost: the ids stay pending. "
-            "Check vendor.base_url, the key and the ids, or ask the vendor, then run the same "
-            "command again."
-        )
-
-    async def _is_retried(self, voice_id: str) -> bool:
-        return await self._ledger.call(records.is_retrying, voice_id)
-
-    def _count_cut_off(self, task: Task) -> None:
+    def _count(self, name: str, task: Task) -> None:
         if not task.is_last_try:
-            self.tally["cut_off"] += 1
+            self.tally[name] += 1
 
     def _count_request(self) -> None:
         if not self._quota.take():

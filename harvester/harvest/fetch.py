@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from typing import Protocol, assert_never
+from typing import assert_never
 from weakref import WeakSet
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
@@ -23,10 +23,11 @@ from harvester.errors import VendorRefused
 from harvester.harvest.backoff import backoff_s
 from harvester.harvest.budget import Again, Defer, Settle, Spent, Step, Surroundings, next_step
 from harvester.harvest.discreet import without_numbers, without_secrets
+from harvester.harvest.doubt import Doubt
 from harvester.harvest.gate import OutageGate
-from harvester.harvest.health import UNKNOWNS_THAT_HALT, RefusalWatch
+from harvester.harvest.health import UNKNOWNS_THAT_HALT
 from harvester.harvest.pace import Pace
-from harvester.harvest.settle import KEPT_MS, Policy, is_older, is_permanent
+from harvester.harvest.settle import KEPT_MS, is_older, is_permanent
 from harvester.harvest.source import LEFT_MATTERS, OPENING_ATTEMPTS
 from harvester.harvest.stop import Stop
 from harvester.harvest.tally import Tally
@@ -200,28 +201,6 @@ class Sealer:
         return without_secrets(text, self._secrets)
 
 
-class Others(Protocol):
-    """What a fetcher may learn of the other ids of its run."""
-
-    async def left(self, at_most: int | None = None) -> set[str] | None:
-        """The ids still to settle if none wait behind them, and no more than `at_most`; or None."""
-        ...
-
-    async def probe(
-        self, count: int, is_enough: Callable[[Verdict], bool]
-    ) -> Sequence[Verdict] | None:
-        """What the vendor answers to ids from elsewhere in the list; see `Prober.probe`."""
-        ...
-
-    async def free(self) -> None:
-        """Wait while somebody fetches probes."""
-        ...
-
-    async def was_refused(self, voice_id: str) -> bool:
-        """Whether the id is deferred for a refusal or an unknown status."""
-        ...
-
-
 class Fetcher:
     """Asks for ids.  One per run; all its workers share it."""
 
@@ -237,9 +216,7 @@ class Fetcher:
         limits: Retry,
         tally: Tally,
         dice: Callable[[], float],
-        policy: Policy,
-        refusals: RefusalWatch,
-        others: Others,
+        others: Doubt,
         is_counted: bool = False,
     ) -> None:
         """Must be made inside the running loop.  `is_counted`: `pace.per_day` is set."""
@@ -253,15 +230,15 @@ class Fetcher:
         self._limits = limits
         self._tally = tally
         self._dice = dice
-        self._policy = policy
         self._others = others
+        self._policy = others.policy
         self.received_bytes = 0
         """Of answers, decoded, whatever they said."""
         self.failures: dict[str, str] = {}
         """What the latest failure of each cause said."""
         self.last_no = b""
         """The body of the latest permanent failure."""
-        self._refusals = refusals
+        self._refusals = others.refusals
         self._confirmed = 0
         self._delivered = 0
         self._succeeded = 0

@@ -584,7 +584,7 @@ def _write_summary(run_dir: Path, summary: Summary) -> None:
 
 def _proof(base_url: str, secrets: Secrets, state_id: str) -> str:
     """What stands for an address and a key, and shows neither."""
-    text = f"{base_url.rstrip('/')} {secrets.api_key}"
+    text = f"{normal_address(base_url)} {secrets.api_key}"
     return hashlib.blake2s(text.encode(), key=state_id.encode(), digest_size=16).hexdigest()
 
 

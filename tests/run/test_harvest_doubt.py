@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace as with_changes
 
 from harvester.errors import BudgetReached, VendorRefused
-from harvester.harvest.breaker import FULL
+from harvester.harvest.doubt import FULL
 from harvester.harvest.probes import spread
 from harvester.harvest.task import Task
 from harvester.ledger import records, worklists

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from harvester.simulator import make_ids
 from tests.harvesting import Harvest
+from tests.outputs import edit
 from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
@@ -126,13 +126,13 @@ def test_an_open_call_is_asked_again_when_due_and_not_before(tmp_path: Path) -> 
     source.write_text("\n".join(IDS[:20]))
     fates = ALL_RECORDS.replace("open_then_final=0", "open_then_final=1")
     with Simulator(rate_limit=0, fates=fates) as vendor:
-        harvest = Harvest(tmp_path / "out", vendor.base_url, open_calls__delays_s=[3.0])
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
         first = harvest.run(source)
         assert first.code == 0
         assert first.summary["run"]["open"] == 20
         at_once = harvest.run(source)
         assert at_once.summary["requests"] == 0
-        time.sleep(3)
+        edit(tmp_path / "out", "UPDATE open_call SET due_ms = due_ms - 600000")
         due = harvest.run(source)
         assert due.summary["run"]["delivered"] == 20
     assert harvest.ids() == sorted(IDS[:20])
