@@ -59,6 +59,7 @@ from harvester.harvest.summary import (
     list_books,
     make_summary,
 )
+from harvester.identity import normal_address
 from harvester.ids.files import IdFile, find
 from harvester.ids.reader import ListFile, members
 from harvester.ledger import publications, records, worklists
