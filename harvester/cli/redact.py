@@ -3,7 +3,8 @@
 By construction, not by care: a value gets into the log because its field or its type is known to
 be safe, not because nobody thought of hiding it.
 
-- The key and the secret are masked wherever they stand in any text, whatever its field.
+- The key and the secret are masked wherever they stand in any text, whatever its field; but for
+  `OURS`, whose values are words of ours: a log stays one, whatever the secret is.
 - Text is masked where it looks like a phone number or a signature, unless its field is known to
   hold something else (`VERBATIM`): ids, runs, paths, times.
 - A number of seven digits or more is masked unless its field is one of `NUMBERS`.
@@ -15,9 +16,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, MutableMapping, Sequence
 
-VERBATIM = frozenset(
-    {"level", "timestamp", "run_id", "voice_id", "folder", "file", "path", "command"}
-)
+from harvester.harvest.discreet import MASK, masked
+
+OURS = frozenset({"event", "level", "timestamp"})
+VERBATIM = frozenset({"run_id", "voice_id", "folder", "file", "path", "command"})
 NUMBERS = frozenset(
     {
         "bad",
@@ -47,7 +49,7 @@ NUMBERS = frozenset(
         "to_ask",
     }
 )
-SECRET = "[secret]"  # noqa: S105 - the mask, not a secret
+SECRET = MASK
 MASKED = "[digits]"
 
 _DEPTH = 4
@@ -60,22 +62,18 @@ _PATTERN = re.compile(f"({_RUN_ID})|{_SIGNATURE}|{_PLUS}|{_DIGITS}")
 
 
 def redacted(fields: Mapping[str, object], secrets: Sequence[str]) -> MutableMapping[str, object]:
-    """The fields of one log line, fit to be kept."""
-    return {
-        _text(str(name), secrets): _field(str(name), value, secrets)
-        for name, value in fields.items()
-    }
+    """The fields of one log line, fit to be kept; their names are ours and stay."""
+    return {name: _field(str(name), value, secrets) for name, value in fields.items()}
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:
     """`text` with the key and the secret masked; for what goes to the terminal."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, SECRET)
-    return text
+    return masked(text, secrets)
 
 
 def _field(name: str, value: object, secrets: Sequence[str]) -> object:
+    if name in OURS:
+        return value
     if name in VERBATIM and isinstance(value, str):
         return without_secrets(value, secrets)
     if name in NUMBERS and isinstance(value, int | float):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from harvester.errors import UsageError
+from harvester.fresh import fresh_file
 
 if TYPE_CHECKING:
     from harvester.harvest.output import Output
@@ -58,16 +59,17 @@ def private_file(file: Path) -> Iterator[BinaryIO]:
 
     Raises UsageError if it can't be written.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary: Path | None = None
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        temporary, descriptor = fresh_file(file)
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
         temporary.replace(file)
     except OSError as exc:
         raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_private(file: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from harvester.fresh import fresh_file
 from harvester.harvest.exposition import PREFIX, RunFigures, exposition
 from harvester.harvest.progress import Events
 
@@ -37,15 +38,8 @@ class MetricsFile:
         if self._path is None:
             return
         self._last = figures
-        # A collector reads *.prom: the one in the making is not called so.
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            # Not synced: after a power cut it would tell of a run that is no more.
-            descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, _READABLE)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), _READABLE)
-                file.write(exposition(figures))
-            temporary.replace(self._path)
+            _replace(self._path, exposition(figures))
         except OSError as exc:
             self._events.message(
                 "warning",
@@ -76,3 +70,17 @@ class MetricsFile:
         except (OSError, UnicodeDecodeError):
             return None
         return float(found[1]) if found else None
+
+
+def _replace(path: Path, text: str) -> None:
+    # A collector reads *.prom: the one in the making is not called so.
+    temporary, descriptor = fresh_file(path)
+    try:
+        # Not synced: after a power cut it would tell of a run that is no more.
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), _READABLE)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

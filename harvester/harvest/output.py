@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.errors import StoreError
+from harvester.fresh import fresh_file
 
 PRIVATE = 0o700
 
@@ -112,12 +113,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Private to the owner.  Raises StoreError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        make_durable(temporary, path)
+        temporary, descriptor = fresh_file(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            make_durable(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as exc:
         raise StoreError(
             f"{path} can't be written: {exc.strerror}. Free some space, or make the folder "

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
+from harvester.fresh import fresh_file
 from harvester.harvest.output import make_durable
 from harvester.identity import Identity
 from harvester.lake.origin import footer_of, identity_in
@@ -53,21 +54,28 @@ FOOTER_FIRST_PUBLICATION = "cdr.first_publication"
 
 def write_snapshot(db: sqlite3.Connection, path: Path) -> int:
     """Write the three tables to `path`, private to the owner; returns the rows."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    rows = 0
     try:
-        with (
-            _private(temporary) as file,
-            pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer,
-        ):
-            source = _rows(db)
-            while portion := list(islice(source, _PORTION)):
-                rows += len(portion)
-                writer.write_table(pa.Table.from_pylist(portion, SCHEMA))
-            writer.add_key_value_metadata(_footer(db))
-        make_durable(temporary, path)
+        temporary, descriptor = fresh_file(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                rows = _write(db, file)
+            make_durable(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as exc:
         raise StoreError(f"{path} can't be written: {exc.strerror}. Free some space.") from exc
+    return rows
+
+
+def _write(db: sqlite3.Connection, file: BinaryIO) -> int:
+    rows = 0
+    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        source = _rows(db)
+        while portion := list(islice(source, _PORTION)):
+            rows += len(portion)
+            writer.write_table(pa.Table.from_pylist(portion, SCHEMA))
+        writer.add_key_value_metadata(_footer(db))
     return rows
 
 
@@ -149,7 +157,3 @@ def _deferred_row(item: Deferred) -> dict[str, object]:
         "days": ",".join(item.days),
         "run_id": item.run_id,
     }
-
-
-def _private(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb")

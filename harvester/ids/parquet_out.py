@@ -11,6 +11,8 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harvester.fresh import fresh_file
+
 GROUP_ROWS = 122_880
 """Rows of a row group: DuckDB's own unit, and a chunk of the list is read from one or two."""
 
@@ -28,10 +30,9 @@ class ParquetOut:
         self.path = Path(path)
         self.rows = 0
         self._schema = schema
-        self._half = self.path.with_name(self.path.name + ".tmp")
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
-        descriptor = os.open(self._half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._half, descriptor = fresh_file(self.path)
         self._file = os.fdopen(descriptor, "wb")
         # Sorted ids share their beginnings; zstd finds that, a dictionary of them would not pay.
         self._writer = pq.ParquetWriter(

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self, TextIO
 
+from harvester.fresh import fresh_file
 from harvester.ids.parquet_out import fsync_folder
 
 
@@ -15,8 +16,7 @@ class PrivateText:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._half = self.path.with_name(self.path.name + ".tmp")
-        descriptor = os.open(self._half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._half, descriptor = fresh_file(self.path)
         self.stream: TextIO = os.fdopen(descriptor, "w", encoding="utf-8")
 
     def __enter__(self) -> Self:

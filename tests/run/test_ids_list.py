@@ -418,7 +418,8 @@ class running:  # noqa: N801 - reads as the verb that it is
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         # The child has loaded everything and opens the input: half a list is being written.
-        until(lambda: Path(self._spec.list_path + ".tmp").exists())
+        path = Path(self._spec.list_path)
+        until(lambda: any(path.parent.glob(f".{path.name}.*")))
         return self._parent
 
     def __exit__(self, *_: object) -> None:

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harvester.cli.failures import complain, report_unexpected
 from harvester.cli.logs import Logs
 from harvester.cli.redact import MASKED, redacted
-from harvester.config import Log
+from harvester.config import Log, Secrets
+from harvester.harvest.discreet import masked, without_secrets
 
 SECRETS = ("bDqJFiq9", "7bz1lzh9")
 PHONE = "8613800138000"
@@ -101,3 +103,101 @@ def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path: P
         logs.message("info", "event")
     assert len(said) == 1
     assert "the run goes on" in said[0]
+
+
+@pytest.mark.parametrize("value", [1_234_567, -1_234_567, 1_234_567.0, "1234567"])
+@pytest.mark.parametrize("place", ["plain", "listed", "named"])
+def test_a_local_number_of_seven_digits_is_masked(value: object, place: str) -> None:
+    put = {"plain": value, "listed": [value], "named": {"x": value}}[place]
+    assert "1234567" not in repr(redacted({"detail": put}, ()))
+
+
+def test_seven_digits_in_a_sentence_are_masked_and_six_stay() -> None:
+    assert redacted({"x": "call 5551234 back"}, ()) == {"x": f"call {MASKED} back"}
+    assert redacted({"x": "call 555123 back"}, ()) == {"x": "call 555123 back"}
+    assert redacted({"x": 999_999}, ()) == {"x": 999_999}
+    assert redacted({"x": 1_000_000}, ()) == {"x": MASKED}
+
+
+SHORT = ["e", "ab", "the", "E", "1", ".", "n"]
+WORDS = ["error", "event", "secret", "message", "level", "harvester", "run_started"]
+ODD = [".*", "a+b(c", "[a-z]{3}", "back\\slash", "quo'te\"s", "$1^2", "\\d\\d\\d\\d", "(?i)x"]
+
+
+@pytest.mark.parametrize("secret", [*SHORT, *WORDS, *ODD])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_whatever_the_secret_is_a_crash_report_can_be_read(
+    secret: str, form: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    hidden = (secret, "7bz1lzh9")
+    with Logs(
+        Log(format="json" if form == "json" else "text"), say=said.append, secrets=hidden
+    ) as it:
+        it.attach(tmp_path / "log.jsonl")
+        it.message("info", "run_started", run_id="20260902T123456Z-a1b2c3", folder="data/runs")
+        try:
+            raise ValueError({"key": secret, "of": 7})  # noqa: TRY301 - for its traceback
+        except ValueError as exc:
+            it.failure("unexpected_error", exc)
+    first, second = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert (first["event"], first["level"], first["run_id"]) == (
+        "run_started",
+        "info",
+        "20260902T123456Z-a1b2c3",
+    )
+    assert (second["event"], second["level"]) == ("unexpected_error", "error")
+    # As it would be quoted: {'key': '…', 'of': 7}
+    assert "[secret]" in second["exception"]
+    assert repr(secret)[1:-1] not in second["exception"].rpartition("key")[2].replace(
+        "[secret]", ""
+    )
+    told = said[-1]
+    assert told.count("[secret]") <= 12
+    assert "[secret" + "[" not in told  # a mask is never masked itself
+
+
+@pytest.mark.parametrize("secret", SHORT)
+def test_a_secret_of_a_few_letters_is_masked_where_it_stands_alone(secret: str) -> None:
+    for around in ("key=%s", "'%s'", "%s", "Authorization: %s, more", '{"k":"%s"}'):
+        assert masked(around % secret, [secret]) != around % secret
+    assert masked("Theoretically abnormal men seen 1234", ["e", "ab", "the", "n", "1"]) == (
+        "Theoretically abnormal men seen 1234"
+    )
+
+
+def test_an_empty_secret_masks_nothing_and_a_longer_one_goes_first() -> None:
+    assert masked("as it is", ["", ""]) == "as it is"
+    assert masked("as it is", []) == "as it is"
+    assert without_secrets(b"as it is", Secrets("", "")) == b"as it is"
+    assert masked("<longer-one>", ["long", "longer-one", "secret"]) == "<[secret]>"
+
+
+def test_a_secret_is_masked_as_it_was_escaped() -> None:
+    for secret in ODD:
+        for text in (secret, repr(secret), json.dumps({"k": secret})):
+            told = masked(f"told: {text}", [secret])
+            assert "[secret]" in told
+            assert secret not in told
+    body = json.dumps({"message": "key a\\b is wrong"}).encode()
+    assert without_secrets(body, Secrets("a\\b-key", "x")) == body
+    assert b"quo" not in without_secrets(b'{"k":"quo\\"te"}', Secrets('quo"te', "zzzz"))
+    assert (
+        without_secrets("ключ key1".encode(), Secrets("key1", "zzzz")) == "ключ [secret]".encode()
+    )
+
+
+@pytest.mark.parametrize("secret", [*SHORT, *WORDS])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_end_is_told_whatever_the_secret_is(
+    secret: str, as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report_unexpected(ValueError(secret), [secret, "e"], as_json=as_json) == 1
+    told = capsys.readouterr().err
+    assert len(told) < 2_000
+    assert "bug" in told
+    assert complain(f"key {secret} is wrong", 4, as_json=as_json, secrets=[secret]) == 4
+    told = capsys.readouterr().err
+    assert f"key {secret} is" not in told
+    if as_json:
+        assert set(json.loads(told)) == {"type", "exit_code", "resumable", "message"}

@@ -1,0 +1,145 @@
+"""Files in the making: nobody can guess their names, and what lies there is never written to."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from harvester.cli.targets import write_private
+from harvester.errors import StoreError, UsageError
+from harvester.fresh import fresh_file
+from harvester.harvest.exposition import RunFigures
+from harvester.harvest.metrics import MetricsFile
+from harvester.harvest.output import write_atomically
+from harvester.harvest.progress import Progress
+from harvester.harvest.snapshot import write_snapshot
+from harvester.ids.parquet_out import IDS, ParquetOut
+from harvester.ids.private_text import PrivateText
+from harvester.ledger.database import open_database
+
+
+class Events:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, level: str, event: str, **fields: object) -> None:
+        self.said.append(f"{level} {event} {fields}")
+
+    def progress(self, progress: Progress) -> None:
+        pass
+
+
+def metrics(path: Path) -> None:
+    events = Events()
+    MetricsFile(str(path), events).write(RunFigures(account="a", started_s=1.0))
+    assert events.said == []
+
+
+def export(path: Path) -> None:
+    write_private(path, "a record")
+
+
+def status(path: Path) -> None:
+    write_atomically(path, b"{}")
+
+
+def bad_lines(path: Path) -> None:
+    with PrivateText(path) as text:
+        text.stream.write("{}\n")
+        text.commit()
+
+
+def work_list(path: Path) -> None:
+    with ParquetOut(path, IDS) as out:
+        out.write(pa.array(["1"]))
+        out.commit()
+
+
+def snapshot(path: Path) -> None:
+    with closing(open_database(path.with_name("state.db"), "acme")) as db:
+        write_snapshot(db, path)
+    path.with_name("state.db").unlink()
+
+
+WRITERS = [metrics, export, status, bad_lines, work_list, snapshot]
+
+
+@pytest.fixture
+def umask_of_all() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask_of_all")
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_link_that_waits_under_any_name_that_can_be_guessed_is_not_followed(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder = tmp_path / "for-all"
+    folder.mkdir()
+    guesses = [".x.prom.tmp", "x.prom.tmp", ".x.prom", f".x.prom.{os.getpid()}"]
+    for guess in guesses:
+        (folder / guess).symlink_to(victim)
+    write(folder / "x.prom")
+    assert victim.read_text() == "precious"
+    assert all((folder / guess).is_symlink() for guess in guesses)
+    assert {path.name for path in folder.iterdir()} == {"x.prom", *guesses}
+    mode = stat.S_IMODE((folder / "x.prom").stat().st_mode)
+    assert mode == (0o644 if write is metrics else 0o600)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_link_under_the_name_itself_is_replaced_not_followed(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "x.prom").symlink_to(victim)
+    write(tmp_path / "x.prom")
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "x.prom").is_symlink()
+
+
+def test_a_fresh_file_is_new_private_hidden_and_each_time_another(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(3):
+        name, descriptor = fresh_file(tmp_path / "x.prom")
+        assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
+        assert not os.get_inheritable(descriptor)
+        os.close(descriptor)
+        assert name.parent == tmp_path
+        assert re.fullmatch(r"\.x\.prom\.[0-9a-f]{16}", name.name)
+        names.add(name)
+    assert len(names) == 3
+
+
+def test_a_name_as_long_as_a_name_may_be_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("ж" * 127)
+    write_private(path, "x")
+    assert path.read_text() == "x"
+
+
+def test_nothing_is_left_beside_a_name_that_cannot_be_taken(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    (taken / "inside").mkdir(parents=True)
+    with pytest.raises(StoreError):
+        write_atomically(taken, b"x")
+    with pytest.raises(UsageError):
+        write_private(taken, "x")
+    events = Events()
+    MetricsFile(str(taken), events).write(RunFigures(account="a", started_s=1.0))
+    assert len(events.said) == 1
+    with sqlite3.connect(":memory:") as db, pytest.raises(sqlite3.Error):
+        write_snapshot(db, tmp_path / "snapshot")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
