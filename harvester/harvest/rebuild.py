@@ -42,6 +42,7 @@ from harvester.harvest.remnants import (
     read_parts,
     read_snapshot,
     requests_by_day,
+    silent,
     snapshots,
 )
 from harvester.harvest.snapshot import snapshot_identity
@@ -146,7 +147,7 @@ def _rebuild(
     parts = read_parts(output, config.output.partition_timezone, old.hashes)
     summaries = last_runs(output)
     numbers = number_runs(output, summaries, parts.runs)
-    runs = in_order(numbers, parts.runs)
+    runs = in_order(numbers, parts.runs, silent(output))
     config = _own_account(config, own, parts, summaries, runs)
     snapshot = next(reversed(snapshots(output, runs)), None)
     tell("looking for ids that are there twice")

@@ -100,7 +100,16 @@ def last_runs(output: Output) -> list[LastRun]:
 def newest_snapshot(output: Output) -> Path | None:
     """The state.parquet of the newest run that left one, where there is no data."""
     numbers = number_runs(output, last_runs(output), ())
-    return next(reversed(snapshots(output, in_order(numbers))), None)
+    return next(reversed(snapshots(output, in_order(numbers, {}, silent(output)))), None)
+
+
+def silent(output: Output) -> frozenset[str]:
+    """Runs that were killed and left a folder alone, neither summary nor snapshot."""
+    return frozenset(
+        path.name
+        for path in output.runs.glob("*")
+        if not (path / "summary.json").exists() and not (path / "state.parquet").exists()
+    )
 
 
 def number_runs(

@@ -176,3 +176,9 @@ def test_the_order(
     numbers: dict[str, int | None], published: dict[str, int], expected: list[str]
 ) -> None:
     assert in_order(numbers, published) == expected
+
+
+def test_a_run_that_was_killed_and_said_nothing_goes_with_the_one_before_it_by_name() -> None:
+    numbers = {"a": None, "b": 5, "c": None, "d": 6}
+    assert in_order(numbers, {}, {"c"}) == ["a", "b", "c", "d"]
+    assert in_order(numbers) == ["a", "c", "b", "d"]
