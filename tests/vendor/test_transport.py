@@ -1278,7 +1278,7 @@ SAYS_WHICH = {
 @pytest.mark.parametrize("name", SAYS_WHICH)
 async def test_a_failure_says_which_and_quotes_nothing(name: str) -> None:
     answer, words = SAYS_WHICH[name]
-    async with _odd(sends(answer, then=Ask.hang_up), IMPATIENT_S) as (_, transport):
+    async with _odd(sends(answer, then=Ask.hang_up), ENOUGH_S) as (_, transport):
         reply = await get(transport, "odd")
         assert isinstance(reply, NoReply)
         assert words in reply.detail
