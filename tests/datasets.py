@@ -33,8 +33,9 @@ def simulated(out: Path, options: SimulatorOptions, count: int, zone: str = "UTC
         if call_of(options.seed, voice_id, options.fates).fate is Fate.RECORD
     ]
     vendor = Records(options)
+    fetched = int(NOW.timestamp() * 1000)  # times in the future of the fetch would be fillers
     answers = [
-        Answer(voice_id, _bytes(vendor.answer(voice_id, 0.0).body), 0, RUN_ID, is_final=True)
+        Answer(voice_id, _bytes(vendor.answer(voice_id, 0.0).body), fetched, RUN_ID, is_final=True)
         for voice_id in ids
     ]
     write(out, [normalize(answers, "default").table], zone)

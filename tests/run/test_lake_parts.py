@@ -425,7 +425,7 @@ def test_the_listing_tells_parts_from_strangers(tmp_path: Path) -> None:
     for stranger in ("x.parquet", "submit_date=2026-09-01/part-x.parquet.tmp", "_delta_log/0.json"):
         (cdr / stranger).parent.mkdir(exist_ok=True)
         (cdr / stranger).write_bytes(b"x")
-    (cdr / "submit_date=2026-09-01/part-0a1b2c3d-9-0.parquet").symlink_to(staged[0].staged)
+    (cdr / "submit_date=2026-09-01/part-0a1b2c3d-9-0.parquet").symlink_to(cdr / staged[0].path)
     listing = dataset.list_parts(cdr)
     assert listing.parts == {part.path: part.bytes for part in staged}
     assert listing.foreign == [

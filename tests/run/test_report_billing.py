@@ -89,8 +89,11 @@ def reckon(rows: list[Row]) -> dict[str, Reckoned]:
     for row in rows:
         if row["code"] is not None and row["currency"] is not None:
             usual[row["code"]][row["currency"]] += 1
+    first_ids: dict[tuple[Any, ...], str] = {}
+    for row in sorted(rows, key=lambda row: str(row["voice_id"])):
+        first_ids.setdefault(_call(row), row["voice_id"])
     for row in rows:
-        for name, differs, amount in judge(row, usual):
+        for name, differs, amount in judge(row, usual, first_ids):
             one = found[name]
             assert one.ids is not None
             assert one.amounts is not None
@@ -103,7 +106,15 @@ def reckon(rows: list[Row]) -> dict[str, Reckoned]:
     return found
 
 
-def judge(row: Row, usual: dict[str, Counter[str]]) -> Iterator[tuple[str, bool, Decimal | None]]:
+def _call(row: Row) -> tuple[Any, ...]:
+    """What two records of one call have in common."""
+    times = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
+    return tuple(row[name] for name in ("callee", *times))
+
+
+def judge(
+    row: Row, usual: dict[str, Counter[str]], first_ids: dict[tuple[Any, ...], str]
+) -> Iterator[tuple[str, bool, Decimal | None]]:
     """(rule, differs, amount) of the rules that can be asked of one record."""
     cost, rate, charged = row["cost"], row["rate"], row["charged_duration_s"]
     whole, plain = periods(row), metered(row)
@@ -134,7 +145,7 @@ def judge(row: Row, usual: dict[str, Counter[str]]) -> Iterator[tuple[str, bool,
     if not row["answered"]:
         yield "unanswered_charged", (cost or 0) > 0 or (charged or 0) > 0, cost
     if row["callee"] is not None and row["call_time"] is not None:
-        yield "duplicate", False, None  # the simulator tells no call under two ids
+        yield "duplicate", first_ids[_call(row)] != row["voice_id"], cost
 
 
 @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
@@ -188,22 +199,50 @@ def settled(rate: str, pay: str) -> dict[str, Any]:
     }
 
 
+def periods_of(text: str, duration: int, charged: int) -> dict[str, Any]:
+    """A call whose cost fits its charged seconds; seconds cost 0.0002."""
+    initial, increment = text.split("+")
+    return {
+        "bill_period": text,
+        "bill_initial_s": int(initial),
+        "bill_increment_s": int(increment),
+        "call_duration_s": duration,
+        "charged_duration_s": charged,
+        "cost": Decimal("0.0002") * charged,
+    }
+
+
 @pytest.mark.parametrize(
     ("rule", "row", "amount"),
     [
         ("charged_duration", {"charged_duration_s": 80, "cost": Decimal("0.016")}, "0.004"),
         ("charged_duration", {"charged_duration_s": 40, "cost": Decimal("0.008")}, "-0.004"),
         ("period_over", {"charged_duration_s": 81, "cost": Decimal("0.0162")}, "0.0042"),
+        # Charged 62 s for 41 s, of which 60 s are right; 97 s for 36 s (60 s); 68 s for 7 s (66 s).
+        ("period_over", periods_of("20+20", 41, 62), "0.0004"),
+        ("period_over", periods_of("60+6", 36, 97), "0.0074"),
+        ("period_over", periods_of("6+60", 7, 68), "0.0004"),
         ("cost", {"cost": Decimal("0.0123")}, "0.0003"),
+        ("cost", {"cost": Decimal("0.01210001")}, "0.00010001"),
+        ("cost", {"cost": Decimal("0.01189999")}, "-0.00010001"),
         ("cost", {"cost": Decimal("0.0153"), "base_cost": Decimal("0.003")}, "0.0003"),
         ("settle_rate", settled("0.016", "0.015"), "0.001"),
+        ("settle_rate", settled("0.01510001", "0.015"), "0.00010001"),
+        ("settle_rate", settled("0.01489999", "0.015"), "-0.00010001"),
+        ("settle_pay", settled("0.015", "0.01510001"), "0.00010001"),
+        ("settle_pay", settled("0.015", "0.01489999"), "-0.00010001"),
         ("settle_pay", settled("0.015", "0.016"), "0.001"),
         ("currency", {"currency": "EUR"}, "0.012"),
         ("price", {"rate": Decimal(0)}, "0.012"),
         ("price", {"cost": Decimal("-0.012")}, "-0.012"),
+        ("price", {"rate": Decimal("-0.00000001")}, "0.012"),
+        ("price", {"cost": -UNIT}, "-0.00000001"),
         ("answered_free", {"cost": None}, "-0.012"),
+        ("answered_free", {"cost": Decimal(0), "call_duration_s": 1}, "-0.012"),
         ("unanswered_charged", UNANSWERED | {"cost": Decimal("0.01")}, "0.01"),
         ("unanswered_charged", UNANSWERED | {"charged_duration_s": 20}, "0"),
+        ("unanswered_charged", UNANSWERED | {"cost": UNIT}, "0.00000001"),
+        ("unanswered_charged", UNANSWERED | {"charged_duration_s": 1}, "0"),
     ],
 )
 def test_one_odd_record_is_found(
@@ -224,7 +263,11 @@ def test_one_odd_record_is_found(
         {"cost": Decimal("0.0121")},
         {"cost": Decimal("0.015"), "base_cost": Decimal("0.003")},
         settled("0.0151", "0.0149"),
+        {"cost": Decimal("0.0119")},
+        settled("0.0149", "0.0151"),
         {"call_duration_s": 61, "charged_duration_s": 80, "cost": Decimal("0.016")},
+        {"call_duration_s": 0, "charged_duration_s": 0, "cost": Decimal(0)},
+        {"rate": UNIT, "cost": Decimal(0), "call_duration_s": 0, "charged_duration_s": 0},
         {"cost": None, "rate": None, "bill_initial_s": None, "call_duration_s": None},
     ],
 )
@@ -232,6 +275,63 @@ def test_what_is_within_a_rule_is_not_told(tmp_path: Path, row: dict[str, Any]) 
     made(tmp_path / "out", [apart(0), apart(1) | row])
     found = verdicts(tmp_path / "out", tmp_path)
     assert {name: one.differing for name, one in found.items() if one.differing} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "duration", "charged"),
+    [
+        ("60+6", 1, 60),
+        ("60+6", 60, 60),
+        ("60+6", 61, 66),
+        ("60+6", 66, 66),
+        ("60+6", 67, 72),
+        ("1+1", 1, 1),
+        ("0+60", 1, 60),
+        ("0+60", 60, 60),
+        ("6+60", 7, 66),
+        ("60+60", 0, 0),
+    ],
+)
+def test_charged_are_the_first_period_and_then_whole_increments(
+    tmp_path: Path, text: str, duration: int, charged: int
+) -> None:
+    """Right, one second less and one second more."""
+    rows = [periods_of(text, duration, charged + off) for off in (0, -1, 1)]
+    made(tmp_path / "out", [apart(n) | row for n, row in enumerate(rows)])
+    found = verdicts(tmp_path / "out", tmp_path)["charged_duration"]
+    assert {one.voice_id[-1]: one.amount for one in found.worst} == {
+        "1": Decimal("-0.0002"),
+        "2": Decimal("0.0002"),
+    }
+    assert {one.expected for one in found.worst} == {f"{charged} s"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        periods_of("20+20", 41, 61),
+        periods_of("60+6", 36, 96),
+        periods_of("6+60", 7, 67),
+        periods_of("20+20", 0, 99),
+    ],
+)
+def test_a_call_may_be_charged_one_whole_period_beyond_its_duration(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
+    made(tmp_path / "out", [row])
+    assert verdicts(tmp_path / "out", tmp_path)["period_over"].differing == 0
+
+
+@pytest.mark.parametrize(
+    ("currencies", "odd"),
+    [(["USD", "USD", "EUR"], {"2"}), (["EUR", "USD"], {"0"}), (["USD", "USD", None], set())],
+)
+def test_the_usual_currency_is_that_of_most_calls_and_of_two_the_later_by_name(
+    tmp_path: Path, currencies: list[str | None], odd: set[str]
+) -> None:
+    made(tmp_path / "out", [apart(n) | {"currency": c} for n, c in enumerate(currencies)])
+    found = verdicts(tmp_path / "out", tmp_path)["currency"]
+    assert {one.voice_id[-1] for one in found.worst} == odd
 
 
 def test_same_call_under_two_ids_is_found_once(tmp_path: Path) -> None:

@@ -120,6 +120,39 @@ def test_measures_are_those_of_the_field(night: tuple[Path, list[Row]]) -> None:
     assert report.delay.p95 == delays[-(-len(delays) * 95 // 100) - 1]
 
 
+def test_ner_leaves_out_calls_whose_code_is_no_sip_code_but_not_those_answered(
+    tmp_path: Path,
+) -> None:
+    """Of eight calls six can be judged: four reached the other end, two failed (503 and 404)."""
+    no_code = {"answered": False, "answer_time": None, "termination_code": "X", "sip_code": None}
+    made(
+        tmp_path / "out",
+        [
+            {},
+            {"sip_code": None},  # answered: reached, whatever the code says
+            no_code | {"sip_code": 486},
+            no_code | {"sip_code": 603},
+            no_code | {"sip_code": 503},
+            no_code | {"sip_code": 404},
+            no_code,
+            no_code,
+        ],
+    )
+    total = calls_of(tmp_path / "out", tmp_path).total
+    assert (total.calls, total.answered, total.judged, total.reached) == (8, 2, 6, 4)
+    assert (total.ner, total.asr) == (Decimal("66.67"), Decimal("25.00"))
+
+
+def test_a_ringing_of_up_to_ten_minutes_is_a_delay(tmp_path: Path) -> None:
+    at = datetime(2026, 11, 2, 10, 0, 1, tzinfo=UTC)
+    delays = [-1, 0, 1, 600_000, 600_001]
+    rows = [{"call_time": at, "ringing_time": at + timedelta(milliseconds=d)} for d in delays]
+    made(tmp_path / "out", [*rows, {"call_time": None}, {"ringing_time": None}])
+    found = calls_of(tmp_path / "out", tmp_path)
+    assert dict(found.delays) == {0: 1, 1: 1, 600_000: 1}
+    assert (found.total.pdd_calls, found.total.pdd_ms) == (3, 600_001)
+
+
 @pytest.mark.parametrize(
     ("table", "key"),
     [

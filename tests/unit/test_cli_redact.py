@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,45 @@ def test_phone_number_is_masked_in_any_shape(value: object) -> None:
     told = repr(redacted({"detail": value}, ()))
     assert "0013" not in told
     assert PHONE not in told
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1_000_000,
+        -1_000_000,
+        1_234_567,
+        1_000_000.0,
+        "1234567",
+        "call 5551234 back",
+        "+1 234567",
+        "+1 (23) 45-67",
+        "120260902T12345Z",
+        "a" * 32,
+        "0" * 32,
+    ],
+)
+def test_seven_digits_are_a_phone_number(value: object) -> None:
+    """A local number has as few; what stands next to them stays."""
+    told = redacted({"detail": value}, ())["detail"]
+    assert MASKED in str(told)
+    assert not re.search("[0-9]{6}|a{6}", str(told))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [999_999, -999_999, 999_999.0, "123456", "call 555123 back", "+1 23456", "a" * 31, "a" * 33],
+)
+def test_what_is_shorter_than_a_phone_number_stays_readable(value: object) -> None:
+    assert redacted({"detail": value}, ()) == {"detail": value}
+
+
+def test_what_lies_four_deep_is_readable_and_what_lies_deeper_is_only_named() -> None:
+    value: object = "x"
+    for _ in range(4):
+        value = [value]
+    assert redacted({"detail": value}, ()) == {"detail": value}
+    assert redacted({"detail": [value]}, ()) == {"detail": [[[["[list]"]]]]}
 
 
 def test_ids_runs_counts_and_paths_stay_readable() -> None:

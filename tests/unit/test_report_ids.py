@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.ledger import bitmap
+from harvester.ledger.database import open_database
 from harvester.ledger.values import CHUNK_ROWS, WorkList
-from harvester.report.content import STANDINGS
-from harvester.report.ids import _grouped, settled_flags
+from harvester.report.content import STANDINGS, Content
+from harvester.report.ids import IdAudit, _grouped, audit_ids, settled_flags
+from harvester.report.standing import Place
 
 
 def batches_of(ids: list[str], cuts: list[int]) -> list[pa.RecordBatch]:
@@ -55,3 +61,45 @@ def test_a_chunk_without_bits_is_settled_whole_and_one_without_a_row_is_not_begu
     work_list = WorkList(1, None, "", None, 15_000, 0, 0)
     flags = settled_flags(work_list, {0: None}, 9_999, 2).to_pylist()
     assert flags == [True, False]
+
+
+class Data:
+    """A data set that holds each id so many times."""
+
+    def __init__(self, times: dict[str, int]) -> None:
+        self._ids = [one for one, count in sorted(times.items()) for _ in range(count)]
+
+    def sorted_ids(self, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        assert list(others) == []
+        weights = [Place.DATA.weight] * len(self._ids)
+        yield pa.RecordBatch.from_pydict({"voice_id": self._ids, "weight": weights}, STANDINGS)
+
+
+def audited(tmp_path: Path, times: dict[str, int], *, complete: bool = True) -> IdAudit:
+    db = open_database(tmp_path / "state.db", "default")
+    try:
+        content = cast("Content", Data(times))
+        return audit_ids(db, content, work_list=None, complete=complete, rebuilt=False)
+    finally:
+        db.close()
+
+
+# 128 times in the data weigh as much as once in the journal, 16,384 times as one open call.
+@pytest.mark.parametrize("times", [2, 3, 127, 128, 129, 16_384])
+def test_an_id_that_the_data_holds_more_than_once_is_told_however_often_it_is(
+    tmp_path: Path, times: int
+) -> None:
+    found = audited(tmp_path, {"1": 1, "2": times, "3": 1})
+    (one,) = found.findings
+    assert (found.ids, one.where) == (3, "ids such as 2")
+    assert one.what.startswith("1 id(s) ")
+
+
+def test_three_ids_of_many_are_named(tmp_path: Path) -> None:
+    found = audited(tmp_path, dict.fromkeys("abcde", 2), complete=False)
+    (one,) = found.findings
+    assert (one.what, one.where) == (
+        "5 id(s) held twice: in the data 2 times",
+        "ids such as a, b, c",
+    )
+    assert audited(tmp_path, dict.fromkeys("abcde", 1)).findings == []

@@ -89,6 +89,17 @@ def test_a_minus_16_to_an_older_signature_moves_nothing() -> None:
     assert world.clock.generation == 1
 
 
+def test_a_late_minus_16_of_an_older_signature_does_not_judge_the_present_one() -> None:
+    world = World(ahead_s=7200)
+    world.minus_16()
+    world.ahead_s = 0
+    world.minus_16(generation=0)
+    assert world.clock.generation == 1
+    assert world.clock.timestamp() == pytest.approx(world.ours + 7200, abs=2)
+    world.minus_16(generation=1)
+    assert abs(world.error_s) < 2
+
+
 def test_a_minus_16_with_a_right_clock_leaves_the_estimate_and_its_verification() -> None:
     world = World()
     world.clock.accepted(0)
