@@ -11,6 +11,8 @@ CRASH_POINTS ?= 0
 CRASH_KILLS ?= 500
 PAIRS ?= 11
 MOMENT ?=
+COUNT ?= 10
+PLACES ?= harvester
 IDS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url \
@@ -22,7 +24,7 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test any-day crash lean soak audit licences check lint types lowest lock clean venv \
+.PHONY: help demo test any-day mutants crash lean soak audit licences check lint types lowest lock clean venv \
 	bench bench-full bench-micro screens docs
 .DELETE_ON_ERROR:
 
@@ -42,6 +44,10 @@ test: $(VENV)/dev ## Run the tests (PYTEST_ARGS="-k pace -x", SEED=7)
 any-day: $(VENV)/dev ## Proof that no date matters: the tests at ten moments, under libfaketime (MOMENT=leap-day)
 	@SEED=$(SEED) $(BIN)/python -m tests.any_day $(MOMENT:%=--moment %) \
 		-n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+
+mutants: $(VENV)/dev ## Can the tests fail? Small faults, drawn by SEED, put into a copy (COUNT=10, PLACES=harvester/ledger)
+	@$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED)) --count $(COUNT) \
+		$(if $(filter-out auto,$(JOBS)),--jobs $(JOBS)) $(PLACES)
 
 soak: $(VENV)/dev ## A long rehearsal: moods of the vendor, and how soon the rate is back (SOAK_SECONDS=600)
 	@SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) $(BIN)/python -m pytest $(PYTEST_ARGS) -s -m soak tests/soak
