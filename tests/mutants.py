@@ -10,8 +10,9 @@ it is run once more on the clean copy, and if it fails there the fault counts as
 Which tests fit: those named like the module, those that import it, and those that
 tests/mutants.toml names for it or for its room.
 
-`python -m tests.mutants [--seed N] [--count N] [--jobs N] [PATH …]`: exit 0, or 1 if less than
-`least_share` (tests/mutants.toml) was found, or a fault could not be decided.
+`python -m tests.mutants [--seed N] [--count N] [--jobs N] [PATH …]`: exit 0; or 1 if of at least
+`judged_from` faults less than `least_share` was found (tests/mutants.toml), or if one could not be
+decided.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import cache_from_source
+from itertools import takewhile
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -44,6 +46,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _COPIED = ("harvester", "tests", "bench", "configs", "docs")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?\.py(?:::\w+)*)", re.MULTILINE)
 _TEST_S, _RUN_S = 60, 900
+_AROUND = 40
 FOUND, SURVIVED, UNDECIDED = "found", "SURVIVED", "not decided"
 
 
@@ -55,8 +58,23 @@ class Mutant:
     fault: Fault
 
     def __str__(self) -> str:
-        old, new = (" ".join(text.split()) for text in (self.fault.old, self.fault.new))
+        new = self.fault.new  # in brackets, unless it is a word
+        old, new = _where_they_differ(self.fault.old, new[1:-1] if new[0] == "(" else new)
         return f"{self.path}:{self.fault.line}: {old} -> {new}"
+
+
+def _where_they_differ(old: str, new: str) -> tuple[str, str]:
+    """Both on a line; of long ones only the part that differs, and a little around it."""
+    old, new = " ".join(old.split()), " ".join(new.split())
+    begin = max(_alike(old, new) - _AROUND, 0)
+    end = max(_alike(old[:begin:-1], new[:begin:-1]) - _AROUND, 0)
+    shown = (text[begin : len(text) - end] for text in (old, new))
+    first, second = (f"{'…' if begin else ''}{text}{'…' if end else ''}" for text in shown)
+    return first, second
+
+
+def _alike(one: str, other: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 @dataclass(frozen=True)
@@ -252,7 +270,9 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
     share = counts[FOUND] / decided if decided else 0.0
     others = f", {counts[UNDECIDED]} not decided" if counts[UNDECIDED] else ""
     print(f"mutants: {counts[FOUND]} of {decided} found, {share:.0%}{others}")
-    return 0 if share >= settings(root)["least_share"] and not counts[UNDECIDED] else 1
+    known = settings(root)
+    is_enough = share >= known["least_share"] or decided < known["judged_from"]
+    return 0 if is_enough and not counts[UNDECIDED] else 1
 
 
 if __name__ == "__main__":

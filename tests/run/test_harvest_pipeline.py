@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from harvester.errors import (
     BudgetReached,
@@ -33,7 +34,7 @@ from harvester.ledger import records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.values import Batch, OpenCall
 from harvester.ledger.writer import LedgerWriter
-from harvester.vendor.transport import NoReply
+from harvester.vendor.transport import NoReply, Reply
 from tests.fakes import (
     TIMEOUT,
     TOO_MANY,
@@ -281,6 +282,19 @@ def test_on_stop_whoever_hangs_is_cut_off_after_the_grace(house: Callable[..., H
     assert engine.tally["delivered"] == 100
     assert engine.tally["cut_off"] == 16
     assert out.pending() == IDS[100:]
+    assert_run_balances(engine)
+
+
+def test_on_stop_no_request_is_repeated_that_waited_for_its_turn(
+    house: Callable[..., House],
+) -> None:
+    """A connection died, the transport sends the request again: that is a new one."""
+    out = house(pace__rate_per_s=10, pace__concurrency=50)
+    vendor = FakeVendor(seals=2)
+    engine = run_virtually(lambda: out.run(vendor, meanwhile=stop_at(3.05)))
+    assert vendor.log
+    assert max(vendor.times) - 1000.0 <= 3.06
+    assert engine.tally["delivered"] == len(vendor.log)
     assert_run_balances(engine)
 
 
@@ -535,6 +549,32 @@ def test_a_vendor_that_pushes_back_for_ever_ends_the_run_as_unavailable(
     assert 300 <= took_s <= 330
     assert out.pending() == IDS
     assert out.deferred() == {}, "push-back that everybody gets costs no id its budget"
+
+
+def test_push_backs_with_answers_between_them_never_end_a_run(
+    house: Callable[..., House],
+) -> None:
+    """However long the first is ago: a backfill takes days."""
+    out = house(retry__max_outage_s=30, pace__rate_per_s=2)
+    pushed_back = {IDS[0], IDS[150], IDS[-1]}
+    vendor = FakeVendor(lambda i, n: TOO_MANY if i in pushed_back and not n else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert max(vendor.times) - min(vendor.times) > 4 * 30
+    assert engine.stop.reason is None
+    assert out.delivered() == IDS
+
+
+@pytest.mark.parametrize("answer", [record(IDS[0]), status(-22)], ids=["record", "no"])
+def test_an_answer_that_settles_its_id_may_ask_for_a_pause_all_the_same(
+    house: Callable[..., House], answer: Reply
+) -> None:
+    out = house(IDS[:2], pace__concurrency=1)
+    paused = replace(answer, retry_after="20")
+    vendor = FakeVendor(lambda i, n: paused if i == IDS[0] else record(i))
+    run_virtually(lambda: out.run(vendor))
+    first, second = vendor.times
+    assert 20 <= second - first <= 22
+    assert sorted([*out.delivered(), *out.dead()]) == IDS[:2]
 
 
 def test_one_id_that_is_always_pushed_back_does_not_hold_up_the_others(

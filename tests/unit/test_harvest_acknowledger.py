@@ -68,3 +68,21 @@ async def test_a_full_batch_closes_the_next_one_fills_and_then_whoever_adds_wait
     await ours.flush()
     assert [batch.outcomes for batch in ledger.batches] == [outcomes, outcomes, 1]
     assert tally == {"delivered": 2 * outcomes + 1, "extra": 3}
+
+
+async def test_a_worker_that_is_cut_off_while_it_waits_takes_no_commit_with_it() -> None:
+    """The grace may be over while the disk is slow: what others settled is kept."""
+    ledger, tally = SlowLedger(), Tally()
+    ours = acknowledger(ledger, tally)
+    answered = Answered(b"{}", True, 0)
+    for no in range(2 * BATCH_OUTCOMES):
+        assert ours.add_at_once(Task(str(no)), answered)
+    late = asyncio.create_task(ours.add(Task("late"), answered))
+    await asyncio.sleep(0)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    ledger.go_on.set()
+    await ours.flush()
+    assert [batch.outcomes for batch in ledger.batches] == [BATCH_OUTCOMES, BATCH_OUTCOMES]
+    assert tally["delivered"] == 2 * BATCH_OUTCOMES

@@ -133,14 +133,14 @@ def test_found_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     module.write_text(PLANTED)
     (project / "tests/unit/test_ledger_made_up.py").write_text(TESTS)
     (project / "tests/mutants.toml").write_text(
-        'quick = ["tests/unit"]\nleast_share = 0.95\n[fits]\n'
+        'quick = ["tests/unit"]\nleast_share = 0.95\njudged_from = 2\n[fits]\n'
     )
     words = ["--seed", "1", "--count", "9", "--jobs", "1", "harvester"]
     assert main(words, root=project) == 1
     assert sorted(capsys.readouterr().out.splitlines()) == [
         "              tests/unit/test_ledger_made_up.py::test_in_a_process_of_its_own",
-        "       found  harvester/ledger/made_up.py:2: number > limit -> (number >= limit)",
-        "    SURVIVED  harvester/ledger/made_up.py:6: number < limit -> (number <= limit)",
+        "       found  harvester/ledger/made_up.py:2: number > limit -> number >= limit",
+        "    SURVIVED  harvester/ledger/made_up.py:6: number < limit -> number <= limit",
         "mutants: 1 of 2 found, 50%",
         "mutants: seed 1, 2 small faults",
     ]
