@@ -14,7 +14,7 @@ from harvester.cli.duration import duration_s
 from harvester.cli.endings import ending
 from harvester.cli.progress import drawn, slowed
 from harvester.cli.sayings import sentence
-from harvester.cli.text import count, folded, one_line, printable, share, size, span
+from harvester.cli.text import count, folded, one_line, printable, share, size, span, speed
 from harvester.errors import UsageError
 from harvester.harvest.progress import Progress
 
@@ -34,6 +34,24 @@ def test_nothing_that_a_terminal_could_act_on_gets_through(text: str) -> None:
     assert one_line(text).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("char", "shown"),
+    [
+        ("\x00", "\\x00"),
+        ("\x9b", "\\x9b"),
+        ("\xad", "\\xad"),
+        ("\u0378", "\\u0378"),
+        ("\u200b", "\\u200b"),
+        ("\uffff", "\\uffff"),
+        ("\U000e0001", "\\U000e0001"),
+        ("\U00010000", "\U00010000"),
+    ],
+)
+def test_what_does_not_show_is_written_as_its_number(char: str, shown: str) -> None:
+    assert printable(f"a{char}b\n") == f"a{shown}b\n"
+    assert one_line(f"a{char}b\n") == f"a{shown}b\\n"
+
+
 def test_escape_sequences_and_direction_marks_are_shown() -> None:
     assert printable("\x1b[31mred\u202e") == "\\x1b[31mred\\u202e"
 
@@ -46,6 +64,12 @@ def test_duration(text: str, seconds: float) -> None:
     assert duration_s(text) == seconds
 
 
+def test_a_duration_may_be_written_in_capitals_and_with_blanks_around_it() -> None:
+    assert duration_s(" 1H30M\n") == 5400
+    assert duration_s("1s") == 1
+    assert duration_s("0.5s") == 0.5
+
+
 @pytest.mark.parametrize("text", ["", "5", "h", "5x", "-5h", "0s", "5 h 3", "1..5h", "5hh"])
 def test_duration_that_is_none(text: str) -> None:
     with pytest.raises(UsageError, match="45m, 5h"):
@@ -55,7 +79,17 @@ def test_duration_that_is_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "told"),
     [
+        (0, "under 1 s"),
         (0.2, "under 1 s"),
+        (1, "1 s"),
+        (59, "59 s"),
+        (61, "1 min 1 s"),
+        (3599, "59 min 59 s"),
+        (3660, "1 h 1 min"),
+        (86_399, "23 h 59 min"),
+        (86_400, "1 d"),
+        (90_061, "1 d 1 h"),
+        (86_460, "1 d"),
         (12.4, "12 s"),
         (60, "1 min"),
         (250, "4 min 10 s"),
@@ -75,6 +109,23 @@ def test_figures() -> None:
     assert share(9_999, 10_000) == "99 %"
     assert share(1, 10_000) == "<1 %"
     assert share(0, 0) == "0 %"
+    assert (share(0, 7), share(1, 100), share(7, 7)) == ("0 %", "1 %", "100 %")
+    assert (size(999), size(1000), size(999_949), size(10**6)) == (
+        "999 B",
+        "1.0 KB",
+        "999.9 KB",
+        "1.0 MB",
+    )
+    assert (size(10**9), size(10**12), size(5 * 10**15)) == ("1.0 GB", "1.0 TB", "5000.0 TB")
+    assert [speed(one) for one in (0, 0.04, 0.72, 9.94, 10, 999.6, 1234.4)] == [
+        "0",
+        "0.0",
+        "0.7",
+        "9.9",
+        "10",
+        "1,000",
+        "1,234",
+    ]
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143])
@@ -85,8 +136,10 @@ def test_every_exit_code_has_a_meaning_and_a_next_step(code: int) -> None:
 
 
 def test_known_event_is_a_sentence_and_unknown_one_is_listed() -> None:
-    assert sentence({"event": "bad_ids", "level": "warning", "count": 3, "file": "b.jsonl"}) == (
-        "warning: 3 bad line(s) hold no voiceId; b.jsonl lists them with file and line"
+    bad = {"event": "bad_ids", "level": "warning", "count": 3, "new": 2, "file": "b.jsonl"}
+    assert sentence(bad) == (
+        "warning: 3 bad line(s) hold no voiceId, 2 of them not reported before; b.jsonl lists them "
+        "with file and line"
     )
     assert sentence({"event": "odd", "level": "info", "a": 1}) == "odd a=1"
     assert sentence({"event": "bad_ids", "level": "info"}) == "bad_ids"
@@ -222,3 +275,68 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_slower_pace_is_told_in_plain_numbers() -> None:
     fields = {"event": "pace_lowered", "level": "warning", "pace": 700.0, "limit": 1000.0}
     assert sentence(fields).startswith("warning: slowed to 700/s of 1,000/s by push-back")
+
+
+def _told(**changes: object) -> str:
+    return sentence(
+        {"event": "progress", "level": "info", "settled": 12_345, "to_ask": 50_000, "limit": 50.0}
+        | changes
+    )
+
+
+def test_progress_is_told_where_no_bar_can_be_drawn() -> None:
+    assert _told(requests_per_s=0.0) == ("asking: 12,345 of 50,000 ids (24 %) · 0 requests/s of 50")
+    told = _told(
+        phase="publishing",
+        requests_per_s=48.6,
+        open=12,
+        dead=0,
+        deferred=1,
+        retries={"push_back": 2, "-18": 7, "torn": 2},
+        slowed="slowed to 35/s",
+        eta_s=0.0,
+    )
+    assert told == (
+        "publishing: 12,345 of 50,000 ids (24 %) · 49 requests/s of 50 · 12 open · 1 deferred · "
+        "retries busy (-18) 7, push-back 2, torn answer 2 · slowed to 35/s · about under 1 s left"
+    )
+    assert "left" not in _told(eta_s=None)
+    assert "retries" not in _told(retries={})
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (9_999, "9999"),
+        (10_000, "10,000"),
+        (-5, "-5"),
+        (True, "True"),
+        (0.25, "0.25"),
+        (12_345.5, "12,345.5"),
+        ({"cost": 12_000, "rate": 1}, "cost 12,000, rate 1"),
+        ("text", "text"),
+        (None, "None"),
+    ],
+)
+def test_a_field_is_told_by_its_type(value: object, told: str) -> None:
+    assert sentence({"event": "odd", "a": value}) == f"odd a={told}"
+
+
+@pytest.mark.parametrize(
+    ("level", "prefix"),
+    [
+        ("debug", "debug: "),
+        ("info", ""),
+        ("warning", "warning: "),
+        ("error", "error: "),
+        ("critical", "error: "),
+    ],
+)
+def test_a_sentence_begins_with_its_level_and_says_no_machines_fields(
+    level: str, prefix: str
+) -> None:
+    fields = {"event": "odd", "level": level, "timestamp": "2026", "exception": "Traceback"}
+    assert sentence(fields) == f"{prefix}odd"
+    assert sentence({"event": "outage_over", "level": level}) == (
+        f"{prefix}the vendor answers again"
+    )

@@ -1,0 +1,108 @@
+"""Figures as people read them: rounded for the eye, and never to a nothing that is none."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from harvester.report import telling
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        ("0", "0.00"),
+        ("0.01", "0.01"),
+        ("-0.01", "-0.01"),
+        ("0.00999999", "0.0100"),
+        ("0.00123456", "0.0012"),
+        ("-0.00123456", "-0.0012"),
+        ("0.00000001", "0.000000010"),
+        ("0.015", "0.02"),
+        ("12.3449", "12.34"),
+        ("1234567.5", "1,234,567.50"),
+    ],
+)
+def test_an_amount_is_told_to_the_cent_and_a_smaller_one_to_two_digits(
+    amount: str, told: str
+) -> None:
+    assert telling.money(Decimal(amount)) == told
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        ("0.08250000", "0.0825"),
+        ("12.50", "12.5"),
+        ("7.00000000", "7"),
+        ("100", "100"),
+        ("0E-8", "0"),
+        ("1E+3", "1000"),
+        ("-0.10", "-0.1"),
+    ],
+)
+def test_an_exact_amount_keeps_every_digit_but_trailing_zeros(amount: str, told: str) -> None:
+    assert telling.exact(Decimal(amount)) == told
+
+
+def test_amounts_stand_in_the_order_of_their_currencies() -> None:
+    amounts = {"USD": Decimal(3), "EUR": Decimal("12.5")}
+    assert telling.moneys(amounts) == "12.50 EUR, 3.00 USD"
+    assert telling.moneys({}) == "-"
+
+
+def test_numbers() -> None:
+    assert telling.count(1_234_567) == "1,234,567"
+    assert telling.tenths(Decimal("1234.5")) == "1,234.5"
+    assert telling.percent(Decimal("59.3417")) == "59.3 %"
+    assert telling.seconds(Decimal("1234.56")) == "1,234.6 s"
+    assert telling.milliseconds(2999) == "3.0 s"
+    assert telling.milliseconds(0) == "0.0 s"
+    assert (telling.percent(None), telling.seconds(None), telling.milliseconds(None)) == (
+        "-",
+        "-",
+        "-",
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("0.01", "0.012", "+20.0 %"),
+        ("0.012", "0.01", "-16.7 %"),
+        ("2", "2", "+0.0 %"),
+        ("0", "1", "-"),
+    ],
+)
+def test_a_change_of_price_is_told_in_per_cent_of_the_price_before(
+    before: str, after: str, told: str
+) -> None:
+    assert telling.change(Decimal(before), Decimal(after)) == told
+
+
+def test_pending_ids_say_which_of_them_are_retried() -> None:
+    assert telling.pending(1_200, 0) == "1,200 pending"
+    assert telling.pending(12, 9) == (
+        "12 pending, 9 of them dead letters whose retry is not finished"
+    )
+
+
+def test_days() -> None:
+    first, last = date(2026, 10, 31), date(2026, 11, 2)
+    days = telling.days_between(first, last)
+    assert days == [first, date(2026, 11, 1), last]
+    assert telling.days_between(last, last) == [last]
+    assert telling.days_between(last, first) == []
+    assert telling.along(days) == ("31 Oct", "1 Nov", "2 Nov")
+    assert telling.along([first, last]) == ("31 Oct", "2 Nov")
+    assert telling.along([*days, date(2026, 11, 3)]) == ("31 Oct", "2 Nov", "3 Nov")
+
+
+def test_what_others_wrote_is_shown_without_what_acts() -> None:
+    assert (
+        telling.named("a\x1b[2J\u202eb")
+        == "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b"
+    )
+    assert telling.named("") == "(none)"
