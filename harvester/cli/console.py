@@ -71,7 +71,8 @@ class Terminal:
         if not shows or not self.is_live:
             yield lambda _: None
             return
-        with self.console.status(printable(text)) as line:
+        spinner = "dots" if self.speaks_unicode else "line"
+        with self.console.status(printable(text), spinner=spinner) as line:
             yield lambda changed: line.update(printable(changed))
 
     def say(self, text: str, style: str = "") -> None:

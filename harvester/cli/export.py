@@ -85,16 +85,16 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
 
 
 def _write(what: What, form: Format, output: Output, file: Path | None, masking: Masking) -> None:
-    from harvester.cli.tables import ledger_batches, opened, part_batches, schema_of
+    from harvester.cli.tables import kept_batches, opened, part_batches, schema_of
     from harvester.harvest.looking import looking
     from harvester.ledger import publications
 
     schema = schema_of(what)
-    with looking(output) as db:
-        if what is not What.delivered:
-            with opened(form.value, file, schema) as sink:
-                _pour(sink, map(masking, ledger_batches(db, what)))
-            return
+    if what is not What.delivered:
+        with opened(form.value, file, schema) as sink:
+            _pour(sink, map(masking, kept_batches(output, what, "export")))
+        return
+    with looking(output, "export") as db:
         parts = [output.cdr / part.path for part in publications.live_parts(db)]
         waiting = publications.journal_size(db)[0]
     # Parts never change and never go: the lock needn't be held while they are read.

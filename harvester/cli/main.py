@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated
 
@@ -17,12 +18,12 @@ from typer.exceptions import TyperException
 
 from harvester import __version__
 from harvester.cli.failures import complain, report, report_unexpected
+from harvester.cli.streams import STDOUT_ERRORS, NobodyReads, prepare_streams
 from harvester.errors import HarvesterError
 from harvester.lake.unneeded import NotHere
 
 _INTERRUPTED = 130
 _COMPLETING = "_HARVESTER_COMPLETE"  # typer's, while it answers a shell
-_NOBODY_READS = 141  # as a shell tells a process that died of SIGPIPE
 
 _COMMANDS = {
     "run": "The main job: ask for every id not settled yet.",
@@ -87,7 +88,11 @@ def main() -> None:
     # Arrow reads it when it is loaded.  Its own allocator is as quick, and holds 30 MB more at the
     # peak of a publication.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    sys.exit(run_command(sys.argv[1:]))
+    prepare_streams()
+    code = run_command(sys.argv[1:])
+    with suppress(*STDOUT_ERRORS):  # the command has failed already, and said by what
+        sys.stdout.flush()
+    sys.exit(code)
 
 
 def application(only: str | None = None) -> typer.Typer:
@@ -135,12 +140,12 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         code = command.main(list(arguments), prog_name="harvester", standalone_mode=False)
         sys.stdout.flush()
+    except NobodyReads as exc:
+        return exc.exit_code
     except HarvesterError as exc:
         return report(exc, as_json=as_json, secrets=_secrets())
     except TyperException as exc:
         return _tell_usage(exc, as_json=as_json)
-    except BrokenPipeError:
-        return _nobody_reads()
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except Exception as exc:  # noqa: BLE001 - the last one to see it; the user gets no traceback
@@ -163,9 +168,3 @@ def _tell_usage(exc: TyperException, *, as_json: bool) -> int:
         sys.stderr.write(f"{message}\n")
         return exc.exit_code
     return complain(f"{message} See `{path} --help`.", exc.exit_code, as_json=as_json)
-
-
-def _nobody_reads() -> int:
-    # Python would try to flush what is left at exit, and complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _NOBODY_READS

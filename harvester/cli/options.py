@@ -97,7 +97,25 @@ def refuse_contradiction(
 def settings(config: Path | None, **flags: object) -> Settings:
     """The configuration; `flags` are named section__key.  Raises ConfigError."""
     named = {name.replace("__", ".", 1): value for name, value in flags.items()}
-    return load(config, environ=os.environ, flags=named)
+    found = load(config, environ=os.environ, flags=named)
+    _refuse_odd_name(found.config.output.dir)
+    return found
+
+
+def _refuse_odd_name(folder: str) -> None:
+    """Raise UsageError for an output that DuckDB and Arrow would look for under another name:
+    theirs are UTF-8, ours are what the locale makes of them.
+    """
+    try:
+        path = os.path.abspath(folder)  # noqa: PTH100 - a Path would lose nothing, nor gain
+        if os.fsencode(path) == path.encode():
+            return
+    except UnicodeEncodeError:
+        pass
+    raise UsageError(
+        f"the output folder {folder} has a name that is no UTF-8, or this locale has another "
+        "encoding. Set LC_ALL=C.UTF-8, or choose another folder with --out."
+    )
 
 
 def refuse_aimless(config: Config, *, rebind: bool) -> None:

@@ -77,7 +77,7 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
     output = Output(Path(config.output.dir))
     if not has_state(output):
         raise UsageError(f"{output.root} holds no harvest yet, so nothing can be asked again.")
-    with looking(output) as db:
+    with looking(output, "retry --dry-run") as db:
         own_settings(db, output, config, rebind=False)
         found = records.retry_counts(db)
     if reason is not None and reason not in {one for one, _, _ in found}:

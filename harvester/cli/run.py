@@ -18,6 +18,7 @@ from harvester.cli.failures import report, report_unexpected
 from harvester.cli.imports import uncollected
 from harvester.cli.progress import ProgressBar
 from harvester.cli.screens import books, closing
+from harvester.cli.streams import Aside
 from harvester.config import Config, Log, known_secrets, load_secrets
 from harvester.errors import EXIT_UNEXPECTED, AlreadyRunning, HarvesterError, UsageError
 
@@ -128,11 +129,12 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
         )
         bar = ProgressBar(terminal.console) if shows_bar else None
         pinger = _pinger(config, logs)
+        told = _stdout(logs, stack) if manner.json else None
         events = RunEvents(
             logs,
             command=command,
             bar=bar,
-            emit=emit if manner.json else None,
+            emit=told,
             on_start=pinger.start if pinger else None,
         )
         began = time.monotonic()
@@ -158,10 +160,22 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
                 pinger.end(EXIT_UNEXPECTED)
             return report_unexpected(exc, hidden, logs=logs, as_json=manner.json)
         _log_end(logs, result)
-        _tell(result, terminal, manner, time.monotonic() - began)
+        if told is not None:
+            told({"type": "summary", **msgspec.to_builtins(result.summary)})
+            if result.error is not None:
+                report(result.error, as_json=True)
+        else:
+            _tell(result, terminal, manner, time.monotonic() - began)
         if pinger:
             pinger.end(result.exit_code)
     return result.exit_code
+
+
+def _stdout(logs: Logs, stack: ExitStack) -> Aside:
+    """Where `--json` goes; what becomes of it is no matter of the run's."""
+    aside = Aside(emit, lambda reason: logs.message("warning", "stdout_failed", reason=reason))
+    stack.callback(aside.close)
+    return aside
 
 
 def _pinger(config: Config, logs: Logs) -> Pinger | None:
@@ -204,11 +218,6 @@ def _log_end(logs: Logs, result: Result) -> None:
 
 def _tell(result: Result, terminal: Terminal, manner: Manner, seconds: float) -> None:
     message = str(result.error) if result.error else ""
-    if manner.json:
-        emit({"type": "summary", **msgspec.to_builtins(result.summary)})
-        if result.error is not None:
-            report(result.error, as_json=True)
-        return
     if manner.quiet:
         if result.exit_code:
             _tell_failure(terminal, result.exit_code, message)

@@ -74,6 +74,7 @@ _SAYINGS = {
     "new_fields": "fields came that are new here; they are kept in extra: {fields}",
     "library_message": "{logger}: {message}",
     "metrics_failed": "the metrics file {file} can't be written ({reason}); the run goes on",
+    "stdout_failed": "stdout can't be written ({reason}); the run goes on",
     "ping_failed": "the ping failed ({reason}); the run goes on",
     "run_ended": "run {run_id} ended with exit code {exit_code}",
 }

@@ -145,20 +145,19 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 def _sources(output: Output) -> Mapping[str, Source]:
     """The tables beside `cdr`, each read when it is first asked for."""
-    from harvester.cli.tables import ledger_batches, schema_of
+    from harvester.cli.tables import kept_batches, schema_of
     from harvester.report.asking import Source
     from harvester.report.runs import RUN_SCHEMA, run_batch
 
     def ledger(what: str) -> Iterable[pa.RecordBatch]:
-        from harvester.harvest.looking import has_state, looking
+        from harvester.harvest.looking import has_state
 
         if not has_state(output):
             raise UsageError(
                 f"there is no {output.database}: only cdr and run can be asked. With the data "
                 "alone, `harvester rebuild` makes it anew."
             )
-        with looking(output) as db:
-            yield from ledger_batches(db, what)
+        yield from kept_batches(output, what, "sql")
 
     def runs() -> Iterator[pa.RecordBatch]:
         yield run_batch(output)

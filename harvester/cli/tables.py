@@ -5,13 +5,15 @@ Whatever the number of rows, one portion is in memory at a time.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import IO, Any, BinaryIO, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -22,6 +24,8 @@ import pyarrow.types as pt
 
 from harvester.cli.targets import private_file
 from harvester.errors import StoreError
+from harvester.harvest.looking import looking
+from harvester.harvest.output import Output
 from harvester.lake.schema import SCHEMA
 from harvester.ledger import records
 from harvester.ledger.values import DeadLetter, OpenCall
@@ -77,6 +81,43 @@ def part_batches(parts: Iterable[Path]) -> Iterator[pa.RecordBatch]:
                 f"{part} can't be read: {exc}. The export ends here; restore the file from a "
                 "backup and export again."
             ) from exc
+
+
+def kept_batches(output: Output, what: str, command: str) -> Iterator[pa.RecordBatch]:
+    """The dead letters or the open calls as they stand now.
+
+    All of them are read into a file without a name before the first is handed out: whoever takes
+    them may be slow, or stand still for a night, and the output is free all the while.  Raises
+    AlreadyRunning, StoreError.
+    """
+    with _spool(output) as file:
+        with (
+            looking(output, command) as db,
+            _room_explained(),
+            pa.ipc.new_stream(file, schema_of(what)) as writer,
+        ):
+            for batch in ledger_batches(db, what):
+                writer.write_batch(batch)
+        file.seek(0)
+        yield from pa.ipc.open_stream(file)
+
+
+def _spool(output: Output) -> IO[bytes]:
+    # Where the data's own disk can't be written, by a reader who is another user, elsewhere.
+    folder = output.staging if os.access(output.staging, os.W_OK | os.X_OK) else None
+    with _room_explained():
+        return tempfile.TemporaryFile(dir=folder)
+
+
+@contextmanager
+def _room_explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StoreError(
+            f"there is no room for temporary files: {exc.strerror or exc}. Free some space and run "
+            "the same command again."
+        ) from exc
 
 
 def ledger_batches(db: sqlite3.Connection, what: str) -> Iterator[pa.RecordBatch]:

@@ -97,7 +97,7 @@ def _check_output(output: Output, config: Config, *, rebind: bool) -> tuple[Chec
         if not has_state(output):
             said = f"{output.root} is new and can be written in {place}"
             return checks.ok("output", said), config
-        with looking(output) as db:
+        with looking(output, "doctor") as db:
             compare_with_data(db, output)
             own = own_settings(db, output, config, rebind=rebind, is_kept=True)
     except HarvesterError as exc:
@@ -229,7 +229,7 @@ def _known_id(output: Output) -> str | None:
     """An id that the output has seen, preferably one with a record; None for a new output."""
     if not has_state(output):
         return None
-    with looking(output) as db:
+    with looking(output, "doctor") as db:
         parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
         found = newest_id(output.cdr / part.path for part in parts)
         return found or records.known_id(db)
@@ -247,7 +247,7 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
     with ExitStack() as held:
         count: _Count = _Uncounted()
         if per_day is not None or has_state(output):
-            held.enter_context(OutputLock(output.lock))
+            held.enter_context(OutputLock(output.lock, "doctor"))
             # Whoever held the lock before had this second for its last requests.
             time.sleep(QUIET_AFTER_LOCK_S)
         if per_day is not None:

@@ -25,10 +25,14 @@ def has_state(output: Output) -> bool:
 
 
 @contextmanager
-def looking(output: Output) -> Iterator[sqlite3.Connection]:
-    """The ledger of an output that has one, for reading.  Raises AlreadyRunning, StoreError."""
+def looking(output: Output, command: str) -> Iterator[sqlite3.Connection]:
+    """The ledger of an output that has one, for reading by `command`, while the lock is held.
+
+    Only for what takes no longer than reading does: nothing is written out and nobody is waited
+    for in it.  Raises AlreadyRunning, StoreError.
+    """
     with (
-        OutputLock(output.lock),
+        OutputLock(output.lock, command),
         closing(open_database(output.database, "", is_claimed=False)) as db,
         store_errors(output.database),
     ):

@@ -29,7 +29,7 @@ from harvester.harvest.looking import has_state, looking
 from harvester.harvest.output import Output
 from harvester.harvest.quota import day_of
 from harvester.ids.ages import VENDOR_KEEPS, OldIds, instant
-from harvester.ids.files import find
+from harvester.ids.files import IdFile, find
 from harvester.ids.fingerprint import fingerprint
 from harvester.ids.reader import ListFile
 from harvester.ids.worklist import ListResult
@@ -149,10 +149,25 @@ def survey(
     """A plan, and one of the ids that it would ask; of the input, where that has any to ask."""
     output = Output(Path(config.output.dir))
     sources = () if carried_over_only else sources or config.input.paths
+    with tempfile.TemporaryDirectory(prefix="harvester-plan-") as folder:
+        scratch = Path(folder)
+        # Before the lock: stdin or a pipe may have somebody at its other end who takes his time.
+        files = find(sources, spool=scratch, allow_empty=config.input.allow_empty)
+        return _surveyed(output, config, files if sources else None, scratch, only, max_duration_s)
+
+
+def _surveyed(
+    output: Output,
+    config: Config,
+    files: Sequence[IdFile] | None,
+    scratch: Path,
+    only: bool,
+    max_duration_s: float | None,
+) -> tuple[Plan, str | None]:
     with _ledger(output) as db:
         if db is not None:
             config = own_settings(db, output, config)
-        found = _count(db, output, config, sources, only=only)
+        found = _count(db, output, config, files, scratch, only=only)
         plan = _plan(db, config, found, only=only, max_duration_s=max_duration_s)
         return plan, found.sample
 
@@ -162,7 +177,7 @@ def _ledger(output: Output) -> Iterator[sqlite3.Connection | None]:
     if not has_state(output):
         yield None
         return
-    with looking(output) as db:
+    with looking(output, "plan") as db:
         yield db
 
 
@@ -170,34 +185,32 @@ def _count(
     db: sqlite3.Connection | None,
     output: Output,
     config: Config,
-    sources: Sequence[str],
+    files: Sequence[IdFile] | None,
+    scratch: Path,
     *,
     only: bool,
 ) -> _Found:
     current = worklists.current_list(db) if db is not None else None
-    if not sources:
+    if files is None:
         known = worklists.find_input(db, current.input_key) if db and current else None
         return _of_list(db, output, current, known, only=only)
-    with tempfile.TemporaryDirectory(prefix="harvester-plan-") as folder:
-        scratch = Path(folder)
-        files = find(sources, spool=scratch, allow_empty=config.input.allow_empty)
-        stamps = known_stamps(db) if db is not None else {}
-        print_ = fingerprint(files, config.input.column, stamps)
-        if db is not None and current is not None and current.input_key == print_.key:
-            known = worklists.find_input(db, print_.key)
-            return _of_list(db, output, current, known, only=only)
-        places = Places(
-            scratch / "list.parquet",
-            scratch / "ids.parquet",
-            scratch / "bad_ids.jsonl",
-            scratch,
-            output.lists,
-        )
-        glob = data_glob(db, output) if db is not None else None
-        result = draft_list(db, config, files, places, data_glob=glob)
-        found = _found(db, _of_draft(result, places.bad_ids), result.left_over)
-        _look_at(found, _ids_of_draft(places.list), only=only)
-        return found
+    stamps = known_stamps(db) if db is not None else {}
+    print_ = fingerprint(files, config.input.column, stamps)
+    if db is not None and current is not None and current.input_key == print_.key:
+        known = worklists.find_input(db, print_.key)
+        return _of_list(db, output, current, known, only=only)
+    places = Places(
+        scratch / "list.parquet",
+        scratch / "ids.parquet",
+        scratch / "bad_ids.jsonl",
+        scratch,
+        output.lists,
+    )
+    glob = data_glob(db, output) if db is not None else None
+    result = draft_list(db, config, files, places, data_glob=glob)
+    found = _found(db, _of_draft(result, places.bad_ids), result.left_over)
+    _look_at(found, _ids_of_draft(places.list), only=only)
+    return found
 
 
 def _found(db: sqlite3.Connection | None, input_: InputPlan | None, left_over: int) -> _Found:

@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import msgspec
@@ -26,7 +27,11 @@ from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.run import close_killed, tell_oddities, tell_recovery
 from harvester.ledger import publications
 from harvester.ledger.database import store_errors
+from harvester.ledger.lock import OutputLock
 from harvester.ledger.writer import InlineLedger
+
+
+_LOCK = partial(OutputLock, command="publish")
 
 
 class PublishedAll(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +64,7 @@ def publish_journal(config: Config, events: Events) -> PublishedAll:
 
     Raises AlreadyRunning, StoreError, ConfigError, and Interrupted when a signal ended it.
     """
-    with _stopping() as stop, open_output(config, rebind=None) as opened:
+    with _stopping() as stop, open_output(config, rebind=None, lock=_LOCK) as opened:
         config = opened.config
         with store_errors(opened.output.database):
             tell_recovery(opened, events)

@@ -127,7 +127,7 @@ def rebuild(
             "Name the right folder with --out or -c."
         )
     make_folders(output, folder_mode(int(config.output.mode, 8)))
-    with OutputLock(output.lock):
+    with OutputLock(output.lock, "rebuild"):
         old = _judge(output)
         if not old.reason and not force:
             raise UsageError(

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -64,6 +65,7 @@ from harvester.ids.files import IdFile, find
 from harvester.ids.reader import ListFile, members
 from harvester.ledger import publications, records, worklists
 from harvester.ledger.database import store_errors
+from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import InputRecord, RunRecord, WorkList
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.transports import way_to
@@ -89,6 +91,11 @@ class Request(msgspec.Struct, frozen=True):
     trace: Callable[[float], None] | None = None
     rebind: bool = False
     """Another address of the vendor is meant."""
+
+    @property
+    def command(self) -> str:
+        """What was typed."""
+        return "retry" if self.retry else "run"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -123,7 +130,9 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
 ) -> Result:
     with (
         interruptible(),
-        open_output(config, rebind=request.rebind) as opened,
+        open_output(
+            config, rebind=request.rebind, lock=partial(OutputLock, command=request.command)
+        ) as opened,
         store_errors(opened.output.database),
     ):
         config = opened.config

@@ -79,7 +79,7 @@ class _StatusFile(msgspec.Struct, frozen=True):
 
 def read_standing(output: Output) -> Standing:
     """Where the ids stand.  Raises AlreadyRunning while somebody holds the output; StoreError."""
-    with looking(output) as db:
+    with looking(output, "status") as db:
         found = records.standing(db, time.time_ns() // 1_000_000)
         current = worklists.current_list(db)
         known = worklists.find_input(db, current.input_key) if current else None

@@ -117,7 +117,7 @@ def explain(places: Places, voice_id: str) -> Explanation:
             "with --out or -c; if there is data, `harvester rebuild` makes the state anew."
         )
     scratch = places.staging if places.staging.is_dir() else None
-    with OutputLock(places.lock), view_ledger(places.database, scratch) as db:
+    with OutputLock(places.lock, "explain"), view_ledger(places.database, scratch) as db:
         return _explain(db, places, voice_id)
 
 

@@ -107,7 +107,7 @@ def read_loose(places: Places) -> Loose | Unknown:
         )
     scratch = places.staging if places.staging.is_dir() else None
     try:
-        with OutputLock(places.lock), view_ledger(places.database, scratch) as db:
+        with OutputLock(places.lock, "report"), view_ledger(places.database, scratch) as db:
             return _loose(db)
     except AlreadyRunning:
         return Unknown("a run holds the output; ask again when it is done, or `harvester status`")

@@ -88,7 +88,7 @@ def verify(places: Places, order: Order, tell: Tell = _say_nothing) -> Audit:
             f"{places.root} holds no harvest. Name the right folder with --out or -c, or begin "
             f"with `harvester run IDS --out {places.root}`."
         )
-    with OutputLock(places.lock) if places.state.is_dir() else nullcontext():
+    with OutputLock(places.lock, "verify") if places.state.is_dir() else nullcontext():
         modes = list(check_modes(places))
         if not places.database.is_file():
             return Audit((*_without_state(places), *modes))

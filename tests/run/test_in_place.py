@@ -208,11 +208,11 @@ class Unlucky(OutputLock):
 
     times = 0
 
-    def _take(self) -> None:
+    def _take(self) -> bool:
         self.times += 1
         if self.times == 1:
             self._path.unlink()
-        super()._take()
+        return super()._take()
 
 
 def test_a_lock_whose_file_was_removed_before_it_was_taken_is_taken_once_more(

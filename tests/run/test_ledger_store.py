@@ -8,8 +8,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 
@@ -268,14 +270,96 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
             assert holder.pid == os.getpid()
 
 
+HOLDING = (
+    "import sys, time; from pathlib import Path; from harvester.ledger.lock import OutputLock\n"
+    "with OutputLock(Path(sys.argv[1]), sys.argv[2]):\n"
+    "    print('held', flush=True); sys.stdin.readline()\n"
+    "print('released', flush=True); sys.stdin.readline()"
+)
+
+
+@contextmanager
+def held_by(command: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the lock for `command` until it is given a line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(path), command],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        try:
+            yield other
+        finally:
+            other.kill()
+
+
+@pytest.mark.parametrize("reader", ["export", "verify", "retry --dry-run", "status"])
+@pytest.mark.parametrize("waiter", ["run", "publish", "status"])
+def test_a_reader_is_waited_for(tmp_path: Path, reader: str, waiter: str) -> None:
+    path = tmp_path / "lock"
+    with held_by(reader, path) as other:
+        assert other.stdin is not None
+        stdin = other.stdin
+        threading.Timer(0.3, lambda: (stdin.write(b"\n"), stdin.flush())).start()
+        with OutputLock(path, waiter, wait_s=30):
+            holder = read_holder(path)
+            assert holder is not None
+            assert (holder.pid, holder.command) == (os.getpid(), waiter)
+
+
+def test_a_reader_that_takes_longer_is_named(tmp_path: Path) -> None:
+    with held_by("verify", tmp_path / "lock") as other:
+        with pytest.raises(AlreadyRunning, match="`harvester verify` reads this output") as told:
+            OutputLock(tmp_path / "lock", wait_s=0.2)
+        assert f"process {other.pid} on " in str(told.value)
+        assert "end it, then run the same command again" in str(told.value)
+
+
+@pytest.mark.parametrize("writer", ["run", "retry", "publish", "rebuild"])
+def test_a_run_is_not_waited_for(tmp_path: Path, writer: str) -> None:
+    with held_by(writer, tmp_path / "lock"):
+        began = time.monotonic()
+        with pytest.raises(AlreadyRunning, match=f"another run .* for `harvester {writer}`"):
+            OutputLock(tmp_path / "lock", wait_s=3600)
+        assert time.monotonic() - began < 60
+
+
+def test_a_lock_that_was_given_back_names_nobody(tmp_path: Path) -> None:
+    with OutputLock(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "lock").read_bytes() == b""
+    assert read_holder(tmp_path / "lock") is None
+
+
+def test_what_a_killed_run_left_in_the_lock_does_not_pass_for_a_run_that_holds_it(
+    tmp_path: Path,
+) -> None:
+    """Between taking the lock and writing its name, a reader stands behind a dead run's."""
+    path = tmp_path / "lock"
+    with held_by("run", path) as dead:
+        pass
+    dead.wait()
+    text = path.read_bytes()
+    assert str(dead.pid).encode() in text
+    with held_by("export", path) as other:
+        path.write_bytes(text)
+        assert other.stdin is not None
+        stdin = other.stdin
+        threading.Timer(0.3, lambda: (stdin.write(b"\n"), stdin.flush())).start()
+        with OutputLock(path, wait_s=30):
+            pass
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b'{"pid":"x"}', b"[]"])
 def test_a_lock_file_that_nobody_can_read_names_nobody(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "lock").write_bytes(text)
     assert read_holder(tmp_path / "lock") is None
     with OutputLock(tmp_path / "lock"):
         (tmp_path / "lock").write_bytes(text)
-        with pytest.raises(AlreadyRunning, match="a process holds"):
-            OutputLock(tmp_path / "lock")
+        with pytest.raises(AlreadyRunning, match="another process holds"):
+            OutputLock(tmp_path / "lock", wait_s=0.1)
 
 
 def test_a_lock_that_can_not_be_made_says_what_to_do(tmp_path: Path) -> None:
