@@ -156,7 +156,7 @@ def survey(
         return _surveyed(output, config, files if sources else None, scratch, only, max_duration_s)
 
 
-def _surveyed(
+def _surveyed(  # noqa: PLR0917 - what survey has, handed on
     output: Output,
     config: Config,
     files: Sequence[IdFile] | None,

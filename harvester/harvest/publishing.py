@@ -30,7 +30,6 @@ from harvester.ledger.database import store_errors
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.writer import InlineLedger
 
-
 _LOCK = partial(OutputLock, command="publish")
 
 
