@@ -113,7 +113,7 @@ class _Stdout(_Stream):
 
     def lost(self, exc: OSError) -> None:
         if exc.errno == errno.EPIPE:
-            raise NobodyReads("nobody reads stdout any more") from exc
+            raise NobodyReads from exc
         raise StdoutFailed(
             f"stdout can't be written: {exc.strerror}. What was shown is not whole; nothing else "
             "has failed. Give the command a stdout with room, and run it again."
