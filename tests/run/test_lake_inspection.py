@@ -1,0 +1,140 @@
+"""What is wrong with a part, and what it holds: each fault by itself, in a file written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from harvester.lake.inspection import Inspection, inspect
+from harvester.lake.schema import (
+    FOOTER_MAX_VOICE_ID,
+    FOOTER_MIN_VOICE_ID,
+    FOOTER_PUBLICATION,
+    FOOTER_ROWS,
+    SCHEMA,
+)
+from tests.datasets import filled
+
+NAME = "submit_date=2026-11-02/part-made0000-7-0.parquet"
+GOOD = Inspection(4, frozenset({"default"}), (), frozenset({"run-1"}))
+
+
+def part(
+    path: Path, ids: Sequence[str], rows: Sequence[dict[str, Any]] = (), **footer: str
+) -> Path:
+    """A part of `ids` in row groups of two, with a right footer but for what is named."""
+    more = [*rows, *[{}] * (len(ids) - len(rows))]
+    table = filled(
+        [{"voice_id": one, "run_id": "run-1", **row} for one, row in zip(ids, more, strict=True)]
+    )
+    right = {
+        FOOTER_ROWS: str(len(ids)),
+        FOOTER_MIN_VOICE_ID: ids[0] if ids else "",
+        FOOTER_MAX_VOICE_ID: ids[-1] if ids else "",
+        FOOTER_PUBLICATION: "7",
+    }
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        for start in range(0, len(ids), 2):
+            writer.write_table(table.slice(start, 2))
+        writer.add_key_value_metadata({**right, **footer})
+    return path
+
+
+def faults(path: Path, name: str = NAME, zone: str = "UTC") -> dict[str, str]:
+    return {fault.kind: fault.what for fault in inspect(path, name, zone).faults}
+
+
+def test_a_part_as_we_write_it_has_no_fault(tmp_path: Path) -> None:
+    assert inspect(part(tmp_path / "x", ["1", "2", "3", "4"]), NAME, "UTC") == GOOD
+    # An id twice is another check's to find: it is sorted all the same.
+    assert inspect(part(tmp_path / "x", ["1", "2", "2", "2"]), NAME, "UTC") == GOOD
+    none = Inspection(0, frozenset(), ())
+    assert inspect(part(tmp_path / "x", []), NAME, "UTC") == none
+
+
+def test_accounts_and_runs_are_those_of_all_row_groups(tmp_path: Path) -> None:
+    rows = [{"account": "b"}, {"run_id": "run-3"}, {"run_id": "run-2", "account": "a"}]
+    found = inspect(part(tmp_path / "x", ["1", "2", "3", "4"], rows), NAME, "UTC")
+    assert found == replace(
+        GOOD,
+        accounts=frozenset({"a", "b", "default"}),
+        runs=frozenset({"run-1", "run-2", "run-3"}),
+    )
+
+
+@pytest.mark.parametrize(
+    "ids", [["2", "1", "3", "4"], ["1", "2", "4", "3"], ["1", "3", "2", "4"], ["3", "4", "1", "2"]]
+)
+def test_a_part_that_is_not_sorted_is_told_within_a_row_group_and_from_one_to_the_next(
+    tmp_path: Path, ids: list[str]
+) -> None:
+    found = faults(part(tmp_path / "x", ids))
+    assert found["unsorted"] == "its rows are not sorted by voice_id"
+    assert found.keys() <= {"unsorted", "footer"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        (FOOTER_ROWS, "3", "4"),
+        (FOOTER_MIN_VOICE_ID, "2", "1"),
+        (FOOTER_MAX_VOICE_ID, "3", "4"),
+        (FOOTER_PUBLICATION, "8", "7"),
+    ],
+)
+def test_a_footer_that_says_other_than_the_rows_and_the_name_is_told(
+    tmp_path: Path, key: str, value: str, right: str
+) -> None:
+    path = part(tmp_path / "x", ["1", "2", "3", "4"], **{key: value})
+    assert faults(path) == {"footer": f"its footer says {key} = {value}, its rows say {right}"}
+
+
+def test_rows_of_another_day_are_counted_over_all_row_groups(tmp_path: Path) -> None:
+    at = [
+        {"submit_time": datetime(2026, 11, 2, 0, 0, tzinfo=UTC)},
+        {"submit_time": datetime(2026, 11, 1, 23, 59, 59, 999_000, tzinfo=UTC)},
+        {"submit_time": datetime(2026, 11, 3, 0, 0, tzinfo=UTC)},
+        {"submit_time": None},
+    ]
+    path = part(tmp_path / "x", ["1", "2", "3", "4"], at)
+    found = faults(path)
+    assert found == {
+        "wrong_date": "3 row(s) belong to another date, such as 2026-11-03, by their submit_time "
+        "in UTC"
+    }
+    # One hour on, and 2 November begins where the second row is.
+    assert "2 row(s)" in faults(path, zone="Europe/Berlin")["wrong_date"]
+
+
+def test_a_name_that_is_none_of_ours_fits_no_row_and_no_footer(tmp_path: Path) -> None:
+    found = faults(part(tmp_path / "x", ["1", "2"]), "x.parquet")
+    assert found.keys() == {"footer", "wrong_date"}
+
+
+@pytest.mark.parametrize("at", [4, 40, -40, -4])
+def test_a_part_that_cannot_be_read_is_a_fault_and_no_error(tmp_path: Path, at: int) -> None:
+    path = part(tmp_path / "x", ["1", "2", "3", "4"])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at])
+    (fault,) = inspect(path, NAME, "UTC").faults
+    assert (fault.kind, "\n" in fault.what) == ("unreadable", False)
+    assert fault.what
+    assert faults(tmp_path / "none").keys() == {"unreadable"}
+
+
+def test_what_was_read_before_the_damage_is_still_counted(tmp_path: Path) -> None:
+    path = part(tmp_path / "x", ["1", "2", "3", "4"], [{"account": "a"}] * 4)
+    with pq.ParquetFile(path) as file:
+        at = file.metadata.row_group(1).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[at : at + 8] = b"\xff" * 8
+    path.write_bytes(bytes(content))
+    found = inspect(path, NAME, "UTC")
+    assert (found.rows, found.accounts) == (2, frozenset({"a"}))
+    assert [fault.kind for fault in found.faults] == ["unreadable"]
