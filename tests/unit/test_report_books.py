@@ -1,0 +1,236 @@
+"""The books of a run against its rows and its summary: each figure is compared, to the last one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import pytest
+
+from harvester.harvest.output import Output
+from harvester.lake.dataset import Totals
+from harvester.ledger import records
+from harvester.ledger.database import open_database
+from harvester.report.books import check_runs, check_summaries
+from harvester.report.content import UsageRow
+
+RUN = "20261102T100000Z-aaaaaa"
+OTHER = "20261103T100000Z-bbbbbb"
+COUNTERS = {
+    "begun": 15,
+    "delivered": 5,
+    "open": 4,
+    "dead": 3,
+    "deferred": 2,
+    "cut_off": 1,
+    "opens_published": 2,
+    "usage.answers": 7,
+    "usage.call_duration_s": 100,
+    "usage.charged_duration_s": 200,
+    "usage.cost.USD": 123_456_789,
+    "usage.cost.EUR": 1,
+}
+# Seven rows: five of them published, two waiting in the journal.
+USAGE: list[UsageRow] = [
+    (RUN, "USD", 3, 40, 80, Decimal("1.23456780")),
+    (RUN, "EUR", 2, 10, 20, Decimal("0.00000001")),
+]
+JOURNAL = {RUN: Totals(2, 50, 100, {"USD": Decimal("0.00000009")})}
+BOOKS = {
+    "attempted": 15,
+    "delivered": 5,
+    "open": 4,
+    "dead": 3,
+    "deferred": 2,
+    "cut_off": 1,
+    "opens_published": 2,
+}
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Connection]:
+    output = Output(tmp_path)
+    output.state.mkdir()
+    with closing(open_database(output.database, "default")) as found:
+        yield found
+
+
+def ran(db: Connection, name: str = RUN, exit_code: int | None = 3, **counters: int | None) -> None:
+    """A run with COUNTERS but for what is named; None leaves one out."""
+    records.begin_run(db, name, 0)
+    told = {key.replace("__", "."): value for key, value in counters.items()}
+    known = {key: value for key, value in {**COUNTERS, **told}.items() if value is not None}
+    if exit_code is None:
+        db.execute("UPDATE run SET counters = ? WHERE id = ?", (json.dumps(known), name))
+    else:
+        records.end_run(db, name, 1, exit_code, known)
+
+
+def found(
+    db: Connection, usage: list[UsageRow] | None = USAGE, journal: dict[str, Totals] = JOURNAL
+) -> list[tuple[str, str, str]]:
+    return [(one.severity, one.kind, one.what) for one in check_runs(db, usage, journal)]
+
+
+def test_books_that_agree_are_no_finding(db: Connection) -> None:
+    ran(db)
+    assert found(db) == []
+
+
+@pytest.mark.parametrize("name", ["delivered", "open", "dead", "deferred", "cut_off"])
+@pytest.mark.parametrize("off", [-1, 1])
+def test_every_id_that_was_attempted_has_one_outcome(db: Connection, name: str, off: int) -> None:
+    more: Any = {name: COUNTERS[name] + off}
+    ran(db, **more)
+    what = f"15 ids were attempted, but {15 + off} have an outcome"
+    assert ("damage", "books", what) in found(db, None)
+    assert len(found(db, None)) == 1
+
+
+def test_a_killed_run_may_have_begun_more_than_it_ended(db: Connection) -> None:
+    ran(db, exit_code=None, begun=20)
+    assert found(db) == []
+
+
+@pytest.mark.parametrize(
+    ("counter", "says"),
+    [
+        ("opens_published", "rows: the answers came to 8, data and journal hold 7"),
+        ("usage.call_duration_s", "call seconds: the answers came to 101, data and journal hold 1"),
+        ("usage.charged_duration_s", "charged seconds: the answers came to 201, data and journal"),
+        (
+            "usage.cost.USD",
+            "cost in USD (1e-8): the answers came to 123456790, data and journal hold 123456789",
+        ),
+        ("usage.cost.EUR", "cost in EUR (1e-8): the answers came to 2, data and journal hold 1"),
+        ("usage.cost.GBP", "cost in GBP (1e-8): the answers came to 1, data and journal hold 0"),
+    ],
+)
+def test_one_more_than_the_rows_hold_is_damage(db: Connection, counter: str, says: str) -> None:
+    more: Any = {counter.replace(".", "__"): COUNTERS.get(counter, 0) + 1}
+    ran(db, **more)
+    ((severity, kind, what),) = found(db)
+    assert (severity, kind) == ("damage", "books")
+    assert what.startswith(says)
+
+
+def test_rows_that_no_counter_knows_are_damage(db: Connection) -> None:
+    ran(db)
+    more = [*USAGE, (RUN, "GBP", 1, 0, 0, Decimal(2)), (RUN, None, 0, 0, 0, None)]
+    assert [what for _, _, what in found(db, more)] == [
+        "rows: the answers came to 7, data and journal hold 8",
+        "cost in GBP (1e-8): the answers came to 0, data and journal hold 200000000",
+    ]
+
+
+@pytest.mark.parametrize("missing", ["data", "journal"])
+def test_what_is_missing_in_the_data_or_in_the_journal_is_damage(
+    db: Connection, missing: str
+) -> None:
+    ran(db)
+    told = found(db, [] if missing == "data" else USAGE, {} if missing == "journal" else JOURNAL)
+    rows = 2 if missing == "data" else 5
+    assert told[0][2] == f"rows: the answers came to 7, data and journal hold {rows}"
+    assert len(told) == (5 if missing == "data" else 4)
+
+
+def test_an_older_version_counted_less_than_its_rows_hold_and_never_more(db: Connection) -> None:
+    ran(db, usage__answers=None, usage__call_duration_s=90, usage__charged_duration_s=201)
+    assert [(severity, kind, what.partition(":")[0]) for severity, kind, what in found(db)] == [
+        ("note", "older_totals", "call seconds"),
+        ("damage", "books", "charged seconds"),
+    ]
+
+
+def test_no_version_excuses_rows_that_are_missing(db: Connection) -> None:
+    ran(db, usage__answers=None, opens_published=3, usage__call_duration_s=90)
+    assert {(severity, kind) for severity, kind, _ in found(db)} == {("damage", "books")}
+
+
+def test_rows_of_a_run_that_is_unknown_are_damage(db: Connection) -> None:
+    ran(db)
+    more = [*USAGE, (OTHER, "USD", 3, 0, 0, None), (OTHER, "EUR", 4, 0, 0, None)]
+    assert found(db, more) == [
+        (
+            "damage",
+            "unknown_run",
+            f"7 rows are of run {OTHER}, which the ledger does not know",
+        )
+    ]
+
+
+# --- summaries -----------------------------------------------------------------------------------
+
+
+def said(db: Connection, tmp_path: Path, name: str = RUN, **changes: Any) -> list[tuple[str, str]]:
+    """What is found with one summary, right but for `changes`."""
+    folder = Output(tmp_path).run(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = changes.pop("rows", 7)
+    whole = {"run_id": RUN, "exit_code": 3, "run": {**BOOKS}, "data": {"rows": rows}}
+    for key, value in changes.items():
+        (whole["run"] if key in BOOKS else whole)[key] = value  # type: ignore[index]
+    (folder / "summary.json").write_text(json.dumps(whole))
+    return [(one.kind, one.what) for one in check_summaries(db, Output(tmp_path))]
+
+
+def test_a_summary_that_says_what_the_ledger_says_is_no_finding(
+    db: Connection, tmp_path: Path
+) -> None:
+    ran(db)
+    assert said(db, tmp_path) == []
+
+
+@pytest.mark.parametrize("name", [*BOOKS, "rows"])
+def test_each_figure_of_a_summary_is_compared(db: Connection, tmp_path: Path, name: str) -> None:
+    ran(db)
+    told = "data.rows" if name == "rows" else name
+    change: Any = {name: BOOKS.get(name, 7) + 1}
+    assert said(db, tmp_path, **change) == [("summary", f"differs from the ledger in: {told}")]
+
+
+@pytest.mark.parametrize("change", [{"exit_code": 0}, {"exit_code": None}, {"run_id": OTHER}])
+def test_a_summary_of_another_end_is_told(
+    db: Connection, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    ran(db)
+    assert said(db, tmp_path, **change) == [
+        ("summary", "differs from the ledger in: run_id or exit_code")
+    ]
+
+
+def test_a_run_without_an_end_may_have_any_summary_and_one_with_an_end_has_one(
+    db: Connection, tmp_path: Path
+) -> None:
+    ran(db, exit_code=None)
+    assert said(db, tmp_path, open=99) == []
+    ran(db, OTHER)
+    assert said(db, tmp_path) == [("no_summary", f"run {OTHER} has no summary.json any more")]
+
+
+def test_a_summary_of_a_run_that_the_ledger_does_not_know_means_an_older_state(
+    db: Connection, tmp_path: Path
+) -> None:
+    assert said(db, tmp_path) == [
+        ("older_state", f"run {RUN} has a summary, but the ledger does not know it")
+    ]
+
+
+def test_a_folder_with_another_name_is_nobodys_run(db: Connection, tmp_path: Path) -> None:
+    ran(db)
+    assert said(db, tmp_path) == []
+    assert said(db, tmp_path, "notes of 2026") == []
+
+
+def test_a_summary_that_cannot_be_read_is_told(db: Connection, tmp_path: Path) -> None:
+    ran(db)
+    said(db, tmp_path)
+    (Output(tmp_path).run(RUN) / "summary.json").write_text("{")
+    ((kind, what),) = [(one.kind, one.what) for one in check_summaries(db, Output(tmp_path))]
+    assert kind == "summary"
+    assert what.startswith("can't be read: ")
