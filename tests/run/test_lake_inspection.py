@@ -91,12 +91,13 @@ def test_a_part_that_is_not_sorted_is_told_within_a_row_group_and_from_one_to_th
 def test_a_footer_that_says_other_than_the_rows_and_the_name_is_told(
     tmp_path: Path, key: str, value: str, right: str
 ) -> None:
-    path = part(tmp_path / "x", ["1", "2", "3", "4"], **{key: value})
+    change: Any = {key: value}
+    path = part(tmp_path / "x", ["1", "2", "3", "4"], **change)
     assert faults(path) == {"footer": f"its footer says {key} = {value}, its rows say {right}"}
 
 
 def test_rows_of_another_day_are_counted_over_all_row_groups(tmp_path: Path) -> None:
-    at = [
+    at: list[dict[str, Any]] = [
         {"submit_time": datetime(2026, 11, 2, 0, 0, tzinfo=UTC)},
         {"submit_time": datetime(2026, 11, 1, 23, 59, 59, 999_000, tzinfo=UTC)},
         {"submit_time": datetime(2026, 11, 3, 0, 0, tzinfo=UTC)},
