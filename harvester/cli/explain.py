@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from harvester.cli import options
+from harvester.cli.again import next_told
 from harvester.cli.console import Line, emit, stdout
 from harvester.cli.text import one_line
 from harvester.errors import UsageError
@@ -80,7 +81,7 @@ def screen(found: Explanation) -> list[Line]:
         section = getattr(found, name)
         if section is not None:
             lines += _section(title, msgspec.to_builtins(section))
-    return [*lines, Line(), Line(f"Next:  {found.next}")]
+    return [*lines, Line(), Line(f"Next:  {next_told(found.next)}")]
 
 
 def _section(title: str, fields: Mapping[str, object]) -> list[Line]:

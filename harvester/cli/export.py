@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from harvester.cli import options
+from harvester.cli.again import pasted
 from harvester.cli.targets import FileOption, Format, chosen_format, refuse_ours
 from harvester.config import load_mask_key
 from harvester.errors import UsageError
@@ -103,7 +104,7 @@ def _write(what: What, form: Format, output: Output, file: Path | None, masking:
     if waiting:
         sys.stderr.write(
             f"note: {waiting:,} delivered records still wait in the journal and are not in this "
-            "export; `harvester publish` writes them.\n"
+            f"export; {pasted('`harvester publish`')} writes them.\n"
         )
 
 

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harvester.cli.again import pasted
 from harvester.cli.console import emit
 from harvester.cli.redact import redacted, without_secrets
 from harvester.cli.text import folded, printable
@@ -33,7 +34,7 @@ def complain(
     secrets: Sequence[str] = (),
 ) -> int:
     """Write one error to stderr; returns `code`."""
-    message = without_secrets(message, secrets)
+    message = without_secrets(pasted(message), secrets)
     if as_json:
         error = {"type": "error", "exit_code": code, "resumable": resumable, "message": message}
         emit(error, sys.stderr)

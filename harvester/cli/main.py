@@ -11,12 +11,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from harvester import __version__
+from harvester.cli import again
 from harvester.cli.failures import complain, report, report_unexpected
 from harvester.cli.streams import STDOUT_ERRORS, NobodyReads, prepare_streams
 from harvester.errors import HarvesterError
@@ -133,6 +135,7 @@ def _not_loaded() -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """One command; its exit number."""
     as_json = "--json" in arguments
+    again.begin(arguments)
     # Before the command there are only flags that end all by themselves; a shell that completes
     # a line names the command elsewhere.
     only = None if _COMPLETING in os.environ else arguments[0] if arguments else ""
@@ -144,6 +147,10 @@ def run_command(arguments: Sequence[str]) -> int:
         return exc.exit_code
     except HarvesterError as exc:
         return report(exc, as_json=as_json, secrets=_secrets())
+    except PermissionError as exc:
+        from harvester.owner import explained
+
+        return report(explained(Path(), exc), as_json=as_json, secrets=_secrets())
     except TyperException as exc:
         return _tell_usage(exc, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harvester.cli import options
+from harvester.cli.again import same_command
 from harvester.cli.console import Line, emit, stderr, stdout
 from harvester.cli.duration import duration_s
 from harvester.cli.text import count, local_time, size, span
@@ -171,8 +172,12 @@ def _cost(found: Plan) -> list[Line]:
         _figure("ends", *_end(found)),
         _figure("disk", size(found.data_bytes), size_told),
         Line(),
-        Line("Next:  `harvester run` with the same arguments. Nothing was sent or changed."),
+        Line(f"Next:  {_run_told()}. Nothing was sent or changed."),
     ]
+
+
+def _run_told() -> str:
+    return same_command("run") or "`harvester run` with the same arguments"
 
 
 def _too_old(found: Plan) -> list[Line]:

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from harvester.cli import options
+from harvester.cli.again import next_told
 from harvester.cli.console import Line, emit, stderr, stdout
 from harvester.cli.text import count, one_line, size
 
@@ -70,7 +71,7 @@ def screen(done: Rebuilt) -> list[Line]:
         Line("What could not be known:", "bold yellow"),
     ]
     lines += [Line(f"  - {one_line(unknown)}") for unknown in done.unknown]
-    return [*lines, Line(), Line(f"Next:  {one_line(done.next)}")]
+    return [*lines, Line(), Line(f"Next:  {one_line(next_told(done.next))}")]
 
 
 def _size(done: Rebuilt) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harvester.cli.again import next_told, pasted
 from harvester.cli.console import Line
 from harvester.cli.endings import INTERRUPTED, ending
 from harvester.cli.sayings import retries_told
@@ -41,8 +42,8 @@ def closing(code: int, message: str, *, unicode: bool = True) -> list[Line]:
     dash = "—" if unicode else "-"
     lines = [Line(), Line(f"Exit code {code} {dash} {told.meaning}.", style)]
     if message and code not in INTERRUPTED:
-        lines.append(Line(f"Why:   {message}"))
-    lines.append(Line(f"Next:  {told.next}"))
+        lines.append(Line(f"Why:   {pasted(message)}"))
+    lines.append(Line(f"Next:  {next_told(told.next)}"))
     return lines
 
 
@@ -137,9 +138,8 @@ class _Screen:
             written = f"{count(summary.published_files)} files, {size(summary.published_bytes)}"
             self._note("written", written)
         if waiting := summary.data.rows_in_journal:
-            self._note(
-                "to write", f"{count(waiting)} rows, safe in the journal: `harvester publish`"
-            )
+            told = pasted("safe in the journal: `harvester publish`")
+            self._note("to write", f"{count(waiting)} rows, {told}")
 
     def _note(self, label: str, text: str) -> None:
         if text:

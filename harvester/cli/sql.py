@@ -67,7 +67,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     if not output.cdr.is_dir() and not output.state.is_dir():
         raise UsageError(
             f"{output.root} holds no harvest. Name the right folder with --out or -c, or begin "
-            f"with `harvester run IDS --out {output.root}`."
+            f"with `harvester run IDS`."
         )
     if file is not None:
         refuse_ours(file, output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from harvester.cli.again import next_told, pasted
 from harvester.cli.console import Line
 from harvester.cli.endings import ending
 from harvester.cli.progress import outcomes, sent, slowed
@@ -32,7 +33,7 @@ def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Li
         Line(),
     ]
     lines += _runs(found, now, dash="—" if unicode else "-")
-    return [*lines, Line(), Line(f"Next:  {_next(found)}")]
+    return [*lines, Line(), Line(f"Next:  {next_told(_next(found))}")]
 
 
 def running_screen(found: Running, output: str) -> list[Line]:
@@ -87,7 +88,7 @@ def _delivered(found: Standing) -> str:
         return "records in the data"
     return (
         f"records: {count(found.in_data)} in the data, {count(found.in_journal)} safe in the "
-        "journal until `harvester publish` or the next run writes them"
+        f"journal until {pasted('`harvester publish`')} or the next run writes them"
     )
 
 
@@ -159,9 +160,9 @@ def _next(found: Standing) -> str:
             if number
         ]
         told = f" ({', '.join(what)})" if what else ""
-        return f"`harvester run` with the same -c and --out goes on where it stopped{told}."
+        return f"`harvester run` goes on where it stopped{told}."
     if found.in_journal:
-        return "`harvester publish` with the same -c and --out writes the journal into the data."
+        return "`harvester publish` writes the journal into the data."
     if found.dead:
         return "`harvester export dead` lists the dead ids; `harvester retry` asks them again."
     return "nothing to do; give `harvester run` the next id files."

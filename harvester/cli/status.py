@@ -54,7 +54,7 @@ def status(
         refuse_data_without_state(output)
         raise UsageError(
             f"{output.root} holds no harvest yet: there is no {output.database}. Begin with "
-            f"`harvester run IDS --out {output.root}`, or name the right folder with --out or -c."
+            f"`harvester run IDS`, or name the right folder with --out or -c."
         )
     teller = _as_json if json else _Screen(stdout(), str(output.root), redraws=watch)
     if not watch:

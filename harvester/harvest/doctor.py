@@ -42,6 +42,7 @@ from harvester.harvest.open_files import most_files
 from harvester.harvest.opening import (
     compare_with_data,
     most_unrecorded,
+    refuse_anothers,
     refuse_data_without_state,
 )
 from harvester.harvest.output import Output, make_folders
@@ -92,6 +93,7 @@ def examine(
 def _check_output(output: Output, config: Config, *, rebind: bool) -> tuple[Check, Config]:
     """Whether a run could hold, read and write the output; and the settings in force for it."""
     try:
+        refuse_anothers(output)
         refuse_data_without_state(output)
         place = _refuse_unwritable(output)
         if not has_state(output):

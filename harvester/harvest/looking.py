@@ -7,6 +7,7 @@ right all the same.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,10 +15,15 @@ from contextlib import closing, contextmanager
 from harvester.harvest.output import Output
 from harvester.ledger.database import get_meta, open_database, store_errors
 from harvester.ledger.lock import OutputLock
+from harvester.ledger.view import view_ledger
+from harvester.owner import READ, refuse_closed
 
 
 def has_state(output: Output) -> bool:
-    """Whether anything was ever asked into this output."""
+    """Whether anything was ever asked into this output.  Raises StoreError where this user may
+    not know.
+    """
+    refuse_closed(output.root, [output.state, output.database, output.lock], READ)
     try:
         return output.database.stat().st_size > 0
     except OSError:
@@ -33,9 +39,20 @@ def looking(output: Output, command: str) -> Iterator[sqlite3.Connection]:
     """
     with (
         OutputLock(output.lock, command),
-        closing(open_database(output.database, "", is_claimed=False)) as db,
+        _opened(output) as db,
         store_errors(output.database),
     ):
+        yield db
+
+
+@contextmanager
+def _opened(output: Output) -> Iterator[sqlite3.Connection]:
+    if not os.access(output.database, os.W_OK) or not os.access(output.state, os.W_OK):
+        # Another user's, who lets us read: SQLite would have to write.
+        with view_ledger(output.database) as db:
+            yield db
+        return
+    with closing(open_database(output.database, "", is_claimed=False)) as db:
         db.execute("PRAGMA query_only = ON")
         yield db
 

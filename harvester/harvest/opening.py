@@ -33,6 +33,7 @@ from harvester.ledger.database import get_meta, open_database, store_errors, tra
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import RunRecord
 from harvester.ledger.writer import InlineLedger
+from harvester.owner import CHANGE, refuse_closed
 
 UNRECORDED_BATCHES = 2
 _BATCH = 500
@@ -73,6 +74,7 @@ def open_output(
     or address.
     """
     output = Output(Path(config.output.dir))
+    refuse_anothers(output)
     refuse_data_without_state(output)
     make_folders(output, folder_mode(int(config.output.mode, 8)))
     with lock(output.lock):
@@ -96,6 +98,15 @@ def open_output(
             yield opened
         finally:
             db.close()
+
+
+def refuse_anothers(output: Output) -> None:
+    """Raise StoreError if another user owns what a run would have to change."""
+    roots = [output.root, output.state, output.database, output.lock, output.lists, output.runs]
+    refuse_closed(output.root, [*roots, output.staging, output.cdr], CHANGE)
+    for folder in (output.state, output.lists, output.cdr):
+        inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        refuse_closed(output.root, [one for one in inside if not os.access(one, CHANGE)], CHANGE)
 
 
 def compare_with_data(db: sqlite3.Connection, output: Output) -> None:

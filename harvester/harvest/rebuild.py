@@ -19,6 +19,7 @@ state/rebuilding/: every other command refuses to begin, and rebuild begins agai
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sqlite3
 import time
@@ -32,7 +33,7 @@ import msgspec
 
 from harvester.config import Config
 from harvester.errors import ConfigError, StoreError, UsageError
-from harvester.harvest.opening import REBUILDING, compare_with_data
+from harvester.harvest.opening import REBUILDING, compare_with_data, refuse_anothers
 from harvester.harvest.output import Output, make_folders
 from harvester.harvest.remnants import (
     LastRun,
@@ -121,6 +122,7 @@ def rebuild(
     ConfigError if the data belongs to another account; StoreError if the data can't be trusted.
     """
     output = Output(Path(config.output.dir))
+    refuse_anothers(output)
     if not output.cdr.is_dir() and not output.runs.is_dir():
         raise UsageError(
             f"{output.root} holds neither data nor runs, so there is nothing to rebuild from. "
@@ -179,7 +181,7 @@ def _rebuild(
         old_state=None if aside is None else str(aside),
         old_list=old_list,
         unknown=_unknown(runs, snapshot, old),
-        next=_next(output, old_list),
+        next=_next(old_list),
     )
 
 
@@ -415,7 +417,7 @@ def _unknown(runs: Sequence[str], snapshot: Path | None, old: _Old) -> tuple[str
     return tuple(found)
 
 
-def _next(output: Output, old_list: str | None) -> str:
+def _next(old_list: str | None) -> str:
     told = (
         "Run the same inputs again: what the data, the open calls and the dead letters hold is "
         "settled, and only the rest is asked. "
@@ -423,7 +425,7 @@ def _next(output: Output, old_list: str | None) -> str:
     if old_list is not None:
         told += (
             "Of inputs that you have no more, the old list has the ids: "
-            f"`harvester run {old_list} --column voice_id --out {output.root}`. "
+            f"`harvester run {shlex.quote(old_list)} --column voice_id`. "
         )
     return told + "Then `harvester verify --deep`."
 

@@ -6,6 +6,7 @@ Only reads.  A path is relative to cdr/, as in `parts.StagedPart.path`.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from harvester.errors import StoreError
 from harvester.lake.disk import store_error
 from harvester.lake.schema import FOOTER_MAX_VOICE_ID, FOOTER_SCHEMA_VERSION, SCHEMA, SCHEMA_VERSION
+from harvester.owner import READ, refuse_closed
 
 _PART = re.compile(
     r"submit_date=(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|__HIVE_DEFAULT_PARTITION__)"
@@ -61,9 +63,14 @@ class Totals(msgspec.Struct, frozen=True):
 def list_parts(cdr: Path) -> Listing:
     """Every file under cdr/; none where the folder doesn't exist.  Raises StoreError."""
     listing = Listing({}, [])
+    refuse_closed(cdr.parent, [cdr], READ)
     try:
         for path in sorted(cdr.rglob("*")):
-            if path.is_dir() and not path.is_symlink():
+            is_folder = path.is_dir() and not path.is_symlink()
+            if not os.access(path, READ | (os.X_OK if is_folder else 0)):
+                # It would be passed over, and nobody would miss its rows.
+                refuse_closed(cdr.parent, [path], READ)
+            if is_folder:
                 continue
             name = path.relative_to(cdr).as_posix()
             if _PART.fullmatch(name) and path.is_file() and not path.is_symlink():

@@ -56,7 +56,7 @@ class OutputLock:
         self._command = command
         deadline = time.monotonic() + wait_s
         while True:
-            self._fd = _opened(path)
+            self._fd = _opened(path, reads=command not in _WRITERS)
             if self._take():
                 if self._is_in_place():
                     break
@@ -68,7 +68,8 @@ class OutputLock:
             if _is_run(holder) or time.monotonic() >= deadline:
                 raise AlreadyRunning(_busy(path, holder))
             time.sleep(_LOOK_EVERY_S)
-        self._write_holder()
+        if fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR:
+            self._write_holder()
 
     def _take(self) -> bool:
         """Whether it was free."""
@@ -121,10 +122,13 @@ class OutputLock:
             ) from exc
 
 
-def _opened(path: Path) -> int:
+def _opened(path: Path, *, reads: bool) -> int:
     try:
         return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as exc:
+        if reads and os.access(path, os.R_OK):
+            # Another user's, who lets us read.
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         raise StoreError(
             f"the lock {path} can't be made: {exc.strerror}. Check that the output folder is "
             "writable."

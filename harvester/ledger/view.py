@@ -49,6 +49,8 @@ def _connect(path: Path, scratch: Path | None, stack: ExitStack) -> sqlite3.Conn
     options = "mode=ro&immutable=1"
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
+        if scratch is not None and not os.access(scratch, os.W_OK | os.X_OK):
+            scratch = None  # another user's, who lets us read
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)))
         for file in (path, log):
             shutil.copyfile(file, folder / file.name)

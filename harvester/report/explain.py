@@ -16,6 +16,7 @@ from harvester.ledger import publications, records, worklists
 from harvester.ledger.database import get_meta
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.view import view_ledger
+from harvester.owner import READ, refuse_closed
 from harvester.report.lookup import find_in_journal, find_on_list, find_rows
 from harvester.report.places import Places
 
@@ -111,6 +112,7 @@ def explain(places: Places, voice_id: str) -> Explanation:
     Raises AlreadyRunning while a run holds the output, UsageError where there is none, StoreError
     if something can't be read.
     """
+    refuse_closed(places.root, [places.state, places.database, places.lock], READ)
     if not places.database.is_file():
         raise UsageError(
             f"{places.root} has no state: there is no {places.database}. Name the right folder "

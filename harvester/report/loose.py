@@ -6,6 +6,7 @@ from the runs' summaries, which anybody may read at any time.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from decimal import Decimal
 
 import msgspec
 
-from harvester.errors import AlreadyRunning
+from harvester.errors import AlreadyRunning, StoreError
 from harvester.ledger import records
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.sequence import in_order
 from harvester.ledger.view import view_ledger
+from harvester.owner import READ, refuse_closed
 from harvester.report.period import Period
 from harvester.report.places import Places
 
@@ -101,6 +103,10 @@ class _Summary(msgspec.Struct, frozen=True):
 
 def read_loose(places: Places) -> Loose | Unknown:
     """Count the open and the dead; change nothing.  Raises StoreError if the ledger is damaged."""
+    try:
+        refuse_closed(places.root, [places.state, places.database, places.lock], READ)
+    except StoreError as exc:
+        return Unknown(str(exc))
     if not places.database.is_file():
         return Unknown(
             f"there is no {places.database}. With the data alone, `harvester rebuild` makes it anew"
@@ -132,6 +138,8 @@ def read_books(places: Places, period: Period, zone: tzinfo) -> Books:
     """The books of the runs that began in `period`, as days go in `zone`."""
     found: dict[str, _Summary] = {}
     unreadable = []
+    if places.runs.exists() and not os.access(places.runs, os.R_OK | os.X_OK):
+        unreadable.append("any: runs/ is closed to this user")
     for path in sorted(places.runs.glob("*/summary.json"), reverse=True):
         try:
             summary = msgspec.json.decode(path.read_bytes(), type=_Summary)

@@ -94,7 +94,7 @@ def make_report(places: Places, order: Order) -> Report:
     if not places.cdr.is_dir() and not places.state.is_dir():
         raise UsageError(
             f"{places.root} holds no harvest. Name the right folder with --out or -c, or begin "
-            f"with `harvester run IDS --out {places.root}`."
+            f"with `harvester run IDS`."
         )
     listing = list_parts(places.cdr)
     parts = chosen(listing.parts, order.period)

@@ -24,6 +24,7 @@ from harvester.ledger.lock import OutputLock
 from harvester.ledger.restore import is_rebuilt
 from harvester.ledger.values import WorkList
 from harvester.ledger.view import newest_number, view_ledger
+from harvester.owner import READ, refuse_closed
 from harvester.report.books import check_runs, check_summaries
 from harvester.report.content import Content
 from harvester.report.files import Expected, FileAudit, audit_files
@@ -83,10 +84,13 @@ def verify(places: Places, order: Order, tell: Tell = _say_nothing) -> Audit:
     Raises AlreadyRunning while a run holds the output, UsageError where there is none, StoreError
     if the disk can't be read.
     """
+    refuse_closed(
+        places.root, [places.state, places.database, places.lock, places.cdr, places.runs], READ
+    )
     if not places.cdr.is_dir() and not places.state.is_dir():
         raise UsageError(
             f"{places.root} holds no harvest. Name the right folder with --out or -c, or begin "
-            f"with `harvester run IDS --out {places.root}`."
+            f"with `harvester run IDS`."
         )
     with OutputLock(places.lock, "verify") if places.state.is_dir() else nullcontext():
         modes = list(check_modes(places))
