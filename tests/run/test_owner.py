@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -49,84 +51,118 @@ def folder(made: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def as_nobody(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`harvester …` as another user; this interpreter and package need not be readable for him."""
-    program = (
-        "import os, sys\n"
-        "import duckdb, pyarrow.dataset, pyarrow.compute, pyarrow.csv, rich.text, msgspec\n"
-        "import harvester.cli.main as main, pkgutil, importlib, harvester\n"
-        "for one in pkgutil.walk_packages(harvester.__path__, 'harvester.'):\n"
-        "    if not one.name.endswith('__main__') and 'child' not in one.name:\n"
-        "        importlib.import_module(one.name)\n"
-        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-        "main.main()\n"
-    )
+PROGRAM = f"""
+import importlib, json, os, pkgutil, sys, tempfile
+import duckdb, pyarrow.dataset, pyarrow.compute, pyarrow.csv, rich.console, rich.text
+import harvester
+for one in pkgutil.walk_packages(harvester.__path__, 'harvester.'):
+    if not one.name.endswith(('__main__', 'child', '_child')):
+        importlib.import_module(one.name)
+from harvester.cli import main
+
+told = []
+for words in json.loads(sys.argv[1]):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            os.setgroups([])
+            os.setgid({NOBODY})
+            os.setuid({NOBODY})
+            sys.argv = ['harvester', *words, '--out', 'out']
+            code = 99
+            try:
+                main.main()
+            except SystemExit as exc:
+                code = exc.code
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+        told.append([code, *texts])
+print(json.dumps(told))
+"""
+
+
+class Ended(NamedTuple):
+    """How a command ended; its texts without the line ends of a narrow screen."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def as_nobody(*commands: list[str], cwd: Path) -> list[Ended]:
+    """`harvester …` as another user, who need not be able to read this interpreter's files."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HARVESTER_")}
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, *map(str, words)],
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps(commands)],
         cwd=cwd,
         env={**clean, **KEYS, **QUICK, "PYTHONPATH": str(ROOT), "HOME": "/tmp"},
         capture_output=True,
         text=True,
-        timeout=120,
-        check=False,
+        timeout=240,
+        check=True,
     )
+    return [
+        Ended(code, " ".join(out.split()), " ".join(err.split()))
+        for code, out, err in json.loads(done.stdout)
+    ]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "run ids.txt",
-        "retry",
-        "plan ids.txt",
-        "doctor ids.txt",
-        "status",
-        "publish",
-        "export dead",
-        "export delivered",
-        "sql FROM~dead_letter",
-        "verify",
-        "explain " + IDS[0],
-        "rebuild",
-    ],
-)
-def test_another_users_output_is_refused_with_both_names_and_the_remedy(
-    folder: Path, words: str
-) -> None:
-    arguments = [word.replace("~", " ") for word in words.split()]
-    done = as_nobody(*arguments, "--out", "out", cwd=folder)
-    told = done.stderr + done.stdout
-    assert done.returncode == 6, told
-    assert "belongs to root" in told
-    assert f"sudo chown -R nobody {folder}/out" in " ".join(told.split())
-    assert "bug" not in told
-    assert "Traceback" not in told
+REFUSED = [
+    ["run", "ids.txt"],
+    ["retry"],
+    ["plan", "ids.txt"],
+    ["doctor", "ids.txt"],
+    ["status"],
+    ["publish"],
+    ["export", "dead"],
+    ["export", "delivered"],
+    ["sql", "FROM dead_letter"],
+    ["verify"],
+    ["explain", IDS[0]],
+    ["rebuild"],
+    ["audit"],
+]
+
+
+def test_another_users_output_is_refused_with_both_names_and_the_remedy(folder: Path) -> None:
+    for words, done in zip(REFUSED, as_nobody(*REFUSED, cwd=folder), strict=True):
+        told = done.stderr + done.stdout
+        assert done.returncode == 6, (words, told)
+        assert "belongs to root" in told
+        assert f"sudo chown -R nobody {folder}/out" in told
+        assert "bug" not in told
+        assert "Traceback" not in told
 
 
 def test_what_can_be_read_is_read(folder: Path) -> None:
-    for path in (folder / "out" / "cdr", *(folder / "out" / "cdr").rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    for words in (["sql", "SELECT count(*) AS n FROM cdr"], ["audit"], ["report"]):
-        done = as_nobody(*words, "--out", "out", cwd=folder)
-        assert done.returncode == 0, done.stderr
-    assert "belongs to root" in " ".join(done.stdout.split())  # the report says what it lacks
-    for path in (folder / "out", *(folder / "out").rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    for words in (["status"], ["export", "dead"], ["explain", IDS[0]], ["plan", "ids.txt"]):
-        done = as_nobody(*words, "--out", "out", cwd=folder)
-        assert done.returncode == 0, done.stderr
+    open_to_all(folder / "out" / "cdr")
+    of_data = [["sql", "SELECT count(*) AS n FROM cdr"], ["audit"], ["report"]]
+    told = as_nobody(*of_data, cwd=folder)
+    assert [done.returncode for done in told] == [0, 0, 0], told
+    assert "belongs to root" in told[2].stdout  # the report says what it lacks
+    open_to_all(folder / "out")
+    of_state = [["status"], ["export", "dead"], ["explain", IDS[0]], ["plan", "ids.txt"]]
+    told = as_nobody(*of_state, cwd=folder)
+    assert [done.returncode for done in told] == [0, 0, 0, 0], told
 
 
 def test_parts_that_are_closed_are_not_taken_for_no_data(folder: Path) -> None:
-    for path in (folder / "out" / "cdr", *(folder / "out" / "cdr").rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    open_to_all(folder / "out" / "cdr")
     part = min((folder / "out" / "cdr").rglob("*.parquet"))
     for closed in (part, part.parent):
         closed.chmod(0o600)
-        for words in (["sql", "SELECT count(*) FROM cdr"], ["audit"], ["report"]):
-            done = as_nobody(*words, "--out", "out", cwd=folder)
+        of_data = [["sql", "SELECT count(*) FROM cdr"], ["audit"], ["report"]]
+        for done in as_nobody(*of_data, cwd=folder):
             assert done.returncode == 6, done.stdout
-            assert f"{closed.name} belongs to root" in " ".join(done.stderr.split())
+            assert f"{closed.name} belongs to root" in done.stderr
 
 
 def test_one_night_as_root_in_anothers_output_is_said_before_anything_is_fetched(
@@ -135,11 +171,17 @@ def test_one_night_as_root_in_anothers_output_is_said_before_anything_is_fetched
     out = folder / "out"
     for path in (out, *out.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
+    before = vendor.stats()["requests"]
     for own in (next((out / "state" / "lists").iterdir()), next((out / "cdr").iterdir())):
         os.chown(own, 0, 0)
-        before = vendor.stats()["requests"]
-        done = as_nobody("run", "ids.txt", "--out", "out", cwd=folder)
+        own.chmod(0o700 if own.is_dir() else 0o600)
+        (done,) = as_nobody(["run", "ids.txt"], cwd=folder)
         assert done.returncode == 6, done.stderr
         assert f"{own.name} belongs to root" in done.stderr
-        assert vendor.stats()["requests"] == before
         os.chown(own, NOBODY, NOBODY)
+    assert vendor.stats()["requests"] == before
+
+
+def open_to_all(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
