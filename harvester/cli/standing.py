@@ -40,6 +40,9 @@ def running_screen(found: Running, output: str) -> list[Line]:
     """An output that a process holds."""
     who = f" (process {found.pid} on {found.host})" if found.pid else ""
     since = f", since {_since(found.since)}" if found.since else ""
+    if found.is_read:
+        told = f"{output}: `harvester {found.command}`{who} reads it{since}."
+        return [Line(told, "bold"), Line("Nothing is changed; ask again when it has ended.")]
     lines = [Line(f"{output}: at work{who}{since}.", "bold")]
     if found.progress is None:
         lines.append(Line("It has told no figures yet: it reads its input and makes its list."))

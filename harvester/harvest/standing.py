@@ -12,7 +12,7 @@ from harvester.harvest.looking import account_of, looking
 from harvester.harvest.output import Output
 from harvester.harvest.progress import Progress
 from harvester.ledger import records, worklists
-from harvester.ledger.lock import Holder, read_holder
+from harvester.ledger.lock import Holder, read_holder, reads
 from harvester.ledger.values import RunRecord
 
 _RUNS = 5
@@ -67,6 +67,13 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     """How old `progress` is; None where there is none of this process."""
     run_id: str
     progress: Progress | None
+    command: str = "run"
+    """What it does."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it only reads, and is no run."""
+        return reads(self.command)
 
 
 class _StatusFile(msgspec.Struct, frozen=True):
@@ -120,6 +127,7 @@ def _running(holder: Holder, told: _StatusFile | None) -> Running:
         age_s=None if told is None else round(_age_s(told.at), 1),
         run_id="" if told is None else told.run_id,
         progress=None if told is None else told.progress,
+        command=holder.command,
     )
 
 

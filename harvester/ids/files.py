@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -165,7 +164,8 @@ def _spooled(stream: BinaryIO, spool: Path, name: str) -> IdFile:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".txt", dir=spool)
         with os.fdopen(descriptor, "w+b") as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
+            while portion := _read(stream, name):
+                copy.write(portion)
             copy.seek(0)
             head = copy.read(8)
     except OSError as exc:
@@ -174,6 +174,13 @@ def _spooled(stream: BinaryIO, spool: Path, name: str) -> IdFile:
             "Make room or permit writing, then run again."
         ) from exc
     return _guessed(path, head)
+
+
+def _read(stream: BinaryIO, name: str) -> bytes:
+    try:
+        return stream.read(1 << 20)
+    except OSError as exc:
+        raise SourceError(_unreadable(Path(name), exc)) from exc
 
 
 def _guessed(path: str, head: bytes) -> IdFile:

@@ -28,6 +28,11 @@ _LOOK_EVERY_S = 0.05
 _WRITERS = frozenset({"run", "retry", "publish", "rebuild"})
 
 
+def reads(command: str) -> bool:
+    """Whether it changes nothing, and will be done soon."""
+    return command not in _WRITERS
+
+
 class Holder(msgspec.Struct, frozen=True):
     """Who holds the lock, since when (ISO 8601, UTC), and by which command."""
 
@@ -35,11 +40,6 @@ class Holder(msgspec.Struct, frozen=True):
     host: str
     since: str
     command: str = "run"
-
-    @property
-    def reads(self) -> bool:
-        """Whether it changes nothing, and will be done soon."""
-        return self.command not in _WRITERS
 
 
 class OutputLock:
@@ -56,7 +56,7 @@ class OutputLock:
         self._command = command
         deadline = time.monotonic() + wait_s
         while True:
-            self._fd = _opened(path, reads=command not in _WRITERS)
+            self._fd = _opened(path, is_read=reads(command))
             if self._take():
                 if self._is_in_place():
                     break
@@ -122,11 +122,11 @@ class OutputLock:
             ) from exc
 
 
-def _opened(path: Path, *, reads: bool) -> int:
+def _opened(path: Path, *, is_read: bool) -> int:
     try:
         return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as exc:
-        if reads and os.access(path, os.R_OK):
+        if is_read and os.access(path, os.R_OK):
             # Another user's, who lets us read.
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         raise StoreError(
@@ -145,7 +145,7 @@ def read_holder(path: Path) -> Holder | None:
 
 def _is_run(holder: Holder | None) -> bool:
     """Whether the lock's text is a run's that lives; what a kill left behind says nothing."""
-    if holder is None or holder.reads:
+    if holder is None or reads(holder.command):
         return False
     return holder.host != socket.gethostname() or Path(f"/proc/{holder.pid}").exists()
 
@@ -157,7 +157,7 @@ def _busy(path: Path, holder: Holder | None) -> str:
             "run the same command again."
         )
     who = f"process {holder.pid} on {holder.host}, since {holder.since},"
-    if holder.reads:
+    if reads(holder.command):
         return (
             f"`harvester {holder.command}` reads this output: {who} holds {path}. Wait for it to "
             "end, or end it, then run the same command again: it changes nothing."

@@ -440,3 +440,17 @@ def until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_status_says_of_one_that_only_reads_that_it_is_no_run(folder: Path) -> None:
+    with OutputLock(folder / "out" / "state" / "lock", "verify"):
+        done = shell(f"{H} status", folder)
+    assert done.returncode == 0
+    assert "`harvester verify` (process " in done.stdout
+    assert "at work" not in done.stdout
+
+
+def test_a_stdin_that_is_closed_is_no_trouble_of_the_output(folder: Path) -> None:
+    done = shell(f"{H} plan - <&-", folder)
+    assert done.returncode == 2
+    assert "stdin: can't be read (" in done.stderr

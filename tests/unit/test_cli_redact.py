@@ -15,7 +15,7 @@ from harvester.cli.failures import complain, report_unexpected
 from harvester.cli.logs import Logs
 from harvester.cli.redact import MASKED, redacted
 from harvester.config import Log, Secrets
-from harvester.harvest.discreet import masked, without_secrets
+from harvester.harvest.discreet import masked, without_numbers, without_secrets
 
 SECRETS = ("bDqJFiq9", "7bz1lzh9")
 PHONE = "8613800138000"
@@ -241,3 +241,138 @@ def test_the_end_is_told_whatever_the_secret_is(
     assert f"key {secret} is" not in told
     if as_json:
         assert set(json.loads(told)) == {"type", "exit_code", "resumable", "message"}
+
+
+NAMES_OF_OURS = ["run_id", "voice_id", "folder", "file", "path", "command"]
+COUNTS = [
+    "bad",
+    "bytes",
+    "count",
+    "dead",
+    "deferred",
+    "delivered",
+    "distinct",
+    "done",
+    "duplicate",
+    "elapsed_s",
+    "eta_s",
+    "files",
+    "left",
+    "lines",
+    "listed",
+    "open",
+    "received_bytes",
+    "records",
+    "requests",
+    "rows",
+    "settled",
+    "settled_before",
+    "to_ask",
+]
+
+
+@pytest.mark.parametrize("name", NAMES_OF_OURS)
+def test_what_is_no_number_of_anybody_stays_but_for_a_secret_in_it(name: str) -> None:
+    assert redacted({name: f"x/{PHONE}"}, SECRETS) == {name: f"x/{PHONE}"}
+    assert redacted({name: f"x/{SECRETS[1]}"}, SECRETS) == {name: "x/[secret]"}
+    assert redacted({name: int(PHONE)}, ()) == {name: MASKED}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_of_a_big_backfill_stay(name: str) -> None:
+    assert redacted({name: 123_456_789}, ()) == {name: 123_456_789}
+    assert redacted({name: 123_456_789.5}, ()) == {name: 123_456_789.5}
+    assert redacted({name: [123_456_789]}, ()) == {name: [MASKED]}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("+1 234 567", MASKED),
+        ("+49 (151) 12-34", MASKED),
+        ("+12 345", "+12 345"),
+        ("a 0123456789abcdef0123456789ABCDEF b", f"a {MASKED} b"),
+        ("a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4", MASKED),
+        ("a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d", "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d"),
+        ("xa1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4", "xa1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4"),
+        ("run 20260902T123456Z ended", "run 20260902T123456Z ended"),
+        ("120260902T123456Z", f"{MASKED}T123456Z"),
+    ],
+)
+def test_what_looks_like_a_number_or_a_signature_is_masked_and_no_more(
+    text: str, told: str
+) -> None:
+    assert redacted({"message": text}, ()) == {"message": told}
+
+
+def test_of_what_is_nested_deep_or_of_another_type_only_the_type_is_told() -> None:
+    assert redacted({"x": [[[["in"]]]]}, ()) == {"x": [[[["in"]]]]}
+    assert redacted({"x": [[[[["deep"]]]]]}, ()) == {"x": [[[["[list]"]]]]}
+    assert redacted({"x": {PHONE}, "y": PHONE.encode(), "z": True, "n": None}, ()) == {
+        "x": "[set]",
+        "y": "[bytes]",
+        "z": True,
+        "n": None,
+    }
+    assert redacted({"x": {SECRETS[0]: 1}}, SECRETS) == {"x": {"[secret]": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"call 555 12-34 now", b"call *** now"),
+        (b"call 555 123 now", b"call 555 123 now"),
+        (b"5 5 5 1 2 3 4", b"***"),
+    ],
+)
+def test_numbers_in_a_quoted_answer_are_masked_however_they_are_grouped(
+    text: bytes, told: bytes
+) -> None:
+    assert without_numbers(text) == told
+
+
+def test_signatures_in_a_quoted_answer_are_masked() -> None:
+    nobody = Secrets("a key", "a secret")
+    sign = b"05d7a50893e22a5c4bb3216ae3396c7c"
+    for one in (sign, sign.upper()):
+        assert without_secrets(b'{"Sign":"' + one + b'"}', nobody) == b'{"Sign":"[signature]"}'
+    for longer in (b"x" + sign, sign + b"0"):
+        assert without_secrets(longer, nobody) == longer
+
+
+def test_the_log_file_gets_what_the_screen_does_not_and_keeps_what_it_has(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event":"earlier"}\n')
+    with Logs(Log(level="error"), say=said.append, unsaid=frozenset({"run_failed"})) as logs:
+        logs.run_id = "this-run"
+        logs.attach(path)
+        logs.message("debug", "too_much")
+        logs.message("info", "run_ended", run_id="another-run", exit_code=0)
+        logs.message("error", "run_failed", message="why", exit_code=5)
+        logs.message("error", "shown")
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [one["event"] for one in events] == ["earlier", "run_ended", "run_failed", "shown"]
+    assert [one["run_id"] for one in events[1:]] == ["another-run", "this-run", "this-run"]
+    assert all(one["timestamp"].endswith("Z") for one in events[1:])
+    assert len(said) == 1
+    assert "shown" in said[0]
+
+
+def test_a_verbose_log_has_the_debug_lines_in_the_file_as_well(tmp_path: Path) -> None:
+    with Logs(Log(level="debug"), say=lambda _: None) as logs:
+        logs.attach(tmp_path / "log.jsonl")
+        logs.message("debug", "detail")
+    assert '"detail"' in (tmp_path / "log.jsonl").read_text()
+
+
+def test_a_disk_that_gets_full_is_told_once_and_stderr_goes_on(tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    with Logs(Log(), say=said.append) as logs:
+        logs.attach(tmp_path / "log.jsonl")
+        for _ in range(3):
+            logs.message("info", "event")
+    assert sum("the run goes on without it" in one for one in said) == 1
+    assert sum("No space left" in one for one in said) == 1
+    assert sum(one.startswith("event") for one in said) == 3

@@ -143,3 +143,16 @@ def test_nothing_is_left_beside_a_name_that_cannot_be_taken(tmp_path: Path) -> N
     with sqlite3.connect(":memory:") as db, pytest.raises(sqlite3.Error):
         write_snapshot(db, tmp_path / "snapshot")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_who_has_the_old_file_open_goes_on_reading_the_whole_of_it(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "x.prom"
+    path.write_text("old")
+    path.chmod(0o666)
+    with path.open() as reader:
+        write(path)
+        assert reader.read() == "old"
+    assert stat.S_IMODE(path.stat().st_mode) == (0o644 if write is metrics else 0o600)
