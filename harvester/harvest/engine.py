@@ -179,7 +179,7 @@ class Engine:
         )
         self._doubt.fetcher = fetcher
         if not await self._depends_on_time():
-            fetcher.heard.set()
+            fetcher.begin()
         behind = [
             asyncio.create_task(self._acknowledger.keep_time()),
             asyncio.create_task(self._publish_when_due()),
@@ -301,7 +301,8 @@ class Engine:
             task = source.take_ready() or await source.take()
             if task is None:
                 return
-            self._count("begun", task)
+            if not task.is_last_try:
+                self.tally["begun"] += 1
             try:
                 conclusion = await fetcher.ask(task)
                 worker.is_busy = True

@@ -243,6 +243,7 @@ class Fetcher:
         self._delivered = 0
         self._succeeded = 0
         self._dated_at = float("-inf")
+        self._is_heard = False
         self.heard = asyncio.Event()
         """Set once the first answer has shown the vendor's time, or can't: others may begin."""
         self._alone = 0
@@ -253,9 +254,16 @@ class Fetcher:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
         before = (self._delivered, self._succeeded)
         verdict, reply, in_outage = await self._attempt(task)
-        if isinstance(verdict, _FINAL) and not self._is_doubtful(task, verdict, reply):
+        if isinstance(verdict, Record) or (
+            isinstance(verdict, _FINAL) and not self._is_doubtful(task, verdict, reply)
+        ):
             return self._conclude(verdict, reply, attempts=1)
         return await self._ask_again(task, before, (verdict, reply, in_outage))
+
+    def begin(self) -> None:
+        """Let the others begin."""
+        self._is_heard = True
+        self.heard.set()
 
     async def probe(self, task: Task) -> tuple[Verdict, Conclusion | None]:
         """One request on a connection of its own, and what it concludes, if it does."""
@@ -355,9 +363,11 @@ class Fetcher:
             verdict, reply = NetworkFailure(answer.cause), None
             self.failures[answer.cause] = answer.detail
         self._learn(verdict, generation, reply)
-        if not self.heard.is_set():
+        if not self._is_heard:
             self._open(verdict)
-        if isinstance(verdict, Refusal):
+        if isinstance(verdict, Record):
+            pass  # as most are
+        elif isinstance(verdict, Refusal):
             await self._learn_refusal(task, verdict.what)
         elif isinstance(verdict, UnknownStatus):
             await self._learn_unknown(task, verdict.name, reply)
@@ -442,7 +452,7 @@ class Fetcher:
         is_told = isinstance(verdict, _FINAL) and not self._clock.is_doubtful
         is_failure = not isinstance(verdict, (*_FINAL, TimeRefused)) and not self._is_counted
         if is_told or is_failure or self._alone >= OPENING_ATTEMPTS:
-            self.heard.set()
+            self.begin()
 
     async def _learn_refusal(self, task: Task, what: str) -> None:
         """See whether a refusal is meant for us, not for this id alone."""

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from harvester.errors import StoreError
 from harvester.harvest.output import Output
 from harvester.harvest.snapshot import snapshot_number
-from harvester.lake.dataset import file_sha256, list_parts, verify_part
-from harvester.lake.inspection import PART_NAME, Inspection, inspect
+from harvester.lake.dataset import PART_NAME, file_sha256, list_parts, verify_part
+from harvester.lake.inspection import Inspection, inspect
 from harvester.ledger.sequence import in_order
 from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
 

@@ -46,7 +46,11 @@ INVISIBLE = (
     "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
     "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
 )
-_SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
+_SPACES = (
+    " \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+"""All that Python takes for white space."""
 _AROUND = _SPACES + INVISIBLE
 
 _NO_IDS = "[-_]{2,}|null|none|nan|nil|na|undefined|totals?|subtotal|sum|count|eof|ids?"

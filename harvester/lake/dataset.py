@@ -22,9 +22,9 @@ from harvester.lake.disk import store_error
 from harvester.lake.schema import FOOTER_MAX_VOICE_ID, FOOTER_SCHEMA_VERSION, SCHEMA, SCHEMA_VERSION
 from harvester.owner import READ, refuse_closed
 
-_PART = re.compile(
-    r"submit_date=(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|__HIVE_DEFAULT_PARTITION__)"
-    r"/part-[0-9A-Za-z]{1,8}-[0-9]+-[0-9]+\.parquet"
+PART_NAME = re.compile(
+    r"submit_date=(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|__HIVE_DEFAULT_PARTITION__)"
+    r"/part-(?P<state>[0-9A-Za-z]{1,8})-(?P<publication>[0-9]+)-(?P<k>[0-9]+)\.parquet"
 )
 _FEW = 64
 _USAGE = ["run_id", "call_duration_s", "charged_duration_s", "cost", "currency"]
@@ -73,7 +73,7 @@ def list_parts(cdr: Path) -> Listing:
             if is_folder:
                 continue
             name = path.relative_to(cdr).as_posix()
-            if _PART.fullmatch(name) and path.is_file() and not path.is_symlink():
+            if PART_NAME.fullmatch(name) and path.is_file() and not path.is_symlink():
                 listing.parts[name] = path.stat().st_size
             else:
                 listing.foreign.append(name)

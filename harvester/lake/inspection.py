@@ -13,17 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from harvester.lake.dataset import PART_NAME
 from harvester.lake.pieces import submit_dates
 from harvester.lake.schema import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
-)
-
-PART_NAME = re.compile(
-    r"submit_date=(?P<date>[^/]+)/part-(?P<state>[0-9A-Za-z]{1,8})-(?P<publication>[0-9]+)"
-    r"-(?P<k>[0-9]+)\.parquet"
 )
 
 

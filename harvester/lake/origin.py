@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from harvester.config import Config
 from harvester.errors import ConfigError
 from harvester.identity import Identity, same_dates, settled
-from harvester.lake.dataset import list_parts
-from harvester.lake.inspection import PART_NAME
+from harvester.lake.dataset import PART_NAME, list_parts
 from harvester.lake.schema import SCHEMA
 
 _PREFIX = "cdr."

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harvester.errors import StoreError
 from harvester.identity import Identity, disagreement, told
-from harvester.lake.dataset import Listing, file_sha256, list_parts, verify_part
-from harvester.lake.inspection import PART_NAME, Fault, inspect
+from harvester.lake.dataset import PART_NAME, Listing, file_sha256, list_parts, verify_part
+from harvester.lake.inspection import Fault, inspect
 from harvester.lake.origin import identities
 from harvester.ledger.values import PartRecord
 from harvester.report.findings import MOVE_OUT, OLDER_STATE, RESTORE_FILE, Finding, damage

@@ -13,7 +13,6 @@ import socket
 import ssl
 from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
 
 from harvester.vendor.transport import EXHAUSTED, NoReply
 
@@ -131,6 +130,9 @@ def unused_proxy(base_url: str) -> str:
     Never shows the proxy's address, which may hold a password.
     """
     address = urlsplit(base_url)
+    # With it comes half of the standard library's HTTP: not worth it until something has failed.
+    from urllib.request import getproxies_environment, proxy_bypass
+
     proxies = getproxies_environment()
     for name in (address.scheme, "all"):
         if name in proxies and not proxy_bypass(address.hostname or "", proxies):
