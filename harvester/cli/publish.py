@@ -51,7 +51,11 @@ def publish(
 
     terminal = stderr()
     with terminal.working("publishing", shows=not (quiet or json)):
-        done = publish_journal(settings, _Events(None if json else terminal, quiet=quiet))
+        events = _Events(None if json else terminal, quiet=quiet)
+        try:
+            done = publish_journal(settings, events)
+        finally:
+            events.tell()
     if json:
         emit({"type": "publish", **msgspec.to_builtins(done)})
     elif not quiet:
@@ -77,11 +81,19 @@ class _Events:
     def __init__(self, terminal: Terminal | None, *, quiet: bool) -> None:
         self._terminal = terminal
         self._least = "warning" if quiet else "info"
+        self._waiting: list[str] = []
 
     def message(self, level: str, event: str, **fields: object) -> None:
-        """Say it; quiet, only warnings."""
-        if self._terminal is not None and (level != "info" or self._least == "info"):
-            self._terminal.say(sentence({"event": event, "level": level, **fields}))
+        """Keep it; quiet, only warnings."""
+        if level != "info" or self._least == "info":
+            self._waiting.append(sentence({"event": event, "level": level, **fields}))
+
+    def tell(self) -> None:
+        """Say it, now that the output is free: a terminal or pipe may keep us waiting."""
+        if self._terminal is None:
+            return
+        for line in self._waiting:
+            self._terminal.say(line)
 
     def progress(self, progress: Progress) -> None:
         """Nothing is fetched."""

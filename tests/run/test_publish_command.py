@@ -160,4 +160,4 @@ def test_screens_say_how_to_publish(tmp_path: Path) -> None:
     assert len(journal.decode(blob)) == 10
     out.close()
     told = harvester("status", "--out", "out", cwd=tmp_path).stdout
-    assert "Next:  `harvester publish`" in told
+    assert "Next:  `harvester publish --out out`" in told
