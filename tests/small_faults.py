@@ -8,6 +8,7 @@ annotations, what goes to the log below a warning, what only type checkers read.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -38,6 +39,25 @@ _WRAPPERS = {"sorted", "reversed", "min", "max", "abs", "shield", "frozenset", "
 _NO_MATTER = {"strict", "name", "encoding", "help", "daemon", "key_type"}
 _LOGS = {"log", "_log", "logger", "_LOG", "LOG"}
 _QUIET = {"debug", "info"}
+_SQL = re.compile(r"\s*(?:SELECT|UPDATE|DELETE|WITH|WHERE|ORDER BY)\b")
+# What stands for what in a statement of SQL.
+_STATED = {
+    r" > ": " >= ",
+    r" >= ": " > ",
+    r" < ": " <= ",
+    r" <= ": " < ",
+    r" = 0\b": " = 1",
+    r" = 1\b": " = 0",
+    r"\bAND\b": "OR",
+    r" DESC\b": "",
+    r"\bMAX\(": "MIN(",
+    r"\bMIN\(": "MAX(",
+    r"\bIS NOT NULL\b": "IS NULL",
+    r"\bIS NULL\b": "IS NOT NULL",
+    r"\bNOT (?=IN|EXISTS)": "",
+    r" \+ ": " - ",
+    r" ORDER BY [^)]*?(?= LIMIT|$)": "",
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +110,10 @@ def _is_passed_over(node: ast.AST) -> bool:
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if name in _LOGS:
             return True
         case ast.Call(func=ast.Name(id="TypeVar" | "NewType" | "cast")):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Name(id="assert_never"))):
+            return True  # nor can it be reached
+        case ast.Raise(exc=ast.Call(func=ast.Name(id="AssertionError"))):
             return True
         case (
             ast.If(test=ast.Name(id="TYPE_CHECKING"))
@@ -176,6 +200,8 @@ def _of_expression(node: ast.expr) -> Iterator[ast.expr | str]:
             yield str(number + 1)
             if number > 0:
                 yield str(number - 1)
+        case ast.Constant(value=str(text)) if _SQL.match(text):
+            yield from (repr(changed) for changed in _of_sql(text))
         case ast.IfExp(body=then, orelse=otherwise):
             yield from (then, otherwise)
         case ast.Call():
@@ -195,6 +221,12 @@ def _of_call(node: ast.Call) -> Iterator[ast.expr]:
     for word in node.keywords:
         if word.arg is not None and word.arg not in _NO_MATTER:
             yield _with(node, keywords=[other for other in node.keywords if other is not word])
+
+
+def _of_sql(text: str) -> Iterator[str]:
+    for pattern, new in _STATED.items():
+        for found in re.finditer(pattern, text):
+            yield text[: found.start()] + new + text[found.end() :]
 
 
 def _with(node: ast.expr, **changed: object) -> ast.expr:

@@ -380,6 +380,21 @@ def test_while_ages_are_unsure_a_run_does_not_count_towards_giving_up() -> None:
     assert (batch.deferred[0].runs, batch.deferred[0].days) == (9, days)
 
 
+def test_while_ages_are_unsure_a_time_to_come_is_not_put_back() -> None:
+    """Which of the two clocks was wrong is not known."""
+    ahead = NOW + 30 * DAY
+    _, batch = settled(known(None, unknown_ms=ahead), Unknown(NOW, 1), unsure())
+    assert batch.open_calls[0].unknown_ms == ahead
+    _, batch = settled(known(first_ms=ahead), Answered(LATER, over=False, at_ms=NOW), unsure())
+    assert batch.open_calls[0].first_ms == ahead
+
+
+def test_a_no_to_an_open_call_is_counted_and_is_of_this_run() -> None:
+    _, batch = settled(known(None, asks=1, unknown_ms=NOW - HOUR), Unknown(NOW, 1))
+    (call,) = batch.open_calls
+    assert (call.asks, call.run_id, call.due_ms) == (2, "run-1", NOW + HOUR)
+
+
 def test_a_call_that_was_first_seen_by_a_clock_ahead_begins_its_age_now() -> None:
     task = known(first_ms=NOW + 30 * DAY)
     _, batch = settled(task, Answered(LATER, over=False, at_ms=NOW))

@@ -92,6 +92,17 @@ def test_small_faults_of_a_module() -> None:
         ("log.info('it is so', number=1 + a)", set()),
         ("self.a = a > b", {"self.a = (a >= b)", "pass"}),
         ("self.a += b", {"pass"}),
+        (
+            "d = 'SELECT a FROM b WHERE c > ? AND d = 0 ORDER BY a DESC'",
+            {
+                "d = 'SELECT a FROM b WHERE c >= ? AND d = 0 ORDER BY a DESC'",
+                "d = 'SELECT a FROM b WHERE c > ? OR d = 0 ORDER BY a DESC'",
+                "d = 'SELECT a FROM b WHERE c > ? AND d = 1 ORDER BY a DESC'",
+                "d = 'SELECT a FROM b WHERE c > ? AND d = 0 ORDER BY a'",
+                "d = 'SELECT a FROM b WHERE c > ? AND d = 0'",
+            },
+        ),
+        ("raise AssertionError(a + b)", set()),
     ],
 )
 def test_small_faults_of_a_line(before: str, after: set[str]) -> None:
