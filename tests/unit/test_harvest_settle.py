@@ -264,6 +264,22 @@ def test_a_deferred_id_keeps_its_place_and_stays_pending() -> None:
     assert item.counts
 
 
+def test_an_id_that_is_deferred_again_was_first_deferred_when_it_was() -> None:
+    earlier = Deferred("7", "timeout", "d", NOW - DAY, NOW - HOUR, "run-0", 1, ())
+    _, batch = settled(LISTED, PutOff("timeout", 4, NOW, counts=False), earlier=earlier)
+    (deferred,) = batch.deferred
+    assert (deferred.first_ms, deferred.last_ms) == (NOW - DAY, NOW)
+
+
+def test_whoever_lives_is_dead_no_more() -> None:
+    """A retried letter goes with the outcome that takes its place."""
+    for conclusion in (Answered(ANSWER, over=True, at_ms=NOW), Unknown(NOW, 1)):
+        _, batch = settled(LISTED, conclusion)
+        assert batch.revived == ["7"]
+    _, batch = settled(LISTED, Died("bad_query_id", "", 1, NOW))
+    assert batch.revived == []
+
+
 def test_a_run_counts_once_and_only_at_its_last_try() -> None:
     _, first = settled(LISTED, put_off(), earlier=deferred(runs=2, days=("2026-08-30",)))
     assert first.deferred[0].runs == 2
