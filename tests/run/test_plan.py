@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from harvester.config import Config
 from harvester.harvest.estimate import estimate
+from harvester.harvest.plan import survey
+from harvester.harvest.quota import day_of
+from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
-from harvester.ledger.records import begin_run, end_run
+from harvester.ledger.records import begin_run, end_run, keep_requests_of_day
+from harvester.ledger.values import Batch, InputRecord, OpenCall, WorkList
+from harvester.ledger.worklists import replace_list
+from tests.fakes import House
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.simulated import Simulator
 
@@ -122,3 +130,64 @@ def test_retries_are_expected_as_they_were_also_after_a_run_that_was_cut_short(
         begin_run(db, "20261123T011000Z-5eed00", 3)
         end_run(db, "20261123T011000Z-5eed00", 4, 4, {"requests": 30, "retry.refused": 30})
         assert estimate(db, Config(), 1_000, 1_000).requests == 1_050
+
+
+LISTED = [f"49{number:02}011200000000001" for number in range(1, 11)]
+LEFT_OVER = [f"20{number:02}011200000000001" for number in range(1, 5)]
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Config:
+    """An output in the middle of a list: of the input's 10 ids 8 are pending, of 4 others 3."""
+    with closing(House(tmp_path / "out", [*LISTED, *LEFT_OVER])) as house:
+        begin_run(house.db, "run-1", 900)
+        work_list = WorkList(9, "key", house.work_list.path, None, 9, 1, 4)
+        record = InputRecord("key", 20, 1, 2, 17, 7, 10, 1_000)
+        replace_list(house.db, work_list, input_record=record)
+        due = OpenCall("open", 5, 1, 1, "run-1")
+        later = OpenCall("later", 10**14, 1, 1, "run-1")
+        acknowledge(
+            house.db,
+            "run-1",
+            Batch(settled_rows={0: [0, 4, 12]}, list_delivered=3, open_calls=[due, later]),
+            work_list=work_list,
+            counters={},
+            requests_of_day=("", 0),
+        )
+        # Whichever day of the vendor's it is when this is looked at.
+        for day in {day_of(time.time()), day_of(time.time() + 3600)}:
+            keep_requests_of_day(house.db, (day, 5))
+        begin_run(house.db, "run-2", 2_000)
+        return structs.replace(
+            house.config, pace=structs.replace(house.config.pace, rate_per_s=2.0, per_day=9)
+        )
+
+
+def test_what_the_list_in_force_has_left_is_counted(begun: Config) -> None:
+    found, sample = survey(begun, [])
+    assert found.input is not None
+    counts = found.input
+    assert (counts.lines, counts.bad, counts.duplicate, counts.distinct) == (20, 1, 2, 17)
+    assert (counts.to_ask, counts.settled) == (8, 9)
+    assert (counts.known, counts.listed_by) == (True, "run-1")
+    assert (found.left_over, found.open, found.open_due) == (3, 2, 1)
+    assert (found.to_ask, found.requests) == (12, 12)
+    assert sample == LISTED[-1], "the youngest of the input"
+    # All but those of 2020 are to come.
+    assert (found.too_old, found.oldest[0].voice_id) == (3, LEFT_OVER[0])
+    assert (found.per_day, found.first_run_requests, found.left_after) == (9, 4, 8)
+    assert (found.seconds, found.runs) == (6, 2)
+    assert 86_400 <= found.ends_at - time.time() + 60 <= 86_400 + 120
+
+
+def test_with_the_input_only_what_earlier_ones_left_over_is_not_counted(begun: Config) -> None:
+    found, sample = survey(begun, [], only=True)
+    assert (found.to_ask, found.left_over, found.too_old) == (9, 3, 0)
+    assert sample == LISTED[-1]
+
+
+def test_without_the_input_all_that_is_left_is_carried_over(begun: Config) -> None:
+    with closing(open_database(Path(begun.output.dir) / "state/state.db", "acme")) as db:
+        db.execute("DELETE FROM input")
+    found, _ = survey(begun, [])
+    assert (found.input, found.left_over, found.to_ask) == (None, 11, 12)

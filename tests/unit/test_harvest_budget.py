@@ -71,6 +71,14 @@ def test_network_failures_have_a_budget_of_their_own() -> None:
     ]
 
 
+def test_a_want_of_descriptors_costs_nothing_however_often_but_waits_longer_each_time() -> None:
+    exhausted = NetworkFailure("exhausted")
+    assert steps([exhausted] * 9, around(), LAST_TRY) == [
+        Again(failures, "exhausted") for failures in range(1, 10)
+    ]
+    assert steps([exhausted], around(in_outage=True)) == [Again(1, "exhausted")]
+
+
 @pytest.mark.parametrize(
     "verdict", [Busy("-18"), NetworkFailure("timeout"), PushBack(1.0), Refusal("-1")]
 )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.harvest.estimate import Budget, Estimate, budget
+from harvester.config import Config, Output, Pace
+from harvester.harvest.estimate import BYTES_PER_ROW, Budget, Estimate, budget, estimate
+from harvester.ledger import publications, records
+from harvester.ledger.database import open_database
+from harvester.ledger.values import PartRecord
 
 
 def whole(to_ask: int, share: float = 1.0) -> Estimate:
@@ -72,3 +80,67 @@ def test_no_budget_leaves_over_more_than_there_is(
     assert 0 <= found.left_after <= to_ask
     assert found.runs >= 1
     assert (found.left_after == 0) or found.runs > 1
+
+
+def test_a_budget_under_one_request_is_one_request() -> None:
+    assert allowed(whole(3), limit_s=0.001).requests == 1
+
+
+CONFIG = Config(
+    pace=Pace(rate_per_s=50),
+    output=Output(publish_records=1_000, publish_bytes=100_000),
+)
+
+
+def test_of_a_new_output_nothing_is_known_but_the_ids() -> None:
+    found = estimate(None, CONFIG, 100, 300)
+    assert (found.to_ask, found.requests, found.retry_share, found.seconds) == (100, 100, 1, 2)
+    assert found.data_bytes == 100 * BYTES_PER_ROW
+    # The journal and the parts that are staged from it hold all of them, and the list is twice
+    # there while it is made.
+    assert found.working_bytes == 2 * 100 * BYTES_PER_ROW + 2 * 300 * 30
+
+
+def test_the_journal_and_what_is_staged_are_never_more_than_two_publications() -> None:
+    found = estimate(None, CONFIG, 10**6, 10**6)
+    assert found.working_bytes == 200_000 + 1_000 * BYTES_PER_ROW + 2 * 10**6 * 30
+
+
+@pytest.mark.parametrize(
+    ("runs", "share"),
+    [
+        ([], 1.0),
+        ([{"delivered": 90, "requests": 150, "retry.-18": 30, "retry.timeout": 20}], 1.5),
+        # One that delivered nothing met an outage: it is no usual night.
+        ([{"delivered": 9, "requests": 20, "retry.-18": 10}, {"requests": 9, "retry.-1": 8}], 2.0),
+        ([{"delivered": 9, "requests": 10}, {"delivered": 1, "requests": 30, "retry.x": 20}], 2.0),
+        # Counters of a run that was killed may lack what it sent.
+        ([{"delivered": 9}], 1.0),
+        ([{"delivered": 9, "requests": 5, "retry.-18": 5}], 1.0),
+    ],
+)
+def test_retries_are_expected_as_the_last_runs_had_them(
+    tmp_path: Path, runs: list[Mapping[str, int]], share: float
+) -> None:
+    with closing(open_database(tmp_path / "state.db", "acme")) as db:
+        # Older than the last ten: these do not count.
+        for number, counters in enumerate([{"delivered": 1, "requests": 99, "retry.x": 98}, *runs]):
+            records.begin_run(db, f"run-{number}", number)
+            records.end_run(db, f"run-{number}", number, 0, counters)
+            if not number:
+                for more in range(10 - len(runs)):
+                    records.begin_run(db, f"more-{more}", more)
+                    records.end_run(db, f"more-{more}", more, 5, {})
+        found = estimate(db, CONFIG, 100, 0)
+    assert (found.requests, found.retry_share) == (100 * share, share)
+    assert found.seconds == 100 * share / 50
+
+
+def test_records_are_expected_to_take_what_those_there_take(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "state.db", "acme")) as db:
+        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * BYTES_PER_ROW
+        db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
+        parts = [PartRecord("a", 1, 10, 500, "x"), PartRecord("b", 1, 30, 700, "y")]
+        publications.commit(db, 1, parts)
+        db.execute("UPDATE file SET state = 'live'")
+        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 30

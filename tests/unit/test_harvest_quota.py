@@ -106,6 +106,27 @@ def test_a_day_that_was_guessed_right_counts_once() -> None:
     assert budget.stored() == ("2026-09-02", 2)
 
 
+def test_what_was_counted_by_a_guess_counts_for_no_day_after_the_one_that_was_learnt() -> None:
+    clock = Day("2026-09-02T12:00")
+    clock.is_learnt = False
+    budget = DayQuota(9, {}, lambda _: None, clock)
+    assert budget.take()
+    clock.is_learnt = True
+    assert [budget.take(), budget.take(), budget.take()] == [True] * 3
+    clock.set("2026-09-03T00:00")
+    assert budget.take()
+    assert budget.stored() == ("2026-09-03", 1)
+
+
+def test_a_day_that_is_learnt_before_any_request_has_none() -> None:
+    clock = Day("2026-09-02T12:00")
+    clock.is_learnt = False
+    budget = DayQuota(9, {}, lambda _: None, clock)
+    clock.set("2026-10-02T12:00")
+    clock.is_learnt = True
+    assert budget.stored() == ("2026-10-02", 0)
+
+
 def test_a_day_that_is_used_up_by_a_single_answers_word_is_used_up() -> None:
     clock, told = Day("2026-10-02T12:00"), list[HarvesterError]()
     clock.is_learnt = False

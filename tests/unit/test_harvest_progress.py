@@ -1,0 +1,39 @@
+"""How a run is doing, in figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from harvester.harvest.progress import Speedometer, retries, settled
+from harvester.harvest.tally import Tally
+
+
+def test_speeds_are_those_of_the_last_10_seconds() -> None:
+    meter = Speedometer()
+    assert meter.mark(100.0, 50, 40) == (0, 0), "nothing to compare with"
+    assert meter.mark(104.0, 90, 60) == (10, 5)
+    assert meter.mark(110.0, 150, 90) == (10, 5), "the first mark is 10 s old: it still counts"
+    # Only the last 10 s: from 104 on.
+    assert meter.mark(114.0, 290, 160) == (20, 10)
+    # However long the pause was, there are two marks to compare.
+    assert meter.mark(214.0, 390, 360) == (1, 2)
+
+
+def test_two_marks_at_one_moment_are_no_speed() -> None:
+    meter = Speedometer()
+    meter.mark(100.0, 1, 1)
+    assert meter.mark(100.0, 9, 9) == (0, 0)
+
+
+def test_retries_are_told_by_cause_and_only_those_that_were() -> None:
+    counters = {"retry.timeout": 2, "retry.-18": 1, "retry.reset": 0, "requests": 9, "retried": 3}
+    assert list(retries(counters).items()) == [("-18", 1), ("timeout", 2)]
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "open", "dead", "deferred"])
+def test_whatever_became_of_an_id_it_is_settled(outcome: str) -> None:
+    tally = Tally()
+    tally["delivered"] += 5
+    tally["begun"] += 100
+    tally[outcome] += 1
+    assert settled(tally) == 6
