@@ -142,6 +142,31 @@ def test_an_id_that_was_passed_over_is_no_sign() -> None:
     assert not watch.all_refused({*"abcde", "known"}, "-1")
 
 
+def test_however_many_were_passed_over_they_raise_no_suspicion() -> None:
+    watch = RefusalWatch()
+    for number in range(30):
+        watch.pass_over(str(number))
+        assert not watch.refused(str(number), "-1")
+        assert not watch.unknown(str(number), "99")
+    # Nor do they count among others.
+    assert not watch.refused("a", "-1")
+    assert not watch.refused("b", "-1")
+    assert watch.refused("c", "-1")
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+def test_who_was_refused_before_a_success_is_passed_over_only_where_records_came(
+    is_proven: bool,
+) -> None:
+    """Without one nobody knows whether we are let in at all: a no to an id shows too little."""
+    watch = RefusalWatch(is_proven=is_proven)
+    watch.refused("a", "-1")
+    watch.succeeded()
+    for voice_id in "bc":
+        watch.refused(voice_id, "-1")
+    assert watch.refused("a", "-1") == (not is_proven)
+
+
 def test_all_that_are_left_may_have_met_an_unknown_status() -> None:
     watch = RefusalWatch()
     watch.unknown("a", "77")

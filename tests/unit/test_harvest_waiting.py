@@ -74,6 +74,21 @@ def test_what_a_publication_had_no_room_for_keeps_its_age() -> None:
     assert found.is_due(160.0)
 
 
+def test_what_was_published_takes_its_bytes_with_it() -> None:
+    found = waiting()
+    found.add(10, 19_000, 100.0)
+    assert found.is_due(100.0)
+    found.take(9, 18_000, all_before=None)
+    assert not found.is_due(100.0)
+
+
+def test_its_age_is_looked_at_when_it_is_old_but_not_all_the_time() -> None:
+    found = waiting()
+    found.add(1, 1, 100.0)
+    assert found.look_again_in(130.0) == 30.0
+    assert found.look_again_in(159.9) == 1.0
+
+
 def test_after_everything_was_taken_a_new_record_begins_anew() -> None:
     found = waiting(3, 30)
     found.take(3, 30, all_before=10.0)
