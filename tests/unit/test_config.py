@@ -113,6 +113,7 @@ def test_secrets_and_others_variables_are_no_settings() -> None:
         ("[pace]\nconcurrency = 0\n", r">= 1.*\$\.pace\.concurrency"),
         ("[retry]\nbusy_attempts = 0\n", r"busy_attempts"),
         ("[input]\nmax_bad_share = 1.1\n", r"max_bad_share"),
+        ("[input]\nmax_bad_share = -0.1\n", r"max_bad_share"),
         ("[output]\nmode = '640'\n", r"mode"),
         ("[plan]\nmemory_limit = '0GB'\n", r"memory_limit"),
         ("[vendor]\ntransport = 'fast'\n", r"transport"),
@@ -138,6 +139,7 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [{"pace__concurrency": 1}, {"pace__concurrency": 1024}])
 def test_a_limit_itself_is_allowed(limit: dict[str, object]) -> None:
     load(flags={name.replace("__", "."): value for name, value in limit.items()})
+    load(flags={"input.max_bad_share": 0.0})
     load(flags={"input.max_bad_share": 1.0, "pace.per_day": 1, "vendor.account": "x" * 64})
 
 

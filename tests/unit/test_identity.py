@@ -196,6 +196,12 @@ def test_a_section_of_that_name_is_unknown(tmp_path: Path) -> None:
 def test_it_is_read_back_as_it_was_written() -> None:
     assert Identity.decoded(OWN.encoded()) == OWN
     assert Identity.decoded(Identity().encoded()) == Identity()
+    assert Identity().encoded() == {}, "what says nothing takes no place in a part"
+
+
+def test_a_new_output_belongs_to_what_its_first_settings_say() -> None:
+    config = of(vendor__account="acme", output__partition_timezone="Asia/Shanghai")
+    assert Identity.of(config) == OWN
 
 
 def test_parts_agree_where_one_knows_more_than_another() -> None:

@@ -1,0 +1,56 @@
+"""Exit codes: schedulers and monitors act on them, so they never change."""
+
+from __future__ import annotations
+
+import pytest
+
+from harvester import errors
+from harvester.errors import HarvesterError, worst
+
+CODES = {
+    "HarvesterError": 1,
+    "UsageError": 2,
+    "ConfigError": 2,
+    "SourceError": 2,
+    "VendorRefused": 4,
+    "VendorUnavailable": 5,
+    "StoreError": 6,
+    "AlreadyRunning": 7,
+    "BudgetReached": 8,
+    "Interrupted": 130,
+    "Terminated": 143,
+}
+GO_ON = {"VendorRefused", "VendorUnavailable", "BudgetReached", "Interrupted", "Terminated"}
+"""After these the same command, typed again, goes on where the run stopped."""
+
+
+def test_each_error_has_its_exit_code_and_says_whether_it_goes_on() -> None:
+    found = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, HarvesterError)
+    }
+    assert {name: kind.exit_code for name, kind in found.items()} == CODES
+    assert {name for name, kind in found.items() if kind.resumable} == GO_ON
+
+
+@pytest.mark.parametrize(
+    ("codes", "first"),
+    [
+        ([], 0),
+        ([0], 0),
+        ([0, 3], 3),
+        ([3, 5], 5),
+        ([5, 3, 8], 8),
+        ([8, 143], 143),
+        ([143, 130], 130),
+        ([130, 4], 4),
+        ([0, 3, 5, 8, 143, 130, 4, 6], 6),
+        ([6, 1], 1),
+        ([0, 7, 6], 7),
+        ([6, 99, 1], 1),
+    ],
+)
+def test_of_several_endings_the_first_to_act_on_is_told(codes: list[int], first: int) -> None:
+    assert worst(codes) == first
+    assert worst(reversed(codes)) == first
