@@ -39,21 +39,39 @@ DOCUMENTED = {
 def calls() -> Iterator[tuple[str, str, set[str]]]:
     """(event, level, fields) of every place in the code that logs an event."""
     for path in (ROOT / "harvester").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
             match node:
                 case ast.Call(
                     func=ast.Attribute(attr="message"),
                     args=[level, ast.Constant(value=str(event))],
                     keywords=keywords,
                 ):
-                    known = level.value if isinstance(level, ast.Constant) else "info or error"
-                    yield event, str(known), {one.arg for one in keywords if one.arg}
+                    yield event, level_of(level, tree), {one.arg for one in keywords if one.arg}
                 case ast.Call(
                     func=ast.Attribute(attr="failure"), args=[ast.Constant(value=str(event)), _]
                 ):
                     yield event, "error", {"exception"}
                 case _:
                     pass
+
+
+def level_of(level: ast.expr, tree: ast.AST) -> str:
+    """A level as it is written, or both of those between which the lines above choose."""
+    if isinstance(level, ast.Name):
+        chosen = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0]) == level.id
+            and node.lineno < level.lineno
+        ]
+        level = max(chosen, key=lambda node: node.lineno).value
+    match level:
+        case ast.IfExp(body=ast.Constant(value=one), orelse=ast.Constant(value=other)):
+            return f"{one} or {other}"
+        case _:
+            return str(ast.literal_eval(level))
 
 
 def test_every_event_of_the_code_is_documented_with_its_fields_and_no_other() -> None:
