@@ -156,6 +156,10 @@ def test_the_vendors_status_counts_before_the_http_code(http: int) -> None:
         (304, Refusal("http_304")),
         (307, Refusal("http_307")),
         (308, Refusal("http_308")),
+        (399, Refusal("http_399")),
+        (499, NetworkFailure("http_499")),
+        (600, NetworkFailure("not_an_envelope")),
+        (299, NetworkFailure("not_an_envelope")),
         (404, Refusal("http_404")),
         (405, Refusal("http_405")),
         (410, Refusal("http_410")),
@@ -315,3 +319,14 @@ def test_an_unknown_status_is_short_and_printable(status: str) -> None:
         assert found.status.isascii()
         assert found.status.isprintable()
         assert len(found.status) <= 40
+
+
+def test_of_an_unknown_status_forty_characters_are_kept() -> None:
+    assert verdict(envelope("9" * 40)) == UnknownStatus("9" * 40)
+    assert verdict(envelope("8" + "9" * 40)) == UnknownStatus("8" + "9" * 39)
+
+
+@pytest.mark.parametrize("status", ["1", "error", "-", "00", "-1x", "1-1"])
+def test_a_status_that_is_not_the_vendors_counts_below_300_alone(status: str) -> None:
+    assert verdict(envelope(status), 299) == UnknownStatus(status)
+    assert verdict(envelope(status), 300) == Refusal("http_300")
