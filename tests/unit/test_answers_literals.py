@@ -93,7 +93,18 @@ def test_every_amount_of_the_columns_type_survives(amount: Decimal) -> None:
 
 @pytest.mark.parametrize(
     ("literal", "seconds"),
-    [("13", 13), ("13.0", 13), ("1e1", 10), ("0", 0), ("-0", 0), ("2147483647", 2147483647)],
+    [
+        ("13", 13),
+        ("13.0", 13),
+        ("1e1", 10),
+        ("0", 0),
+        ("-0", 0),
+        ("2147483647", 2147483647),
+        ("1", 1),
+        ("2147483640.00e0", 2147483640),
+        ("214748364e1", 2147483640),
+        ("0.5e1", 5),
+    ],
 )
 def test_a_duration_is_a_whole_number_of_seconds(literal: str, seconds: int) -> None:
     assert seconds_of(literal) == seconds
@@ -122,6 +133,12 @@ def test_a_duration_out_of_range_is_refused(literal: str) -> None:
         ("2024-02-29T00:00:00+08:00", "2024-02-28T16:00:00.000", 480),
         ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999", 0),
         ("0001-01-02T00:00:00Z", "0001-01-02T00:00:00.000", 0),
+        ("2022-01-18T14:42:40+23:59", "2022-01-17T14:43:40.000", 1439),
+        ("2022-01-18T14:42:40-23:59", "2022-01-19T14:41:40.000", -1439),
+        ("2022-01-18T14:42:40+00:01", "2022-01-18T14:41:40.000", 1),
+        ("2022-01-18T14:42:40.1Z", "2022-01-18T14:42:40.100", 0),
+        ("2022-01-18T14:42:40.01Z", "2022-01-18T14:42:40.010", 0),
+        ("9999-12-30T23:59:59.999Z", "9999-12-30T23:59:59.999", 0),
     ],
 )
 def test_a_time_is_read_with_its_offset(text: str, utc: str, offset_min: int | None) -> None:
@@ -156,6 +173,8 @@ def test_a_time_is_read_with_its_offset(text: str, utc: str, offset_min: int | N
         "\u0662022-01-01T00:00:00Z",
         "0001-01-01T00:00:00+08:00",
         "9999-12-31T23:59:59-08:00",
+        "9999-12-31T00:00:00Z",
+        "0001-01-01T23:59:59Z",
         "2022-01-01T00:00:00 +08:00",
     ],
 )
@@ -190,6 +209,12 @@ def test_a_destination_is_split_at_its_last_outermost_parentheses(
 def test_a_billing_period_has_an_initial_and_an_increment() -> None:
     assert period_of("20+20") == (20, 20)
     assert period_of(" 60 + 6 ") == (60, 6)
+    assert period_of("0+1") == (0, 1)
+    assert period_of("2147483647+2147483647") == (2147483647, 2147483647)
+    assert period_of("\t0000000001+1\t") == (1, 1)
+    for odd in ("2147483648+1", "1+2147483648", "00000000001+1", "\n1+1"):
+        with pytest.raises(ValueError, match=r"."):
+            period_of(odd)
     for odd in ("20", "20+", "20+20+20", "-20+20", "20.5+20", "9999999999+1", "per minute"):
         with pytest.raises(ValueError, match=r"."):
             period_of(odd)

@@ -84,6 +84,11 @@ def test_what_lies_four_deep_is_readable_and_what_lies_deeper_is_only_named() ->
         value = [value]
     assert redacted({"detail": value}, ()) == {"detail": value}
     assert redacted({"detail": [value]}, ()) == {"detail": [[[["[list]"]]]]}
+    named = {"a": {"b": {"c": {"d": "x"}}}}
+    assert redacted({"detail": named}, ()) == {"detail": named}
+    assert redacted({"detail": {"z": named}}, ()) == {
+        "detail": {"z": {"a": {"b": {"c": "[dict]"}}}}
+    }
 
 
 def test_ids_runs_counts_and_paths_stay_readable() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from harvester.cli.console import Line, Terminal
 from harvester.cli.duration import duration_s
-from harvester.cli.endings import ending
-from harvester.cli.progress import drawn, slowed
+from harvester.cli.endings import INTERRUPTED, ending
+from harvester.cli.progress import ProgressBar, drawn, is_slowed, outcomes, sent, slowed
 from harvester.cli.sayings import sentence
 from harvester.cli.text import count, folded, one_line, printable, share, size, span, speed
 from harvester.errors import UsageError
@@ -133,6 +133,30 @@ def test_every_exit_code_has_a_meaning_and_a_next_step(code: int) -> None:
     assert ending(code).meaning
     assert ending(code).next
     assert ending(code).good is (code == 0)
+    assert (ending(code) is ending(1)) is (code == 1)
+
+
+@pytest.mark.parametrize("code", [-9, 9, 127, 129, 131, 141, 142, 144])
+def test_an_exit_code_that_is_none_of_ours_counts_as_unexpected(code: int) -> None:
+    assert ending(code) is ending(1)
+
+
+@pytest.mark.parametrize(
+    ("code", "short"),
+    [
+        (0, "done"),
+        (3, "done, some ids are dead"),
+        (4, "refused by the vendor"),
+        (6, "output or state"),
+        (7, "already running"),
+        (8, "own budget used up"),
+        (130, "interrupted"),
+        (143, "terminated"),
+    ],
+)
+def test_what_an_exit_code_says(code: int, short: str) -> None:
+    assert ending(code).short == short
+    assert (code in INTERRUPTED) is (code in {130, 143})
 
 
 def test_known_event_is_a_sentence_and_unknown_one_is_listed() -> None:
@@ -340,3 +364,58 @@ def test_a_sentence_begins_with_its_level_and_says_no_machines_fields(
     assert sentence({"event": "outage_over", "level": level}) == (
         f"{prefix}the vendor answers again"
     )
+
+
+def test_what_was_sent_and_what_became_of_it() -> None:
+    assert sent(_progress()) == "48/s of 50/s allowed · 47 ids/s · 520 sent · 420.0 KB received"
+    many = _progress(rate_per_s=1234.5, requests_per_s=0.25, settled_per_s=1000.4, requests=12_345)
+    assert sent(many).startswith("0.2/s of 1,234.5/s allowed · 1,000 ids/s · 12,345 sent · ")
+    assert outcomes(_progress(delivered=1_490, deferred=2)) == (
+        "delivered 1,490 · open 6 · dead 4 · deferred 2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pace", "slow"), [(199.0, False), (198.999, True), (200.0, False), (0.0, True)]
+)
+def test_a_pace_within_half_a_per_cent_of_its_limit_is_not_slow(pace: float, *, slow: bool) -> None:
+    assert is_slowed(_progress(pace_per_s=pace, rate_per_s=200.0)) is slow
+
+
+def test_a_bar_is_drawn_while_it_lasts_and_gone_after_it() -> None:
+    screen = Screen()
+    now = [100.0]
+    bar = ProgressBar(Terminal(screen, {"TERM": "xterm"}).console, lambda: now[0])
+    console = Terminal(told := Screen(), {"TERM": "xterm"}).console
+    with bar:
+        console.print(bar._render())
+        now[0] = 165.0
+        console.print(bar._render())
+        bar.update(_progress())
+        console.print(bar._render())
+        assert screen.getvalue().startswith("\x1b[?25l"), "the cursor is hidden"
+        bar._live.refresh()
+        assert "500 of 1,000" in screen.getvalue()
+        while_drawn = len(screen.getvalue())
+    assert "making the work list … 1 s" in told.getvalue()
+    assert "making the work list … 1 min 5 s" in told.getvalue()
+    assert "500 of 1,000" in told.getvalue()
+    end = screen.getvalue()[while_drawn:]
+    assert end.endswith("\x1b[2K"), "the bar's lines are cleared"
+    assert "\x1b[?25h" in end, "the cursor is back"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "500 of 1,000  50 %  11 s left"),
+        ({"eta_s": None}, "500 of 1,000  50 %"),
+        ({"to_ask": 500}, "500 of 500  100 %"),
+        ({"to_ask": 0, "settled": 0}, "0 of 0  0 %"),
+    ],
+)
+def test_the_time_left_is_told_while_there_is_something_left(
+    changes: dict[str, object], told: str
+) -> None:
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-z]", "", _drawn(_progress(**changes)))
+    assert plain.splitlines()[0].rstrip().endswith(told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -35,6 +35,8 @@ def test_white_space_around_an_id_is_trimmed(space: str) -> None:
         ("", "empty"),
         (" \t\r\n", "empty"),
         ("x" * 65, "too_long"),
+        ("x" * 63 + "/", "forbidden_character"),
+        ("x" * 64 + "/", "too_long"),
         ("1" * 1_000_000, "too_long"),
         ("12 34", "forbidden_character"),
         ("12/34", "forbidden_character"),
@@ -150,6 +152,21 @@ def test_the_later_of_two_readings_counts() -> None:
     assert dated("2201110123111000002") == datetime(2022, 1, 10, 17, 23, 11, tzinfo=UTC)
     # 2023-01-11 01:23:11 without, 2030-11-10 12:31:11 with.
     assert dated("2301110123111000002") == datetime(2030, 11, 10, 4, 31, 11, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "year"),
+    [
+        ("141231235959", None),
+        ("150101000000", 2015),
+        ("491231235959", 2049),
+        ("500101000000", None),
+    ],
+)
+def test_the_vendors_ids_are_of_the_years_2015_to_2049(stamp: str, year: int | None) -> None:
+    # A type digit that no date can begin with.
+    found = dated(f"9{stamp}000001")
+    assert (None if found is None else (found + timedelta(hours=8)).year) == year
 
 
 @pytest.mark.parametrize(

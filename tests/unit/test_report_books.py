@@ -194,6 +194,13 @@ def test_each_figure_of_a_summary_is_compared(db: Connection, tmp_path: Path, na
     assert said(db, tmp_path, **change) == [("summary", f"differs from the ledger in: {told}")]
 
 
+def test_figures_that_differ_are_named_by_the_alphabet(db: Connection, tmp_path: Path) -> None:
+    ran(db)
+    assert said(db, tmp_path, open=0, attempted=0, dead=0) == [
+        ("summary", "differs from the ledger in: attempted, dead, open")
+    ]
+
+
 @pytest.mark.parametrize("change", [{"exit_code": 0}, {"exit_code": None}, {"run_id": OTHER}])
 def test_a_summary_of_another_end_is_told(
     db: Connection, tmp_path: Path, change: dict[str, Any]

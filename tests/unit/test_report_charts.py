@@ -7,7 +7,18 @@ from decimal import Decimal
 
 import pytest
 
-from harvester.report.charts import Axes, Bar, Line, bars, grid, lines, nice, share_bar, steps
+from harvester.report.charts import (
+    Axes,
+    Bar,
+    Line,
+    bars,
+    escape,
+    grid,
+    lines,
+    nice,
+    share_bar,
+    steps,
+)
 
 AXES = Axes("T & <t>", "high", "low", ("a", "b"))
 
@@ -102,3 +113,9 @@ def test_the_most_of_a_grid_is_dark_and_the_others_by_their_share() -> None:
 )
 def test_a_share_is_its_part_of_a_hundred(part: int, whole: int, width: str) -> None:
     assert f'<rect class="s0" width="{width}"' in share_bar(part, whole)
+
+
+def test_what_is_escaped_may_stand_in_an_attribute() -> None:
+    assert escape("<a href=\"x\" b='y'>&\x1b") == (
+        "&lt;a href=&quot;x&quot; b=&#x27;y&#x27;&gt;&amp;\N{REPLACEMENT CHARACTER}"
+    )
