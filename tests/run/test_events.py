@@ -68,7 +68,7 @@ def level_of(level: ast.expr, tree: ast.AST) -> str:
         ]
         level = max(chosen, key=lambda node: node.lineno).value
     match level:
-        case ast.IfExp(body=ast.Constant(value=one), orelse=ast.Constant(value=other)):
+        case ast.IfExp(body=ast.Constant(value=str(one)), orelse=ast.Constant(value=str(other))):
             return f"{one} or {other}"
         case _:
             return str(ast.literal_eval(level))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.cli.console import Line, Terminal
+from harvester.cli.console import Line, Terminal, emit
 from harvester.cli.duration import duration_s
 from harvester.cli.endings import INTERRUPTED, ending
 from harvester.cli.progress import ProgressBar, drawn, is_slowed, outcomes, sent, slowed
@@ -419,3 +419,51 @@ def test_the_time_left_is_told_while_there_is_something_left(
 ) -> None:
     plain = re.sub(r"\x1b\[[0-9;?]*[a-z]", "", _drawn(_progress(**changes)))
     assert plain.splitlines()[0].rstrip().endswith(told)
+
+
+def test_a_line_is_folded_on_a_terminal_and_whole_in_a_file() -> None:
+    long = "word " * 60
+    file, screen = io.StringIO(), Screen()
+    Terminal(file, {}).show([Line(long.strip()), Line("next\x1b[2J")])
+    assert file.getvalue() == f"{long.strip()}\nnext\\x1b[2J\n"
+    assert Terminal(file, {}).width is None
+    on_screen = Terminal(screen, {"TERM": "xterm"})
+    on_screen.console.width = 40
+    on_screen.say(long.strip() + "\nnext")
+    lines = screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[-1] == "next"
+
+
+def test_json_is_a_line_of_ascii_and_is_out_at_once() -> None:
+    class Stream(io.StringIO):
+        flushed = ""
+
+        def flush(self) -> None:
+            self.flushed = self.getvalue()
+
+    stream = Stream()
+    emit({"a": "\xe9\u202e", "b": 1}, stream)
+    assert stream.flushed == '{"a": "\\u00e9\\u202e", "b": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("encoding", "speaks"),
+    [("utf-8", True), ("UTF8", True), ("latin-1", False), ("ascii", False), (None, False)],
+)
+def test_what_is_drawn_is_what_the_stream_can_show(encoding: str | None, *, speaks: bool) -> None:
+    class Stream(Screen):
+        pass
+
+    stream = Stream()
+    Stream.encoding = encoding  # type: ignore[assignment]
+    terminal = Terminal(stream, {"TERM": "xterm"})
+    assert terminal.speaks_unicode is speaks
+    with terminal.working("reading") as tell:
+        tell("on")
+    assert any("\u2800" <= char <= "\u28ff" for char in stream.getvalue()) is speaks
+
+
+def test_a_bar_names_in_colour_why_it_is_slow() -> None:
+    assert re.search(r"\x1b\[33m[^\n]*out of reach", _drawn(_progress(outage=True)))
+    assert "out of reach" not in _drawn(_progress())

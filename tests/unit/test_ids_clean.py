@@ -58,6 +58,8 @@ def test_white_space_around_an_id_is_trimmed(space: str) -> None:
         ("Total: 3", "forbidden_character"),
         ("\ufeff\u200b", "empty"),
         ('""', "empty"),
+        ('"', "forbidden_character"),
+        ("'", "forbidden_character"),
         ("NULL", "placeholder"),
         ("None", "placeholder"),
         ("nan", "placeholder"),
