@@ -5,7 +5,8 @@ within seconds.  So until a run's first record its permanent failures are held b
 nor committed.  The first record shows that this is the vendor that knows our calls, and all of them
 count.  When `FULL` are held, ids from elsewhere in the list are fetched as probes: a record among
 them, and the run goes on; none, and it halts, with every id pending as before.  A list that ends
-sooner commits what is held: so few show nothing.
+sooner commits what is held: so few show nothing.  A run that stops sooner leaves them pending; so
+that one whose budget of the day is small gets somewhere, it fetches probes at half of that.
 
 An id that its own digits date further back than the vendor keeps records is no sign either way, nor
 is a dead letter that is fetched again on purpose: theirs are committed at once.
@@ -25,7 +26,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from harvester.errors import BudgetReached, VendorRefused
+from harvester.errors import VendorRefused
 from harvester.harvest.health import RefusalWatch
 from harvester.harvest.settle import KEPT_MS, Policy, is_older, is_permanent
 from harvester.harvest.source import TaskSource
@@ -72,6 +73,7 @@ class Doubt:
         clock: VendorClock,
         stop: Stop,
         *,
+        per_day: int | None,
         proof: str,
         is_proven: bool,
         settle: Callable[[Task, Conclusion], Awaitable[None]],
@@ -85,6 +87,7 @@ class Doubt:
         self.policy = policy
         self._clock = clock
         self._stop = stop
+        self._full = FULL if per_day is None else max(1, min(FULL, per_day // 2))
         self._proof = proof
         self._settle = settle
         self._count = count
@@ -122,7 +125,7 @@ class Doubt:
 
     async def look(self) -> None:
         """Halt the run if many permanent failures and no record are what all ids get."""
-        if len(self._held) < FULL or self._stop.is_set:
+        if len(self._held) < self._full or self._stop.is_set:
             return
         try:
             verdicts = await self.probe(PROBES, lambda verdict: isinstance(verdict, Record))
@@ -135,13 +138,11 @@ class Doubt:
             self._stop.stop(self._ill())
 
     async def end(self) -> None:
-        """The run ends: the few that are held count, or stay pending."""
-        reason = self._stop.reason
-        if len(self._held) >= FULL:
-            self._stop.stop(self._ill())
-        elif reason is None or isinstance(reason, BudgetReached):
-            # A budget ends a list's part of today as its end would: or a small one got nowhere.
+        """The run ends: the few that are held count if it came to its end, or stay pending."""
+        if self._stop.reason is None and len(self._held) < self._full:
             await self._release()
+        elif self._stop.reason is None:
+            self._stop.stop(self._ill())
         for task, _ in self._held:
             self._count("cut_off", task)
 

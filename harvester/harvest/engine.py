@@ -123,6 +123,7 @@ class Engine:
             policy,
             self.clock,
             self.stop,
+            per_day=config.pace.per_day,
             proof=job.proof,
             is_proven=job.is_proven,
             settle=self._acknowledger.add,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as with_changes
 
-from harvester.errors import BudgetReached, VendorRefused
+from harvester.errors import BudgetReached, HarvesterError, Interrupted, VendorRefused
 from harvester.harvest.doubt import FULL
 from harvester.harvest.probes import spread
 from harvester.harvest.task import Task
@@ -279,24 +279,29 @@ def test_dead_letters_that_are_fetched_again_never_halt_a_run(house: Callable[..
     assert out.dead() == dict.fromkeys(IDS[:400], "parameter_exception")
 
 
-def test_a_run_that_is_stopped_leaves_what_it_held_back_pending(
-    house: Callable[..., House],
+@pytest.mark.parametrize(("per_day", "after"), [(50, 25), (150, 75), (399, 199), (400, 200)])
+def test_with_a_small_budget_of_the_day_probes_are_fetched_at_half_of_it(
+    house: Callable[..., House], per_day: int, after: int
 ) -> None:
-    out = house(pace__rate_per_s=50)
+    out = house(pace__per_day=per_day, pace__concurrency=1)
     vendor = FakeVendor(lambda i, n: status(-22))
-    engine = run_virtually(lambda: out.run(vendor, meanwhile=stop_at(3.0)))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorRefused)
     assert (out.dead(), out.pending()) == ({}, IDS)
-    assert 50 < len(vendor.log) < FULL
+    assert len(vendor.log) == after + 20
     assert_run_balances(engine)
 
 
-def test_a_small_budget_of_the_day_gets_somewhere_all_the_same(
-    house: Callable[..., House],
+@pytest.mark.parametrize("reason", [BudgetReached("time is over"), Interrupted("enough")])
+def test_a_run_that_is_stopped_leaves_what_it_held_back_pending(
+    house: Callable[..., House], reason: HarvesterError
 ) -> None:
-    out = house(pace__per_day=50)
-    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-22))))
-    assert isinstance(engine.stop.reason, BudgetReached)
-    assert len(out.dead()) == 50
+    out = house(pace__rate_per_s=50)
+    vendor = FakeVendor(lambda i, n: status(-22))
+    engine = run_virtually(lambda: out.run(vendor, meanwhile=stop_at(3.0, reason)))
+    assert engine.stop.reason is reason
+    assert (out.dead(), out.pending()) == ({}, IDS)
+    assert 50 < len(vendor.log) < FULL
     assert_run_balances(engine)
 
 
