@@ -31,7 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 # One day of room at either end: the date of an instant must exist in every time zone.
 _FIRST = datetime(1, 1, 2, tzinfo=UTC)
-_LAST = datetime(9999, 12, 30, 23, 59, 59, 999999, tzinfo=UTC)
+_LAST = datetime(9999, 12, 30, 23, 59, 59, tzinfo=UTC)
 
 
 def decimal_of(literal: str) -> Decimal:
@@ -42,8 +42,6 @@ def decimal_of(literal: str) -> Decimal:
     if _PLAIN.fullmatch(literal):
         return Decimal(literal) + 0  # the sum knows no minus zero
     sign, digits, exponent = _scientific(literal)
-    if not digits:
-        return Decimal(0)
     zeros = exponent + MONEY_SCALE
     if zeros < 0:
         raise ValueError(f"more than {MONEY_SCALE} fractional digits")

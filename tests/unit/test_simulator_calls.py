@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 
 import pytest
 
@@ -16,6 +17,7 @@ IDS = tuple(make_ids(5000, 11, end=date(2026, 9, 30)))
 ALL_OPEN = Fates(0, 0, 0, 0, 1, 0)
 
 
+@cache
 def calls() -> list[Call]:
     return [call_of(1, voice_id) for voice_id in IDS]
 
@@ -111,3 +113,103 @@ def test_an_open_call_has_no_end_and_no_code_that_would_be_one() -> None:
         call = as_open(call_of(1, voice_id, ALL_OPEN))
         assert call.hangup_time is None
         assert call.answer_time is not None or call.termination_code is None
+
+
+def shares(values: list[object]) -> dict[object, float]:
+    return {value: count / len(values) for value, count in Counter(values).items()}
+
+
+def test_the_made_up_calls_are_as_varied_as_real_ones() -> None:
+    """Ranges to the last value where 5,000 calls are sure to reach it, shares within a few %."""
+    found = calls()
+    periods = shares([(call.bill_initial_s, call.bill_increment_s) for call in found])
+    assert periods.keys() == {(60, 60), (20, 20), (1, 1), (6, 6), (60, 1), (30, 6)}
+    assert all(0.14 < share < 0.2 for share in periods.values())
+    failed = [call for call in found if call.answer_time is None]
+    codes = shares([(call.termination_code, call.termination_reason) for call in failed])
+    assert codes.keys() == {
+        ("486", "Busy Here"),
+        ("487", "Request Terminated"),
+        ("480", "Temporarily Unavailable"),
+        ("404", "Not Found"),
+        ("603", "Decline"),
+    }
+    assert all(
+        (call.ringing_time is None) == (call.termination_code in {"404", "603"}) for call in failed
+    )
+    assert 0.11 < shares([call.hangup_time is None for call in failed])[True] < 0.18
+    assert 0.17 < shares([call.display_num is None for call in found])[True] < 0.23
+    assert 0.08 < shares([call.base_cost > 0 for call in found])[True] < 0.12
+    assert 0.12 < shares([call.currency for call in found])["EUR"] < 0.17
+    assert all(call.base_cost < Decimal("0.01") for call in found)
+    assert {call.quote_exchange for call in found} == {
+        None,
+        Decimal("0.938"),
+        Decimal("0.9215"),
+        Decimal("1.0837"),
+    }
+    rates = [call.rate for call in found]
+    assert Decimal("0.001") <= min(rates) < Decimal("0.0012")
+    assert Decimal("0.0908") < max(rates) < Decimal("0.091")
+
+
+def test_the_times_of_made_up_calls() -> None:
+    found = calls()
+    taken = [call for call in found if call.answer_time is not None]
+
+    def waits(calls: list[Call], first: str, then: str) -> set[float]:
+        pairs = [(getattr(call, first), getattr(call, then)) for call in calls]
+        return {(b - a).total_seconds() for a, b in pairs if a is not None and b is not None}
+
+    assert waits(found, "submit_time", "call_time") == set(range(9))
+    assert waits(found, "call_time", "ringing_time") == set(range(1, 6))
+    assert waits(taken, "call_time", "answer_time") == set(range(6, 31))
+    lasted = [call.call_duration_s for call in taken]
+    assert (min(lasted), set(range(1, 111)) - set(lasted)) == (1, set())
+    long = [one for one in lasted if one > 110]
+    assert 0.013 < len(long) / len(lasted) < 0.027
+    assert 3_300 < max(long) <= 3_600
+    keys = shares([call.feedback for call in taken])
+    assert keys.keys() == {"-1", *"0123456789"}
+    assert 0.72 < keys["-1"] < 0.78
+    assert {call.feedback for call in found if call.answer_time is None} == {"-1"}
+
+
+def test_what_a_made_up_call_costs() -> None:
+    """The rate is a price a minute, and millionths that do not fit are cut."""
+    for call in calls():
+        charged_s = charged(call.call_duration_s, call.bill_initial_s, call.bill_increment_s)
+        assert call.charged_duration_s == charged_s
+        if call.answer_time is not None:
+            exact = call.rate * charged_s / 60
+            assert 0 <= exact - call.cost < Decimal("0.000001")
+        if call.quote_exchange is not None:
+            assert call.settle_rate is not None
+            assert call.settle_pay is not None
+            assert abs(call.settle_rate - call.rate / call.quote_exchange) <= Decimal("0.00005")
+            assert abs(call.settle_pay - call.cost / call.quote_exchange) <= Decimal("0.00005")
+
+
+def test_an_id_without_a_time_is_of_the_60_days_before_its_seeds_date() -> None:
+    for seed, last in ((0, date(2022, 1, 1)), (364, date(2022, 12, 31)), (365, date(2022, 1, 1))):
+        ages = [
+            (
+                datetime(last.year, last.month, last.day, tzinfo=UTC)
+                - call_of(seed, f"x{n}").submit_time
+            )
+            for n in range(400)
+        ]
+        days = [age.total_seconds() / 86_400 for age in ages]
+        assert 0 <= min(days) < 1.5
+        assert 58.5 < max(days) < 60
+
+
+def test_an_open_call_has_cost_nothing_yet() -> None:
+    for voice_id in IDS[:300]:
+        whole = call_of(1, voice_id, ALL_OPEN)
+        call = as_open(whole)
+        assert (call.call_duration_s, call.charged_duration_s, call.cost) == (0, 0, Decimal(0))
+        assert (call.feedback, call.termination_reason) == ("-1", None)
+        assert call.termination_code == ("200" if whole.answer_time else None)
+        assert call.settle_pay == (None if whole.settle_pay is None else 0)
+        assert (call.answer_time, call.rate) == (whole.answer_time, whole.rate)
