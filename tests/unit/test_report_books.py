@@ -147,6 +147,13 @@ def test_an_older_version_counted_less_than_its_rows_hold_and_never_more(db: Con
     ]
 
 
+def test_this_version_counts_no_less_than_its_rows_hold(db: Connection) -> None:
+    ran(db, usage__call_duration_s=99)
+    assert found(db) == [
+        ("damage", "books", "call seconds: the answers came to 99, data and journal hold 100")
+    ]
+
+
 def test_no_version_excuses_rows_that_are_missing(db: Connection) -> None:
     ran(db, usage__answers=None, opens_published=3, usage__call_duration_s=90)
     assert {(severity, kind) for severity, kind, _ in found(db)} == {("damage", "books")}
