@@ -390,6 +390,7 @@ def test_phone_numbers_are_masked_but_for_the_file(
 
 def test_short_numbers_are_masked_whole() -> None:
     assert masked("1234567") == "***"
+    assert masked("12345678") == "123***78"
     assert masked("") == "***"
 
 

@@ -1,0 +1,95 @@
+"""Content codings that nobody asked for: undone in order, and never longer than an answer."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+
+from harvester.vendor.coding import TOO_LONG, decoded
+from harvester.vendor.failures import no_way
+from harvester.vendor.transport import MAX_BODY_BYTES, NoReply
+
+BODY = b'{"status":"0"}'
+
+
+def bare(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("packed", "header"),
+    [
+        (BODY, ""),
+        (BODY, "identity"),
+        (BODY, " , identity,"),
+        (gzip.compress(BODY), "gzip"),
+        (gzip.compress(BODY), " X-GZIP "),
+        (gzip.compress(BODY[:5]) + gzip.compress(BODY[5:]), "gzip"),
+        (zlib.compress(BODY), "deflate"),
+        (bare(BODY), "Deflate"),
+        (gzip.compress(zlib.compress(BODY)), "deflate, gzip"),
+        (gzip.compress(BODY), "gzip, gzip"),
+        (gzip.compress(BODY), "br, gzip"),
+        (BODY, "br"),
+        (b"", "gzip"),
+    ],
+)
+def test_what_is_packed_is_unpacked(packed: bytes, header: str) -> None:
+    assert decoded(packed, header) == (BODY if packed else b"")
+
+
+@pytest.mark.parametrize(
+    ("packed", "header", "cause"),
+    [
+        (BODY, "gzip", "torn"),
+        (zlib.compress(BODY), "gzip", "torn"),
+        (b"\x08" + BODY, "deflate", "torn"),
+        (zlib.compress(BODY)[:-1], "deflate", "protocol"),
+        (bare(BODY)[:-1], "deflate", "protocol"),
+        (zlib.compress(gzip.compress(BODY)), "deflate, gzip", "torn"),
+        (gzip.compress(b"no JSON"), "br, gzip", "coding"),
+        (b"no JSON", "br", "coding"),
+    ],
+)
+def test_what_can_not_be_unpacked_is_no_reply(packed: bytes, header: str, cause: str) -> None:
+    found = decoded(packed, header)
+    assert isinstance(found, NoReply)
+    assert found.cause == cause
+
+
+@pytest.mark.parametrize("header", ["gzip", "deflate"])
+def test_an_answer_may_be_as_long_unpacked_as_any_other(header: str) -> None:
+    pack = gzip.compress if header == "gzip" else zlib.compress
+    longest = b"0" * MAX_BODY_BYTES
+    assert decoded(pack(longest), header) == longest
+    assert decoded(pack(longest + b"0"), header) is TOO_LONG
+
+
+def test_members_are_as_long_together_as_one_may_be() -> None:
+    half = gzip.compress(b"0" * (MAX_BODY_BYTES // 2))
+    assert decoded(half + half, "gzip") == b"0" * MAX_BODY_BYTES
+    assert decoded(half + half + gzip.compress(b"0"), "gzip") is TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("z" * 16, "z" * 16), ("z" * 17, "something unknown here"), ("z_z", "something unknown here")],
+)
+def test_a_coding_of_up_to_16_letters_is_named(name: str, told: str) -> None:
+    found = decoded(b"x", name)
+    assert isinstance(found, NoReply)
+    assert found.detail.startswith(f"the answer is packed with {told}, though")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(407, "user and password"), (403, "does not let us through"), (502, "could not reach")],
+)
+def test_a_proxy_that_makes_no_way_is_told_by_its_status(status: int, words: str) -> None:
+    found = no_way(status)
+    assert found.cause == "proxy"
+    assert f"answers {status} to CONNECT" in found.detail
+    assert words in found.detail
