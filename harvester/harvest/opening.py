@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from harvester.config import Config
 from harvester.errors import StoreError
 from harvester.harvest.belonging import own_settings
-from harvester.harvest.output import Output, empty_folder, make_folders
+from harvester.harvest.output import Output, make_folders
 from harvester.harvest.publish import Publisher
 from harvester.harvest.quota import day_of
 from harvester.identity import Identity, with_address
@@ -182,7 +182,6 @@ def _recover(
         identity=identity,
     )
     finished = publisher.recover()
-    empty_folder(output.staging)
     _remove_old_lists(db, output)
     killed = records.unended_runs(db)
     for run in killed:

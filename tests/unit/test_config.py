@@ -269,7 +269,7 @@ def test_every_secret_that_is_set_is_known_also_one_that_is_refused(tmp_path: Pa
         "HARVESTER_MASK_KEY_FILE": str(file),
     }
     assert set(known_secrets(environ)) == {"key", "from-file", "mask"}
-    assert known_secrets({}) == ()
+    assert known_secrets({}) == known_secrets({}, Config()) == ()
 
 
 def test_key_and_secret_come_from_the_environment_or_a_file(tmp_path: Path) -> None:

@@ -166,6 +166,13 @@ def test_a_rebind_takes_the_new_address_and_remembers_the_old() -> None:
     assert with_address(both, config) == both
 
 
+def test_an_output_that_says_nothing_takes_what_is_set() -> None:
+    config = of(vendor__base_url="https://new.example/v", vendor__account="acme")
+    assert settled(config, Identity(), rebind=False) == config
+    found = with_address(Identity(account="acme"), config)
+    assert found == Identity(account="acme", addresses=("https://new.example/v",))
+
+
 def test_of_the_stand_in_the_last_port_is_kept() -> None:
     own = Identity(addresses=("http://127.0.0.1:1/v",))
     config = settled(of(vendor__base_url="http://[::1]:2/v"), own, rebind=False)

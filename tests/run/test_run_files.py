@@ -1,0 +1,154 @@
+"""What a run leaves in its folder and says on its way: each figure the right one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.config import load
+from harvester.harvest.output import Output
+from harvester.harvest.progress import Progress
+from harvester.harvest.run import Request, Result, run
+from harvester.simulator import make_ids
+from tests.harvesting import FAST
+from tests.outputs import edit
+from tests.run.test_in_place import SECRETS
+from tests.simulated import END, Simulator
+from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+
+IDS = sorted(make_ids(12, 31, end=END))
+
+
+class Told:
+    """Everything that a run says, in its order."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str, dict[str, object]]] = []
+        self.last: Progress | None = None
+
+    def message(self, level: str, event: str, **fields: object) -> None:
+        self.messages.append((level, event, fields))
+
+    def progress(self, progress: Progress) -> None:
+        self.last = progress
+
+    def of(self, event: str) -> list[tuple[str, dict[str, object]]]:
+        return [(level, fields) for level, name, fields in self.messages if name == event]
+
+
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[Simulator]:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS) as up:
+        yield up
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    (tmp_path / "ids.txt").write_text("\n".join([*IDS[:10], IDS[0], IDS[1], "no id"]))
+    return Output(tmp_path / "out")
+
+
+def harvest(vendor: Simulator, output: Output, **flags: object) -> tuple[Result, Told]:
+    base = {**FAST, "output.dir": str(output.root), "vendor.base_url": vendor.base_url}
+    named = {name.replace("__", ".", 1): value for name, value in flags.items()}
+    told = Told()
+    request = Request(sources=(str(output.root.parent / "ids.txt"),))
+    return run(load(flags={**base, **named}).config, SECRETS, request, told), told
+
+
+def summary_of(output: Output, run_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((output.run(run_id) / "summary.json").read_text())
+    return found
+
+
+def test_the_files_of_a_run_tell_what_it_did(vendor: Simulator, output: Output) -> None:
+    result, told = harvest(vendor, output)
+    run_id = result.summary.run_id
+    folder = output.run(run_id)
+    assert (result.exit_code, result.error) == (0, None)
+    written = summary_of(output, run_id)
+    assert written["input"] == {
+        "lines": 13,
+        "bad": 1,
+        "duplicate": 2,
+        "distinct": 10,
+        "settled_before": 0,
+        "listed": 10,
+        "first_listed_at": written["input"]["first_listed_at"],
+        "dead_since_first_listed": 0,
+    }
+    assert (written["run"]["attempted"], written["run"]["delivered"]) == (10, 10)
+    assert (written["data"]["rows"], written["data"]["rows_in_journal"]) == (10, 0)
+    plan = written["plan"]
+    assert (plan["to_ask"], plan["asked"]) == (10, 10)
+    assert (plan["requests_planned"], plan["requests_sent"]) == (10, written["requests"])
+    assert plan["bytes_written"] == written["published_bytes"] > 0
+    assert written["published_files"] == len(list(output.cdr.glob("*/*.parquet")))
+    assert (written["exit_code"], written["message"], written["differences"]) == (0, "", [])
+    assert written["started_at"] <= written["ended_at"]
+    assert told.of("run_started") == [("info", {"run_id": run_id, "folder": str(folder)})]
+    counts = {name: written["input"][name] for name in ("lines", "bad", "duplicate", "distinct")}
+    assert told.of("input_listed") == [("info", {**counts, "settled_before": 0, "listed": 10})]
+    assert told.last is not None
+    assert (told.last.settled, told.last.to_ask) == (10, 10)
+    for path in (folder / "summary.json", output.status):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
+    status = json.loads(output.status.read_text())
+    assert (status["state"], status["run_id"], status["exit_code"]) == ("ended", run_id, 0)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "bad_ids.jsonl",
+        "state.parquet",
+        "summary.json",
+    ]
+
+
+def test_an_input_that_is_known_is_not_told_as_new(vendor: Simulator, output: Output) -> None:
+    first, _ = harvest(vendor, output)
+    again, told = harvest(vendor, output)
+    assert told.of("input_listed") == []
+    assert again.exit_code == 0
+    assert (again.summary.requests, again.summary.run.attempted) == (0, 0)
+    assert again.summary.input == first.summary.input
+    assert again.summary.ages_held is False
+
+
+def test_of_a_run_that_was_killed_the_next_one_closes_the_control_totals(
+    vendor: Simulator, output: Output
+) -> None:
+    first, _ = harvest(vendor, output)
+    run_id = first.summary.run_id
+    (output.run(run_id) / "summary.json").unlink()
+    edit(output.root, "UPDATE run SET ended_ms = NULL, exit_code = NULL")
+    _, told = harvest(vendor, output)
+    assert told.of("killed_run_closed") == [("warning", {"run_id": run_id})]
+    closed = summary_of(output, run_id)
+    assert (closed["run_id"], closed["exit_code"]) == (run_id, None)
+    assert "killed" in closed["message"]
+    assert closed["run"] == summary_of_run(first)
+    assert closed["data"]["rows"] == 10
+    assert (closed["input"], closed["differences"]) == (None, [])
+    assert closed["ended_at"] >= closed["started_at"]
+    _, told = harvest(vendor, output)
+    assert told.of("killed_run_closed") == []
+
+
+def summary_of_run(result: Result) -> object:
+    counts = result.summary.run
+    return {name: getattr(counts, name) for name in counts.__struct_fields__}
+
+
+def test_a_run_that_could_not_do_all_says_why(vendor: Simulator, output: Output) -> None:
+    result, _ = harvest(vendor, output, pace__per_day=4, pace__concurrency=1)
+    assert result.exit_code == 8
+    written = summary_of(output, result.summary.run_id)
+    assert "pace.per_day = 4" in written["message"]
+    assert (written["run"]["attempted"], written["requests"]) == (
+        written["run"]["delivered"] + 1,
+        4,
+    )
+    assert json.loads(output.status.read_text())["exit_code"] == 8
