@@ -146,7 +146,8 @@ class Copy:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._root = folder / "project"
-        self._root.mkdir()
+        self._root.mkdir(parents=True)
+        self._running: subprocess.Popen[str] | None = None
         for name in _COPIED:
             if (root / name).exists():
                 shutil.copytree(
@@ -184,6 +185,11 @@ class Copy:
             return Ending(mutant, UNDECIDED, f"{failed[1]} fails without it too")
         return Ending(mutant, FOUND, failed[1])
 
+    def stop(self) -> None:
+        """End what runs in it."""
+        if self._running is not None and self._running.poll() is None:
+            _end_group(self._running.pid)
+
     def _write(self, file: Path, source: bytes) -> None:
         file.write_bytes(source)
         # Its compiled form is told from others by size and second alone.
@@ -204,6 +210,7 @@ class Copy:
             text=True,
             errors="replace",
         )
+        self._running = process
         try:
             text, _ = process.communicate(timeout=_RUN_S)
         except subprocess.TimeoutExpired:
@@ -231,24 +238,27 @@ def _end_group(group: int) -> None:
 
 def endings(root: Path, mutants: list[Mutant], seed: int, jobs: int) -> Iterator[Ending]:
     """What became of each, in the order drawn."""
-    with (
-        tempfile.TemporaryDirectory(prefix="cdr-mutants-") as folder,
-        ThreadPoolExecutor(jobs) as pool,
-    ):
-        copies: SimpleQueue[Copy] = SimpleQueue()
-        for number in range(min(jobs, len(mutants))):
-            place = Path(folder, str(number))
-            place.mkdir()
-            copies.put(Copy(root, place))
+    with tempfile.TemporaryDirectory(prefix="cdr-mutants-") as folder:
+        idle: SimpleQueue[Copy] = SimpleQueue()
+        copies = [Copy(root, Path(folder, str(number))) for number in range(jobs)]
+        for copy in copies:
+            idle.put(copy)
 
         def judged(mutant: Mutant) -> Ending:
-            mine = copies.get()
+            copy = idle.get()
             try:
-                return mine.judge(mutant, fitting(root, mutant.path), seed)
+                return copy.judge(mutant, fitting(root, mutant.path), seed)
             finally:
-                copies.put(mine)
+                idle.put(copy)
 
-        yield from pool.map(judged, mutants)
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            yield from pool.map(judged, mutants)
+        finally:  # Also where somebody has seen enough.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for copy in copies:
+                copy.stop()
+            pool.shutdown()
 
 
 def main(words: list[str] | None = None, root: Path = ROOT) -> int:
@@ -262,7 +272,7 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
     mutants = drawn(root, asked.seed, asked.count, asked.places)
     print(f"mutants: seed {asked.seed}, {len(mutants)} small faults", flush=True)
     counts = {FOUND: 0, SURVIVED: 0, UNDECIDED: 0}
-    for ending in endings(root, mutants, asked.seed, asked.jobs):
+    for ending in endings(root, mutants, asked.seed, max(1, min(asked.jobs, len(mutants)))):
         counts[ending.word] += 1
         by = f"\n{'':14}{ending.by}" if ending.by else ""
         print(f"{ending.word:>12}  {ending.mutant}{by}", flush=True)

@@ -100,6 +100,15 @@ def test_all_are_cut_at_three_times_the_timeout_and_not_before(
     assert engine.tally["retry.timeout"] == 8
 
 
+def test_each_request_has_its_own_time(house: Callable[..., House]) -> None:
+    """A worker sends one after another: what the last ones took is not held against the next."""
+    out = house(vendor__timeout_s=4)
+    vendor = FakeVendor(latency_s=lambda i, n: 3.9)
+    engine, _ = timed(out, vendor)
+    assert engine.tally["retry.timeout"] == 0
+    assert set(vendor.asked.values()) == {1}
+
+
 @pytest.mark.parametrize("slow", ["pace", "retry_after", "outage", "backoff"])
 def test_what_only_waits_is_never_cut(house: Callable[..., House], slow: str) -> None:
     """Each of these takes far longer than three times the timeout."""

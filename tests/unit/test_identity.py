@@ -64,6 +64,11 @@ def test_another_place_is_another_address(other: str) -> None:
     assert not same_address(VENDOR, other)
 
 
+def test_a_port_is_no_part_of_an_ipv6_address() -> None:
+    assert same_address("https://[2001:DB8:0::1]:443/v", "https://[2001:db8::1]/v")
+    assert not same_address("https://[2001:db8::1]:8443/v", "https://[2001:db8::1:8443]/v")
+
+
 def test_a_name_in_any_script_is_compared_as_it_is_looked_up() -> None:
     assert same_address("https://Bücher.example/v", "https://xn--bcher-kva.example/v")
 
