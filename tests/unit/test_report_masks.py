@@ -27,6 +27,10 @@ HUGER = MASKS.number("1e99999999999999999999")
 HUGE = MASKS.number("1e99999999")
 
 
+def _mask(number: str) -> str:
+    return f'"{MASKS.number(number)}"'
+
+
 def test_a_mask_can_be_reckoned_elsewhere() -> None:
     reckoned = hmac.new(KEY.encode(), b"4915112345678", hashlib.sha256).hexdigest()[:20]
     assert f"tel_{reckoned}" == NUMBER
@@ -118,6 +122,17 @@ def test_numbers_within_text_are_masked(text: str, masked: str) -> None:
         ("[" * 100_000 + "4915112345678", "[" * 100_000 + NUMBER),
         ('{"n":1e99999999999999999999,"tel":1234567}', f'{{"n":"{HUGER}","tel":"{SHORT}"}}'),
         ('{"n":123456789012345678901234567890123}', f'{{"n":"{LONG}"}}'),
+        ('{"n":1000000,"m":999999}', f'{{"n":"{MASKS.number("1000000")}","m":999999}}'),
+        (
+            '{"a":1e40,"b":1e41,"tel":1234567}',
+            f'{{"a":{_mask("1" + "0" * 40)},"b":{_mask("1e41")},"tel":"{SHORT}"}}',
+        ),
+        ('{"cost":"123456.5","tel":1234567}', f'{{"cost":"123456.5","tel":"{SHORT}"}}'),
+        ('{"cost":"1234567.5"}', f'{{"cost":"{MASKS.number("1234567.5")}"}}'),
+        (
+            '{"cost":"1e99","rate":1e9,"x":12345678}',
+            f'{{"cost":"1e99","rate":1e9,"x":{_mask("12345678")}}}',
+        ),
         ('{"n":1e99999999,"tel":1234567}', f'{{"n":"{HUGE}","tel":"{SHORT}"}}'),
     ],
 )

@@ -148,6 +148,9 @@ def test_the_made_up_calls_are_as_varied_as_real_ones() -> None:
         Decimal("0.9215"),
         Decimal("1.0837"),
     }
+    numbers = [call.callee.removeprefix(call.place.prefix) for call in found]
+    assert {len(number) for number in numbers} == {9}
+    assert {len(call.display_num) for call in found if call.display_num} == {10}
     rates = [call.rate for call in found]
     assert Decimal("0.001") <= min(rates) < Decimal("0.0012")
     assert Decimal("0.0908") < max(rates) < Decimal("0.091")

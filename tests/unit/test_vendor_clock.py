@@ -217,6 +217,13 @@ class Night:
         return self.clock.now() - self.true
 
 
+def test_a_run_without_an_answer_has_seen_nothing() -> None:
+    for night in (Night(), Night(30 * DAY), Night(last_skew_s=30 * DAY)):
+        assert night.clock.seen_skew_s is None
+        assert not night.clock.is_learnt
+        assert not night.clock.is_doubtful
+
+
 def test_two_clocks_that_agree_are_believed_at_once() -> None:
     night = Night()
     assert night.clock.are_ages_sure
