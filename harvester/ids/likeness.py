@@ -26,6 +26,7 @@ _ROUNDED = re.compile(
 )
 _RULE = re.compile(r"[|+]?\s*[-=]{2,}[-=\s|+]*")
 _LONG_NUMBER = re.compile("[0-9]{16,64}")
+"""An id, and no phone number, which has 15 digits at most."""
 _IS_JSON = "import json,sys;[print(json.dumps(one)) for one in json.load(sys.stdin)]"
 
 
@@ -49,6 +50,7 @@ def likeness(file: IdFile, head: bytes, column: str) -> str | None:
         _title,
         _more_cells,
         _table,
+        _loose,
         _binary,
     )
     look = _Look(file, text, lines, column)
@@ -223,13 +225,26 @@ def _table(look: _Look) -> str | None:
     if places(_cut(look.lines[0], delimiter), look.column):
         command = look.command("cat", ending="csv")
         return f"It is a table with a {sign} between its cells. Name it .csv: {command}"
+    if look.share(lambda line: len(_LONG_NUMBER.findall(line)) > 1) >= 0.5:
+        # One column of it would be one id of each line, and the others would be lost unseen.
+        return None
     for place, cell in enumerate(_cut(look.lines[-1], delimiter), 1):
         if _LONG_NUMBER.fullmatch(trimmed(cell)):
             command = look.command(f"cut -d {shlex.quote(delimiter)} -f {place}")
             if delimiter == "\t":
                 command = look.command(f"cut -f {place}")
             return f"It is a table with a {sign} between its cells. Take the ids out: {command}"
+    if look.share(_LONG_NUMBER.search) >= 0.5:
+        return None
     return f"It is a table with a {sign} between its cells. Give it a header, and name it .csv."
+
+
+def _loose(look: _Look) -> str | None:
+    """Whether ids stand among other text, or several on a line."""
+    if look.form != "txt" or look.share(_LONG_NUMBER.search) < 0.5:
+        return None
+    command = look.command(f"grep -oE '{_LONG_NUMBER.pattern}'")
+    return f"Its ids stand among other text, or several on a line. Take them out: {command}"
 
 
 def _binary(look: _Look) -> str | None:

@@ -85,6 +85,17 @@ CONVERTED: dict[str, tuple[str, str | bytes, str]] = {
     "headless_txt": ("a.txt", rows("x;{};2\n"), "Take the ids out"),
     "headless_tabs": ("a.txt", rows("x\t{}\t2\n"), "Take the ids out"),
     "sql_list": ("a.txt", rows("'{}',\n"), "Take the ids out"),
+    "ids_in_a_line": ("a.txt", ",".join(IDS) + "\n", "several on a line"),
+    "ids_in_a_line_quoted": ("a.txt", "('" + "','".join(IDS) + "')", "several on a line"),
+    "ids_in_a_query": ("a.sql", "SELECT 1 WHERE id IN (" + ", ".join(IDS) + ");", "several on"),
+    "ids_and_blanks": ("a.txt", " ".join(IDS), "several on a line"),
+    "ids_and_semicolons": ("a.txt", "\n".join([";".join(IDS), ";".join(IDS)]), "several on"),
+    "inserts": ("a.sql", rows("INSERT INTO calls VALUES ('{}');\n"), "among other text"),
+    "log": ("a.log", rows("2026-11-01 10:00:00 INFO call {} of 491511234567 done\n"), "among"),
+    "addresses": ("a.txt", rows("https://example.com/voice/recordGroup/{}\n"), "among other"),
+    "list_of_points": ("a.txt", rows("- {}\n"), "among other text"),
+    "numbered_list": ("a.txt", rows("1. {}\n"), "among other text"),
+    "ids_in_a_line_gz": ("a.txt.gz", gzip.compress(",".join(IDS).encode()), "several on a line"),
     "utf16le": ("a.txt", "\r\n".join(IDS).encode("utf-16-le"), "UTF-16LE without"),
     "utf16be": ("a.csv", ("x,voiceId\n" + rows("1,{}\n")).encode("utf-16-be"), "UTF-16BE"),
     "old_mac_gz": ("a.txt.gz", gzip.compress("\r".join(IDS).encode()), "CR alone"),
@@ -106,7 +117,7 @@ def test_a_file_in_another_form_is_refused_and_the_command_makes_ids_of_it(
     said = refusal(place, path)
     assert said.startswith(f"{path}: ")
     assert says in said
-    command = re.search(r": ((?:tr|sed|tail|python3|cut|cat|iconv|zcat) .*)", said)
+    command = re.search(r": ((?:tr|sed|tail|python3|cut|cat|grep|iconv|zcat) .*)", said)
     assert command, said
     before = set(place.folder.iterdir())
     subprocess.run(["bash", "-euc", command[1]], check=True, cwd=place.folder)
