@@ -171,6 +171,11 @@ def test_rows_of_a_run_that_is_unknown_are_damage(db: Connection) -> None:
     ]
 
 
+def test_unknown_runs_are_told_in_order(db: Connection) -> None:
+    more: list[UsageRow] = [(name, "USD", 1, 0, 0, None) for name in ("c", "a", "b")]
+    assert [what.split()[5][:1] for _, _, what in found(db, more, {})] == ["a", "b", "c"]
+
+
 # --- summaries -----------------------------------------------------------------------------------
 
 

@@ -224,6 +224,16 @@ def test_a_run_without_an_answer_has_seen_nothing() -> None:
         assert not night.clock.is_doubtful
 
 
+@pytest.mark.parametrize(
+    ("last_s", "ahead_s"), [(30 * DAY, 30 * DAY), (-30 * DAY, 0.0), (0.0, 0.0)]
+)
+def test_before_an_answer_it_is_the_latest_of_what_it_may_be(last_s: float, ahead_s: float) -> None:
+    night = Night(last_skew_s=last_s)
+    assert night.error_s == ahead_s
+    assert night.clock.now_ms() == int((night.true + ahead_s) * 1000)
+    assert night.clock.stated() == night.true + ahead_s
+
+
 def test_two_clocks_that_agree_are_believed_at_once() -> None:
     night = Night()
     assert night.clock.are_ages_sure
@@ -248,6 +258,17 @@ def test_a_new_skew_is_believed_once_three_answers_agree_and_ends_nothing(ahead_
     assert abs(night.error_s) < 2
     assert not night.clock.are_ages_sure
     assert night.clock.seen_skew_s == pytest.approx(-ahead_s, abs=1.1)
+
+
+def test_the_day_goes_by_a_date_that_was_said_once_where_there_is_nothing_better() -> None:
+    night = Night(30 * DAY)
+    night.answer()
+    assert night.error_s == 30 * DAY
+    assert abs(night.clock.stated() - night.true) < 2
+    for _ in range(2):
+        night.answer()
+    night.answer(3600)
+    assert abs(night.clock.stated() - night.true) < 2, "what is believed outweighs one doubt"
 
 
 def test_a_skew_of_the_run_before_is_believed_at_once_and_ages_are_sure() -> None:
