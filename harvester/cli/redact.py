@@ -7,7 +7,8 @@ be safe, not because nobody thought of hiding it.
   `OURS`, whose values are words of ours: a log stays one, whatever the secret is.
 - Text is masked where it looks like a phone number or a signature, unless its field is known to
   hold something else (`VERBATIM`): ids, runs, paths, times.
-- A number of seven digits or more is masked unless its field is one of `NUMBERS`.
+- A number of seven digits or more is masked unless its field is one of `NUMBERS`, or it is a count
+  in one of `COUNTS`.
 - Of any other type only the name is logged.
 """
 
@@ -24,6 +25,7 @@ NUMBERS = frozenset(
     {
         "bad",
         "bytes",
+        "clock_skew_s",
         "count",
         "dead",
         "deferred",
@@ -38,6 +40,7 @@ NUMBERS = frozenset(
         "left",
         "lines",
         "listed",
+        "new",
         "open",
         "pid",
         "received_bytes",
@@ -49,6 +52,8 @@ NUMBERS = frozenset(
         "to_ask",
     }
 )
+COUNTS = frozenset({"fields", "retries"})
+"""What is counted by name: the names are masked like any text, the counts are nobody's number."""
 SECRET = MASK
 MASKED = "[digits]"
 
@@ -78,6 +83,13 @@ def _field(name: str, value: object, secrets: Sequence[str]) -> object:
         return without_secrets(value, secrets)
     if name in NUMBERS and isinstance(value, int | float):
         return value
+    if name in COUNTS and isinstance(value, Mapping):
+        return {
+            _text(str(key), secrets): inner
+            if isinstance(inner, int)
+            else _value(inner, secrets, _DEPTH - 1)
+            for key, inner in value.items()
+        }
     return _value(value, secrets, _DEPTH)
 
 

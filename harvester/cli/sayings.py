@@ -8,6 +8,7 @@ from harvester.cli.text import count, one_line, share, span, speed
 
 _LEVELS = {"warning": "warning: ", "error": "error: ", "critical": "error: ", "debug": "debug: "}
 _HIDDEN = frozenset({"event", "level", "timestamp", "exception"})
+_LENGTHS = frozenset({"clock_skew_s"})
 
 _CAUSES = {
     "push_back": "push-back",
@@ -39,8 +40,8 @@ _SAYINGS = {
     ),
     "killed_run_closed": "run {run_id} was killed; its books were closed, and nothing is lost",
     "ages_held": (
-        "this machine's clock or the vendor's was set since the run before ({clock_skew_s} s apart "
-        "at worst): ids are dated by the vendor's, and in this run none was given up, ended or "
+        "this machine's clock or the vendor's was set since the run before (now {clock_skew_s} "
+        "apart): ids are dated by the vendor's, and in this run none was given up, ended or "
         "published for its age; the next run does. Check NTP"
     ),
     "publications_finished": "finished {count} publication(s) that an earlier run left half done",
@@ -87,7 +88,7 @@ def sentence(fields: Mapping[str, object]) -> str:
     if event == "progress":
         return prefix + progress_line(fields)
     saying = _SAYINGS.get(event)
-    told = {name: _told(value) for name, value in fields.items()}
+    told = {name: _told(name, value) for name, value in fields.items()}
     if saying is not None:
         try:
             return one_line(prefix + saying.format_map(told))
@@ -132,13 +133,15 @@ def cause_told(cause: str) -> str:
     return one_line(told.replace("http ", "HTTP "))
 
 
-def _told(value: object) -> str:
+def _told(name: str, value: object) -> str:
+    if name in _LENGTHS and isinstance(value, int | float):
+        return span(abs(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return count(value) if value >= 10_000 else str(value)
     if isinstance(value, float):
         return f"{value:,g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_told(number)}" for name, number in value.items())
+        return ", ".join(f"{inner} {_told('', number)}" for inner, number in value.items())
     return str(value)
 
 

@@ -6,7 +6,8 @@ nor committed.  The first record shows that this is the vendor that knows our ca
 count.  When `FULL` are held, ids from elsewhere in the list are fetched as probes: a record among
 them, and the run goes on; none, and it halts, with every id pending as before.  A list that ends
 sooner commits what is held: so few show nothing.  A run that stops sooner leaves them pending; so
-that one whose budget of the day is small gets somewhere, it fetches probes at half of that.
+that one whose budget of the day is small gets somewhere, it fetches probes at a quarter of that:
+each no may cost a second request, and the probes need some as well.
 
 An id that its own digits date further back than the vendor keeps records is no sign either way, nor
 is a dead letter that is fetched again on purpose: theirs are committed at once.
@@ -87,7 +88,7 @@ class Doubt:
         self.policy = policy
         self._clock = clock
         self._stop = stop
-        self._full = FULL if per_day is None else max(1, min(FULL, per_day // 2))
+        self._full = FULL if per_day is None else max(1, min(FULL, per_day // 4))
         self._proof = proof
         self._settle = settle
         self._count = count

@@ -279,8 +279,8 @@ def test_dead_letters_that_are_fetched_again_never_halt_a_run(house: Callable[..
     assert out.dead() == dict.fromkeys(IDS[:400], "parameter_exception")
 
 
-@pytest.mark.parametrize(("per_day", "after"), [(50, 25), (150, 75), (399, 199), (400, 200)])
-def test_with_a_small_budget_of_the_day_probes_are_fetched_at_half_of_it(
+@pytest.mark.parametrize(("per_day", "after"), [(50, 12), (150, 37), (799, 199), (800, 200)])
+def test_with_a_small_budget_of_the_day_probes_are_fetched_at_a_quarter_of_it(
     house: Callable[..., House], per_day: int, after: int
 ) -> None:
     out = house(pace__per_day=per_day, pace__concurrency=1)
@@ -289,6 +289,24 @@ def test_with_a_small_budget_of_the_day_probes_are_fetched_at_half_of_it(
     assert isinstance(engine.stop.reason, VendorRefused)
     assert (out.dead(), out.pending()) == ({}, IDS)
     assert len(vendor.log) == after + 20
+    assert_run_balances(engine)
+
+
+@pytest.mark.parametrize("per_day", [50, 100, 400])
+def test_a_small_budget_of_the_day_is_enough_although_each_no_is_confirmed(
+    house: Callable[..., House], per_day: int
+) -> None:
+    """Over one connection all but the first need a second request: some are left for probes."""
+    ids = IDS[:500]
+    gone = {*ids[:300], *ids[-3:]}
+    out = house(ids, pace__per_day=per_day, pace__concurrency=1)
+    vendor = FakeVendor(lambda i, n: reused(status(-22) if i in gone else record(i)))
+    vendor.is_reused_when_fresh = False
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, BudgetReached)
+    assert out.delivered() != []
+    assert set(out.dead()) <= gone
+    assert len(out.dead()) >= per_day // 4
     assert_run_balances(engine)
 
 

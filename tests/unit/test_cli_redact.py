@@ -252,6 +252,7 @@ NAMES_OF_OURS = ["run_id", "voice_id", "folder", "file", "path", "command"]
 COUNTS = [
     "bad",
     "bytes",
+    "clock_skew_s",
     "count",
     "dead",
     "deferred",
@@ -265,6 +266,7 @@ COUNTS = [
     "left",
     "lines",
     "listed",
+    "new",
     "open",
     "received_bytes",
     "records",
@@ -288,6 +290,16 @@ def test_counts_of_a_big_backfill_stay(name: str) -> None:
     assert redacted({name: 123_456_789}, ()) == {name: 123_456_789}
     assert redacted({name: 123_456_789.5}, ()) == {name: 123_456_789.5}
     assert redacted({name: [123_456_789]}, ()) == {name: [MASKED]}
+
+
+@pytest.mark.parametrize("name", ["fields", "retries"])
+def test_counts_by_name_stay_and_the_names_are_masked(name: str) -> None:
+    counted = {"cost": 5_000_000, PHONE: 7_000_000, SECRETS[1]: 1, "odd": PHONE}
+    assert redacted({name: counted}, SECRETS) == {
+        name: {"cost": 5_000_000, MASKED: 7_000_000, "[secret]": 1, "odd": MASKED}
+    }
+    assert redacted({"other": {"cost": 5_000_000}}, ()) == {"other": {"cost": MASKED}}
+    assert redacted({name: int(PHONE)}, ()) == {name: MASKED}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from harvester.cli.console import Line, Terminal, emit
 from harvester.cli.duration import duration_s
 from harvester.cli.endings import INTERRUPTED, ending
 from harvester.cli.progress import ProgressBar, drawn, is_slowed, outcomes, sent, slowed
+from harvester.cli.redact import redacted
 from harvester.cli.sayings import sentence
 from harvester.cli.text import count, folded, one_line, printable, share, size, span, speed
 from harvester.errors import UsageError
@@ -467,3 +468,18 @@ def test_what_is_drawn_is_what_the_stream_can_show(encoding: str | None, *, spea
 def test_a_bar_names_in_colour_why_it_is_slow() -> None:
     assert re.search(r"\x1b\[33m[^\n]*out of reach", _drawn(_progress(outage=True)))
     assert "out of reach" not in _drawn(_progress())
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "told"),
+    [
+        (-2_592_000.4, "now 30 d apart"),
+        (34_559_999.8, "now 400 d apart"),
+        (0.0, "now under 1 s apart"),
+        (-7_199.9, "now 2 h apart"),
+    ],
+)
+def test_a_clock_that_is_days_off_is_told_in_days(skew_s: float, told: str) -> None:
+    """Not as seven digits, which nobody reads and the log masks."""
+    fields = {"event": "ages_held", "level": "warning", "clock_skew_s": skew_s}
+    assert f"({told}): ids are dated" in sentence(redacted(fields, ()))
