@@ -80,6 +80,7 @@ def test_the_environment_names_every_setting(name: str, text: str, key: str, val
         ({"HARVESTER_RATE_PER_S": "1"}, "unknown variable HARVESTER_RATE_PER_S"),
         ({"HARVESTER_PACE__RATE_PER_S": "fast"}, "HARVESTER_PACE__RATE_PER_S: "),
         ({"HARVESTER_INPUT__PATHS": "[a]"}, "HARVESTER_INPUT__PATHS: "),
+        ({"HARVESTER_INPUT__PATHS": "[1]"}, "environment: HARVESTER_INPUT__PATHS: "),
         ({"HARVESTER_PACE__RATE_PER_S": "0"}, "HARVESTER_PACE__RATE_PER_S"),
     ],
 )
@@ -242,6 +243,14 @@ def test_a_ping_goes_in_plain_http_to_this_machine_alone() -> None:
 def test_a_proxy_that_is_none_is_refused_and_not_shown(proxy: str) -> None:
     told = refused(r"\$\.vendor\.proxy must be", vendor__proxy=proxy)
     assert proxy not in told
+
+
+def test_a_proxy_that_would_see_the_key_or_is_not_gone_through_is_refused() -> None:
+    proxy, http = "http://tunnel.example:3128", "http://127.0.0.1:8080/voice"
+    refused("only vendor.transport", vendor__proxy=proxy, vendor__transport="lean")
+    refused("the proxy would see the API key", vendor__proxy=proxy, vendor__base_url=http)
+    meant = {"vendor.base_url": http, "vendor.allow_insecure_http": True}
+    assert load(flags={"vendor.proxy": proxy, **meant}).config.vendor.proxy == proxy
 
 
 def test_a_proxys_login_is_never_shown() -> None:

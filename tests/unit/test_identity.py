@@ -96,6 +96,29 @@ def test_another_machine_is_no_stand_in(url: str) -> None:
     assert normal_address(url) != STAND_IN
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://vendor.example/../../voice", "https://vendor.example/voice"),
+        ("https://vendor.example/a%2fb", "https://vendor.example/a%2Fb"),
+        # No name that can be looked up; the configuration is not the place to say so.
+        (f"https://{'A' * 64}.example./v", f"https://{'a' * 64}.example/v"),
+    ],
+)
+def test_odd_spellings_are_compared_too(one: str, other: str) -> None:
+    assert same_address(one, other)
+
+
+def test_of_two_addresses_that_differ_the_stand_in_is_told_as_one() -> None:
+    here, there = "http://127.0.0.1:9/v", "https://vendor.example/v"
+    for own, given in ((here, there), (there, here)):
+        with pytest.raises(ConfigError) as raised:
+            settled(of(vendor__base_url=given), Identity(addresses=(own,)), rebind=False)
+        assert f"{STAND_IN} ({here})" in str(raised.value)
+        assert f"{STAND_IN} ({there})" not in str(raised.value)
+        assert there in str(raised.value)
+
+
 @pytest.mark.parametrize("names", [("UTC", "Etc/UTC"), ("Asia/Shanghai", "PRC")])
 def test_two_names_of_a_zone_have_the_same_days(names: tuple[str, str]) -> None:
     assert same_dates(*names)
