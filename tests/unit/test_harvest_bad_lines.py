@@ -57,9 +57,10 @@ def listed(runs: Path, run_id: str, count: int) -> Path:
 def test_the_newest_list_of_so_many_lines_is_found(tmp_path: Path) -> None:
     assert newest_list(tmp_path, 2) == ""
     listed(tmp_path, "1", 2)
-    second = listed(tmp_path, "2", 2)
-    listed(tmp_path, "3", 3)
-    assert newest_list(tmp_path, 2) == str(second)
+    listed(tmp_path, "9", 3)
+    for run_id in "628547":
+        listed(tmp_path, run_id, 2)
+    assert newest_list(tmp_path, 2) == str(tmp_path / "8" / "bad_ids.jsonl")
     assert newest_list(tmp_path, 4) == ""
 
 

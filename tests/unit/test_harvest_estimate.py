@@ -144,3 +144,15 @@ def test_records_are_expected_to_take_what_those_there_take(tmp_path: Path) -> N
         publications.commit(db, 1, parts)
         db.execute("UPDATE file SET state = 'live'")
         assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 30
+
+
+def test_what_is_counted_is_a_whole_number_and_a_share_has_three_places(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "state.db", "acme")) as db:
+        records.begin_run(db, "run-1", 1)
+        records.end_run(db, "run-1", 2, 0, {"delivered": 3, "requests": 4, "retry.reset": 1})
+        db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
+        publications.commit(db, 1, [PartRecord("a", 1, 3, 400, "x")])
+        db.execute("UPDATE file SET state = 'live'")
+        found = estimate(db, CONFIG, 100, 0)
+    assert (repr(found.requests), found.retry_share) == ("133", 1.333)
+    assert repr(found.data_bytes) == "13333"

@@ -76,6 +76,15 @@ def test_another_parser_reads_the_same_figures() -> None:
     assert found[("run_active", ())] == 0
 
 
+def test_the_run_is_told_by_labels_alone() -> None:
+    (sample,) = [
+        (key, value) for key, value in read(exposition(WHOLE)).items() if key[0] == "run_info"
+    ]
+    assert dict(sample[0][1]).keys() == {"account", "run_id", "version"}
+    assert dict(sample[0][1])["run_id"] == WHOLE.run_id
+    assert sample[1] == 1
+
+
 def test_every_family_has_help_and_type_and_a_name_by_the_conventions() -> None:
     for family in text_string_to_metric_families(exposition(WHOLE)):
         assert family.documentation.endswith(".")
