@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.ids.clean import EXCERPT_CHARS, clean, dated, excerpt, fault, no_ids, same_name
+from harvester.ids.clean import (
+    EXCERPT_CHARS,
+    PLAIN,
+    clean,
+    dated,
+    excerpt,
+    fault,
+    no_ids,
+    same_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +108,14 @@ def test_a_column_named_by_digits_or_signs_makes_no_id_a_word() -> None:
     words = no_ids("2203031113381000002", "a.b", "(", "назва")
     for one in ("2203031113381000002", "acb", "a-b_C", "-", "0"):
         assert clean(one, words) == one
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 64, "1" * 65, "0", "1_-Za", "1 ", "1\n", "x1", "-1", "null", ""]
+)
+def test_what_needs_no_second_look_is_an_id_that_begins_with_a_digit(text: str) -> None:
+    is_plain = re.fullmatch(PLAIN, text) is not None
+    assert is_plain is (clean(text) == text and text[0].isdigit())
 
 
 @given(st.text())
