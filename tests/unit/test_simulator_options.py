@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from harvester.errors import UsageError
 from harvester.simulator import Fates, SimulatorOptions
-from harvester.simulator.__main__ import _parser, main, options_of
+from harvester.simulator.__main__ import _announce, _parser, main, options_of
 from harvester.simulator.options import instant
 
 
@@ -174,3 +176,26 @@ def test_the_last_value_that_makes_sense_is_taken(options: dict[str, Any]) -> No
 def test_the_first_value_that_makes_none_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         SimulatorOptions(**options)
+
+
+def test_whoever_waits_for_the_address_gets_it_at_once() -> None:
+    class Pipe(io.StringIO):
+        arrived = ""
+
+        def flush(self) -> None:
+            self.arrived = self.getvalue()
+
+    with contextlib.redirect_stdout(Pipe()) as pipe:
+        _announce("http://127.0.0.1:8080/voice")
+    assert pipe.arrived == "listening on http://127.0.0.1:8080/voice\n"
+
+
+def test_a_certificate_that_can_not_be_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.pem").write_text("no PEM")
+    for name, why in (("x.pem", "PEM"), ("none.pem", "No such file")):
+        assert main(["--tls-cert", str(tmp_path / name)]) == 2
+        said = capsys.readouterr().err
+        assert name in said
+        assert why in said.partition(name)[2].removesuffix("Give a PEM file.\n")
