@@ -19,6 +19,7 @@ _CUT_SHORT: Final = NoReply("protocol", "the answer's content coding ends too so
 
 _NAME = re.compile(r"[a-z0-9-]{1,16}")
 _JSON = b"{"
+_PIECE: Final = 4096
 
 
 def decoded(body: bytes, header: str) -> bytes | NoReply:
@@ -59,18 +60,26 @@ def _undone(body: bytes, name: str) -> bytes | NoReply:
 
 
 def _inflate_gzip(body: bytes) -> bytes | NoReply:
-    """All members of it, one after the other."""
-    parts, size = [], 0
-    while body:
-        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        part = _inflate(unpacker, body)
-        if isinstance(part, NoReply):
-            return part
-        parts.append(part)
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            return TOO_LONG
-        body = unpacker.unused_data
+    """All members of it, one after the other, without the noughts that may stand behind each.
+
+    In pieces, for the end of a member copies what is left: many tiny ones would block the loop.
+    """
+    parts: list[bytes] = []
+    size = 0
+    unpacker: Any = None
+    for start in range(0, len(body), _PIECE):
+        piece = body[start : start + _PIECE]
+        while piece := piece if unpacker or not parts else piece.lstrip(b"\0"):
+            unpacker = unpacker or zlib.decompressobj(zlib.MAX_WBITS | 16)
+            part = _inflate(unpacker, piece)
+            if isinstance(part, NoReply):
+                return part
+            parts.append(part)
+            size += len(part)
+            if size > MAX_BODY_BYTES:
+                return TOO_LONG
+            piece = unpacker.unused_data
+            unpacker = None if unpacker.eof else unpacker
     return b"".join(parts)
 
 

@@ -924,6 +924,15 @@ READABLE = {
         200,
         BODY,
     ),
+    "noughts behind a member of gzip": (
+        sends(
+            encoded(
+                gzip.compress(BODY[:9]) + bytes(5_000) + gzip.compress(BODY[9:]) + bytes(50), "gzip"
+            )
+        ),
+        200,
+        BODY,
+    ),
     "deflate, unasked": (sends(encoded(zlib.compress(BODY), "deflate")), 200, BODY),
     "gzip and the connection closed": (
         sends(
