@@ -31,7 +31,7 @@ import sysconfig
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import cache_from_source
@@ -237,7 +237,7 @@ def _end_group(group: int) -> None:
 
 
 def endings(root: Path, mutants: list[Mutant], seed: int, jobs: int) -> Iterator[Ending]:
-    """What became of each, in the order drawn."""
+    """What became of each, as it is known."""
     with tempfile.TemporaryDirectory(prefix="cdr-mutants-") as folder:
         idle: SimpleQueue[Copy] = SimpleQueue()
         copies = [Copy(root, Path(folder, str(number))) for number in range(jobs)]
@@ -253,7 +253,8 @@ def endings(root: Path, mutants: list[Mutant], seed: int, jobs: int) -> Iterator
 
         pool = ThreadPoolExecutor(jobs)
         try:
-            yield from pool.map(judged, mutants)
+            for done in as_completed([pool.submit(judged, mutant) for mutant in mutants]):
+                yield done.result()
         finally:  # Also where somebody has seen enough.
             pool.shutdown(wait=False, cancel_futures=True)
             for copy in copies:

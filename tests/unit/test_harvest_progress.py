@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.harvest.progress import Speedometer, retries, settled
 from harvester.harvest.tally import Tally
+from tests.unit.test_harvest_exposition import NOW
 
 
 def test_speeds_are_those_of_the_last_10_seconds() -> None:
@@ -28,6 +30,12 @@ def test_two_marks_at_one_moment_are_no_speed() -> None:
 def test_retries_are_told_by_cause_and_only_those_that_were() -> None:
     counters = {"retry.timeout": 2, "retry.-18": 1, "retry.reset": 0, "requests": 9, "retried": 3}
     assert list(retries(counters).items()) == [("-18", 1), ("timeout", 2)]
+
+
+def test_no_less_than_nothing_is_left() -> None:
+    """Calls that became due meanwhile are settled as well."""
+    assert replace(NOW, to_ask=100, settled=60).left == 40
+    assert replace(NOW, to_ask=100, settled=101).left == 0
 
 
 @pytest.mark.parametrize("outcome", ["delivered", "open", "dead", "deferred"])
