@@ -304,7 +304,7 @@ class Fetcher:
                 succeeded_since_last=self._succeeded > succeeded_before,
                 clock_verified=self._clock.is_verified,
                 is_alone=await self._is_alone(task.voice_id, verdict),
-                in_outage=in_outage,
+                in_outage=in_outage and not await self._are_last(),
             )
             succeeded_before = self._succeeded
             result = next_step(verdict, spent, around, limits)
@@ -495,6 +495,14 @@ class Fetcher:
             return False
         self._refusals.pass_over(task.voice_id)
         return True
+
+    async def _are_last(self) -> bool:
+        """Whether an outage may be no more than the last ids of a run that was served.
+
+        A few that always fail are alone with each other in the end, and then all answers fail: if
+        that cost them nothing, they would keep the run waiting each night, and never be deferred.
+        """
+        return self._delivered > 0 and await self._others.left() is not None
 
     async def _is_alone(self, voice_id: str, verdict: Verdict) -> bool:
         """Whether the last few ids wait for each other: pushed back, all of them."""

@@ -12,7 +12,7 @@ import pytest
 from harvester.errors import VendorUnavailable
 from harvester.harvest.engine import Engine
 from harvester.harvest.run import _tell_failures
-from harvester.vendor.transport import NoReply
+from harvester.vendor.transport import NoReply, Reply
 from tests.fakes import FakeVendor, House, record
 from tests.virtual_time import run_virtually, virtual_loop
 
@@ -92,6 +92,33 @@ def test_an_answer_in_between_shows_that_there_are_descriptors(
     engine = run_virtually(lambda: out.run(vendor))
     assert engine.stop.reason is None
     assert out.delivered() == IDS
+
+
+BUSY = Reply(200, b'{"status": "-18", "reason": "busy"}')
+TORN = NoReply("torn", "")
+
+
+@pytest.mark.parametrize("answer", [BUSY, TORN], ids=["busy", "torn"])
+@pytest.mark.parametrize("odd", [IDS[:12], IDS[-12:]], ids=["oldest", "youngest"])
+def test_ids_that_always_fail_are_deferred_though_only_they_are_left(
+    house: Callable[..., House], odd: list[str], answer: Reply | NoReply
+) -> None:
+    """Alone with each other they look like an outage, which would cost them nothing, for ever."""
+    out = house(retry__max_outage_s=600, retry__network_attempts=8, retry__max_runs=2)
+
+    async def main() -> tuple[Engine, float]:
+        began = virtual_loop().time()
+        engine = await out.run(FakeVendor(script=lambda i, n: answer if i in odd else record(i)))
+        return engine, virtual_loop().time() - began
+
+    engine, took_s = run_virtually(main)
+    assert engine.gate.outages > 0
+    assert engine.stop.reason is None
+    assert took_s < 600
+    assert engine.tally["deferred"] == len(odd)
+    assert engine.tally["cut_off"] == 0
+    assert sorted(out.deferred()) == odd
+    assert out.delivered() == sorted(set(IDS) - set(odd))
 
 
 def test_an_outage_that_ends_a_run_says_what_failed_last(house: Callable[..., House]) -> None:
