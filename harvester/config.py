@@ -487,7 +487,10 @@ def _read_secret(name: str, environ: Mapping[str, str]) -> str:
         raise ConfigError(f"both {variable} and {variable}_FILE are set: unset one of them.")
     if file:
         try:
-            value = Path(file).read_text(encoding="utf-8").strip()
+            # Some editors put a mark of UTF-8 first; no header could hold it.
+            value = Path(file).read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"{variable}_FILE: {file} can't be read ({exc}).") from exc
+        if not value:
+            raise ConfigError(f"{variable}_FILE: {file} is empty. Write it again.")
     return value

@@ -179,14 +179,14 @@ def _gathered(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
 def _check(file: IdFile, start: bytes) -> None:
     for magic, what in _NOT_TEXT:
         if start.startswith(magic):
-            raise SourceError(f"{file.path}: isn't text but {what}.")
+            raise SourceError(f"{file.name}: isn't text but {what}.")
     if start[_TAR_AT:].startswith(b"ustar"):
-        raise SourceError(f"{file.path}: isn't text but a tar archive. Unpack it (tar -x).")
+        raise SourceError(f"{file.name}: isn't text but a tar archive. Unpack it (tar -x).")
     encoding = _unmarked(start[:1024])
     if encoding is not None:
         command = converting(file, f"iconv -f {encoding} -t UTF-8")
         raise SourceError(
-            f"{file.path}: isn't text but {encoding} without a mark that says so. "
+            f"{file.name}: isn't text but {encoding} without a mark that says so. "
             f"Convert it: {command}"
         )
 
@@ -207,11 +207,11 @@ def _trouble(file: IdFile, exc: OSError | EOFError | zlib.error) -> str:
         torn = "Truncated" in str(exc)
         state = "ends in the middle of its" if torn else "isn't, or isn't only,"
         return (
-            f"{file.path}: {state} {file.compression} data ({exc}). "
+            f"{file.name}: {state} {file.compression} data ({exc}). "
             "Copy it again, or give it the name that fits."
         )
     said = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
-    return f"{file.path}: can't be read ({said}). Check its name and permissions."
+    return f"{file.name}: can't be read ({said}). Check its name and permissions."
 
 
 def _whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -271,7 +271,7 @@ def _begin(file: IdFile, column: str, block: Block) -> tuple[_Table | None, Bloc
     delimiter, names = _names(header, delimiters, column)
     if not names or b"\0" in header:
         raise SourceError(
-            f"{file.path}: its first line isn't a header of columns. "
+            f"{file.name}: its first line isn't a header of columns. "
             "Check the file, or name it .txt."
         )
     if len(names) == 1 and _is_id(names[0], column):
@@ -279,10 +279,10 @@ def _begin(file: IdFile, column: str, block: Block) -> tuple[_Table | None, Bloc
     if any(_NUMBER.fullmatch(name) for name in names):
         # Not listed: these are no names, and a callee's number may be among them.
         raise SourceError(
-            f"{file.path}: its first line holds values, not the names of columns. "
+            f"{file.name}: its first line holds values, not the names of columns. "
             f"Put a header above it, with {column} over the ids."
         )
-    place = position(names, column, file.path)
+    place = position(names, column, file.name)
     table = _Table(delimiter, len(names), place, no_ids(column, names[place]))
     return table, Block(first + 1, rest) if rest else None
 

@@ -42,6 +42,13 @@ class IdFile(msgspec.Struct, frozen=True):
     path: str
     form: Form
     compression: Compression | None = None
+    copy_of: str | None = None
+    """What a copy in the spool was read from, as messages call it: the copy will be gone."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.copy_of or self.path
 
 
 def find(sources: Sequence[str], *, spool: Path, allow_empty: bool = False) -> list[IdFile]:
@@ -66,7 +73,7 @@ def find(sources: Sequence[str], *, spool: Path, allow_empty: bool = False) -> l
 
 def _named_by(source: str, spool: Path) -> Iterator[IdFile]:
     if source == "-":
-        yield _spooled(sys.stdin.buffer, spool, "stdin")
+        yield _spooled(sys.stdin.buffer, spool, "stdin", "stdin")
         return
     path = Path(source)
     if _kind(path) is None and glob.has_magic(source):
@@ -114,7 +121,7 @@ def _under(path: Path, spool: Path) -> Iterator[IdFile]:
         yield _explicit(path)
     else:
         with _opened(path) as stream:
-            yield _spooled(stream, spool, "pipe")
+            yield _spooled(stream, spool, "pipe", str(path))
 
 
 def _folder(folder: Path) -> list[IdFile]:
@@ -158,7 +165,7 @@ def _explicit(path: Path) -> IdFile:
     return known or IdFile(str(path), "txt", _COMPRESSIONS.get(path.suffix.lower()))
 
 
-def _spooled(stream: BinaryIO, spool: Path, name: str) -> IdFile:
+def _spooled(stream: BinaryIO, spool: Path, name: str, copy_of: str) -> IdFile:
     """A copy of `stream` in the spool: text unless its first bytes say otherwise."""
     try:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -173,7 +180,7 @@ def _spooled(stream: BinaryIO, spool: Path, name: str) -> IdFile:
             f"{spool}: the ids from {name} can't be kept here ({exc.strerror or exc}). "
             "Make room or permit writing, then run again."
         ) from exc
-    return _guessed(path, head)
+    return msgspec.structs.replace(_guessed(path, head), copy_of=copy_of)
 
 
 def _read(stream: BinaryIO, name: str) -> bytes:

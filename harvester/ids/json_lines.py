@@ -32,7 +32,7 @@ def read_jsonl(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
 
     Raises SourceError if no line at all is a JSON object, or none has such a field.
     """
-    fields = _Fields(file.path, column)
+    fields = _Fields(file.name, column)
     for block in blocks(file, size=_BLOCK_BYTES):
         yield from fields.ids(block, bad)
     fields.check()

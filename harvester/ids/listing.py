@@ -67,7 +67,7 @@ def read_ids(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
 
     Raises SourceError if it can't be read, or isn't what its name says.
     """
-    bad.file = file.path
+    bad.file = file.name
     try:
         yield from _READERS[file.form](file, column, bad)
     except SourceError as exc:
@@ -153,12 +153,12 @@ def _raw(spec: ListSpec, counts: _Counts) -> Iterator[pa.RecordBatch]:
             rounded.add(ids)
             yield pa.RecordBatch.from_arrays([ids], schema=_RAW)
         new_bad = counts.bad.total - bad
-        count = FileCount(file.path, counts.good - good + new_bad, new_bad)
+        count = FileCount(file.name, counts.good - good + new_bad, new_bad)
         counts.files.append(count)
         _check_share(spec, file, count, counts.bad.by_reason - reasons)
         if rounded.is_certain:
             raise SourceError(
-                f"{file.path}: all its ids have 15 digits and then zeros: a spreadsheet has "
+                f"{file.name}: all its ids have 15 digits and then zeros: a spreadsheet has "
                 "rounded them, and nothing brings the last digits back. Export them again from "
                 "where they came, as text, without a spreadsheet."
             )
@@ -196,11 +196,11 @@ def _check_share(spec: ListSpec, file: IdFile, count: FileCount, reasons: Counte
     advice = " ".join(_likeness(file, spec.column)) or "Look into it, and mend what wrote it."
     if count.bad == count.lines:
         raise SourceError(
-            f"{file.path}: not one voiceId in {count.lines:,} line(s) ({kinds}). {advice}"
+            f"{file.name}: not one voiceId in {count.lines:,} line(s) ({kinds}). {advice}"
         )
     if count.lines >= SHARE_COUNTS_FROM and count.bad > spec.max_bad_share * count.lines:
         raise SourceError(
-            f"{file.path}: no voiceId in {count.bad:,} of its {count.lines:,} lines ({kinds}), "
+            f"{file.name}: no voiceId in {count.bad:,} of its {count.lines:,} lines ({kinds}), "
             f"more than input.max_bad_share = {spec.max_bad_share:g} allows. {advice}"
         )
 

@@ -30,8 +30,8 @@ def read_parquet(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
             return  # an export that found nothing, in any form
         with pq.ParquetFile(file.path, pre_buffer=False) as parquet:
             schema = parquet.schema_arrow
-            name = schema.names[position(schema.names, column, file.path)]
-            texts = _as_text(schema.field(name).type, file.path, name)
+            name = schema.names[position(schema.names, column, file.name)]
+            texts = _as_text(schema.field(name).type, file.name, name)
             words = no_ids(column, name)
             first = 1
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=[name], use_threads=False):
@@ -40,7 +40,7 @@ def read_parquet(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
                 first += len(values)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
         raise SourceError(
-            f"{file.path}: isn't a Parquet file that can be read ({exc}). Write it again."
+            f"{file.name}: isn't a Parquet file that can be read ({exc}). Write it again."
         ) from exc
 
 

@@ -8,6 +8,7 @@ missing ids, when a file is gone) is left out and said to be left out.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -210,7 +211,10 @@ def _without_state(places: Places) -> Iterator[Finding]:
 
 @contextmanager
 def _scratch(places: Places) -> Iterator[Path]:
-    """A folder for what doesn't fit into memory; a run that comes after a kill empties it."""
-    home = places.staging if places.staging.is_dir() else None
+    """A folder for what doesn't fit into memory; a run that comes after a kill empties it.
+
+    Where the output can only be read (a snapshot, a disk that was set so), the system's own.
+    """
+    home = places.staging if os.access(places.staging, os.W_OK | os.X_OK) else None
     with tempfile.TemporaryDirectory(prefix="verify-", dir=home) as folder:
         yield Path(folder)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -228,6 +229,25 @@ def test_dry_run_is_plan(tmp_path: Path, ids: Path) -> None:
 def test_plan_reads_stdin(tmp_path: Path) -> None:
     done = harvester("plan", "-", "--json", cwd=tmp_path, stdin="2609021234561234567\n")
     assert json.loads(done.stdout)["to_ask"] == 1
+
+
+def test_ids_of_a_pipe_that_are_refused_are_called_what_they_are(tmp_path: Path) -> None:
+    """The copy of them is gone with the command: no message names it, no command reads it."""
+    ids = "2609021234561234567\n2609021234561234568\n"
+    os.mkfifo(tmp_path / "ids.fifo")
+    writer = threading.Thread(
+        target=lambda: (tmp_path / "ids.fifo").write_text(ids.replace("26", "'26"))
+    )
+    writer.start()
+    for source, name in (("-", "stdin"), ("ids.fifo", "ids.fifo")):
+        done = harvester("plan", source, cwd=tmp_path, stdin=ids.replace("26", "'26"))
+        assert done.returncode == 2
+        assert f"error: {name}: not one voiceId in 2 line(s)" in done.stderr
+        assert '… | tr -d "\'" | harvester run -' in done.stderr
+        assert "stdin-" not in done.stderr
+    writer.join()
+    shown = harvester("plan", "-", cwd=tmp_path, stdin=f"{ids}no id\n").stdout
+    assert "stdin:3: forbidden character: no id" in shown
 
 
 def test_simulate_writes_ids_and_exits(tmp_path: Path) -> None:

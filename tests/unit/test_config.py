@@ -295,6 +295,12 @@ def test_key_and_secret_come_from_the_environment_or_a_file(tmp_path: Path) -> N
         name = missing.removeprefix("HARVESTER_").removesuffix("_FILE").lower().replace("_", " ")
         with pytest.raises(ConfigError, match=f"the vendor's {name} is missing"):
             load_secrets({key: value for key, value in environ.items() if key != missing})
+    for name, read in (("API_KEY", load_secrets), ("MASK_KEY", load_mask_key)):
+        for nothing in (b"", b" \r\n", b"\xef\xbb\xbf"):
+            file = tmp_path / "empty"
+            file.write_bytes(nothing)
+            with pytest.raises(ConfigError, match=rf"HARVESTER_{name}_FILE: {file} is empty\."):
+                read({f"HARVESTER_{name}_FILE": str(file), "HARVESTER_API_SECRET": "secret"})
     with pytest.raises(ConfigError, match=r"HARVESTER_API_SECRET_FILE: .*can't be read"):
         load_secrets({**environ, "HARVESTER_API_SECRET_FILE": str(tmp_path)})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from harvester.simulator import make_ids
 from tests.harvesting import Harvest
 from tests.mounts import resize, set_read_only, small_disk
-from tests.simulated import END, Simulator
+from tests.simulated import END, ROOT, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
 IDS = sorted(make_ids(6_000, 17, end=END))
@@ -58,6 +60,22 @@ def test_a_read_only_disk_stops_the_run_before_the_first_request(tmp_path: Path)
         set_read_only(disk, read_only=False)
         assert harvest.run(source).code == 0
         assert harvest.ids() == IDS[:100]
+
+
+def test_what_only_reads_works_on_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
+    source = tmp_path / "ids.txt"
+    source.write_text("\n".join(IDS[:50]))
+    with (
+        small_disk(tmp_path / "disk", 32_000) as disk,
+        Simulator(rate_limit=0, fates=ALL_RECORDS) as vendor,
+    ):
+        assert Harvest(disk / "out", vendor.base_url).run(source).code == 0
+        set_read_only(disk, read_only=True)
+        for words in (["verify"], ["verify", "--deep"], ["status"], ["export", "dead"], ["report"]):
+            command = [sys.executable, "-m", "harvester", *words, "--out", str(disk / "out")]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+            assert done.returncode == 0, (words, done.stderr)
+        set_read_only(disk, read_only=False)
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
