@@ -145,31 +145,31 @@ class Copy:
     """A copy of the project below `folder`, with an environment that imports from it alone."""
 
     def __init__(self, root: Path, folder: Path) -> None:
-        self._root = folder / "project"
-        self._root.mkdir(parents=True)
+        self.root = folder / "project"
+        self.root.mkdir(parents=True)
         self._running: subprocess.Popen[str] | None = None
         for name in _COPIED:
             if (root / name).exists():
                 shutil.copytree(
-                    root / name, self._root / name, ignore=shutil.ignore_patterns("__pycache__")
+                    root / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__")
                 )
         for file in root.iterdir():
             if file.is_file():
-                shutil.copy2(file, self._root)
+                shutil.copy2(file, self.root)
         environment = folder / "environment"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
         # A folder that is named in a .pth file has its own .pth files passed over: that of the
         # work tree among them.
         purelib = sysconfig.get_path("purelib")
         [packages] = environment.glob("lib/python*/site-packages")
-        (packages / "copy.pth").write_text(f"{self._root}\n{purelib}\n")
+        (packages / "copy.pth").write_text(f"{self.root}\n{purelib}\n")
         self._python = environment / "bin/python"
 
     def judge(self, mutant: Mutant, tests: list[str], seed: int) -> Ending:
         """Run `tests` with the fault in its place, which is empty again afterwards."""
         if not tests:
             return Ending(mutant, SURVIVED, "no quick test fits this module")
-        file = self._root / mutant.path
+        file = self.root / mutant.path
         clean = file.read_bytes()
         try:
             self._write(file, mutant.fault.put_into(clean))
@@ -201,7 +201,7 @@ class Copy:
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         process = subprocess.Popen(
             [self._python, "-m", "pytest", *words],
-            cwd=self._root,
+            cwd=self.root,
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -247,7 +247,7 @@ def endings(root: Path, mutants: list[Mutant], seed: int, jobs: int) -> Iterator
         def judged(mutant: Mutant) -> Ending:
             copy = idle.get()
             try:
-                return copy.judge(mutant, fitting(root, mutant.path), seed)
+                return copy.judge(mutant, fitting(copy.root, mutant.path), seed)
             finally:
                 idle.put(copy)
 
