@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.cli.audit import masked
+from harvester.cli.audit import masked, screen
 from harvester.cli.main import run_command
-from harvester.report.billing import Verdict, opened
+from harvester.report.billing import Difference, Verdict, opened
 from harvester.report.rules import RULES
 from harvester.simulator import SimulatorOptions
 from tests.datasets import made, simulated
@@ -386,6 +386,38 @@ def test_phone_numbers_are_masked_but_for_the_file(
     rules = [json.loads(line) for line in told.splitlines()]
     assert [one["rule"] for one in rules[:-1]] == [rule.name for rule in RULES]
     assert rules[-1]["differing"] == 1
+
+
+def test_the_screen_shows_money_of_either_side_and_three_of_the_worst() -> None:
+    worst = tuple(
+        Difference(f"id{n}", "918055512345", "India", Decimal("0.50"), "USD", "1 s", "2 s")
+        for n in range(4)
+    )
+    one, none = {"USD": Decimal(1)}, dict[str, Decimal]()
+    told = [
+        line.text
+        for line in screen(
+            [
+                Verdict("plain", "a", "none", 5, 0, none, none, ()),
+                Verdict("under", "b", "none", 1_005, 4, none, one, worst),
+                Verdict("over", "c", "none", 5, 1, one, none, worst[:1]),
+            ],
+            "out",
+            None,
+        )
+    ]
+    assert [line for line in told if "differ" in line and "assumed" not in line][:3] == [
+        "under: 4 of 1,005 differ",
+        "over: 1 of 5 differ",
+        "plain: 0 of 5 differ",
+    ]
+    assert [line for line in told if line.startswith("  over")] == [
+        "  over: -; under: 1.00 USD",
+        "  over: 1.00 USD; under: -",
+    ]
+    assert [line for line in told if "  id" in line] == [
+        f"    id{n}  918*******45  India: 1 s, expected 2 s (0.5 USD)" for n in (0, 1, 2, 0)
+    ]
 
 
 def test_short_numbers_are_masked_whole() -> None:
