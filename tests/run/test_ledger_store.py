@@ -232,6 +232,7 @@ def test_the_second_who_wants_the_lock_is_told_who_holds_it(tmp_path: Path) -> N
         holder = read_holder(tmp_path / "lock")
         assert holder is not None
         assert holder.pid == os.getpid()
+    assert read_holder(tmp_path / "lock") is None, "whoever gave it back is not named any more"
     with OutputLock(tmp_path / "lock"):
         pass
 

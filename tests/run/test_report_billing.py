@@ -306,6 +306,13 @@ def test_charged_are_the_first_period_and_then_whole_increments(
     assert {one.expected for one in found.worst} == {f"{charged} s"}
 
 
+def test_without_an_increment_nothing_is_expected_of_the_seconds(tmp_path: Path) -> None:
+    rows = [apart(n) | periods_of(text, 10, 99) for n, text in enumerate(("20+0", "0+0"))]
+    made(tmp_path / "out", [*rows, apart(2) | {"bill_initial_s": -1}])
+    found = verdicts(tmp_path / "out", tmp_path)
+    assert (found["charged_duration"].checked, found["period_over"].checked) == (0, 0)
+
+
 @pytest.mark.parametrize(
     "row",
     [

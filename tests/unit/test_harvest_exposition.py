@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -114,6 +115,23 @@ def test_a_cause_that_could_be_a_number_of_somebodys_is_told_as_odd() -> None:
         progress=msgspec.structs.replace(NOW, retries={"8613812345678": 2}),
     )
     assert read(exposition(figures))[("retries_total", (("cause", "odd"),))] == 2
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        ("status_123456", "status_123456"),
+        ("status_1234567", "odd"),
+        ("x1234567y", "odd"),
+        ("a" * 40, "a" * 40),
+        ("a" * 41, "odd"),
+        ("Torn", "odd"),
+    ],
+)
+def test_a_cause_of_seven_digits_or_over_40_letters_is_odd(cause: str, told: str) -> None:
+    progress = msgspec.structs.replace(NOW, retries={cause: 1})
+    figures = RunFigures(account="main", started_s=0, progress=progress)
+    assert read(exposition(figures))[("retries_total", (("cause", told),))] == 1
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
