@@ -64,8 +64,9 @@ class DayQuota:
         if self._per_day is not None and self._sent >= self._per_day:
             self._on_used_up(
                 BudgetReached(
-                    f"pace.per_day = {self._per_day} requests are sent for {self._day} (+08:00). "
-                    "What is not done stays pending: run the same command again tomorrow."
+                    f"pace.per_day = {self._per_day} requests are sent or counted for {self._day} "
+                    "(+08:00). What is not done stays pending: run the same command again "
+                    "tomorrow."
                 )
             )
             return False

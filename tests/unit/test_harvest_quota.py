@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 from harvester.errors import BudgetReached, HarvesterError
+from harvester.harvest.opening import most_unrecorded
 from harvester.harvest.quota import DayQuota, day_of
 
 
@@ -36,7 +38,7 @@ def test_the_days_budget_is_handed_out_to_the_last_request_and_no_further() -> N
     assert [budget.take() for _ in range(5)] == [True] * 3 + [False] * 2
     assert isinstance(told[0], BudgetReached)
     assert told[0].exit_code == 8
-    assert "per_day = 3" in str(told[0])
+    assert "per_day = 3 requests are sent or counted for 2026-09-02" in str(told[0])
     assert budget.stored() == ("2026-09-02", 3)
 
 
@@ -44,6 +46,13 @@ def test_runs_of_one_day_share_its_budget() -> None:
     budget, told = quota(10, ("2026-09-02", 9), Day("2026-09-02T23:59:59"))
     assert [budget.take(), budget.take()] == [True, False]
     assert told
+
+
+def test_the_page_of_the_days_budget_says_what_a_killed_run_is_counted_for() -> None:
+    page = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| `per_day`"))
+    assert f"{most_unrecorded(0):,} requests and one for each connection" in row
+    assert most_unrecorded(64) == most_unrecorded(0) + 64
 
 
 def test_yesterdays_requests_do_not_count_today() -> None:
