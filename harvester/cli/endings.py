@@ -39,7 +39,7 @@ _ENDINGS = {
     3: Ending(
         "done, some ids are dead",
         "the list is processed, but some ids have died that no run had reported before",
-        "`harvester export dead` lists them with reasons; `harvester retry` asks them again.",
+        "`harvester export dead` lists them with reasons; `harvester retry` fetches them again.",
     ),
     4: Ending(
         "refused by the vendor",

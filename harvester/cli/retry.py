@@ -76,7 +76,10 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
 
     output = Output(Path(config.output.dir))
     if not has_state(output):
-        raise UsageError(f"{output.root} holds no harvest yet, so nothing can be asked again.")
+        raise UsageError(
+            f"{output.root} holds no harvest yet, so nothing can be fetched again. Name the right "
+            "folder with --out or -c."
+        )
     with looking(output, "retry --dry-run") as db:
         own_settings(db, output, config, rebind=False)
         found = records.retry_counts(db)

@@ -167,7 +167,7 @@ def _next(found: Standing) -> str:
     if found.in_journal:
         return "`harvester publish` writes the journal into the data."
     if found.dead:
-        return "`harvester export dead` lists the dead ids; `harvester retry` asks them again."
+        return "`harvester export dead` lists the dead ids; `harvester retry` fetches them again."
     return "nothing to do; give `harvester run` the next id files."
 
 

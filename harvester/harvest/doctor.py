@@ -220,21 +220,27 @@ def _answer(
         return checks.not_sent("there are no key and secret")
     if not is_free:
         return checks.not_sent("output or input has to be put right first")
-    voice_id = sample or _known_id(output)
+    voice_id = _id_to_try(output, sample)
     if voice_id is None:
         return checks.nothing_to_fetch()
     asked = _ask_once(output, config, secrets, voice_id)
     return asked if isinstance(asked, Check) else (voice_id, asked)
 
 
-def _known_id(output: Output) -> str | None:
-    """An id that the output has seen, preferably one with a record; None for a new output."""
+def _id_to_try(output: Output, sample: str | None) -> str | None:
+    """`sample`, an id to be fetched; else one that is known, preferably with a record; or None.
+
+    An id that failed in an earlier run may be refused alone, each night: that shows nothing of the
+    key where others were served.
+    """
     if not has_state(output):
-        return None
+        return sample
     with looking(output, "doctor") as db:
+        if sample is not None and records.deferred(db, sample) is None:
+            return sample
         parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
         found = newest_id(output.cdr / part.path for part in parts)
-        return found or records.known_id(db)
+        return found or sample or records.known_id(db)
 
 
 _NO_DATE = "without an answer there is no Date to compare with"

@@ -17,7 +17,7 @@ from harvester.harvest.quota import day_of
 from harvester.ledger import records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import Batch, DeadLetter, Entry, OpenCall
+from harvester.ledger.values import Batch, DeadLetter, Deferred, Entry, OpenCall
 from harvester.simulator import make_ids
 from tests import ways
 from tests.fakes import House
@@ -308,6 +308,25 @@ def test_where_nothing_is_to_be_fetched_an_id_that_is_known_tries_the_key(
         monkeypatch.setenv("HARVESTER_API_SECRET", "wr0ng-s3cret")
         code, found = patient.examined(vendor.base_url)
         assert (code, found["request"]["state"]) == (4, "fail")
+
+
+def test_an_id_that_failed_before_tells_nothing_where_another_was_delivered(
+    patient: Patient, tmp_path: Path
+) -> None:
+    odd = "2299010101010000001"
+    with Simulator(rate_limit=0, drift=False, fates=ALL_RECORDS) as vendor:
+        words = ("run", "ids.txt", "--out", "out", "--rate", 500, "--base-url", vendor.base_url)
+        assert harvester(*words, cwd=patient.folder, env=KEYS).returncode == 0
+        (patient.folder / "ids.txt").write_text("\n".join([*IDS, odd]))
+        assert patient.examined(vendor.base_url)[0] == 0
+        assert vendor.log()[-1]["voice_id"] == odd, "a new id is tried"
+        with closing(sqlite3.connect(tmp_path / "out/state/state.db")) as db:
+            (run_id,) = [folder.name for folder in (tmp_path / "out/runs").iterdir()]
+            batch = Batch(deferred=[Deferred(odd, "refused_http_403", "", 1, 1, run_id)])
+            acknowledge(db, run_id, batch, work_list=None, counters={}, requests_of_day=("", 0))
+        code, found = patient.examined(vendor.base_url)
+        assert (code, found["request"]["state"]) == (0, "ok")
+        assert vendor.log()[-1]["voice_id"] in IDS
 
 
 def test_without_any_id_the_key_is_not_tried_and_that_is_no_pass(
