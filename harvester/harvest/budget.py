@@ -50,7 +50,7 @@ class Surroundings:
     is_alone: bool
     """All ids that are left are pushed back, so no other can succeed any more."""
     in_outage: bool
-    """This attempt probed an outage or failed in one, and it may be one: nothing told of the id."""
+    """This attempt probed an outage or failed in one: that tells nothing of the id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,6 +241,8 @@ class Fetcher:
         self._refusals = others.refusals
         self._confirmed = 0
         self._delivered = 0
+        self._known: Task | None = None
+        """An id whose record this run got."""
         self._succeeded = 0
         self._dated_at = float("-inf")
         self._is_heard = False
@@ -304,7 +306,7 @@ class Fetcher:
                 succeeded_since_last=self._succeeded > succeeded_before,
                 clock_verified=self._clock.is_verified,
                 is_alone=await self._is_alone(task.voice_id, verdict),
-                in_outage=in_outage and not await self._are_last(),
+                in_outage=in_outage,
             )
             succeeded_before = self._succeeded
             result = next_step(verdict, spent, around, limits)
@@ -337,12 +339,24 @@ class Fetcher:
             case never:
                 assert_never(never)
 
+    async def _enter(self) -> bool:
+        """Wait while an outage lasts; whether the attempt that follows is a probe of it.
+
+        An id that failed may do so always, and the last ids of every list may be such: the vendor
+        is well if it still gives a record that it gave before.  So that one is the probe.
+        """
+        while await self._gate.enter():
+            if self._known is None:
+                return True
+            await self._attempt(self._known, is_probe=True)
+        return False
+
     async def _attempt(
-        self, task: Task, *, fresh: bool = False
+        self, task: Task, *, fresh: bool = False, is_probe: bool = False
     ) -> tuple[Verdict, Reply | None, bool]:
         """One request, and what it means; True if it was made, or failed, during an outage."""
         voice_id = task.voice_id
-        was_probe = self._gate.is_shut and await self._gate.enter()
+        was_probe = is_probe or (self._gate.is_shut and await self._enter())
         attempt = self._sealer.enter_at_once() or await self._sealer.enter()
         try:
             answer = await self._transport.get(voice_id, fresh=fresh)
@@ -362,7 +376,7 @@ class Fetcher:
         else:
             verdict, reply = NetworkFailure(answer.cause), None
             self.failures[answer.cause] = answer.detail
-        self._learn(verdict, generation, reply)
+        self._learn(task, verdict, generation, reply)
         if not self._is_heard:
             self._open(verdict)
         if isinstance(verdict, Record):
@@ -392,7 +406,9 @@ class Fetcher:
         is_expected = self._confirmed >= _CONFIRMATIONS
         return not (is_expected and is_older(task, KEPT_MS, no, self._policy))
 
-    def _learn(self, verdict: Verdict, generation: int | None, reply: Reply | None) -> None:
+    def _learn(
+        self, task: Task, verdict: Verdict, generation: int | None, reply: Reply | None
+    ) -> None:
         """What one answer says about the vendor as a whole."""
         now = self._loop.time()
         if reply is not None:
@@ -405,6 +421,8 @@ class Fetcher:
             self._gate.note(now, failed=False)
             self._delivered += 1
             self._succeeded += 1
+            if self._known is None:
+                self._known = Task(task.voice_id)
             self._refusals.delivered()
             if verdict.odd_hangup:
                 self._tally["odd_hangups"] += 1
@@ -417,9 +435,10 @@ class Fetcher:
             self._gate.note_push_back(now)
             self._pace.push_back(verdict.after_s)
             return
+        failed = isinstance(verdict, _FAILED)
         if isinstance(verdict, _FAILED):
             self._gate.latest = self.failures.get(verdict.cause) or verdict.cause.replace("_", " ")
-        self._gate.note(now, failed=isinstance(verdict, _FAILED))
+        self._gate.note(now, failed=failed)
         if isinstance(verdict, _FINAL):
             self._succeeded += 1
             self._refusals.succeeded()
@@ -495,14 +514,6 @@ class Fetcher:
             return False
         self._refusals.pass_over(task.voice_id)
         return True
-
-    async def _are_last(self) -> bool:
-        """Whether an outage may be no more than the last ids of a run that was served.
-
-        A few that always fail are alone with each other in the end, and then all answers fail: if
-        that cost them nothing, they would keep the run waiting each night, and never be deferred.
-        """
-        return self._delivered > 0 and await self._others.left() is not None
 
     async def _is_alone(self, voice_id: str, verdict: Verdict) -> bool:
         """Whether the last few ids wait for each other: pushed back, all of them."""

@@ -12,8 +12,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as with_changes
 
-from harvester.errors import BudgetReached, HarvesterError, Interrupted, VendorRefused
+from harvester.errors import (
+    BudgetReached,
+    HarvesterError,
+    Interrupted,
+    VendorRefused,
+    VendorUnavailable,
+)
 from harvester.harvest.doubt import FULL
+from harvester.harvest.engine import Engine
 from harvester.harvest.probes import spread
 from harvester.harvest.task import Task
 from harvester.ledger import records, worklists
@@ -26,7 +33,7 @@ from tests.run.test_harvest_pipeline import (
     assert_run_balances,
     stop_at,
 )
-from tests.virtual_time import run_virtually
+from tests.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"{n:05}" for n in range(1_000)]
 NOW = datetime.now(timezone(timedelta(hours=8)))
@@ -422,6 +429,52 @@ def test_a_record_of_this_run_is_kept_for_the_next_as_proof(house: Callable[...,
     run_virtually(lambda: out.run(FakeVendor()))
     assert records.is_proven(out.db, "here")
     assert not records.is_proven(out.db, "elsewhere")
+
+
+# Ids that always fail
+
+
+@pytest.mark.parametrize(
+    "answer", [status(-18), TIMEOUT, Reply(503, b""), Reply(200, b"<html>")], ids=str
+)
+@pytest.mark.parametrize(("bad", "concurrency"), [(12, 64), (12, 4), (200, 64), (200, 1)])
+def test_ids_that_always_fail_are_deferred_though_only_they_are_left(
+    house: Callable[..., House], answer: Answer, bad: int, concurrency: int
+) -> None:
+    out = house(IDS[: 40 + bad], pace__concurrency=concurrency, retry__max_outage_s=900)
+    vendor = FakeVendor(lambda i, n: record(i) if i < IDS[40] else answer)
+
+    async def main() -> tuple[Engine, float]:
+        engine = await out.run(vendor)
+        return engine, virtual_loop().time() - 1000.0
+
+    engine, took_s = run_virtually(main)
+    assert engine.stop.reason is None
+    assert out.delivered() == IDS[:40]
+    assert sorted(out.deferred()) == out.pending() == IDS[40 : 40 + bad]
+    assert took_s < 900 * bad / concurrency / 12 + 900, (
+        "budgets and backoffs, no outage that is waited out"
+    )
+    if concurrency > 1:
+        item = records.deferred(out.db, IDS[40])
+        assert item is not None
+        assert item.runs == 1, "others were delivered meanwhile: it counts towards giving up"
+    assert_run_balances(engine)
+
+
+def test_a_vendor_that_goes_away_in_the_middle_is_an_outage_still(
+    house: Callable[..., House],
+) -> None:
+    out = house(IDS, retry__max_outage_s=60, retry__network_attempts=9)
+    vendor = FakeVendor(lambda i, n: record(i) if virtual_loop().time() < 1001.5 else TIMEOUT)
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorUnavailable)
+    assert engine.gate.outages == 1
+    probes = [i for at, i in vendor.log if at > 1030]
+    assert len(probes) >= 5
+    assert set(probes) == {probes[0]}
+    assert probes[0] in out.delivered(), "whether the vendor is well, an id shows that it knew"
+    assert out.deferred() == {}
 
 
 # Which ids are probes
