@@ -183,9 +183,8 @@ def _recover(
     )
     finished = publisher.recover()
     _remove_old_lists(db, output)
-    killed = records.unended_runs(db)
-    for run in killed:
-        _close_killed_run(db, run, config.pace.concurrency)
+    concurrency = config.pace.concurrency
+    killed = [_close_killed_run(db, run, concurrency) for run in records.unended_runs(db)]
     return Opened(output, config, identity, db, state_id, locked_at, finished, tuple(killed))
 
 
@@ -208,7 +207,8 @@ def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
         )
 
 
-def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) -> None:
+def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) -> RunRecord:
+    """The run with its books closed: what it had begun and not finished was cut off by the kill."""
     counts = records.requests_by_day(db)
     last, _ = records.requests_of_day(db)
     # What was sent after its last acknowledgement was not written down: assume the most, for the
@@ -219,7 +219,12 @@ def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) 
             sent = counts.get(day, 0) + most_unrecorded(concurrency)
             records.keep_requests_of_day(db, (day, sent))
     ended_ms = max(run.started_ms, time.time_ns() // 1_000_000)
-    records.end_run(db, run.id, ended_ms, None, run.counters)
+    counters = dict(run.counters)
+    finished = sum(counters.get(name, 0) for name in ("delivered", "open", "dead", "deferred"))
+    if (begun := counters.get("begun", 0)) > finished:
+        counters["cut_off"] = begun - finished
+    records.end_run(db, run.id, ended_ms, None, counters)
+    return replace(run, counters=counters)
 
 
 def most_unrecorded(concurrency: int) -> int:

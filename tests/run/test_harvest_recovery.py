@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from harvester.harvest.output import Output
 from harvester.harvest.publish import Publisher
 from harvester.harvest.publishing import publish_journal
 from harvester.harvest.quota import day_of
+from harvester.harvest.summary import run_books
 from harvester.lake.disk import RealDisk
 from harvester.lake.normalize import Answer, normalize
 from harvester.lake.parts import stage
@@ -397,6 +399,19 @@ def test_a_killed_runs_books_are_closed_and_its_requests_rounded_up(house: House
         assert records.requests_of_day(opened.db) == (day_of(1.0), 40 + 1000 + connections)
     with open_output(house.config) as opened:
         assert opened.killed_runs == ()
+
+
+def test_what_a_killed_run_had_begun_and_not_finished_is_cut_off_in_its_books(house: House) -> None:
+    house.db.execute(
+        "UPDATE run SET counters = ?",
+        (json.dumps({"begun": 50, "delivered": 30, "open": 4, "dead": 3, "deferred": 2}),),
+    )
+    house.db.close()
+    with open_output(house.config) as opened:
+        (killed,) = opened.killed_runs
+        assert run_books(killed.counters).cut_off == 50 - 30 - 4 - 3 - 2
+        kept = records.run_record(opened.db, killed.id)
+        assert kept.counters == killed.counters
 
 
 def test_requests_of_a_run_that_was_killed_before_it_learnt_the_day_count_for_both(
