@@ -49,12 +49,14 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     settings = options.settings(config, output__dir=out).config
     from harvester.harvest.output import Output
     from harvester.lake.dataset import list_parts
+    from harvester.lake.origin import refuse_other_settings
     from harvester.report.billing import opened
     from harvester.report.period import chosen
 
     output = Output(Path(settings.output.dir))
     if file is not None:
         refuse_ours(file, output)
+    refuse_other_settings(output.cdr, settings)
     parts = chosen(list_parts(output.cdr).parts, period(first, last))
     if not parts:
         raise UsageError(

@@ -52,7 +52,7 @@ def explain(
     Example:
       harvester explain 12611220159310000007 -c configs/nightly.toml
     """
-    folder = options.settings(config, output__dir=out).config.output.dir
+    settings = options.settings(config, output__dir=out).config
     from harvester.ids.clean import clean, excerpt
 
     cleaned = clean(voice_id)
@@ -61,9 +61,12 @@ def explain(
             f"{excerpt(voice_id)!r} is no voiceId: those are 1 to 64 letters, digits, - and _."
         )
     from harvester.harvest.output import Output
+    from harvester.lake.origin import refuse_other_settings
     from harvester.report.explain import explain
 
-    found = explain(Output(Path(folder)), cleaned)
+    output = Output(Path(settings.output.dir))
+    refuse_other_settings(output.cdr, settings)
+    found = explain(output, cleaned)
     if json:
         emit({"type": "explain", **msgspec.to_builtins(found)})
     else:

@@ -70,10 +70,10 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.harvest.looking import has_state
     from harvester.harvest.output import Output
 
-    folder = options.settings(config, output__dir=out).config.output.dir
+    settings = options.settings(config, output__dir=out).config
     chosen = chosen_format(form, file, json=json) or Format.csv
     key = load_mask_key(os.environ) if mask else None
-    output = Output(Path(folder))
+    output = Output(Path(settings.output.dir))
     if not has_state(output):
         raise UsageError(
             f"{output.root} holds no harvest: there is no {output.database}. Name the right "
@@ -81,6 +81,9 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
         )
     if file is not None:
         refuse_ours(file, output)
+    from harvester.lake.origin import refuse_other_settings
+
+    refuse_other_settings(output.cdr, settings)
     _write(what, chosen, output, file, _masking(key))
     return 0
 

@@ -61,6 +61,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     files = dict(map(_named_file, table or []))
     from harvester.harvest.output import Output
     from harvester.lake.dataset import list_parts
+    from harvester.lake.origin import refuse_other_settings
     from harvester.report.asking import opened
 
     output = Output(Path(settings.output.dir))
@@ -71,6 +72,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
         )
     if file is not None:
         refuse_ours(file, output)
+    refuse_other_settings(output.cdr, settings)
     parts = [output.cdr / part for part in list_parts(output.cdr).parts]
     with (
         tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,

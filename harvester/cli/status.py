@@ -16,6 +16,7 @@ from harvester.cli.standing import idle_screen, running_screen
 from harvester.errors import AlreadyRunning, UsageError
 
 if TYPE_CHECKING:
+    from harvester.config import Config
     from harvester.harvest.output import Output
     from harvester.harvest.standing import Running, Standing
 
@@ -43,11 +44,11 @@ def status(
     Example:
       harvester status -c configs/nightly.toml --watch
     """
-    folder = options.settings(config, output__dir=out).config.output.dir
+    settings = options.settings(config, output__dir=out).config
     from harvester.harvest.looking import has_state
     from harvester.harvest.output import Output
 
-    output = Output(Path(folder))
+    output = Output(Path(settings.output.dir))
     if not has_state(output):
         from harvester.harvest.opening import refuse_data_without_state
 
@@ -58,10 +59,10 @@ def status(
         )
     teller = _as_json if json else _Screen(stdout(), str(output.root), redraws=watch)
     if not watch:
-        teller(_read(output))
+        teller(_read(output, settings))
         return 0
     try:
-        watch_until_idle(lambda: _read(output), teller, time.sleep)
+        watch_until_idle(lambda: _read(output, settings), teller, time.sleep)
     except KeyboardInterrupt:
         return 0  # whoever watches has seen enough; the run goes on
     return 0
@@ -83,11 +84,11 @@ def watch_until_idle(
         sleep(WATCH_EVERY_S)
 
 
-def _read(output: Output) -> Running | Standing:
+def _read(output: Output, settings: Config) -> Running | Standing:
     from harvester.harvest.standing import read_running, read_standing
 
     try:
-        return read_standing(output)
+        return read_standing(output, settings)
     except AlreadyRunning:
         return read_running(output)
 

@@ -7,11 +7,14 @@ from datetime import datetime
 
 import msgspec
 
+from harvester.config import Config
 from harvester.harvest.bad_lines import newest_list
 from harvester.harvest.looking import account_of, looking
 from harvester.harvest.output import Output
 from harvester.harvest.progress import Progress
+from harvester.identity import settled
 from harvester.ledger import records, worklists
+from harvester.ledger.belongs import binding
 from harvester.ledger.lock import Holder, read_holder, reads
 from harvester.ledger.values import RunRecord
 
@@ -84,9 +87,15 @@ class _StatusFile(msgspec.Struct, frozen=True):
     progress: Progress | None = None
 
 
-def read_standing(output: Output) -> Standing:
-    """Where the ids stand.  Raises AlreadyRunning while somebody holds the output; StoreError."""
+def read_standing(output: Output, config: Config | None = None) -> Standing:
+    """Where the ids stand.
+
+    Raises AlreadyRunning while somebody holds the output; StoreError; ConfigError if `config` has
+    another account or time zone set than the output's own.
+    """
     with looking(output, "status") as db:
+        if config is not None:
+            settled(config, binding(db))
         found = records.standing(db, time.time_ns() // 1_000_000)
         current = worklists.current_list(db)
         known = worklists.find_input(db, current.input_key) if current else None

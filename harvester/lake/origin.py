@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from harvester.config import Config
 from harvester.errors import ConfigError
@@ -59,17 +60,23 @@ def identities(cdr: Path, names: Iterable[str]) -> dict[str, Identity]:
 
 
 def own_days(cdr: Path, config: Config) -> Config:
-    """The settings with the data set's own time zone, for who only reads.
+    """The settings with the data set's own time zone and account, for who only reads.
 
-    Raises ConfigError if another one was set; StoreError if the folder can't be read.
+    Raises ConfigError if others were set; StoreError if the folder can't be read.
     """
     names = sorted(list_parts(cdr).parts, key=_publication, reverse=True)
     for name in names:
-        zone = identities(cdr, [name]).get(name, Identity()).timezone
-        if zone is not None:
-            return settled(config, Identity(timezone=zone))
+        own = identities(cdr, [name]).get(name, Identity())
+        if own.timezone is not None:
+            return settled(config, replace(own, addresses=()))
     zone = zone_of_folders(cdr, names, config, is_kept=False)
     return settled(config, Identity(timezone=zone))
+
+
+def refuse_other_settings(cdr: Path, config: Config) -> None:
+    """Raise ConfigError if another time zone or account was set than the data set's own."""
+    if config.is_set("output.partition_timezone") or config.is_set("vendor.account"):
+        own_days(cdr, config)
 
 
 def zone_of_folders(

@@ -119,9 +119,13 @@ def test_a_night_without_the_setting_goes_on_with_the_outputs_own(
         assert command("verify", "--deep", *words).returncode == 0
         report = command("report", "--json", *words)
         assert json.loads(report.stdout)["timezone"] == ZONE
-        for name in ("verify", "report", "plan"):
-            wrong = command(name, *words, HARVESTER_OUTPUT__PARTITION_TIMEZONE="UTC")
-            assert (wrong.returncode, ZONE in wrong.stderr) == (2, True), wrong.stderr
+        readers = ("verify", "report", "plan", "status", "audit", "publish", "retry --dry-run")
+        for line in (*readers, "export delivered", "export dead", "sql SELECT", "explain 1"):
+            name, *rest = line.split(" ")
+            zone = command(name, *rest, *words, HARVESTER_OUTPUT__PARTITION_TIMEZONE="UTC")
+            assert (zone.returncode, ZONE in zone.stderr) == (2, True), (line, zone.stderr)
+            account = command(name, *rest, *words, HARVESTER_VENDOR__ACCOUNT="other")
+            assert (account.returncode, "'default'" in account.stderr) == (2, True), line
         doctor = command("doctor", more, *words, "--base-url", REAL)
         assert (doctor.returncode, "--rebind" in doctor.stdout) == (2, True)
         rebound = command("doctor", more, *words, "--base-url", vendor.base_url, "--rebind")
