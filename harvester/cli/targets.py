@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from harvester.errors import UsageError
-from harvester.fresh import fresh_file
+from harvester.fresh import in_place_of
 
 if TYPE_CHECKING:
     from harvester.harvest.output import Output
@@ -55,21 +54,12 @@ def refuse_ours(file: Path, output: Output) -> None:
 
 @contextmanager
 def private_file(file: Path) -> Iterator[BinaryIO]:
-    """A file for the owner alone; it appears under its name when it is whole, else not at all.
-
-    Raises UsageError if it can't be written.
-    """
-    temporary: Path | None = None
+    """A file for the owner alone; see `in_place_of`.  Raises UsageError if it can't be written."""
     try:
-        temporary, descriptor = fresh_file(file)
-        with os.fdopen(descriptor, "wb") as stream:
+        with in_place_of(file) as stream:
             yield stream
-        temporary.replace(file)
     except OSError as exc:
         raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def write_private(file: Path, text: str) -> None:

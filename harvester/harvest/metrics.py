@@ -6,13 +6,12 @@ that can't be written is no reason not to harvest: it is said once, and the run 
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from harvester.fresh import fresh_file
+from harvester.fresh import in_place_of
 from harvester.harvest.exposition import PREFIX, RunFigures, exposition
 from harvester.harvest.progress import Events
 
@@ -73,14 +72,7 @@ class MetricsFile:
 
 
 def _replace(path: Path, text: str) -> None:
-    # A collector reads *.prom: the one in the making is not called so.
-    temporary, descriptor = fresh_file(path)
-    try:
-        # Not synced: after a power cut it would tell of a run that is no more.
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), _READABLE)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    # A collector reads *.prom: the one in the making is not called so.  Not synced: after a power
+    # cut it would tell of a run that is no more.
+    with in_place_of(path, _READABLE) as file:
+        file.write(text.encode())

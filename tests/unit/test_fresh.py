@@ -15,7 +15,7 @@ import pytest
 
 from harvester.cli.targets import write_private
 from harvester.errors import StoreError, UsageError
-from harvester.fresh import fresh_file
+from harvester.fresh import fresh_file, is_special
 from harvester.harvest.exposition import RunFigures
 from harvester.harvest.metrics import MetricsFile
 from harvester.harvest.output import write_atomically
@@ -156,3 +156,37 @@ def test_who_has_the_old_file_open_goes_on_reading_the_whole_of_it(
         write(path)
         assert reader.read() == "old"
     assert stat.S_IMODE(path.stat().st_mode) == (0o644 if write is metrics else 0o600)
+
+
+@pytest.mark.parametrize("write", [metrics, export])
+def test_a_pipe_is_written_into_and_stays_a_pipe(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write(pipe)
+        assert os.read(reader, 100)
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize(
+    ("path", "special"),
+    [
+        ("/dev/null", True),
+        ("/dev/stdout", True),
+        ("/dev/fd/1", True),
+        ("/dev/no_such_device", True),
+        ("/proc/self/fd/1", True),
+        ("/tmp/../dev/null", True),
+        ("/dev/shm/figures.prom", False),
+        ("device.csv", False),
+        ("/tmp", False),
+    ],
+)
+def test_what_devices_and_processes_hold_is_no_name_of_a_file(path: str, special: bool) -> None:
+    assert is_special(Path(path)) == special
