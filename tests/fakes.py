@@ -8,7 +8,8 @@ import json
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
@@ -336,3 +337,18 @@ class House:
     def close(self) -> None:
         """Let go of the ledger."""
         self.db.close()
+
+
+@contextmanager
+def houses(folder: Path, ids: Sequence[str]) -> Iterator[Callable[..., House]]:
+    """Makes houses in `folder`, each with `ids` unless others are given, and closes them."""
+    made: list[House] = []
+
+    def make(ids: Sequence[str] = ids, **changes: object) -> House:
+        quick = {"pace__rate_per_s": 1000, "pace__concurrency": 16}
+        made.append(House(folder / f"out-{len(made)}", ids, **{**quick, **changes}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -27,7 +27,7 @@ from harvester.ledger import records, worklists
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.values import Batch, DeadLetter
 from harvester.vendor.transport import Reply
-from tests.fakes import TIMEOUT, Answer, FakeVendor, House, record, status
+from tests.fakes import TIMEOUT, Answer, FakeVendor, House, houses, record, status
 from tests.run.test_harvest_pipeline import (
     assert_each_id_is_in_one_state,
     assert_run_balances,
@@ -43,16 +43,8 @@ GONE = Reply(404, b"<html>")
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    made: list[House] = []
-
-    def make(ids: list[str] = IDS, **changes: object) -> House:
-        quick = {"pace__rate_per_s": 1000, "pace__concurrency": 16}
-        made.append(House(tmp_path / f"out-{len(made)}", ids, **{**quick, **changes}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+    with houses(tmp_path, IDS) as make:
+        yield make
 
 
 def dated(days_ago: float, count: int = 1, start: int = 0) -> list[str]:

@@ -13,7 +13,7 @@ from harvester.errors import VendorUnavailable
 from harvester.harvest.engine import Engine
 from harvester.harvest.run import _tell_failures
 from harvester.vendor.transport import NoReply, Reply
-from tests.fakes import FakeVendor, House, record
+from tests.fakes import FakeVendor, House, houses, record
 from tests.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"{n:03}" for n in range(40)]
@@ -22,16 +22,8 @@ NO_FILES = NoReply("exhausted", "this machine has no more file descriptor: raise
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    made: list[House] = []
-
-    def make(ids: list[str] = IDS, **changes: object) -> House:
-        quick = {"pace__rate_per_s": 1000, "pace__concurrency": 16}
-        made.append(House(tmp_path / f"out-{len(made)}", ids, **{**quick, **changes}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+    with houses(tmp_path, IDS) as make:
+        yield make
 
 
 def test_a_want_of_descriptors_costs_no_id_an_attempt(house: Callable[..., House]) -> None:

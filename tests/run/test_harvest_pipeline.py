@@ -43,6 +43,7 @@ from tests.fakes import (
     FakeVendor,
     House,
     acknowledging,
+    houses,
     record,
     status,
 )
@@ -54,16 +55,8 @@ STOPPED = Interrupted("enough")
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    made: list[House] = []
-
-    def make(ids: list[str] = IDS, **changes: object) -> House:
-        quick = {"pace__rate_per_s": 1000, "pace__concurrency": 16}
-        made.append(House(tmp_path / f"out-{len(made)}", ids, **{**quick, **changes}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+    with houses(tmp_path, IDS) as make:
+        yield make
 
 
 def stop_at(seconds: float, reason: HarvesterError = STOPPED) -> Callable[[Engine], None]:

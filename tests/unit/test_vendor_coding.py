@@ -14,6 +14,11 @@ from harvester.vendor.transport import MAX_BODY_BYTES, NoReply
 BODY = b'{"status":"0"}'
 
 
+def gz(content: bytes) -> bytes:
+    """Packed without the time: it would be in the names of the tests."""
+    return gzip.compress(content, mtime=0)
+
+
 def bare(body: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(body) + packer.flush()
@@ -25,14 +30,14 @@ def bare(body: bytes) -> bytes:
         (BODY, ""),
         (BODY, "identity"),
         (BODY, " , identity,"),
-        (gzip.compress(BODY), "gzip"),
-        (gzip.compress(BODY), " X-GZIP "),
-        (gzip.compress(BODY[:5]) + gzip.compress(BODY[5:]), "gzip"),
+        (gz(BODY), "gzip"),
+        (gz(BODY), " X-GZIP "),
+        (gz(BODY[:5]) + gz(BODY[5:]), "gzip"),
         (zlib.compress(BODY), "deflate"),
         (bare(BODY), "Deflate"),
-        (gzip.compress(zlib.compress(BODY)), "deflate, gzip"),
-        (gzip.compress(BODY), "gzip, gzip"),
-        (gzip.compress(BODY), "br, gzip"),
+        (gz(zlib.compress(BODY)), "deflate, gzip"),
+        (gz(BODY), "gzip, gzip"),
+        (gz(BODY), "br, gzip"),
         (BODY, "br"),
         (b"", "gzip"),
     ],
@@ -49,8 +54,8 @@ def test_what_is_packed_is_unpacked(packed: bytes, header: str) -> None:
         (b"\x08" + BODY, "deflate", "torn"),
         (zlib.compress(BODY)[:-1], "deflate", "protocol"),
         (bare(BODY)[:-1], "deflate", "protocol"),
-        (zlib.compress(gzip.compress(BODY)), "deflate, gzip", "torn"),
-        (gzip.compress(b"no JSON"), "br, gzip", "coding"),
+        (zlib.compress(gz(BODY)), "deflate, gzip", "torn"),
+        (gz(b"no JSON"), "br, gzip", "coding"),
         (b"no JSON", "br", "coding"),
     ],
 )
