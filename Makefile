@@ -42,7 +42,7 @@ screens: $(VENV)/runtime ## Pictures of a night and a report into docs/screens, 
 test: $(VENV)/dev ## Run the tests (PYTEST_ARGS="-k pace -x", SEED=7)
 	@$(PYTEST)
 
-any-day: $(VENV)/dev ## Proof that no date matters: the tests at ten moments, under libfaketime (MOMENT=leap-day)
+any-day: $(VENV)/dev ## The tests at ten moments, under libfaketime: does a date matter? (MOMENT=leap-day)
 	@SEED=$(SEED) $(BIN)/python -m tests.any_day $(MOMENT:%=--moment %) \
 		-n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
