@@ -291,7 +291,8 @@ def _sealed_request(seal: Seal, watchdog: Watchdog) -> type[ClientRequest]:
             if protocol is None or protocol.should_close or not protocol.is_connected():
                 raise aiohttp.ServerDisconnectedError
             ask.is_reused = protocol in used
-            used.add(protocol)
+            if not ask.is_reused:
+                used.add(protocol)
             ask.connection = conn
             watchdog.watch(ask)
             return await super().send(conn)
