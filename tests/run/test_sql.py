@@ -458,6 +458,7 @@ def test_the_prompt_takes_several_lines_survives_errors_and_ctrl_c(folder: Path)
         assert "Stopped." in screen.until("sql> ")
         screen.type("SELECT 'half\n")
         screen.until("...> ")
+        wait_until_it_reads(process)
         process.send_signal(signal.SIGINT)
         screen.until("sql> ")
         screen.type("SELECT 6 * 7 AS again;\n")
@@ -517,6 +518,16 @@ def prompted(
         process.kill()
         process.wait()
         os.close(ours)
+
+
+def wait_until_it_reads(process: subprocess.Popen[bytes]) -> None:
+    """Return once the prompt waits for a key; readline loses a signal that comes before that."""
+    stat = Path(f"/proc/{process.pid}/stat")
+    for _ in range(2_500):
+        if stat.read_text().rpartition(")")[2].split()[0] == "S":
+            return
+        time.sleep(0.01)
+    raise AssertionError("the prompt never waited for a key")
 
 
 def wait_for_children_of_thread(process: subprocess.Popen[bytes]) -> None:
