@@ -76,6 +76,8 @@ H = f"{sys.executable} -m harvester"
 
 def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """A line of the shell, as its user types it; with the exit code of its first command."""
+    if "&-" in line and "FAKETIME" in os.environ:
+        pytest.skip("libfaketime's memory, all processes' own, would take the closed one's place")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HARVESTER_")}
     return subprocess.run(
         [SHELL, "-c", line],
