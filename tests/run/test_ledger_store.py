@@ -296,14 +296,25 @@ def held_by(command: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
             other.kill()
 
 
+def end_soon(holder: subprocess.Popen[bytes]) -> None:
+    """Have it give the lock back in a moment."""
+    stdin = holder.stdin
+    assert stdin is not None
+
+    def end() -> None:
+        time.sleep(0.3)  # a threading.Timer never goes off under libfaketime
+        stdin.write(b"\n")
+        stdin.flush()
+
+    threading.Thread(target=end, daemon=True).start()
+
+
 @pytest.mark.parametrize("reader", ["export", "verify", "retry --dry-run", "status"])
 @pytest.mark.parametrize("waiter", ["run", "publish", "status"])
 def test_a_reader_is_waited_for(tmp_path: Path, reader: str, waiter: str) -> None:
     path = tmp_path / "lock"
     with held_by(reader, path) as other:
-        assert other.stdin is not None
-        stdin = other.stdin
-        threading.Timer(0.3, lambda: (stdin.write(b"\n"), stdin.flush())).start()
+        end_soon(other)
         with OutputLock(path, waiter, wait_s=30):
             holder = read_holder(path)
             assert holder is not None
@@ -346,9 +357,7 @@ def test_what_a_killed_run_left_in_the_lock_does_not_pass_for_a_run_that_holds_i
     assert str(dead.pid).encode() in text
     with held_by("export", path) as other:
         path.write_bytes(text)
-        assert other.stdin is not None
-        stdin = other.stdin
-        threading.Timer(0.3, lambda: (stdin.write(b"\n"), stdin.flush())).start()
+        end_soon(other)
         with OutputLock(path, wait_s=30):
             pass
 

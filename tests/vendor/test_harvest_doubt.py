@@ -96,7 +96,9 @@ async def test_a_stray_no_before_the_true_answer_ends_no_id(tmp_path: Path, way:
 
     vendor = Liar(answer)
     async with vendor.listening():
-        harvest = Harvest(tmp_path / "out", vendor.base_url, vendor__transport=way)
+        # So few that each has many ids, however slowly they are made.
+        few = {"vendor__transport": way, "pace__concurrency": 8}
+        harvest = Harvest(tmp_path / "out", vendor.base_url, **few)
         ended = await harvested(harvest, ids, tmp_path)
     assert ended.code == 0, ended.err
     assert harvest.ids() == ids

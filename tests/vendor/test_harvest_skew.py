@@ -63,12 +63,18 @@ def day(ahead_s: float = 0.0) -> str:
 
 
 def wrong(out: Path, base_url: str, ahead: str, **flags: object) -> Harvest:
-    """Runs on a machine whose clock is `ahead`, as libfaketime writes it."""
+    """Runs on a machine whose clock is so many days ahead: "+30d"."""
     if not Path(_LIBRARY).exists():
         pytest.skip("libfaketime is not here (Debian: faketime), so our clock can't be set wrong")
     other = Harvest(out, base_url, **flags)
-    other.environment = {**os.environ, "LD_PRELOAD": _LIBRARY, "FAKETIME": ahead}
+    moved = f"{int(float(ahead[:-1]) * DAY) + _moved_s():+}s"
+    other.environment = {**os.environ, "LD_PRELOAD": _LIBRARY, "FAKETIME": moved}
     return other
+
+
+def _moved_s() -> int:
+    """By how much the clock of the tests themselves is moved (`make any-day`)."""
+    return int(os.environ.get("FAKETIME", "+0s")[:-1])
 
 
 def test_our_clock_30_days_ahead_for_one_night(
