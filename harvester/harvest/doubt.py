@@ -129,7 +129,11 @@ class Doubt:
         if len(self._held) < self._full or self._stop.is_set:
             return
         try:
-            verdicts = await self.probe(PROBES, lambda verdict: isinstance(verdict, Record))
+            # Whatever the vendor's state, it gives no record for an id older than it keeps them.
+            before = datetime.fromtimestamp(self._clock.now() - KEPT_MS / 1000, UTC)
+            verdicts = await self.probe(
+                PROBES, lambda verdict: isinstance(verdict, Record), before=before
+            )
         except CutOff:
             return
         if verdicts is None or self.is_over:
@@ -148,9 +152,13 @@ class Doubt:
             self._count("cut_off", task)
 
     async def probe(
-        self, count: int, is_enough: Callable[[Verdict], bool]
+        self,
+        count: int,
+        is_enough: Callable[[Verdict], bool],
+        *,
+        before: datetime | None = None,
     ) -> Sequence[Verdict] | None:
-        """What the vendor answers to at most `count` ids of the rest.
+        """What the vendor answers to at most `count` ids of the rest, none dated before `before`.
 
         Ends with the first answer that `is_enough`.  Empty if there is no rest; None if somebody
         else fetches probes already.  Raises CutOff if the run stops.
@@ -159,7 +167,6 @@ class Doubt:
             return None
         self.is_probing = True
         self._probed.clear()
-        before = datetime.fromtimestamp(self._clock.now() - KEPT_MS / 1000, UTC)
         verdicts: list[Verdict] = []
         tasks: list[Task] = []
         try:

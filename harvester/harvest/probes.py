@@ -16,17 +16,20 @@ from harvester.harvest.task import Task
 from harvester.ids.ages import stamp_of, stamps
 
 
-def spread(portions: Iterable[list[Task]], count: int, before: datetime) -> list[Task]:
+def spread(
+    portions: Iterable[list[Task]], count: int, before: datetime | None = None
+) -> list[Task]:
     """At most `count` of all tasks: the youngest first, then others evenly spread, from the end.
 
     Young and old by the ids' own digits; those dated before `before` are passed over, and where no
     id tells its date the last one stands for the youngest.  Holds a portion and 2 * `count` tasks.
     """
+    oldest = "" if before is None else stamp_of(before)
     kept: list[Task] = []
     youngest, its_stamp = None, ""
     stride, seen = 1, 0
     for portion in portions:
-        fit = _fit(portion, stamp_of(before))
+        fit = _fit(portion, oldest)
         for at, (task, stamp) in enumerate(fit):
             if stamp >= its_stamp:
                 youngest, its_stamp = task, stamp

@@ -76,7 +76,7 @@ class TaskSource:
             return None
         return set(self.held)
 
-    async def draw(self, count: int, before: datetime) -> list[Task]:
+    async def draw(self, count: int, before: datetime | None) -> list[Task]:
         """At most `count` tasks spread over the rest, the youngest first; see `spread`.
 
         They count as taken, and their pages pass over them; `put_back` undoes that.
@@ -118,9 +118,6 @@ class TaskSource:
 
 
 _PAGE_ROWS = 1_000
-
-OPENING_ATTEMPTS = 3
-"""At most so many attempts of a run go alone, until one has shown the vendor's time."""
 
 OPENING_ATTEMPTS = 3
 """At most so many attempts of a run go alone, until one has shown the vendor's time."""

@@ -75,12 +75,13 @@ def open_envelope(
         return _open_slowly(body, http_status, now, content_type)
     data, over = answer.data, False
     if data is not None:
-        known = _is_over(data, now)
+        is_usual = is_usual_ending(data.hangupTime, data.submitTime, now)
+        known = True if is_usual else _is_over(data, now)
         # An empty record is none at all; the typed way can't tell it from one without an id.
         if known is None or data.voiceId is None:
             return _open_slowly(body, http_status, now, content_type)
         over = known
-    status = _text(answer.status)
+    status = answer.status if answer.status == "0" else _text(answer.status)
     if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
         return None
     if data is None:
@@ -91,8 +92,6 @@ def open_envelope(
 def _is_over(data: _Record, now: float) -> bool | None:
     """Whether the call is over; None where that takes a look at its literals."""
     hangup, submit, answer = data.hangupTime, data.submitTime, data.answerTime
-    if is_usual_ending(hangup, submit, now):
-        return True
     if not (_is_text(hangup) and _is_text(submit) and _is_text(answer)):
         return None
     call = Call(hangup, answer, submit, _text(data.terminationCode))

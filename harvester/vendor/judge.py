@@ -40,6 +40,8 @@ def judge(voice_id: str, reply: Reply, now: float) -> Verdict:
     """What `reply` to the question for `voice_id` means.  `now` is the Unix time, in seconds."""
     envelope = open_envelope(reply.body, reply.status, now, reply.content_type)
     verdict = _judge_http(reply.status) if envelope is None else _judge_status(voice_id, envelope)
+    if verdict is _OVER:
+        return verdict  # as most are
     if isinstance(verdict, PushBack) or (reply.retry_after and _is_unsettled(verdict)):
         return PushBack(retry_after_s(reply.retry_after, now))
     return verdict

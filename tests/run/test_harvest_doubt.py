@@ -402,6 +402,21 @@ def test_ids_known_for_being_refused_take_no_part_in_seeing_that_a_key_is_revoke
     assert isinstance(engine.stop.reason, VendorRefused)
 
 
+@pytest.mark.parametrize("code", [-1, 77])
+def test_a_backfill_of_old_ids_alone_halts_as_soon_when_the_vendor_refuses_us(
+    house: Callable[..., House], code: int
+) -> None:
+    """How old an id is says nothing of whether the key is right."""
+    ids = dated(200, count=300)
+    out = house(ids, pace__concurrency=4)
+    vendor = FakeVendor(lambda i, n: status(code))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert out.pending() == ids
+    # What raises the suspicion, each with its further attempts, and five from elsewhere.
+    assert len(vendor.log) <= {-1: 3 + 4 + 5, 77: 3 * (20 + 4) + 5}[code]
+
+
 def test_the_first_20_with_an_unknown_status_do_not_keep_the_run_from_the_others(
     house: Callable[..., House],
 ) -> None:
