@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from harvester.harvest.alarm import TIMEOUTS, keep_watch
 from harvester.harvest.engine import Engine
 from harvester.harvest.stop import GRACE_S
 from harvester.vendor.transport import Reply
-from tests.fakes import FakeVendor, House, record
+from tests.fakes import FakeVendor, House, houses, record
 from tests.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"{n:03}" for n in range(40)]
@@ -26,16 +27,8 @@ LATEST_S = 1.0 + TIMEOUT_S * (TIMEOUTS + 0.5)
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    made: list[House] = []
-
-    def make(ids: list[str] = IDS, **changes: object) -> House:
-        quick = {"pace__rate_per_s": 1000, "pace__concurrency": 8}
-        made.append(House(tmp_path / f"out-{len(made)}", ids, **{**quick, **changes}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+    with houses(tmp_path, IDS) as make:
+        yield partial(make, pace__concurrency=8)
 
 
 def timed(out: House, vendor: FakeVendor, **how: object) -> tuple[Engine, float]:
