@@ -13,6 +13,7 @@ An id that its own digits date further back than the vendor keeps records is no 
 is a dead letter that is fetched again on purpose: theirs are committed at once.
 
 A refusal is doubted the same way (`RefusalWatch`): what three ids agree on, probes must confirm.
+These may be of any age, for that says nothing of whether the key is right.
 
 Probes are fetched by whoever has the suspicion, one after another, so that no connection is needed
 beyond its own; the other workers finish what they hold and wait.  A probe is one request on a

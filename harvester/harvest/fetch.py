@@ -244,7 +244,7 @@ class Fetcher:
         self._known: Task | None = None
         """An id whose record this run got."""
         self._succeeded = 0
-        self._date_at = float("-inf")
+        self._next_date_at = float("-inf")
         self._is_heard = False
         self.heard = asyncio.Event()
         """Set once the first answer has shown the vendor's time, or can't: others may begin."""
@@ -449,12 +449,12 @@ class Fetcher:
         is_refused = isinstance(verdict, TimeRefused)
         # Parsing every Date would cost more than it tells: one a second, and each -16's.  Only of
         # answers that the vendor gave: an error page may have been dated by anyone on the way.
-        if is_refused or (now >= self._date_at and isinstance(verdict, _FINAL)):
+        if is_refused or (now >= self._next_date_at and isinstance(verdict, _FINAL)):
             vendor_time = http_date(reply.date)
             if vendor_time is not None:
                 self._clock.observe(vendor_time, reply.took_s)
             if self._clock.is_learnt:
-                self._date_at = now + _DATE_EVERY_S
+                self._next_date_at = now + _DATE_EVERY_S
         if generation is None:
             return
         if is_refused:

@@ -75,8 +75,7 @@ def open_envelope(
         return _open_slowly(body, http_status, now, content_type)
     data, over = answer.data, False
     if data is not None:
-        is_usual = is_usual_ending(data.hangupTime, data.submitTime, now)
-        known = True if is_usual else _is_over(data, now)
+        known = is_usual_ending(data.hangupTime, data.submitTime, now) or _is_over(data, now)
         # An empty record is none at all; the typed way can't tell it from one without an id.
         if known is None or data.voiceId is None:
             return _open_slowly(body, http_status, now, content_type)
