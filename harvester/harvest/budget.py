@@ -26,6 +26,9 @@ from harvester.vendor.verdicts import (
 
 MAX_TIME_REFUSALS = 3
 MAX_UNKNOWN = 3  # the first answer and two retries
+MAX_REFUSALS = 3
+"""As many: an id that is refused while others are not is let in no sooner for being asked often,
+and its worker could fetch others meanwhile."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Spent:
     network: int = 0
     time_refused: int = 0
     unknown: int = 0
+    refused: int = 0
     exhausted: int = 0
 
 
@@ -90,8 +94,7 @@ def next_step(verdict: Verdict, spent: Spent, around: Surroundings, limits: Retr
         case Busy(cause):
             return _after_busy(cause, spent, around, limits)
         case Refusal(what):
-            # Halting the run is the refusal watch's business; one id alone is only unlucky.
-            return _after_busy(f"refused_{what}", spent, around, limits)
+            return _after_refusal(f"refused_{what}", spent, around, limits)
         case NetworkFailure(cause):
             return _after_network(cause, spent, around, limits)
         case UnknownStatus():
@@ -103,6 +106,15 @@ def _after_busy(cause: str, spent: Spent, around: Surroundings, limits: Retry) -
         return Again(0, cause)
     spent.busy += 1
     return Defer(cause) if spent.busy >= limits.busy_attempts else Again(spent.busy, cause)
+
+
+def _after_refusal(cause: str, spent: Spent, around: Surroundings, limits: Retry) -> Step:
+    """Halting the run is the refusal watch's business; one id alone is only unlucky."""
+    if around.in_outage:
+        return Again(0, cause)
+    spent.refused += 1
+    is_enough = spent.refused >= min(MAX_REFUSALS, limits.busy_attempts)
+    return Defer(cause) if is_enough else Again(spent.refused, cause)
 
 
 def _after_network(cause: str, spent: Spent, around: Surroundings, limits: Retry) -> Step:

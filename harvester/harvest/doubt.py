@@ -15,6 +15,8 @@ is a dead letter that is fetched again on purpose: theirs are committed at once.
 A refusal is doubted the same way (`RefusalWatch`): what three ids agree on, probes must confirm.
 These may be of any age, for that says nothing of whether the key is right.
 
+So is an outage as long as the run has no record: the ids that failed may be such that always do.
+
 Probes are fetched by whoever has the suspicion, one after another, so that no connection is needed
 beyond its own; the other workers finish what they hold and wait.  A probe is one request on a
 connection of its own.  What it concludes counts like any other conclusion; what it does not
@@ -24,6 +26,7 @@ conclude goes back to the list.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -52,8 +55,13 @@ class Prober(Protocol):
     last_no: bytes
     """The body of the latest permanent failure."""
 
-    async def probe(self, task: Task) -> tuple[Verdict, Conclusion | None]:
-        """One request on a connection of its own, and what it concludes, if it does."""
+    async def probe(
+        self, task: Task, *, of_outage: bool = False
+    ) -> tuple[Verdict, Conclusion | None]:
+        """One request on a connection of its own, and what it concludes, if it does.
+
+        `of_outage`: it does not wait for the outage to end.
+        """
         ...
 
     def shown(self, body: bytes) -> bytes:
@@ -97,6 +105,7 @@ class Doubt:
         self.is_over = False
         """Whether this run got a record: nothing is held back any more."""
         self.is_probing = False
+        self._outage_probes = 0
         self._probed = asyncio.Event()
         self._held: list[tuple[Task, Unknown | Died]] = []
 
@@ -158,25 +167,30 @@ class Doubt:
         is_enough: Callable[[Verdict], bool],
         *,
         before: datetime | None = None,
+        of_outage: bool = False,
     ) -> Sequence[Verdict] | None:
         """What the vendor answers to at most `count` ids of the rest, none dated before `before`.
 
         Ends with the first answer that `is_enough`.  Empty if there is no rest; None if somebody
-        else fetches probes already.  Raises CutOff if the run stops.
+        else fetches probes already.  Raises CutOff if the run stops.  `of_outage`: they don't wait
+        for it to end, and begin with another of the `count` each time.
         """
         if self.is_probing:
             return None
         self.is_probing = True
         self._probed.clear()
         verdicts: list[Verdict] = []
-        tasks: list[Task] = []
+        tasks: deque[Task] = deque()
         try:
-            tasks = await self.source.draw(count, before)
+            tasks.extend(await self.source.draw(count, before))
+            if of_outage:
+                tasks.rotate(-self._outage_probes)
+                self._outage_probes += 1
             while tasks and not any(map(is_enough, verdicts[-1:])):
                 self._stop.idle()
                 self._stop.check()
-                verdicts.append(await self._probe(tasks[0]))
-                tasks.pop(0)
+                verdicts.append(await self._probe(tasks[0], of_outage=of_outage))
+                tasks.popleft()
         finally:
             for task in tasks:
                 self.source.put_back(task)
@@ -184,8 +198,8 @@ class Doubt:
             self._probed.set()
         return verdicts
 
-    async def _probe(self, task: Task) -> Verdict:
-        verdict, conclusion = await self.fetcher.probe(task)
+    async def _probe(self, task: Task, *, of_outage: bool) -> Verdict:
+        verdict, conclusion = await self.fetcher.probe(task, of_outage=of_outage)
         if conclusion is None:
             self.source.put_back(task)
             return verdict

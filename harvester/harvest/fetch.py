@@ -267,9 +267,14 @@ class Fetcher:
         self._is_heard = True
         self.heard.set()
 
-    async def probe(self, task: Task) -> tuple[Verdict, Conclusion | None]:
-        """One request on a connection of its own, and what it concludes, if it does."""
-        verdict, reply, _ = await self._attempt(task, fresh=True)
+    async def probe(
+        self, task: Task, *, of_outage: bool = False
+    ) -> tuple[Verdict, Conclusion | None]:
+        """One request on a connection of its own, and what it concludes, if it does.
+
+        `of_outage`: the gate let it in.
+        """
+        verdict, reply, _ = await self._attempt(task, fresh=True, is_probe=of_outage)
         if not isinstance(verdict, _FINAL):
             return verdict, None
         return verdict, self._conclude(verdict, reply, attempts=1)
@@ -342,13 +347,15 @@ class Fetcher:
     async def _enter(self) -> bool:
         """Wait while an outage lasts; whether the attempt that follows is a probe of it.
 
-        An id that failed may do so always, and the last ids of every list may be such: the vendor
-        is well if it still gives a record that it gave before.  So that one is the probe.
+        An id that failed may do so always, and the last or the first ids of every list may be such.
+        The vendor is well if it still gives a record that it gave before, so that one is the probe;
+        as long as there is none, ids from elsewhere in the list are.
         """
         while await self._gate.enter():
-            if self._known is None:
+            if self._known is not None:
+                await self._attempt(self._known, is_probe=True)
+            elif not await self._others.probe(PROBES, lambda _: True, of_outage=True):
                 return True
-            await self._attempt(self._known, is_probe=True)
         return False
 
     async def _attempt(

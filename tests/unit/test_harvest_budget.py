@@ -113,9 +113,16 @@ def test_a_fourth_refused_timestamp_is_a_refusal_while_no_id_succeeds_with_this_
     assert got[3:] == [Again(n, "refused_-16") for n in (1, 2, 3)] + [Defer("refused_-16")]
 
 
-def test_a_lone_refusal_counts_as_busy() -> None:
-    got = steps([Refusal("-1")] * 4, around())
-    assert got == [Again(n, "refused_-1") for n in (1, 2, 3)] + [Defer("refused_-1")]
+def test_a_lone_refusal_is_retried_twice_and_then_put_off() -> None:
+    got = steps([Refusal("-1")] * 3, around())
+    assert got == [Again(1, "refused_-1"), Again(2, "refused_-1"), Defer("refused_-1")]
+
+
+def test_a_refusal_is_retried_no_more_than_a_busy_answer_and_counts_by_itself() -> None:
+    limits = Retry(busy_attempts=2)
+    assert steps([Refusal("-1")] * 2, around(), limits)[-1] == Defer("refused_-1")
+    busy = [Busy("-18"), Busy("-18"), Refusal("http_403"), Refusal("http_403")]
+    assert steps(busy, around())[-1] == Again(2, "refused_http_403")
 
 
 def test_an_unknown_status_is_retried_twice_and_then_dead_if_others_are_delivered() -> None:

@@ -170,11 +170,52 @@ async def test_an_id_that_is_always_refused_spoils_no_night_and_a_revoked_key_is
     assert harvest.ids() == sorted([*first, *second])
 
 
+DENIED = http(b'{"status":"-1","reason":"Authentication error"}')
+OOPS = http(b"<html>oops</html>", "500 Internal Server Error")
+
+
+@pytest.mark.parametrize(
+    ("answer", "requests"),
+    # Three tries and a last one; five probes.  What is busy is tried eight times.
+    [(DENIED, 10 * 4 + 5), (GONE, 10 * 4 + 5), (OOPS, 10 * 9 + 20)],
+    ids=["-1", "404", "500"],
+)
+async def test_ids_that_always_fail_keep_few_workers_from_none_of_the_others(
+    tmp_path: Path, answer: bytes, requests: int
+) -> None:
+    bad, good = dated(5, 10), dated(4, 90)
+    vendor = Liar(lambda voice_id, count: answer if voice_id in bad else http(record(voice_id)))
+    async with vendor.listening():
+        harvest = Harvest(
+            tmp_path / "out", vendor.base_url, pace__concurrency=4, retry__max_outage_s=30.0
+        )
+        ended = await harvested(harvest, [*bad, *good], tmp_path)
+    assert ended.code == 5, ended.err
+    assert harvest.ids() == good
+    assert ended.summary["run"]["deferred"] == 10
+    assert sum(vendor.asked.values()) <= 90 + requests
+
+
+async def test_more_ids_than_workers_that_always_fail_at_the_head_of_a_list_are_no_outage(
+    tmp_path: Path,
+) -> None:
+    # The youngest one fails as well: the probe of an outage is another id each time.
+    bad, good = [*dated(5, 80), *dated(2, 1)], dated(4, 200)
+    vendor = Liar(lambda voice_id, count: OOPS if voice_id in bad else http(record(voice_id)))
+    async with vendor.listening():
+        harvest = Harvest(
+            tmp_path / "out", vendor.base_url, retry__max_outage_s=30.0, retry__busy_attempts=2
+        )
+        ended = await harvested(harvest, [*bad[:80], *good, bad[80]], tmp_path)
+    assert ended.code == 5, ended.err
+    assert harvest.ids() == good
+    assert ended.summary["run"]["deferred"] == 81
+
+
 async def test_another_key_on_the_same_output_has_nothing_delivered_yet(tmp_path: Path) -> None:
     ids = dated(4, 2)
     is_known = True
-    denied = http(b'{"status":"-1","reason":"Authentication error"}')
-    vendor = Liar(lambda voice_id, count: http(record(voice_id)) if is_known else denied)
+    vendor = Liar(lambda voice_id, count: http(record(voice_id)) if is_known else DENIED)
     async with vendor.listening():
         harvest = Harvest(tmp_path / "out", vendor.base_url, retry__busy_attempts=2)
         assert (await harvested(harvest, ids[:1], tmp_path)).code == 0
