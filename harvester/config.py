@@ -156,8 +156,7 @@ class Secrets:
     api_secret: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """A `Config` and, for each `section.key`, where its value came from."""
 
     config: Config

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 _COMMAND = re.compile(r"`harvester ([a-z]+)([^`]*)`")
 _OF_AN_ACCOUNT = frozenset({"run", "plan", "doctor", "retry", "publish", "rebuild"})
@@ -19,8 +20,7 @@ _LONGEST = 300
 """Characters of a command line that is repeated whole; a shell may have put thousands of names."""
 
 
-@dataclass(slots=True)
-class Given:
+class Given(msgspec.Struct):
     """What was typed."""
 
     arguments: Sequence[str] = ()

@@ -54,6 +54,7 @@ class Acknowledger:
         self._on_committed = on_committed
         self._on_failed = on_failed
         self._batch = Batch()
+        self._is_full = False
         self._commit: asyncio.Task[None] | None = None
 
     async def add(self, task: Task, conclusion: Conclusion) -> None:
@@ -61,13 +62,13 @@ class Acknowledger:
         earlier: Deferred | None = None
         if isinstance(conclusion, PutOff):
             earlier = await self._ledger.call(records.deferred, task.voice_id)
-        while self._is_full():
+        while self._is_full:
             await self._make_room()
         self._add(task, conclusion, earlier)
 
     def add_at_once(self, task: Task, conclusion: Conclusion) -> bool:
         """The same where nothing has to be waited for; False, and nothing done, where it has."""
-        if self._is_full() or isinstance(conclusion, PutOff):
+        if self._is_full or isinstance(conclusion, PutOff):
             return False
         self._add(task, conclusion, None)
         return True
@@ -94,11 +95,9 @@ class Acknowledger:
             tally[Outcome.DEFERRED] -= 1  # it was counted when it was deferred
         if settled.published is not None:
             tally["opens_published"] += 1
-        if self._is_full() and self._commit is None:
+        self._is_full = batch.outcomes >= BATCH_OUTCOMES or batch.bytes >= BATCH_BYTES
+        if self._is_full and self._commit is None:
             self._close_batch()
-
-    def _is_full(self) -> bool:
-        return self._batch.outcomes >= BATCH_OUTCOMES or self._batch.bytes >= BATCH_BYTES
 
     async def _make_room(self) -> None:
         if self._commit is None:
@@ -110,6 +109,7 @@ class Acknowledger:
 
     def _close_batch(self) -> None:
         batch, self._batch = self._batch, Batch()
+        self._is_full = False
         self._commit = asyncio.create_task(self._commit_batch(batch, dict(self._tally)))
 
     async def _commit_batch(self, batch: Batch, counters: dict[str, int]) -> None:

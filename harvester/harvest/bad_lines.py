@@ -11,7 +11,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -34,14 +33,13 @@ class _BadLine(msgspec.Struct):
     excerpt: str
 
 
-@dataclass(slots=True)
-class BadLines:
+class BadLines(msgspec.Struct):
     """Bad lines as they are listed."""
 
     count: int = 0
-    by_reason: Counter[str] = field(default_factory=Counter)
-    by_file: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
+    by_reason: Counter[str] = msgspec.field(default_factory=Counter)
+    by_file: Counter[str] = msgspec.field(default_factory=Counter)
+    examples: list[str] = []
     """The first few, as `file:line: reason: excerpt`."""
 
 

@@ -6,8 +6,9 @@ budget, and what isn't the id's fault costs it none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from harvester.config import Retry
 from harvester.vendor.transport import EXHAUSTED
@@ -31,8 +32,7 @@ MAX_REFUSALS = 3
 and its worker could fetch others meanwhile."""
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(msgspec.Struct):
     """What an id has used up in this ask."""
 
     attempts: int = 0
@@ -44,11 +44,11 @@ class Spent:
     exhausted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What happened to the other ids meanwhile: is it us, or only this id?"""
 
-    delivered_since_first: bool
+    others_delivered: bool
+    """Another id's record came during this attempt, or comes again right now."""
     succeeded_since_last: bool
     clock_verified: bool
     is_alone: bool
@@ -57,23 +57,20 @@ class Surroundings:
     """This attempt probed an outage or failed in one: that tells nothing of the id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """Try again: after the backoff of the `failures`-th failure; 0: at once, when the pace lets."""
 
     failures: int
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(msgspec.Struct, frozen=True):
     """The verdict stands: a record, no record, or dead."""
 
     verdict: Record | NoRecord | Dead
 
 
-@dataclass(frozen=True, slots=True)
-class Defer:
+class Defer(msgspec.Struct, frozen=True):
     """The budget is spent; the id stays pending."""
 
     cause: str
@@ -147,6 +144,6 @@ def _after_unknown(status: str, spent: Spent, around: Surroundings) -> Step:
     spent.unknown += 1
     if spent.unknown < MAX_UNKNOWN:
         return Again(spent.unknown, f"status_{status}")
-    if around.delivered_since_first:
+    if around.others_delivered:
         return Settle(Dead("unknown_status"))
     return Defer(f"status_{status}")

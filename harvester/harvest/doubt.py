@@ -13,7 +13,8 @@ An id that its own digits date further back than the vendor keeps records is no 
 is a dead letter that is fetched again on purpose: theirs are committed at once.
 
 A refusal is doubted the same way (`RefusalWatch`): what three ids agree on, probes must confirm.
-These may be of any age, for that says nothing of whether the key is right.
+These may be of any age, for that says nothing of whether the key is right.  An id whose record the
+run got is the best probe, and the only one at the end of a list.
 
 So is an outage as long as the run has no record: the ids that failed may be such that always do.
 
@@ -166,14 +167,16 @@ class Doubt:
         count: int,
         is_enough: Callable[[Verdict], bool],
         *,
+        known: Task | None = None,
         before: datetime | None = None,
         of_outage: bool = False,
     ) -> Sequence[Verdict] | None:
         """What the vendor answers to at most `count` ids of the rest, none dated before `before`.
 
-        Ends with the first answer that `is_enough`.  Empty if there is no rest; None if somebody
-        else fetches probes already.  Raises CutOff if the run stops.  `of_outage`: they don't wait
-        for it to end, and begin with another of the `count` each time.
+        `known`, an id whose record the run got, is asked first.  Ends with the first answer that
+        `is_enough`.  Empty if there is nobody to ask; None if somebody else fetches probes already.
+        Raises CutOff if the run stops.  `of_outage`: they don't wait for it to end, and begin with
+        another of the `count` each time.
         """
         if self.is_probing:
             return None
@@ -182,7 +185,10 @@ class Doubt:
         verdicts: list[Verdict] = []
         tasks: deque[Task] = deque()
         try:
-            tasks.extend(await self.source.draw(count, before))
+            if known is not None:
+                verdicts.append((await self.fetcher.probe(known))[0])
+            if not any(map(is_enough, verdicts)):
+                tasks.extend(await self.source.draw(count, before))
             if of_outage:
                 tasks.rotate(-self._outage_probes)
                 self._outage_probes += 1

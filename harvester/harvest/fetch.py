@@ -21,7 +21,16 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
 from harvester.config import Retry, Secrets
 from harvester.errors import VendorRefused
 from harvester.harvest.backoff import backoff_s
-from harvester.harvest.budget import Again, Defer, Settle, Spent, Step, Surroundings, next_step
+from harvester.harvest.budget import (
+    MAX_UNKNOWN,
+    Again,
+    Defer,
+    Settle,
+    Spent,
+    Step,
+    Surroundings,
+    next_step,
+)
 from harvester.harvest.discreet import without_numbers, without_secrets
 from harvester.harvest.doubt import Doubt
 from harvester.harvest.gate import OutageGate
@@ -292,22 +301,26 @@ class Fetcher:
     ) -> Conclusion:
         """The slow way: budgets, backoff, another try."""
         spent = Spent()
+        delivered_lately = delivered_before = before[0]
+        succeeded_before = before[1]
         limits = _LAST_TRY if task.is_last_try else self._limits
-        delivered_before, succeeded_before = before
         latest: Reply | None = None
         pending = first
         is_doubtful = False
 
         async def step() -> Step:
-            nonlocal pending, latest, succeeded_before, is_doubtful
+            nonlocal pending, latest, delivered_lately, succeeded_before, is_doubtful
             if spent.attempts:
                 await self._others.free()
                 self._stop.check()
+                delivered_lately = self._delivered
                 pending = await self._attempt(task, fresh=is_doubtful)
             spent.attempts += 1
             verdict, latest, in_outage = pending
             around = Surroundings(
-                delivered_since_first=self._delivered > delivered_before,
+                others_delivered=isinstance(verdict, UnknownStatus)
+                and spent.unknown >= MAX_UNKNOWN - 1
+                and await self._are_others_delivered(delivered_lately),
                 succeeded_since_last=self._succeeded > succeeded_before,
                 clock_verified=self._clock.is_verified,
                 is_alone=await self._is_alone(task.voice_id, verdict),
@@ -343,6 +356,18 @@ class Fetcher:
                 raise AssertionError("tenacity gave back a step that asks for another try")
             case never:
                 assert_never(never)
+
+    async def _are_others_delivered(self, before: int) -> bool:
+        """Whether more than `before` records came, or one comes again that the run got.
+
+        An id that is about to die of its answers: is it the id, or does nobody get another one now?
+        """
+        if self._delivered > before:
+            return True
+        if self._known is None:
+            return False
+        verdict, _, _ = await self._attempt(self._known, fresh=True, is_probe=True)
+        return isinstance(verdict, Record)
 
     async def _enter(self) -> bool:
         """Wait while an outage lasts; whether the attempt that follows is a probe of it.
@@ -418,11 +443,10 @@ class Fetcher:
     ) -> None:
         """What one answer says about the vendor as a whole."""
         now = self._loop.time()
-        if reply is not None:
-            self._learn_time(now, verdict, generation, reply)
-            if reply.retry_after and isinstance(verdict, _SPEAKS):
-                # Any answer may ask for a pause, also one that settles its id.
-                self._pace.push_back(retry_after_s(reply.retry_after, self._clock.now()))
+        if reply is not None and (
+            now >= self._next_date_at or reply.retry_after or not isinstance(verdict, Record)
+        ):
+            self._learn_head(now, verdict, generation, reply)
         if isinstance(verdict, Record):
             self._pace.note(now, busy=False)
             self._gate.note(now, failed=False)
@@ -450,24 +474,30 @@ class Fetcher:
             self._succeeded += 1
             self._refusals.succeeded()
 
-    def _learn_time(
+    def _learn_head(
         self, now: float, verdict: Verdict, generation: int | None, reply: Reply
     ) -> None:
+        """What the head of an answer says of the vendor's clock, and of a pause."""
+        clock, is_final = self._clock, isinstance(verdict, _FINAL)
         is_refused = isinstance(verdict, TimeRefused)
         # Parsing every Date would cost more than it tells: one a second, and each -16's.  Only of
         # answers that the vendor gave: an error page may have been dated by anyone on the way.
-        if is_refused or (now >= self._next_date_at and isinstance(verdict, _FINAL)):
+        is_due = is_final and now >= self._next_date_at
+        if is_due or is_refused:
             vendor_time = http_date(reply.date)
             if vendor_time is not None:
-                self._clock.observe(vendor_time, reply.took_s)
-            if self._clock.is_learnt:
-                self._next_date_at = now + _DATE_EVERY_S
-        if generation is None:
-            return
-        if is_refused:
-            self._clock.refused(generation)
-        elif not self._clock.is_verified and isinstance(verdict, _FINAL):
-            self._clock.accepted(generation)
+                clock.observe(vendor_time, reply.took_s)
+        if generation is not None and is_refused:
+            clock.refused(generation)
+        elif generation is not None and is_final and not clock.is_verified:
+            clock.accepted(generation)
+        if not (clock.is_learnt and clock.is_verified):
+            self._next_date_at = float("-inf")
+        elif is_due:
+            self._next_date_at = now + _DATE_EVERY_S
+        if reply.retry_after and isinstance(verdict, _SPEAKS):
+            # Any answer may ask for a pause, also one that settles its id.
+            self._pace.push_back(retry_after_s(reply.retry_after, clock.now()))
 
     def _open(self, verdict: Verdict) -> None:
         """An attempt of those that go alone is over: may the others begin?
@@ -486,9 +516,12 @@ class Fetcher:
             return
         watch = self._refusals
         is_suspected = watch.refused(task.voice_id, what)
-        is_meant = watch.all_refused(await self._others.left(), what)
+        # Those that are left may be such that always are: an id that was not can tell.
+        is_meant = self._known is None and watch.all_refused(await self._others.left(), what)
         if not is_meant and is_suspected:
-            verdicts = await self._others.probe(PROBES, lambda verdict: isinstance(verdict, _FINAL))
+            verdicts = await self._others.probe(
+                PROBES, lambda verdict: isinstance(verdict, _FINAL), known=self._known
+            )
             is_meant = _all_are(_REFUSALS_ALIKE, verdicts)
         if is_meant:
             self._stop.stop(VendorRefused(refusal_message(what)))
@@ -497,9 +530,11 @@ class Fetcher:
         """The same for a status that nobody explains."""
         if await self._is_known_for_it(task) or not self._refusals.unknown(task.voice_id, status):
             return
-        is_meant = self._refusals.all_unknown(await self._others.left())
+        is_meant = self._known is None and self._refusals.all_unknown(await self._others.left())
         if not is_meant:
-            verdicts = await self._others.probe(PROBES, lambda verdict: isinstance(verdict, Record))
+            verdicts = await self._others.probe(
+                PROBES, lambda verdict: isinstance(verdict, Record), known=self._known
+            )
             is_meant = _all_are((UnknownStatus,), verdicts)
         if is_meant:
             body = self.shown(reply.body) if reply else b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -32,16 +31,14 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True):
     """The vendor knows no such record."""
 
     at_ms: int
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
+class Died(msgspec.Struct, frozen=True):
     """The vendor said no for good."""
 
     reason: str
@@ -51,8 +48,7 @@ class Died:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PutOff:
+class PutOff(msgspec.Struct, frozen=True):
     """The id's budget is spent; it stays pending."""
 
     cause: str

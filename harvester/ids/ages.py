@@ -6,11 +6,11 @@ can know beforehand which ones may be gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from heapq import merge
 from itertools import islice
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,14 +31,13 @@ _STAMP = (
 )
 
 
-@dataclass(slots=True)
-class OldIds:
+class OldIds(msgspec.Struct):
     """Counts ids dated before an instant, and keeps the oldest few."""
 
     before: datetime
     shown: int = 5
     count: int = 0
-    oldest: list[tuple[str, str]] = field(default_factory=list)
+    oldest: list[tuple[str, str]] = []
     """(date, id), the oldest first; dates as `stamps` gives them."""
 
     def add(self, ids: pa.Array) -> None:

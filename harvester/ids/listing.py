@@ -23,9 +23,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -106,15 +106,14 @@ def make(spec: ListSpec) -> ListResult:
         return result
 
 
-@dataclass
-class _Counts:
+class _Counts(msgspec.Struct):
     """What passed each step."""
 
     bad: BadIds
     good: int = 0
-    files: list[FileCount] = field(default_factory=list)
+    files: list[FileCount] = []
     distinct: int = 0
-    listed: list[int] = field(default_factory=lambda: [0, 0, 0])
+    listed: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
 
     @property
     def lines(self) -> int:

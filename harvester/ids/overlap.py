@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,8 +23,7 @@ _NAMED = "read_parquet($files, hive_partitioning = false, filename = true)"
 _OTHERS = "read_parquet($others, hive_partitioning = false)"
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """What a sort may use."""
 
     memory_limit: str

@@ -6,7 +6,6 @@ Instants are integers: milliseconds since 1970-01-01 UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -76,20 +75,19 @@ class Deferred(msgspec.Struct, frozen=True):
 
 
 # A dataclass among Structs: setting an attribute, as every id does, is quicker.
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """What one acknowledgement commits: outcomes, progress, counters, in one transaction."""
 
-    entries: list[Entry] = field(default_factory=list)
-    settled_rows: dict[int, list[int]] = field(default_factory=dict)
+    entries: list[Entry] = []
+    settled_rows: dict[int, list[int]] = {}
     """Chunk number to the rows within it that are settled now."""
-    open_calls: list[OpenCall] = field(default_factory=list)
-    closed_calls: list[str] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-    revived: list[str] = field(default_factory=list)
+    open_calls: list[OpenCall] = []
+    closed_calls: list[str] = []
+    dead_letters: list[DeadLetter] = []
+    revived: list[str] = []
     """Dead letters whose retry had a new outcome."""
-    deferred: list[Deferred] = field(default_factory=list)
-    recovered: list[str] = field(default_factory=list)
+    deferred: list[Deferred] = []
+    recovered: list[str] = []
     """Deferred ids that have an outcome now."""
     list_delivered: int = 0
     list_open: int = 0

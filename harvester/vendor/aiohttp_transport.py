@@ -129,7 +129,9 @@ class AiohttpTransport:
         self._path = f"{self._base.raw_path.rstrip('/')}/recordGroup/"
         self._watchdog = Watchdog(vendor.timeout_s)
         request_class = _sealed_request(seal, self._watchdog)
-        trust = tls if tls is not None else system_trust()
+        # Authorities take long to load: only for who needs them.
+        uses_tls = "https" in (self._base.scheme, self._proxy.scheme if self._proxy else "")
+        trust = tls if tls is not None else system_trust() if uses_tls else True
 
         def session(*, force_close: bool = False) -> aiohttp.ClientSession:
             # limit = concurrency: no ask ever queues for a connection, and all are kept alive.

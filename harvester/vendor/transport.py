@@ -12,7 +12,6 @@ and no signature grows old in a queue.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -57,8 +56,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):  # each request has one
     """Its connection had brought an answer before: this one could be what that one left behind."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoReply:
+class NoReply(msgspec.Struct, frozen=True):
     """No answer.  `cause` is a stable name; `detail` is for people and quotes no answer.
 
     Causes: dns, refused, tls, proxy (no connection), exhausted (none, for want of something of

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -21,18 +23,15 @@ class Record:
     """The answer as JSON in UTF-8, where it came otherwise: that is what is kept of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoRecord:
+class NoRecord(msgspec.Struct, frozen=True):
     """The vendor knows no such record: not yet, or not any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRefused:
+class TimeRefused(msgspec.Struct, frozen=True):
     """Status -16: the timestamp lies outside the vendor's window."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """The vendor refuses the account, the address or the URL, not this id.
 
     `what` is a short stable name of the cause ("-1", "http_403"); two refusals agree if they
@@ -42,22 +41,19 @@ class Refusal:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class PushBack:
+class PushBack(msgspec.Struct, frozen=True):
     """The vendor asks for fewer requests, for `after_s` seconds if it says so."""
 
     after_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True):
     """The vendor's program failed on this request; another try may do.  `cause` is stable."""
 
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
+class Dead(msgspec.Struct, frozen=True):
     """The vendor said no to this id for good."""
 
     reason: str
@@ -65,15 +61,13 @@ class Dead:
     """The answer names the id that it was given for; most don't."""
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkFailure:
+class NetworkFailure(msgspec.Struct, frozen=True):
     """No answer, or one that can't be the vendor's: a timeout, a reset, a torn body, a lie."""
 
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownStatus:
+class UnknownStatus(msgspec.Struct, frozen=True):
     """A status that no page of the vendor explains."""
 
     status: str

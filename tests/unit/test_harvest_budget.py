@@ -121,8 +121,8 @@ def test_a_lone_refusal_is_retried_twice_and_then_put_off() -> None:
 def test_a_refusal_is_retried_no_more_than_a_busy_answer_and_counts_by_itself() -> None:
     limits = Retry(busy_attempts=2)
     assert steps([Refusal("-1")] * 2, around(), limits)[-1] == Defer("refused_-1")
-    busy = [Busy("-18"), Busy("-18"), Refusal("http_403"), Refusal("http_403")]
-    assert steps(busy, around())[-1] == Again(2, "refused_http_403")
+    mixed: list[Verdict] = [Busy("-18"), Busy("-18"), Refusal("http_403"), Refusal("http_403")]
+    assert steps(mixed, around())[-1] == Again(2, "refused_http_403")
 
 
 def test_an_unknown_status_is_retried_twice_and_then_dead_if_others_are_delivered() -> None:

@@ -212,6 +212,47 @@ async def test_more_ids_than_workers_that_always_fail_at_the_head_of_a_list_are_
     assert ended.summary["run"]["deferred"] == 81
 
 
+ODD = http(b'{"status":"-77","reason":"?"}')
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends"),
+    [(DENIED, (5, 0, 25)), (GONE, (5, 0, 25)), (ODD, (3, 25, 0))],
+    ids=["-1", "404", "-77"],
+)
+@pytest.mark.parametrize("concurrency", [4, 64])
+async def test_the_last_ids_of_a_list_may_be_such_that_are_always_refused(
+    tmp_path: Path, answer: bytes, ends: tuple[int, int, int], concurrency: int
+) -> None:
+    good, bad = dated(5, 90), dated(3, 25)
+    vendor = Liar(lambda voice_id, count: answer if voice_id in bad else http(record(voice_id)))
+    async with vendor.listening():
+        harvest = Harvest(tmp_path / "out", vendor.base_url, pace__concurrency=concurrency)
+        ended = await harvested(harvest, [*good, *bad], tmp_path)
+    run = ended.summary["run"]
+    assert (ended.code, run["dead"], run["deferred"]) == ends, ended.err
+    assert harvest.ids() == good
+
+
+@pytest.mark.parametrize("answer", [DENIED, ODD], ids=["-1", "-77"])
+async def test_access_that_is_denied_before_the_last_ids_halts_the_run(
+    tmp_path: Path, answer: bytes
+) -> None:
+    good, bad = dated(5, 90), dated(3, 25)
+
+    def says(voice_id: str, count: int) -> bytes:
+        is_denied = voice_id in bad or vendor.asked[voice_id] > 1
+        return answer if is_denied else http(record(voice_id))
+
+    vendor = Liar(says)
+    async with vendor.listening():
+        harvest = Harvest(tmp_path / "out", vendor.base_url, pace__concurrency=4)
+        ended = await harvested(harvest, [*good, *bad], tmp_path)
+    assert ended.code == 4, ended.err
+    assert harvest.ids() == good
+    assert ended.summary["run"]["dead"] == 0
+
+
 async def test_another_key_on_the_same_output_has_nothing_delivered_yet(tmp_path: Path) -> None:
     ids = dated(4, 2)
     is_known = True
