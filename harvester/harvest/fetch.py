@@ -454,7 +454,8 @@ class Fetcher:
             self._succeeded += 1
             if self._known is None:
                 self._known = Task(task.voice_id)
-            self._refusals.delivered()
+            if not self._refusals.is_calm:
+                self._refusals.delivered()
             if verdict.odd_hangup:
                 self._tally["odd_hangups"] += 1
             return

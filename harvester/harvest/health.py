@@ -82,6 +82,8 @@ class RefusalWatch:
     def __init__(self, *, is_proven: bool = False) -> None:
         """`is_proven`: records were delivered at this address with this key, in whichever run."""
         self.is_proven = is_proven
+        self.is_calm = False
+        """Whether a record would tell nothing new."""
         self._refused: dict[str, set[str]] = {}
         self._unknown: dict[str, str] = {}
         self._passed_over: set[str] = set()
@@ -97,7 +99,7 @@ class RefusalWatch:
 
     def delivered(self) -> None:
         """A record came: the vendor still speaks the language that we know."""
-        self.is_proven = True
+        self.is_proven = self.is_calm = True
         if self._refused:
             self._forget_refused()
         if self._unknown:
@@ -114,6 +116,7 @@ class RefusalWatch:
         """Note a refusal; whether so many ids agree that it may be meant for us."""
         if voice_id in self._passed_over:
             return False
+        self.is_calm = False
         ids = self._refused.setdefault(what, set())
         ids.add(voice_id)
         return len(ids) >= REFUSALS_THAT_HALT
@@ -122,6 +125,7 @@ class RefusalWatch:
         """Note an unknown status; whether so many ids have met one that it may be for all."""
         if voice_id in self._passed_over:
             return False
+        self.is_calm = False
         self._unknown[voice_id] = status
         return len(self._unknown) >= UNKNOWNS_THAT_HALT
 

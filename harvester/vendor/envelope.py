@@ -73,14 +73,22 @@ def open_envelope(
         answer = _decode(body)
     except REFUSED:
         return _open_slowly(body, http_status, now, content_type)
-    data, over = answer.data, False
+    data = answer.data
+    if (
+        data is not None
+        and is_usual_ending(data.hangupTime, data.submitTime, now)
+        and type(data.voiceId) is str
+        and answer.status == "0"
+    ):
+        return Envelope("0", data.voiceId.strip() or None, True, True)  # as most are
+    over = False
     if data is not None:
-        known = is_usual_ending(data.hangupTime, data.submitTime, now) or _is_over(data, now)
+        known = _is_over(data, now)
         # An empty record is none at all; the typed way can't tell it from one without an id.
         if known is None or data.voiceId is None:
             return _open_slowly(body, http_status, now, content_type)
         over = known
-    status = answer.status if answer.status == "0" else _text(answer.status)
+    status = _text(answer.status)
     if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
         return None
     if data is None:

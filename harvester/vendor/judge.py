@@ -39,9 +39,15 @@ _WRONG_ADDRESS = frozenset({404, 405, 410})
 def judge(voice_id: str, reply: Reply, now: float) -> Verdict:
     """What `reply` to the question for `voice_id` means.  `now` is the Unix time, in seconds."""
     envelope = open_envelope(reply.body, reply.status, now, reply.content_type)
-    verdict = _judge_http(reply.status) if envelope is None else _judge_status(voice_id, envelope)
-    if verdict is _OVER:
-        return verdict  # as most are
+    verdict: Verdict
+    if envelope is None:
+        verdict = _judge_http(reply.status)
+    elif envelope.status == "0":
+        verdict = _judge_record(voice_id, envelope)
+        if verdict is _OVER:
+            return verdict  # as most are
+    else:
+        verdict = _judge_status(voice_id, envelope)
     if isinstance(verdict, PushBack) or (reply.retry_after and _is_unsettled(verdict)):
         return PushBack(retry_after_s(reply.retry_after, now))
     return verdict
@@ -78,8 +84,6 @@ def http_date(text: str | None) -> float | None:
 
 def _judge_status(voice_id: str, envelope: Envelope) -> Verdict:
     status = envelope.status
-    if status == "0":
-        return _judge_record(voice_id, envelope)
     if status == "-18":
         return Busy("-18")
     if status == "-16":
