@@ -350,7 +350,10 @@ class Fetcher:
             case Settle(verdict):
                 return self._conclude(verdict, latest, spent.attempts, unknown=pending[0])
             case Defer(cause):
-                counts = self._delivered > delivered_before
+                counts = task.counts or self._delivered > delivered_before
+                if task.is_last_try and not counts:
+                    # The last ids of a list have none beside them: one that came may come again.
+                    counts = await self._are_others_delivered(delivered_before)
                 return PutOff(cause, spent.attempts, self._clock.now_ms(), counts)
             case Again():
                 raise AssertionError("tenacity gave back a step that asks for another try")

@@ -199,11 +199,7 @@ def _put_off(
 ) -> Settled:
     """Deferred; dead only after failing in enough runs on enough days in which others succeeded."""
     runs, days = (earlier.runs, earlier.days) if earlier else (0, ())
-    # The last try may be alone with the clock: what counts is the whole of this run.
-    counts = put_off.counts or (
-        earlier is not None and earlier.run_id == policy.run_id and earlier.counts
-    )
-    if task.is_last_try and counts and policy.are_ages_sure():
+    if task.is_last_try and put_off.counts and policy.are_ages_sure():
         runs += 1
         today = datetime.fromtimestamp(put_off.at_ms / 1000, UTC).date().isoformat()
         days = days if today in days else (*days, today)[-DAYS_TO_GIVE_UP:]
@@ -224,7 +220,7 @@ def _put_off(
             days,
             task.chunk,
             task.row,
-            counts,
+            put_off.counts,
         )
     )
     return Settled(Outcome.DEFERRED)

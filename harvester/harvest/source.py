@@ -231,6 +231,7 @@ class DeferredPages:
                     if item.chunk is not None
                     else await self._ledger.call(records.open_call, item.voice_id),
                     is_last_try=True,
+                    counts=item.counts,
                 )
                 for item in page
             ]

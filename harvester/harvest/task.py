@@ -21,6 +21,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     open_call: OpenCall | None = None
     is_last_try: bool = False
     """The second ask of an id that this run deferred already."""
+    counts: bool = False
+    """Others were delivered around the first ask of it."""
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):

@@ -174,15 +174,30 @@ def test_a_time_refused_to_one_id_alone_is_that_ids_trouble(house: Callable[...,
     assert_run_balances(engine)
 
 
+@pytest.mark.parametrize("poison", [IDS[0], IDS[5], IDS[-1]], ids=["first", "sixth", "last"])
+@pytest.mark.parametrize("concurrency", [1, 16])
 def test_a_lone_poison_id_counts_a_run_even_though_its_last_try_is_alone(
-    house: Callable[..., House],
+    house: Callable[..., House], poison: str, concurrency: int
 ) -> None:
-    out = house(retry__network_attempts=2)
-    vendor = FakeVendor(script=lambda i, n: TIMEOUT if i == IDS[5] else record(i))
+    out = house(retry__network_attempts=2, pace__concurrency=concurrency)
+    vendor = FakeVendor(script=lambda i, n: TIMEOUT if i == poison else record(i))
     run_virtually(lambda: out.run(vendor))
-    item = records.deferred(out.db, IDS[5])
+    item = records.deferred(out.db, poison)
     assert item is not None
     assert item.runs == 1
+
+
+def test_a_run_in_which_the_vendor_failed_at_its_end_counts_against_no_id(
+    house: Callable[..., House],
+) -> None:
+    out = house(retry__network_attempts=2, pace__concurrency=1)
+    vendor = FakeVendor(
+        script=lambda i, n: TIMEOUT if i == IDS[-1] or vendor.asked[IDS[-1]] else record(i)
+    )
+    run_virtually(lambda: out.run(vendor))
+    item = records.deferred(out.db, IDS[-1])
+    assert item is not None
+    assert item.runs == 0
 
 
 @settings(

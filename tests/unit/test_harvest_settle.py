@@ -287,22 +287,10 @@ def test_a_run_counts_once_and_only_at_its_last_try() -> None:
     assert (last.deferred[0].runs, last.deferred[0].days) == (3, ("2026-08-30", "2026-09-02"))
 
 
-def test_a_last_try_alone_at_the_end_still_counts_if_others_were_delivered_before() -> None:
-    _, first = settled(LISTED, put_off(counts=True))
-    _, last = settled(LAST_TRY, put_off(counts=False), earlier=first.deferred[0])
-    assert last.deferred[0].runs == 1
-
-
 def test_a_run_in_which_nothing_was_delivered_does_not_count() -> None:
     _, first = settled(LISTED, put_off(counts=False))
     _, last = settled(LAST_TRY, put_off(counts=False), earlier=first.deferred[0])
     assert last.deferred[0].runs == 0
-
-
-def test_what_counted_in_another_run_does_not_count_in_this_one() -> None:
-    earlier = deferred(counts=True, run_id="run-0", runs=1, days=("2026-08-31",))
-    _, last = settled(LAST_TRY, put_off(counts=False), earlier=earlier)
-    assert last.deferred[0].runs == 1
 
 
 @pytest.mark.parametrize(
