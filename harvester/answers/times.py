@@ -124,7 +124,7 @@ def ending_of(call: Call, fetched_ms: int) -> Ending:
     return Ending.OVER if unanswered and failed else Ending.GOES_ON
 
 
-def is_usual_ending(hangup: Any, submit: Any, fetched_s: float) -> bool:
+def is_usual_ending(hangup: Any, submit: Any, fetched_s: float) -> bool:  # noqa: ANN401
     """Whether these two, as most calls have them, are sure to end it: the quick way.
 
     As yyyy-MM-ddTHH:mm:ss with the same offset.  Then texts in order are instants in order, and no
