@@ -18,7 +18,9 @@ from harvester.cli.logs import Logs
 from harvester.config import Log
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
+from tests.security import commands
 from tests.security.commands import QUICK
+from tests.security.leaks import KEY, SECRET
 from tests.simulated import END, ROOT, Simulator
 from tests.unit.test_harvest_exposition import NOW
 
@@ -174,3 +176,60 @@ def test_people_are_not_told_the_run_with_every_line(said: list[str]) -> None:
         "warning: the ping failed (HTTP 500); the run goes on",
         "warning: aiohttp: odd",
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "is_of_a_run"),
+    [
+        ("harvester.vendor.transports:way_to", False),
+        ("harvester.harvest.run:list_input", True),
+        ("harvester.harvest.fetch:Fetcher.ask", True),
+        ("harvester.harvest.publish:Publisher.publish", True),
+    ],
+    ids=["before there is a run", "before it asks", "while it asks", "while it publishes"],
+)
+def test_a_bug_of_a_run_is_named_on_the_screen_and_whole_in_its_log(
+    tmp_path: Path, place: str, is_of_a_run: bool
+) -> None:
+    """Whoever mends it needs the traceback; where there is no log yet, it is on the screen."""
+    module, name = place.split(":")
+    (tmp_path / "ids.txt").write_text("\n".join(make_ids(100, 4, end=END)))
+    (tmp_path / "bug.py").write_text(
+        f"""import sys
+import {module} as module
+from harvester.cli.main import main
+
+*owners, name = "{name}".split(".")
+place = getattr(module, owners[0]) if owners else module
+works = getattr(place, name)
+
+def breaks(*given, **named):
+    # Once: the books are made, and what was harvested is published, after it as well.
+    setattr(place, name, works)
+    raise KeyError("nobody foresaw it")
+
+setattr(place, name, breaks)
+sys.exit(main())
+"""
+    )
+    with Simulator(rate_limit=0, latency_ms=50, key=KEY, secret=SECRET) as vendor:
+        words = commands.run_words(vendor.base_url)
+        # Slowly, and in small portions: the first one is published while others are asked for.
+        done = commands.harvester(
+            *(*words, "--concurrency", 2),
+            cwd=tmp_path,
+            env={"HARVESTER_OUTPUT__PUBLISH_RECORDS": "5"},
+            program=["bug.py"],
+        )
+    assert done.returncode == 1
+    assert "this is a bug: KeyError" in done.stderr
+    told = [
+        json.loads(line)
+        for log in (tmp_path / "out").glob("runs/*/log.jsonl")
+        for line in log.read_text().splitlines()
+    ]
+    bugs = [one["exception"] for one in told if one["event"] == "unexpected_error"]
+    assert len(bugs) == is_of_a_run
+    text = bugs[0] if is_of_a_run else done.stderr
+    assert "bug.py" in text
+    assert "KeyError: 'nobody foresaw it'" in text

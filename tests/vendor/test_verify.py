@@ -306,6 +306,28 @@ def test_a_ledger_older_than_the_data_is_found(outputs: Outputs, whole: Path) ->
     assert all("harvester rebuild" in finding.remedy for finding in older)
 
 
+@pytest.mark.parametrize(
+    ("newer_by", "is_of_this_state", "kind"),
+    [
+        (1, True, "older_state"),
+        (0, True, "unknown_part"),  # the ledger knows that publication, and this is none of it
+        (1, False, "unknown_part"),  # whatever another state counted says nothing of this one
+    ],
+)
+def test_a_part_the_ledger_does_not_know_shows_an_older_state_only_if_it_is_newer(
+    whole: Path, newer_by: int, is_of_this_state: bool, kind: str
+) -> None:
+    [(newest,)] = look(whole, "SELECT MAX(id) FROM publication")
+    [(state_id,)] = look(whole, "SELECT value FROM meta WHERE key = 'state_id'")
+    state = state_id[:8] if is_of_this_state else "ABCDEFGH"
+    folder = parts(whole)[0].parent
+    path = folder / f"part-{state}-{newest + newer_by}-99.parquet"
+    pq.write_table(pa.table({"a": [1]}), path)
+    path.chmod(0o600)
+    audit = audited(whole)
+    assert [(one.kind, Path(one.where).name) for one in audit.findings] == [(kind, path.name)]
+
+
 def test_data_without_a_ledger_is_found(whole: Path) -> None:
     (whole / "state" / "state.db").unlink()
     audit = audited(whole)
