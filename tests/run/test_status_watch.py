@@ -76,7 +76,8 @@ def test_it_tells_until_the_run_ends_and_then_where_all_stands(
 
 
 def test_ctrl_c_ends_the_watching_and_not_the_run(tmp_path: Path, vendor: Simulator) -> None:
-    with running(tmp_path, vendor, 40) as run:
+    # So slow that it is at work still, however long the watching takes to start.
+    with running(tmp_path, vendor, 5) as run:
         reader, writer = pty.openpty()
         with started(tmp_path, "status", "--out", "out", "-w", stdout=writer) as watch:
             screen = os.read(reader, 4096).decode()
