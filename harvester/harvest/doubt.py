@@ -1,13 +1,14 @@
 """What a run may believe of the vendor as a whole, and what it holds back until it may.
 
 Theory of operation.  A permanent failure ends an id, and an ill vendor can say it of every id
-within seconds.  So until a run's first record its permanent failures are held back: neither counted
-nor committed.  The first record shows that this is the vendor that knows our calls, and all of them
-count.  When `FULL` are held, ids from elsewhere in the list are fetched as probes: a record among
-them, and the run goes on; none, and it halts, with every id pending as before.  A list that ends
-sooner commits what is held: so few show nothing.  A run that stops sooner leaves them pending; so
-that one whose budget of the day is small gets somewhere, it fetches probes at a quarter of that:
-each no may cost a second request, and the probes need some as well.
+within seconds.  So permanent failures are held back until the next record: neither counted nor
+committed.  That shows that this is the vendor that knows our calls, and all of them count.  When
+`FULL` are held, probes are fetched: an id whose record the run got, then ids from elsewhere in the
+list.  A record among them, and the run goes on; none, and it halts, and every id stays pending.  So
+it is at the end of a list, where the first of these is all there is; but a list that ends before
+200 and without any record commits what is held: so few show nothing.  A run that stops sooner
+leaves them pending; so that one whose budget of the day is small gets somewhere, it fetches probes
+at a quarter of that: each no may cost a second request, and the probes need some as well.
 
 An id that its own digits date further back than the vendor keeps records is no sign either way, nor
 is a dead letter that is fetched again on purpose: theirs are committed at once.
@@ -55,6 +56,8 @@ class Prober(Protocol):
 
     last_no: bytes
     """The body of the latest permanent failure."""
+    known: Task | None
+    """An id whose record this run got."""
 
     async def probe(
         self, task: Task, *, of_outage: bool = False
@@ -100,11 +103,12 @@ class Doubt:
         self._stop = stop
         self._full = FULL if per_day is None else max(1, min(FULL, per_day // 4))
         self._proof = proof
+        self._has_proof = False
         self._settle = settle
         self._count = count
         self.refusals = RefusalWatch(is_proven=is_proven)
-        self.is_over = False
-        """Whether this run got a record: nothing is held back any more."""
+        self.is_calm = False
+        """Whether this run got a record, and no permanent failure since."""
         self.is_probing = False
         self._outage_probes = 0
         self._probed = asyncio.Event()
@@ -127,40 +131,57 @@ class Doubt:
 
     async def settle(self, task: Task, conclusion: Conclusion) -> None:
         """Have a conclusion acknowledged, or hold it back."""
-        if not self.is_over:
-            if isinstance(conclusion, Answered):
+        if isinstance(conclusion, Answered):
+            if not self.is_calm:
                 await self._trust()
-            elif isinstance(conclusion, Unknown | Died) and await self._is_held(task, conclusion):
-                self._held.append((task, conclusion))
-                return
+        elif isinstance(conclusion, Unknown | Died) and await self._is_held(task, conclusion):
+            self._held.append((task, conclusion))
+            self.is_calm = False
+            return
         await self._settle(task, conclusion)
 
     async def look(self) -> None:
         """Halt the run if many permanent failures and no record are what all ids get."""
         if len(self._held) < self._full or self._stop.is_set:
             return
-        try:
-            # Whatever the vendor's state, it gives no record for an id older than it keeps them.
-            before = datetime.fromtimestamp(self._clock.now() - KEPT_MS / 1000, UTC)
-            verdicts = await self.probe(
-                PROBES, lambda verdict: isinstance(verdict, Record), before=before
-            )
-        except CutOff:
-            return
-        if verdicts is None or self.is_over:
-            return
+        verdicts = await self._look()
         # Without a rest the last ones are on their way already.
-        if verdicts or not self.source.held:
+        if self._held and verdicts is not None and (verdicts or not self.source.held):
             self._stop.stop(self._ill())
 
     async def end(self) -> None:
-        """The run ends: the few that are held count if it came to its end, or stay pending."""
-        if self._stop.reason is None and len(self._held) < self._full:
-            await self._release()
-        elif self._stop.reason is None:
-            self._stop.stop(self._ill())
+        """The run ends: what is held counts if the vendor still knows our calls, or stays pending.
+
+        Where it gave no record at all, few count and many don't.
+        """
+        if self._held and self._stop.reason is None:
+            if self.fetcher.known is not None:
+                verdicts = await self._look()
+                if self._held and verdicts:
+                    self._stop.stop(self._ill())
+            elif len(self._held) < self._full:
+                await self._release()
+            else:
+                self._stop.stop(self._ill())
         for task, _ in self._held:
             self._count("cut_off", task)
+
+    async def _look(self) -> Sequence[Verdict] | None:
+        """Fetch probes; what is held counts once there is a record among them."""
+        # Whatever the vendor's state, it gives no record for an id older than it keeps them.
+        before = datetime.fromtimestamp(self._clock.now() - KEPT_MS / 1000, UTC)
+        try:
+            verdicts = await self.probe(
+                PROBES,
+                lambda verdict: isinstance(verdict, Record),
+                known=self.fetcher.known,
+                before=before,
+            )
+        except CutOff:
+            return None
+        if any(isinstance(verdict, Record) for verdict in verdicts or ()):
+            await self._trust()
+        return verdicts
 
     async def probe(
         self,
@@ -224,26 +245,32 @@ class Doubt:
 
     async def _trust(self) -> None:
         """A record came: this vendor knows our calls, and its permanent failures count."""
-        self.is_over = True
-        if not await self._ledger.call(records.is_proven, self._proof):
-            await self._ledger.call(records.prove, self._proof)
-        await self._release()
+        self.is_calm = True
+        await self._release(self._prove)
 
-    async def _release(self) -> None:
-        while self._held:
-            held = self._held.pop()
-            try:
-                await self._settle(*held)
-            except BaseException:
-                self._held.append(held)
-                raise
+    async def _prove(self) -> None:
+        if not self._has_proof and not await self._ledger.call(records.is_proven, self._proof):
+            await self._ledger.call(records.prove, self._proof)
+        self._has_proof = True
+
+    async def _release(self, first: Callable[[], Awaitable[None]] | None = None) -> None:
+        # What is held from now on waits for the record after this one.
+        held, self._held = self._held, []
+        try:
+            if first is not None:
+                await first()
+            while held:
+                await self._settle(*held[-1])
+                held.pop()
+        finally:
+            self._held = [*held, *self._held]
 
     def _ill(self) -> VendorRefused:
         body = self.fetcher.shown(self.fetcher.last_no)
         return VendorRefused(
-            f"the vendor answered the first {len(self._held)} ids with permanent failures and gave "
-            f"no record for ids from elsewhere in the list either: {body!r}. It may be ill, or "
-            "these ids belong to another account. Nothing is lost: the ids stay pending. Check "
+            f"the vendor answered {len(self._held)} ids on end with permanent failures and gave no "
+            f"record for others either: {body!r}. It may be ill, or these ids belong to another "
+            "account. Nothing is lost: the ids stay pending. Check "
             "vendor.base_url, the key and the ids, or ask the vendor, then run the same command "
             "again."
         )

@@ -33,7 +33,7 @@ from harvester.harvest.settle import Policy
 from harvester.harvest.source import DeferredPages, Pages, RunPages, TaskSource
 from harvester.harvest.stop import CutOff, Stop, Worker
 from harvester.harvest.tally import Tally
-from harvester.harvest.task import Task
+from harvester.harvest.task import Answered, Task
 from harvester.harvest.waiting import Waiting
 from harvester.ids.clean import dated
 from harvester.ids.reader import ListFile
@@ -307,7 +307,8 @@ class Engine:
             try:
                 conclusion = await fetcher.ask(task)
                 worker.is_busy = True
-                if not (doubt.is_over and acknowledger.add_at_once(task, conclusion)):
+                is_usual = doubt.is_calm and isinstance(conclusion, Answered)
+                if not (is_usual and acknowledger.add_at_once(task, conclusion)):
                     await doubt.settle(task, conclusion)
             except CutOff:
                 self._count("cut_off", task)
@@ -322,7 +323,7 @@ class Engine:
             finally:
                 source.give_back(task)
             worker.is_busy = False
-            if not doubt.is_over:
+            if not doubt.is_calm:
                 await doubt.look()
 
     async def _held_up(self) -> None:

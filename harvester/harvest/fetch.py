@@ -250,7 +250,7 @@ class Fetcher:
         self._refusals = others.refusals
         self._confirmed = 0
         self._delivered = 0
-        self._known: Task | None = None
+        self.known: Task | None = None
         """An id whose record this run got."""
         self._succeeded = 0
         self._next_date_at = float("-inf")
@@ -367,9 +367,9 @@ class Fetcher:
         """
         if self._delivered > before:
             return True
-        if self._known is None:
+        if self.known is None:
             return False
-        verdict, _, _ = await self._attempt(self._known, fresh=True, is_probe=True)
+        verdict, _, _ = await self._attempt(self.known, fresh=True, is_probe=True)
         return isinstance(verdict, Record)
 
     async def _enter(self) -> bool:
@@ -380,8 +380,8 @@ class Fetcher:
         as long as there is none, ids from elsewhere in the list are.
         """
         while await self._gate.enter():
-            if self._known is not None:
-                await self._attempt(self._known, is_probe=True)
+            if self.known is not None:
+                await self._attempt(self.known, is_probe=True)
             elif not await self._others.probe(PROBES, lambda _: True, of_outage=True):
                 return True
         return False
@@ -455,8 +455,8 @@ class Fetcher:
             self._gate.note(now, failed=False)
             self._delivered += 1
             self._succeeded += 1
-            if self._known is None:
-                self._known = Task(task.voice_id)
+            if self.known is None:
+                self.known = Task(task.voice_id)
             if not self._refusals.is_calm:
                 self._refusals.delivered()
             if verdict.odd_hangup:
@@ -521,10 +521,10 @@ class Fetcher:
         watch = self._refusals
         is_suspected = watch.refused(task.voice_id, what)
         # Those that are left may be such that always are: an id that was not can tell.
-        is_meant = self._known is None and watch.all_refused(await self._others.left(), what)
+        is_meant = self.known is None and watch.all_refused(await self._others.left(), what)
         if not is_meant and is_suspected:
             verdicts = await self._others.probe(
-                PROBES, lambda verdict: isinstance(verdict, _FINAL), known=self._known
+                PROBES, lambda verdict: isinstance(verdict, _FINAL), known=self.known
             )
             is_meant = _all_are(_REFUSALS_ALIKE, verdicts)
         if is_meant:
@@ -534,10 +534,10 @@ class Fetcher:
         """The same for a status that nobody explains."""
         if await self._is_known_for_it(task) or not self._refusals.unknown(task.voice_id, status):
             return
-        is_meant = self._known is None and self._refusals.all_unknown(await self._others.left())
+        is_meant = self.known is None and self._refusals.all_unknown(await self._others.left())
         if not is_meant:
             verdicts = await self._others.probe(
-                PROBES, lambda verdict: isinstance(verdict, Record), known=self._known
+                PROBES, lambda verdict: isinstance(verdict, Record), known=self.known
             )
             is_meant = _all_are((UnknownStatus,), verdicts)
         if is_meant:
