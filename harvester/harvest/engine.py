@@ -238,7 +238,7 @@ class Engine:
 
     def _first_pages(self) -> RunPages:
         job = self._job
-        return RunPages(self._ledger, self.clock, job.work_list, job.ids, only=job.only)
+        return RunPages(self._ledger, self.clock, job.work_list, job.ids, job.run_id, only=job.only)
 
     async def _work(self, fetcher: Fetcher, pages: Pages) -> None:
         """Have all workers work until the pages are done or the run stops."""

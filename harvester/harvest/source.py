@@ -1,4 +1,5 @@
-"""What a run fetches, in this order: open calls that are due, this input, what earlier ones left.
+"""What a run fetches, in this order: open calls that are due, this input, what earlier ones left;
+of these two the ids that an earlier run deferred come last.
 
 Ids come in pages and chunks, never all at once, so memory does not grow with the list.  Workers
 take tasks from here, and retries stay with the worker that holds the id.  Only probes come out of
@@ -127,7 +128,11 @@ LEFT_MATTERS = 3
 
 
 class RunPages:
-    """The first tasks of a run: open calls that are due, then the list's pending ids, by chunks."""
+    """The first tasks of a run: open calls that are due, then the list's pending ids, by chunks.
+
+    Ids that an earlier run deferred come behind all others: they may fail always, and a run with a
+    small budget must not spend it on them each time.
+    """
 
     def __init__(
         self,
@@ -135,10 +140,12 @@ class RunPages:
         clock: VendorClock,
         work_list: WorkList | None,
         ids: ListFile | None,
+        run_id: str,
         *,
         only: bool,
     ) -> None:
         """`only`: no ids that earlier inputs left over."""
+        self._run_id = run_id
         self._ledger = ledger
         self._clock = clock
         self._list = None if ids is None or work_list is None else (work_list, ids)
@@ -153,12 +160,23 @@ class RunPages:
             self._bits = await self._ledger.call(worklists.settled_rows, self._list[0])
         async for page in due_open_calls(self._ledger, self._clock):
             yield page
+        if not await self._ledger.call(records.deferred_before, self._run_id):
+            async for page in self._pages():
+                yield page
+            return
+        for is_deferred in (False, True):
+            async for page in self._pages():
+                ids = [task.voice_id for task in page]
+                late = await self._ledger.call(records.deferred_before, self._run_id, ids)
+                yield [task for task in page if (task.voice_id in late) is is_deferred]
+
+    async def _pages(self) -> AsyncIterator[list[Task]]:
         for no in range(self._chunks()):
             tasks = await asyncio.to_thread(self._tasks, no)
             # Not the whole chunk at once: that would hold up the loop for 30 ms.
             for start in range(0, len(tasks), _PAGE_ROWS):
                 page = tasks[start : start + _PAGE_ROWS]
-                self._brought = (no, (page[-1].row or 0) + 1)
+                self._brought = max(self._brought, (no, (page[-1].row or 0) + 1))
                 yield page
 
     def rest(self) -> Iterator[list[Task]]:

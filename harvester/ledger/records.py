@@ -8,7 +8,7 @@ safe, but it is pending, not dead: `standing` and `dead_letters` leave it out of
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -369,6 +369,19 @@ def deferred_of(db: sqlite3.Connection, run_id: str, after: str) -> list[Deferre
         (run_id, after, _PAGE),
     )
     return [_deferred(row) for row in rows]
+
+
+def deferred_before(
+    db: sqlite3.Connection, run_id: str, among: Sequence[str] | None = None
+) -> frozenset[str]:
+    """Ids that earlier runs than `run_id` deferred, and none since: of `among`, or one of all."""
+    query = "SELECT id FROM deferred WHERE run <> ?"
+    if among is None:
+        rows = db.execute(f"{query} LIMIT 1", (run_id,))
+    else:
+        ids = msgspec.json.encode(among).decode()
+        rows = db.execute(f"{query} AND id IN (SELECT value FROM json_each(?))", (run_id, ids))  # noqa: S608
+    return frozenset(voice_id for (voice_id,) in rows)
 
 
 def deferred(db: sqlite3.Connection, voice_id: str) -> Deferred | None:

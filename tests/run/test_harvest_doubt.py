@@ -564,3 +564,39 @@ def test_what_is_dated_too_far_back_is_no_probe_and_what_tells_no_date_is_one() 
     ids = [*dated(61, 50), "abc", *dated(59, 2)]
     found = spread([tasks(ids)], 20, limit)
     assert sorted(task.voice_id for task in found) == sorted(["abc", *dated(59, 2)])
+
+
+# Ids that always fail, and a budget
+
+
+@pytest.mark.parametrize("answer", [Reply(500, b"oops"), TIMEOUT, status(-18)], ids=str)
+def test_ids_that_always_fail_at_the_head_use_up_no_more_than_a_few_nights_budgets(
+    house: Callable[..., House], answer: Answer
+) -> None:
+    out = house(IDS[:120], pace__concurrency=4, retry__max_runs=20)
+    bad = set(IDS[:20])
+    vendor = FakeVendor(lambda i, n: answer if i in bad else record(i))
+    # 20 ids of 8 attempts and 100 of one are 260 requests; the end of a night may waste four times
+    # 7 that were spent on an id, and probes of an outage are some.
+    for night in range(1, 9):
+        out.config = with_changes(
+            out.config, pace=with_changes(out.config.pace, per_day=80 * night)
+        )
+        run_virtually(lambda: out.run(vendor))
+        assert_each_id_is_in_one_state(out)
+    assert out.delivered() == IDS[20:120]
+
+
+def test_what_an_earlier_run_deferred_comes_last(house: Callable[..., House]) -> None:
+    out = house(IDS[:120], pace__concurrency=1, retry__busy_attempts=2)
+    bad = IDS[:120:3]
+    first = FakeVendor(lambda i, n: status(-18) if i in bad else record(i))
+    run_virtually(lambda: out.run(first, meanwhile=stop_at(4.0, Interrupted("enough"))))
+    failed = sorted(out.deferred())
+    fresh = [i for i in out.pending() if i not in failed]
+    assert failed
+    assert fresh
+    second = FakeVendor()
+    run_virtually(lambda: out.run(second))
+    assert [voice_id for _, voice_id in second.log] == [*fresh, *failed]
+    assert out.delivered() == IDS[:120]
