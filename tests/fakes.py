@@ -76,6 +76,8 @@ class FakeVendor:
     connect_s: float = 0.0
     seals: int = 1
     """How often each request is sealed: a connection may die, and the transport sends it again."""
+    waits_s: list[float] = field(default_factory=list)
+    """How long each connection was in hand before its request was written."""
     log: list[tuple[float, str]] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
     """How often each id was asked."""
@@ -109,6 +111,7 @@ class FakeTransport:
         """Ask for one record."""
         vendor = self._vendor
         await asyncio.sleep(vendor.connect_s)
+        connected_at = asyncio.get_running_loop().time()
         for _ in range(vendor.seals):
             sealed = self._seal()
             headers = sealed if isinstance(sealed, dict) else await sealed
@@ -118,6 +121,7 @@ class FakeTransport:
         if fresh:
             vendor.asked_fresh.append(voice_id)
         vendor.log.append((asyncio.get_running_loop().time(), voice_id))
+        vendor.waits_s.append(vendor.log[-1][0] - connected_at)
         vendor.in_flight += 1
         vendor.most_in_flight = max(vendor.most_in_flight, vendor.in_flight)
         try:

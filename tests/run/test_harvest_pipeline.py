@@ -585,6 +585,19 @@ def test_an_answer_that_settles_its_id_may_ask_for_a_pause_all_the_same(
     assert sorted([*out.delivered(), *out.dead()]) == IDS[:2]
 
 
+def test_nobody_takes_a_connection_while_the_pace_is_closed(house: Callable[..., House]) -> None:
+    """It would be closed for idleness before its turn came."""
+    # Many more turns than workers: places would hold them up as well.
+    out = house(pace__concurrency=4)
+    paused = replace(record(IDS[50]), retry_after="20")
+    vendor = FakeVendor(lambda i, n: paused if i == IDS[50] else record(i))
+    run_virtually(lambda: out.run(vendor))
+    assert max(after - before for before, after in pairwise(vendor.times)) >= 20
+    # Three may have been about to write when the pause began.
+    assert sum(wait_s > 1 for wait_s in vendor.waits_s) <= 3
+    assert out.delivered() == IDS
+
+
 def test_one_id_that_is_always_pushed_back_does_not_hold_up_the_others(
     house: Callable[..., House],
 ) -> None:
