@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import time
 from itertools import compress
 from types import SimpleNamespace
@@ -17,6 +18,10 @@ from tests import ways
 
 os.environ["TZ"] = ways.TIME_ZONE
 time.tzset()
+
+# What a shell runs in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _StandInResponse(aiohttp.ClientResponse):
