@@ -18,6 +18,7 @@ from harvester.errors import UsageError
 
 if TYPE_CHECKING:
     from harvester.report.billing import Billing, Difference, Verdict
+    from harvester.report.limits import Excess
 
 _SHOWN = 3
 """Of the worst records of a rule, those on the screen; --json has ten."""
@@ -26,6 +27,15 @@ OutFile = Annotated[
     Path | None,
     typer.Option("-o", metavar="FILE", help="Write every differing record to FILE, as Parquet."),
 ]
+FailAbove = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-above",
+        metavar="LIMIT",
+        help="Exit 3 if a rule's amount over is above it, such as USD=50,EUR=20 (repeatable).",
+    ),
+]
+_EXIT_ABOVE = 3
 
 
 def audit(  # noqa: PLR0917 - typer makes a flag of each
@@ -34,12 +44,14 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     first: From = None,
     last: To = None,
     file: OutFile = None,
+    fail_above: FailAbove = None,
     json: options.Json = False,
 ) -> int:
     """Hold the vendor's bill against what it says of durations, periods, rates and currencies.
 
     The vendor publishes no formula: each rule says what it assumes. A difference is a question to
-    the vendor, not an error of the data; nothing is changed or rejected, and the exit code is 0.
+    the vendor, not an error of the data; nothing is changed or rejected, and the exit code is 0,
+    or 3 if a rule's amount over is above --fail-above.
     Phone numbers are masked on the screen; FILE holds the records whole, readable for you alone.
 
     \b
@@ -51,8 +63,10 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.lake.dataset import list_parts
     from harvester.lake.origin import refuse_other_settings
     from harvester.report.billing import opened
+    from harvester.report.limits import above, parse_limits
     from harvester.report.period import chosen
 
+    limits = parse_limits(fail_above or ())
     output = Output(Path(settings.output.dir))
     if file is not None:
         refuse_ours(file, output)
@@ -73,14 +87,39 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
         verdicts = billing.verdicts()
         if file is not None:
             _write(billing, verdicts, file)
+    excesses = above(verdicts, limits)
     if json:
         for verdict in verdicts:
             emit({"type": "rule", **_as_json(verdict)})
         differing = sum(verdict.differing for verdict in verdicts)
-        emit({"type": "audit", "output": str(output.root), "differing": differing})
+        told = {"output": str(output.root), "differing": differing}
+        emit({"type": "audit", **told, "above": [_excess_as_json(one) for one in excesses]})
     else:
         stdout().show(screen(verdicts, str(output.root), file))
-    return 0
+    for one in excesses:
+        stderr().say(_excess(one))
+    return _EXIT_ABOVE if excesses else 0
+
+
+def _excess(one: Excess) -> str:
+    from harvester.report.telling import exact
+
+    return (
+        f"{one.rule}: {exact(one.over)} {one.currency} over, above the limit of "
+        f"{exact(one.limit)} (--fail-above); `harvester audit -o FILE` writes the records to "
+        "show the vendor."
+    )
+
+
+def _excess_as_json(one: Excess) -> dict[str, object]:
+    from harvester.report.telling import exact
+
+    return {
+        "rule": one.rule,
+        "currency": one.currency,
+        "over": exact(one.over),
+        "limit": exact(one.limit),
+    }
 
 
 def _write(billing: Billing, verdicts: Sequence[Verdict], file: Path) -> None:

@@ -1,8 +1,10 @@
 """The bill against `rules`, out of core: how many records differ, by how much, and which.
 
-Theory of operation.  Two things no record tells by itself are found first: the usual currency of
-each destination, and the ids of calls that are there twice (day by day: the same call has the same
-time of submission, hence lies in the same partition).  Then one pass counts every rule at once; a
+Theory of operation.  What no record tells by itself is found first: the usual currency of each
+destination, the ids of calls that are there twice (day by day: the same call has the same time of
+submission, hence lies in the same partition), and those of calls too close to another of the same
+callee, over all days, for a call may last beyond midnight.  Each is one sort by a window, which
+DuckDB does out of core: no join of calls with calls.  Then one pass counts every rule at once; a
 rule that some record breaks is read through once more for the worst ones, and again for all of
 them if they are wanted.  Nothing is changed.
 """
@@ -22,7 +24,7 @@ import pyarrow as pa
 from harvester.lake.schema import SCHEMA
 from harvester.lake.usage import currency_name
 from harvester.report.engine import connect, pattern, trouble
-from harvester.report.rules import DERIVED, RULES, UNITS, Rule
+from harvester.report.rules import DERIVED, NEAR_MS, RULES, UNITS, Rule
 
 WORST = 10
 _BATCH_ROWS = 8_192
@@ -49,6 +51,8 @@ CREATE MACRO amount(u) AS
     (bounded(u)::DECIMAL(28, 0) * 0.00000001::DECIMAL(9, 8))::DECIMAL(30, 8);
 CREATE TEMP TABLE usual (code VARCHAR, usual_currency VARCHAR);
 CREATE TEMP TABLE twice (voice_id VARCHAR, first_id VARCHAR);
+CREATE TEMP TABLE overlapping (voice_id VARCHAR, overlap_id VARCHAR);
+CREATE TEMP TABLE near (voice_id VARCHAR, near_id VARCHAR);
 """
 _READ = "read_parquet($files, hive_partitioning = false)"
 _USUAL = f"""
@@ -70,8 +74,32 @@ SELECT voice_id, first_id FROM (
     )
 ) WHERE voice_id <> first_id
 """  # noqa: S608
+# Of the calls answered before it, the one that ends last: a short one may lie within a long one.
+_OVERLAPPING = f"""
+INSERT INTO overlapping
+SELECT voice_id, longest.voice_id FROM (
+    SELECT voice_id, answer_time,
+           max({{'until': hangup_time, 'voice_id': voice_id}}) OVER before AS longest
+    FROM {_READ} WHERE answered AND callee IS NOT NULL
+        AND answer_time IS NOT NULL AND hangup_time IS NOT NULL
+    WINDOW before AS (
+        PARTITION BY callee ORDER BY answer_time, submit_time, voice_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+) WHERE answer_time < longest.until
+"""  # noqa: S608
+_NEAR = f"""
+INSERT INTO near
+SELECT voice_id, last_id FROM (
+    SELECT voice_id, lag(voice_id) OVER before AS last_id,
+           epoch_ms(submit_time) - epoch_ms(lag(submit_time) OVER before) AS apart_ms
+    FROM {_READ} WHERE call_duration_s > 0 AND callee IS NOT NULL AND submit_time IS NOT NULL
+    WINDOW before AS (PARTITION BY callee, call_duration_s ORDER BY submit_time, voice_id)
+) WHERE apart_ms <= {NEAR_MS}
+"""  # noqa: S608
 _ROWS = f"""
-(SELECT *, {DERIVED} FROM {_READ} LEFT JOIN usual USING (code) LEFT JOIN twice USING (voice_id))
+(SELECT *, {DERIVED} FROM {_READ} LEFT JOIN usual USING (code) LEFT JOIN twice USING (voice_id)
+ LEFT JOIN overlapping USING (voice_id) LEFT JOIN near USING (voice_id))
 """  # noqa: S608
 
 
@@ -136,7 +164,8 @@ class Billing:
     def _prepare(self, files: Sequence[Path]) -> None:
         with _explained():
             self._database.execute(_MACROS)
-            self._database.execute(_USUAL, self._files)
+            for across in (_USUAL, _OVERLAPPING, _NEAR):
+                self._database.execute(across, self._files)
             for _, of_day in groupby(sorted(files), key=lambda path: path.parent):
                 self._database.execute(_TWICE, {"files": [pattern(path) for path in of_day]})
 

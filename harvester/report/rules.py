@@ -11,11 +11,18 @@ An amount is what was charged beyond what the rule expects: above zero to our di
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 UNITS = 8
 """Decimal digits of a unit."""
 CENT_OF_A_CENT = 10_000
 """0.0001 in units: amounts are sent with four to six decimals, each rounded in its own way."""
+TIMES = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
+"""The times of a call, in the order in which they come about."""
+CLOCK_TOLERANCE_MS = 1_000
+"""A duration in whole seconds may be rounded, and so may the two times that it lies between."""
+NEAR_MS = 2_000
+"""Submitted so close to each other, two calls of one length to one callee are one call twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +35,44 @@ class Rule:
     applies: str
     differs: str
     amount: str
-    """In units, of `currency`."""
+    """In units, of `currency`; NULL for a rule that has no money of its own."""
     found: str
     expected: str
     currency: str = "currency"
 
 
-DERIVED = """
+def _periods(seconds: str) -> str:
+    """`seconds` (a BIGINT) as they are charged: a first period, then whole increments."""
+    return f"""CASE WHEN bill_increment_s > 0 AND bill_initial_s >= 0 THEN
+        CASE WHEN {seconds} <= 0 THEN 0
+             WHEN {seconds} <= bill_initial_s THEN bill_initial_s::BIGINT
+             ELSE bill_initial_s + ({seconds} - bill_initial_s + bill_increment_s - 1)
+                  // bill_increment_s * bill_increment_s END
+    END"""
+
+
+_DISORDER = " ".join(
+    f"WHEN {later} < {earlier} THEN '{later} before {earlier}'"
+    for earlier, later in combinations(TIMES, 2)
+)
+_TOLD_TIMES = " + ".join(f"({name} IS NOT NULL)::INT" for name in TIMES)
+
+DERIVED = f"""
     units(cost) AS cost_u, units(rate) AS rate_u, units(settle_rate) AS settle_rate_u,
     units(quote_exchange) AS exchange_u, units(settle_pay) AS settle_pay_u,
-    CASE WHEN bill_increment_s > 0 AND bill_initial_s >= 0 THEN
-        CASE WHEN call_duration_s <= 0 THEN 0
-             WHEN call_duration_s <= bill_initial_s THEN bill_initial_s::BIGINT
-             ELSE bill_initial_s + (call_duration_s::BIGINT - bill_initial_s + bill_increment_s - 1)
-                  // bill_increment_s * bill_increment_s END
-    END AS expected_s,
+    {_periods("call_duration_s::BIGINT")} AS expected_s,
     rate_u * charged_duration_s // 60 AS metered_u,
     metered_u + coalesce(units(base_cost), 0) AS with_base_u,
     CASE WHEN abs(cost_u - metered_u) <= abs(cost_u - with_base_u) THEN metered_u
          ELSE with_base_u END AS expected_u,
     CASE WHEN quote_exchange > 0 THEN rate_u * 100000000 // exchange_u END AS expected_rate_u,
-    CASE WHEN quote_exchange > 0 THEN cost_u * 100000000 // exchange_u END AS expected_pay_u
+    CASE WHEN quote_exchange > 0 THEN cost_u * 100000000 // exchange_u END AS expected_pay_u,
+    epoch_ms(hangup_time) - epoch_ms(answer_time) AS talk_ms,
+    -- A second that was begun counts as a whole one: in doubt for the vendor.
+    (talk_ms + 999) // 1000 AS talk_s,
+    -- Times that go backwards measure nothing: what they cost too much can't be said.
+    CASE WHEN talk_ms >= 0 THEN {_periods("talk_s")} END AS talk_charged_s,
+    CASE {_DISORDER} END AS disorder
 """
 
 RULES = (
@@ -154,5 +178,47 @@ RULES = (
         "cost_u",
         "'the same call'",
         "'only ' || first_id",
+    ),
+    Rule(
+        "duration_times",
+        "call_duration_s is the time from answer_time to hangup_time",
+        "1 s",
+        "call_duration_s IS NOT NULL AND talk_ms IS NOT NULL",
+        f"abs(call_duration_s::BIGINT * 1000 - talk_ms) > {CLOCK_TOLERANCE_MS}",
+        "rate_u * (charged_duration_s - talk_charged_s) // 60",
+        "call_duration_s || ' s'",
+        "talk_ms::DECIMAL(18, 0) * 0.001::DECIMAL(4, 3) || ' s by its times'",
+    ),
+    Rule(
+        "times_order",
+        "submit_time <= call_time <= ringing_time <= answer_time <= hangup_time; absent times are "
+        "skipped",
+        "none",
+        f"{_TOLD_TIMES} > 1",
+        "disorder IS NOT NULL",
+        "NULL::HUGEINT",
+        "disorder",
+        "'one after the other'",
+    ),
+    Rule(
+        "overlap",
+        "a callee is in one answered call at a time; the one answered later is the one too many",
+        "none",
+        "answered AND callee IS NOT NULL AND answer_time IS NOT NULL AND hangup_time IS NOT NULL",
+        "overlap_id IS NOT NULL",
+        "cost_u",
+        "'answered before ' || overlap_id || ' hung up'",
+        "'one call at a time'",
+    ),
+    Rule(
+        "near_duplicate",
+        "two calls of a second or more with the same callee and duration, submitted within 2 s, "
+        "are one call under two ids",
+        "2 s",
+        "call_duration_s > 0 AND callee IS NOT NULL AND submit_time IS NOT NULL",
+        "near_id IS NOT NULL",
+        "cost_u",
+        "'the same call'",
+        "'only ' || near_id",
     ),
 )

@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,16 @@ def reckon(rows: list[Row]) -> dict[str, Reckoned]:
     first_ids: dict[tuple[Any, ...], str] = {}
     for row in sorted(rows, key=lambda row: str(row["voice_id"])):
         first_ids.setdefault(_call(row), row["voice_id"])
+    of_callee: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        for name, differs, amount in judge(row, usual, first_ids):
+        of_callee[row["callee"]].append(row)
+    for row in rows:
+        alone = judge(row, usual, first_ids)
+        for name, differs, amount in (
+            *alone,
+            *of_times(row),
+            *beside(row, of_callee[row["callee"]]),
+        ):
             one = found[name]
             assert one.ids is not None
             assert one.amounts is not None
@@ -148,6 +156,50 @@ def judge(
         yield "duplicate", first_ids[_call(row)] != row["voice_id"], cost
 
 
+def of_times(row: Row) -> Iterator[tuple[str, bool, Decimal | None]]:
+    """What the times of one record say of its duration, and of each other."""
+    names = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
+    times = [row[name] for name in names if row[name] is not None]
+    if len(times) > 1:
+        yield "times_order", times != sorted(times), None
+    if None not in (row["answer_time"], row["hangup_time"], row["call_duration_s"]):
+        talked = row["hangup_time"] - row["answer_time"]
+        off = abs(talked - timedelta(seconds=row["call_duration_s"]))
+        assert off <= timedelta(seconds=1), "a simulated call lasts as long as its times say"
+        yield "duration_times", False, None
+
+
+def beside(row: Row, others: list[Row]) -> Iterator[tuple[str, bool, Decimal | None]]:
+    """What a record is beside the others of the same callee, each with each."""
+    if row["callee"] is None:
+        return
+    times = row["answer_time"], row["hangup_time"]
+    if row["answered"] and None not in times:
+        before = [
+            one
+            for one in others
+            if one["answered"]
+            and one["hangup_time"] is not None
+            and one["answer_time"] is not None
+            and _place(one, "answer_time") < _place(row, "answer_time")
+        ]
+        overlaps = any(row["answer_time"] < one["hangup_time"] for one in before)
+        yield "overlap", overlaps, row["cost"]
+    if (row["call_duration_s"] or 0) > 0 and row["submit_time"] is not None:
+        near = any(
+            one["call_duration_s"] == row["call_duration_s"]
+            and one["submit_time"] is not None
+            and _place(one, "submit_time") < _place(row, "submit_time")
+            and row["submit_time"] - one["submit_time"] <= timedelta(seconds=2)
+            for one in others
+        )
+        yield "near_duplicate", near, row["cost"]
+
+
+def _place(row: Row, name: str) -> tuple[Any, ...]:
+    return (row[name], row["submit_time"] or datetime.max.replace(tzinfo=UTC), row["voice_id"])
+
+
 @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
 def test_rule_comes_to_what_the_records_say(
     found_of_night: dict[str, Verdict], again_of_night: dict[str, Reckoned], rule: str
@@ -184,6 +236,13 @@ UNANSWERED = {
     "cost": Decimal(0),
     "termination_code": "486",
     "sip_code": 486,
+}
+
+NO_TALK = {
+    "hangup_time": datetime(2026, 11, 2, 10, 0, 10, tzinfo=UTC),  # when it was answered
+    "call_duration_s": 0,
+    "charged_duration_s": 0,
+    "cost": Decimal(0),
 }
 
 
@@ -266,8 +325,8 @@ def test_one_odd_record_is_found(
         {"cost": Decimal("0.0119")},
         settled("0.0149", "0.0151"),
         {"call_duration_s": 61, "charged_duration_s": 80, "cost": Decimal("0.016")},
-        {"call_duration_s": 0, "charged_duration_s": 0, "cost": Decimal(0)},
-        {"rate": UNIT, "cost": Decimal(0), "call_duration_s": 0, "charged_duration_s": 0},
+        NO_TALK,
+        NO_TALK | {"rate": UNIT},
         {"cost": None, "rate": None, "bill_initial_s": None, "call_duration_s": None},
     ],
 )
