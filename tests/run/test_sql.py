@@ -64,9 +64,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder / NAME, [filled(rows)], publication=99)
     with (folder / "invoice.csv").open("w") as file:
         writer = csv.writer(file)
-        writer.writerow(["voice_id", "amount", "currency"])
-        writer.writerows([[f"{0:019}", "0.012", "USD"], [f"{1:019}", "0.5", "USD"]])
-        writer.writerow(["99999999999999999999", "7.25", "EUR"])
+        writer.writerow(["voice_id", "submit_time", "amount", "currency"])
+        of_second = "2026-11-02 18:00:00"
+        writer.writerows([f"{n:019}", of_second, cost, "USD"] for n, cost in ((0, "0.012"), (1, 1)))
+        writer.writerow(["99999999999999999999", of_second, "7.25", "EUR"])
     return folder
 
 

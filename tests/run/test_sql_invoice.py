@@ -1,0 +1,180 @@
+"""The invoice queries of docs/sql.md: a perfect invoice, and spoilt ones counted line by line."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from harvester.cli.sql import _sources
+from harvester.harvest.output import Output
+from harvester.report.asking import opened
+from tests.datasets import made
+from tests.run.test_sql import BLOCKS, rows
+
+BY_CURRENCY = BLOCKS["The invoice against the data, by currency"]
+BY_CALL = BLOCKS["The invoice against the data, call by call"]
+VENDOR = timezone(timedelta(hours=8))
+NOVEMBER = datetime(2026, 11, 1, tzinfo=VENDOR)
+DECEMBER = datetime(2026, 12, 1, tzinfo=VENDOR)
+COUNT = 300
+
+
+class Bill(NamedTuple):
+    """A line of the vendor's invoice, as text."""
+
+    voice_id: str
+    submit_time: str
+    amount: str
+    currency: str
+
+
+def call(submitted: datetime, cost: str | None) -> dict[str, Any]:
+    return {
+        "submit_time": submitted.astimezone(UTC),
+        "cost": None if cost is None else Decimal(cost),
+    }
+
+
+# Every second counts at both ends of the month, on the vendor's clock and on no other.
+SECOND = timedelta(seconds=1)
+CALLS = [
+    *(call(NOVEMBER + n * timedelta(hours=2), f"0.{100 + n}5") for n in range(COUNT)),
+    call(NOVEMBER - SECOND, "5"),
+    call(DECEMBER - SECOND, "0.125"),
+    call(DECEMBER, "7"),
+    call(NOVEMBER, "0"),
+    call(NOVEMBER, None),
+    {"submit_time": None, "cost": Decimal(11)},
+]
+# Costs of 0.1005, 0.1015 … 0.3995 and one of 0.125: 300 * 0.25 + 0.125.
+TOTAL = Decimal("75.125")
+CHARGED = [*range(COUNT), COUNT + 1]
+PERFECT = [
+    Bill(
+        f"{n:019}",
+        f"{CALLS[n]['submit_time'].astimezone(VENDOR):%Y-%m-%d %H:%M:%S}",
+        str(CALLS[n]["cost"]),
+        "USD",
+    )
+    for n in CHARGED
+]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("billed") / "out"
+    made(out, CALLS)
+    return out
+
+
+def asked(out: Path, tmp_path: Path, invoice: list[Bill]) -> tuple[Any, Any]:
+    """What the two queries say: rows by currency, and by call."""
+    file = tmp_path / "invoice.csv"
+    with file.open("w") as lines:
+        csv.writer(lines).writerows([Bill._fields, *invoice])
+    parts = sorted(out.glob("cdr/*/*.parquet"))
+    files = {"invoice": file}
+    sources = _sources(Output(out))
+    with opened(parts, sources, files, memory_limit="400MB", scratch=tmp_path) as session:
+        return rows(session, BY_CURRENCY), rows(session, BY_CALL)
+
+
+def told(currency: str, **figures: object) -> dict[str, object]:
+    """A row by currency; what isn't named is 0."""
+    money = ("billed", "found", "billed_beyond", "billed_for_other_days")
+    counts = ("lines", "repeated_lines", "calls", "free_calls", "lines_of_other_days")
+    empty: dict[str, object] = {**dict.fromkeys(counts, 0), **dict.fromkeys(money, Decimal(0))}
+    return {"currency": currency, **empty, **figures}
+
+
+def test_nothing_differs_in_a_perfect_invoice(out: Path, tmp_path: Path) -> None:
+    by_currency, by_call = asked(out, tmp_path, PERFECT)
+    total = Decimal("75.13")  # 75.125, half-up
+    figures = {"lines": 301, "calls": 301, "billed": total, "found": total, "free_calls": 2}
+    assert by_currency == [told("USD", **figures)]
+    assert by_call == []
+
+
+def test_a_cent_and_the_way_of_writing_make_no_difference(out: Path, tmp_path: Path) -> None:
+    """Rounded to three digits, in lower case, and a line of nothing for a free call."""
+    lines = [one._replace(amount=f"{Decimal(one.amount):.3f}", currency=" usd") for one in PERFECT]
+    lines.append(Bill(f"{COUNT + 3:019}", "2026-11-01T00:00:00+08:00", "0.00", "USD"))
+    by_currency, by_call = asked(out, tmp_path, lines)
+    assert by_call == []
+    (row,) = by_currency
+    assert (row["lines"], row["calls"], row["free_calls"]) == (302, 301, 2)
+
+
+def test_a_spoilt_invoice_is_counted_line_by_line(out: Path, tmp_path: Path) -> None:
+    """94 lines twice, one amount a cent off, one half a cent, one less, one missing, one more."""
+    lines = [*PERFECT, *PERFECT[:94]]
+    lines[100] = lines[100]._replace(amount="0.2105")  # 0.2005 and a cent
+    lines[101] = lines[101]._replace(amount="0.2065")  # 0.2015 and half a cent
+    lines[102] = lines[102]._replace(amount="0.19751")  # 0.2025 and not quite half a cent less
+    del lines[200]  # 0.3005
+    lines.append(Bill("9" * 20, "2026-11-30 23:59:59", "7.25", "USD"))
+    by_currency, by_call = asked(out, tmp_path, lines)
+    assert Counter(row["difference"] for row in by_call) == {
+        "billed more than once": 94,
+        "another amount": 2,
+        "not billed": 1,
+        "no call of the month": 1,
+    }
+    by_id = {row["voice_id"]: row for row in by_call}
+    assert by_id.keys() == {
+        *(f"{n:019}" for n in (*range(94), 100, 101, 200)),
+        "9" * 20,
+    }
+    first = by_id[f"{0:019}"]
+    assert (first["lines"], first["billed"], first["found"]) == (
+        2,
+        Decimal("0.201"),
+        Decimal("0.1005"),
+    )
+    # The 94 cost 0.1005 … 0.1935: 94 * 0.147 = 13.818.  All: 13.818 + 0.01 + 0.005 - 0.00499
+    # - 0.3005 + 7.25 = 20.77751 beyond the 75.125.
+    assert by_currency == [
+        told(
+            "USD",
+            lines=395,
+            repeated_lines=94,
+            calls=301,
+            billed=Decimal("95.90"),
+            found=Decimal("75.13"),
+            billed_beyond=Decimal("20.78"),
+            free_calls=2,
+        )
+    ]
+
+
+def test_another_currency_is_seen_in_every_line(out: Path, tmp_path: Path) -> None:
+    lines = [one._replace(currency="EUR") for one in PERFECT]
+    by_currency, by_call = asked(out, tmp_path, lines)
+    total = Decimal("75.13")
+    assert by_currency == [
+        told("EUR", lines=301, billed=total, billed_beyond=total),
+        told("USD", calls=301, found=total, billed_beyond=-total, free_calls=2),
+    ]
+    assert Counter(row["difference"] for row in by_call) == {"another currency": 301}
+    assert {(row["billed_in"], row["found_in"]) for row in by_call} == {("EUR", "USD")}
+
+
+def test_lines_of_other_days_are_apart(out: Path, tmp_path: Path) -> None:
+    """The calls just outside of the month, one without a day, and one with a day of no form."""
+    others = [
+        Bill(f"{COUNT:019}", "2026-10-31 23:59:59", "5", "USD"),
+        Bill(f"{COUNT + 2:019}", "2026-12-01 00:00:00", "7", "USD"),
+        Bill(f"{COUNT + 5:019}", "", "11", "USD"),
+        Bill("8" * 20, "03.11.2026", "2", "USD"),
+    ]
+    by_currency, by_call = asked(out, tmp_path, [*PERFECT, *others])
+    (row,) = by_currency
+    assert (row["lines"], row["billed_beyond"]) == (301, 0)
+    assert (row["lines_of_other_days"], row["billed_for_other_days"]) == (4, Decimal(25))
+    assert by_call == []
