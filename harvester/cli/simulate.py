@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,13 @@ from harvester.cli.text import count
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import date
+    from collections.abc import Callable, Mapping
 
     from harvester.simulator import SimulatorOptions
+    from harvester.simulator.rates import Sheet
 
+# Two months, the longest two: what the vendor keeps records for.
+_KEEP_DAYS = 62.0
 _KEYS_TOLD = "Key and secret: HARVESTER_API_KEY=bDqJFiq9 HARVESTER_API_SECRET=7bz1lzh9"
 
 Port = Annotated[int, typer.Option(help="Where to listen on 127.0.0.1; 0 takes a free port.")]
@@ -51,7 +54,42 @@ ClockSkew = Annotated[
 Latency = Annotated[float, typer.Option("--latency-ms", metavar="MS", help="Wait before answers.")]
 Jitter = Annotated[float, typer.Option("--jitter-ms", metavar="MS", help="And up to this more.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="The same seed makes the same calls.")]
-Drift = Annotated[bool, typer.Option(help="Unknown fields, numbers as text and other moods.")]
+
+
+class Drift(StrEnum):
+    """How far the vendor's records may be from its page."""
+
+    NONE = "none"
+    PLAIN = "plain"
+    WILD = "wild"
+
+
+DriftKind = Annotated[
+    Drift,
+    typer.Option(
+        "--drift",
+        help="Records as on the vendor's page (none); unknown fields, numbers as text and other "
+        "moods (plain); and absurd amounts as well (wild).",
+    ),
+]
+NoDrift = Annotated[bool, typer.Option("--no-drift", help="The same as --drift none.")]
+Billing = Annotated[
+    str,
+    typer.Option(
+        metavar="MIX",
+        help="Shares of the answered calls that are billed late or wrong, such as "
+        '"late=0.1:3600,early=0.05,double=0.02"; or none.',
+    ),
+]
+Rates = Annotated[
+    Path | None,
+    typer.Option(
+        "--rates",
+        metavar="FILE",
+        help="Rate sheet (CSV: destination or prefix, from, rate, increment, currency).",
+        show_default="one that the seed makes up",
+    ),
+]
 LogFile = Annotated[
     Path | None, typer.Option("--log", metavar="FILE", help="Write every request to FILE.")
 ]
@@ -75,7 +113,10 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
     latency_ms: Latency = 0.0,
     jitter_ms: Jitter = 0.0,
     seed: Seed = 1,
-    drift: Drift = True,
+    drift: DriftKind = Drift.PLAIN,
+    no_drift: NoDrift = False,
+    billing: Billing = "none",
+    rates: Rates = None,
     log: LogFile = None,
     ids: Ids = None,
     days: Days = 45,
@@ -95,13 +136,7 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
       harvester run ids.txt --base-url http://127.0.0.1:8080/voice --out rehearsal
     """
     del config, out
-    from harvester.simulator import SimulatorOptions, instant, last_whole_day, serve
-
-    moment = None if now is None else instant(now)
-    if ids is not None:
-        end = last_whole_day(moment)
-        return _write_ids(ids[0], ids[1], seed=seed, days=days, end=end, json=json)
-    import asyncio
+    from harvester.simulator import SimulatorOptions, instant, serve
 
     wishes = SimulatorOptions(
         port=port,
@@ -109,16 +144,36 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
         enforce=enforce,
         faults=faults,
         max_faults=max_faults,
-        now=moment,
+        now=None if now is None else instant(now),
         clock_skew_s=clock_skew,
         latency_ms=latency_ms,
         jitter_ms=jitter_ms,
         seed=seed,
-        drift=drift,
+        drift=drift is not Drift.NONE and not no_drift,
+        wild=drift is Drift.WILD and not no_drift,
+        billing=billing,
+        sheet=None if rates is None else _sheet(rates),
+        keep_days=_KEEP_DAYS,
         log=log,
     )
-    asyncio.run(serve(wishes, ready=_announcer(wishes, json=json)))
+    if ids is not None:
+        return _write_ids(ids[0], ids[1], wishes, days=days, json=json)
+    import asyncio
+
+    announce, sum_up = _announcer(wishes, json=json), _summer(json=json)
+    asyncio.run(serve(wishes, ready=announce, ended=sum_up))
     return 0
+
+
+def _sheet(file: Path) -> Sheet:
+    from harvester.simulator import parse_sheet
+
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            return parse_sheet(lines, str(file))
+    except (OSError, UnicodeDecodeError) as exc:
+        said = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
+        raise UsageError(f"{file} can't be read: {said}. --rates takes a CSV file.") from exc
 
 
 def _announcer(wishes: SimulatorOptions, *, json: bool) -> Callable[[str], None]:
@@ -133,11 +188,39 @@ def _announcer(wishes: SimulatorOptions, *, json: bool) -> Callable[[str], None]
     return announce
 
 
-def _write_ids(number: int, file: Path, *, seed: int, days: int, end: date, json: bool) -> int:
-    from harvester.simulator import write_ids
+def _summer(*, json: bool) -> Callable[[Mapping[str, object]], None]:
+    """What is told at the end: was the limit kept?"""
 
+    def sum_up(stats: Mapping[str, object]) -> None:
+        if json:
+            names = ("requests", "rate_limit", "over_limit", "worst_window")
+            emit({"type": "ended", **{name: stats[name] for name in names}})
+            return
+        limit = stats["rate_limit"]
+        kept = "no limit" if limit is None else f"{stats['over_limit']} over the limit of {limit:g}"
+        stderr().say(
+            f"{stats['requests']} requests, {kept}; at most {stats['worst_window']} in any second."
+        )
+
+    return sum_up
+
+
+def _write_ids(number: int, file: Path, wishes: SimulatorOptions, *, days: int, json: bool) -> int:
+    from datetime import UTC, datetime, timedelta
+
+    from harvester.simulator import last_whole_day, twin_of, write_ids
+
+    # By its clock, skew and all: an id of its future would be none.
+    clock = (wishes.now or datetime.now(UTC)) + timedelta(seconds=wishes.clock_skew_s)
+    end = last_whole_day(clock)
+    bill = wishes.bill
+
+    def twin(voice_id: str) -> str | None:
+        return twin_of(wishes.seed, voice_id, wishes.fates, bill)
+
+    twins = twin if bill.billing.double else None
     try:
-        written = write_ids(file, number, seed, end=end, days=days)
+        written = write_ids(file, number, wishes.seed, end=end, days=days, twin_of=twins)
     except OSError as exc:
         raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
     if json:

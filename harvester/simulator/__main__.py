@@ -37,23 +37,28 @@ def options_of(parsed: argparse.Namespace) -> SimulatorOptions:
         given["now"] = instant(given["now"])
     if "tls_cert" in given:
         given["ssl_context"] = _tls(given.pop("tls_cert"))
+    drift = given.pop("drift", None)
+    if drift is not None:
+        given["drift"], given["wild"] = drift != "none", drift == "wild"
     given["fates"] = _fates(given.pop("fates", ""))
     return SimulatorOptions(**given)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harvester.simulator", description=__doc__)
-    for name in ("host", "prefix", "key", "secret", "faults", "fates", "now"):
+    for name in ("host", "prefix", "key", "secret", "faults", "fates", "now", "billing"):
         parser.add_argument(f"--{name}")
     for name in ("port", "seed", "max-faults", "open-asks", "log-size"):
         parser.add_argument(f"--{name}", type=int)
     for name in ("window-s", "clock-skew-s", "final-after-s", "latency-ms", "jitter-ms"):
         parser.add_argument(f"--{name}", type=float)
-    for name in ("slow-s", "drip-s"):
+    for name in ("slow-s", "drip-s", "keep-days"):
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--rate-limit", type=float, help="requests a second; 0 for none")
     parser.add_argument("--enforce", action=argparse.BooleanOptionalAction)
-    parser.add_argument("--drift", action=argparse.BooleanOptionalAction)
+    kinds = ("none", "plain", "wild")
+    parser.add_argument("--drift", choices=kinds, nargs="?", const="plain")
+    parser.add_argument("--no-drift", dest="drift", action="store_const", const="none")
     parser.add_argument("--log", type=Path)
     parser.add_argument("--tls-cert", type=Path, help="key and certificate in one PEM file: https")
     return parser

@@ -8,13 +8,15 @@ moods, is `drift`'s business; the values here are plain and typed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from harvester.simulator.billing import Bill
 from harvester.simulator.dice import Dice
-from harvester.simulator.ids import time_in_id
+from harvester.simulator.ids import VENDOR_ZONE, double_of, original_of, time_in_id
 from harvester.simulator.places import PLACES, Place
+from harvester.simulator.rates import BILL_PERIODS, Rate, made_up_rate, micros
 
 
 class Fate(StrEnum):
@@ -62,6 +64,7 @@ class Fates:
 
 
 DEFAULT_FATES = Fates()
+AS_AGREED = Bill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,6 @@ class Call:
     called_info: str | None
 
 
-_BILL_PERIODS = ((60, 60), (20, 20), (1, 1), (6, 6), (60, 1), (30, 6))
 _FAILURES = (
     ("486", "Busy Here"),
     ("487", "Request Terminated"),
@@ -107,7 +109,8 @@ _FAILURES = (
     ("603", "Decline"),
 )
 _NO_RING = ("404", "603")
-_EXCHANGE = ("0.938", "0.9215", "1.0837")
+_EXCHANGE = (Decimal("0.938"), Decimal("0.9215"), Decimal("1.0837"))
+_SECOND = timedelta(seconds=1)
 _CALLED_INFO = (
     'said "call me back" and hung up',
     "line one\nline two\ttabbed",
@@ -117,26 +120,53 @@ _CALLED_INFO = (
 )
 
 
-def call_of(seed: int, voice_id: str, fates: Fates | None = None) -> Call:
-    """The call behind `voice_id` as it stands when it is over."""
+def call_of(seed: int, voice_id: str, fates: Fates | None = None, bill: Bill = AS_AGREED) -> Call:
+    """The call behind `voice_id` as it stands when it is over and rated."""
     fates = fates if fates is not None else DEFAULT_FATES
+    original = original_of(voice_id) if bill.billing.double else None
+    if original is not None:
+        call = _made_up(seed, original, fates, bill)
+        if _is_billed_twice(seed, call, bill):
+            return _a_second_later(call, voice_id)
+    return _made_up(seed, voice_id, fates, bill)
+
+
+def twin_of(
+    seed: int, voice_id: str, fates: Fates | None = None, bill: Bill = AS_AGREED
+) -> str | None:
+    """The other id under which the call is billed once more; None for most calls."""
+    call = call_of(seed, voice_id, fates, bill)
+    is_original = call.voice_id == voice_id and original_of(voice_id) is None
+    return double_of(voice_id) if is_original and _is_billed_twice(seed, call, bill) else None
+
+
+def _made_up(seed: int, voice_id: str, fates: Fates, bill: Bill) -> Call:
     dice = Dice(seed, voice_id, b"call")
     fate = fates.of(dice.share())
     answered = dice.chance(fates.answered)
     place = dice.pick(PLACES)
     submitted = submit_time_of(seed, voice_id, dice)
     duration_s = _duration_s(dice) if answered else 0
-    initial_s, increment_s = dice.pick(_BILL_PERIODS)
-    charged_s = charged(duration_s, initial_s, increment_s)
+    # Before there was a rate sheet, period, rate and exchange were drawn here and below.  The
+    # draws stay, so that whatever follows them is what it was for the same seed.
+    dice.roll(len(BILL_PERIODS))
     code, reason = ("200", "success") if answered else dice.pick(_FAILURES)
     called, ringing, answer, hangup = _times(submitted, duration_s, code, dice)
-    rate = _micros(dice.roll(90_000) + 1_000)
-    cost = _micros(int(rate * 1_000_000) * charged_s // 60) if answered else Decimal(0)
-    settle_rate, exchange, settle_pay, currency = _settled(rate, cost, dice)
+    dice.roll(90_000)
+    if not dice.roll(7):
+        dice.roll(3)
+    callee = place.number(dice.roll(10**9))
+    if bill.billing.early and ringing and answer and hangup:
+        early = bill.billing.draw(seed, voice_id).early
+        duration_s = int((hangup - ringing).total_seconds()) if early else duration_s
+    rate = rate_of(seed, place, callee, submitted, bill)
+    charged_s = charged(duration_s, rate.initial_s, rate.increment_s)
+    cost = micros(int(rate.rate * 1_000_000) * charged_s // 60) if answered else Decimal(0)
+    settle_rate, exchange, settle_pay = _settled(rate, cost, _exchange(seed, submitted))
     return Call(
         voice_id=voice_id,
         fate=fate,
-        callee=f"{place.prefix}{dice.roll(10**9):09d}",
+        callee=callee,
         display_num=str(10**9 + dice.roll(10**9)) if dice.roll(5) else None,
         place=place,
         submit_time=submitted,
@@ -148,18 +178,47 @@ def call_of(seed: int, voice_id: str, fates: Fates | None = None) -> Call:
         charged_duration_s=charged_s,
         termination_code=code,
         termination_reason=reason,
-        bill_initial_s=initial_s,
-        bill_increment_s=increment_s,
-        rate=rate,
+        bill_initial_s=rate.initial_s,
+        bill_increment_s=rate.increment_s,
+        rate=rate.rate,
         cost=cost,
-        base_cost=Decimal(0) if dice.roll(10) else _micros(dice.roll(10_000)),
-        currency=currency,
+        base_cost=Decimal(0) if dice.roll(10) else micros(dice.roll(10_000)),
+        currency=None if rate.currency == "USD" else rate.currency,
         settle_rate=settle_rate,
         quote_exchange=exchange,
         settle_pay=settle_pay,
         voice_file_id=_file_id(submitted, dice) if answered else None,
         feedback=str(dice.roll(10)) if answered and not dice.roll(4) else "-1",
         called_info=_called_info(dice),
+    )
+
+
+def rate_of(seed: int, place: Place, callee: str, submitted: datetime, bill: Bill) -> Rate:
+    """The rate of a call, by the vendor's day on which it was handed in."""
+    day = _vendor_day(submitted)
+    told = bill.sheet.rate(place, callee, day) if bill.sheet is not None else None
+    return told or made_up_rate(seed, place, day)
+
+
+def _is_billed_twice(seed: int, call: Call, bill: Bill) -> bool:
+    answered = call.fate is Fate.RECORD and call.answer_time is not None
+    return answered and bill.billing.draw(seed, call.voice_id).double
+
+
+def _a_second_later(call: Call, voice_id: str) -> Call:
+    """`call` once more under another id: nothing but its times tells them apart."""
+
+    def later(instant: datetime | None) -> datetime | None:
+        return None if instant is None else instant + _SECOND
+
+    return replace(
+        call,
+        voice_id=voice_id,
+        submit_time=call.submit_time + _SECOND,
+        call_time=later(call.call_time),
+        ringing_time=later(call.ringing_time),
+        answer_time=later(call.answer_time),
+        hangup_time=later(call.hangup_time),
     )
 
 
@@ -217,23 +276,27 @@ def _times(
 
 
 def _settled(
-    rate: Decimal, cost: Decimal, dice: Dice
-) -> tuple[Decimal | None, Decimal | None, Decimal | None, str | None]:
-    """settleRate, quoteExchange, settlePay and currency: valued where the quote isn't in USD."""
-    if dice.roll(7):
-        return None, None, None, None
-    exchange = Decimal(dice.pick(_EXCHANGE))
+    rate: Rate, cost: Decimal, exchange: Decimal
+) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
+    """settleRate, quoteExchange and settlePay: valued where the quote isn't in USD."""
+    if rate.currency == "USD":
+        return None, None, None
     cent = Decimal("0.0001")
-    return (rate / exchange).quantize(cent), exchange, (cost / exchange).quantize(cent), "EUR"
+    return (rate.rate / exchange).quantize(cent), exchange, (cost / exchange).quantize(cent)
+
+
+def _exchange(seed: int, submitted: datetime) -> Decimal:
+    """What a unit of the quote is worth on the vendor's day."""
+    return Dice(seed, _vendor_day(submitted).isoformat(), b"exchange").pick(_EXCHANGE)
+
+
+def _vendor_day(instant: datetime) -> date:
+    return instant.astimezone(VENDOR_ZONE).date()
 
 
 def _file_id(submitted: datetime, dice: Dice) -> str:
     day = submitted.year * 10_000 + submitted.month * 100 + submitted.day
     return f"1{day}{dice.roll(1 << 128):032x}.mp3"
-
-
-def _micros(millionths: int) -> Decimal:
-    return Decimal(f"{millionths // 1_000_000}.{millionths % 1_000_000:06d}")
 
 
 def _called_info(dice: Dice) -> str | None:

@@ -131,9 +131,10 @@ class Desk:
         weather = self._weather_of.get(voice_id, self._weather)
         fault = weather.next_fault(self.options.seed, voice_id)
         if fault is None:
-            return self._records.answer(voice_id, at)
+            return self._records.answer(voice_id, at, now_s=self.now_s())
+        counts = fault in HARMLESS
         occasion = Occasion(
-            right=self._records.answer(voice_id, at, counts=fault in HARMLESS),
+            right=self._records.answer(voice_id, at, counts=counts, now_s=self.now_s()),
             other=lambda: self._records.record(_neighbour(voice_id)),
             dice=Dice(self.options.seed, f"{voice_id}/{weather.done}", b"spoil"),
             now_s=self.now_s(),

@@ -32,6 +32,9 @@ class Sent(NamedTuple):
     unparsed: str | None = None
 
 
+_LEFT_OUT = Sent(None)
+
+
 @dataclass(slots=True)
 class Statement:
     """All that the vendor says of a call, in the order in which it says it."""
@@ -95,7 +98,7 @@ SPOILT = (
     ("baseCost", '".5"', ".5"),
     ("billPeriod", '"monthly"', "monthly"),
 )
-# Odd to look at, and yet exactly typed.
+# Odd to look at and no price of any call, and yet exactly typed.
 ODD_MONEY = (
     ('"1e3"', "1000"),
     ('"-0.5"', "-0.5"),
@@ -112,18 +115,32 @@ _UNKNOWN = (
 )
 
 
-def state(call: Call, seed: int, *, drift: bool) -> Statement:
-    """The vendor's record of `call`; the same for the same seed, call and `drift`."""
+def state(call: Call, seed: int, *, drift: bool, wild: bool = False) -> Statement:
+    """The vendor's record of `call`; the same for the same seed, call, `drift` and `wild`.
+
+    Without `wild`, amounts are written in odd ways but are those of the call.
+    """
     dice = Dice(seed, call.voice_id, b"drift")
     drifts = drift and dice.roll(2) == 1
     clock = dice.pick(_CLOCKS) if drifts and dice.roll(2) else PAGE_CLOCK
     nanos = dice.roll(10**9) if clock.digits else 0
     statement = Statement(_as_on_the_page(call, clock, nanos), clock.offset_min)
     if drifts:
+        _older_codes(statement, dice)
+        _odd_money(statement, dice, wild=wild)
         for change in _CHANGES:
             change(statement, dice)
         if call.hangup_time is not None and not dice.roll(60):
             _spoil(statement, dice)
+    return statement
+
+
+def unrated(statement: Statement) -> Statement:
+    """`statement` while the call is over and its price is not known yet: no money, no seconds."""
+    for name in ("cost", "costEur", "rate", "settleRate", "settlePay"):
+        if statement.fields.get(name, _LEFT_OUT).literal is not None:
+            statement.fields[name] = Sent('""')
+    statement.fields["chargedDuration"] = Sent("0", 0)
     return statement
 
 
@@ -216,10 +233,20 @@ def _older_codes(statement: Statement, dice: Dice) -> None:
         statement.fields["terminationCode"] = _text("0")
 
 
-def _odd_money(statement: Statement, dice: Dice) -> None:
-    if not dice.roll(30):
-        literal, exact = dice.pick(ODD_MONEY)
-        statement.fields[dice.pick(("cost", "rate"))] = Sent(literal, Decimal(exact))
+def _odd_money(statement: Statement, dice: Dice, *, wild: bool) -> None:
+    """An absurd amount, or, unless it may be `wild`, the right one with an exponent."""
+    if dice.roll(30):
+        return
+    literal, exact = dice.pick(ODD_MONEY)
+    name = dice.pick(("cost", "rate"))
+    if wild:
+        statement.fields[name] = Sent(literal, Decimal(exact))
+        return
+    amount = statement.fields[name].value
+    if isinstance(amount, Decimal):
+        # Without a point: as many digits as there are, and a negative exponent.
+        digits = f"{amount.scaleb(6):.0f}e-6"
+        statement.fields[name] = Sent(f'"{digits}"', amount)
 
 
 def _dollars_spelled_out(statement: Statement, dice: Dice) -> None:
@@ -258,8 +285,6 @@ def _reordered(statement: Statement, dice: Dice) -> None:
 
 
 _CHANGES: tuple[Callable[[Statement, Dice], None], ...] = (
-    _older_codes,
-    _odd_money,
     _bare_numbers,
     _dollars_spelled_out,
     _sister_brand,

@@ -8,7 +8,7 @@ their number, so that a hundred million of them need no memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -43,14 +43,22 @@ def write_ids(
     end: date,
     days: int = 45,
     shuffled: bool = False,
+    twin_of: Callable[[str], str | None] | None = None,
 ) -> int:
-    """Write ids to `path`, one a line (a .csv gets a heading); returns how many."""
-    ids = make_ids(count, seed, end=end, days=days, shuffled=shuffled)
+    """Write ids to `path`, one a line (a .csv gets a heading); returns how many.
+
+    Behind an id comes its twin, if `twin_of` says that it has one.
+    """
+    written = 0
     with path.open("w", encoding="ascii", newline="\n") as file:
         if path.suffix == ".csv":
             file.write("voiceId\n")
-        file.writelines(f"{voice_id}\n" for voice_id in ids)
-    return count
+        for voice_id in make_ids(count, seed, end=end, days=days, shuffled=shuffled):
+            twin = twin_of(voice_id) if twin_of is not None else None
+            for one in filter(None, (voice_id, twin)):
+                file.write(f"{one}\n")
+                written += 1
+    return written
 
 
 def last_whole_day(now: datetime | None = None) -> date:
@@ -71,6 +79,29 @@ def time_in_id(voice_id: str) -> datetime | None:
         if moment is not None:
             return moment
     return None
+
+
+def double_of(voice_id: str) -> str | None:
+    """The id under which a made-up call is billed once more, a second later.
+
+    Ends in a digit that no made-up id of its length has; None for an id of another form.
+    """
+    told = time_in_id(voice_id)
+    if told is None:
+        return None
+    start = 12 if _moment(voice_id[:12]) is not None else 13
+    double = f"{_tell(int(told.timestamp()) + 1)}{voice_id[start : start + 7]}9"
+    return double if original_of(double) == voice_id else None
+
+
+def original_of(voice_id: str) -> str | None:
+    """The made-up id whose `double_of` is `voice_id`, or None."""
+    if len(voice_id) != 20 or not voice_id.endswith("9") or not voice_id.isdecimal():
+        return None
+    told = _moment(voice_id[:12]) if voice_id.isascii() else None
+    if told is None:
+        return None
+    return _form(_tell(int(told.timestamp()) - 1), int(voice_id[12:19]))
 
 
 def _moment(digits: str) -> datetime | None:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harvester.errors import UsageError
+from harvester.simulator.billing import Bill, parse_billing
 from harvester.simulator.calls import Fates
 from harvester.simulator.faults import parse_mix
+from harvester.simulator.rates import Sheet
 
 _NOT_NEGATIVE = (
     "window_s",
@@ -21,6 +23,7 @@ _NOT_NEGATIVE = (
     "jitter_ms",
     "slow_s",
     "drip_s",
+    "keep_days",
 )
 
 # The check vector of the vendor's page: with it, the page's example signature comes out.
@@ -53,6 +56,14 @@ class SimulatorOptions:
     """Faulty answers that one id gets at most, so that a harvest ends; None for no bound."""
     fates: Fates = field(default_factory=Fates)
     drift: bool = True
+    wild: bool = False
+    """Whether drift may make up absurd amounts as well."""
+    billing: str = "none"
+    """Shares of the answered calls that are billed late or wrong."""
+    sheet: Sheet | None = None
+    """Rates of a file, which come before the made-up ones."""
+    keep_days: float | None = None
+    """How old an id with a date may be before its record is forgotten; None for any age."""
     open_asks: int = 1
     """How many asks an open call answers without an end, where `final_after_s` is None."""
     final_after_s: float | None = None
@@ -69,10 +80,16 @@ class SimulatorOptions:
 
     def __post_init__(self) -> None:
         parse_mix(self.faults)
+        parse_billing(self.billing)
         _check_host(self.host)
         _check_prefix(self.prefix)
         _check_numbers(self)
         _check_fates(self.fates)
+
+    @property
+    def bill(self) -> Bill:
+        """How calls are billed."""
+        return Bill(parse_billing(self.billing), self.sheet)
 
 
 def instant(text: str) -> datetime:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,13 @@ _GRACE_S = 1.0
 _KEEP_ALIVE_S = 75.0
 
 
-async def serve(options: SimulatorOptions, *, ready: Callable[[str], None]) -> None:
+Ended = Callable[[Mapping[str, object]], None]
+"""Gets the counts (`Desk.stats`) when nobody listens any more."""
+
+
+async def serve(
+    options: SimulatorOptions, *, ready: Callable[[str], None], ended: Ended | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM; `ready` gets the base URL once somebody listens.
 
     Raises UsageError where the address is taken or the log can't be written.
@@ -44,20 +50,21 @@ async def serve(options: SimulatorOptions, *, ready: Callable[[str], None]) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with listening(options) as base_url:
+    async with listening(options, ended=ended) as base_url:
         ready(base_url)
         await stop.wait()
 
 
 @asynccontextmanager
-async def listening(options: SimulatorOptions) -> AsyncIterator[str]:
+async def listening(options: SimulatorOptions, *, ended: Ended | None = None) -> AsyncIterator[str]:
     """A simulator that listens inside the `async with`; gives its base URL."""
     from aiohttp import web
 
     with ExitStack() as files:
         log = files.enter_context(_open_log(options.log)) if options.log else None
         keep = _keeper(log) if log else None
-        front = Front(Desk(options, clock=_clock(options.now), ticks=time.monotonic, keep=keep))
+        desk = Desk(options, clock=_clock(options.now), ticks=time.monotonic, keep=keep)
+        front = Front(desk)
         server = web.Server(
             front.handle, access_log=None, keepalive_timeout=_KEEP_ALIVE_S, lingering_time=0
         )
@@ -67,6 +74,8 @@ async def listening(options: SimulatorOptions) -> AsyncIterator[str]:
         finally:
             listener.close()
             await server.shutdown(_GRACE_S)
+            if ended is not None:
+                ended(desk.stats())
 
 
 class Front:

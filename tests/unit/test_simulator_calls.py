@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pytest
 
 from harvester.simulator.calls import Call, Fate, Fates, as_open, call_of, charged
 from harvester.simulator.ids import make_ids
+from harvester.simulator.places import PLACES
 
 IDS = tuple(make_ids(5000, 11, end=date(2026, 9, 30)))
 ALL_OPEN = Fates(0, 0, 0, 0, 1, 0)
@@ -140,7 +142,6 @@ def test_the_made_up_calls_are_as_varied_as_real_ones() -> None:
     assert 0.11 < shares([call.hangup_time is None for call in failed])[True] < 0.18
     assert 0.17 < shares([call.display_num is None for call in found])[True] < 0.23
     assert 0.08 < shares([call.base_cost > 0 for call in found])[True] < 0.12
-    assert 0.12 < shares([call.currency for call in found])["EUR"] < 0.17
     assert all(call.base_cost < Decimal("0.01") for call in found)
     assert {call.quote_exchange for call in found} == {
         None,
@@ -148,12 +149,37 @@ def test_the_made_up_calls_are_as_varied_as_real_ones() -> None:
         Decimal("0.9215"),
         Decimal("1.0837"),
     }
-    numbers = [call.callee.removeprefix(call.place.prefix) for call in found]
-    assert {len(number) for number in numbers} == {9}
     assert {len(call.display_num) for call in found if call.display_num} == {10}
-    rates = [call.rate for call in found]
-    assert Decimal("0.001") <= min(rates) < Decimal("0.0012")
-    assert Decimal("0.0908") < max(rates) < Decimal("0.091")
+    # Two destinations of twelve are quoted in EUR.
+    assert 0.12 < shares([call.currency for call in found])["EUR"] < 0.21
+
+
+FORMS = {
+    "Afghanistan(Kandahar)": r"93(70|77|79)\d{7}",
+    "India(Karnataka)": r"91(9448|9845|9880)\d{6}",
+    "India(Mumbai)": r"91(9820|9833|9892)\d{6}",
+    "Philippines(Globe)": r"63(905|915|917|926)\d{7}",
+    "Indonesia(Telkomsel)": r"62(811|812|813|852)\d{8}",
+    "Brazil(São Paulo)": r"55119[789]\d{7}",
+    "中国(广东)": r"86(135|137|138|139)\d{8}",
+    "Côte d'Ivoire(Abidjan)": r"225(0101|0505|0707)\d{6}",
+    "Congo (DRC)(Kinshasa)": r"243(81|82|89|97|99)\d{7}",
+    "Korea(South (Seoul))": r"822[235]\d{7}",
+    "Antilles (Curaçao (Willemstad))(Mobile (UTS))": r"5999(51[012]|56[012]|66[67])\d{4}",
+    "United Kingdom": r"44(7400|7500|7811|7900)\d{6}",
+}
+"""Country code, the blocks that are in use, and the whole length (ITU-T E.164, national plans)."""
+
+
+def test_numbers_have_the_form_of_their_destination() -> None:
+    """Of every block, and about as many numbers as calls."""
+    numbers = {place: set[str]() for place in PLACES}
+    for call in calls():
+        assert re.fullmatch(FORMS[call.place.code], call.callee), call.callee
+        numbers[call.place].add(call.callee)
+    for place, found in numbers.items():
+        assert all(any(n.startswith(place.prefix + one) for n in found) for one in place.blocks)
+        assert len(found) > 350
 
 
 def test_the_times_of_made_up_calls() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import cache
@@ -19,6 +20,7 @@ from harvester.simulator.drift import (
     Sent,
     Statement,
     state,
+    unrated,
     write_time,
 )
 from harvester.simulator.ids import make_ids
@@ -40,9 +42,9 @@ NUMBERS = {
 
 
 @cache
-def said(drift: bool = True) -> list[tuple[Call, Statement]]:
+def said(drift: bool = True, wild: bool = False) -> list[tuple[Call, Statement]]:
     calls = [call_of(1, voice_id) for voice_id in IDS]
-    return [(call, state(call, 1, drift=drift)) for call in calls]
+    return [(call, state(call, 1, drift=drift, wild=wild)) for call in calls]
 
 
 def parsed(statement: Statement) -> dict[str, Any]:
@@ -117,11 +119,8 @@ def test_drift_shows_every_variety_within_a_few_thousand_records() -> None:
     assert any(record["submitTime"][-6] not in "+-" for record in records)
     assert {None, "", "left out"} <= {record.get("answerTime", "left out") for record in records}
     assert any("\n" in (record.get("calledInfo") or "") for record in records)
-    assert {str(value) for _, value in ODD_MONEY} <= {
-        f"{statement.fields['cost'].value:f}"
-        for _, statement in said()
-        if isinstance(_cost(statement).value, Decimal)
-    }
+    assert any("e-6" in record.get("cost", "") for record in records if _is_text(record, "cost"))
+    assert any("e-6" in record.get("rate", "") for record in records if _is_text(record, "rate"))
     assert any(statement.numeric_status for _, statement in said())
 
 
@@ -153,6 +152,37 @@ def test_an_instant_is_written_in_many_ways(clock: Clockwork, text: str, micros:
     # Only offsets of the table have a shift; these are all in it.
     sent = write_time(MOMENT, clock, 123_456_789)
     assert sent == Sent(f'"{text}"', MOMENT + timedelta(microseconds=micros))
+
+
+def test_absurd_money_comes_with_wild_drift_alone() -> None:
+    def costs(wild: bool) -> set[str]:
+        values = (_cost(statement).value for _, statement in said(wild=wild))
+        return {f"{value:f}" for value in values if isinstance(value, Decimal)}
+
+    assert {str(value) for _, value in ODD_MONEY} <= costs(wild=True)
+    # Where a cost can be typed at all, it is that of the call: as it always is without drift.
+    for call, statement in said():
+        for name, amount in (("cost", call.cost), ("rate", call.rate)):
+            sent = statement.fields.get(name, Sent(None))
+            assert sent.value in (amount, None)
+
+
+def test_an_unrated_record_has_neither_money_nor_seconds() -> None:
+    for drift in (False, True):
+        for call, statement in said(drift)[:400]:
+            before = dict(statement.fields)
+            late = unrated(replace(statement, fields=dict(statement.fields)))
+            record = parsed(late)
+            money = {"cost", "costEur", "rate", "settleRate", "settlePay"} & record.keys()
+            assert all(record[name] == "" for name in money)
+            assert record["chargedDuration"] == 0
+            spared = before.keys() - money - {"chargedDuration"}
+            assert all(late.fields[name] == before[name] for name in spared)
+            assert late.fields["callDuration"].value in (call.call_duration_s, None)
+
+
+def _is_text(record: dict[str, Any], name: str) -> bool:
+    return isinstance(record.get(name), str)
 
 
 def _cost(statement: Statement) -> Sent:

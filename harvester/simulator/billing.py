@@ -1,0 +1,86 @@
+"""What the vendor's billing may do wrong or late: shares as text, drawn by id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harvester.errors import UsageError
+from harvester.simulator.dice import Dice
+from harvester.simulator.rates import Sheet
+
+MISCHIEF: Mapping[str, str] = {
+    "late": "rated late: the call is over, but cost and rate are empty and chargedDuration is 0 "
+    "until so many seconds after its end; 21600, or as in late=0.1:3600",
+    "early": "billed from ringing: callDuration is longer than from answerTime to hangupTime",
+    "double": "billed twice: once more a second later, under another id, which --ids writes",
+}
+LATE_S = 21_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """Shares of the answered calls, 0 to 1 each."""
+
+    late: float = 0.0
+    late_s: float = LATE_S
+    early: float = 0.0
+    double: float = 0.0
+
+    def draw(self, seed: int, voice_id: str) -> Mischief:
+        """What becomes of the call behind `voice_id`, if it is answered."""
+        dice = Dice(seed, voice_id, b"billing")
+        return Mischief(*(dice.chance(share) for share in (self.late, self.early, self.double)))
+
+
+@dataclass(frozen=True, slots=True)
+class Mischief:
+    """What the billing does to one call."""
+
+    late: bool
+    early: bool
+    double: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """How calls are billed: what goes wrong, and the sheet that comes before the made-up one."""
+
+    billing: Billing = Billing()
+    sheet: Sheet | None = None
+
+
+def parse_billing(text: str) -> Billing:
+    """Read shares such as "late=0.1:3600,early=0.05,double=0.02", or "none".
+
+    Raises UsageError naming the part that makes no sense.
+    """
+    found: dict[str, float] = {}
+    for part in (piece.strip() for piece in text.split(",")):
+        if part in ("", "none"):
+            continue
+        name, _, told = part.partition("=")
+        share, colon, seconds = told.partition(":")
+        if name not in MISCHIEF:
+            raise UsageError(
+                f"billing: {name!r} is none. Known are: none, {', '.join(MISCHIEF)}; written as "
+                "name=share, for example early=0.05."
+            )
+        found[name] = _number(share, 1, part)
+        if colon and name != "late":
+            raise UsageError(f"billing: {part!r}: only late takes seconds, such as late=0.1:3600.")
+        if colon:
+            found["late_s"] = _number(seconds, 1e9, part)
+    return Billing(**found)
+
+
+def _number(text: str, most: float, part: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise UsageError(
+            f"billing: {part!r} needs a share from 0 to 1, for example early=0.05 or late=0.1:3600."
+        )
+    return value
