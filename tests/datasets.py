@@ -16,7 +16,7 @@ from harvester.lake.parts import stage
 from harvester.lake.pieces import pieces_of
 from harvester.lake.schema import SCHEMA
 from harvester.simulator import SimulatorOptions, make_ids
-from harvester.simulator.calls import Fate, call_of
+from harvester.simulator.calls import Fate, call_of, twin_of
 from harvester.simulator.records import Records
 from tests.oracle import Row, expected
 from tests.simulated import END
@@ -27,10 +27,12 @@ RUN_ID = "20261122T010000Z-abcdef"
 
 def simulated(out: Path, options: SimulatorOptions, count: int, zone: str = "UTC") -> list[Row]:
     """A data set of the simulator's final records; its rows as the oracle knows them."""
+    made_up = tuple(make_ids(count, options.seed, end=END))
+    doubles = (twin_of(options.seed, one, options.fates, options.bill) for one in made_up)
     ids = [
         voice_id
-        for voice_id in make_ids(count, options.seed, end=END)
-        if call_of(options.seed, voice_id, options.fates).fate is Fate.RECORD
+        for voice_id in (*made_up, *filter(None, doubles))
+        if call_of(options.seed, voice_id, options.fates, options.bill).fate is Fate.RECORD
     ]
     vendor = Records(options)
     fetched = int(NOW.timestamp() * 1000)  # times in the future of the fetch would be fillers

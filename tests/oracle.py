@@ -78,7 +78,7 @@ def expected(
     partition_timezone: str = "UTC",
 ) -> Expected:
     """What becomes of `voice_id` in a harvest that asks it at `now` (aware) for the first time."""
-    call = call_of(options.seed, voice_id, options.fates)
+    call = call_of(options.seed, voice_id, options.fates, options.bill)
     match call.fate:
         case Fate.DEAD_PARAM | Fate.DEAD_EMPTY | Fate.DEAD_RANGE:
             return Expected(voice_id, call.fate, "dead", "dead", DEAD_STATUS[call.fate], None)
@@ -138,7 +138,7 @@ def row_of(said: Statement, call: Call, *, is_final: bool) -> Row:
 def _row(
     options: SimulatorOptions, call: Call, account: str, partition_timezone: str, *, is_final: bool
 ) -> Row:
-    said = state(call, options.seed, drift=options.drift)
+    said = state(call, options.seed, drift=options.drift, wild=options.wild)
     row = row_of(said, call, is_final=is_final)
     submitted: datetime | None = row["submit_time"]
     day = submitted and submitted.astimezone(ZoneInfo(partition_timezone)).date().isoformat()

@@ -78,9 +78,9 @@ class Records:
         return self._no_record(voice_id, "forgotten")
 
     def _is_unrated(self, call: Call, now_s: float | None) -> bool:
-        if now_s is None or call.answer_time is None or call.hangup_time is None:
-            return False
         billing = self._bill.billing
+        if not billing.late or now_s is None or not call.answer_time or not call.hangup_time:
+            return False
         is_due = now_s >= call.hangup_time.timestamp() + billing.late_s
         return not is_due and billing.draw(self._options.seed, call.voice_id).late
 

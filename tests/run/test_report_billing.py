@@ -22,7 +22,7 @@ from harvester.simulator import SimulatorOptions
 from tests.datasets import made, simulated
 from tests.oracle import Row
 
-OPTIONS = SimulatorOptions(seed=20261105)
+OPTIONS = SimulatorOptions(seed=20261105, wild=True)
 COUNT = 4_000
 UNIT = Decimal("0.00000001")
 TOLERANCE = Decimal("0.0001")

@@ -20,13 +20,16 @@ import pytest
 from harvester.cli.main import run_command
 from harvester.lake.schema import SCHEMA
 from harvester.report.billing import Verdict, opened
-from tests.datasets import filled, write
+from harvester.simulator import SimulatorOptions, twin_of
+from harvester.simulator.ids import original_of
+from tests.datasets import filled, simulated, write
 from tests.run.test_report_billing import UNANSWERED
 
 FIRST = datetime(2026, 11, 2, 0, 0, 2, tzinfo=UTC)
 SECOND_PRICE = Decimal("0.0002")  # the rate of 0.012 a minute
 PERIODS = ((20, 20), (60, 6), (1, 1))
 COUNT = 600
+SECOND = timedelta(seconds=1)
 
 
 def charged(seconds: int, initial: int, increment: int) -> int:
@@ -253,6 +256,43 @@ def test_calls_within_a_long_one_overlap_with_it_though_others_lie_between(tmp_p
     rows = [lasting(0, 1_000), lasting(10, 5), lasting(900, 50), lasting(1_000, 7)]
     _, ids = audited(tmp_path, filled(rows))
     assert ids == {"overlap": {f"{1:019}", f"{2:019}"}}
+
+
+def test_a_rehearsed_bill_is_found_whole(tmp_path: Path) -> None:
+    """What the stand-in vendor does to a bill, the audit finds, and nothing else."""
+    options = SimulatorOptions(seed=5, drift=False, billing="early=0.2,double=0.1")
+    rows = simulated(tmp_path / "out", options, 3_000)
+    early, doubles = set(), set()
+    for row in rows:
+        voice_id = row["voice_id"]
+        waited = row["answer_time"] and row["answer_time"] - row["ringing_time"]
+        billed = original_of(voice_id) or voice_id
+        if twin_of(5, billed, options.fates, options.bill) == voice_id:
+            doubles.add(voice_id)
+        else:
+            billed = voice_id
+        drawn = options.bill.billing.draw(5, billed)
+        # A second between ringing and answer is within the rule.
+        if waited and drawn.early and waited > SECOND:
+            early.add(voice_id)
+    files = sorted((tmp_path / "out").glob("cdr/*/*.parquet"))
+    with opened(files, memory_limit="400MB", scratch=tmp_path) as billing:
+        verdicts = {one.rule: one for one in billing.verdicts() if one.differing}
+        found: dict[str, set[str]] = {rule: set() for rule in verdicts}
+        for batch in billing.differing(tuple(verdicts.values())):
+            for row in batch.select(["rule", "voice_id"]).to_pylist():
+                found[row["rule"]].add(row["voice_id"])
+    assert len(early) > 200
+    assert len(doubles) > 100
+    assert found["duration_times"] == early
+    assert found["near_duplicate"] == doubles
+    assert found.keys() == {"duration_times", "near_duplicate", "overlap"}
+    # Of a call of a second, the double begins when it has ended.
+    assert doubles - found["overlap"] == {
+        row["voice_id"]
+        for row in rows
+        if row["voice_id"] in doubles and row["hangup_time"] - row["answer_time"] <= SECOND
+    }
 
 
 def test_fail_above_ends_with_3_and_says_which_rule(

@@ -21,6 +21,7 @@ from harvester.harvest.books import Difference
 from harvester.harvest.summary import Summary
 from harvester.ids.clean import Reason
 from harvester.lake import schema
+from harvester.simulator.billing import MISCHIEF
 from harvester.simulator.faults import FAULTS
 from tests.unit.test_configs import DEFAULTS
 from tests.unit.test_docs import DOCS, ROOT, coded, page, rows, section
@@ -128,10 +129,17 @@ def test_defaults_of_the_stand_in_vendor_are_those_of_the_code() -> None:
 
 
 def test_every_fault_of_the_stand_in_vendor_is_documented() -> None:
-    table = of("harvester simulate").split("| fault | is |")[1]
-    assert [name for cells in rows(f"| fault | is |{table}") for name in coded(cells[0])] == list(
-        FAULTS
-    )
+    assert named_in("fault") == list(FAULTS)
+
+
+def test_every_fault_of_its_billing_is_documented() -> None:
+    assert named_in("billing") == list(MISCHIEF)
+
+
+def named_in(kind: str) -> list[str]:
+    """The names in the table of a kind of faults."""
+    table = of("harvester simulate").split(f"| {kind} | is |")[1].split("\n\n")[0]
+    return [name for cells in rows(f"| {kind} | is |{table}") for name in coded(cells[0])]
 
 
 SETTINGS = {
