@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.config import Config, Output, Pace
-from harvester.harvest.estimate import BYTES_PER_ROW, Budget, Estimate, budget, estimate
+from harvester.harvest.estimate import Budget, Estimate, budget, estimate
 from harvester.ledger import publications, records
 from harvester.ledger.database import open_database
 from harvester.ledger.values import PartRecord
@@ -95,15 +95,18 @@ CONFIG = Config(
 def test_of_a_new_output_nothing_is_known_but_the_ids() -> None:
     found = estimate(None, CONFIG, 100, 300)
     assert (found.to_ask, found.requests, found.retry_share, found.seconds) == (100, 100, 1, 2)
-    assert found.data_bytes == 100 * BYTES_PER_ROW
+    assert found.data_bytes == 100 * 60 + 5 * 15_000
     # The journal and the parts that are staged from it hold all of them, and the list is twice
     # there while it is made.
-    assert found.working_bytes == 2 * 100 * BYTES_PER_ROW + 2 * 300 * 30
+    assert found.working_bytes == 100 * 140 + 100 * 60 + 2 * 300 * 30
+    # A file has a record at least, and nothing takes nothing.
+    assert estimate(None, CONFIG, 2, 2).data_bytes == 2 * 60 + 2 * 15_000
+    assert estimate(None, CONFIG, 0, 0).data_bytes == 0
 
 
 def test_the_journal_and_what_is_staged_are_never_more_than_two_publications() -> None:
     found = estimate(None, CONFIG, 10**6, 10**6)
-    assert found.working_bytes == 200_000 + 1_000 * BYTES_PER_ROW + 2 * 10**6 * 30
+    assert found.working_bytes == 200_000 + 1_000 * 60 + 2 * 10**6 * 30
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_retries_are_expected_as_the_last_runs_had_them(
 
 def test_records_are_expected_to_take_what_those_there_take(tmp_path: Path) -> None:
     with closing(open_database(tmp_path / "state.db", "acme")) as db:
-        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * BYTES_PER_ROW
+        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 60 + 5 * 15_000
         db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
         parts = [PartRecord("a", 1, 10, 500, "x"), PartRecord("b", 1, 30, 700, "y")]
         publications.commit(db, 1, parts)
