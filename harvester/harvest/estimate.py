@@ -20,7 +20,7 @@ from harvester.ledger import publications, records
 #
 #            1,000   20,000   200,000
 #    1 day      98       50        47
-#    7 days    173       57
+#    7 days    173       57        48
 #   45 days    694       92        53
 #
 # That is some 48 bytes a record, which grow a little where a file is small, and 15,000 bytes a file
