@@ -132,6 +132,10 @@ def _not_loaded() -> None:
     raise AssertionError("a command that was not loaded was called")
 
 
+_IF_BARE = {("simulate", "--drift"): "plain"}
+"""(command, option) and what it means without a value."""
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """One command; its exit number."""
     as_json = "--json" in arguments
@@ -141,7 +145,8 @@ def run_command(arguments: Sequence[str]) -> int:
     only = None if _COMPLETING in os.environ else arguments[0] if arguments else ""
     command = typer.main.get_command(application(only))
     try:
-        code = command.main(list(arguments), prog_name="harvester", standalone_mode=False)
+        given = _spelled_out(arguments)
+        code = command.main(given, prog_name="harvester", standalone_mode=False)
         sys.stdout.flush()
     except NobodyReads as exc:
         return exc.exit_code
@@ -158,6 +163,18 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as exc:  # noqa: BLE001 - the last one to see it; the user gets no traceback
         return report_unexpected(exc, _secrets(), as_json=as_json)
     return int(code or 0)
+
+
+def _spelled_out(arguments: Sequence[str]) -> list[str]:
+    """The command line with a value for each option that may do without: typer knows no such."""
+    given: list[str] = []
+    for at, word in enumerate(arguments):
+        given.append(word)
+        value = _IF_BARE.get((arguments[0], word))
+        follows = arguments[at + 1] if at + 1 < len(arguments) else "-"
+        if value is not None and follows.startswith("-"):
+            given.append(value)
+    return given
 
 
 def _secrets() -> list[str]:

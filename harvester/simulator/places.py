@@ -29,7 +29,7 @@ class Place(NamedTuple):
 # Texts: split at the last outermost parentheses.  Names that hold parentheses themselves are why.
 # Numbers: blocks that are in use by the national numbering plans (ITU-T E.164, "National Numbering
 # Plans"), mobile but for Seoul's fixed lines.  libphonenumber 9 takes every number of them for
-# valid (2,000 drawn from each block); it is no dependency for the sake of a dozen lines.
+# valid (300 to 2,000 drawn from each block); it is no dependency for the sake of a dozen lines.
 PLACES = (
     Place("Afghanistan(Kandahar)", "Afghanistan", "Kandahar", "93", ("70", "77", "79"), 9),
     Place("India(Karnataka)", "India", "Karnataka", "91", ("9448", "9845", "9880"), 10),

@@ -111,6 +111,11 @@ def test_a_rate_sheet_of_a_file_is_what_calls_cost(tmp_path: Path) -> None:
     assert (data["rate"], data["billPeriod"]) == ("0.5", "1+1")
 
 
+def test_a_bare_drift_is_the_plain_one() -> None:
+    with vendor("--drift") as up:
+        assert up.ask("2611240000000000001")["data"]
+
+
 def test_records_older_than_two_months_are_forgotten() -> None:
     with vendor("--no-drift") as up:
         told = {
