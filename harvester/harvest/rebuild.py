@@ -372,6 +372,8 @@ def _swap(output: Output, tell: Callable[[str], None], disk: Disk) -> Path | Non
 def _old_things(output: Output) -> list[Path]:
     """What is to be moved, the ledger first: its log alone can't be taken for a ledger."""
     found = [output.state / name for name in _STATE_FILES]
+    # The copies that were kept before it was migrated (harvester/ledger/database.py).
+    found += sorted(output.state.glob(f"{output.database.name}.before-*"))
     if output.lists.is_dir() and any(output.lists.iterdir()):
         found.append(output.lists)
     return [path for path in found if path.exists()]

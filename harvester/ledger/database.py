@@ -16,10 +16,11 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from harvester.errors import ConfigError, StoreError
+from harvester.fresh import fresh_file
 
 SCHEMA_VERSION = 1
 
@@ -69,8 +70,9 @@ CREATE TABLE run (
     first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
 """
 
-# Columns that came later: (table, name, definition).  A database that was made without one gets it
-# when it is opened; an older harvester goes on reading it, as it names the columns that it reads.
+# Columns that came later: (table, name, definition); only ever appended to, as their number names
+# the copy that is kept.  A database that was made without one gets it when it is opened; an older
+# harvester goes on reading it, as it names the columns that it reads.
 _ADDED = (("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),)
 
 
@@ -143,7 +145,7 @@ def _prepare(db: sqlite3.Connection, path: Path, account: str, *, is_claimed: bo
         )
     if get_meta(db, "clean") != "1":
         _check_integrity(db, path)
-    _add_columns(db)
+    _migrate(db, path)
 
 
 def _create(db: sqlite3.Connection, account: str) -> None:
@@ -157,11 +159,38 @@ def _create(db: sqlite3.Connection, account: str) -> None:
         set_meta(db, "clean", "1")
 
 
-def _add_columns(db: sqlite3.Connection) -> None:
-    for table, name, definition in _ADDED:
-        there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
-        if name not in there:
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Give a database of an older version what came since; a copy of it as it was is kept first."""
+    missing = [added for added in _ADDED if not _has_column(db, added[0], added[1])]
+    if not missing:
+        return
+    _keep_copy(db, path.with_name(f"{path.name}.before-{SCHEMA_VERSION}.{len(_ADDED)}"))
+    with transaction(db):
+        for table, name, definition in missing:
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
+
+
+def _has_column(db: sqlite3.Connection, table: str, name: str) -> bool:
+    return name in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+
+
+def _keep_copy(db: sqlite3.Connection, copy: Path) -> None:
+    """A whole, durable copy, for the owner alone, in place of what an earlier try left there."""
+    temporary, descriptor = fresh_file(copy)
+    try:
+        # SQLite's own copy holds what a kill left in the log as well.
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as target:
+            db.backup(target)
+        os.fsync(descriptor)
+        temporary.replace(copy)
+    finally:
+        os.close(descriptor)
+        temporary.unlink(missing_ok=True)
+    folder = os.open(copy.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:

@@ -94,6 +94,43 @@ def test_a_ledger_made_before_a_column_was_there_gets_it_and_keeps_its_rows(path
         assert worklists.known_stamps(db) == {"/ids.txt": new}
 
 
+def columns(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return {row[1] for row in db.execute("PRAGMA table_info(input_file)")}
+
+
+def test_before_a_migration_the_ledger_is_copied_as_it_was(path: Path) -> None:
+    with closing(open_database(path, "acme")) as db:
+        db.execute("ALTER TABLE input_file DROP COLUMN ctime_ns")
+        db.execute("INSERT INTO input_file VALUES ('/ids.txt', 1, 2, 3, 'hash')")
+        set_meta(db, "mark", "as it was")
+    copy = path.with_name("state.db.before-1.1")
+    open_database(path, "acme").close()
+    assert "ctime_ns" in columns(path)
+    assert "ctime_ns" not in columns(copy)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(copy)) as db:
+        assert get_meta(db, "mark") == "as it was"
+        assert db.execute("SELECT path FROM input_file").fetchall() == [("/ids.txt",)]
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert {one.name for one in path.parent.iterdir()} == {path.name, copy.name}
+
+
+def test_only_a_migration_makes_a_copy(path: Path) -> None:
+    open_database(path, "acme").close()
+    open_database(path, "acme").close()
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_copy_that_cannot_be_made_leaves_the_ledger_as_it_was(path: Path) -> None:
+    with closing(open_database(path, "acme")) as db:
+        db.execute("ALTER TABLE input_file DROP COLUMN ctime_ns")
+    path.with_name("state.db.before-1.1").mkdir()
+    with pytest.raises(StoreError, match=r"state\.db failed: Is a directory"):
+        open_database(path, "acme")
+    assert "ctime_ns" not in columns(path)
+
+
 def test_another_accounts_output_is_refused_and_left_alone(path: Path) -> None:
     open_database(path, "acme").close()
     with pytest.raises(ConfigError, match=r"belongs to account 'acme', not 'other'.*--out"):

@@ -1,0 +1,147 @@
+"""Outputs that older versions left (tests/old_outputs): each opens, runs, verifies and rebuilds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harvesting import Harvest
+from tests.outputs import fingerprint, look
+from tests.run.test_cli_commands import harvester
+from tests.simulated import ROOT, Simulator
+
+ARCHIVES = sorted((ROOT / "tests" / "old_outputs").glob("*.tar.gz"))
+# Those of make.sh: the vendor still says of each id what it said then.
+FATES = "dead_param=0.02,open_then_final=0.02,open_forever=0.02,no_record=0.02"
+BEFORE = "state.db.before-1.1"
+"""The copy of a ledger that lacks `ctime_ns`, the first column that came later."""
+
+
+@pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.partition(".")[0])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder with the old output `out` and its `all.txt`."""
+    with tarfile.open(request.param) as archive:
+        archive.extractall(tmp_path, filter="tar")  # "data" drops the folders' modes
+    return tmp_path
+
+
+def of_json(home: Path, *words: object) -> dict[str, Any]:
+    done = harvester(*words, "--out", "out", "--json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    (found,) = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(found)
+
+
+def ids(out: Path, query: str) -> set[str]:
+    return {str(row[0]) for row in look(out, query)}
+
+
+def is_migrated(ledger: Path) -> bool:
+    with closing(sqlite3.connect(ledger)) as db:
+        return "ctime_ns" in {row[1] for row in db.execute("PRAGMA table_info(input_file)")}
+
+
+def parts_of(out: Path) -> dict[str, tuple[int, str]]:
+    return {name: how for name, how in fingerprint(out).items() if name.endswith(".parquet")}
+
+
+def test_there_is_one() -> None:
+    assert "645ca2a.tar.gz" in {path.name for path in ARCHIVES}
+
+
+def test_it_holds_what_an_update_may_meet(home: Path) -> None:
+    counts = (
+        "SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {}), (SELECT count(*) FROM {})"
+    )
+    with_journal = look(home / "out", counts.format("journal", "open_call", "dead_letter"))
+    assert all(number > 0 for number in with_journal[0])
+    assert len(list(home.glob("out/runs/*/summary.json"))) == 3
+    assert look(home / "out", "SELECT count(*) FROM run WHERE ended_ms IS NULL") == [(1,)]
+
+
+def test_what_only_reads_reads_it(home: Path) -> None:
+    shutil.copytree(home / "out", home / "untouched")
+    assert harvester("verify", "--deep", "--out", "untouched", cwd=home).returncode == 0
+    assert fingerprint(home / "untouched") == fingerprint(home / "out"), "verify changes nothing"
+    assert of_json(home, "status")["in_journal"] > 0
+    for words in (
+        ["report"],
+        ["audit"],
+        ["export", "dead"],
+        ["export", "open"],
+        ["plan", "all.txt"],
+    ):
+        done = harvester(*words, "--out", "out", cwd=home)
+        assert done.returncode == 0, (words, done.stderr)
+    a_dead_one = min(ids(home / "out", "SELECT id FROM dead_letter"))
+    assert harvester("explain", a_dead_one, "--out", "out", cwd=home).returncode == 0
+
+
+def test_its_ledger_is_copied_before_it_is_migrated_and_only_then(home: Path) -> None:
+    out = home / "out"
+    of_json(home, "status")
+    copy = out / "state" / BEFORE
+    assert is_migrated(out / "state" / "state.db")
+    assert not is_migrated(copy)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(copy)) as db:
+        # What a kill left in SQLite's log is in the copy as well.
+        assert db.execute("SELECT count(*) > 0 FROM journal").fetchone() == (1,)
+    before = copy.stat().st_mtime_ns
+    of_json(home, "status")
+    assert copy.stat().st_mtime_ns == before
+
+
+def test_it_runs_to_its_end_verifies_and_rebuilds(home: Path) -> None:
+    out = home / "out"
+    old_parts = {k: v for k, v in parts_of(out).items() if k.startswith("cdr/")}
+    was_delivered = set(Harvest(out, "").ids())
+    with Simulator(seed=7, rate_limit=0, drift=False, fates=FATES) as vendor:
+        harvest = Harvest(out, vendor.base_url, vendor__account="default")
+        done = harvest.run(home / "all.txt")
+        assert done.code == 3, done.err
+        assert done.summary["differences"] == []
+        asked = set(vendor.asks())
+    assert not asked & was_delivered, "what is delivered is not fetched again"
+    found = harvest.ids()
+    delivered = set(found)
+    assert len(found) == len(delivered), "no record is there twice"
+    assert delivered > was_delivered
+    assert parts_of(out).items() >= old_parts.items(), "old files are left as they are"
+    dead = ids(out, "SELECT id FROM dead_letter WHERE NOT published")
+    still_open = ids(out, "SELECT id FROM open_call")
+    assert delivered | dead | still_open == set((home / "all.txt").read_text().split())
+    assert len(delivered) + len(dead) + len(still_open) == 1_000, "each in one state"
+    deep = harvester("verify", "--deep", "--out", "out", cwd=home)
+    assert deep.returncode == 0, deep.stdout
+
+    rebuilt = of_json(home, "rebuild", "--force")
+    assert rebuilt["rows"] == len(found)
+    assert (out / str(Path(rebuilt["old_state"]).name) / BEFORE).is_file(), "moved with the rest"
+    deep = harvester("verify", "--deep", "--out", "out", cwd=home)
+    assert deep.returncode == 0, deep.stdout
+
+
+def test_its_journal_is_published_without_the_vendor(home: Path) -> None:
+    waiting = of_json(home, "status")["in_journal"]
+    told = of_json(home, "publish")
+    assert (told["records"], told["in_journal"]) == (waiting, 0)
+
+
+def test_it_can_be_rebuilt_at_once(home: Path) -> None:
+    out = home / "out"
+    known = ids(out, "SELECT id FROM dead_letter") | ids(out, "SELECT id FROM open_call")
+    shutil.rmtree(out / "state")
+    rebuilt = of_json(home, "rebuild")
+    assert rebuilt["rows"] == len(Harvest(out, "").ids())
+    # The killed run left no snapshot: what came since the one before it is fetched again.
+    restored = ids(out, "SELECT id FROM dead_letter") | ids(out, "SELECT id FROM open_call")
+    assert restored
+    assert restored <= known
