@@ -25,7 +25,7 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test any-day mutants crash lean soak audit licences check lint types lowest lock clean venv \
+.PHONY: help demo install dist test any-day mutants crash lean soak audit licences check lint types lowest lock clean venv \
 	bench bench-full bench-micro screens docs
 .DELETE_ON_ERROR:
 
@@ -36,6 +36,9 @@ demo: $(VENV)/runtime ## A night in a minute: harvest 10,000 made-up calls into 
 
 screens: $(VENV)/runtime ## Pictures of a night and a report into docs/screens, by tmux and headless Chromium
 	@$(BIN)/python -m bench screens
+
+install: $(VENV)/runtime ## Only what the harvester itself needs, into .venv: .venv/bin/harvester
+	@$(BIN)/harvester --version
 
 ##@ Work on it
 
@@ -116,6 +119,10 @@ docs: .venv-docs/stamp ## Build the pages of docs/ as a site that works offline:
 		.docs/site || { echo "make docs: FAILED. A page would fetch what is named above." >&2; exit 1; }
 	@echo "Written: .docs/site/index.html"
 
+# The wheel is tried where nothing of this checkout is in sight; its requirements come from PyPI.
+dist: $(VENV)/dev ## Build sdist and wheel into dist/, look into them, install the wheel and try it (IDS=500)
+	@$(BIN)/python -m tests.dist dist $(if $(IDS),--ids $(IDS))
+
 lock: ## Make requirements.txt, requirements-dev.txt and docs/requirements.txt anew
 	@test -d .venv-lock || $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
@@ -126,7 +133,7 @@ lock: ## Make requirements.txt, requirements-dev.txt and docs/requirements.txt a
 	@$(if $(KEEP),true,rm -rf .venv-lock)
 
 clean: ## Remove environments, caches and ./demo-out (KEEP=1 keeps demo-out)
-	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .venv-docs .docs .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .venv-docs dist .docs .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	$(if $(KEEP),,rm -rf demo-out)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import typer
 
 from harvester.cli.console import Line, Terminal, stdout
 from harvester.cli.look import first_look
+from harvester.cli.templates import templates
 from harvester.cli.text import span
 from harvester.errors import EXIT_DONE, EXIT_SOME_DEAD, HarvesterError
 
@@ -33,17 +35,29 @@ _SEED = 20
 _DAYS = 28
 
 Folder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where it goes, and stays.")]
-Configuration = Annotated[Path, typer.Option("--config", "-c", metavar="FILE")]
+Configuration = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Configuration (TOML). Default: its own."),
+]
 Number = Annotated[int, typer.Option("--ids", metavar="N", help="How many calls.")]
 
 
 def demo(
-    config: Configuration = Path("configs/demo.toml"),
+    config: Configuration = None,
     out: Folder = Path("demo-out"),
     ids: Number = 10_000,
 ) -> int:
-    """Harvest made-up calls from a stand-in vendor that has a bad day, and look at the data."""
+    """Harvest made-up calls from a stand-in vendor that has a bad day, and look at the data.
+
+    Needs no network and no key: the vendor is a process of this machine. Interrupted, the same
+    command goes on where it stopped.
+
+    \b
+    Example:
+      harvester demo
+    """
     began = time.monotonic()
+    config = config or templates() / "demo.toml"
     terminal = stdout()
     file = out / "ids" / "calls.txt"
     again = _write_ids(file, ids)
@@ -51,7 +65,9 @@ def demo(
     with _vendor() as base_url:
         code = _harvest(terminal, config, out, file, base_url)
     if code not in (EXIT_DONE, EXIT_SOME_DEAD):
-        terminal.say("\nThe demo stops here. `make demo` again goes on where it stopped.", "yellow")
+        terminal.say(
+            "\nThe demo stops here. The same command again goes on where it stopped.", "yellow"
+        )
         return code
     terminal.show(_explained(code))
     terminal.show([Line(), Line("A first look, with DuckDB", "bold cyan"), Line()])
@@ -165,10 +181,18 @@ def _explained(code: int) -> list[Line]:
     ]
 
 
+def _own_name() -> str:
+    """What to type for the program that runs: as short as this shell takes it."""
+    own = Path(sys.executable).with_name("harvester")
+    if own.parent.parent == Path.cwd() / ".venv":
+        return ".venv/bin/harvester"
+    known = shutil.which("harvester")
+    # pipx and uv put a link to it where the shell looks.
+    return "harvester" if known and Path(known).resolve() == own.resolve() else str(own)
+
+
 def _closing(out: Path, seconds: float) -> list[Line]:
-    harvester = shlex.quote(str(Path(sys.executable).with_name("harvester")))
-    if Path(sys.executable).parent.parent == Path.cwd() / ".venv":
-        harvester = ".venv/bin/harvester"
+    harvester = shlex.quote(_own_name())
     return [
         Line(),
         Line(f"All of it took {span(seconds)}. It is kept:", "bold"),
@@ -179,6 +203,6 @@ def _closing(out: Path, seconds: float) -> list[Line]:
         Line("What to type next:", "bold"),
         Line(f"  {harvester} status --out {out}"),
         Line(f"  {harvester} export dead --out {out}"),
-        Line("  make demo                             again: nothing is asked twice"),
-        Line("  less README.md                        your own ids, your own key"),
+        Line(f"  {harvester} demo --out {out}   again: nothing is fetched twice"),
+        Line(f"  {harvester} init   files to begin with, for your own ids and key"),
     ]

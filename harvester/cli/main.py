@@ -28,6 +28,8 @@ _INTERRUPTED = 130
 _COMPLETING = "_HARVESTER_COMPLETE"  # typer's, while it answers a shell
 
 _COMMANDS = {
+    "demo": "A night in a minute, with made-up calls and no key.",
+    "init": "Write configurations and schedule files to begin with.",
     "run": "The main job: ask for every id not settled yet.",
     "plan": "What a run would do; sends nothing.",
     "doctor": "Is everything in order for tonight? Tries key and secret.",
@@ -46,7 +48,7 @@ _COMMANDS = {
 }
 """Each is the function of its name, or an `app` of commands, in the module of its name."""
 
-_HIDDEN = {"demo": ("demo", "demo"), "demo-look": ("demo", "demo_look")}
+_HIDDEN = {"demo-look": ("demo", "demo_look")}
 """Module and function."""
 
 
