@@ -25,7 +25,7 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test any-day mutants crash lean soak audit licences check lint types lowest lock clean venv \
+.PHONY: help demo install dist test any-day mutants crash lean soak readers audit licences check lint types lowest lock clean venv \
 	bench bench-full bench-micro screens docs
 .DELETE_ON_ERROR:
 
@@ -82,6 +82,9 @@ lowest: ## Run the tests once against the lowest versions that pyproject.toml al
 	@.venv-lowest/bin/python -m pytest $(PYTEST_ARGS)
 	@$(if $(KEEP),true,rm -rf .venv-lowest)
 
+readers: $(VENV)/dev .venv-readers/stamp ## What docs/reading.md says of each reader: Polars, pandas, Spark, PostgreSQL …
+	@$(BIN)/python -m tests.readers .venv-readers/bin/python
+
 ##@ Measure it
 
 bench: $(VENV)/runtime .venv-bench/peers ## Ours beside bare aiohttp and two peers (PAIRS=11, IDS=2000 to try it); half an hour
@@ -133,7 +136,7 @@ lock: ## Make requirements.txt, requirements-dev.txt and docs/requirements.txt a
 	@$(if $(KEEP),true,rm -rf .venv-lock)
 
 clean: ## Remove environments, caches and ./demo-out (KEEP=1 keeps demo-out)
-	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .venv-docs dist .docs .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .venv-docs .venv-readers dist .docs .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	$(if $(KEEP),,rm -rf demo-out)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -159,6 +162,12 @@ $(VENV)/dev: requirements-dev.txt pyproject.toml | $(VENV)/runtime
 .venv-docs/stamp: docs/requirements.txt
 	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
 	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Readers of the data, apart from what the harvester runs with; not pinned, as a reader of the page has them.
+.venv-readers/stamp: tests/readers.txt
+	@test -x .venv-readers/bin/python || $(PYTHON) -m venv .venv-readers
+	@.venv-readers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # The packages of the peers: not pinned, and never among our own dependencies.
