@@ -25,6 +25,8 @@ from typing import ClassVar
 EXIT_DONE = 0
 EXIT_UNEXPECTED = 1
 EXIT_SOME_DEAD = 3
+GOOD_ENDS = frozenset({EXIT_DONE, EXIT_SOME_DEAD, 8})
+"""Exit codes of a run that did what it was meant to; 8: as far as its own budget went."""
 
 # The first that applies is the exit code (design §9).
 _PRECEDENCE = (6, 4, 130, 143, 8, 5, 3, 0)

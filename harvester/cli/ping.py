@@ -14,11 +14,10 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from harvester import __version__
+from harvester.errors import GOOD_ENDS
 from harvester.vendor.tls import system_trust
 
 WAIT_S = 3.0
-GOOD_ENDS = frozenset({0, 3, 8})
-"""Worked down, worked down with dead ids, or at its own budget: each as it was meant to be."""
 
 
 class Pinger:

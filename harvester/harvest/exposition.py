@@ -91,7 +91,7 @@ def metrics(figures: RunFigures) -> Iterator[Metric]:
     if figures.last_success_s is not None:
         yield _gauge(
             "last_success_timestamp_seconds",
-            "When a run last worked its list down (exit code 0 or 3).",
+            "When a run last did what it was meant to (exit code 0, 3 or 8).",
             figures.last_success_s,
         )
     if figures.last_new_ids_s is not None:

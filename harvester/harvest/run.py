@@ -28,6 +28,7 @@ from harvester.config import Config, Secrets
 from harvester.errors import (
     EXIT_DONE,
     EXIT_SOME_DEAD,
+    GOOD_ENDS,
     AlreadyRunning,
     HarvesterError,
     Interrupted,
@@ -346,7 +347,7 @@ class _Run:
         self, engine: Engine, ended_ms: int, code: int, odd: Oddities
     ) -> RunFigures:
         figures, ended_s = self._figures_of(engine), ended_ms / 1000
-        success_s = ended_s if code in records.SUCCESSES else figures.last_success_s
+        success_s = ended_s if code in GOOD_ENDS else figures.last_success_s
         found = records.standing(self._opened.db, ended_ms)
         stand = {
             "delivered": found.in_data + found.in_journal,

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from harvester.errors import GOOD_ENDS
 from harvester.ledger import journal, worklists
 from harvester.ledger.database import get_meta, set_meta, transaction
 from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
@@ -21,7 +22,7 @@ from harvester.ledger.view import newest_number
 T = TypeVar("T", bound=msgspec.Struct)
 
 SUCCESSES = (0, 3)
-"""Exit codes of runs that worked their list down."""
+"""Exit codes of runs that worked their list down, and so have reported what died."""
 
 DAYS_KEPT = 31
 """Days whose requests are remembered, for a clock that steps back into one."""
@@ -123,11 +124,11 @@ def last_runs(db: sqlite3.Connection, count: int) -> list[RunRecord]:
 
 
 def last_success_ms(db: sqlite3.Connection) -> int | None:
-    """When a run last worked its list down; None if none did."""
+    """When a run last did what it was meant to; None if none did."""
     row = db.execute(
-        "SELECT ended_ms FROM run WHERE exit_code IN (?, ?) "
+        "SELECT ended_ms FROM run WHERE exit_code IN (?, ?, ?) "
         "ORDER BY first_publication DESC, started_ms DESC LIMIT 1",
-        SUCCESSES,
+        sorted(GOOD_ENDS),
     ).fetchone()
     return None if row is None else int(row[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from harvester.config import load
 from harvester.harvest.output import Output
 from harvester.harvest.progress import Progress
 from harvester.harvest.run import Request, Result, run
+from harvester.ledger import records
+from harvester.ledger.database import open_database
 from harvester.simulator import make_ids
 from tests.harvesting import FAST
 from tests.outputs import edit
 from tests.run.test_in_place import SECRETS
 from tests.simulated import END, Simulator
+from tests.unit.test_harvest_exposition import read
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
 IDS = sorted(make_ids(12, 31, end=END))
@@ -143,8 +147,17 @@ def summary_of_run(result: Result) -> object:
 
 
 def test_a_run_that_could_not_do_all_says_why(vendor: Simulator, output: Output) -> None:
-    result, _ = harvest(vendor, output, pace__per_day=4, pace__concurrency=1)
+    metrics = output.root.parent / "run.prom"
+    result, _ = harvest(
+        vendor, output, pace__per_day=4, pace__concurrency=1, monitor__metrics_file=str(metrics)
+    )
     assert result.exit_code == 8
+    # Its own budget is used up, as it was meant to be: no alert for a night without success.
+    found = read(metrics.read_text())
+    ended = found[("run_end_timestamp_seconds", ())]
+    assert found[("last_success_timestamp_seconds", ())] == ended
+    with closing(open_database(output.database, "default")) as db:
+        assert records.last_success_ms(db) == round(ended * 1000)
     written = summary_of(output, result.summary.run_id)
     assert "pace.per_day = 4" in written["message"]
     assert (written["run"]["attempted"], written["requests"]) == (
