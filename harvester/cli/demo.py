@@ -203,6 +203,6 @@ def _closing(out: Path, seconds: float) -> list[Line]:
         Line("What to type next:", "bold"),
         Line(f"  {harvester} status --out {out}"),
         Line(f"  {harvester} export dead --out {out}"),
-        Line(f"  {harvester} demo --out {out}   again: nothing is fetched twice"),
-        Line(f"  {harvester} init   files to begin with, for your own ids and key"),
+        Line(f"  {harvester} demo --out {out}    # again: nothing is fetched twice"),
+        Line(f"  {harvester} init    # files to begin with, for your own ids and key"),
     ]

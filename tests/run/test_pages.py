@@ -66,7 +66,7 @@ def test_installing_ends_with_a_demo_and_files_to_begin_with(tmp_path: Path) -> 
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert {name for name in written(tmp_path) if name.startswith("configs/")} == FILES
     assert "A first look" in done.stdout
-    assert "again: nothing is fetched twice" in done.stdout
+    assert "# again: nothing is fetched twice" in done.stdout
 
 
 @pytest.fixture
