@@ -57,7 +57,7 @@ def demo(
       harvester demo
     """
     began = time.monotonic()
-    config = config or templates() / "demo.toml"
+    config = config or _own_config(out)
     terminal = stdout()
     file = out / "ids" / "calls.txt"
     again = _write_ids(file, ids)
@@ -94,6 +94,14 @@ def _write_ids(file: Path, number: int) -> bool:
     write_ids(temporary, number, _SEED, end=last_whole_day(), days=_DAYS)
     temporary.replace(file)
     return False
+
+
+def _own_config(out: Path) -> Path:
+    """A copy beside the ids: the commands that name it are typed more easily than where it is."""
+    file = out / "demo.toml"
+    out.mkdir(parents=True, exist_ok=True)
+    file.write_bytes((templates() / "demo.toml").read_bytes())
+    return file
 
 
 @contextmanager
@@ -193,6 +201,8 @@ def _own_name() -> str:
 
 def _closing(out: Path, seconds: float) -> list[Line]:
     harvester = shlex.quote(_own_name())
+    # A checkout, and whoever typed `init` before, has them.
+    begin = "less configs/nightly.toml" if Path("configs").is_dir() else f"{harvester} init"
     return [
         Line(),
         Line(f"All of it took {span(seconds)}. It is kept:", "bold"),
@@ -204,5 +214,5 @@ def _closing(out: Path, seconds: float) -> list[Line]:
         Line(f"  {harvester} status --out {out}"),
         Line(f"  {harvester} export dead --out {out}"),
         Line(f"  {harvester} demo --out {out}    # again: nothing is fetched twice"),
-        Line(f"  {harvester} init    # files to begin with, for your own ids and key"),
+        Line(f"  {begin}    # to begin with, for your own ids and key"),
     ]

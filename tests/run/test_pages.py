@@ -66,7 +66,11 @@ def test_installing_ends_with_a_demo_and_files_to_begin_with(tmp_path: Path) -> 
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert {name for name in written(tmp_path) if name.startswith("configs/")} == FILES
     assert "A first look" in done.stdout
+    assert (
+        "$ harvester run demo-out/ids/calls.txt -c demo-out/demo.toml --out demo-out" in done.stdout
+    )
     assert "# again: nothing is fetched twice" in done.stdout
+    assert "harvester init    # to begin with" in done.stdout
 
 
 @pytest.fixture
