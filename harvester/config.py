@@ -40,6 +40,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Mode = Annotated[str, Meta(pattern=r"^0[0-7]{3}$")]
 Memory = Annotated[str, Meta(pattern=r"^[1-9][0-9]*(KB|MB|GB|KiB|MiB|GiB)$")]
 Account = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+DateBy = Literal["submit", "answer", "hangup"]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,6 +110,13 @@ class Plan(_Section, frozen=True, kw_only=True):
     memory_limit: Memory = "400MB"
 
 
+class Billing(_Section, frozen=True, kw_only=True):
+    """[billing]: what a day and a month mean where calls and money are counted."""
+
+    zone: str = "Asia/Shanghai"
+    date_by: DateBy = "submit"
+
+
 class Log(_Section, frozen=True, kw_only=True):
     """[log]: messages on stderr."""
 
@@ -133,6 +141,7 @@ class Config(_Section, frozen=True, kw_only=True):
     input: Input = Input()
     output: Output = Output()
     plan: Plan = Plan()
+    billing: Billing = Billing()
     log: Log = Log()
     monitor: Monitor = Monitor()
     given: frozenset[str] = frozenset()
@@ -385,12 +394,17 @@ def check(config: Config) -> None:
         _check_metrics_file(config.monitor.metrics_file, config.output.dir)
     if config.monitor.ping_url is not None:
         _check_ping_url(config.monitor.ping_url)
+    _check_zone("output.partition_timezone", config.output.partition_timezone)
+    _check_zone("billing.zone", config.billing.zone)
+
+
+def _check_zone(key: str, name: str) -> None:
     try:
-        ZoneInfo(config.output.partition_timezone)
-    except (ZoneInfoNotFoundError, ValueError) as exc:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
         raise ConfigError(
-            f"configuration: $.output.partition_timezone: no time zone is named "
-            f"{config.output.partition_timezone!r}. Use an IANA name such as UTC or Asia/Shanghai."
+            f"configuration: $.{key}: no time zone is named {name!r}. Use an IANA name such as UTC "
+            "or Asia/Shanghai."
         ) from exc
 
 

@@ -11,14 +11,17 @@ import typer
 
 from harvester.cli import options
 from harvester.cli.console import Line, emit, stderr, stdout
-from harvester.cli.report import From, To, period
+from harvester.cli.days import DateBy, From, Month, To, Zone, in_words, period, scope_as_json
+from harvester.cli.report import apart_as_json
 from harvester.cli.targets import refuse_ours
 from harvester.cli.text import count, one_line
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
+    from harvester.report.apart import Apart
     from harvester.report.billing import Billing, Difference, Verdict
     from harvester.report.limits import Excess
+    from harvester.report.scope import Scope
 
 _SHOWN = 3
 """Of the worst records of a rule, those on the screen; --json has ten."""
@@ -43,6 +46,9 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     out: options.Out = None,
     first: From = None,
     last: To = None,
+    month: Month = None,
+    zone: Zone = None,
+    date_by: DateBy = None,
     file: OutFile = None,
     fail_above: FailAbove = None,
     json: options.Json = False,
@@ -53,38 +59,45 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     the vendor, not an error of the data; nothing is changed or rejected, and the exit code is 0,
     or 3 if a rule's amount over is above --fail-above.
     Phone numbers are masked on the screen; FILE holds the records whole, readable for you alone.
+    Days and months are those of billing.zone, by billing.date_by; the heading says which.
 
     \b
     Example:
-      harvester audit --from 2026-11-01 --to 2026-11-30 -o differences.parquet
+      harvester audit --month 2026-11 -o differences.parquet
     """
-    settings = options.settings(config, output__dir=out).config
+    settings = options.settings(
+        config, output__dir=out, billing__zone=zone, billing__date_by=date_by
+    ).config
     from harvester.harvest.output import Output
     from harvester.lake.dataset import list_parts
     from harvester.lake.origin import refuse_other_settings
     from harvester.report.billing import opened
+    from harvester.report.clock import Clock
     from harvester.report.limits import above, parse_limits
-    from harvester.report.period import chosen
+    from harvester.report.scope import Scope
 
     limits = parse_limits(fail_above or ())
     output = Output(Path(settings.output.dir))
+    scope = Scope(Clock.of(settings.billing), period(first, last, month))
     if file is not None:
         refuse_ours(file, output)
     refuse_other_settings(output.cdr, settings)
-    parts = chosen(list_parts(output.cdr).parts, period(first, last))
+    parts = scope.clock.parts_of(list_parts(output.cdr).parts, scope.period)
     if not parts:
-        raise UsageError(
-            f"{output.root} holds no calls of these days. Name the right folder with --out or -c, "
-            "or other days."
-        )
-    paths = [output.cdr / part for part in parts]
-    memory_limit = settings.plan.memory_limit
+        raise _no_calls(output.root, scope)
     with (
         stderr().working("reading the data set, once for each rule", shows=not json),
         tempfile.TemporaryDirectory(prefix="harvester-audit-") as scratch,
-        opened(paths, memory_limit=memory_limit, scratch=Path(scratch)) as billing,
+        opened(
+            [output.cdr / part for part in parts],
+            scope,
+            memory_limit=settings.plan.memory_limit,
+            scratch=Path(scratch),
+        ) as billing,
     ):
-        verdicts = billing.verdicts()
+        if not billing.calls:
+            raise _no_calls(output.root, scope)
+        verdicts, apart = billing.verdicts(), billing.apart()
         if file is not None:
             _write(billing, verdicts, file)
     excesses = above(verdicts, limits)
@@ -92,10 +105,18 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
         for verdict in verdicts:
             emit({"type": "rule", **_as_json(verdict)})
         differing = sum(verdict.differing for verdict in verdicts)
-        told = {"output": str(output.root), "differing": differing}
-        emit({"type": "audit", **told, "above": [_excess_as_json(one) for one in excesses]})
+        emit(
+            {
+                "type": "audit",
+                "output": str(output.root),
+                "differing": differing,
+                "above": [_excess_as_json(one) for one in excesses],
+                **scope_as_json(scope),
+                "apart": apart_as_json(apart),
+            }
+        )
     else:
-        stdout().show(screen(verdicts, str(output.root), file))
+        stdout().show(screen(verdicts, str(output.root), scope, apart, file))
     for one in excesses:
         stderr().say(_excess(one))
     return _EXIT_ABOVE if excesses else 0
@@ -122,6 +143,13 @@ def _excess_as_json(one: Excess) -> dict[str, object]:
     }
 
 
+def _no_calls(root: Path, scope: Scope) -> UsageError:
+    return UsageError(
+        f"{root} holds no calls of these days ({scope.told}). Name the right folder with --out or "
+        "-c, or other days."
+    )
+
+
 def _write(billing: Billing, verdicts: Sequence[Verdict], file: Path) -> None:
     from harvester.cli.tables import opened
     from harvester.report.billing import FOUND_SCHEMA
@@ -136,11 +164,17 @@ def masked(number: str) -> str:
     return f"{number[:3]}{'*' * (len(number) - 5)}{number[-2:]}" if len(number) > 7 else "***"
 
 
-def screen(verdicts: Sequence[Verdict], root: str, file: Path | None) -> list[Line]:
+def screen(
+    verdicts: Sequence[Verdict], root: str, scope: Scope, apart: Apart, file: Path | None
+) -> list[Line]:
     """An audit as lines, the rules that something differs from first."""
+    from harvester.report.notes import apart_notes
+
     lines = [
-        Line(f"The bill of {one_line(root)}", "bold"),
+        Line(f"The bill of {one_line(root)}{in_words(scope.period)}", "bold"),
+        Line(f"  {scope.told}", "dim"),
         Line("  The vendor publishes no formula: each rule says what it assumes.", "dim"),
+        *(Line(f"  note: {note}", "yellow") for note in apart_notes(apart, scope)),
     ]
     for verdict in sorted(verdicts, key=lambda one: not one.differing):
         lines += _verdict(verdict)

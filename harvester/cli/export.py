@@ -13,6 +13,7 @@ import typer
 
 from harvester.cli import options
 from harvester.cli.again import pasted
+from harvester.cli.days import DateBy, From, Month, To, Zone, in_words, period
 from harvester.cli.targets import FileOption, Format, chosen_format, refuse_ours
 from harvester.config import load_mask_key
 from harvester.errors import UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from harvester.cli.tables import Sink
     from harvester.harvest.output import Output
+    from harvester.report.scope import Scope
 
     Masking: TypeAlias = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -51,6 +53,11 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
     form: FormatOption = None,
     file: FileOption = None,
     mask: Mask = False,
+    first: From = None,
+    last: To = None,
+    month: Month = None,
+    zone: Zone = None,
+    date_by: DateBy = None,
     json: options.Json = False,
 ) -> int:
     """Write delivered records, dead letters or open calls as CSV, JSON lines or Parquet.
@@ -62,16 +69,31 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
     every column, export and night, as long as the key is the same. Ids and times stay. Numbers are
     few: whoever has the key has the numbers (docs/export.md).
 
+    --month, or --from and --to, keep the delivered records of these days: on a clock of
+    billing.zone, by billing.date_by, as in `report` and `audit`.
+
     \b
     Example:
+      harvester export delivered --month 2026-11 -o november.parquet
       harvester export dead -c configs/nightly.toml -o dead.csv
       HARVESTER_MASK_KEY_FILE=mask.key harvester export delivered --mask -o masked.parquet
     """
     from harvester.harvest.looking import has_state
     from harvester.harvest.output import Output
 
-    settings = options.settings(config, output__dir=out).config
+    settings = options.settings(
+        config, output__dir=out, billing__zone=zone, billing__date_by=date_by
+    ).config
+    from harvester.report.clock import Clock
+    from harvester.report.scope import Scope
+
     chosen = chosen_format(form, file, json=json) or Format.csv
+    scope = Scope(Clock.of(settings.billing), period(first, last, month))
+    if what is not What.delivered and (scope.period.is_bounded or zone or date_by):
+        raise UsageError(
+            f"days are those of delivered records: `export {what.value}` has no --month, --from, "
+            "--to, --zone and --date-by. Leave them out."
+        )
     key = load_mask_key(os.environ) if mask else None
     output = Output(Path(settings.output.dir))
     if not has_state(output):
@@ -84,26 +106,42 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.lake.origin import refuse_other_settings
 
     refuse_other_settings(output.cdr, settings)
-    _write(what, chosen, output, file, _masking(key))
+    if what is What.delivered:
+        _write_delivered(scope, chosen, output, file, _masking(key))
+    else:
+        _write_kept(what, chosen, output, file, _masking(key))
     return 0
 
 
-def _write(what: What, form: Format, output: Output, file: Path | None, masking: Masking) -> None:
-    from harvester.cli.tables import kept_batches, opened, part_batches, schema_of
+def _write_kept(
+    what: What, form: Format, output: Output, file: Path | None, masking: Masking
+) -> None:
+    from harvester.cli.tables import kept_batches, opened, schema_of
+
+    with opened(form.value, file, schema_of(what)) as sink:
+        _pour(sink, map(masking, kept_batches(output, what, "export")))
+
+
+def _write_delivered(
+    scope: Scope, form: Format, output: Output, file: Path | None, masking: Masking
+) -> None:
+    from harvester.cli.tables import Chosen, opened, part_batches, schema_of
     from harvester.harvest.looking import looking
     from harvester.ledger import publications
 
-    schema = schema_of(what)
-    if what is not What.delivered:
-        with opened(form.value, file, schema) as sink:
-            _pour(sink, map(masking, kept_batches(output, what, "export")))
-        return
     with looking(output, "export") as db:
-        parts = [output.cdr / part.path for part in publications.live_parts(db)]
+        live = [part.path for part in publications.live_parts(db)]
         waiting = publications.journal_size(db)[0]
+    parts = [output.cdr / part for part in scope.clock.parts_of(live, scope.period)]
+    chosen = Chosen(scope)
     # Parts never change and never go: the lock needn't be held while they are read.
-    with opened(form.value, file, schema) as sink:
-        _pour(sink, map(masking, part_batches(sorted(parts))))
+    with opened(form.value, file, schema_of("delivered")) as sink:
+        _pour(sink, map(masking, chosen.of(part_batches(parts))))
+    if scope.period.is_bounded:
+        undated = f"; {chosen.undated:,} without a day left out" if chosen.undated else ""
+        sys.stderr.write(
+            f"note: {chosen.rows:,} records{in_words(scope.period)}, {scope.told}{undated}.\n"
+        )
     if waiting:
         sys.stderr.write(
             f"note: {waiting:,} delivered records still wait in the journal and are not in this "

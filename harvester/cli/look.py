@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 from harvester.cli.console import Line
-from harvester.cli.text import count
 
 _WIDTH = 24
 _BAR = 22
 
 _DAYS = """
-SELECT strftime(submit_date, '%Y-%m-%d') AS day, count(*), sum(charged_duration_s) / 60,
+SELECT strftime(submit_date, '%Y-%m-%d') AS day, count(*), sum(charged_duration_s),
        sum(cost)
 FROM read_parquet(?, hive_partitioning = true)
 WHERE currency = ?
 GROUP BY ALL ORDER BY day DESC LIMIT 7
 """
 _DESTINATIONS = """
-SELECT coalesce(destination_country, '(none)'), count(*), sum(charged_duration_s) / 60, sum(cost)
+SELECT coalesce(destination_country, '(none)'), count(*), sum(charged_duration_s), sum(cost)
 FROM read_parquet(?, hive_partitioning = true)
 WHERE currency = ?
 GROUP BY ALL ORDER BY sum(cost) DESC NULLS LAST LIMIT 7
@@ -51,7 +51,7 @@ def first_look(out: Path, *, unicode: bool = True) -> list[Line]:
 
 def _table(title: str, rows: list[tuple[object, ...]], currency: str, block: str) -> list[Line]:
     heading = f"  {title:<{_WIDTH}}{'calls':>8}{'minutes':>10}{currency:>12}"
-    most = max((_float(row[3]) for row in rows), default=0.0) or 1.0
+    most = max((_decimal(row[3]) for row in rows), default=Decimal(0)) or Decimal(1)
     return [Line(heading, "bold"), *(_row(row, most, block) for row in rows)]
 
 
@@ -62,13 +62,14 @@ def _named(name: str) -> str:
     return set_cell_size(name, _WIDTH - 1) + " "
 
 
-def _row(row: tuple[object, ...], most: float, block: str) -> Line:
-    calls, minutes, cost = (_float(figure) for figure in row[1:])
+def _row(row: tuple[object, ...], most: Decimal, block: str) -> Line:
+    from harvester.report.telling import money, tenths
+
+    calls, seconds, cost = map(_decimal, row[1:])
     bar = block * round(_BAR * cost / most)
-    figures = f"{count(calls):>8}{minutes:>10,.1f}{cost:>12,.2f}"
+    figures = f"{calls:>8,}{tenths(seconds / 60):>10}{money(cost):>12}"
     return Line(f"  {_named(str(row[0]))}{figures}  {bar}")
 
 
-def _float(value: object) -> float:
-    """A figure to be drawn; nothing is reckoned with it."""
-    return float(str(value)) if value is not None else 0.0
+def _decimal(value: object) -> Decimal:
+    return Decimal(str(value)) if value is not None else Decimal(0)

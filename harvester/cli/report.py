@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,18 +12,14 @@ import typer
 
 from harvester.cli import options
 from harvester.cli.console import emit, stderr, stdout
+from harvester.cli.days import DateBy, From, Month, To, Zone, period, scope_as_json
 from harvester.cli.targets import refuse_ours, write_private
-from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    from harvester.report.figures import Figures, Row, Table
+    from harvester.report.apart import Apart
+    from harvester.report.figures import Between, Figures, Row, Table
     from harvester.report.overview import Report
-    from harvester.report.period import Period
 
-From = Annotated[
-    str | None, typer.Option("--from", metavar="DATE", help="First day, as 2026-11-01.")
-]
-To = Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day, included.")]
 Html = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Also write it as one page that works offline."),
@@ -35,31 +31,37 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     out: options.Out = None,
     first: From = None,
     last: To = None,
+    month: Month = None,
+    zone: Zone = None,
+    date_by: DateBy = None,
     html: Html = None,
     json: options.Json = False,
 ) -> int:
-    """Calls, minutes and money by day, destination and termination code; ASR, NER, ACD and PDD;
-    busiest hours, price changes, open and dead ids, and the books of the runs.
+    """Calls, minutes and money by day, destination and termination code; ASR, ABR, NER, SEER, ACD
+    and PDD; busiest hours, price changes, open and dead ids, and the books of the runs.
 
-    Days are those of the data set: by time of submission in output.partition_timezone. Works
+    Days and months are those of billing.zone, by billing.date_by; the heading says which. Works
     while a run does, and changes nothing. No phone number and no id is shown.
 
     \b
     Example:
-      harvester report --from 2026-11-01 --to 2026-11-30 --html november.html
+      harvester report --month 2026-11 --html november.html
     """
-    settings = options.settings(config, output__dir=out).config
+    settings = options.settings(
+        config, output__dir=out, billing__zone=zone, billing__date_by=date_by
+    ).config
     from harvester.harvest.output import Output
-    from harvester.lake.origin import own_days
+    from harvester.lake.origin import refuse_other_settings
+    from harvester.report.clock import Clock
     from harvester.report.overview import Order, make_report
+    from harvester.report.scope import Scope
 
     output = Output(Path(settings.output.dir))
     if html is not None:
         refuse_ours(html, output)
-    settings = own_days(output.cdr, settings)
-    order = Order(
-        period(first, last), settings.output.partition_timezone, settings.plan.memory_limit
-    )
+    scope = Scope(Clock.of(settings.billing), period(first, last, month))
+    refuse_other_settings(output.cdr, settings)
+    order = Order(scope, settings.plan.memory_limit)
     with stderr().working("reading the data set", shows=not json):
         made = make_report(output, order)
     if html is not None:
@@ -78,41 +80,21 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     return 0
 
 
-def period(first: str | None, last: str | None) -> Period:
-    """The days between two options.  Raises UsageError."""
-    from harvester.report.period import Period
-
-    found = Period(_day("--from", first), _day("--to", last))
-    if found.first is not None and found.last is not None and found.last < found.first:
-        raise UsageError(f"--to {found.last} is before --from {found.first}: no day lies between.")
-    return found
-
-
-def _day(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
-    except ValueError as exc:
-        raise UsageError(f"{option} {text!r} is no day: write it as 2026-11-01.") from exc
-
-
 def as_json(made: Report) -> dict[str, object]:
     """A report for machines: amounts as decimal text, ratios as numbers in their unit's text."""
     calls = made.calls
     return {
         "output": made.output,
         "made_at": made.made_at.isoformat(timespec="seconds"),
-        "timezone": made.timezone,
-        "from": made.period.first and made.period.first.isoformat(),
-        "to": made.period.last and made.period.last.isoformat(),
+        **scope_as_json(made.scope),
         "first_day": made.first_day and made.first_day.isoformat(),
         "last_day": made.last_day and made.last_day.isoformat(),
         "files": made.files,
         "total": _figures(calls.total),
+        "apart": apart_as_json(calls.apart),
         "by_day": [_row("day", row) for row in calls.by_day],
         "by_destination": _table("destination", calls.by_destination),
-        "by_termination_code": _table("termination_code", calls.by_code),
+        "by_termination_code": _table("termination_code", calls.by_code, _words),
         "pdd": {
             "calls": made.delay.calls,
             "median_ms": made.delay.median,
@@ -132,15 +114,31 @@ def _figures(one: Figures) -> dict[str, object]:
         "answered": one.answered,
         "call_duration_s": one.call_s,
         "charged_duration_s": one.charged_s,
-        "minutes": str(one.minutes),
-        "charged_minutes": str(one.charged_minutes),
+        "minutes": _text(one.minutes, 1),
+        "charged_minutes": _text(one.charged_minutes, 1),
         "unfinished": one.unfinished,
-        "asr_percent": _text(one.asr),
-        "ner_percent": _text(one.ner),
+        "seizures": one.seized,
+        "asr_percent": _text(one.asr, 2),
+        "abr_percent": _text(one.abr, 2),
+        **_between("ner", one.ner),
         "ner_calls": one.judged,
-        "acd_s": _text(one.acd_s),
-        "pdd_s": _text(one.pdd_s),
+        "ner_unjudged": one.unjudged,
+        **_between("seer", one.seer),
+        "acd_s": _text(one.acd_s, 1),
+        "pdd_s": _text(one.pdd_s, 3),
         "cost": _plain(one.cost),
+        "settle_pay": _plain(one.settle_pay) if one.settled else None,
+        "settled": one.settled,
+    }
+
+
+def _between(name: str, ratio: Between | None) -> dict[str, object]:
+    """A ratio: itself, or null where only its bounds are known."""
+    low, high = (None, None) if ratio is None else (ratio.low, ratio.high)
+    return {
+        f"{name}_percent": _text(low, 2) if low == high else None,
+        f"{name}_percent_low": _text(low, 2),
+        f"{name}_percent_high": _text(high, 2),
     }
 
 
@@ -148,16 +146,31 @@ def _row(key: str, row: Row) -> dict[str, object]:
     return {key: row.name or None, **_figures(row.figures)}
 
 
-def _table(key: str, table: Table) -> dict[str, object]:
+def _table(
+    key: str, table: Table, more: Callable[[Row], dict[str, object]] = lambda _: {}
+) -> dict[str, object]:
     others = table.others
     return {
-        "rows": [_row(key, row) for row in table.rows],
+        "rows": [{**_row(key, row), **more(row)} for row in table.rows],
         "others": others and {"names": int(others.name), **_figures(others.figures)},
     }
 
 
-def _text(number: Decimal | None) -> str | None:
-    return None if number is None else f"{number:f}"
+def _words(row: Row) -> dict[str, object]:
+    from harvester.report.phrases import meaning
+
+    return {"meaning": meaning(row.name) or None}
+
+
+def _text(number: Decimal | None, digits: int) -> str | None:
+    from harvester.report.rounding import rounded
+
+    return None if number is None else f"{rounded(number, Decimal(1).scaleb(-digits)):f}"
+
+
+def apart_as_json(apart: Apart) -> object:
+    """The records that need a look, with exact money."""
+    return _plain(apart)
 
 
 def _plain(value: object) -> object:

@@ -88,7 +88,7 @@ def _fitting(columns: Sequence[_Column], width: int | None) -> list[_Column]:
 def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Iterator[Line]:
     calls = report.calls
     yield Line(f"Calls {span(report)}, {one_line(report.output)}", "bold")
-    yield Line(f"  days of {report.timezone}, by time of submission", "dim")
+    yield Line(f"  {report.scope.told}", "dim")
     for note in report_notes(report):
         yield Line(f"  note: {note}", "yellow")
     yield from _total(report)
@@ -97,7 +97,8 @@ def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Ite
         left = len(calls.by_day) - len(days.rows)
         yield from _table("Day by day" + (f" (the last {_DAYS})" if left else ""), days, columns)
         yield from _table("Destinations", calls.by_destination, columns, most=_ROWS)
-        yield from _table("Termination codes", calls.by_code, columns, most=_ROWS)
+        codes = _renamed(calls.by_code, telling.coded)
+        yield from _table("Termination codes", codes, columns, most=_ROWS)
         yield from _hours(report, unicode=unicode)
         yield from _prices(report)
     yield from _loose(report)
@@ -107,9 +108,13 @@ def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Ite
 def _total(report: Report) -> Iterator[Line]:
     total, delay = report.calls.total, report.delay
     yield Line()
-    told = telling.count(total.answered)
-    yield _figure("calls", telling.count(total.calls), f"{told} answered, ASR {_asr(total)}")
-    yield _figure("NER", telling.percent(total.ner), "reached the other end (ITU-T E.425)")
+    told = f"{telling.count(total.answered)} answered, ABR {telling.percent(total.abr)}"
+    yield _figure("calls", telling.count(total.calls), told)
+    seizures = f"answered of {telling.count(total.seized)} seizures (ITU-T E.425)"
+    yield _figure("ASR", telling.percent(total.asr), seizures)
+    reached = f"reached the other end (ITU-T E.425){telling.unjudged(total)}"
+    yield _figure("NER", telling.percents(total.ner), reached)
+    yield _figure("SEER", telling.percents(total.seer), "the same by RFC 6076")
     charged = telling.tenths(total.charged_minutes)
     yield _figure("minutes", telling.tenths(total.minutes), f"{charged} charged")
     yield _figure("ACD", telling.seconds(total.acd_s), "average duration of an answered call")
@@ -117,10 +122,8 @@ def _total(report: Report) -> Iterator[Line]:
     yield _figure("PDD", telling.milliseconds(delay.median), f"median; 95 % ring within {p95}")
     for currency, cost in sorted(total.cost.items()):
         yield _figure(f"cost, {currency}", telling.money(cost), f"exactly {telling.exact(cost)}")
-
-
-def _asr(figures: Figures) -> str:
-    return telling.percent(figures.asr)
+    if total.settled:
+        yield _figure("settled", telling.money(total.settle_pay), telling.settled(total))
 
 
 def _figure(label: str, figure: str, told: str) -> Line:
@@ -141,6 +144,10 @@ def _table(
         yield _row(row, columns)
     if rest.calls:
         yield _row(Row("all others", rest), columns)
+
+
+def _renamed(table: Table, named: Callable[[str], str]) -> Table:
+    return Table(tuple(Row(named(row.name), row.figures) for row in table.rows), table.others)
 
 
 def _row(row: Row, columns: Sequence[_Column]) -> Line:
@@ -179,12 +186,12 @@ def _prices(report: Report) -> Iterator[Line]:
         currency = telling.plain(change.currency)
         yield Line(
             f"{_fit('  ' + telling.named(change.destination))}{change.day}  {before} to {after} "
-            f"{currency} ({moved})"
+            f"{currency} ({moved}; {telling.count(change.calls)} calls since)"
         )
     if prices.mixed:
         yield Line(
             f"  {telling.count(prices.mixed)} of {telling.count(prices.destination_days)} days of "
-            "destinations had no price that held for most calls: not compared.",
+            "destinations had no price that held for most calls.",
             "dim",
         )
 

@@ -12,6 +12,7 @@ import typer
 
 from harvester.cli import options
 from harvester.cli.console import stderr, stdout
+from harvester.cli.days import DateBy, Zone
 from harvester.cli.targets import FileOption, Format, chosen_format, refuse_ours
 from harvester.errors import UsageError
 
@@ -43,6 +44,8 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     form: FormatOption = None,
     file: FileOption = None,
     table: Tables = None,
+    zone: Zone = None,
+    date_by: DateBy = None,
     json: options.Json = False,
 ) -> int:
     """Ask the data with SQL (DuckDB): the tables are cdr, dead_letter, open_call and run.
@@ -52,17 +55,23 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     data and those of --table. Works while a run does; dead_letter and open_call wait for its end.
     A table on the screen ends after 100 rows. Columns and ready queries: docs/sql.md.
 
+    The day of a bill is billing_date: by billing.date_by on a clock of billing.zone. submit_date
+    only names the folder of a record.
+
     \b
     Example:
-      harvester sql "SELECT submit_date, currency, sum(cost) FROM cdr GROUP BY ALL ORDER BY ALL"
+      harvester sql "SELECT billing_date, currency, sum(cost) FROM cdr GROUP BY ALL ORDER BY ALL"
     """
-    settings = options.settings(config, output__dir=out).config
+    settings = options.settings(
+        config, output__dir=out, billing__zone=zone, billing__date_by=date_by
+    ).config
     chosen = chosen_format(form, file, json=json)
     files = dict(map(_named_file, table or []))
     from harvester.harvest.output import Output
     from harvester.lake.dataset import list_parts
     from harvester.lake.origin import refuse_other_settings
     from harvester.report.asking import opened
+    from harvester.report.clock import Clock
 
     output = Output(Path(settings.output.dir))
     if not output.cdr.is_dir() and not output.state.is_dir():
@@ -80,6 +89,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
             parts,
             _sources(output),
             files,
+            clock=Clock.of(settings.billing),
             memory_limit=settings.plan.memory_limit,
             scratch=Path(scratch),
         ) as session,

@@ -29,6 +29,7 @@ from harvester.harvest.output import Output
 from harvester.lake.schema import SCHEMA
 from harvester.ledger import records
 from harvester.ledger.values import DeadLetter, OpenCall
+from harvester.report.scope import Scope
 
 Sink: TypeAlias = Callable[[pa.RecordBatch], None]
 
@@ -81,6 +82,36 @@ def part_batches(parts: Iterable[Path]) -> Iterator[pa.RecordBatch]:
                 f"{part} can't be read: {exc}. The export ends here; restore the file from a "
                 "backup and export again."
             ) from exc
+
+
+class Chosen:
+    """Of batches of the data set, the rows of a period; what there is no day of is counted."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._column = scope.clock.column
+        self._bounds = scope.clock.bounds(scope.period)
+        self.rows = 0
+        self.undated = 0
+
+    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The rows of the period; all of them where it has no bound."""
+        for batch in batches:
+            found = batch.filter(self._within(batch[self._column]))
+            self.rows += len(found)
+            if len(found):
+                yield found
+
+    def _within(self, times: pa.Array) -> pa.Array:
+        since, until = self._bounds
+        if since is None and until is None:
+            return pa.array([True] * len(times))
+        self.undated += times.null_count
+        kept = times.is_valid()
+        if since is not None:
+            kept = pc.and_(kept, pc.greater_equal(times, pa.scalar(since, times.type)))
+        if until is not None:
+            kept = pc.and_(kept, pc.less(times, pa.scalar(until, times.type)))
+        return pc.fill_null(kept, False)
 
 
 def kept_batches(output: Output, what: str, command: str) -> Iterator[pa.RecordBatch]:

@@ -13,8 +13,14 @@
 `verify`    all of these, under the output's lock
 `lookup`    one id in the data, the list and the ledger's tables
 `explain`   all that is known of one id
-`period`    the days that a report is about                                (pure)
+`period`    the days that a question is about                              (pure)
+`clock`     which days and months are meant, and which instants they have  (pure)
+`scope`     the records of a period, as views (DuckDB)
 `figures`   calls, minutes, money, and the field's measures of them        (pure)
+`rounding`  the one way in which a figure is rounded                       (pure)
+`phrases`   termination codes in words                                     (pure)
+`apart`     records without a day or a cost, or with an absurd one (DuckDB)
+`prices`    when a price ended and another began                           (pure)
 `calls`     the figures by day, destination, code, hour and price (DuckDB)
 `loose`     open calls, dead letters and the books of the runs
 `overview`  all of these, as `harvester report` shows them

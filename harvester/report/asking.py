@@ -25,7 +25,8 @@ import pyarrow as pa
 
 from harvester.errors import HarvesterError, UsageError
 from harvester.lake.schema import SCHEMA
-from harvester.report.engine import connect, pattern, trouble
+from harvester.report.clock import Clock
+from harvester.report.engine import connect, listed, literal, pattern, trouble
 from harvester.report.readonly import refuse_writing
 
 BATCH_ROWS = 8_192
@@ -163,10 +164,13 @@ def opened(
     sources: Mapping[str, Source],
     files: Mapping[str, Path],
     *,
+    clock: Clock,
     memory_limit: str,
     scratch: Path,
 ) -> Iterator[Session]:
     """A session over `parts`, with `sources` beside them, and `files` of the user's by name.
+
+    `clock` gives each record of `cdr` its billing_date.
 
     Raises UsageError if one of the files can't be read, StoreError if a part can't.
     """
@@ -180,7 +184,7 @@ def opened(
         for name, source in sources.items():
             _announce(database, name, source.schema)
         try:
-            _view(database, [part.absolute() for part in parts])
+            _view(database, [part.absolute() for part in parts], clock)
         except duckdb.Error as exc:
             raise trouble(exc) from exc
         session = Session(database, sources)
@@ -192,22 +196,24 @@ def opened(
         database.close()
 
 
-def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> None:
+def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clock) -> None:
     """Make `cdr`, and shut everything else."""
     columns = ", ".join(SCHEMA.names)
     if parts:
-        names = _listed(map(pattern, parts))
+        names = listed(map(pattern, parts))
         database.execute(
-            f"CREATE VIEW cdr AS SELECT {columns}, {_DAY} AS submit_date "  # noqa: S608
+            f"CREATE VIEW cdr AS SELECT {columns}, {_DAY} AS submit_date, "  # noqa: S608
+            f"{clock.day_sql()} AS billing_date "
             f"FROM read_parquet({names}, hive_partitioning = false, filename = true)"
         )
     else:
         database.register("nothing", SCHEMA.empty_table())
         database.execute(
-            f"CREATE TABLE cdr AS SELECT {columns}, NULL::DATE AS submit_date FROM nothing"  # noqa: S608
+            f"CREATE TABLE cdr AS SELECT {columns}, NULL::DATE AS submit_date, "  # noqa: S608
+            "NULL::DATE AS billing_date FROM nothing"
         )
         database.unregister("nothing")
-    allowed = _listed({name for part in parts for name in (str(part), pattern(part))})
+    allowed = listed({name for part in parts for name in (str(part), pattern(part))})
     database.execute(f"SET allowed_paths = {allowed}")
     database.execute("SET enable_external_access = false")
     database.execute("SET lock_configuration = true")
@@ -247,7 +253,7 @@ def _load(
         raise UsageError(
             f"--table {name}={file}: only .csv, .tsv (also .gz) and .parquet are read."
         )
-    read = reader.format(file=_literal(pattern(file.absolute())))
+    read = reader.format(file=literal(pattern(file.absolute())))
     try:
         database.execute(f"CREATE TABLE {name} AS SELECT * FROM {read}")  # noqa: S608
     except duckdb.Error as exc:
@@ -263,11 +269,3 @@ def _chained(
 ) -> Iterator[pa.RecordBatch]:
     yield from first
     yield from others
-
-
-def _listed(texts: Iterable[str]) -> str:
-    return f"[{', '.join(map(_literal, texts))}]::VARCHAR[]"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

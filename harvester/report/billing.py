@@ -23,8 +23,10 @@ import pyarrow as pa
 
 from harvester.lake.schema import SCHEMA
 from harvester.lake.usage import currency_name
-from harvester.report.engine import connect, pattern, trouble
+from harvester.report.apart import Apart, set_apart
+from harvester.report.engine import connect, trouble, units
 from harvester.report.rules import DERIVED, NEAR_MS, RULES, UNITS, Rule
+from harvester.report.scope import Scope
 
 WORST = 10
 _BATCH_ROWS = 8_192
@@ -44,7 +46,7 @@ FOUND_SCHEMA = pa.schema(
 # An absurd amount must not overflow the sum of all: 10^19 of any currency is beyond every bill.
 _MOST = 10**27
 _MACROS = f"""
-CREATE MACRO units(money) AS (money::DECIMAL(38, 8) * 100000000::DECIMAL(9, 0))::HUGEINT;
+CREATE MACRO units(money) AS {units("money")};
 CREATE MACRO bounded(u) AS
     CASE WHEN u IS NOT NULL THEN least(greatest(u, -{_MOST}::HUGEINT), {_MOST}::HUGEINT) END;
 CREATE MACRO amount(u) AS
@@ -54,53 +56,52 @@ CREATE TEMP TABLE twice (voice_id VARCHAR, first_id VARCHAR);
 CREATE TEMP TABLE overlapping (voice_id VARCHAR, overlap_id VARCHAR);
 CREATE TEMP TABLE near (voice_id VARCHAR, near_id VARCHAR);
 """
-_READ = "read_parquet($files, hive_partitioning = false)"
-_USUAL = f"""
+_USUAL = """
 INSERT INTO usual
 WITH seen AS (
-    SELECT code, currency, count(*) AS calls FROM {_READ}
+    SELECT code, currency, count(*) AS calls FROM record
     WHERE code IS NOT NULL AND currency IS NOT NULL GROUP BY ALL
 )
-SELECT code, max({{'calls': calls, 'currency': currency}}).currency FROM seen GROUP BY code
-"""  # noqa: S608 - constants of this module, here and below
-_TWICE = f"""
+SELECT code, max({'calls': calls, 'currency': currency}).currency FROM seen GROUP BY code
+"""
+_TWICE = """
 INSERT INTO twice
 SELECT voice_id, first_id FROM (
     SELECT voice_id, first_value(voice_id) OVER same AS first_id
-    FROM {_READ} WHERE callee IS NOT NULL AND call_time IS NOT NULL
+    FROM record WHERE callee IS NOT NULL AND call_time IS NOT NULL
     WINDOW same AS (
         PARTITION BY callee, submit_time, call_time, ringing_time, answer_time, hangup_time
         ORDER BY voice_id
     )
 ) WHERE voice_id <> first_id
-"""  # noqa: S608
+"""
 # Of the calls answered before it, the one that ends last: a short one may lie within a long one.
-_OVERLAPPING = f"""
+_OVERLAPPING = """
 INSERT INTO overlapping
 SELECT voice_id, longest.voice_id FROM (
     SELECT voice_id, answer_time,
-           max({{'until': hangup_time, 'voice_id': voice_id}}) OVER before AS longest
-    FROM {_READ} WHERE answered AND callee IS NOT NULL
+           max({'until': hangup_time, 'voice_id': voice_id}) OVER before AS longest
+    FROM record WHERE answered AND callee IS NOT NULL
         AND answer_time IS NOT NULL AND hangup_time IS NOT NULL
     WINDOW before AS (
         PARTITION BY callee ORDER BY answer_time, submit_time, voice_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
 ) WHERE answer_time < longest.until
-"""  # noqa: S608
+"""
 _NEAR = f"""
 INSERT INTO near
 SELECT voice_id, last_id FROM (
     SELECT voice_id, lag(voice_id) OVER before AS last_id,
            epoch_ms(submit_time) - epoch_ms(lag(submit_time) OVER before) AS apart_ms
-    FROM {_READ} WHERE call_duration_s > 0 AND callee IS NOT NULL AND submit_time IS NOT NULL
+    FROM record WHERE call_duration_s > 0 AND callee IS NOT NULL AND submit_time IS NOT NULL
     WINDOW before AS (PARTITION BY callee, call_duration_s ORDER BY submit_time, voice_id)
 ) WHERE apart_ms <= {NEAR_MS}
 """  # noqa: S608
 _ROWS = f"""
-(SELECT *, {DERIVED} FROM {_READ} LEFT JOIN usual USING (code) LEFT JOIN twice USING (voice_id)
+(SELECT *, {DERIVED} FROM record LEFT JOIN usual USING (code) LEFT JOIN twice USING (voice_id)
  LEFT JOIN overlapping USING (voice_id) LEFT JOIN near USING (voice_id))
-"""  # noqa: S608
+"""  # noqa: S608 - constants of this module, here and above
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +137,26 @@ class Verdict:
 
 
 class Billing:
-    """The rows of `files`, each rule asked of them."""
+    """The records of `files` that are in scope, each rule asked of them."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    def __init__(
+        self, database: duckdb.DuckDBPyConnection, files: Sequence[Path], scope: Scope
+    ) -> None:
         self._database = database
-        self._files = {"files": [pattern(path) for path in files]}
-        self._prepare(files)
+        self._prepare(files, scope)
+
+    @property
+    def calls(self) -> int:
+        """Records that are in scope.  Raises StoreError."""
+        with _explained():
+            found = self._database.execute("SELECT count(*) FROM record").fetchone()
+        assert found is not None, "an aggregate has one row"
+        return int(found[0])
+
+    def apart(self) -> Apart:
+        """The records without a day, without a cost, or with an absurd one.  Raises StoreError."""
+        with _explained():
+            return set_apart(self._database)
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """Every rule's count, money and worst records.  Raises StoreError."""
@@ -157,24 +172,25 @@ class Billing:
             for rule in RULES:
                 if rule.name in broken:
                     query = f"SELECT {_told(rule)}, {columns} FROM {_ROWS} WHERE {_broken(rule)}"  # noqa: S608
-                    found = self._database.sql(query, params=self._files)
+                    found = self._database.sql(query)
                     for batch in found.to_arrow_reader(_BATCH_ROWS):
                         yield _as_found(batch)
 
-    def _prepare(self, files: Sequence[Path]) -> None:
+    def _prepare(self, files: Sequence[Path], scope: Scope) -> None:
         with _explained():
             self._database.execute(_MACROS)
-            for across in (_USUAL, _OVERLAPPING, _NEAR):
-                self._database.execute(across, self._files)
             for _, of_day in groupby(sorted(files), key=lambda path: path.parent):
-                self._database.execute(_TWICE, {"files": [pattern(path) for path in of_day]})
+                scope.see(self._database, list(of_day))
+                self._database.execute(_TWICE)
+            scope.see(self._database, files)
+            for across in (_USUAL, _OVERLAPPING, _NEAR):
+                self._database.execute(across)
 
     def _sums(self) -> dict[str, list[tuple[str, int, int, int, int]]]:
         """By rule: (currency, checked, differing, over, under) in units, of each currency."""
         asked = ", ".join(_counts(rule) for rule in RULES)
         rows = self._database.execute(
-            f"SELECT currency, {asked} FROM {_ROWS} GROUP BY currency",  # noqa: S608
-            self._files,
+            f"SELECT currency, {asked} FROM {_ROWS} GROUP BY currency"  # noqa: S608
         ).fetchall()
         found: dict[str, list[tuple[str, int, int, int, int]]] = {rule.name: [] for rule in RULES}
         for currency, *figures in rows:
@@ -201,8 +217,7 @@ class Billing:
         rows = self._database.execute(
             f"SELECT voice_id, coalesce(callee, ''), coalesce(code, ''), {_told(rule)} "  # noqa: S608
             f"FROM {_ROWS} WHERE {_broken(rule)} "
-            f"ORDER BY abs(amount) DESC NULLS LAST, voice_id LIMIT {WORST}",
-            self._files,
+            f"ORDER BY abs(amount) DESC NULLS LAST, voice_id LIMIT {WORST}"
         ).fetchall()
         for voice_id, callee, code, _, amount, currency, found, expected in rows:
             named = "settled" if rule.currency != "currency" else currency_name(currency)
@@ -210,11 +225,13 @@ class Billing:
 
 
 @contextmanager
-def opened(files: Sequence[Path], *, memory_limit: str, scratch: Path) -> Iterator[Billing]:
-    """A billing over `files`.  Raises StoreError if they can't be read."""
+def opened(
+    files: Sequence[Path], scope: Scope, *, memory_limit: str, scratch: Path
+) -> Iterator[Billing]:
+    """A billing over the records of `files` in scope.  Raises StoreError if they can't be read."""
     database = connect(memory_limit, scratch)
     try:
-        yield Billing(database, files)
+        yield Billing(database, files, scope)
     finally:
         database.close()
 
@@ -249,9 +266,9 @@ def _counts(rule: Rule) -> str:
 
 def _by_currency(sums: Iterable[tuple[str, int]]) -> dict[str, Decimal]:
     found: dict[str, int] = {}
-    for currency, units in sums:
-        found[currency] = found.get(currency, 0) + int(units)
-    return {name: Decimal(units).scaleb(-UNITS) for name, units in found.items() if units}
+    for currency, amount in sums:
+        found[currency] = found.get(currency, 0) + int(amount)
+    return {name: Decimal(amount).scaleb(-UNITS) for name, amount in found.items() if amount}
 
 
 def _as_found(batch: pa.RecordBatch) -> pa.RecordBatch:

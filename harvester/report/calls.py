@@ -11,7 +11,8 @@ leave it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,66 +20,78 @@ from typing import Any
 import duckdb
 
 from harvester.lake.usage import currency_name
-from harvester.report.engine import connect, pattern, trouble
-from harvester.report.figures import REACHED_CODES, Figures, Row, Table
+from harvester.report.apart import Apart, set_apart
+from harvester.report.engine import connect, trouble
+from harvester.report.figures import RANG_CODE, REACHED_CODES, SUCCESS_CODE, Figures, Row, Table
+from harvester.report.prices import RATED, PriceChange, Span, changes_of
+from harvester.report.scope import Scope
 
 MOST_ROWS = 200
 """Rows of a table; what is beyond them is one row more."""
 MOST_CHANGES = 200
 CHARTED = 8
 """Destinations whose price is drawn."""
+HOUR_MS = 3_600_000
 QUARTER_MS = 900_000
 """A quarter of an hour: the zones' offsets are whole multiples of it."""
 LONGEST_PDD_MS = 600_000
 """A call doesn't ring after ten minutes: whatever says so is no delay."""
 _YEAR_2200_MS = 7_258_118_400_000
 
-_READ = "read_parquet($files, hive_partitioning = false, filename = true)"
-# One value a file: DuckDB reckons it once for each, not for each row.  '' where there is no date.
-_DAY = "regexp_extract(filename, 'submit_date=([0-9-]*)/[^/]*$', 1)"
+# '' where there is none: of a call without a time of the clock's kind.
+_DAY = "coalesce(strftime(billing_date, '%Y-%m-%d'), '') AS day"
 _PDD = "epoch_ms(ringing_time) - epoch_ms(call_time)"
-_REACHED = ", ".join(map(str, REACHED_CODES))
+# Newer accounts send the SIP code as a field that the vendor's page does not name.
+_EXTRA_SIP = (
+    "CASE WHEN extra LIKE '%\"sipCode\"%' AND json_valid(extra) "
+    "THEN TRY_CAST(json_extract_string(extra, '$.sipCode') AS INTEGER) END"
+)
+_EFFECTIVE = ", ".join(map(str, REACHED_CODES))
+# What is known of the way to the other end; NULL where nothing is.
+_JUDGED = f"""
+SELECT *, coalesce(call_time IS NOT NULL OR answered, false) AS seized,
+       coalesce(sip_code, CASE WHEN extra_sip BETWEEN 100 AND 699 THEN extra_sip END) AS sip,
+       CASE WHEN answered THEN true
+            WHEN sip IS NOT NULL THEN sip IN ({_EFFECTIVE})
+            WHEN termination_code = '{SUCCESS_CODE}' THEN true END AS effective,
+       effective OR (sip = {RANG_CODE} AND ringing_time IS NOT NULL) AS reached
+FROM (SELECT *, {_EXTRA_SIP} AS extra_sip FROM record)
+"""  # noqa: S608 - constants of this module, here and below
 
+_SUMS = {
+    "calls": "count(*)",
+    "answered": "count(*) FILTER (answered)",
+    "timed": "count(call_duration_s) FILTER (answered)",
+    "call_s": "coalesce(sum(call_duration_s), 0)",
+    "charged_s": "coalesce(sum(charged_duration_s), 0)",
+    "unfinished": "count(*) FILTER (NOT is_final)",
+    "pdd_calls": f"count(*) FILTER ({_PDD} BETWEEN 0 AND {LONGEST_PDD_MS})",
+    "pdd_ms": f"coalesce(sum({_PDD}) FILTER ({_PDD} BETWEEN 0 AND {LONGEST_PDD_MS}), 0)",
+    "seized": "count(*) FILTER (seized)",
+    "judged": "count(*) FILTER (seized AND effective IS NOT NULL)",
+    "reached": "count(*) FILTER (seized AND reached)",
+    "effective": "count(*) FILTER (seized AND effective)",
+    "redirected": "count(*) FILTER (seized AND NOT answered AND sip BETWEEN 300 AND 399)",
+    "settled": "count(settle_pay)",
+    "settle_pay": "coalesce(sum(settle_pay), 0)",
+    "cost": "sum(cost)",
+}
+"""Of each field of Figures, the sum over some records."""
 _CELLS = f"""
 CREATE OR REPLACE TEMP TABLE cell AS
-SELECT {_DAY} AS day, coalesce(destination_country, '') AS destination,
+SELECT billing_date, coalesce(destination_country, '') AS destination,
        coalesce(termination_code, '') AS code, currency,
-       count(*) AS calls,
-       count(*) FILTER (answered) AS answered,
-       count(call_duration_s) FILTER (answered) AS timed,
-       coalesce(sum(call_duration_s), 0) AS call_s,
-       coalesce(sum(charged_duration_s), 0) AS charged_s,
-       count(*) FILTER (NOT is_final) AS unfinished,
-       count(*) FILTER ({_PDD} BETWEEN 0 AND {LONGEST_PDD_MS}) AS pdd_calls,
-       coalesce(sum({_PDD}) FILTER ({_PDD} BETWEEN 0 AND {LONGEST_PDD_MS}), 0) AS pdd_ms,
-       count(*) FILTER (answered OR sip_code IS NOT NULL) AS judged,
-       count(*) FILTER (answered OR sip_code IN ({_REACHED})) AS reached,
-       sum(cost) AS cost
-FROM {_READ} GROUP BY ALL
-"""  # noqa: S608 - constants of this module, here and below
-_SUMS = ", ".join(
-    f"sum({name})"
-    for name in (
-        "calls",
-        "answered",
-        "timed",
-        "call_s",
-        "charged_s",
-        "unfinished",
-        "pdd_calls",
-        "pdd_ms",
-        "judged",
-        "reached",
-        "cost",
-    )
-)
-_DAYS = f"SELECT day, currency, {_SUMS} FROM cell GROUP BY ALL ORDER BY day"  # noqa: S608
+       {", ".join(f"{sum_} AS {name}" for name, sum_ in _SUMS.items())}
+FROM ({_JUDGED}) GROUP BY ALL
+"""  # noqa: S608
+_ADDED = ", ".join(f"sum({name})" for name in _SUMS)
+_DAYS = f"SELECT {_DAY}, currency, {_ADDED} FROM cell GROUP BY ALL ORDER BY day"  # noqa: S608
 _HOURS = f"""
 SELECT epoch_ms(submit_time) // {QUARTER_MS} AS quarter, count(*), count(*) FILTER (answered)
-FROM {_READ} WHERE epoch_ms(submit_time) BETWEEN 0 AND {_YEAR_2200_MS} GROUP BY quarter
+FROM record WHERE epoch_ms(submit_time) BETWEEN 0 AND {_YEAR_2200_MS} GROUP BY quarter
 """  # noqa: S608
 _DELAYS = f"""
-SELECT {_PDD} AS pdd, count(*) FROM {_READ}
+SELECT {_PDD} AS pdd, count(*) FROM record
 WHERE pdd BETWEEN 0 AND {LONGEST_PDD_MS} GROUP BY pdd
 """  # noqa: S608
 
@@ -86,51 +99,48 @@ WHERE pdd BETWEEN 0 AND {LONGEST_PDD_MS} GROUP BY pdd
 _PRICES = f"""
 CREATE OR REPLACE TEMP TABLE price AS
 WITH rates AS (
-    SELECT coalesce(code, '') AS destination, coalesce(currency, '') AS currency, {_DAY} AS day,
-           rate, count(*) AS calls
-    FROM {_READ} WHERE rate IS NOT NULL AND day <> '' GROUP BY ALL
+    SELECT coalesce(code, '') AS destination, coalesce(currency, '') AS currency,
+           billing_date, rate, count(*) AS calls
+    FROM record WHERE rate IS NOT NULL AND billing_date IS NOT NULL GROUP BY ALL
 )
-SELECT destination, currency, day, sum(calls)::BIGINT AS calls, count(*) AS rates,
+SELECT destination, currency, {_DAY}, sum(calls)::BIGINT AS calls, count(*) AS rates,
        min(rate) AS lowest, max(rate) AS highest,
        max({{'calls': calls, 'rate': rate}}) AS usual
 FROM rates GROUP BY ALL
 """  # noqa: S608
-# Compared are the days on which one price held for most calls; a day between them is stepped over.
-_CHANGES = """
-WITH told AS (
-    SELECT *, lag(usual.rate) OVER w AS before, lag(day) OVER w AS day_before
-    FROM price WHERE 2 * usual.calls > calls
-    WINDOW w AS (PARTITION BY destination, currency ORDER BY day)
+_SPANS = f"""
+WITH hours AS (
+    SELECT coalesce(code, '') AS destination, coalesce(currency, '') AS currency, rate,
+           epoch_ms(billing_time) // {HOUR_MS} AS hour, billing_date, count(*) AS calls
+    FROM record WHERE rate IS NOT NULL AND billing_date IS NOT NULL GROUP BY ALL
+), frequent AS (
+    SELECT destination, currency, rate, sum(calls)::BIGINT AS in_all FROM hours
+    GROUP BY ALL HAVING in_all >= {RATED}
+), ranked AS (
+    SELECT *, sum(calls) OVER (
+        PARTITION BY destination, currency, rate ORDER BY hour, billing_date
+    ) AS so_far
+    FROM hours JOIN frequent USING (destination, currency, rate)
 )
-SELECT destination, currency, day_before, day, before, usual.rate, calls, count(*) OVER ()
-FROM told WHERE before <> usual.rate
-ORDER BY day DESC, calls DESC, destination, currency LIMIT ?
-"""
+SELECT destination, currency, rate, in_all,
+       min(hour) FILTER (20 * so_far > in_all),
+       min(billing_date) FILTER (20 * so_far > in_all)::VARCHAR,
+       min(hour) FILTER (20 * so_far >= 19 * in_all),
+       min(billing_date) FILTER (20 * so_far >= 19 * in_all)::VARCHAR
+FROM ranked GROUP BY ALL ORDER BY destination, currency
+"""  # noqa: S608
 _MIXED = "SELECT count(*), count(*) FILTER (2 * usual.calls <= calls) FROM price"
 _CHARTED = """
 WITH most AS (
-    SELECT destination, currency, sum(calls) AS calls, count(DISTINCT usual.rate) > 1 AS moved
+    SELECT destination, currency, sum(calls) AS calls,
+           (destination, currency) IN (SELECT (unnest($destinations), unnest($currencies))) AS moved
     FROM price GROUP BY ALL
-    ORDER BY moved DESC, calls DESC, destination, currency LIMIT ?
+    ORDER BY moved DESC, calls DESC, destination, currency LIMIT $most
 )
 SELECT destination, currency, day, usual.rate, lowest, highest
 FROM price SEMI JOIN most USING (destination, currency)
 ORDER BY destination, currency, day
 """
-
-
-@dataclass(frozen=True, slots=True)
-class PriceChange:
-    """A destination's usual price was another one than on the last day that had one."""
-
-    destination: str
-    currency: str
-    day_before: str
-    day: str
-    before: Decimal
-    after: Decimal
-    calls: int
-    """Calls to it on `day`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +164,14 @@ class PriceLine:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What calls to a destination were quoted at (`rate`), and when that changed."""
+    """What calls to a destination were rated at (`rate`), and when that changed."""
 
     destination_days: int
     """Pairs of destination and day for which a price is known."""
     mixed: int
-    """Of these, those on which no price held for most calls: they are not compared."""
+    """Of these, those on which no price held for most calls."""
     changes: tuple[PriceChange, ...]
+    """Newest first."""
     """The newest ones."""
     changes_in_all: int
     lines: tuple[PriceLine, ...]
@@ -180,18 +191,20 @@ class Calls:
     delays: Mapping[int, int]
     """Calls by their post-dial delay in milliseconds."""
     prices: Prices
+    apart: Apart = field(default_factory=Apart)
 
 
 NO_CALLS = Calls(Figures(), (), Table(()), Table(()), {}, {}, Prices(0, 0, (), 0, ()))
 
 
-def count_calls(files: Sequence[Path], *, memory_limit: str, scratch: Path) -> Calls:
-    """Reckon up the rows of `files`.  Raises StoreError if they can't be read."""
+def count_calls(files: Sequence[Path], scope: Scope, *, memory_limit: str, scratch: Path) -> Calls:
+    """Count the records of `files` that are in scope.  Raises StoreError if they can't be read."""
     if not files:
         return NO_CALLS
     database = connect(memory_limit, scratch)
     try:
-        return _Counting(database, [pattern(path) for path in files]).all()
+        scope.see(database, files)
+        return _Counting(database).all()
     except duckdb.Error as exc:
         raise trouble(exc) from exc
     finally:
@@ -199,18 +212,19 @@ def count_calls(files: Sequence[Path], *, memory_limit: str, scratch: Path) -> C
 
 
 class _Counting:
-    def __init__(self, database: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """The figures of the view `record`."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
         self._database = database
-        self._files = {"files": files}
 
     def all(self) -> Calls:
-        self._database.execute(_CELLS, self._files)
+        self._database.execute(_CELLS)
         days = tuple(_rows(self._database.execute(_DAYS).fetchall()))
         total = Figures()
         for row in days:
             total.add(row.figures)
-        quarters = self._database.execute(_HOURS, self._files).fetchall()
-        delays = self._database.execute(_DELAYS, self._files).fetchall()
+        quarters = self._database.execute(_HOURS).fetchall()
+        delays = self._database.execute(_DELAYS).fetchall()
         return Calls(
             total=total,
             by_day=days,
@@ -219,6 +233,7 @@ class _Counting:
             quarters={quarter: (calls, answered) for quarter, calls, answered in quarters},
             delays=dict(delays),
             prices=self._prices(),
+            apart=set_apart(self._database),
         )
 
     def _table(self, column: str) -> Table:
@@ -230,12 +245,12 @@ class _Counting:
         )
         on = f"ranked.name = cell.{column}"
         found = self._database.execute(
-            f"{ranked} SELECT name, currency, {_SUMS} FROM cell JOIN ranked ON {on} "  # noqa: S608
+            f"{ranked} SELECT name, currency, {_ADDED} FROM cell JOIN ranked ON {on} "  # noqa: S608
             "WHERE place <= ? GROUP BY name, currency, place ORDER BY place",
             [MOST_ROWS],
         ).fetchall()
         others = self._database.execute(
-            f"{ranked} SELECT '', currency, {_SUMS} FROM cell JOIN ranked ON {on} "  # noqa: S608
+            f"{ranked} SELECT '', currency, {_ADDED} FROM cell JOIN ranked ON {on} "  # noqa: S608
             "WHERE place > ? GROUP BY currency",
             [MOST_ROWS],
         ).fetchall()
@@ -247,17 +262,24 @@ class _Counting:
         return Table(named, Row(str(names - len(named)), rest.figures))
 
     def _prices(self) -> Prices:
-        self._database.execute(_PRICES, self._files)
+        self._database.execute(_PRICES)
         known, mixed = self._one(_MIXED)
-        changes = self._database.execute(_CHANGES, [MOST_CHANGES]).fetchall()
+        spans = self._database.execute(_SPANS).fetchall()
+        changes = sorted(changes_of(Span(*span) for span in spans), key=_newest_first)
+        shown = tuple(changes[:MOST_CHANGES])
+        charted = {
+            "destinations": [one.destination for one in shown],
+            "currencies": [one.currency for one in shown],
+            "most": CHARTED,
+        }
         lines: dict[tuple[str, str], list[DayPrice]] = {}
-        for destination, currency, *day in self._database.execute(_CHARTED, [CHARTED]).fetchall():
+        for destination, currency, *day in self._database.execute(_CHARTED, charted).fetchall():
             lines.setdefault((destination, currency), []).append(DayPrice(*day))
         return Prices(
             destination_days=known,
             mixed=mixed,
-            changes=tuple(PriceChange(*change[:-1]) for change in changes),
-            changes_in_all=changes[0][-1] if changes else 0,
+            changes=shown,
+            changes_in_all=len(changes),
             lines=tuple(
                 PriceLine(destination, currency, tuple(days))
                 for (destination, currency), days in lines.items()
@@ -270,12 +292,18 @@ class _Counting:
         return found
 
 
+def _newest_first(change: PriceChange) -> tuple[int, int, str, str, Decimal]:
+    day = date.fromisoformat(change.day).toordinal()
+    return -day, -change.calls, change.destination, change.currency, change.after
+
+
 def _rows(found: Sequence[tuple[Any, ...]]) -> Iterator[Row]:
     """Rows of (name, currency, sums), one name's in one: there is one for each currency."""
     named: dict[str, Figures] = {}
     for name, currency, *sums in found:
-        *counts, cost = sums
-        figures = Figures(*counts)
+        told = dict(zip(_SUMS, sums, strict=True))
+        cost = told.pop("cost")
+        figures = Figures(**told)
         if cost is not None:
             figures.cost[currency_name(currency)] = cost
         named.setdefault(name, Figures()).add(figures)

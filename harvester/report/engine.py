@@ -6,6 +6,7 @@ It is loaded in the process of a command that never fetches.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -35,6 +36,21 @@ def connect(memory_limit: str, scratch: Path) -> duckdb.DuckDBPyConnection:
 def pattern(path: Path) -> str:
     """`path` as read_parquet takes it: DuckDB would expand what looks like a pattern in it."""
     return re.sub(r"([*?[])", r"[\1]", str(path))
+
+
+def listed(texts: Iterable[str]) -> str:
+    """A list of texts as SQL."""
+    return f"[{', '.join(map(literal, texts))}]::VARCHAR[]"
+
+
+def literal(text: str) -> str:
+    """A text as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def units(money: str) -> str:
+    """SQL: an amount in whole units of 10^-8, the scale of the data set."""
+    return f"({money}::DECIMAL(38, 8) * 100000000::DECIMAL(9, 0))::HUGEINT"
 
 
 def trouble(exc: Exception) -> StoreError:

@@ -2,16 +2,21 @@
 
 Theory of operation.  Everything is summed as whole numbers (calls, seconds, milliseconds) and
 decimals (money), and divided at the very end, so that the figures of the parts add up to those of
-the whole.  Ratios of ratios are never taken.
+the whole.  Ratios of ratios are never taken, and nothing is rounded here (`rounding` has that).
 
-The measures, of which a call is a seizure:
+The measures.  A call that has a call_time, or was answered, was sent on: it is a seizure.
 
-- ASR, answer-seizure ratio: answered calls / calls (ITU-T E.425, 03/2002).
-- NER, network effectiveness ratio (the same): calls that reached the other end / calls.  Reached
-  have those answered, busy, not answered though they rang, or rejected by the terminal.  The
-  recommendation speaks of ISUP causes; of the SIP codes we count `REACHED_CODES` (RFC 3398 §8.2.6.1
-  maps causes to codes).  A call whose code is no SIP code, and that wasn't answered, can't be
-  judged: it is left out of both sides, and counted.
+- ASR, answer-seizure ratio: answered calls / seizures (ITU-T E.425, 03/2002).
+- ABR, answer-bid ratio (the same): answered calls / all calls.
+- NER, network effectiveness ratio (the same): seizures that reached the other end / seizures.
+  Reached have those answered, busy, not answered though they rang, or rejected by the terminal.
+  The recommendation speaks of ISUP causes; of the SIP codes we count `REACHED_CODES`, and 487 (the
+  caller's side gave up) where it rang (RFC 3398 section 8.2.6.1 maps causes to codes).
+- SEER, session establishment effectiveness ratio (RFC 6076 section 4.7): seizures that ended in one
+  of 200, 480, 486, 600 and 603 / seizures without those that were redirected (3xx).
+- A seizure that was not answered and has no SIP code can't be judged, unless the vendor's own code
+  says success: its other codes say failure, and not where.  NER and SEER then are ranges, from none
+  to all of these.
 - ACD, average call duration: seconds of answered calls / answered calls whose duration is known.
 - PDD, post-dial delay: ringing_time - call_time, of calls that have both.
 """
@@ -19,22 +24,21 @@ The measures, of which a call is a seizure:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 
 REACHED_CODES = {
     200: "answered",
     480: "no answer, or the terminal is unavailable",
     486: "busy",
-    487: "ended by the caller's side while it rang",
     600: "busy everywhere",
     603: "declined",
 }
-"""SIP codes that say that the network did its part."""
-
-_PERCENT = Decimal("0.01")
-_TENTH = Decimal("0.1")
-_THOUSANDTH = Decimal("0.001")
+"""SIP codes that say that the network did its part, whether it rang or not."""
+RANG_CODE = 487
+"""The caller's side ended the call: that reached the other end only if it rang."""
+SUCCESS_CODE = "0"
+"""The vendor's own code for it."""
 
 
 @dataclass(slots=True)
@@ -48,58 +52,91 @@ class Figures:
     call_s: int = 0
     charged_s: int = 0
     unfinished: int = 0
-    """Calls that never ended while they were asked for (is_final = false)."""
+    """Calls that never ended while they were fetched (is_final = false)."""
     pdd_calls: int = 0
     pdd_ms: int = 0
+    seized: int = 0
+    """Calls that were sent on; `judged` to `redirected` are of these."""
     judged: int = 0
-    """Calls that NER can be told of."""
+    """Those that NER and SEER can be told of."""
     reached: int = 0
+    effective: int = 0
+    """Those that SEER counts: reached, and not ended by the caller's side."""
+    redirected: int = 0
+    """Those that ended in a 3xx."""
+    settled: int = 0
+    """Calls with a settle_pay."""
+    settle_pay: Decimal = Decimal(0)
+    """In the currency that the account is settled in, which no record names."""
     cost: dict[str, Decimal] = field(default_factory=dict)
 
     def add(self, other: Figures) -> None:
         """Take other calls in."""
-        self.calls += other.calls
-        self.answered += other.answered
-        self.timed += other.timed
-        self.call_s += other.call_s
-        self.charged_s += other.charged_s
-        self.unfinished += other.unfinished
-        self.pdd_calls += other.pdd_calls
-        self.pdd_ms += other.pdd_ms
-        self.judged += other.judged
-        self.reached += other.reached
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         for currency, cost in other.cost.items():
             self.cost[currency] = self.cost.get(currency, Decimal(0)) + cost
 
     @property
+    def unjudged(self) -> int:
+        """Seizures of which nobody can say whether they reached the other end."""
+        return self.seized - self.judged
+
+    @property
     def minutes(self) -> Decimal:
         """Minutes of calls."""
-        return minutes(self.call_s)
+        return Decimal(self.call_s) / 60
 
     @property
     def charged_minutes(self) -> Decimal:
         """Minutes that were charged."""
-        return minutes(self.charged_s)
+        return Decimal(self.charged_s) / 60
 
     @property
     def asr(self) -> Decimal | None:
         """Answer-seizure ratio, per cent."""
-        return quotient(100 * self.answered, self.calls, _PERCENT)
+        return quotient(100 * self.answered, self.seized)
 
     @property
-    def ner(self) -> Decimal | None:
+    def abr(self) -> Decimal | None:
+        """Answer-bid ratio, per cent."""
+        return quotient(100 * self.answered, self.calls)
+
+    @property
+    def ner(self) -> Between | None:
         """Network effectiveness ratio, per cent."""
-        return quotient(100 * self.reached, self.judged, _PERCENT)
+        return between(self.reached, self.unjudged, self.seized)
+
+    @property
+    def seer(self) -> Between | None:
+        """Session establishment effectiveness ratio, per cent."""
+        return between(self.effective, self.unjudged, self.seized - self.redirected)
 
     @property
     def acd_s(self) -> Decimal | None:
         """Average call duration, seconds."""
-        return quotient(self.call_s, self.timed, _TENTH)
+        return quotient(self.call_s, self.timed)
 
     @property
     def pdd_s(self) -> Decimal | None:
         """Mean post-dial delay, seconds."""
-        return quotient(self.pdd_ms, 1000 * self.pdd_calls, _THOUSANDTH)
+        return quotient(self.pdd_ms, 1000 * self.pdd_calls)
+
+
+_SUMMED = tuple(one.name for one in fields(Figures) if one.name != "cost")
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A ratio in per cent, of which only the bounds are known; they are equal where it is known."""
+
+    low: Decimal
+    high: Decimal
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing was left unjudged."""
+        return self.low == self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +156,15 @@ class Table:
     """Its name is the number of those others."""
 
 
-def quotient(part: int, whole: int, step: Decimal) -> Decimal | None:
-    """part / whole, rounded to `step`; None where there is nothing to divide by."""
-    return (Decimal(part) / Decimal(whole)).quantize(step) if whole else None
+def quotient(part: int, whole: int) -> Decimal | None:
+    """part / whole, not rounded; None where there is nothing to divide by."""
+    return Decimal(part) / Decimal(whole) if whole else None
 
 
-def minutes(seconds: int) -> Decimal:
-    """Seconds as minutes, to a tenth."""
-    return (Decimal(seconds) / 60).quantize(_TENTH)
+def between(part: int, unknown: int, whole: int) -> Between | None:
+    """From part to part + unknown, in per cent of `whole`; None where that is nothing."""
+    low, high = quotient(100 * part, whole), quotient(100 * (part + unknown), whole)
+    return None if low is None or high is None else Between(low, high)
 
 
 def percentile(counts: Mapping[int, int], percent: int) -> int | None:

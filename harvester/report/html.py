@@ -49,8 +49,8 @@ def _head(report: Report, title: str) -> str:
     notes = [f'<p class="note">{escape(note)}</p>' for note in report_notes(report)]
     return (
         f"<header><h1>{_unbroken(title)}</h1>"
-        f'<p class="soft">{escape(report.output)} · days of {escape(report.timezone)} by time of '
-        f"submission · made {made}</p>{''.join(notes)}{_tiles(report)}</header>"
+        f'<p class="soft">{escape(report.output)} · {escape(report.scope.told)} · '
+        f"made {made}</p>{''.join(notes)}{_tiles(report)}</header>"
     )
 
 
@@ -63,8 +63,10 @@ def _tiles(report: Report) -> str:
     total = report.calls.total
     tiles = [
         ("Calls", telling.count(total.calls), f"{telling.count(total.answered)} answered"),
-        ("ASR", telling.percent(total.asr), "answered of all calls"),
-        ("NER", telling.percent(total.ner), "reached the other end"),
+        ("ASR", telling.percent(total.asr), f"of {telling.count(total.seized)} seizures"),
+        ("ABR", telling.percent(total.abr), "answered of all calls"),
+        ("NER", telling.percents(total.ner), f"reached the other end{telling.unjudged(total)}"),
+        ("SEER", telling.percents(total.seer), "the same by RFC 6076"),
         ("Minutes", telling.tenths(total.minutes), "of conversation"),
         ("Charged minutes", telling.tenths(total.charged_minutes), "by the vendor"),
         ("ACD", telling.seconds(total.acd_s), "average call duration"),
@@ -78,6 +80,8 @@ def _tiles(report: Report) -> str:
         (f"Cost in {currency}", telling.money(cost), f"exactly {telling.exact(cost)}")
         for currency, cost in sorted(total.cost.items())
     ]
+    if total.settled:
+        tiles.append(("Settled", telling.money(total.settle_pay), telling.settled(total)))
     cells = (
         f'<div><dt>{escape(name)}</dt><dd class="big">{escape(figure)}</dd>'
         f'<dd class="soft">{escape(told)}</dd></div>'
@@ -94,10 +98,10 @@ def _sections(report: Report) -> Iterator[str]:
         yield _section("Destinations", ranked("destination", calls.by_destination, calls.total))
         yield _section(
             "How calls ended",
-            ranked("code", calls.by_code, calls.total),
+            ranked("code", calls.by_code, calls.total, telling.coded),
             measures(calls.total),
         )
-        yield _section("When calls are made", hours_section(report.hours, report.timezone))
+        yield _section("When calls are made", hours_section(report.hours, report.scope.clock.zone))
         yield _section("Prices", prices_section(calls.prices, days))
     yield _section("Open and dead, as of now", loose_section(report.loose))
     yield _section("The books of the runs", books_section(report.books))

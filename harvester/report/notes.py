@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from harvester.report import telling
+from harvester.report.apart import ABSURD_AMOUNT, ABSURD_TIMES, Apart, Group
 from harvester.report.loose import Loose
 from harvester.report.overview import Report
+from harvester.report.scope import Scope
 
 
 def span(report: Report) -> str:
     """The days of a report, in words."""
-    period = report.period
+    period = report.scope.period
     first, last = period.first or report.first_day, period.last or report.last_day
     if first is None or last is None:
         return "without a day"
@@ -28,11 +31,9 @@ def report_notes(report: Report) -> Iterator[str]:
             f"{telling.count(report.loose.in_journal)} delivered records wait in the journal and "
             "are not in these figures: `harvester publish` writes them."
         )
-    if report.undated_left_out:
-        yield (
-            f"Calls without a submit time ({telling.count(report.undated_left_out)} files) belong "
-            "to no day: they are only in a report without --from and --to."
-        )
+    yield from apart_notes(report.calls.apart, report.scope)
+    if report.calls.apart.absurd.calls:
+        yield f"Without the absurd costs the sums are {telling.moneys(_sensible(report))}."
     if total.unfinished:
         yield (
             f"{telling.count(total.unfinished)} calls never ended while they were asked for "
@@ -43,3 +44,42 @@ def report_notes(report: Report) -> Iterator[str]:
             f"{telling.count(report.foreign)} files under cdr/ are not the harvester's and were "
             "not read: `harvester verify` names them."
         )
+
+
+def apart_notes(apart: Apart, scope: Scope) -> Iterator[str]:
+    """The records that no sum tells the truth of, with their money."""
+    if found := apart.without_day.calls:
+        bounded = scope.period.is_bounded
+        where = "in none of these figures" if bounded else "in the figures over all days"
+        yield (
+            f"{telling.count(found)} records have no {scope.clock.date_by} time, and so no day: "
+            f"{_money(apart.without_day)}; they are {where}."
+        )
+    if found := apart.without_cost.calls:
+        minutes = telling.tenths(Decimal(apart.without_cost.charged_duration_s) / 60)
+        by_currency = sorted(apart.without_cost.calls_by_currency.items())
+        told = ", ".join(f"{telling.count(calls)} in {name}" for name, calls in by_currency)
+        yield (
+            f"{telling.count(found)} records have no cost and are in no sum of money: {told}; "
+            f"{telling.count(apart.without_cost.answered)} of them were answered, {minutes} "
+            "minutes were charged."
+        )
+    if found := apart.absurd.calls:
+        yield (
+            f"{telling.count(found)} records have an absurd cost ({ABSURD_AMOUNT:,} and more, or "
+            f"over {ABSURD_TIMES} times the usual price of a minute): {_money(apart.absurd)}; they "
+            "are in the sums."
+        )
+
+
+def _money(group: Group) -> str:
+    return telling.moneys(group.cost) if group.cost else "without a cost"
+
+
+def _sensible(report: Report) -> dict[str, Decimal]:
+    absurd = report.calls.apart.absurd.cost
+    return {
+        currency: cost - absurd.get(currency, Decimal(0))
+        for currency, cost in report.calls.total.cost.items()
+        if currency in absurd
+    }

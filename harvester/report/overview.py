@@ -4,7 +4,7 @@ Theory of operation.  The data set is read without the output's lock: its files 
 never change, and one that a run publishes meanwhile is either listed or not.  So a report can be
 had while a run works; only the open and the dead can't be told then.  Nothing is changed.
 
-Days are the data set's partitions: the date of submit_time in output.partition_timezone.
+Days are those of the order's clock, whatever the folders of the data set are named by.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from harvester.lake.dataset import list_parts
 from harvester.report.calls import QUARTER_MS, Calls, count_calls
 from harvester.report.figures import percentile
 from harvester.report.loose import Books, Loose, Unknown, read_books, read_loose
-from harvester.report.period import Period, chosen, day_of
 from harvester.report.places import Places
+from harvester.report.scope import Scope
 
 BUSIEST = 5
 
@@ -31,8 +31,7 @@ BUSIEST = 5
 class Order:
     """What to report on, and how."""
 
-    period: Period
-    timezone: str
+    scope: Scope
     memory_limit: str
 
 
@@ -47,7 +46,7 @@ class BusyHour:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """When calls are submitted, by the clock of the order's time zone."""
+    """When calls are submitted, on a clock of the order's time zone."""
 
     week: tuple[tuple[int, ...], ...]
     """Calls by weekday (0: Monday) and hour."""
@@ -69,14 +68,12 @@ class Report:
 
     output: str
     made_at: datetime
-    timezone: str
-    period: Period
+    scope: Scope
     first_day: date | None
     last_day: date | None
     """The days that there is data of, within the period."""
     files: int
-    undated_left_out: int
-    """Files of calls without a submit time: they belong to no bounded period."""
+    """Files that were read."""
     foreign: int
     """Files under cdr/ that are not ours, and were not read."""
     calls: Calls
@@ -97,31 +94,30 @@ def make_report(places: Places, order: Order) -> Report:
             f"with `harvester run IDS`."
         )
     listing = list_parts(places.cdr)
-    parts = chosen(listing.parts, order.period)
-    days = [day for part in parts if (day := day_of(part)) is not None]
+    clock, period = order.scope.clock, order.scope.period
+    parts = clock.parts_of(listing.parts, period)
     with tempfile.TemporaryDirectory(prefix="harvester-report-") as scratch:
         calls = count_calls(
             [places.cdr / part for part in parts],
+            order.scope,
             memory_limit=order.memory_limit,
             scratch=Path(scratch),
         )
-    zone = ZoneInfo(order.timezone)
-    undated = sum(day_of(part) is None for part in listing.parts)
+    zone = ZoneInfo(clock.zone)
+    days = [date.fromisoformat(row.name) for row in calls.by_day if row.name]
     return Report(
         output=str(places.root),
         made_at=datetime.now(UTC),
-        timezone=order.timezone,
-        period=order.period,
+        scope=order.scope,
         first_day=min(days, default=None),
         last_day=max(days, default=None),
         files=len(parts),
-        undated_left_out=undated if order.period.is_bounded else 0,
         foreign=len(listing.foreign),
         calls=calls,
         hours=hours_of(calls.quarters, zone),
         delay=_delay(calls.delays),
         loose=read_loose(places),
-        books=read_books(places, order.period, zone),
+        books=read_books(places, period, zone),
     )
 
 

@@ -1,8 +1,7 @@
-"""The days that a report is about, and which files of the data set hold them."""
+"""The days that a question is about."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 
@@ -40,8 +39,3 @@ def day_of(part: str) -> date | None:
         return date.fromisoformat(name)
     except ValueError:
         return None
-
-
-def chosen(parts: Iterable[str], period: Period) -> list[str]:
-    """The parts whose day is within `period`, by day."""
-    return sorted(part for part in parts if period.covers(day_of(part)))

@@ -11,7 +11,7 @@ from harvester.report.charts import Axes, Bar, Line
 from harvester.report.figures import Figures
 from harvester.report.markup import data_table, figure, legend
 from harvester.report.overview import Report
-from harvester.report.section_figures import figure_heads, figure_row
+from harvester.report.section_figures import figure_heads, figure_row, money_columns
 
 
 def days_section(report: Report, days: Sequence[date]) -> str:
@@ -19,11 +19,12 @@ def days_section(report: Report, days: Sequence[date]) -> str:
     by_day = {row.name: row.figures for row in report.calls.by_day}
     found = [by_day.get(day.isoformat(), Figures()) for day in days]
     currencies = sorted(report.calls.total.cost)
+    monies = money_columns(report.calls.total)
     charts_ = [_calls_chart(days, found), _ratio_chart(days, found)]
     charts_ += [_cost_chart(days, found, currency) for currency in currencies]
     most = max((row.figures.calls for row in report.calls.by_day), default=0)
-    rows = [figure_row(row, most, currencies) for row in report.calls.by_day]
-    table = data_table("day", figure_heads("day", currencies), rows)
+    rows = [figure_row(row, most, monies) for row in report.calls.by_day]
+    table = data_table("day", figure_heads("day", monies), rows)
     return (
         f'<div class="pair">{"".join(charts_)}</div>'
         f"<details><summary>The days as a table</summary>{table}</details>"
@@ -47,10 +48,11 @@ def _calls_chart(days: Sequence[date], found: Sequence[Figures]) -> str:
 def _ratio_chart(days: Sequence[date], found: Sequence[Figures]) -> str:
     drawn = [
         Line("ASR", tuple(one.asr for one in found)),
-        Line("NER", tuple(one.ner for one in found)),
+        Line("NER", tuple(None if one.ner is None else one.ner.low for one in found)),
     ]
     axes = Axes("ASR and NER by day, per cent", "100 %", "0 %", telling.along(days))
-    key = legend(("k0 line", "ASR"), ("k2 line", "NER"))
+    ner = "NER, at least" if any(one.unjudged for one in found) else "NER"
+    key = legend(("k0 line", "ASR"), ("k2 line", ner))
     return figure("ASR and NER", key, charts.lines(axes, drawn, Decimal(0), Decimal(100)))
 
 

@@ -2,64 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from harvester.report import charts, telling
 from harvester.report.charts import escape
-from harvester.report.figures import REACHED_CODES, Figures, Row, Table
+from harvester.report.figures import RANG_CODE, REACHED_CODES, Figures, Row, Table
 from harvester.report.markup import Cell, folded
 
+_SETTLED = "settled"
 
-def ranked(what: str, table: Table, total: Figures) -> str:
+
+def ranked(
+    what: str, table: Table, total: Figures, named: Callable[[str], str] = telling.named
+) -> str:
     """Destinations or codes, by their calls."""
-    currencies = sorted(total.cost)
-    heads = figure_heads(what, currencies)
+    monies = money_columns(total)
+    heads = figure_heads(what, monies)
     found = list(table.rows)
     if table.others is not None:
         found.append(Row(f"{table.others.name} others", table.others.figures))
     most = max(row.figures.calls for row in found)
-    rows = [figure_row(row, most, currencies) for row in found]
+    rows = [figure_row(row, most, monies, named) for row in found]
     return folded(what, heads, rows)
 
 
-def figure_heads(what: str, currencies: Iterable[str]) -> list[str]:
+def money_columns(total: Figures) -> list[str]:
+    """What amounts there are: those of each currency, and what was settled."""
+    return [*sorted(total.cost), *([_SETTLED] if total.settled else [])]
+
+
+def figure_heads(what: str, monies: Iterable[str]) -> list[str]:
     """The heads over rows of `figure_row`."""
-    costs = [f"cost, {currency}" for currency in currencies]
+    costs = [money if money == _SETTLED else f"cost, {money}" for money in monies]
     return [what, "calls", "answered", "ASR", "NER", "ACD", "PDD", "minutes", "charged", *costs]
 
 
-def figure_row(row: Row, most: int, currencies: Iterable[str]) -> list[Cell]:
+def figure_row(
+    row: Row,
+    most: int,
+    monies: Iterable[str],
+    named: Callable[[str], str] = telling.named,
+) -> list[Cell]:
     """The figures of a day, a destination or a code; `most` calls are a full bar."""
     one = row.figures
     return [
-        Cell(telling.named(row.name)),
+        Cell(named(row.name)),
         Cell(telling.count(one.calls), mark=charts.share_bar(one.calls, most)),
         Cell(telling.count(one.answered)),
         Cell(telling.percent(one.asr)),
-        Cell(telling.percent(one.ner)),
+        Cell(telling.percents(one.ner)),
         Cell(telling.seconds(one.acd_s)),
         Cell(telling.seconds(one.pdd_s)),
         Cell(telling.tenths(one.minutes)),
         Cell(telling.tenths(one.charged_minutes)),
-        *(Cell(_cost(one, currency)) for currency in currencies),
+        *(Cell(_amount(one, money)) for money in monies),
     ]
 
 
-def _cost(figures: Figures, currency: str) -> str:
-    return telling.money(figures.cost[currency]) if currency in figures.cost else telling.NONE
+def _amount(figures: Figures, money: str) -> str:
+    if money == _SETTLED and figures.settled:
+        return telling.money(figures.settle_pay)
+    return telling.money(figures.cost[money]) if money in figures.cost else telling.NONE
 
 
 def measures(total: Figures) -> str:
     """How the ratios are reckoned."""
     codes = ", ".join(f"{code} ({what})" for code, what in REACHED_CODES.items())
-    unjudged = telling.count(total.calls - total.judged)
     return (
         '<details><summary>How ASR, NER, ACD and PDD are reckoned</summary><div class="soft">'
-        "<p>ASR: answered calls / calls (ITU-T E.425).</p>"
-        "<p>NER: calls that reached the other end / calls (ITU-T E.425); the recommendation names "
-        "answer, user busy, ring no answer and terminal rejection. Of the SIP codes these count: "
-        f"{escape(codes)}. Calls that say no SIP code and were not answered are left out: "
-        f"{unjudged}.</p>"
+        "<p>A seizure is a call that was sent on: it has a call time, or was answered: "
+        f"{telling.count(total.seized)} of {telling.count(total.calls)}. A record is one call, "
+        "however often the vendor dialled.</p>"
+        "<p>ASR: answered / seizures; ABR: answered / all calls (ITU-T E.425).</p>"
+        "<p>NER: seizures that reached the other end / seizures (ITU-T E.425); the recommendation "
+        "names answer, user busy, ring no answer and terminal rejection. Of the SIP codes these "
+        f"count: {escape(codes)}, and {RANG_CODE} (ended by the caller's side) where it rang; the "
+        "vendor's own code 0 is a success. SEER (RFC 6076): the same without "
+        f"{RANG_CODE}, of the seizures that were not redirected (3xx).</p>"
+        "<p>A seizure that was not answered and says no SIP code can't be judged: "
+        f"{telling.count(total.unjudged)}. NER and SEER are ranges then, from none to all of "
+        "these.</p>"
         "<p>ACD: seconds of answered calls / answered calls. PDD: ringing time less call time; by "
         "row the mean, above the median.</p></div></details>"
     )

@@ -10,6 +10,7 @@ from harvester.report import charts, telling
 from harvester.report.calls import PriceLine, Prices
 from harvester.report.charts import Axes, Line
 from harvester.report.markup import Cell, data_table, figure, folded
+from harvester.report.prices import RATED
 
 
 def prices_section(prices: Prices, days: Sequence[date]) -> str:
@@ -18,7 +19,8 @@ def prices_section(prices: Prices, days: Sequence[date]) -> str:
     told = (
         "The usual price (<code>rate</code>) of a destination's day is the one that most of its "
         f"calls had; the band spans the lowest and the highest. Of {known} days of destinations, "
-        f"{mixed} had no price that held for more than half of the calls: these are not compared."
+        f"{mixed} had no price that held for more than half of the calls. A change is shown for "
+        f"each price by itself: one ended, another began, with at least {RATED} rated calls each."
     )
     charts_ = "".join(_price_chart(line, days) for line in prices.lines)
     drawn = f'<div class="pair">{charts_}</div>{_price_table(prices)}'
@@ -32,11 +34,21 @@ def prices_section(prices: Prices, days: Sequence[date]) -> str:
             Cell(telling.exact(change.after)),
             Cell(telling.change(change.before, change.after)),
             Cell(telling.plain(change.currency)),
+            Cell(telling.count(change.calls_before)),
             Cell(telling.count(change.calls)),
         ]
         for change in prices.changes
     ]
-    heads = ["destination", "since", "before", "now", "change", "currency", "calls that day"]
+    heads = [
+        "destination",
+        "since",
+        "before",
+        "now",
+        "change",
+        "currency",
+        "calls before",
+        "calls since",
+    ]
     more = prices.changes_in_all - len(rows)
     rest = (
         f'<p class="soft">{telling.count(more)} older changes are not listed.</p>' if more else ""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+from harvester.report.figures import Between, Figures, quotient
+from harvester.report.phrases import meaning
+from harvester.report.rounding import CENT, TENTH, rounded
 
 NONE = "-"
 UNNAMED = "(none)"
-_CENT = Decimal("0.01")
+_ALL = Decimal(100)
 
 
 def count(number: int) -> str:
@@ -24,9 +28,9 @@ def pending(ids: int, retrying: int) -> str:
 
 def money(amount: Decimal) -> str:
     """An amount to the cent; one that a cent is too coarse for keeps two digits of its own."""
-    if amount and abs(amount) < _CENT:
-        return f"{amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1)):f}"
-    return f"{amount.quantize(_CENT):,f}"
+    if amount and abs(amount) < CENT:
+        return f"{rounded(amount, Decimal(1).scaleb(amount.adjusted() - 1)):f}"
+    return f"{rounded(amount, CENT):,f}"
 
 
 def exact(amount: Decimal) -> str:
@@ -42,18 +46,44 @@ def moneys(amounts: Mapping[str, Decimal]) -> str:
 
 
 def tenths(number: Decimal) -> str:
-    """A number with its decimals, thousands apart."""
-    return f"{number:,f}"
+    """1234.56 -> "1,234.6"."""
+    return f"{rounded(number, TENTH):,f}"
 
 
 def percent(number: Decimal | None) -> str:
     """59.3417 -> "59.3 %"; "-" where there is none."""
-    return NONE if number is None else f"{number:.1f} %"
+    return NONE if number is None else f"{tenths(number)} %"
+
+
+def percents(ratio: Between | None) -> str:
+    """As `percent`; of a ratio that is known within bounds only, "60.2 to 100 %".
+
+    The bounds are rounded outwards, so that they hold.
+    """
+    if ratio is None or ratio.is_exact:
+        return percent(None if ratio is None else ratio.low)
+    low = ratio.low.quantize(TENTH, ROUND_FLOOR)
+    high = ratio.high.quantize(TENTH, ROUND_CEILING)
+    return f"{low} to {min(_ALL, high)} %"
+
+
+def unjudged(total: Figures) -> str:
+    """Behind NER: which share of the seizures can't be judged; "" for none."""
+    share = quotient(100 * total.unjudged, total.seized)
+    return f"; {percent(share)} of the seizures can't be judged" if share else ""
+
+
+def settled(total: Figures) -> str:
+    """Beside the sum of settle_pay: its digits, and what it is."""
+    return (
+        f"exactly {exact(total.settle_pay)}; settle_pay of {count(total.settled)} calls, in the "
+        "account's own currency"
+    )
 
 
 def seconds(number: Decimal | None) -> str:
     """2.999 -> "3.0 s"; "-" where there is none."""
-    return NONE if number is None else f"{number:,.1f} s"
+    return NONE if number is None else f"{tenths(number)} s"
 
 
 def milliseconds(number: int | None) -> str:
@@ -63,7 +93,7 @@ def milliseconds(number: int | None) -> str:
 
 def change(before: Decimal, after: Decimal) -> str:
     """By how much a price moved: "+12.5 %"; "-" from zero."""
-    return NONE if not before else f"{(after - before) * 100 / before:+.1f} %"
+    return NONE if not before else f"{rounded((after - before) * 100 / before, TENTH):+} %"
 
 
 def days_between(first: date, last: date) -> list[date]:
@@ -79,6 +109,11 @@ def plain(text: str) -> str:
 def named(text: str) -> str:
     """A destination or a code, as `plain`; "(none)" where the record says none."""
     return plain(text) or UNNAMED
+
+
+def coded(code: str) -> str:
+    """A termination code with its words: "486 Busy Here"."""
+    return " ".join(filter(None, (named(code), meaning(code))))
 
 
 def along(days: Sequence[date]) -> tuple[str, ...]:

@@ -16,8 +16,12 @@ import pytest
 
 from harvester.cli.audit import masked, screen
 from harvester.cli.main import run_command
+from harvester.report.apart import Apart
 from harvester.report.billing import Difference, Verdict, opened
+from harvester.report.clock import Clock
+from harvester.report.period import Period
 from harvester.report.rules import RULES
+from harvester.report.scope import Scope
 from harvester.simulator import SimulatorOptions
 from tests.datasets import made, simulated
 from tests.oracle import Row
@@ -26,6 +30,7 @@ OPTIONS = SimulatorOptions(seed=20261105, wild=True)
 COUNT = 4_000
 UNIT = Decimal("0.00000001")
 TOLERANCE = Decimal("0.0001")
+SCOPE = Scope(Clock("UTC", "submit"), Period())
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def again_of_night(night: tuple[Path, list[Row]]) -> dict[str, Reckoned]:
 
 def verdicts(out: Path, tmp_path: Path) -> dict[str, Verdict]:
     files = sorted(out.glob("cdr/*/*.parquet"))
-    with opened(files, memory_limit="400MB", scratch=tmp_path) as billing:
+    with opened(files, SCOPE, memory_limit="400MB", scratch=tmp_path) as billing:
         return {one.rule: one for one in billing.verdicts()}
 
 
@@ -469,6 +474,8 @@ def test_the_screen_shows_money_of_either_side_and_three_of_the_worst() -> None:
                 Verdict("over", "c", "none", 5, 1, one, none, worst[:1]),
             ],
             "out",
+            SCOPE,
+            Apart(),
             None,
         )
     ]

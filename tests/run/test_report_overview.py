@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -10,13 +11,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from harvester.cli.look import first_look
 from harvester.cli.main import run_command
 from harvester.cli.report_screen import screen
 from harvester.harvest.output import Output
@@ -25,20 +26,24 @@ from harvester.ledger.database import open_database
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.records import begin_run
 from harvester.ledger.values import Batch, DeadLetter, OpenCall
-from harvester.report.calls import Calls, PriceChange, count_calls
+from harvester.report.calls import Calls, count_calls
+from harvester.report.clock import Clock
 from harvester.report.figures import Figures
 from harvester.report.html import page
 from harvester.report.loose import Loose, Unknown
 from harvester.report.overview import Order, Report, make_report
 from harvester.report.period import Period
+from harvester.report.prices import PriceChange
+from harvester.report.scope import Scope
 from harvester.simulator import SimulatorOptions
 from tests.datasets import RUN_ID, made, simulated
 from tests.oracle import NO_DATE, Row
+from tests.simulated import ROOT
 
 OPTIONS = SimulatorOptions(seed=20261105)
 COUNT = 2_500
 ZONE = "Asia/Kolkata"  # half an hour off: no hour of UTC is an hour there
-REACHED = {200, 480, 486, 487, 600, 603}
+EFFECTIVE = {200, 480, 486, 600, 603}
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +53,14 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
 
 
 def report_of(out: Path, period: Period | None = None, zone: str = ZONE) -> Report:
-    return make_report(Output(out), Order(period or Period(), zone, "400MB"))
+    scope = Scope(Clock(zone, "submit"), period or Period())
+    return make_report(Output(out), Order(scope, "400MB"))
 
 
 def calls_of(out: Path, tmp_path: Path) -> Calls:
     files = sorted(out.glob("cdr/*/*.parquet"))
-    return count_calls(files, memory_limit="400MB", scratch=tmp_path)
+    scope = Scope(Clock("UTC", "submit"), Period())
+    return count_calls(files, scope, memory_limit="400MB", scratch=tmp_path)
 
 
 # --- the figures, reckoned a second time ---------------------------------------------------------
@@ -72,12 +79,31 @@ def reckon(rows: Iterable[Row]) -> Figures:
         if delay is not None:
             found.pdd_calls += 1
             found.pdd_ms += delay
-        found.judged += row["answered"] or row["sip_code"] is not None
-        found.reached += row["answered"] or row["sip_code"] in REACHED
+        found.settled += row["settle_pay"] is not None
+        found.settle_pay += row["settle_pay"] or 0
+        if row["call_time"] is not None or row["answered"]:
+            code = sip(row)
+            found.seized += 1
+            effective = row["answered"] or code in EFFECTIVE
+            if code is None and row["termination_code"] == "0":
+                effective = True
+            found.judged += effective or code is not None
+            found.effective += effective
+            found.reached += effective or (code == 487 and row["ringing_time"] is not None)
+            found.redirected += not row["answered"] and code is not None and code // 100 == 3
         if row["cost"] is not None:
             currency = row["currency"] if re.fullmatch("[A-Za-z]{3}", row["currency"]) else "odd"
             found.cost[currency] = found.cost.get(currency, Decimal(0)) + row["cost"]
     return found
+
+
+def sip(row: Row) -> int | None:
+    """The SIP code of a record, wherever the vendor has put it."""
+    found = row["sip_code"]
+    if found is None and row["extra"]:
+        said = str(row["extra"].get("sipCode", ""))
+        found = int(said) if re.fullmatch("[1-6][0-9][0-9]", said) else None
+    return None if found is None else int(found)
 
 
 def pdd(row: Row) -> int | None:
@@ -107,40 +133,183 @@ def test_measures_are_those_of_the_field(night: tuple[Path, list[Row]]) -> None:
     report = report_of(out)
     total = report.calls.total
     answered = [row for row in rows if row["answered"]]
-    judged = [row for row in rows if row["answered"] or row["sip_code"] is not None]
-    reached = [row for row in judged if row["answered"] or row["sip_code"] in REACHED]
+    seized = [row for row in rows if row["call_time"] is not None or row["answered"]]
     delays = sorted(delay for row in rows if (delay := pdd(row)) is not None)
-    assert total.asr == (Decimal(100 * len(answered)) / len(rows)).quantize(Decimal("0.01"))
-    assert total.ner == (Decimal(100 * len(reached)) / len(judged)).quantize(Decimal("0.01"))
+    assert total.asr == Decimal(100 * len(answered)) / len(seized)
+    assert total.abr == Decimal(100 * len(answered)) / len(rows)
+    assert len(answered) < len(seized) < len(rows)
     durations = [row["call_duration_s"] for row in answered if row["call_duration_s"] is not None]
     assert total.acd_s is not None
-    assert abs(float(total.acd_s) - statistics.fmean(durations)) <= 0.05
+    assert abs(float(total.acd_s) - statistics.fmean(durations)) <= 1e-9
     assert report.delay.calls == len(delays)
     assert report.delay.median == statistics.median_low(delays)
     assert report.delay.p95 == delays[-(-len(delays) * 95 // 100) - 1]
 
 
-def test_ner_leaves_out_calls_whose_code_is_no_sip_code_but_not_those_answered(
-    tmp_path: Path,
+NOT_ANSWERED: dict[str, Any] = {
+    "answered": False,
+    "answer_time": None,
+    "ringing_time": None,
+    "call_duration_s": 0,
+    "termination_code": None,
+    "sip_code": None,
+}
+
+
+def ended(code: str | None, **more: Any) -> dict[str, Any]:
+    """A call that nobody answered, with its termination code as the data set has it."""
+    sip_code = int(code) if code and re.fullmatch("[1-6][0-9][0-9]", code) else None
+    return NOT_ANSWERED | {"termination_code": code, "sip_code": sip_code} | more
+
+
+RANG = datetime(2026, 11, 2, 10, 0, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("call", "ner", "seer"),
+    [
+        (ended("486"), "reached", "reached"),
+        (ended("480"), "reached", "reached"),
+        (ended("600"), "reached", "reached"),
+        (ended("603"), "reached", "reached"),
+        (ended("404"), "failed", "failed"),
+        (ended("503"), "failed", "failed"),
+        (ended("503", ringing_time=RANG), "failed", "failed"),
+        (ended("302"), "failed", "left out"),
+        (ended("487"), "failed", "failed"),
+        (ended("487", ringing_time=RANG), "reached", "failed"),
+        # The vendor's own codes: 0 is a success; any other a failure, and nobody knows where.
+        (ended("0"), "reached", "reached"),
+        (ended("1"), "unknown", "unknown"),
+        (ended("7003"), "unknown", "unknown"),
+        (ended(None), "unknown", "unknown"),
+        (ended("X"), "unknown", "unknown"),
+        # The SIP code of newer accounts, as a number or as text; no other field, and no nonsense.
+        (ended("1", extra='{"sipCode":486}'), "reached", "reached"),
+        (ended("1", extra='{"a":[],"sipCode":"503"}'), "failed", "failed"),
+        (ended("0", extra='{"sipCode":"503"}'), "failed", "failed"),
+        (ended("1", extra='{"sipCode":487}', ringing_time=RANG), "reached", "failed"),
+        (ended("1", extra='{"sipCode":9999}'), "unknown", "unknown"),
+        (ended("1", extra='{"sipCode":{"a":486}}'), "unknown", "unknown"),
+        (ended("1", extra='{"other":{"sipCode":486}}'), "unknown", "unknown"),
+        (ended("1", extra='{"sipCode":'), "unknown", "unknown"),
+        (ended("503", extra='{"sipCode":486}'), "failed", "failed"),
+        # Never sent on: no seizure, whatever it says.
+        (ended("486", call_time=None), "left out", "left out"),
+        (ended("1", call_time=None), "left out", "left out"),
+        # Answered: reached, whatever it says.
+        ({"termination_code": "1", "sip_code": None}, "reached", "reached"),
+        ({"termination_code": "503", "sip_code": 503}, "reached", "reached"),
+        ({"call_time": None}, "reached", "reached"),
+    ],
+)
+def test_ner_and_seer_judge_a_call(
+    tmp_path: Path, call: dict[str, Any], ner: str, seer: str
 ) -> None:
-    """Of eight calls six can be judged: four reached the other end, two failed (503 and 404)."""
-    no_code = {"answered": False, "answer_time": None, "termination_code": "X", "sip_code": None}
-    made(
-        tmp_path / "out",
-        [
-            {},
-            {"sip_code": None},  # answered: reached, whatever the code says
-            no_code | {"sip_code": 486},
-            no_code | {"sip_code": 603},
-            no_code | {"sip_code": 503},
-            no_code | {"sip_code": 404},
-            no_code,
-            no_code,
-        ],
-    )
+    made(tmp_path / "out", [call])
     total = calls_of(tmp_path / "out", tmp_path).total
-    assert (total.calls, total.answered, total.judged, total.reached) == (8, 2, 6, 4)
-    assert (total.ner, total.asr) == (Decimal("66.67"), Decimal("25.00"))
+    hundred, nothing = Decimal(100), Decimal(0)
+    bounds = {
+        "reached": (hundred, hundred),
+        "failed": (nothing, nothing),
+        "unknown": (nothing, hundred),
+        "left out": None,
+    }
+    for ratio, judged in ((total.ner, ner), (total.seer, seer)):
+        assert (ratio and (ratio.low, ratio.high)) == bounds[judged]
+    assert total.unjudged == (ner == "unknown")
+
+
+def test_what_cannot_be_judged_makes_ner_a_range_and_never_a_clean_hundred(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of ten seizures six were answered; four failed by the vendor's own code: 60 to 100 %."""
+    made(tmp_path / "out", [*[{"termination_code": "0", "sip_code": None}] * 6, *[ended("1")] * 4])
+    words = ["report", "--out", str(tmp_path / "out")]
+    assert run_command([*words, "--html", str(tmp_path / "page.html")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "NER 60.0 to 100 % reached the other end (ITU-T E.425); 40.0 % of the seizures" in shown
+    assert "SEER 60.0 to 100 %" in shown
+    assert "60.0 to 100 %" in (tmp_path / "page.html").read_text()
+    assert run_command([*words, "--json"]) == 0
+    total = json.loads(capsys.readouterr().out)["total"]
+    assert total["ner_percent"] is None
+    assert (total["ner_percent_low"], total["ner_percent_high"]) == ("60.00", "100.00")
+    assert (total["ner_calls"], total["ner_unjudged"], total["seizures"]) == (6, 4, 10)
+    assert (total["seer_percent_low"], total["seer_percent_high"]) == ("60.00", "100.00")
+
+
+def test_asr_is_of_seizures_and_abr_of_all_calls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten calls: three answered, three failed, four never sent on."""
+    made(tmp_path / "out", [*[{}] * 3, *[ended("503")] * 3, *[ended("503", call_time=None)] * 4])
+    assert run_command(["report", "--out", str(tmp_path / "out"), "--json"]) == 0
+    total = json.loads(capsys.readouterr().out)["total"]
+    assert (total["asr_percent"], total["abr_percent"]) == ("50.00", "30.00")
+    assert (total["ner_percent"], total["seer_percent"]) == ("50.00", "50.00")
+
+
+# --- rounding, words, what was settled -----------------------------------------------------------
+
+
+def test_a_half_cent_is_rounded_up_in_report_page_and_sql(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    made(tmp_path / "out", [{"cost": Decimal("2.125")}, {"cost": Decimal(0)}])
+    assert run_command(["report", "--out", out, "--html", str(tmp_path / "page.html")]) == 0
+    assert "2.13  exactly 2.125" in capsys.readouterr().out
+    assert (
+        '<dd class="big">2.13</dd><dd class="soft">exactly 2.125'
+        in (tmp_path / "page.html").read_text()
+    )
+    page_of_sql = (ROOT / "docs" / "sql.md").read_text()
+    (query,) = re.findall(
+        r"### The month's bill, to the cent\n\n```sql\n(.*?)```", page_of_sql, re.DOTALL
+    )
+    assert run_command(["sql", "--out", out, "--json", query]) == 0
+    assert json.loads(capsys.readouterr().out)["cost"] == "2.13"
+    look = [line.text for line in first_look(tmp_path / "out")]
+    assert sum(" 2.13 " in f"{line} " for line in look) == 2
+
+
+def test_what_was_settled_is_summed_apart_from_the_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"settle_pay": Decimal("0.01000001")}, {"settle_pay": Decimal("0.02")}, {}]
+    made(tmp_path / "out", [*rows, {"settle_pay": Decimal("0.5"), "destination_country": "Fiji"}])
+    words = ["report", "--out", str(tmp_path / "out")]
+    assert run_command([*words, "--html", str(tmp_path / "page.html")]) == 0
+    assert "0.53  exactly 0.53000001; settle_pay of 3 calls" in capsys.readouterr().out
+    assert "exactly 0.53000001; settle_pay of 3 calls" in (tmp_path / "page.html").read_text()
+    assert run_command([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["total"]["settle_pay"], told["total"]["settled"]) == ("0.53000001", 3)
+    by_name = {row["destination"]: row["settle_pay"] for row in told["by_destination"]["rows"]}
+    assert by_name == {"India": "0.03000001", "Fiji": "0.5"}
+
+
+def test_termination_codes_have_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    codes = ["486", "0", "7003", "433", "699", "X", None]
+    made(tmp_path / "out", [ended(code) for code in codes])
+    words = ["report", "--out", str(tmp_path / "out")]
+    assert run_command([*words, "--html", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "486 Busy Here" in capsys.readouterr().out
+    assert "486 Busy Here" in text
+    assert "0 vendor&#x27;s success" in text
+    assert run_command([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["by_termination_code"]["rows"]
+    assert {row["termination_code"]: row["meaning"] for row in rows} == {
+        "486": "Busy Here",
+        "0": "vendor's success",
+        "7003": "vendor's failure",
+        "433": "Anonymity Disallowed",
+        "699": "a failure everywhere, by its SIP class",
+        "X": None,
+        None: None,
+    }
 
 
 def test_a_ringing_of_up_to_ten_minutes_is_a_delay(tmp_path: Path) -> None:
@@ -202,8 +371,6 @@ def test_period_holds_its_first_and_its_last_day(night: tuple[Path, list[Row]]) 
     report = report_of(out, Period(date.fromisoformat(first), date.fromisoformat(last)))
     assert report.calls.total == reckon(r for r in rows if first <= r["submit_date"] <= last)
     assert [row.name for row in report.calls.by_day] == days[3:10]
-    undated = any(row["submit_date"] == NO_DATE for row in rows)
-    assert report.undated_left_out == undated
 
 
 # --- prices --------------------------------------------------------------------------------------
@@ -217,34 +384,92 @@ def priced(number: int, rate: str, times: int = 3, **more: Any) -> list[dict[str
     return [{"submit_time": day(number), "rate": Decimal(rate), **more}] * times
 
 
-def test_price_change_is_told_over_a_day_on_which_none_held(tmp_path: Path) -> None:
+CHANGE = PriceChange(
+    "India(Karnataka)",
+    "USD",
+    "2026-11-02",
+    "2026-11-04",
+    Decimal("0.01"),
+    Decimal("0.012"),
+    calls=30,
+    calls_before=20,
+)
+
+
+def test_price_change_is_told_of_the_price_that_ended_and_the_one_that_began(
+    tmp_path: Path,
+) -> None:
     made(
         tmp_path / "out",
         [
-            *priced(1, "0.01"),
-            *priced(2, "0.01", 2),
-            *priced(2, "0.012", 2),
-            *priced(3, "0.012"),
-            *priced(3, "0.0101", 1),
-            *priced(4, "0.012"),
+            *priced(1, "0.01", 10),
+            *priced(2, "0.01", 10),
+            *priced(3, "0.9", 4),  # too few to be a price
+            *priced(4, "0.012", 20),
+            *priced(5, "0.012", 10),
+            *priced(5, "0.0101", 2),
         ],
     )
     prices = calls_of(tmp_path / "out", tmp_path).prices
-    change = PriceChange(
-        "India(Karnataka)",
-        "USD",
-        "2026-11-01",
-        "2026-11-03",
-        Decimal("0.01"),
-        Decimal("0.012"),
-        4,
-    )
-    assert prices.changes == (change,)
-    assert (prices.destination_days, prices.mixed, prices.changes_in_all) == (4, 1, 1)
+    assert (prices.changes, prices.changes_in_all) == ((CHANGE,), 1)
+    assert (prices.destination_days, prices.mixed) == (5, 0)
     (line,) = prices.lines
-    third = line.days[2]
-    told = (third.usual, third.lowest, third.highest)
-    assert told == (Decimal("0.012"), Decimal("0.0101"), Decimal("0.012"))
+    told = [(day.usual, day.lowest, day.highest) for day in line.days]
+    assert told[4] == (Decimal("0.012"), Decimal("0.0101"), Decimal("0.012"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"), [(20, 20, 1), (19, 20, 0), (20, 19, 0), (19, 19, 0)]
+)
+def test_a_change_needs_twenty_rated_calls_on_each_side(
+    tmp_path: Path, before: int, after: int, changes: int
+) -> None:
+    unrated = [{"submit_time": day(number), "rate": None} for number in (1, 4)] * 5
+    rated = priced(1, "0.01", before) + priced(4, "0.012", after)
+    made(tmp_path / "out", [*rated, *unrated])
+    assert calls_of(tmp_path / "out", tmp_path).prices.changes_in_all == changes
+
+
+def test_a_mix_that_swings_is_no_change_and_a_rise_within_it_is_one(tmp_path: Path) -> None:
+    """Fixed numbers at 0.01 all along; mobile ones at 0.03, from the 15th at 0.045."""
+    rows = []
+    for number in range(1, 29):
+        fixed, mobile = (7, 2) if number % 3 else (1, 6)  # most calls go now here, now there
+        rows += priced(number, "0.01", fixed)
+        rows += priced(number, "0.03" if number < 15 else "0.045", mobile)
+    made(tmp_path / "out", rows)
+    prices = calls_of(tmp_path / "out", tmp_path).prices
+    (change,) = prices.changes
+    assert (change.before, change.after) == (Decimal("0.03"), Decimal("0.045"))
+    # The last two of 44 calls, those of the 14th, are within the twentieth that is left out.
+    assert (change.day_before, change.day) == ("2026-11-13", "2026-11-15")
+    # Days 1 to 14: four of 6 and ten of 2; days 15 to 28: five of 6 and nine of 2.
+    assert (change.calls_before, change.calls) == (4 * 6 + 10 * 2, 5 * 6 + 9 * 2)
+
+
+def test_a_few_late_and_early_calls_hide_no_change(tmp_path: Path) -> None:
+    """One call of twenty, at the old price after the change and at the new one before it."""
+    rows = [*priced(1, "0.01", 19), *priced(9, "0.01", 1), *priced(5, "0.012", 20)]
+    made(tmp_path / "late", rows)
+    (change,) = calls_of(tmp_path / "late", tmp_path).prices.changes
+    assert (change.day_before, change.day) == ("2026-11-01", "2026-11-05")
+    rows = [*priced(1, "0.012", 1), *priced(2, "0.01", 20), *priced(5, "0.012", 20)]
+    made(tmp_path / "early", rows)
+    (change,) = calls_of(tmp_path / "early", tmp_path).prices.changes
+    assert (change.day_before, change.day) == ("2026-11-02", "2026-11-05")
+    rows = [*priced(1, "0.01", 18), *priced(9, "0.01", 2), *priced(5, "0.012", 20)]
+    made(tmp_path / "many", rows)
+    assert calls_of(tmp_path / "many", tmp_path).prices.changes == ()
+
+
+def test_of_two_prices_that_change_at_once_each_has_its_own_successor(tmp_path: Path) -> None:
+    rows = [*priced(1, "0.01", 20), *priced(1, "0.03", 20)]
+    made(tmp_path / "out", [*rows, *priced(2, "0.035", 20), *priced(2, "0.012", 20)])
+    changes = calls_of(tmp_path / "out", tmp_path).prices.changes
+    assert {(one.before, one.after) for one in changes} == {
+        (Decimal("0.01"), Decimal("0.012")),
+        (Decimal("0.03"), Decimal("0.035")),
+    }
 
 
 def test_prices_are_those_of_the_records(night: tuple[Path, list[Row]]) -> None:
@@ -257,26 +482,8 @@ def test_prices_are_those_of_the_records(night: tuple[Path, list[Row]]) -> None:
         key: max(one.items(), key=lambda item: (item[1], item[0])) for key, one in rates.items()
     }
     clear = {key for key, one in rates.items() if 2 * usual[key][1] > one.total()}
-    lines = defaultdict(list)
-    for code, currency, submit_date in sorted(clear):
-        lines[code, currency].append(submit_date)
-    changes = {
-        (*line, before, after, usual[*line, before][0], usual[*line, after][0])
-        for line, days in lines.items()
-        for before, after in pairwise(days)
-        if usual[*line, before][0] != usual[*line, after][0]
-    }
     prices = report_of(out).calls.prices
     assert (prices.destination_days, prices.mixed) == (len(rates), len(rates) - len(clear))
-    assert prices.changes_in_all == len(changes) > 0
-    told = {
-        (one.destination, one.currency, one.day_before, one.day, one.before, one.after)
-        for one in prices.changes
-    }
-    assert told <= changes
-    assert len(told) == min(200, len(changes))
-    newest = sorted((one[3] for one in changes), reverse=True)[: len(told)]
-    assert [one.day for one in prices.changes] == newest
     for line in prices.lines:
         for one in line.days:
             key = line.destination, line.currency, one.day
@@ -287,8 +494,62 @@ def test_prices_are_those_of_the_records(night: tuple[Path, list[Row]]) -> None:
             )
 
 
+def expected_changes(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    """Every change, by sorting each price's calls and leaving out a twentieth at either end."""
+    times: dict[tuple[str, Decimal], list[datetime]] = defaultdict(list)
+    for row in rows:
+        times[row["code"], row["rate"]].append(row["submit_time"])
+    found: set[tuple[Any, ...]] = set()
+    for code in sorted({code for code, _ in times}):
+        prices = []
+        for (of, rate), ats in times.items():
+            if of == code and len(ats) >= 20:
+                ats.sort()
+                first, last = ats[len(ats) // 20], ats[-(-19 * len(ats) // 20) - 1]
+                prices.append((first, rate, last, len(ats)))
+        replaced: set[Decimal] = set()
+        for first, rate, last, calls in sorted(prices):
+            over = [
+                one
+                for one in prices
+                if one[2] <= first and one[0] < first and one[2] < last and one[1] not in replaced
+            ]
+            if over:
+                before = min(over, key=lambda one: (abs(one[1] - rate), -one[2].timestamp()))
+                replaced.add(before[1])
+                days = before[2].date().isoformat(), first.date().isoformat()
+                found.add((code, *days, before[1], rate, calls, before[3]))
+    return found
+
+
+def test_changes_are_those_of_the_records(tmp_path: Path) -> None:
+    """Destinations with one to three prices at once, of which some rise on days of their own."""
+    dice = random.Random(20261127)
+    rows: list[dict[str, Any]] = []
+    for place in range(30):
+        for line in range(dice.randrange(1, 4)):
+            rise = dice.choice([None, dice.randrange(5, 25)])
+            low = Decimal(dice.randrange(10, 60)) / 1000 + line
+            for number in range(1, 29):
+                rate = low + (Decimal("0.005") if rise and number >= rise else 0)
+                for _ in range(dice.randrange(0, 5)):
+                    at = day(number, dice.randrange(24))
+                    rows.append({"code": f"Place {place:02}", "submit_time": at, "rate": rate})
+    made(tmp_path / "out", rows)
+    expected = expected_changes(rows)
+    found = calls_of(tmp_path / "out", tmp_path).prices
+    assert {
+        (o.destination, o.day_before, o.day, o.before, o.after, o.calls, o.calls_before)
+        for o in found.changes
+    } == expected
+    assert found.changes_in_all == len(expected) > 10
+    days = [one.day for one in found.changes]
+    assert days == sorted(days, reverse=True)
+    assert {one.destination for one in found.lines} <= {one[0] for one in expected}
+
+
 def test_same_price_in_another_currency_is_no_change(tmp_path: Path) -> None:
-    made(tmp_path / "out", [*priced(1, "0.01"), *priced(2, "0.02", currency="EUR")])
+    made(tmp_path / "out", [*priced(1, "0.01", 20), *priced(2, "0.02", 20, currency="EUR")])
     assert calls_of(tmp_path / "out", tmp_path).prices.changes == ()
 
 

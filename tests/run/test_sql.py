@@ -30,6 +30,7 @@ from harvester.errors import UsageError
 from harvester.harvest.output import Output
 from harvester.ledger.lock import OutputLock
 from harvester.report.asking import Session, opened
+from harvester.report.clock import Clock
 from harvester.report.statements import split
 from tests.datasets import filled, made, write
 from tests.outputs import fingerprint
@@ -60,6 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"cost": Decimal(0), "is_final": False, "submit_time": None},
         {"answered": False, "code": "India(Goa)", "unparsed": '{"cost":"x"}'},
         {"submit_time": late, "rate": Decimal("0.5"), "extra": '{"new":1}'},
+        *[{"code": "Fiji"}] * 20,
+        *[{"code": "Fiji", "rate": Decimal("0.013"), "submit_time": late}] * 20,
     ]
     write(folder / NAME, [filled(rows)], publication=99)
     with (folder / "invoice.csv").open("w") as file:
@@ -84,7 +87,10 @@ def asked(out: Path, scratch: Path, folder: Path | None = None) -> Iterator[Sess
     files = {"invoice": folder / "invoice.csv"} if folder is not None else {}
     parts = sorted(output.cdr.rglob("*.parquet"))
     sources = _sources(output)
-    with opened(parts, sources, files, memory_limit="400MB", scratch=scratch) as session:
+    clock = Clock("Asia/Shanghai", "submit")
+    with opened(
+        parts, sources, files, clock=clock, memory_limit="400MB", scratch=scratch
+    ) as session:
         yield session
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from harvester.report.figures import Figures, minutes, percentile, quotient
+from harvester.report.figures import Between, Figures, percentile, quotient
 
 NUMBERS = [field.name for field in fields(Figures) if field.name != "cost"]
 
@@ -26,30 +26,37 @@ def test_every_figure_is_added_to_its_own() -> None:
 
 def test_each_measure_has_its_own_two_figures() -> None:
     found = Figures(
-        calls=9,
+        calls=12,
         answered=3,
         timed=7,
         call_s=100,
         charged_s=200,
         pdd_calls=3,
         pdd_ms=10_000,
+        seized=8,
         judged=7,
         reached=5,
+        effective=4,
+        redirected=3,
     )
-    assert found.minutes == Decimal("1.7")
-    assert found.charged_minutes == Decimal("3.3")
-    assert found.asr == Decimal("33.33")
-    assert found.ner == Decimal("71.43")
-    assert found.acd_s == Decimal("14.3")
-    assert found.pdd_s == Decimal("3.333")
+    assert found.minutes == Decimal(100) / 60
+    assert found.charged_minutes == Decimal(200) / 60
+    assert found.asr == Decimal("37.5")  # 3 / 8
+    assert found.abr == Decimal(25)  # 3 / 12
+    assert found.ner == Between(Decimal("62.5"), Decimal(75))  # 5 / 8 to 6 / 8
+    assert found.seer == Between(Decimal(80), Decimal(100))  # 4 / 5 to 5 / 5
+    assert found.unjudged == 1
+    assert found.acd_s == Decimal(100) / 7
+    assert found.pdd_s == Decimal(10) / 3
 
 
 def test_nothing_is_divided_by_nothing() -> None:
     none = Figures()
-    assert (none.asr, none.ner, none.acd_s, none.pdd_s) == (None, None, None, None)
-    assert quotient(5, 0, Decimal(1)) is None
-    assert quotient(0, 5, Decimal(1)) == 0
-    assert minutes(0) == 0
+    measures = (none.asr, none.abr, none.ner, none.seer, none.acd_s, none.pdd_s)
+    assert measures == (None,) * 6
+    assert quotient(5, 0) is None
+    assert quotient(0, 5) == 0
+    assert none.minutes == 0
 
 
 @pytest.mark.parametrize(

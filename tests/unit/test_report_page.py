@@ -14,16 +14,25 @@ import pytest
 
 from harvester.cli.report import as_json
 from harvester.cli.report_screen import screen
-from harvester.report.calls import Calls, PriceChange, Prices
+from harvester.report.calls import Calls, Prices
+from harvester.report.clock import Clock
 from harvester.report.figures import Figures, Row, Table
 from harvester.report.html import page
 from harvester.report.loose import Books, Loose, RunBook, Unknown
 from harvester.report.overview import BusyHour, Delay, Hours, Report
-from harvester.report.period import Period, chosen, day_of
+from harvester.report.period import Period
+from harvester.report.prices import PriceChange
+from harvester.report.scope import Scope
 
 AT = datetime(2026, 11, 4, 12, 30, tzinfo=UTC)
-ONE = Figures(10, 4, 4, 120, 150, 1, 2, 5_000, 8, 6, {"USD": Decimal("1.5")})
-TWO = Figures(5, 5, 5, 600, 630, 0, 1, 1_000, 5, 5, {"EUR": Decimal("0.0001")})
+CLOCK = Clock("UTC", "submit")
+# Ten calls, eight seizures of which seven can be judged: five reached, four of them by SEER.
+ONE = Figures(
+    *(10, 4, 4, 120, 150, 1, 2, 5_000),
+    *(8, 7, 5, 4, 0, 2, Decimal("0.125")),
+    {"USD": Decimal("1.5")},
+)
+TWO = Figures(*(5, 5, 5, 600, 630, 0, 1, 1_000, 5, 5, 5, 5), cost={"EUR": Decimal("0.0001")})
 
 
 def total() -> Figures:
@@ -46,6 +55,7 @@ PRICES = Prices(
             Decimal("0.01"),
             Decimal("0.012"),
             1_500,
+            1_400,
         ),
     ),
     4,
@@ -79,12 +89,10 @@ def report(**changes: Any) -> Report:
     plain: dict[str, Any] = {
         "output": "out",
         "made_at": AT,
-        "timezone": "UTC",
-        "period": Period(),
+        "scope": Scope(CLOCK, Period()),
         "first_day": date(2026, 11, 1),
         "last_day": date(2026, 11, 3),
         "files": 2_000,
-        "undated_left_out": 0,
         "foreign": 0,
         "calls": calls,
         "hours": Hours(WEEK, (BusyHour(AT, 1_500, 700),)),
@@ -126,9 +134,11 @@ class Tables(HTMLParser):
 
 
 FIGURES = ["calls", "answered", "ASR", "NER", "ACD", "PDD", "minutes", "charged"]
-HEADS = [*FIGURES, "cost, EUR", "cost, USD"]
-TOLD_ONE = ["10", "4", "40.0 %", "75.0 %", "30.0 s", "2.5 s", "2.0", "2.5", "-", "1.50"]
+HEADS = [*FIGURES, "cost, EUR", "cost, USD", "settled"]
+TOLD_ONE = ["10", "4", "50.0 %", "62.5 to 75.0 %", "30.0 s", "2.5 s", "2.0", "2.5", "-", "1.50"]
+TOLD_ONE += ["0.13"]
 TOLD_TWO = ["5", "5", "100.0 %", "100.0 %", "120.0 s", "1.0 s", "10.0", "10.5", "0.00010", "-"]
+TOLD_TWO += ["-"]
 
 
 def test_tables_of_a_page() -> None:
@@ -150,6 +160,7 @@ def test_tables_of_a_page() -> None:
         "0.012",
         "+20.0 %",
         "USD",
+        "1,400",
         "1,500",
     ]
     assert found["open and dead"] == [
@@ -177,7 +188,9 @@ def test_texts_of_a_page() -> None:
         "Of 1,200 days of destinations, 7 had no price",
         "3 open, of which 2 are due to be fetched again; 4 dead; 12 pending, 9 of them",
         "2 summaries can't be read",
-        "were not answered are left out: 2.",
+        "and says no SIP code can't be judged: 1.",
+        "or was answered: 13 of 15.",
+        "NER, at least",
         "1 calls never ended while they were asked for",
     ):
         assert told in text
@@ -186,16 +199,21 @@ def test_texts_of_a_page() -> None:
     )
     assert [tile[:2] for tile in tiles] == [
         ("Calls", "15"),
-        ("ASR", "60.0 %"),
-        ("NER", "84.6 %"),
+        ("ASR", "69.2 %"),  # 9 / 13
+        ("ABR", "60.0 %"),  # 9 / 15
+        ("NER", "76.9 to 84.7 %"),  # 10 / 13 to 11 / 13
+        ("SEER", "69.2 to 77.0 %"),  # 9 / 13 to 10 / 13
         ("Minutes", "12.0"),
         ("Charged minutes", "13.0"),
         ("ACD", "80.0 s"),
         ("PDD", "2.5 s"),
         ("Cost in EUR", "0.00010"),
         ("Cost in USD", "1.50"),
+        ("Settled", "0.13"),
     ]
-    assert (tiles[0][2], tiles[6][2], tiles[7][2]) == (
+    assert tiles[3][2] == "reached the other end; 7.7 % of the seizures can&#x27;t be judged"
+    assert tiles[11][2].startswith("exactly 0.125; settle_pay of 2 calls")
+    assert (tiles[0][2], tiles[8][2], tiles[9][2]) == (
         "9 answered",
         "median; 95 % within 9.9 s",
         "exactly 0.0001",
@@ -225,30 +243,34 @@ def shown(**changes: Any) -> list[str]:
 
 def test_a_screen_says_the_same() -> None:
     lines = shown()
-    total_ = [" ".join(line.split()) for line in lines[:12]]
+    unjudged = "; 7.7 % of the seizures can't be judged"
+    total_ = [" ".join(line.split()) for line in lines[:15]]
     for told in (
         "Calls 2026-11-01 to 2026-11-03, out",
-        "days of UTC, by time of submission",
-        "calls 15 9 answered, ASR 60.0 %",
-        "NER 84.6 % reached the other end (ITU-T E.425)",
+        "days of UTC, by submit time",
+        "calls 15 9 answered, ABR 60.0 %",
+        "ASR 69.2 % answered of 13 seizures (ITU-T E.425)",
+        f"NER 76.9 to 84.7 % reached the other end (ITU-T E.425){unjudged}",
+        "SEER 69.2 to 77.0 % the same by RFC 6076",
         "minutes 12.0 13.0 charged",
         "ACD 80.0 s average duration of an answered call",
         "PDD 2.5 s median; 95 % ring within 9.9 s",
         "cost, EUR 0.00010 exactly 0.0001",
         "cost, USD 1.50 exactly 1.5",
+        "settled 0.13 exactly 0.125; settle_pay of 2 calls, in the account's own currency",
     ):
         assert told in total_
     days = lines.index(next(line for line in lines if line.startswith("Day by day")))
     assert " ".join(lines[days].split()) == (
         "Day by day calls ASR ACD PDD minutes charged min EUR USD"
     )
-    assert " ".join(lines[days + 1].split()) == ("2026-11-01 10 40.0 % 30.0 s 2.5 s 2.0 2.5 - 1.50")
+    assert " ".join(lines[days + 1].split()) == ("2026-11-01 10 50.0 % 30.0 s 2.5 s 2.0 2.5 - 1.50")
     rest = [" ".join(line.split()) for line in lines]
     for told in (
         "Wed 2026-11-04 12:00 1,500 calls",
         "Price changes: 4",
-        "India 2026-11-03 0.01 to 0.012 USD (+20.0 %)",
-        "7 of 1,200 days of destinations had no price that held for most calls: not compared.",
+        "India 2026-11-03 0.01 to 0.012 USD (+20.0 %; 1,500 calls since)",
+        "7 of 1,200 days of destinations had no price that held for most calls.",
         "open 3: not_over 2, no_record 1",
         "dead 4: gave_up 4",
         "12 pending, 9 of them dead letters whose retry is not finished",
@@ -297,7 +319,7 @@ def test_runs_beyond_five_and_changes_beyond_six_are_counted() -> None:
     assert sum(line.endswith("balance") for line in lines) == 5
     assert "  and 2 before these (--html, --json)" in lines
     assert sum("0.01 to 0.012" in line for line in lines) == 6
-    assert not any("not compared" in line for line in lines)
+    assert not any("held for most" in line for line in lines)
     five = shown(books=Books(tuple(run(n) for n in range(5, 0, -1))))
     assert not any("before these" in line for line in five)
 
@@ -318,7 +340,6 @@ def test_hours_are_drawn_as_eighths_of_the_most() -> None:
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"undated_left_out": 2}, "Calls without a submit time (2 files) belong to no day"),
         ({"foreign": 3}, "3 files under cdr/ are not the harvester's and were not read"),
         (
             {"loose": Loose(0, {}, 0, 0, {}, 0, 0, 5)},
@@ -346,7 +367,7 @@ def test_what_a_reader_must_know_is_noted(changes: dict[str, Any], note: str) ->
 def test_the_days_of_a_report_are_those_asked_for_or_those_there_are(
     period: Period, told: str
 ) -> None:
-    assert shown(period=period)[0] == f"Calls {told}, out"
+    assert shown(scope=Scope(CLOCK, period))[0] == f"Calls {told}, out"
 
 
 def test_a_report_without_days_says_so() -> None:
@@ -356,7 +377,7 @@ def test_a_report_without_days_says_so() -> None:
 
 
 def test_json_of_a_report() -> None:
-    told: Any = as_json(report(period=Period(date(2026, 11, 1), None)))
+    told: Any = as_json(report(scope=Scope(CLOCK, Period(date(2026, 11, 1), None))))
     assert (told["from"], told["to"]) == ("2026-11-01", None)
     assert (told["first_day"], told["last_day"]) == ("2026-11-01", "2026-11-03")
     assert told["made_at"] == "2026-11-04T12:30:00+00:00"
@@ -369,12 +390,22 @@ def test_json_of_a_report() -> None:
         "minutes": "2.0",
         "charged_minutes": "2.5",
         "unfinished": 1,
-        "asr_percent": "40.00",
-        "ner_percent": "75.00",
-        "ner_calls": 8,
+        "seizures": 8,
+        "asr_percent": "50.00",
+        "abr_percent": "40.00",
+        "ner_percent": None,
+        "ner_percent_low": "62.50",
+        "ner_percent_high": "75.00",
+        "ner_calls": 7,
+        "ner_unjudged": 1,
+        "seer_percent": None,
+        "seer_percent_low": "50.00",
+        "seer_percent_high": "62.50",
         "acd_s": "30.0",
         "pdd_s": "2.500",
         "cost": {"USD": "1.5"},
+        "settle_pay": "0.125",
+        "settled": 2,
     }
     assert told["by_destination"]["rows"][1]["destination"] is None
     assert told["by_destination"]["others"] is None
@@ -411,8 +442,6 @@ def test_a_period_covers_its_first_and_its_last_day(
 ) -> None:
     assert [day for day in (*DAYS, None) if period.covers(day)] == covered
     assert period.is_bounded is (period != Period())
-    parts = [f"submit_date={day}/x.parquet" for day in (*reversed(DAYS), "__HIVE_DEFAULT")]
-    assert [day_of(part) for part in chosen(parts, period)] == covered
 
 
 def test_an_instant_is_of_the_day_that_it_is_in_the_zone() -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from harvester.report import telling
+from harvester.report.figures import Between
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,10 @@ from harvester.report import telling
         ("-0.00123456", "-0.0012"),
         ("0.00000001", "0.000000010"),
         ("0.015", "0.02"),
+        ("2.125", "2.13"),
+        ("-2.125", "-2.13"),
+        ("2.1249999", "2.12"),
+        ("0.00125", "0.0013"),
         ("12.3449", "12.34"),
         ("1234567.5", "1,234,567.50"),
     ],
@@ -56,7 +61,11 @@ def test_amounts_stand_in_the_order_of_their_currencies() -> None:
 def test_numbers() -> None:
     assert telling.count(1_234_567) == "1,234,567"
     assert telling.tenths(Decimal("1234.5")) == "1,234.5"
+    assert telling.tenths(Decimal("1234.25")) == "1,234.3"
     assert telling.percent(Decimal("59.3417")) == "59.3 %"
+    assert telling.percent(Decimal(547_700) / 5_950) == "92.1 %"  # 92.0504...
+    assert telling.percent(Decimal("92.05")) == "92.1 %"
+    assert telling.percent(Decimal("92.0499")) == "92.0 %"
     assert telling.seconds(Decimal("1234.56")) == "1,234.6 s"
     assert telling.milliseconds(2999) == "3.0 s"
     assert telling.milliseconds(0) == "0.0 s"
@@ -68,11 +77,29 @@ def test_numbers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        ("60.2185", "100", "60.2 to 100 %"),
+        ("60.29", "71.01", "60.2 to 71.1 %"),  # outwards: bounds hold
+        ("99.99", "100", "99.9 to 100 %"),
+        ("0", "100", "0.0 to 100 %"),
+        ("92.0504", "92.0504", "92.1 %"),
+        ("100", "100", "100.0 %"),
+    ],
+)
+def test_a_ratio_is_told_as_its_bounds(low: str, high: str, told: str) -> None:
+    assert telling.percents(Between(Decimal(low), Decimal(high))) == told
+    assert telling.percents(None) == "-"
+
+
+@pytest.mark.parametrize(
     ("before", "after", "told"),
     [
         ("0.01", "0.012", "+20.0 %"),
         ("0.012", "0.01", "-16.7 %"),
         ("2", "2", "+0.0 %"),
+        ("4", "4.005", "+0.1 %"),  # 0.125
+        ("400", "400.2", "+0.1 %"),  # 0.05
         ("0", "1", "-"),
     ],
 )
