@@ -26,7 +26,7 @@ PLAIN = {"call_duration_s": 60, "charged_duration_s": 60}
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
     out = tmp_path_factory.mktemp("apart") / "out"
-    return out, simulated(out, SimulatorOptions(seed=20261127), COUNT)
+    return out, simulated(out, SimulatorOptions(seed=20261127, wild=True), COUNT)
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> Any:

@@ -23,7 +23,7 @@ from harvester.report.billing import Verdict, opened
 from harvester.simulator import SimulatorOptions, twin_of
 from harvester.simulator.ids import original_of
 from tests.datasets import filled, simulated, write
-from tests.run.test_report_billing import UNANSWERED
+from tests.run.test_report_billing import SCOPE, UNANSWERED
 
 FIRST = datetime(2026, 11, 2, 0, 0, 2, tzinfo=UTC)
 SECOND_PRICE = Decimal("0.0002")  # the rate of 0.012 a minute
@@ -83,7 +83,7 @@ def audited(tmp_path: Path, table: pa.Table) -> tuple[dict[str, Verdict], dict[s
     """The verdicts on a data set of `table`, and the ids that differ, both by broken rule."""
     write(tmp_path / "out", [table])
     files = sorted((tmp_path / "out").glob("cdr/*/*.parquet"))
-    with opened(files, memory_limit="400MB", scratch=tmp_path) as billing:
+    with opened(files, SCOPE, memory_limit="400MB", scratch=tmp_path) as billing:
         verdicts = billing.verdicts()
         ids: dict[str, set[str]] = {one.rule: set() for one in verdicts if one.differing}
         for batch in billing.differing(verdicts):
@@ -276,7 +276,7 @@ def test_a_rehearsed_bill_is_found_whole(tmp_path: Path) -> None:
         if waited and drawn.early and waited > SECOND:
             early.add(voice_id)
     files = sorted((tmp_path / "out").glob("cdr/*/*.parquet"))
-    with opened(files, memory_limit="400MB", scratch=tmp_path) as billing:
+    with opened(files, SCOPE, memory_limit="400MB", scratch=tmp_path) as billing:
         verdicts = {one.rule: one for one in billing.verdicts() if one.differing}
         found: dict[str, set[str]] = {rule: set() for rule in verdicts}
         for batch in billing.differing(tuple(verdicts.values())):

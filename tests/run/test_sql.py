@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("asked")
     harvester("simulate", "--now", "2023-01-11", "--ids", 1500, "ids.txt", cwd=folder)
     fates = "dead_param=0.03,open_forever=0.02,no_record=0.01"
-    with Simulator(rate_limit=0, fates=fates) as vendor:
+    with Simulator(rate_limit=0, fates=fates, drift="wild") as vendor:
         words = ("run", "ids.txt", "--out", NAME, "--base-url", vendor.base_url, "--rate", 2000)
         done = harvester(*words, cwd=folder, env=KEYS)
     assert done.returncode == 3, done.stderr  # some are dead

@@ -14,6 +14,7 @@ import pytest
 from harvester.cli.sql import _sources
 from harvester.harvest.output import Output
 from harvester.report.asking import opened
+from harvester.report.clock import Clock
 from tests.datasets import made
 from tests.run.test_sql import BLOCKS, rows
 
@@ -81,7 +82,10 @@ def asked(out: Path, tmp_path: Path, invoice: list[Bill]) -> tuple[Any, Any]:
     parts = sorted(out.glob("cdr/*/*.parquet"))
     files = {"invoice": file}
     sources = _sources(Output(out))
-    with opened(parts, sources, files, memory_limit="400MB", scratch=tmp_path) as session:
+    clock = Clock("Asia/Shanghai", "submit")
+    with opened(
+        parts, sources, files, clock=clock, memory_limit="400MB", scratch=tmp_path
+    ) as session:
         return rows(session, BY_CURRENCY), rows(session, BY_CALL)
 
 
