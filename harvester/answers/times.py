@@ -136,12 +136,12 @@ def is_usual_ending(hangup: Any, submit: Any, fetched_s: float) -> bool:  # noqa
         if (
             hangup[19:] != submit[19:]
             or hangup[7::3] not in _USUAL_MARKS
-            or hangup[23:24] > "5"
+            or hangup[23:24] > "5"  # the offset's minutes, which `fromisoformat` takes over 59
             or submit[10:11] != "T"
             or not _FIRST <= submit <= hangup < _usual.limit
         ):
             return False
-        datetime.fromisoformat(hangup)
+        datetime.fromisoformat(hangup)  # so marked it takes nothing that `instant_of` does not
     except (TypeError, ValueError):  # numbers have no characters; nor is each text a time
         return False
     return True

@@ -38,15 +38,18 @@ from harvester.harvest.health import RefusalWatch
 from harvester.harvest.settle import KEPT_MS, Policy, is_older, is_permanent
 from harvester.harvest.source import TaskSource
 from harvester.harvest.stop import CutOff, Stop
-from harvester.harvest.task import Answered, Conclusion, Died, Task, Unknown
+from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.ledger import records
 from harvester.ledger.writer import LedgerWriter
 from harvester.vendor.clock import VendorClock
-from harvester.vendor.verdicts import Record, Verdict
+from harvester.vendor.verdicts import Busy, NetworkFailure, PushBack, Record, Verdict
 
 FULL = 200
 PROBES = 20
+TRIES_OF_KNOWN = 3
 
+_TELL_NOTHING = (Busy, NetworkFailure, PushBack)
+"""Verdicts that show neither that the vendor knows a call nor that it does not."""
 _FOR_A_REFUSAL = ("refused_", "status_")
 """What the cause of an id begins with that was deferred for what may have been meant for all."""
 
@@ -112,7 +115,7 @@ class Doubt:
         self.is_probing = False
         self._outage_probes = 0
         self._probed = asyncio.Event()
-        self._held: list[tuple[Task, Unknown | Died]] = []
+        self._held: list[tuple[Task, Unknown | Died | PutOff]] = []
 
     async def left(self, at_most: int | None = None) -> set[str] | None:
         """The ids still to settle if none wait behind them, and no more than `at_most`; or None."""
@@ -156,15 +159,23 @@ class Doubt:
         """
         if self._held and self._stop.reason is None:
             if self.fetcher.known is not None:
-                verdicts = await self._look()
-                if self._held and verdicts:
-                    self._stop.stop(self._ill())
+                await self._end_with(await self._look())
             elif len(self._held) < self._full:
                 await self._release()
             else:
                 self._stop.stop(self._ill())
         for task, _ in self._held:
             self._count("cut_off", task)
+
+    async def _end_with(self, verdicts: Sequence[Verdict] | None) -> None:
+        if not self._held or not verdicts:
+            return
+        if not isinstance(verdicts[-1], _TELL_NOTHING):
+            self._stop.stop(self._ill())
+            return
+        # Neither well nor ill: these ids are fetched again by the next run.
+        self._held = [(task, _unconfirmed(no)) for task, no in self._held]
+        await self._release()
 
     async def _look(self) -> Sequence[Verdict] | None:
         """Fetch probes; what is held counts once there is a record among them."""
@@ -207,7 +218,7 @@ class Doubt:
         tasks: deque[Task] = deque()
         try:
             if known is not None:
-                verdicts.append((await self.fetcher.probe(known))[0])
+                verdicts.append(await self._probe_known(known))
             if not any(map(is_enough, verdicts)):
                 tasks.extend(await self.source.draw(count, before))
             if of_outage:
@@ -234,6 +245,16 @@ class Doubt:
         self._count("begun", task)
         await self.settle(task, conclusion)
         self.source.give_back(task)
+        return verdict
+
+    async def _probe_known(self, known: Task) -> Verdict:
+        """What it is answered now; more than one failure on the way to that is bad luck."""
+        for _ in range(TRIES_OF_KNOWN):
+            self._stop.idle()
+            self._stop.check()
+            verdict, _ = await self.fetcher.probe(known)
+            if not isinstance(verdict, _TELL_NOTHING):
+                break
         return verdict
 
     async def _is_held(self, task: Task, no: Unknown | Died) -> bool:
@@ -274,3 +295,7 @@ class Doubt:
             "vendor.base_url, the key and the ids, or ask the vendor, then run the same command "
             "again."
         )
+
+
+def _unconfirmed(no: Unknown | Died | PutOff) -> PutOff:
+    return PutOff("unconfirmed", no.attempts, no.at_ms, counts=False)

@@ -255,6 +255,30 @@ def test_dead_ids_at_the_end_of_a_list_cost_a_request_for_a_record_that_came(
     assert_run_balances(engine)
 
 
+@pytest.mark.parametrize("failure", [TIMEOUT, status(-18), Reply(500, b"oops")], ids=str)
+@pytest.mark.parametrize("fails", [1, 2, 99])
+def test_a_probe_that_fails_at_the_end_of_a_list_shows_no_illness(
+    house: Callable[..., House], failure: Answer, fails: int
+) -> None:
+    out = house(IDS[:120], pace__concurrency=1)
+
+    def says(voice_id: str, before: int) -> Answer:
+        if voice_id >= IDS[100]:
+            return status(-22)
+        # A record, and then so many failures before it comes again.
+        return record(voice_id) if before == 0 or before > fails else failure
+
+    engine = run_virtually(lambda: out.run(FakeVendor(says)))
+    assert engine.stop.reason is None
+    shown = fails < 3
+    assert len(out.dead()) == (20 if shown else 0)
+    assert set(out.deferred().values()) == (set() if shown else {"unconfirmed"})
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+    run_virtually(lambda: out.run(FakeVendor()))
+    assert len(out.delivered()) == (100 if shown else 120)
+
+
 @pytest.mark.parametrize("count", [200, 210, 230])
 @pytest.mark.parametrize("concurrency", [1, 64])
 def test_a_list_without_a_rest_halts_at_200(
