@@ -47,8 +47,8 @@ from harvester.harvest.opening import (
 )
 from harvester.harvest.output import Output, make_folders
 from harvester.harvest.plan import Plan, survey
+from harvester.harvest.probes import delivered_id
 from harvester.harvest.quota import DayQuota
-from harvester.lake.dataset import newest_id
 from harvester.lake.parts import folder_mode
 from harvester.ledger import publications, records
 from harvester.ledger.database import open_database, store_errors, transaction
@@ -238,9 +238,7 @@ def _id_to_try(output: Output, sample: str | None) -> str | None:
     with looking(output, "doctor") as db:
         if sample is not None and records.deferred(db, sample) is None:
             return sample
-        parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
-        found = newest_id(output.cdr / part.path for part in parts)
-        return found or sample or records.known_id(db)
+        return delivered_id(output, db) or sample or records.known_id(db)
 
 
 _NO_DATE = "without an answer there is no Date to compare with"

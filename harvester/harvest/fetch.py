@@ -70,6 +70,8 @@ _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
 _STUCK = NoReply("timeout", "the transport gave no answer in three times vendor.timeout_s")
 _DATE_EVERY_S = 1.0
 _SHOWN = 300
+_PUSH_BACKS = 3
+"""Of one id, and no answer to any other between: then another one is asked."""
 _CONFIRMATIONS = 20
 """So many permanent failures confirmed, and those of ids that are old anyway need no confirming."""
 
@@ -317,6 +319,8 @@ class Fetcher:
                 pending = await self._attempt(task, fresh=is_doubtful)
             spent.attempts += 1
             verdict, latest, in_outage = pending
+            if isinstance(verdict, PushBack) and spent.attempts % _PUSH_BACKS == 0:
+                await self._see_others(succeeded_before)
             around = Surroundings(
                 others_delivered=isinstance(verdict, UnknownStatus)
                 and spent.unknown >= MAX_UNKNOWN - 1
@@ -367,10 +371,28 @@ class Fetcher:
         """
         if self._delivered > before:
             return True
-        if self.known is None:
+        known = await self._known_one()
+        if known is None:
             return False
-        verdict, _, _ = await self._attempt(self.known, fresh=True, is_probe=True)
+        verdict, _, _ = await self._attempt(known, fresh=True, is_probe=True)
         return isinstance(verdict, Record)
+
+    async def _see_others(self, before: int) -> None:
+        """Is it this id that is pushed back, or everybody?  Unless answers came meanwhile.
+
+        As many ids as workers may be pushed back whenever they are asked.
+        """
+        if self._succeeded > before:
+            return
+        known = await self._known_one()
+        if known is not None:
+            await self._attempt(known)
+        else:
+            await self._others.probe(PROBES, lambda _: True, of_outage=True)
+
+    async def _known_one(self) -> Task | None:
+        """An id whose record this run got, or an earlier one."""
+        return self.known or await self._others.delivered_before()
 
     async def _enter(self) -> bool:
         """Wait while an outage lasts; whether the attempt that follows is a probe of it.
@@ -380,8 +402,9 @@ class Fetcher:
         as long as there is none, ids from elsewhere in the list are.
         """
         while await self._gate.enter():
-            if self.known is not None:
-                await self._attempt(self.known, is_probe=True)
+            known = await self._known_one()
+            if known is not None:
+                await self._attempt(known, is_probe=True)
             elif not await self._others.probe(PROBES, lambda _: True, of_outage=True):
                 return True
         return False
@@ -477,6 +500,7 @@ class Fetcher:
         if isinstance(verdict, _FINAL):
             self._succeeded += 1
             self._refusals.succeeded()
+            self._others.forgotten(task)
 
     def _learn_head(
         self, now: float, verdict: Verdict, generation: int | None, reply: Reply
@@ -521,10 +545,11 @@ class Fetcher:
         watch = self._refusals
         is_suspected = watch.refused(task.voice_id, what)
         # Those that are left may be such that always are: an id that was not can tell.
-        is_meant = self.known is None and watch.all_refused(await self._others.left(), what)
+        known = await self._known_one()
+        is_meant = known is None and watch.all_refused(await self._others.left(), what)
         if not is_meant and is_suspected:
             verdicts = await self._others.probe(
-                PROBES, lambda verdict: isinstance(verdict, _FINAL), known=self.known
+                PROBES, lambda verdict: isinstance(verdict, _FINAL), known=known
             )
             is_meant = _all_are(_REFUSALS_ALIKE, verdicts)
         if is_meant:
@@ -534,10 +559,11 @@ class Fetcher:
         """The same for a status that nobody explains."""
         if await self._is_known_for_it(task) or not self._refusals.unknown(task.voice_id, status):
             return
-        is_meant = self.known is None and self._refusals.all_unknown(await self._others.left())
+        known = await self._known_one()
+        is_meant = known is None and self._refusals.all_unknown(await self._others.left())
         if not is_meant:
             verdicts = await self._others.probe(
-                PROBES, lambda verdict: isinstance(verdict, Record), known=self.known
+                PROBES, lambda verdict: isinstance(verdict, Record), known=known
             )
             is_meant = _all_are((UnknownStatus,), verdicts)
         if is_meant:

@@ -50,6 +50,7 @@ from harvester.harvest.open_files import room_for
 from harvester.harvest.opening import Opened, new_run_id, open_output
 from harvester.harvest.output import PRIVATE, write_atomically
 from harvester.harvest.progress import Events, Progress
+from harvester.harvest.probes import delivered_id
 from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.snapshot import write_snapshot
 from harvester.harvest.summary import (
@@ -389,6 +390,7 @@ class _Run:
             connect=way_to(self._config.vendor),
             proof=proof,
             is_proven=records.is_proven(db, proof),
+            delivered_id=partial(delivered_id, output),
             trace=self._request.trace,
         )
 
