@@ -50,7 +50,7 @@ from harvester.harvest.plan import Plan, survey
 from harvester.harvest.probes import delivered_id
 from harvester.harvest.quota import DayQuota
 from harvester.lake.parts import folder_mode
-from harvester.ledger import publications, records
+from harvester.ledger import records
 from harvester.ledger.database import open_database, store_errors, transaction
 from harvester.ledger.lock import OutputLock
 from harvester.vendor.clock import VendorClock

@@ -49,8 +49,8 @@ from harvester.harvest.oddities import Oddities, Seen, named, oddities
 from harvester.harvest.open_files import room_for
 from harvester.harvest.opening import Opened, new_run_id, open_output
 from harvester.harvest.output import PRIVATE, write_atomically
-from harvester.harvest.progress import Events, Progress
 from harvester.harvest.probes import delivered_id
+from harvester.harvest.progress import Events, Progress
 from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.snapshot import write_snapshot
 from harvester.harvest.summary import (
