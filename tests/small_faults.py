@@ -115,6 +115,8 @@ def _is_passed_over(node: ast.AST) -> bool:
             return True  # nor can it be reached
         case ast.Raise(exc=ast.Call(func=ast.Name(id="AssertionError"))):
             return True
+        case ast.Delete(targets=[ast.Name()]):
+            return True  # it frees memory, or tells a checker that a name is not used
         case (
             ast.If(test=ast.Name(id="TYPE_CHECKING"))
             | ast.If(test=ast.Compare(left=ast.Name(id="__name__")))

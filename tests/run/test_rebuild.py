@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from harvester.cli.standing import idle_screen
 from harvester.config import load
 from harvester.errors import AlreadyRunning, ConfigError, StoreError, UsageError
 from harvester.harvest.output import Output
 from harvester.harvest.rebuild import Rebuilt, rebuild
 from harvester.harvest.remnants import LastRun, requests_by_day
 from harvester.harvest.snapshot import write_snapshot
+from harvester.harvest.standing import read_standing
 from harvester.lake.disk import RealDisk
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
@@ -327,6 +329,27 @@ def test_data_that_cannot_be_trusted_is_refused_with_its_name(
     assert "run `harvester rebuild` again" in str(caught.value)
     assert ("a copy of" in str(caught.value)) == (damage is copy)
     assert fingerprint(whole / "cdr") == before
+
+
+@pytest.mark.parametrize(("count", "told"), [(5, ""), (6, " (and 1 more)"), (7, " (and 2 more)")])
+def test_of_many_files_that_cannot_be_trusted_five_are_named(
+    whole: Path, count: int, told: str
+) -> None:
+    lose_state(whole)
+    folder = parts(whole)[0].parent
+    names = [f"part-abcdef12-{number}-9.parquet" for number in range(1, count + 1)]
+    for number, name in enumerate(names):
+        pq.write_table(pa.table({"a": [number]}), folder / name)
+    with pytest.raises(StoreError) as caught:
+        rebuilt(whole)
+    assert sum(name in str(caught.value) for name in names) == 5
+    assert f"{told}. Nothing was changed." in str(caught.value)
+
+
+def test_where_no_run_is_known_status_says_so(whole: Path) -> None:
+    edit(whole, "DELETE FROM run")
+    shown = [line.text for line in idle_screen(read_standing(Output(whole)), 1_800_000_000.0)]
+    assert "No run yet." in shown
 
 
 def test_data_that_holds_a_row_twice_is_refused_with_the_id_and_both_files(whole: Path) -> None:

@@ -103,6 +103,8 @@ def test_small_faults_of_a_module() -> None:
             },
         ),
         ("raise AssertionError(a + b)", set()),
+        ("del a", set()),
+        ("del a[b]", {"pass"}),
     ],
 )
 def test_small_faults_of_a_line(before: str, after: set[str]) -> None:
