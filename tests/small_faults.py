@@ -36,7 +36,7 @@ _LARGEST_CONSTANT = 100
 # Calls that can be left out, their first argument taken as it is.
 _WRAPPERS = {"sorted", "reversed", "min", "max", "abs", "shield", "frozenset", "set", "round"}
 # Keywords of texts, of speed and of checkers alone.
-_NO_MATTER = {"strict", "name", "encoding", "help", "daemon", "key_type"}
+_NO_MATTER = {"strict", "name", "encoding", "help", "metavar", "daemon", "key_type"}
 _LOGS = {"log", "_log", "logger", "_LOG", "LOG"}
 _QUIET = {"debug", "info"}
 _SQL = re.compile(r"\s*(?:SELECT|UPDATE|DELETE|WITH|WHERE|ORDER BY)\b")
@@ -115,7 +115,7 @@ def _is_passed_over(node: ast.AST) -> bool:
             return True  # nor can it be reached
         case ast.Raise(exc=ast.Call(func=ast.Name(id="AssertionError"))):
             return True
-        case ast.Delete(targets=[ast.Name()]):
+        case ast.Delete(targets=targets) if all(isinstance(one, ast.Name) for one in targets):
             return True  # it frees memory, or tells a checker that a name is not used
         case (
             ast.If(test=ast.Name(id="TYPE_CHECKING"))

@@ -1,26 +1,20 @@
 """DuckDB, held to a limit; nothing else in the house may load it.
 
-Its memory_limit covers its own buffers only.  Beside them stand Python, Arrow and the blocks that
-are being read: measured 150 to 200 MB.  So it gets the limit less that share, and what doesn't
-fit goes to its temp_directory.
+It gets `config.buffer_bytes` for its buffers; what doesn't fit goes to its temp_directory.
 """
 
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from harvester.errors import StoreError
+from harvester.config import buffer_bytes
 
 BATCH_ROWS = 122_880
-
-_BESIDE_BYTES = 150_000_000
-_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 class Engine:
@@ -28,7 +22,7 @@ class Engine:
 
     def __init__(self, *, memory_limit: str, threads: int, scratch: str) -> None:
         settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": f"{share(memory_limit) // 1000}KB",
+            "memory_limit": f"{buffer_bytes(memory_limit) // 1000}KB",
             "threads": threads,
             "temp_directory": str(Path(scratch) / "duckdb"),
             # Every order that matters is asked for; keeping others costs memory.
@@ -52,15 +46,6 @@ class Engine:
         """The rows of `query`, a batch at a time; a result is never held as a whole."""
         relation = self._connection.sql(query, params=dict(parameters))
         yield from relation.to_arrow_reader(BATCH_ROWS)
-
-
-def share(memory_limit: str) -> int:
-    """DuckDB's share of `memory_limit`, in bytes."""
-    match = re.fullmatch(r"([0-9]+)([KMG]i?B)", memory_limit)
-    if match is None:
-        raise StoreError(f"plan.memory_limit: {memory_limit!r} isn't a size such as 400MB.")
-    limit = int(match[1]) * _UNITS[match[2]]
-    return max(limit - _BESIDE_BYTES, limit // 2)
 
 
 def exactly(paths: Sequence[str]) -> list[str]:

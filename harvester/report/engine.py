@@ -11,17 +11,14 @@ from pathlib import Path
 
 import duckdb
 
+from harvester.config import buffer_bytes
 from harvester.errors import StoreError
-
-# What Python, Arrow and the blocks being read take beside DuckDB's own buffers (ids/engine.py).
-_BESIDE_BYTES = 150_000_000
-_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def connect(memory_limit: str, scratch: Path) -> duckdb.DuckDBPyConnection:
     """A database in memory that spills into `scratch` what exceeds `memory_limit`."""
     settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": f"{_share(memory_limit) // 1000}KB",
+        "memory_limit": f"{buffer_bytes(memory_limit) // 1000}KB",
         "threads": 2,
         "temp_directory": str(scratch / "duckdb"),
         "preserve_insertion_order": False,
@@ -61,10 +58,3 @@ def trouble(exc: Exception) -> StoreError:
         "`harvester verify --deep` looks at each file by itself. If it is about memory or disk, "
         "raise plan.memory_limit or make room."
     )
-
-
-def _share(memory_limit: str) -> int:
-    found = re.fullmatch(r"([0-9]+)([KMG]i?B)", memory_limit)
-    assert found is not None, "the configuration has checked it"
-    limit = int(found[1]) * _UNITS[found[2]]
-    return max(limit - _BESIDE_BYTES, limit // 2)

@@ -20,9 +20,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harvester.errors import HarvesterError, SourceError, StoreError
+from harvester.config import buffer_bytes
+from harvester.errors import ConfigError, HarvesterError, SourceError, StoreError
 from harvester.ids import child
-from harvester.ids.engine import parts, share
+from harvester.ids.engine import parts
 from harvester.ids.files import IdFile, find
 from harvester.ids.listing import _distinct, make
 from harvester.ids.reader import write_ids
@@ -524,17 +525,20 @@ def test_a_full_disk_is_told_as_such(place: Place) -> None:
         ("400MB", 250_000_000),
         ("800MB", 650_000_000),
         ("200MB", 100_000_000),
+        ("1GB", 850_000_000),
         ("1GiB", 2**30 - 150_000_000),
+        ("500MiB", 500 * 2**20 - 150_000_000),
+        ("500000KiB", 362_000_000),
         ("500000KB", 350_000_000),
     ],
 )
 def test_duckdb_gets_the_limit_less_what_stands_beside_it(limit: str, bytes_: int) -> None:
-    assert share(limit) == bytes_
+    assert buffer_bytes(limit) == bytes_
 
 
 def test_a_limit_that_is_no_size_is_refused() -> None:
-    with pytest.raises(StoreError, match=r"plan\.memory_limit"):
-        share("lots")
+    with pytest.raises(ConfigError, match=r"plan\.memory_limit"):
+        buffer_bytes("lots")
 
 
 def test_parts_are_named_one_by_one(place: Place) -> None:

@@ -103,7 +103,7 @@ def test_small_faults_of_a_module() -> None:
             },
         ),
         ("raise AssertionError(a + b)", set()),
-        ("del a", set()),
+        ("del a, b", set()),
         ("del a[b]", {"pass"}),
     ],
 )
