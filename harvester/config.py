@@ -43,6 +43,7 @@ Memory = Annotated[str, Meta(pattern=r"^[1-9][0-9]*(KB|MB|GB|KiB|MiB|GiB)$")]
 Account = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _BESIDE_BYTES = 150_000_000
+Priority = Literal["normal", "low"]
 DateBy = Literal["submit", "answer", "hangup"]
 
 
@@ -67,6 +68,8 @@ class Pace(_Section, frozen=True, kw_only=True):
     rate_per_s: Positive = 50.0
     concurrency: Annotated[int, Meta(ge=1, le=1024)] = 64
     per_day: Count | None = None
+    limit_file: str | None = None
+    priority: Priority = "normal"
 
 
 class Retry(_Section, frozen=True, kw_only=True):

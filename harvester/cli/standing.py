@@ -14,6 +14,7 @@ from harvester.cli.text import count, local_time, one_line, share, span
 
 if TYPE_CHECKING:
     from harvester.harvest.progress import Progress
+    from harvester.harvest.sharing import Sharing
     from harvester.harvest.standing import RunLine, Running, Standing
 
 _LABEL = 11
@@ -32,7 +33,7 @@ def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Li
         *_bad_lines(found),
         Line(),
     ]
-    lines += _runs(found, now, dash="—" if unicode else "-")
+    lines += _runs(found, now, dash="—" if unicode else "-") + _limit(found.limit)
     return [*lines, Line(), Line(f"Next:  {next_told(_next(found))}")]
 
 
@@ -46,7 +47,7 @@ def running_screen(found: Running, output: str) -> list[Line]:
     lines = [Line(f"{output}: at work{who}{since}.", "bold")]
     if found.progress is None:
         lines.append(Line("It has told no figures yet: it reads its input and makes its list."))
-        return lines
+        return lines + _limit(found.limit)
     age = found.age_s or 0.0
     lines.append(Line(f"Run {found.run_id}, as of {span(age)} ago:"))
     if age > _STALE_S:
@@ -57,7 +58,20 @@ def running_screen(found: Running, output: str) -> list[Line]:
                 "yellow",
             )
         )
-    return lines + _progress(found.progress)
+    return lines + _progress(found.progress) + _limit(found.limit)
+
+
+def _limit(found: Sharing | None) -> list[Line]:
+    """Who shares the limit, the latest to take a turn first."""
+    if found is None:
+        return []
+    closed = f"; the vendor wants nobody to ask for {span(found.closed_s)}" * (found.closed_s > 0)
+    who = "shared by" if found.parties else "nobody uses it now"
+    lines = [Line(f"Limit {found.rate_per_s:g} requests/s in {found.file}: {who}{closed}", "bold")]
+    for one in sorted(found.parties, key=lambda one: (one.idle_s is None, one.idle_s)):
+        turn = "no turn yet" if one.idle_s is None else f"latest turn {one.idle_s:.1f} s ago"
+        lines.append(Line(f"  process {one.pid}, {one.priority}, {turn}: {one_line(one.output)}"))
+    return [Line(), *lines]
 
 
 def _since(at: str) -> str:

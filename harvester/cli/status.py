@@ -90,7 +90,7 @@ def _read(output: Output, settings: Config) -> Running | Standing:
     try:
         return read_standing(output, settings)
     except AlreadyRunning:
-        return read_running(output)
+        return read_running(output, settings)
 
 
 def _as_json(found: Running | Standing) -> None:

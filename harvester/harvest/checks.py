@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 
 import msgspec
 
+from harvester.config import Pace
 from harvester.errors import (
     BudgetReached,
     HarvesterError,
@@ -19,6 +20,7 @@ from harvester.errors import (
     VendorUnavailable,
     worst,
 )
+from harvester.harvest.sharing import Sharing
 from harvester.vendor.clock import NOTABLE_SKEW_S
 from harvester.vendor.verdicts import (
     Busy,
@@ -125,6 +127,22 @@ def check_open_files(limit: int, concurrency: int) -> Check:
         remedy = f"Raise it (`ulimit -n {needed}`, LimitNOFILE=), or lower pace.concurrency."
         return warn("files", said, remedy)
     return ok("files", said)
+
+
+def check_limit(pace: Pace, shared: Sharing | None) -> Check:
+    """Whom the limit is for.  `shared`: who is at it before the doctor is."""
+    said = f"{pace.rate_per_s:g} requests/s"
+    if pace.limit_file is None:
+        said += " for each process alone; pace.limit_file makes it one for all of this machine"
+    else:
+        others = (
+            [f"process {one.pid} with {one.output}" for one in shared.parties] if shared else []
+        )
+        said += f" for all that name {pace.limit_file}: {', '.join(others) or 'nobody else now'}"
+        said += "; another machine with this key needs a part of the rate"
+    if pace.per_day is not None:
+        said += f"; pace.per_day = {pace.per_day:,} is counted for this output alone"
+    return ok("limit", said)
 
 
 def check_clock(skew_s: float | None) -> Check:

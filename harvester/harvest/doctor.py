@@ -37,6 +37,7 @@ from harvester.harvest.belonging import own_settings
 from harvester.harvest.checks import Check
 from harvester.harvest.engine import QUIET_AFTER_LOCK_S
 from harvester.harvest.fetch import refusal_message
+from harvester.harvest.limit_file import LimitFile, read_sharing, sharing
 from harvester.harvest.looking import has_state, looking
 from harvester.harvest.open_files import most_files
 from harvester.harvest.opening import (
@@ -87,7 +88,10 @@ def examine(
         yield input_
     yield _check_disk(output, plan)
     yield checks.check_open_files(most_files(), config.pace.concurrency)
-    yield from _check_vendor(output, config, secrets, sample, is_free=plan is not None)
+    limit = _check_limit(config, secrets, output)
+    yield limit
+    is_free = plan is not None and limit.state != "fail"
+    yield from _check_vendor(output, config, secrets, sample, is_free=is_free)
 
 
 def _check_output(output: Output, config: Config, *, rebind: bool) -> tuple[Check, Config]:
@@ -182,6 +186,19 @@ def _check_disk(output: Output, plan: Plan | None) -> Check:
     return checks.check_disk(free, plan.data_bytes, plan.working_bytes, str(place))
 
 
+def _check_limit(config: Config, secrets: Secrets | None, output: Output) -> Check:
+    """Whether a run could take its turns, and who takes turns beside it."""
+    file = config.pace.limit_file
+    if file is None or secrets is None:
+        return checks.check_limit(config.pace, None)
+    try:
+        shared = read_sharing(Path(file))
+        with sharing(config, secrets, output.root):
+            return checks.check_limit(config.pace, shared)
+    except HarvesterError as exc:
+        return checks.failed("limit", exc)
+
+
 def _check_vendor(
     output: Output,
     config: Config,
@@ -219,7 +236,7 @@ def _answer(
     if secrets is None:
         return checks.not_sent("there are no key and secret")
     if not is_free:
-        return checks.not_sent("output or input has to be put right first")
+        return checks.not_sent("output, input or limit has to be put right first")
     voice_id = _id_to_try(output, sample)
     if voice_id is None:
         return checks.nothing_to_fetch()
@@ -261,7 +278,8 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
             held.enter_context(store_errors(output.database))
             clock = VendorClock(time.time, time.monotonic, records.last_skew_s(db))
             count = _DayCount(db, per_day, config.pace.concurrency, clock)
-        asked = asyncio.run(_ask(config, secrets, voice_id, clock, count.take))
+        limit = held.enter_context(sharing(config, secrets, output.root))
+        asked = asyncio.run(_ask(config, secrets, voice_id, clock, count.take, limit=limit))
         count.keep()
         return checks.per_day_used_up(per_day or 0) if asked is None else asked
 
@@ -314,6 +332,8 @@ async def _ask(
     voice_id: str,
     clock: VendorClock,
     take: Callable[[], bool],
+    *,
+    limit: LimitFile | None,
 ) -> _Asked | None:
     """The answer, to the second request where the first one was -16; None: `take` allows none."""
     turns = 0
@@ -323,6 +343,8 @@ async def _ask(
         if not turns:
             raise _OnlyOneError
         turns -= 1
+        while limit is not None and (wait_ns := limit.take()):  # noqa: ASYNC110
+            await asyncio.sleep(wait_ns / 1e9)
         return signed_headers(secrets, clock.timestamp())
 
     transport = connect(config.vendor, 1, seal)

@@ -26,7 +26,7 @@ from harvester.harvest.alarm import keep_watch
 from harvester.harvest.doubt import Doubt
 from harvester.harvest.fetch import Fetcher, Sealer
 from harvester.harvest.gate import OutageGate
-from harvester.harvest.pace import Pace
+from harvester.harvest.pace import Pace, SharedLimit, SharedPace
 from harvester.harvest.progress import Progress, Speedometer, retries, settled
 from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.quota import DayQuota
@@ -73,6 +73,8 @@ class Job(msgspec.Struct, frozen=True):
     """Whether records were delivered there, in whichever run."""
     delivered_id: Callable[[sqlite3.Connection], str | None] = lambda _: None
     """Some id whose record earlier runs published, read from state and data set."""
+    limit: SharedLimit | None = None
+    """What the processes of this machine share, if `pace.limit_file` names it."""
     last_skew_s: float = 0.0
     """What the run before learnt of (vendor clock - ours)."""
     listed: tuple[str | None, int] = (None, 0)
@@ -97,7 +99,12 @@ class Engine:
         self.clock = VendorClock(job.now, time.monotonic, job.last_skew_s)
         self._shifted_ms = 0
         self.published: list[Published] = []
-        self._pace = Pace(config.pace.rate_per_s, opens_at=job.locked_at + QUIET_AFTER_LOCK_S)
+        rate_per_s, opens_at = config.pace.rate_per_s, job.locked_at + QUIET_AFTER_LOCK_S
+        self._pace = (
+            Pace(rate_per_s, opens_at=opens_at)
+            if job.limit is None
+            else SharedPace(rate_per_s, opens_at=opens_at, limit=job.limit)
+        )
         self.gate = OutageGate(config.retry.max_outage_s, self.stop.stop)
         self._quota = DayQuota(
             config.pace.per_day,

@@ -17,12 +17,17 @@ the whole limit in 5 s of calm (busy answers of a moment ago still count) and 12
 changed rate is a new bucket, and a new bucket starts full, so a change never opens a gap in the
 promise.  The pace opens one second after the output's lock was taken: then a run that follows a
 killed one keeps the promise for both.
+
+`SharedPace` takes its turns from a limit that other processes share (`limit_file.py`): with it the
+promise is that of all of them.  Push-back closes the shared limit, and lowers each one's own pace
+beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from aiolimiter import AsyncLimiter
 
@@ -38,6 +43,7 @@ _DEFAULT_PAUSE_S = 1.0  # a push-back that names no time
 _SMALL_RATE = 40.0
 _HANDFUL = 16
 _HANDFUL_S = 0.001
+_NS = 1_000_000_000
 _ROOM = 4  # times the handful, or it is left alone: what gets lost must never be missed
 
 
@@ -125,11 +131,14 @@ class Pace:
                 await self.opened()
                 self._climb()
                 bucket = self._bucket
-                await bucket.acquire()
+                await self._acquire(bucket)
                 # Closed or slowed down while we waited?  Then this turn is spent unused: the new
                 # bucket knows nothing of it.
                 if bucket is self._bucket and self._opens_at <= self._loop.time():
                     return
+
+    async def _acquire(self, bucket: AsyncLimiter) -> None:
+        await bucket.acquire()
 
     def _take_from_bucket(self, now: float) -> bool:
         bucket, turns = self._bucket, self._handful
@@ -196,6 +205,55 @@ class Pace:
         self._share = share
         self._bucket = _bucket(self._limit * share, full=True)
         self._in_hand = 0
+
+
+class SharedLimit(Protocol):
+    """What the processes of a machine share.  Times are the loop's, in ns."""
+
+    closed_until_ns: int
+    """Until when the vendor wants nobody to ask, as last seen."""
+
+    def take(self) -> int:
+        """Take a turn, for a request that is written at once: 0.  Else the ns to wait."""
+        ...
+
+    def close_until(self, at_ns: int) -> None:
+        """The vendor wants nobody to ask before that."""
+        ...
+
+
+class SharedPace(Pace):
+    """A pace whose turns are those of a limit that others share."""
+
+    def __init__(self, rate_per_s: float, *, opens_at: float, limit: SharedLimit) -> None:
+        super().__init__(rate_per_s, opens_at=opens_at)
+        self._shared = limit
+
+    def push_back(self, after_s: float | None) -> None:
+        """As Pace has it, and for all that share the limit."""
+        super().push_back(after_s)
+        self._shared.close_until(int(self._opens_at * _NS))
+
+    async def _acquire(self, bucket: AsyncLimiter) -> None:
+        if self._share < 1.0:
+            await bucket.acquire()
+        while (wait_ns := self._shared.take()) and not self._heed_the_others():  # noqa: ASYNC110
+            await asyncio.sleep(wait_ns / _NS)
+
+    def _take_from_bucket(self, now: float) -> bool:  # noqa: ARG002
+        if not self._shared.take():
+            return True
+        self._heed_the_others()
+        return False
+
+    def _heed_the_others(self) -> bool:
+        """Close while the vendor wants nobody to ask, whoever was told so; whether it does."""
+        closed_until = self._shared.closed_until_ns / _NS
+        if closed_until <= self._loop.time():
+            return False
+        self._opens_at = max(self._opens_at, closed_until)
+        self.is_open = False
+        return True
 
 
 def _bucket(rate_per_s: float, *, full: bool = False) -> AsyncLimiter:

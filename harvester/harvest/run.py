@@ -43,6 +43,7 @@ from harvester.harvest.engine import Engine, Job
 from harvester.harvest.estimate import estimate
 from harvester.harvest.exposition import RunFigures
 from harvester.harvest.in_place import InPlace
+from harvester.harvest.limit_file import LimitFile, sharing
 from harvester.harvest.listing import Listing, list_input, list_retry
 from harvester.harvest.metrics import EVERY_S, MetricsFile
 from harvester.harvest.oddities import Oddities, Seen, named, oddities
@@ -136,6 +137,8 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
             config, rebind=request.rebind, lock=partial(OutputLock, command=request.command)
         ) as opened,
         store_errors(opened.output.database),
+        # Before anything that takes its time: another rate in the file is an error at once.
+        sharing(opened.config, secrets, opened.output.root) as limit,
     ):
         config = opened.config
         tell_recovery(opened, events)
@@ -143,7 +146,7 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
             close_killed(opened, config, killed)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
         files = _find_files(opened, config, request)
-        this = _Run(opened, config, request, events, began, metrics)
+        this = _Run(opened, config, request, events, began, metrics, limit)
         listing = this.list_ids(files)
         engine = this.ask(listing, secrets)
         # The loop took its signal handlers with it.
@@ -162,8 +165,10 @@ class _Run:
         events: Events,
         began: tuple[float, float],
         metrics: MetricsFile,
+        limit: LimitFile | None,
     ) -> None:
         """`began`: Unix and monotonic time at which the command was given."""
+        self._limit = limit
         self._opened = opened
         self._config = config
         self._request = request
@@ -304,6 +309,8 @@ class _Run:
         moved = self._in_place.trouble()
         if moved is not None:
             raise moved
+        if self._limit is not None:
+            self._limit.refuse_moved()
         status = {"state": "running", "run_id": self._id, "progress": progress}
         _write_status(self._opened.output.status, status)
 
@@ -391,6 +398,7 @@ class _Run:
             proof=proof,
             is_proven=records.is_proven(db, proof),
             delivered_id=partial(delivered_id, output),
+            limit=self._limit,
             trace=self._request.trace,
         )
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
 from harvester.config import Config
 from harvester.harvest.bad_lines import newest_list
+from harvester.harvest.limit_file import read_sharing
 from harvester.harvest.looking import account_of, looking
 from harvester.harvest.output import Output
 from harvester.harvest.progress import Progress
+from harvester.harvest.sharing import Sharing
 from harvester.identity import settled
 from harvester.ledger import records, worklists
 from harvester.ledger.belongs import binding
@@ -58,6 +61,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[RunLine, ...]
     unended: int
     """Runs that were killed; the next run closes their books."""
+    limit: Sharing | None = None
+    """Who shares the limit; None where no file is named, or there is none yet."""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +77,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None
     command: str = "run"
     """What it does."""
+    limit: Sharing | None = None
+    """As Standing has it."""
 
     @property
     def is_read(self) -> bool:
@@ -116,19 +123,25 @@ def read_standing(output: Output, config: Config | None = None) -> Standing:
             bad_lines_file=newest_list(output.runs, bad) if bad else "",
             runs=tuple(_run_line(run) for run in records.last_runs(db, _RUNS)),
             unended=len(records.unended_runs(db)),
+            limit=_limit(config),
         )
 
 
-def read_running(output: Output) -> Running:
+def read_running(output: Output, config: Config | None = None) -> Running:
     """What is known of a process that holds the output; the lock is not asked again."""
     holder = read_holder(output.lock) or Holder(0, "", "")
     told = _read_status(output)
     if told is None or told.pid != holder.pid or told.progress is None:
-        return _running(holder, None)
-    return _running(holder, told)
+        told = None
+    return _running(holder, told, _limit(config))
 
 
-def _running(holder: Holder, told: _StatusFile | None) -> Running:
+def _limit(config: Config | None) -> Sharing | None:
+    file = config.pace.limit_file if config else None
+    return read_sharing(Path(file)) if file else None
+
+
+def _running(holder: Holder, told: _StatusFile | None, limit: Sharing | None) -> Running:
     return Running(
         pid=holder.pid or None,
         host=holder.host,
@@ -137,6 +150,7 @@ def _running(holder: Holder, told: _StatusFile | None) -> Running:
         run_id="" if told is None else told.run_id,
         progress=None if told is None else told.progress,
         command=holder.command,
+        limit=limit,
     )
 
 
