@@ -148,10 +148,12 @@ class LimitFile:
         if closed_until > now:
             self._keep(empty_at, closed_until, urgent_until)
             return closed_until - now
-        if self._is_low and urgent_until > now:
-            return max(_MILLISECOND, min(urgent_until - now, 2 * self._turn_ns))
         begins = max(empty_at, now)
         wait_ns = begins - now - self._slack_ns
+        if self._is_low and urgent_until > now:
+            # The next turn is another's; the one after it may be ours.
+            ready_ns = max(0, wait_ns)
+            return min(ready_ns + self._turn_ns, max(ready_ns, urgent_until - now))
         if wait_ns > 0:
             if not self._is_low:
                 self._keep(empty_at, closed_until, now + _URGENT_NS)
