@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import TypeVar
 
@@ -179,12 +180,14 @@ def opened(
         database.execute("SET TimeZone = 'UTC'")
         # A name that is no table must not be looked for among our own variables.
         database.execute("SET python_enable_replacements = false")
+        found = {name: _matching(file) for name, file in files.items()}
         for name, file in files.items():
-            _load(database, name, file, taken={"cdr", *sources})
+            _load(database, name, file, found[name], taken={"cdr", *sources})
         for name, source in sources.items():
             _announce(database, name, source.schema)
         try:
             _view(database, [part.absolute() for part in parts], clock)
+            _shut(database, [*parts, *(path for paths in found.values() for path in paths)])
         except duckdb.Error as exc:
             raise trouble(exc) from exc
         session = Session(database, sources)
@@ -197,7 +200,7 @@ def opened(
 
 
 def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clock) -> None:
-    """Make `cdr`, and shut everything else."""
+    """Make `cdr`."""
     columns = ", ".join(SCHEMA.names)
     if parts:
         names = listed(map(pattern, parts))
@@ -213,7 +216,12 @@ def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clo
             "NULL::DATE AS billing_date FROM nothing"
         )
         database.unregister("nothing")
-    allowed = listed({name for part in parts for name in (str(part), pattern(part))})
+
+
+def _shut(database: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> None:
+    """From now on nothing else can be opened, and no setting changed."""
+    paths = [file.absolute() for file in files]
+    allowed = listed({name for path in paths for name in (str(path), pattern(path))})
     database.execute(f"SET allowed_paths = {allowed}")
     database.execute("SET enable_external_access = false")
     database.execute("SET lock_configuration = true")
@@ -238,10 +246,25 @@ _READERS = {
 }
 
 
+def _matching(file: Path) -> list[Path]:
+    """The file of that name, or those that match it as a pattern; where none does, itself."""
+    if file.exists():
+        return [file]
+    return [Path(name) for name in sorted(glob(str(file), recursive=True))] or [file]
+
+
 def _load(
-    database: duckdb.DuckDBPyConnection, name: str, file: Path, *, taken: Iterable[str]
+    database: duckdb.DuckDBPyConnection,
+    name: str,
+    file: Path,
+    found: Sequence[Path],
+    *,
+    taken: Iterable[str],
 ) -> None:
-    """Read a file of the user's into a table; text columns stay text, so ids keep their digits."""
+    """Read a file of the user's; text columns stay text, so ids keep their digits.
+
+    Parquet files, which may be the parts of other outputs, are read when they are asked for.
+    """
     if not _NAME.fullmatch(name) or name in taken:
         raise UsageError(
             f"--table {name}={file}: a table is named by lower-case letters, digits and _, and not "
@@ -253,9 +276,10 @@ def _load(
         raise UsageError(
             f"--table {name}={file}: only .csv, .tsv (also .gz) and .parquet are read."
         )
-    read = reader.format(file=literal(pattern(file.absolute())))
+    read = reader.format(file=listed(pattern(path.absolute()) for path in found))
+    what = "VIEW" if kind.lower() == ".parquet" else "TABLE"
     try:
-        database.execute(f"CREATE TABLE {name} AS SELECT * FROM {read}")  # noqa: S608
+        database.execute(f"CREATE {what} {name} AS SELECT * FROM {read}")  # noqa: S608
     except duckdb.Error as exc:
         raise UsageError(f"--table {name}={file} can't be read: {_first_line(exc)}") from exc
 

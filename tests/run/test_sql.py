@@ -338,6 +338,22 @@ def test_a_file_that_makes_no_table_exits_2(table: str, said: str, folder: Path)
     assert said in done.stderr
 
 
+def test_several_outputs_are_one_table_by_a_pattern(folder: Path) -> None:
+    write(folder / "other [2]", [filled([{"voice_id": "77"}, {"voice_id": "78"}])])
+    here = objects(sql(folder, "--json", "SELECT count(*) AS n FROM cdr").stdout)[0]["n"]
+    both = sql(
+        folder,
+        "--json",
+        "--table",
+        f"everything={folder}/*/cdr/*/*.parquet",
+        "SELECT count(*) AS n, count(DISTINCT voice_id) AS ids FROM everything",
+    )
+    assert objects(both.stdout) == [{"n": here + 2, "ids": here + 2}], both.stderr
+    aside = sql(folder, "FROM read_parquet('nowhere.parquet')")
+    assert aside.returncode == 2
+    assert "--table NAME=FILE" in aside.stderr
+
+
 def test_an_invoice_s_ids_keep_their_digits(folder: Path) -> None:
     query = "SELECT voice_id, amount FROM invoice ORDER BY voice_id DESC LIMIT 1"
     done = sql(folder, "--json", "--table", "invoice=invoice.csv", query)
