@@ -33,7 +33,11 @@ FormatOption = Annotated[
 ]
 Tables = Annotated[
     list[str] | None,
-    typer.Option("--table", metavar="NAME=FILE", help="Also a table of a CSV or Parquet file, or of all that match."),
+    typer.Option(
+        "--table",
+        metavar="NAME=FILE",
+        help="Also a table of a CSV or Parquet file, or of all that match.",
+    ),
 ]
 
 

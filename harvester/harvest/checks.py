@@ -131,6 +131,9 @@ def check_open_files(limit: int, concurrency: int) -> Check:
 
 def check_limit(pace: Pace, shared: Sharing | None) -> Check:
     """Whom the limit is for.  `shared`: who is at it before the doctor is."""
+    if shared and shared.closed_s > 0:
+        said = f"the vendor wants nobody to ask for {shared.closed_s:,.0f} s more"
+        return fail("limit", said, "Another process was told so: wait.", VendorUnavailable)
     said = f"{pace.rate_per_s:g} requests/s"
     if pace.limit_file is None:
         said += " for each process alone; pace.limit_file makes it one for all of this machine"

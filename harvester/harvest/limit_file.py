@@ -65,6 +65,7 @@ _SECOND = 1_000_000_000
 _MILLISECOND = 1_000_000
 _URGENT_NS = 100 * _MILLISECOND
 _TAKEN_LATELY_NS = 2 * _SECOND
+_STUCK_NS = 60 * _SECOND
 _FURTHEST_NS = 3600 * _SECOND
 """No bucket and no push-back reaches that far ahead: such a time is damage."""
 _JOIN_S = 5.0
@@ -99,6 +100,7 @@ class LimitFile:
         self._turn_ns = int(_SECOND / leak) + 1
         self._slack_ns = int((capacity - 1) * _SECOND / leak)
         self._closes_until = 0
+        self._locked_since: int | None = None
         self.closed_until_ns = 0
         """Until when the vendor wants nobody to ask, as last read; by `now_ns`."""
         wanted = _Head(owner, _this_clock() if clock is None else clock, rate_per_s)
@@ -115,13 +117,14 @@ class LimitFile:
     def take(self) -> int:
         """Take a turn, for a request that is written at once: 0.  Else the ns to wait, at least.
 
-        Raises StoreError where the file was cut short.
+        Raises StoreError where the file was cut short, or its lock is held for a minute.
         """
         try:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _TAKE)
         except BlockingIOError:
-            return _MILLISECOND
+            return self._locked()
         try:
+            self._locked_since = None
             return self._take()
         finally:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FREE)
@@ -161,6 +164,20 @@ class LimitFile:
         self._keep(begins + self._turn_ns, closed_until, urgent_until if self._is_low else 0)
         os.pwrite(self._fd, _LATEST.pack(now), self._slot_at)
         return 0
+
+    def _locked(self) -> int:
+        now = self._now_ns()
+        if self._locked_since is None:
+            self._locked_since = now
+        if now - self._locked_since > _STUCK_NS:
+            raise self._stuck()
+        return _MILLISECOND
+
+    def _stuck(self) -> StoreError:
+        return StoreError(
+            f"the limit file {self.path} is locked by a process that does not go on. Look for one "
+            "that is stopped (Ctrl-Z, a frozen container), end it, and run the same command again."
+        )
 
     def _times(self) -> tuple[int, int, int]:
         found = os.pread(self._fd, _TIMES.size, _TIMES_AT)
@@ -213,11 +230,7 @@ class LimitFile:
                 fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _TAKE)
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise StoreError(
-                        f"the limit file {self.path} is locked by a process that does not go on. "
-                        "Look for one that is stopped (Ctrl-Z, a frozen container), end it, and "
-                        "run the same command again."
-                    ) from None
+                    raise self._stuck() from None
                 time.sleep(0.001)
             else:
                 return

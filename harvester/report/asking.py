@@ -27,7 +27,7 @@ import pyarrow as pa
 from harvester.errors import HarvesterError, UsageError
 from harvester.lake.schema import SCHEMA
 from harvester.report.clock import Clock
-from harvester.report.engine import connect, listed, literal, pattern, trouble
+from harvester.report.engine import connect, listed, pattern, trouble
 from harvester.report.readonly import refuse_writing
 
 BATCH_ROWS = 8_192
@@ -250,7 +250,7 @@ def _matching(file: Path) -> list[Path]:
     """The file of that name, or those that match it as a pattern; where none does, itself."""
     if file.exists():
         return [file]
-    return [Path(name) for name in sorted(glob(str(file), recursive=True))] or [file]
+    return [Path(name) for name in sorted(glob(str(file), recursive=True))] or [file]  # noqa: PTH207
 
 
 def _load(

@@ -28,7 +28,7 @@ from tests.simulated import END, Simulator
 from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
 IDS = list(make_ids(30, 4, end=END))
-NAMES = ["config", "secrets", "output", "input", "disk", "files", "request", "clock"]
+NAMES = ["config", "secrets", "output", "input", "disk", "files", "limit", "request", "clock"]
 
 
 @pytest.fixture(scope="module")

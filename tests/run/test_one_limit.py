@@ -18,9 +18,10 @@ import pytest
 from harvester.harvest.limit_file import read_sharing
 from harvester.simulator import make_ids
 from tests.harvesting import Harvest, read_trace, worst_second
+from tests.outputs import wait_for_requests
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.simulated import END, ROOT, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS, wait_for_requests
+from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
 IDS = list(make_ids(3_000, 21, end=END))
 

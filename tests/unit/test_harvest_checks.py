@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harvester.config import Pace
 from harvester.errors import ConfigError, StoreError, VendorRefused, VendorUnavailable
 from harvester.harvest.checks import (
     SPARE_FILES,
@@ -12,6 +13,7 @@ from harvester.harvest.checks import (
     check_answer,
     check_clock,
     check_disk,
+    check_limit,
     check_open_files,
     connections_within,
     exit_code,
@@ -23,6 +25,7 @@ from harvester.harvest.checks import (
     warn,
     were_tried,
 )
+from harvester.harvest.sharing import Party, Sharing
 from harvester.vendor.verdicts import (
     Busy,
     Dead,
@@ -65,6 +68,36 @@ def test_open_files_against_concurrency(limit: int, state: str, connections: int
     if limit > 0:
         assert connections_within(limit, 64) == connections
     assert (f"make do with {connections} connections" in found.said) is (state == "warn")
+
+
+OTHER = Party(pid=7, output="/srv/b", priority="low", idle_s=None)
+
+
+@pytest.mark.parametrize(
+    ("parties", "closed_s", "state", "code", "told"),
+    [
+        ((), 0.0, "ok", 0, "50 requests/s for all that name a.limit: nobody else now; another"),
+        ((OTHER,), 0.0, "ok", 0, "name a.limit: process 7 with /srv/b; another machine"),
+        ((OTHER, OTHER), 0.0, "ok", 0, "process 7 with /srv/b, process 7 with /srv/b;"),
+        ((), 61.4, "fail", 5, "the vendor wants nobody to ask for 61 s more"),
+    ],
+)
+def test_who_shares_the_limit(
+    parties: tuple[Party, ...], closed_s: float, state: str, code: int, told: str
+) -> None:
+    shared = Sharing(file="a.limit", rate_per_s=50, closed_s=closed_s, parties=parties)
+    found = check_limit(Pace(limit_file="a.limit"), shared)
+    assert (found.state, found.exit_code) == (state, code)
+    assert told in found.said
+
+
+def test_a_limit_that_nobody_shares_and_the_budget_of_a_day() -> None:
+    alone = check_limit(Pace(), None)
+    assert "50 requests/s for each process alone; pace.limit_file makes it one" in alone.said
+    assert "per_day" not in alone.said
+    budget = check_limit(Pace(limit_file="a.limit", per_day=1000), None)
+    assert "nobody else now" in budget.said
+    assert budget.said.endswith("pace.per_day = 1,000 is counted for this output alone")
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,12 @@ def test_while_another_process_holds_the_lock_there_is_no_turn_and_nothing_is_lo
     fcntl.fcntl(held, fcntl.F_OFD_SETLK, lock)
     assert one.take() == 1_000_000
     one.close_until(kernel.now_ns + 5 * SECOND)
+    kernel.pass_(60 * SECOND)
+    assert one.take() == 1_000_000
+    kernel.pass_(1_000_000)
+    with pytest.raises(StoreError, match="locked by a process that does not go on"):
+        one.take()
+    one.close_until(kernel.now_ns + 5 * SECOND)
     os.close(held)
     assert one.take() == 5 * SECOND
     assert other.take() == 5 * SECOND
