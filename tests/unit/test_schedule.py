@@ -47,7 +47,7 @@ def assert_is_a_command(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("harvester.service", 1), ("crontab", 3), ("kubernetes-cronjob.yaml", 1), ("Dockerfile", 1)],
+    [("harvester.service", 1), ("crontab", 4), ("kubernetes-cronjob.yaml", 1), ("Dockerfile", 1)],
 )
 def test_commands_have_the_options_that_they_are_given(name: str, count: int) -> None:
     found = [line.lstrip("# ") for line in (FOLDER / name).read_text().splitlines()]
