@@ -63,6 +63,18 @@ def opened(out: Path, *, rebind: bool | None = False, **flags: object) -> Identi
         return binding(held.db)
 
 
+@pytest.mark.parametrize(("mode", "folders"), [("0640", 0o750), ("0600", 0o700), ("0664", 0o775)])
+def test_whoever_may_read_the_files_may_list_their_folder(
+    tmp_path: Path, mode: str, folders: int
+) -> None:
+    before = os.umask(0)
+    try:
+        opened(tmp_path / "new", output__mode=mode)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new" / "cdr").stat().st_mode & 0o777 == folders
+
+
 def command(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
     keys = {"HARVESTER_API_KEY": "bDqJFiq9", "HARVESTER_API_SECRET": "7bz1lzh9"}
     return subprocess.run(

@@ -199,6 +199,10 @@ def test_config_show_tells_where_each_value_came_from(tmp_path: Path) -> None:
     assert rows["pace.concurrency"] == (3, "HARVESTER_PACE__CONCURRENCY")
     assert rows["output.dir"] == ("o", "flag")
     assert rows["retry.max_runs"] == (7, "default")
+    shown = harvester("config", "show", "-c", config, "--out", "o", cwd=tmp_path).stdout
+    assert [line.split()[1:] for line in shown.splitlines() if line.startswith("vendor.proxy")] == [
+        ["none", "default"]
+    ]
 
 
 def test_plan_counts_sends_nothing_and_makes_nothing(tmp_path: Path, ids: Path) -> None:

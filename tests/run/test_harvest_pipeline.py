@@ -171,6 +171,10 @@ def test_a_time_refused_to_one_id_alone_is_that_ids_trouble(house: Callable[...,
     assert engine.stop.reason is None
     assert out.deferred() == {IDS[5]: "time_refused"}
     assert vendor.asked[IDS[5]] == 2 * 4, "a first answer and three more, and the same at the end"
+    times = [at for at, voice_id in vendor.log if voice_id == IDS[5]]
+    assert times[3] - times[0] == pytest.approx(3 * 0.05, abs=1e-3), (
+        "signed afresh at once: waiting would change nothing"
+    )
     assert_run_balances(engine)
 
 

@@ -131,6 +131,16 @@ def test_an_open_call_is_shown_with_asks_due_time_and_last_answer(outputs: Outpu
     assert found.open.last_answer["is_final"] is False
 
 
+def test_an_open_call_that_was_never_answered_has_no_last_answer(
+    outputs: Outputs, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(outputs.whole, tmp_path / "out"))
+    edit(out, "UPDATE open_call SET answer = NULL, answer_ms = NULL")
+    found = explained(out, look(out, "SELECT id FROM open_call LIMIT 1")[0][0])
+    assert found.open is not None
+    assert (found.open.last_answer, found.open.answered_at) == (None, None)
+
+
 def test_a_dead_letter_is_shown_with_reason_attempts_and_run(outputs: Outputs) -> None:
     voice_id, reason, run = look(outputs.whole, "SELECT id, reason, run FROM dead_letter LIMIT 1")[
         0

@@ -31,6 +31,7 @@ from harvester.harvest.output import Output
 from harvester.ledger.lock import OutputLock
 from harvester.report.asking import Session, opened
 from harvester.report.clock import Clock
+from harvester.report.plain import plain, plain_schema
 from harvester.report.statements import split
 from tests.datasets import filled, made, write
 from tests.outputs import fingerprint
@@ -164,6 +165,23 @@ TYPES = """SELECT 12345678901234567890::HUGEINT AS whole, 0.10::DECIMAL(18, 8) A
     TIMESTAMP '2026-11-02 10:00:00' AS local, INTERVAL '1 year 2 days 03:04:05.5' AS span,
     [1, 2] AS list, {'a': 0.5} AS struct, MAP {'EUR': 1.50} AS map,
     TIME '10:00:00' AS clock, 'ab'::BLOB AS bytes, 'x' AS twice, 'y' AS twice, 'é\t' AS text"""
+
+
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [
+        ("-14 months", "-1 year -2 months"),
+        ("1 month -1 day", "1 month -1 day"),
+        ("-90 seconds", "-00:01:30"),
+        ("0 days", "00:00:00"),
+        ("24 months", "2 years"),
+        ("25 hours 1 microsecond", "25:00:00.000001"),
+    ],
+)
+def test_an_interval_is_told_with_its_signs(interval: str, told: str, session: Session) -> None:
+    answer = session.ask(f"SELECT INTERVAL '{interval}' AS span")
+    [batch] = answer.batches
+    assert plain(batch, plain_schema(batch.schema)).to_pylist() == [{"span": told}]
 
 
 def test_json_lines_lose_no_digit_and_hold_every_type(folder: Path) -> None:

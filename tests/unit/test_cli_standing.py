@@ -42,6 +42,28 @@ def shown(limit: Sharing | None, *, is_running: bool = False) -> list[str]:
     return [line.text for line in lines]
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "nothing to do; give `harvester run` the next id files."),
+        ({"unended": 1}, "`harvester run` goes on where it stopped."),
+        ({"pending": 1_200}, "`harvester run` goes on where it stopped (1,200 pending)."),
+        (
+            {"pending": 2, "open": 9, "open_due": 3, "in_journal": 4, "dead": 5},
+            "`harvester run` goes on where it stopped (2 pending, 3 open and due, 4 to publish).",
+        ),
+        ({"in_journal": 4, "dead": 5}, "`harvester publish` writes the journal into the data."),
+        (
+            {"dead": 5, "open": 9},
+            "`harvester export dead` lists the dead ids; `harvester retry` fetches them again.",
+        ),
+    ],
+)
+def test_what_to_type_next(changes: dict[str, int], told: str) -> None:
+    shown = [line.text for line in idle_screen(replace(STANDING, **changes), 0.0)]
+    assert shown[-1] == f"Next:  {told}"
+
+
 @pytest.mark.parametrize("is_running", [False, True])
 def test_who_shares_it_the_latest_to_take_a_turn_first(*, is_running: bool) -> None:
     parties = (party(1, None), party(2, 3.04), party(3, 0.0, "/b\x1b[2J"))
