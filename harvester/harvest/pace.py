@@ -217,8 +217,11 @@ class SharedLimit(Protocol):
     closed_until_ns: int
     """Until when the vendor wants nobody to ask, as last seen."""
 
-    def take(self) -> int:
-        """Take a turn, for a request that is written at once: 0.  Else the ns to wait."""
+    def take(self, *, more: bool = False) -> int:
+        """Take a turn, for a request that is written at once: 0.  Else the ns to wait.
+
+        `more`: others of this process wait as well.
+        """
         ...
 
     def close_until(self, at_ns: int) -> None:
@@ -242,6 +245,7 @@ class SharedPace(Pace):
         super().__init__(rate_per_s, opens_at=opens_at)
         self._shared = limit
         self._patience_s = max(_PATIENCE_S, _PATIENCE_TURNS / rate_per_s)
+        self._waiting = 0
         self._held_up_at = float("-inf")
         self._looks_at = 0.0
         self._free = asyncio.Event()
@@ -275,21 +279,27 @@ class SharedPace(Pace):
         if self.take():
             return
         began = self._loop.time()
-        async with self._one_waits:
-            while True:
-                await self.opened()
-                self._climb()
-                bucket = self._bucket
-                if self._share < 1.0:
-                    await bucket.acquire()
-                is_had = await self._take_after_the_others(began)
-                if is_had and bucket is self._bucket and self._opens_at <= self._loop.time():
-                    return
+        self._waiting += 1
+        try:
+            async with self._one_waits:
+                while not await self._taken(began):
+                    pass
+        finally:
+            self._waiting -= 1
+
+    async def _taken(self, began: float) -> bool:
+        await self.opened()
+        self._climb()
+        bucket = self._bucket
+        if self._share < 1.0:
+            await bucket.acquire()
+        is_had = await self._take_after_the_others(began)
+        return is_had and bucket is self._bucket and self._opens_at <= self._loop.time()
 
     async def _take_after_the_others(self, began: float) -> bool:
         """Wait for a turn; False if the pace closes.  `began`: when the attempt began to wait."""
         patience_ends = self._loop.time() + self._patience_s
-        while wait_ns := self._shared.take():
+        while wait_ns := self._shared.take(more=self._waiting > 1):
             if self._heed_the_others():
                 return False
             now = self._loop.time()

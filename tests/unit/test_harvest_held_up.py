@@ -23,7 +23,8 @@ class Limit:
         self.closed_until_ns = 0
         self.taken = 0
 
-    def take(self) -> int:
+    def take(self, *, more: bool = False) -> int:
+        del more
         now = virtual_loop().time()
         if self.closed_until_ns > now * 1e9:
             return int(self.closed_until_ns - now * 1e9)
