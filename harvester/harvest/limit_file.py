@@ -372,7 +372,7 @@ def _read_head(path: Path, fd: int) -> _Head:
 
 def _is_empty(fd: int) -> bool:
     """Whether it is new, or all that a loss of power has left are zeros."""
-    return not os.pread(fd, _SIZE, 0).strip(b"\0")
+    return os.fstat(fd).st_size <= _SIZE and not os.pread(fd, _SIZE, 0).strip(b"\0")
 
 
 def _damaged(path: Path) -> StoreError:

@@ -401,6 +401,11 @@ DAMAGES = {
     "a time of another world": (spoil(96, b"\xff" * 7 + b"\x7f"), StoreError, "is damaged"),
     "another file": (lambda path: path.write_text("notes\n" * 100), ConfigError, "no limit file"),
     "another version": (spoil(8, b"\x02"), StoreError, "is damaged"),
+    "a larger file of zeros": (
+        lambda path: path.write_bytes(bytes(100_000)),
+        ConfigError,
+        "no limit file",
+    ),
 }
 
 
