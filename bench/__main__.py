@@ -17,6 +17,7 @@ from bench.places import ROOT, BenchError
 from bench.rates import rates
 from bench.report import report
 from bench.screens import screens
+from bench.sharing import sharing
 from bench.sizes import sizes
 from bench.startup import help_text, known_input
 from bench.thread_times import thread_times
@@ -85,6 +86,11 @@ def _rates(_: argparse.Namespace) -> None:
     rates(contestants.transports())
 
 
+def _limit(_: argparse.Namespace) -> None:
+    """one limit for three processes, a killed one among them; the price of a turn"""
+    sharing(contestants.transports())
+
+
 def _memory(given: argparse.Namespace) -> None:
     """peak memory of a run of 1 million ids (--ids 10000000 by hand: hours)"""
     memory(contestants.transports(), given.ids or 1_000_000)
@@ -138,7 +144,18 @@ def _usual(given: argparse.Namespace) -> None:
 
 def _full(given: argparse.Namespace) -> None:
     """everything"""
-    for table in (_usual, _peers, _latency, _gets, _rates, _callbacks, _threads, _sizes, _help):
+    for table in (
+        _usual,
+        _peers,
+        _latency,
+        _gets,
+        _rates,
+        _limit,
+        _callbacks,
+        _threads,
+        _sizes,
+        _help,
+    ):
         table(given)
     for table in (_lists, _known, _memory, _report):
         table(given)
@@ -157,6 +174,7 @@ _TABLES: dict[str, Callable[[argparse.Namespace], None]] = {
     "latency": _latency,
     "gets": _gets,
     "rates": _rates,
+    "limit": _limit,
     "memory": _memory,
     "lists": _lists,
     "known": _known,

@@ -74,10 +74,11 @@ def _name(handle: asyncio.Handle) -> str:
 
 def _tracer(path: Path) -> Callable[[float], None]:
     ahead_s = time.time() - time.monotonic()
-    file = path.open("w")
+    # Unbuffered: what a killed run sent must be in the trace.
+    file = path.open("wb", buffering=0)
 
     def trace(at: float) -> None:
-        file.write(f"{at + ahead_s:.6f}\n")
+        file.write(b"%.6f\n" % (at + ahead_s))
 
     return trace
 
@@ -91,6 +92,8 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1_000_000.0)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--transport", default="aiohttp")
+    parser.add_argument("--limit-file")
+    parser.add_argument("--priority", default="normal")
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--callbacks", type=Path)
     parser.add_argument("--threads", type=Path)
@@ -100,6 +103,8 @@ def main() -> int:
         "vendor.transport": given.transport,
         "pace.rate_per_s": given.rate,
         "pace.concurrency": given.concurrency,
+        "pace.limit_file": given.limit_file,
+        "pace.priority": given.priority,
         "output.dir": given.out,
     }
     callbacks = Callbacks()

@@ -65,6 +65,8 @@ def _limit(found: Sharing | None) -> list[Line]:
     """Who shares the limit, the latest to take a turn first."""
     if found is None:
         return []
+    if found.trouble:
+        return [Line(), Line(f"Limit: {one_line(found.trouble)}", "yellow")]
     closed = f"; the vendor wants nobody to ask for {span(found.closed_s)}" * (found.closed_s > 0)
     who = "shared by" if found.parties else "nobody uses it now"
     lines = [Line(f"Limit {found.rate_per_s:g} requests/s in {found.file}: {who}{closed}", "bold")]

@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from harvester.config import Config, Secrets
 from harvester.errors import HarvesterError, SourceError, StoreError
 from harvester.harvest import checks
@@ -278,7 +280,9 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
             held.enter_context(store_errors(output.database))
             clock = VendorClock(time.time, time.monotonic, records.last_skew_s(db))
             count = _DayCount(db, per_day, config.pace.concurrency, clock)
-        limit = held.enter_context(sharing(config, secrets, output.root))
+        # One request, and somebody waits for it: no others go first.
+        first = replace(config, pace=replace(config.pace, priority="normal"))
+        limit = held.enter_context(sharing(first, secrets, output.root))
         asked = asyncio.run(_ask(config, secrets, voice_id, clock, count.take, limit=limit))
         count.keep()
         return checks.per_day_used_up(per_day or 0) if asked is None else asked

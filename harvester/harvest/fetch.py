@@ -35,7 +35,7 @@ from harvester.harvest.discreet import without_numbers, without_secrets
 from harvester.harvest.doubt import Doubt
 from harvester.harvest.gate import OutageGate
 from harvester.harvest.health import UNKNOWNS_THAT_HALT
-from harvester.harvest.pace import Pace
+from harvester.harvest.pace import HeldUp, Pace
 from harvester.harvest.settle import KEPT_MS, is_older, is_permanent
 from harvester.harvest.source import LEFT_MATTERS, OPENING_ATTEMPTS
 from harvester.harvest.stop import Stop
@@ -147,7 +147,7 @@ class Sealer:
 
     async def enter(self) -> Attempt:
         """Wait for a place among those that take a connection and wait for their turn."""
-        await self._pace.opened()
+        await self._pace.admitted()
         attempt = self._begun()
         if self._places is not None:
             await self._places.acquire()
@@ -414,18 +414,22 @@ class Fetcher:
     ) -> tuple[Verdict, Reply | None, bool]:
         """One request, and what it means; True if it was made, or failed, during an outage."""
         voice_id = task.voice_id
-        was_probe = is_probe or (self._gate.is_shut and await self._enter())
-        attempt = self._sealer.enter_at_once() or await self._sealer.enter()
-        try:
-            answer = await self._transport.get(voice_id, fresh=fresh)
-        except asyncio.CancelledError:
-            if not attempt.was_cut():
-                raise
-            answer = _STUCK
-        finally:
-            generation, attempt.generation = attempt.generation, None
-            if attempt.has_place:
-                self._sealer.leave(attempt)
+        answer: Reply | NoReply | None = None
+        while answer is None:
+            was_probe = is_probe or (self._gate.is_shut and await self._enter())
+            attempt = self._sealer.enter_at_once() or await self._sealer.enter()
+            try:
+                answer = await self._transport.get(voice_id, fresh=fresh)
+            except HeldUp:
+                continue
+            except asyncio.CancelledError:
+                if not attempt.was_cut():
+                    raise
+                answer = _STUCK
+            finally:
+                generation, attempt.generation = attempt.generation, None
+                if attempt.has_place:
+                    self._sealer.leave(attempt)
         verdict: Verdict
         reply: Reply | None
         if isinstance(answer, Reply):
@@ -437,12 +441,8 @@ class Fetcher:
         self._learn(task, verdict, generation, reply)
         if not self._is_heard:
             self._open(verdict)
-        if isinstance(verdict, Record):
-            pass  # as most are
-        elif isinstance(verdict, Refusal):
-            await self._learn_refusal(task, verdict.what)
-        elif isinstance(verdict, UnknownStatus):
-            await self._learn_unknown(task, verdict.name, reply)
+        if not isinstance(verdict, Record):
+            await self._learn_suspicion(task, verdict, reply)
         return verdict, reply, was_probe or self._gate.is_shut
 
     def _is_doubtful(
@@ -537,6 +537,13 @@ class Fetcher:
         is_failure = not isinstance(verdict, (*_FINAL, TimeRefused)) and not self._is_counted
         if is_told or is_failure or self._alone >= OPENING_ATTEMPTS:
             self.begin()
+
+    async def _learn_suspicion(self, task: Task, verdict: Verdict, reply: Reply | None) -> None:
+        """See whether what is no record is meant for us as a whole."""
+        if isinstance(verdict, Refusal):
+            await self._learn_refusal(task, verdict.what)
+        elif isinstance(verdict, UnknownStatus):
+            await self._learn_unknown(task, verdict.name, reply)
 
     async def _learn_refusal(self, task: Task, what: str) -> None:
         """See whether a refusal is meant for us, not for this id alone."""

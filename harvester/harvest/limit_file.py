@@ -11,8 +11,9 @@ its request is lost, which breaks no promise.  The lock is held for microseconds
 for: where it is taken, there is no turn now, for a process may be stopped while it holds it.
 
 Priority.  A process of normal priority that has to wait says so for the next 100 ms, and takes it
-back with its turn; one of low priority takes nothing while that stands.  So a slow process of
-normal priority loses nothing to the others, and they lose nothing by its slowness.
+back with the last turn that it waits for; one of low priority takes nothing while that stands.  So
+a slow process of normal priority loses nothing to the others, and they lose nothing by its
+slowness.
 
 Who shares the file holds a slot, by a lock on the slot's first byte: also while it is stopped.
 Only where nobody does, and nobody took a turn within 2 s, may the rate change.
@@ -114,10 +115,11 @@ class LimitFile:
                 raise
             self._inode = os.fstat(self._fd).st_ino
 
-    def take(self) -> int:
+    def take(self, *, more: bool = False) -> int:
         """Take a turn, for a request that is written at once: 0.  Else the ns to wait, at least.
 
-        Raises StoreError where the file was cut short, or its lock is held for a minute.
+        `more`: others of this process wait as well, and will be here in a moment.  Raises
+        StoreError where the file was cut short, or its lock is held for a minute.
         """
         try:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _TAKE)
@@ -125,7 +127,7 @@ class LimitFile:
             return self._locked()
         try:
             self._locked_since = None
-            return self._take()
+            return self._take(more=more)
         finally:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FREE)
 
@@ -144,7 +146,7 @@ class LimitFile:
         """Share it no longer."""
         os.close(self._fd)
 
-    def _take(self) -> int:
+    def _take(self, *, more: bool) -> int:
         now = self._now_ns()
         empty_at, closed_until, urgent_until = self._times()
         closed_until = self.closed_until_ns = max(closed_until, self._closes_until)
@@ -161,7 +163,9 @@ class LimitFile:
             if not self._is_low:
                 self._keep(empty_at, closed_until, now + _URGENT_NS)
             return wait_ns
-        self._keep(begins + self._turn_ns, closed_until, urgent_until if self._is_low else 0)
+        if not self._is_low:
+            urgent_until = now + _URGENT_NS if more else 0
+        self._keep(begins + self._turn_ns, closed_until, urgent_until)
         os.pwrite(self._fd, _LATEST.pack(now), self._slot_at)
         return 0
 
@@ -368,7 +372,7 @@ def _read_head(path: Path, fd: int) -> _Head:
 
 def _is_empty(fd: int) -> bool:
     """Whether it is new, or all that a loss of power has left are zeros."""
-    return not os.pread(fd, _SIZE, 0).strip(b"\0")
+    return os.fstat(fd).st_size <= _SIZE and not os.pread(fd, _SIZE, 0).strip(b"\0")
 
 
 def _damaged(path: Path) -> StoreError:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Protocol
 
 from aiolimiter import AsyncLimiter
@@ -44,6 +45,8 @@ _SMALL_RATE = 40.0
 _HANDFUL = 16
 _HANDFUL_S = 0.001
 _NS = 1_000_000_000
+_PATIENCE_S = 1.0
+_PATIENCE_TURNS = 4
 _ROOM = 4  # times the handful, or it is left alone: what gets lost must never be missed
 
 
@@ -109,6 +112,10 @@ class Pace:
             await asyncio.sleep(wait_s)
         self.is_open = True
 
+    async def admitted(self) -> None:
+        """Wait until an attempt may take a connection, to wait for its turn with it."""
+        await self.opened()
+
     def take(self) -> bool:
         """A turn, if it can be had without waiting and out of nobody's turn; else False.
 
@@ -131,14 +138,11 @@ class Pace:
                 await self.opened()
                 self._climb()
                 bucket = self._bucket
-                await self._acquire(bucket)
+                await bucket.acquire()
                 # Closed or slowed down while we waited?  Then this turn is spent unused: the new
                 # bucket knows nothing of it.
                 if bucket is self._bucket and self._opens_at <= self._loop.time():
                     return
-
-    async def _acquire(self, bucket: AsyncLimiter) -> None:
-        await bucket.acquire()
 
     def _take_from_bucket(self, now: float) -> bool:
         bucket, turns = self._bucket, self._handful
@@ -213,8 +217,11 @@ class SharedLimit(Protocol):
     closed_until_ns: int
     """Until when the vendor wants nobody to ask, as last seen."""
 
-    def take(self) -> int:
-        """Take a turn, for a request that is written at once: 0.  Else the ns to wait."""
+    def take(self, *, more: bool = False) -> int:
+        """Take a turn, for a request that is written at once: 0.  Else the ns to wait.
+
+        `more`: others of this process wait as well.
+        """
         ...
 
     def close_until(self, at_ns: int) -> None:
@@ -222,29 +229,101 @@ class SharedLimit(Protocol):
         ...
 
 
+class HeldUp(Exception):
+    """Others have the whole limit: let the connection go, and wait in `admitted`."""
+
+
 class SharedPace(Pace):
-    """A pace whose turns are those of a limit that others share."""
+    """A pace whose turns are those of a limit that others share.
+
+    A turn is waited for with a connection in hand, and others may have the whole limit for hours:
+    the vendor would close the connection, and the turn be lost.  So whoever gets none for a second
+    lets go (`HeldUp`), and until one is had, a single attempt a second goes and looks.
+    """
 
     def __init__(self, rate_per_s: float, *, opens_at: float, limit: SharedLimit) -> None:
         super().__init__(rate_per_s, opens_at=opens_at)
         self._shared = limit
+        self._patience_s = max(_PATIENCE_S, _PATIENCE_TURNS / rate_per_s)
+        self._waiting = 0
+        self._held_up_at = float("-inf")
+        self._looks_at = 0.0
+        self._free = asyncio.Event()
+        self._free.set()
 
     def push_back(self, after_s: float | None) -> None:
         """As Pace has it, and for all that share the limit."""
         super().push_back(after_s)
         self._shared.close_until(int(self._opens_at * _NS))
 
-    async def _acquire(self, bucket: AsyncLimiter) -> None:
+    async def opened(self) -> None:
+        """Wait while the pace is closed."""
+        await super().opened()
+        self.is_open = self._free.is_set()
+
+    async def admitted(self) -> None:
+        """Wait while the pace is closed, and while others have the whole limit."""
+        await self.opened()
+        while not self._free.is_set():
+            now = self._loop.time()
+            if now >= self._looks_at:
+                self._looks_at = now + self._patience_s
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._looks_at - now):
+                    await self._free.wait()
+            await self.opened()
+
+    async def turn(self) -> None:
+        """Wait for the turn of one request; the caller writes it at once.  Raises HeldUp."""
+        if self.take():
+            return
+        began = self._loop.time()
+        self._waiting += 1
+        try:
+            async with self._one_waits:
+                while not await self._taken(began):
+                    pass
+        finally:
+            self._waiting -= 1
+
+    async def _taken(self, began: float) -> bool:
+        await self.opened()
+        self._climb()
+        bucket = self._bucket
         if self._share < 1.0:
             await bucket.acquire()
-        while (wait_ns := self._shared.take()) and not self._heed_the_others():  # noqa: ASYNC110
+        is_had = await self._take_after_the_others(began)
+        return is_had and bucket is self._bucket and self._opens_at <= self._loop.time()
+
+    async def _take_after_the_others(self, began: float) -> bool:
+        """Wait for a turn; False if the pace closes.  `began`: when the attempt began to wait."""
+        patience_ends = self._loop.time() + self._patience_s
+        while wait_ns := self._shared.take(more=self._waiting > 1):
+            if self._heed_the_others():
+                return False
+            now = self._loop.time()
+            if now >= patience_ends:
+                self._held_up_at = now
+                self._free.clear()
+                self.is_open = False
+            if began <= self._held_up_at:
+                raise HeldUp
             await asyncio.sleep(wait_ns / _NS)
+        self._had_one()
+        return True
 
     def _take_from_bucket(self, now: float) -> bool:  # noqa: ARG002
-        if not self._shared.take():
-            return True
-        self._heed_the_others()
-        return False
+        if self._shared.take():
+            self._heed_the_others()
+            return False
+        self._had_one()
+        return True
+
+    def _had_one(self) -> None:
+        if self._held_up_at > 0:
+            self._held_up_at = float("-inf")
+            self._free.set()
 
     def _heed_the_others(self) -> bool:
         """Close while the vendor wants nobody to ask, whoever was told so; whether it does."""

@@ -20,6 +20,8 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     """Who shares a limit file.  `closed_s`: for how long the vendor wants nobody to ask."""
 
     file: str
-    rate_per_s: float
-    closed_s: float
-    parties: tuple[Party, ...]
+    rate_per_s: float = 0.0
+    closed_s: float = 0.0
+    parties: tuple[Party, ...] = ()
+    trouble: str = ""
+    """Why no run could take its turns there; nothing else is known then."""

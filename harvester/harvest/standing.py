@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.config import Config
+from harvester.errors import HarvesterError
 from harvester.harvest.bad_lines import newest_list
 from harvester.harvest.limit_file import read_sharing
 from harvester.harvest.looking import account_of, looking
@@ -138,7 +139,12 @@ def read_running(output: Output, config: Config | None = None) -> Running:
 
 def _limit(config: Config | None) -> Sharing | None:
     file = config.pace.limit_file if config else None
-    return read_sharing(Path(file)) if file else None
+    if file is None:
+        return None
+    try:
+        return read_sharing(Path(file))
+    except HarvesterError as exc:
+        return Sharing(file=file, trouble=str(exc))
 
 
 def _running(holder: Holder, told: _StatusFile | None, limit: Sharing | None) -> Running:

@@ -215,6 +215,37 @@ def test_status_and_doctor_tell_who_shares_it(tmp_path: Path) -> None:
     assert "pace.per_day = 1,000 is counted for this output alone" in check["said"]
 
 
+def test_the_request_of_doctor_waits_for_nobody_and_a_bad_file_hides_no_status(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ids.txt").write_text(IDS[0])
+    limit = tmp_path / "limit"
+    with Simulator(rate_limit=0, fates=ALL_RECORDS) as vendor:
+        environment = {
+            **KEYS,
+            "HARVESTER_PACE__LIMIT_FILE": str(limit),
+            "HARVESTER_PACE__PRIORITY": "low",
+            "HARVESTER_VENDOR__BASE_URL": vendor.base_url,
+            "HARVESTER_OUTPUT__DIR": "out",
+        }
+        with party_of(environment, _TAKE_ALL, "normal"):
+            doctor = harvester("doctor", "ids.txt", cwd=tmp_path, env=environment)
+        assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+        done = harvester("run", "ids.txt", cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        limit.write_bytes(limit.read_bytes()[:200])
+        status = harvester("status", cwd=tmp_path, env=environment)
+        told = harvester("status", "--json", cwd=tmp_path, env=environment)
+        refused = harvester("run", "ids.txt", cwd=tmp_path, env=environment)
+        sent = vendor.stats()["requests"]
+    assert status.returncode == 0, status.stderr
+    assert "Limit: the limit file" in status.stdout
+    assert "is damaged" in json.loads(told.stdout)["limit"]["trouble"]
+    assert refused.returncode == 6
+    assert "is damaged" in refused.stderr
+    assert sent == 2, "one of doctor, one of the first run"
+
+
 _HOLD = """
 import os, sys
 from pathlib import Path
@@ -227,14 +258,29 @@ with sharing(config, load_secrets(os.environ), Path("elsewhere")):
     sys.stdin.read()
 """
 
+_TAKE_ALL = """
+import os, time
+from pathlib import Path
+from harvester.config import load, load_secrets
+from harvester.harvest.limit_file import sharing
+
+config = load(environ=os.environ).config
+with sharing(config, load_secrets(os.environ), Path("elsewhere")) as limit:
+    print(os.getpid(), flush=True)
+    while True:
+        time.sleep(limit.take(more=True) / 1e9)
+"""
+
 
 @contextmanager
-def party_of(environment: dict[str, str]) -> Iterator[int]:
-    """A process of low priority that shares the limit, and takes no turn."""
+def party_of(
+    environment: dict[str, str], code: str = _HOLD, priority: str = "low"
+) -> Iterator[int]:
+    """A process that shares the limit; usually one of low priority that takes no turn."""
     with subprocess.Popen(
-        [sys.executable, "-c", _HOLD],
+        [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**os.environ, **environment, "HARVESTER_PACE__PRIORITY": "low"},
+        env={**os.environ, **environment, "HARVESTER_PACE__PRIORITY": priority},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -89,3 +89,10 @@ def test_nobody_shares_it_and_the_vendor_wants_a_pause() -> None:
 @pytest.mark.parametrize("is_running", [False, True])
 def test_where_no_file_is_named_nothing_is_said(*, is_running: bool) -> None:
     assert not any("Limit" in line for line in shown(None, is_running=is_running))
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_file_that_no_run_could_use_is_told_and_hides_nothing_else(*, is_running: bool) -> None:
+    found = shown(Sharing(file="f", trouble="the limit file f is damaged."), is_running=is_running)
+    assert "Limit: the limit file f is damaged." in found
+    assert found[0] == shown(None, is_running=is_running)[0]

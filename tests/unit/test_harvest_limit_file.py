@@ -178,6 +178,50 @@ def test_who_has_normal_priority_and_waits_goes_first_and_for_a_tenth_of_a_secon
     assert low.take() == 0, "whoever does not come back keeps nobody"
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("pass"), st.integers(0, 60_000_000), st.just(False)),
+            st.tuples(st.just("take"), st.integers(0, 4), st.booleans()),
+            st.tuples(st.just("die"), st.integers(0, 4), st.just(False)),
+        ),
+        max_size=80,
+    ),
+    rate=st.sampled_from([10.0, 50.0, 200.0]),
+)
+def test_no_low_one_has_a_turn_while_a_normal_one_waits_and_none_waits_in_vain(
+    steps: list[tuple[str, int, bool]], rate: float
+) -> None:
+    kernel, awaited_until = Kernel(), 0
+    with a_path() as path:
+        parties = {
+            number: joined(path, kernel, rate, "low" if number < 2 else "normal")
+            for number in range(5)
+        }
+        kernel.pass_(2 * SECOND)
+        for name, value, more in steps:
+            party = parties.get(value)
+            if name == "pass":
+                kernel.pass_(value)
+            elif name == "die" and party is not None and len(parties) > 1:
+                parties.pop(value).leave()
+            elif party is not None:
+                wait_ns = party.take(more=more)
+                if value >= 2:
+                    is_awaited = wait_ns > 0 or more
+                    awaited_until = kernel.now_ns + 100_000_000 if is_awaited else 0
+                elif not wait_ns:
+                    assert kernel.now_ns >= awaited_until
+        # Whoever is left has a turn soon, if it comes when it was told to.
+        last, until = parties[max(parties)], kernel.now_ns + 100_000_000 + int(3 * SECOND / rate)
+        while wait_ns := last.take():
+            kernel.pass_(wait_ns)
+        assert kernel.now_ns <= until
+        for party in parties.values():
+            party.leave()
+
+
 def test_what_the_vendor_wants_of_one_holds_for_all(path: Path) -> None:
     kernel = Kernel()
     one, other = joined(path, kernel), joined(path, kernel, priority="low")
@@ -211,6 +255,24 @@ def test_while_another_process_holds_the_lock_there_is_no_turn_and_nothing_is_lo
     os.close(held)
     assert one.take() == 5 * SECOND
     assert other.take() == 5 * SECOND
+
+
+def test_while_others_of_a_normal_one_wait_no_low_one_slips_in_between_its_turns(
+    path: Path,
+) -> None:
+    kernel = Kernel()
+    low = joined(path, kernel, 50, "low")
+    normal = joined(path, kernel, 50)
+    kernel.pass_(2 * SECOND)
+    for _ in range(5):
+        while wait_ns := normal.take(more=True):
+            kernel.pass_(wait_ns)
+        kernel.pass_(21_000_000)  # its loop is busy; the next turn could be had
+        assert low.take() > 0
+    while wait_ns := normal.take():
+        kernel.pass_(wait_ns)
+    kernel.pass_(21_000_000)
+    assert low.take() == 0
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
@@ -339,6 +401,11 @@ DAMAGES = {
     "a time of another world": (spoil(96, b"\xff" * 7 + b"\x7f"), StoreError, "is damaged"),
     "another file": (lambda path: path.write_text("notes\n" * 100), ConfigError, "no limit file"),
     "another version": (spoil(8, b"\x02"), StoreError, "is damaged"),
+    "a larger file of zeros": (
+        lambda path: path.write_bytes(bytes(100_000)),
+        ConfigError,
+        "no limit file",
+    ),
 }
 
 
