@@ -38,6 +38,8 @@ from harvester.vendor.verdicts import (
 SPARE_FILES = 64
 """Files that a run has open beside its connections: ledger, list, parts, logs, libraries."""
 
+SILENT_S = 1.0
+"""For so long a limit file is closed that is new."""
 _WINDOW_S = 1800.0
 _ROOM = 1.5
 
@@ -131,7 +133,7 @@ def check_open_files(limit: int, concurrency: int) -> Check:
 
 def check_limit(pace: Pace, shared: Sharing | None) -> Check:
     """Whom the limit is for.  `shared`: who is at it before the doctor is."""
-    if shared and shared.closed_s > 0:
+    if shared and shared.closed_s > SILENT_S:
         said = f"the vendor wants nobody to ask for {shared.closed_s:,.0f} s more"
         return fail("limit", said, "Another process was told so: wait.", VendorUnavailable)
     said = f"{pace.rate_per_s:g} requests/s"

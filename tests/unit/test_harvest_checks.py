@@ -79,6 +79,7 @@ OTHER = Party(pid=7, output="/srv/b", priority="low", idle_s=None)
         ((), 0.0, "ok", 0, "50 requests/s for all that name a.limit: nobody else now; another"),
         ((OTHER,), 0.0, "ok", 0, "name a.limit: process 7 with /srv/b; another machine"),
         ((OTHER, OTHER), 0.0, "ok", 0, "process 7 with /srv/b, process 7 with /srv/b;"),
+        ((), 1.0, "ok", 0, "nobody else now"),
         ((), 61.4, "fail", 5, "the vendor wants nobody to ask for 61 s more"),
     ],
 )
