@@ -119,14 +119,17 @@ def _retry_share(db: sqlite3.Connection | None) -> float:
 
 
 def _data_bytes(db: sqlite3.Connection | None, to_ask: int) -> int:
-    """As the records that are there already, or else as made-up ones."""
-    rows = size = 0
+    """As the records that are there already, or else as made-up ones.
+
+    What small files take for themselves says nothing of the records that come.
+    """
+    rows = records_size = 0
     for part in publications.live_parts(db, 0) if db is not None else ():
-        rows += part.rows
-        size += part.bytes
-    if rows:
-        return round(to_ask * (size / rows))
-    return to_ask * BYTES_PER_ROW + min(to_ask, FILES) * BYTES_PER_FILE
+        if part.bytes > 2 * BYTES_PER_FILE:
+            rows += part.rows
+            records_size += part.bytes - BYTES_PER_FILE
+    per_row = records_size / rows if rows else BYTES_PER_ROW
+    return round(to_ask * per_row) + min(to_ask, FILES) * BYTES_PER_FILE
 
 
 def _working_bytes(config: Config, to_ask: int, listed: int) -> int:

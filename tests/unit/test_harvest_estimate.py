@@ -143,10 +143,18 @@ def test_records_are_expected_to_take_what_those_there_take(tmp_path: Path) -> N
     with closing(open_database(tmp_path / "state.db", "acme")) as db:
         assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 60 + 5 * 15_000
         db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
-        parts = [PartRecord("a", 1, 10, 500, "x"), PartRecord("b", 1, 30, 700, "y")]
+        parts = [
+            PartRecord("a", 1, 1_000, 15_000 + 40_000, "x"),
+            PartRecord("b", 1, 3_000, 15_000 + 80_000, "y"),
+            PartRecord("small", 1, 5, 15_300, "z"),
+        ]
         publications.commit(db, 1, parts)
         db.execute("UPDATE file SET state = 'live'")
-        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 30
+        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 30 + 5 * 15_000
+        db.execute("DELETE FROM file WHERE path <> 'small'")
+        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 60 + 5 * 15_000, (
+            "a file of a few records tells nothing of what more of them will take"
+        )
 
 
 def test_what_is_counted_is_a_whole_number_and_a_share_has_three_places(tmp_path: Path) -> None:
@@ -154,8 +162,8 @@ def test_what_is_counted_is_a_whole_number_and_a_share_has_three_places(tmp_path
         records.begin_run(db, "run-1", 1)
         records.end_run(db, "run-1", 2, 0, {"delivered": 3, "requests": 4, "retry.reset": 1})
         db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
-        publications.commit(db, 1, [PartRecord("a", 1, 3, 400, "x")])
+        publications.commit(db, 1, [PartRecord("a", 1, 3, 31_000, "x")])
         db.execute("UPDATE file SET state = 'live'")
         found = estimate(db, CONFIG, 100, 0)
     assert (repr(found.requests), found.retry_share) == ("133", 1.333)
-    assert repr(found.data_bytes) == "13333"
+    assert repr(found.data_bytes) == "608333", "3 records in 16,000 bytes, and five files"
