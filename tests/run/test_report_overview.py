@@ -90,7 +90,8 @@ def reckon(rows: Iterable[Row]) -> Figures:
             found.judged += effective or code is not None
             found.effective += effective
             found.reached += effective or (code == 487 and row["ringing_time"] is not None)
-            found.redirected += not row["answered"] and code is not None and code // 100 == 3
+            again = code is not None and (code // 100 == 3 or code in {401, 402, 407})
+            found.recoverable += not row["answered"] and again
         if row["cost"] is not None:
             currency = row["currency"] if re.fullmatch("[A-Za-z]{3}", row["currency"]) else "odd"
             found.cost[currency] = found.cost.get(currency, Decimal(0)) + row["cost"]
@@ -175,7 +176,8 @@ RANG = datetime(2026, 11, 2, 10, 0, 4, tzinfo=UTC)
         (ended("404"), "failed", "failed"),
         (ended("503"), "failed", "failed"),
         (ended("503", ringing_time=RANG), "failed", "failed"),
-        (ended("302"), "failed", "left out"),
+        *((ended(code), "failed", "left out") for code in ("300", "302", "399", "401", "402", "407")),
+        *((ended(code), "failed", "failed") for code in ("299", "400", "403", "406", "408")),
         (ended("487"), "failed", "failed"),
         (ended("487", ringing_time=RANG), "reached", "failed"),
         # The vendor's own codes: 0 is a success; any other a failure, and nobody knows where.
