@@ -82,7 +82,7 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     if file is not None:
         refuse_ours(file, output)
     refuse_other_settings(output.cdr, settings)
-    parts = scope.clock.parts_of(list_parts(output.cdr).parts, scope.period)
+    parts = scope.parts_around(list_parts(output.cdr).parts)
     if not parts:
         raise _no_calls(output.root, scope)
     with (
@@ -192,10 +192,11 @@ def _verdict(verdict: Verdict) -> list[Line]:
         Line(head, "bold yellow" if verdict.differing else "bold"),
         Line(f"  assumed: {verdict.assumption}; tolerance: {verdict.tolerance}"),
     ]
-    if verdict.over or verdict.under:
+    if verdict.differing:
         from harvester.report.telling import moneys
 
-        lines.append(Line(f"  over: {moneys(verdict.over)}; under: {moneys(verdict.under)}"))
+        over, under, cost = map(moneys, (verdict.over, verdict.under, verdict.cost))
+        lines.append(Line(f"  over: {over}; under: {under}; these records cost {cost} in all"))
     return [*lines, *(_worst(one) for one in verdict.worst[:_SHOWN])]
 
 
@@ -221,6 +222,7 @@ def _as_json(verdict: Verdict) -> dict[str, object]:
         "differing": verdict.differing,
         "over": {name: exact(amount) for name, amount in verdict.over.items()},
         "under": {name: exact(amount) for name, amount in verdict.under.items()},
+        "cost": {name: exact(amount) for name, amount in verdict.cost.items()},
         "worst": [
             {
                 "voice_id": one.voice_id,

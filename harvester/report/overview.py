@@ -95,7 +95,7 @@ def make_report(places: Places, order: Order) -> Report:
         )
     listing = list_parts(places.cdr)
     clock, period = order.scope.clock, order.scope.period
-    parts = clock.parts_of(listing.parts, period)
+    parts = order.scope.parts(listing.parts)
     with tempfile.TemporaryDirectory(prefix="harvester-report-") as scratch:
         calls = count_calls(
             [places.cdr / part for part in parts],

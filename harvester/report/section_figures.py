@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable
 
 from harvester.report import charts, telling
 from harvester.report.charts import escape
-from harvester.report.figures import RANG_CODE, REACHED_CODES, RECOVERABLE_CODES, Figures, Row, Table
+from harvester.report.figures import (
+    RANG_CODE,
+    REACHED_CODES,
+    RECOVERABLE_CODES,
+    Figures,
+    Row,
+    Table,
+)
 from harvester.report.markup import Cell, folded
 
 _SETTLED = "settled"

@@ -176,7 +176,10 @@ RANG = datetime(2026, 11, 2, 10, 0, 4, tzinfo=UTC)
         (ended("404"), "failed", "failed"),
         (ended("503"), "failed", "failed"),
         (ended("503", ringing_time=RANG), "failed", "failed"),
-        *((ended(code), "failed", "left out") for code in ("300", "302", "399", "401", "402", "407")),
+        *(
+            (ended(code), "failed", "left out")
+            for code in ("300", "302", "399", "401", "402", "407")
+        ),
         *((ended(code), "failed", "failed") for code in ("299", "400", "403", "406", "408")),
         (ended("487"), "failed", "failed"),
         (ended("487", ringing_time=RANG), "reached", "failed"),
