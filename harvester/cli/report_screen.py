@@ -14,6 +14,7 @@ from harvester.report.figures import Figures, Row, Table
 from harvester.report.loose import Unknown
 from harvester.report.notes import report_notes, span
 from harvester.report.overview import Report
+from harvester.report.source import PRESUMED, presumed
 
 _NAME = 24
 _DAYS = 14
@@ -124,6 +125,9 @@ def _total(report: Report) -> Iterator[Line]:
         yield _figure(f"cost, {currency}", telling.money(cost), f"exactly {telling.exact(cost)}")
     if total.settled:
         yield _figure("settled", telling.money(total.settle_pay), telling.settled(total))
+    figure, of = presumed(report.stated)
+    if of:
+        yield _figure(PRESUMED, figure, of)
 
 
 def _figure(label: str, figure: str, told: str) -> Line:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +25,7 @@ import duckdb
 import pyarrow as pa
 
 from harvester.lake.schema import SCHEMA
-from harvester.lake.usage import currency_name
+from harvester.lake.usage import ODD_CURRENCY, currency_name
 from harvester.report.apart import Apart, set_apart
 from harvester.report.engine import connect, trouble, units
 from harvester.report.rules import DERIVED, NEAR_MS, RULES, UNITS, Rule
@@ -53,11 +54,15 @@ CREATE MACRO bounded(u) AS
     CASE WHEN u IS NOT NULL THEN least(greatest(u, -{_MOST}::HUGEINT), {_MOST}::HUGEINT) END;
 CREATE MACRO amount(u) AS
     (bounded(u)::DECIMAL(28, 0) * 0.00000001::DECIMAL(9, 8))::DECIMAL(30, 8);
+-- What is no currency may be a number that nobody should read (usage.currency_name).
+CREATE MACRO named(currency) AS
+    CASE WHEN regexp_full_match(currency, '[A-Za-z]{{3}}') THEN currency ELSE '{ODD_CURRENCY}' END;
 CREATE TEMP TABLE usual (code VARCHAR, usual_currency VARCHAR);
 CREATE TEMP TABLE twice (voice_id VARCHAR, first_id VARCHAR);
 CREATE TEMP TABLE overlapping (voice_id VARCHAR, overlap_id VARCHAR);
 CREATE TEMP TABLE near (voice_id VARCHAR, near_id VARCHAR);
 """
+_CALLS = "SELECT count(*), min(billing_date), max(billing_date) FROM record"
 _USUAL = """
 INSERT INTO usual
 WITH seen AS (
@@ -163,13 +168,12 @@ class Billing:
         self._database = database
         self._prepare(files, scope)
 
-    @property
-    def calls(self) -> int:
-        """Records that are in scope.  Raises StoreError."""
+    def calls(self) -> tuple[int, date | None, date | None]:
+        """Records in scope, with the first and the last of their days.  Raises StoreError."""
         with _explained():
-            found = self._database.execute("SELECT count(*) FROM record").fetchone()
+            found = self._database.execute(_CALLS).fetchone()
         assert found is not None, "an aggregate has one row"
-        return int(found[0])
+        return found
 
     def apart(self) -> Apart:
         """The records without a day, without a cost, or with an absurd one.  Raises StoreError."""

@@ -138,8 +138,8 @@ RULES = (
         # Money of two currencies has no difference: without a rate of exchange nobody can say what
         # the call costs too much.
         "NULL::HUGEINT",
-        "concat_ws(' ', amount(cost_u), currency)",
-        "'an amount in ' || usual_currency",
+        "concat_ws(' ', amount(cost_u), named(currency))",
+        "'an amount in ' || named(usual_currency)",
     ),
     Rule(
         "price",

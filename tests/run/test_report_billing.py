@@ -14,11 +14,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.cli.audit import masked, screen
+from harvester.cli.audit import screen
 from harvester.cli.main import run_command
 from harvester.config import DateBy
+from harvester.identity import Identity
 from harvester.lake.dataset import list_parts
+from harvester.lake.stated import Stated
 from harvester.report.apart import Apart
+from harvester.report.audit import Audit, masked
 from harvester.report.billing import Difference, Verdict, opened
 from harvester.report.clock import Clock
 from harvester.report.period import Period
@@ -594,26 +597,35 @@ def test_phone_numbers_are_masked_but_for_the_file(
     assert rules[-1]["differing"] == 1
 
 
+def audit_of(*found: Verdict, **changes: Any) -> Audit:
+    plain: dict[str, Any] = {
+        "output": "out",
+        "made_at": datetime(2026, 11, 4, 12, 30, tzinfo=UTC),
+        "scope": SCOPE,
+        "first_day": date(2026, 11, 1),
+        "last_day": date(2026, 11, 3),
+        "files": 12,
+        "calls": 1_005,
+        "verdicts": found,
+        "apart": Apart(),
+        "stated": Stated(Identity(account="acme"), 1_000, 990, 2),
+        "above": (),
+    }
+    return Audit(**{**plain, **changes})
+
+
 def test_the_screen_shows_money_of_either_side_and_three_of_the_worst() -> None:
     worst = tuple(
         Difference(f"id{n}", "918055512345", "India", Decimal("0.50"), "USD", "1 s", "2 s")
         for n in range(4)
     )
     one, none = {"USD": Decimal(1)}, dict[str, Decimal]()
-    told = [
-        line.text
-        for line in screen(
-            [
-                Verdict("plain", "a", "none", 5, 0, none, none, none, ()),
-                Verdict("under", "b", "none", 1_005, 4, none, one, {"EUR": Decimal(7)}, worst),
-                Verdict("over", "c", "none", 5, 1, one, none, none, worst[:1]),
-            ],
-            "out",
-            SCOPE,
-            Apart(),
-            None,
-        )
-    ]
+    found = (
+        Verdict("plain", "a", "none", 5, 0, none, none, none, ()),
+        Verdict("under", "b", "none", 1_005, 4, none, one, {"EUR": Decimal(7)}, worst),
+        Verdict("over", "c", "none", 5, 1, one, none, none, worst[:1]),
+    )
+    told = [line.text for line in screen(audit_of(*found), None)]
     assert [line for line in told if "differ" in line and "assumed" not in line][:3] == [
         "under: 4 of 1,005 differ",
         "over: 1 of 5 differ",
