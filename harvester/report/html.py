@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 from harvester.report import telling
 from harvester.report.document import Head, Tile, document, section
@@ -66,7 +67,7 @@ def _sections(report: Report) -> Iterator[str]:
         )
         yield section("When calls are made", hours_section(report.hours, report.scope.clock.zone))
         yield section("Prices", prices_section(calls.prices, days))
-    yield section("Open and dead, as of now", loose_section(report.loose))
+    yield section("Open and dead, as of now", loose_section(report.loose, Path(report.output)))
     yield section("The books of the runs", books_section(report.books))
 
 

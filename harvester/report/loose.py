@@ -123,7 +123,8 @@ def ask_ledger(
         return Unknown(str(exc))
     if not places.database.is_file():
         return Unknown(
-            f"there is no {places.database}. With the data alone, `harvester rebuild` makes it anew"
+            f"there is no {places.database.relative_to(places.root)}. With the data alone, "
+            "`harvester rebuild` makes it again"
         )
     scratch = places.staging if places.staging.is_dir() else None
     try:
