@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from harvester.cli.console import Line
 from harvester.cli.text import one_line
@@ -17,6 +17,8 @@ from harvester.report.overview import Report
 from harvester.report.source import PRESUMED, presumed
 
 _NAME = 24
+_WORDS = _NAME - 5
+"""Of them, those that a name has: two or four are its indent, and one is free behind it."""
 _DAYS = 14
 _ROWS = 10
 _CHANGES = 6
@@ -145,25 +147,50 @@ def _table(
         for row in (*table.rows[most:], *([table.others] if table.others else [])):
             rest.add(row.figures)
     for row in shown:
-        yield _row(row, columns)
+        yield from _row(row, columns)
     if rest.calls:
-        yield _row(Row("all others", rest), columns)
+        yield from _row(Row("all others", rest), columns)
 
 
 def _renamed(table: Table, named: Callable[[str], str]) -> Table:
     return Table(tuple(Row(named(row.name), row.figures) for row in table.rows), table.others)
 
 
-def _row(row: Row, columns: Sequence[_Column]) -> Line:
-    figures = "".join(f"{column.told(row.figures):>{column.wide}}" for column in columns)
-    return Line(f"{_fit('  ' + telling.named(row.name))}{figures}")
+def _row(row: Row, columns: Sequence[_Column]) -> Iterator[Line]:
+    return _beside(
+        row.name, "".join(f"{column.told(row.figures):>{column.wide}}" for column in columns)
+    )
+
+
+def _beside(name: str, figures: str) -> Iterator[Line]:
+    """Figures beside a name; what the name's column does not hold goes on below."""
+    first, *rest = _named(name)
+    yield Line(f"{first}{figures}")
+    yield from (Line(piece.rstrip()) for piece in rest)
+
+
+def _named(name: str) -> list[str]:
+    """A name in its column, broken between words where it is longer."""
+    pieces, line = [], ""
+    for word in _words(telling.named(name)):
+        longer = f"{line} {word}" if line else word
+        if line and cell_len(longer) > _WORDS:
+            pieces.append(line)
+            longer = word
+        line = longer
+    indents = ["  ", *["    "] * len(pieces)]
+    return [_fit(indent + piece) for indent, piece in zip(indents, [*pieces, line], strict=True)]
+
+
+def _words(name: str) -> Iterator[str]:
+    """Its words; one that no line would hold in pieces that do."""
+    for word in name.split() or [name]:
+        yield from chop_cells(word, _WORDS)
 
 
 def _fit(name: str) -> str:
     """A name in its column; some scripts take two cells a character."""
-    if cell_len(name) <= _NAME:
-        return set_cell_size(name, _NAME)
-    return set_cell_size(name, _NAME - 1) + " "
+    return set_cell_size(name, _NAME)
 
 
 def _hours(report: Report, *, unicode: bool) -> Iterator[Line]:
@@ -188,9 +215,10 @@ def _prices(report: Report) -> Iterator[Line]:
         before, after = telling.exact(change.before), telling.exact(change.after)
         moved = telling.change(change.before, change.after)
         currency = telling.plain(change.currency)
-        yield Line(
-            f"{_fit('  ' + telling.named(change.destination))}{change.day}  {before} to {after} "
-            f"{currency} ({moved}; {telling.count(change.calls)} calls since)"
+        yield from _beside(
+            change.destination,
+            f"{change.day}  {before} to {after} {currency} ({moved}; "
+            f"{telling.count(change.calls)} calls since)",
         )
     if prices.mixed:
         yield Line(

@@ -20,6 +20,7 @@ import pytest
 from harvester.cli.look import first_look
 from harvester.cli.main import run_command
 from harvester.cli.report_screen import screen
+from harvester.config import Billing
 from harvester.harvest.output import Output
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
@@ -275,8 +276,37 @@ def test_a_half_cent_is_rounded_up_in_report_page_and_sql(
     )
     assert run_command(["sql", "--out", out, "--json", query]) == 0
     assert json.loads(capsys.readouterr().out)["cost"] == "2.13"
-    look = [line.text for line in first_look(tmp_path / "out")]
+    look = [line.text for line in first_look(tmp_path / "out", Billing())]
     assert sum(" 2.13 " in f"{line} " for line in look) == 2
+
+
+@pytest.mark.parametrize(
+    ("billing", "told", "days"),
+    [
+        (Billing(), "days of Asia/Shanghai, by submit time", ["2026-11-02", "2026-11-01"]),
+        (Billing(zone="UTC"), "days of UTC, by submit time", ["2026-11-01", "2026-10-31"]),
+        (
+            Billing(zone="UTC", date_by="hangup"),
+            "days of UTC, by hangup time",
+            ["2026-11-02", "2026-10-31", "(none)"],
+        ),
+    ],
+)
+def test_a_first_look_has_the_days_of_the_clock_that_it_names(
+    tmp_path: Path, billing: Billing, told: str, days: list[str]
+) -> None:
+    """Calls of 23:30 UTC, of which one hung up after midnight and one has no hang-up."""
+    late = [datetime(2026, *day, 23, 30, tzinfo=UTC) for day in ((11, 1), (10, 31))]
+    hung_up = [late[0] + timedelta(hours=1), late[1] + timedelta(minutes=1), None]
+    times = zip([late[0], late[1], late[1]], hung_up, strict=True)
+    made(tmp_path / "out", [{"submit_time": at, "hangup_time": end} for at, end in times])
+    lines = [line.text for line in first_look(tmp_path / "out", billing)]
+    assert lines[0].strip() == told
+    heads = lines.index(next(line for line in lines if "The newest days" in line))
+    shown = [line.split()[0] for line in lines[heads + 1 : heads + 1 + len(days)]]
+    assert shown == days
+    assert lines[heads + 1 + len(days)] == ""
+    assert not any("UTC" in line for line in lines[1:])
 
 
 def test_what_was_settled_is_summed_apart_from_the_cost(

@@ -297,6 +297,36 @@ def test_a_screen_says_the_same() -> None:
         assert told in rest
 
 
+def test_a_name_that_its_column_does_not_hold_goes_on_below() -> None:
+    names = [
+        "India",
+        "480 Temporarily Unavailable",
+        "439 First Hop Lacks Outbound Support",
+        "1234567890123456789",  # 19 cells, the most that a line holds
+        "12345678901234567890",
+        "\u4e2d" * 10,  # two cells each
+    ]
+    table = Table(tuple(Row(name, ONE) for name in names))
+    lines = shown(calls=_with(report().calls, by_destination=table, by_code=Table(())))
+    at = next(n for n, line in enumerate(lines) if line.startswith("Destinations"))
+    found = [line.partition("        10")[0].rstrip() for line in lines[at + 1 : at + 12]]
+    assert found == [
+        "  India",
+        "  480 Temporarily",
+        "    Unavailable",
+        "  439 First Hop Lacks",
+        "    Outbound Support",
+        "  1234567890123456789",
+        "  1234567890123456789",
+        "    0",
+        "  " + "\u4e2d" * 9,
+        "    \u4e2d",
+        "",
+    ]
+    rows = [line for line in lines if " 10  " in line and not line.startswith("  2026")]
+    assert {line.index(" 10  ") for line in rows if line.isascii()} == {31}
+
+
 @pytest.mark.parametrize(("days", "head"), [(14, "Day by day  "), (15, "Day by day (the last 14)")])
 def test_a_screen_shows_the_last_fourteen_days(days: int, head: str) -> None:
     rows = tuple(Row(f"2026-11-{n:02}", ONE) for n in range(1, days + 1))
