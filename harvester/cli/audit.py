@@ -158,8 +158,9 @@ def _verdict(verdict: Verdict) -> list[Line]:
     if verdict.differing:
         from harvester.report.telling import moneys
 
-        over, under, cost = map(moneys, (verdict.over, verdict.under, verdict.cost))
-        lines.append(Line(f"  over: {over}; under: {under}; these records cost {cost} in all"))
+        over, under = moneys(verdict.over), moneys(verdict.under)
+        cost = f"{moneys(verdict.cost)} in all" if verdict.cost else "nothing"
+        lines.append(Line(f"  over: {over}; under: {under}; these records cost {cost}"))
     return [*lines, *(_worst(one) for one in verdict.worst[:_SHOWN])]
 
 

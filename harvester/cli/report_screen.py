@@ -17,8 +17,9 @@ from harvester.report.overview import Report
 from harvester.report.source import PRESUMED, presumed
 
 _NAME = 24
-_WORDS = _NAME - 5
-"""Of them, those that a name has: two or four are its indent, and one is free behind it."""
+"""Cells of the first column."""
+_WIDEST = _NAME - 3
+"""Of them, those that a name has: two are its indent, and one is free behind it."""
 _DAYS = 14
 _ROWS = 10
 _CHANGES = 6
@@ -164,28 +165,22 @@ def _row(row: Row, columns: Sequence[_Column]) -> Iterator[Line]:
 
 def _beside(name: str, figures: str) -> Iterator[Line]:
     """Figures beside a name; what the name's column does not hold goes on below."""
-    first, *rest = _named(name)
-    yield Line(f"{first}{figures}")
-    yield from (Line(piece.rstrip()) for piece in rest)
+    first, *rest = _broken(telling.named(name))
+    yield Line(f"{_fit(f'  {first}')}{figures}")
+    yield from (Line(f"    {piece}") for piece in rest)
 
 
-def _named(name: str) -> list[str]:
-    """A name in its column, broken between words where it is longer."""
-    pieces, line = [], ""
-    for word in _words(telling.named(name)):
-        longer = f"{line} {word}" if line else word
-        if line and cell_len(longer) > _WORDS:
-            pieces.append(line)
-            longer = word
-        line = longer
-    indents = ["  ", *["    "] * len(pieces)]
-    return [_fit(indent + piece) for indent, piece in zip(indents, [*pieces, line], strict=True)]
-
-
-def _words(name: str) -> Iterator[str]:
-    """Its words; one that no line would hold in pieces that do."""
+def _broken(name: str) -> list[str]:
+    """A name as lines of at most `_WIDEST` cells, broken between words where there are any."""
+    lines: list[str] = []
     for word in name.split() or [name]:
-        yield from chop_cells(word, _WORDS)
+        for piece in chop_cells(word, _WIDEST):
+            longer = f"{lines[-1]} {piece}" if lines else piece
+            if lines and cell_len(longer) <= _WIDEST:
+                lines[-1] = longer
+            else:
+                lines.append(piece)
+    return lines
 
 
 def _fit(name: str) -> str:
@@ -197,7 +192,7 @@ def _hours(report: Report, *, unicode: bool) -> Iterator[Line]:
     by_hour = [sum(day[hour] for day in report.hours.week) for hour in range(24)]
     most = max(by_hour) or 1
     yield Line()
-    yield Line("Hours of the day", "bold")
+    yield Line("Hours of the day, by submit time", "bold")
     if unicode:
         bars = "".join(_EIGHTHS[-(-8 * calls // most)] * 2 for calls in by_hour)
         yield Line(f"  {bars}")

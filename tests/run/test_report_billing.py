@@ -633,7 +633,7 @@ def test_the_screen_shows_money_of_either_side_and_three_of_the_worst() -> None:
     ]
     assert [line for line in told if line.startswith("  over")] == [
         "  over: -; under: 1.00 USD; these records cost 7.00 EUR in all",
-        "  over: 1.00 USD; under: -; these records cost - in all",
+        "  over: 1.00 USD; under: -; these records cost nothing",
     ]
     assert [line for line in told if "  id" in line] == [
         f"    id{n}  918*******45  India: 1 s, expected 2 s (0.5 USD)" for n in (0, 1, 2, 0)
