@@ -272,7 +272,9 @@ def test_a_half_cent_is_rounded_up_in_report_page_and_sql(
     )
     page_of_sql = (ROOT / "docs" / "sql.md").read_text()
     (query,) = re.findall(
-        r"### The month's bill, to the cent\n\n```sql\n(.*?)```", page_of_sql, re.DOTALL
+        r"### The month's bill, to the cent\n\n[^`]*`[^`]*`[^`]*```sql\n(.*?)```",
+        page_of_sql,
+        re.DOTALL,
     )
     assert run_command(["sql", "--out", out, "--json", query]) == 0
     assert json.loads(capsys.readouterr().out)["cost"] == "2.13"
