@@ -39,7 +39,7 @@ from harvester.report.scope import Scope
 from harvester.simulator import SimulatorOptions
 from tests.datasets import RUN_ID, made, simulated
 from tests.oracle import NO_DATE, Row
-from tests.simulated import ROOT
+from tests.run.test_sql import BLOCKS
 
 OPTIONS = SimulatorOptions(seed=20261105)
 COUNT = 2_500
@@ -270,12 +270,7 @@ def test_a_half_cent_is_rounded_up_in_report_page_and_sql(
         '<dd class="big">2.13</dd><dd class="soft">exactly 2.125'
         in (tmp_path / "page.html").read_text()
     )
-    page_of_sql = (ROOT / "docs" / "sql.md").read_text()
-    (query,) = re.findall(
-        r"### The month's bill, to the cent\n\n[^`]*`[^`]*`[^`]*```sql\n(.*?)```",
-        page_of_sql,
-        re.DOTALL,
-    )
+    query = BLOCKS["The month's bill, to the cent"]
     assert run_command(["sql", "--out", out, "--json", query]) == 0
     assert json.loads(capsys.readouterr().out)["cost"] == "2.13"
     look = [line.text for line in first_look(tmp_path / "out", Billing())]
