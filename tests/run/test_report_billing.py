@@ -218,7 +218,7 @@ def _place(row: Row, name: str) -> tuple[Any, ...]:
 def _worst_first(one: tuple[Decimal | None, Decimal | None, str]) -> tuple[Any, ...]:
     """By amount, then by cost, whatever its sign; then by id; what has none comes last."""
     amount, cost, voice_id = one
-    return (*((known is None, -abs(known or 0)) for known in (amount, cost)), voice_id)
+    return (*((known is None, -abs(known or Decimal(0))) for known in (amount, cost)), voice_id)
 
 
 @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
