@@ -13,11 +13,13 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from harvester.identity import Identity
 from harvester.lake.parts import stage
 from harvester.lake.pieces import pieces_of
 from harvester.lake.schema import SCHEMA
 
 LAST_DAY = date(2026, 11, 22)
+_IDENTITY = Identity(account="default", timezone="UTC", addresses=("http://127.0.0.1:8080",))
 _WEEK = (100, 104, 106, 103, 98, 55, 38)
 """How busy the days of a week are, Monday first."""
 
@@ -65,7 +67,10 @@ timed AS (
     FROM placed
 ),
 billed AS (
-    SELECT *, (seconds + step - 1) // step * step AS charged,
+    SELECT *, (seconds + step - 1) // step * step
+              + CASE WHEN $odd AND answered AND i % 389 = 0 THEN step ELSE 0 END AS charged,
+           CASE WHEN $odd AND seconds > 20 AND i % 523 = 0 THEN 12 ELSE 0 END AS too_long,
+           (number IN (5, 7)) <> ($odd AND i % 977 = 0) AS in_euros,
            CASE WHEN code_sent IN ('404', '503') THEN NULL
                 ELSE call_ms + 900 + pdd_roll END AS ringing_ms
     FROM timed
@@ -75,14 +80,14 @@ SELECT lpad(i::VARCHAR, 19, '1') AS voice_id, 'default' AS account,
        country AS destination_country, region AS destination_region,
        submit_ms AS submit_time, call_ms AS call_time, ringing_ms AS ringing_time,
        CASE WHEN answered THEN ringing_ms + 4000 END AS answer_time,
-       CASE WHEN answered THEN ringing_ms + 4000 + 1000 * seconds ELSE call_ms + 30000 END
-       AS hangup_time,
+       CASE WHEN answered THEN ringing_ms + 4000 + 1000 * (seconds - too_long)
+            ELSE call_ms + 30000 END AS hangup_time,
        480 AS utc_offset_min, seconds AS call_duration_s, charged AS charged_duration_s, answered,
        code_sent AS termination_code, code_sent::SMALLINT AS sip_code,
        CASE WHEN answered THEN 'success' ELSE 'failed' END AS termination_reason,
        ((tariff * charged // 60) * 0.000001::DECIMAL(7, 6))::DECIMAL(18, 8) AS cost,
        (tariff * 0.000001::DECIMAL(7, 6))::DECIMAL(18, 8) AS rate, 0::DECIMAL(18, 8) AS base_cost,
-       CASE WHEN number IN (5, 7) THEN 'EUR' ELSE 'USD' END AS currency,
+       CASE WHEN in_euros THEN 'EUR' ELSE 'USD' END AS currency,
        step || '+' || step AS bill_period, step AS bill_initial_s, step AS bill_increment_s,
        true AS is_final, submit_ms + 90000000 AS fetched_at,
        '20261122T010000Z-abcdef' AS run_id
@@ -90,8 +95,11 @@ FROM billed
 """
 
 
-def write_calls(out: Path, count: int, *, days: int = 60) -> None:
-    """About `count` calls of the `days` up to LAST_DAY, under out/cdr; what was there goes."""
+def write_calls(out: Path, count: int, *, days: int = 60, odd: bool = False) -> None:
+    """About `count` calls of the `days` up to LAST_DAY, under out/cdr; what was there goes.
+
+    `odd`: a few are billed wrongly, for an audit to find.
+    """
     shutil.rmtree(out, ignore_errors=True)
     staging = out / "staging"
     staging.mkdir(parents=True)
@@ -102,7 +110,7 @@ def write_calls(out: Path, count: int, *, days: int = 60) -> None:
         begin = 0
         for number, day in enumerate(dates):
             end = begin + count * _WEEK[day.weekday()] // busy
-            _write_day(database, out, (begin, end), number, day)
+            _write_day(database, out, (begin, end), number, day, odd=odd)
             begin = end
     staging.rmdir()
 
@@ -121,10 +129,16 @@ def _make_places(database: duckdb.DuckDBPyConnection) -> None:
 
 
 def _write_day(
-    database: duckdb.DuckDBPyConnection, out: Path, ids: tuple[int, int], number: int, day: date
+    database: duckdb.DuckDBPyConnection,
+    out: Path,
+    ids: tuple[int, int],
+    number: int,
+    day: date,
+    *,
+    odd: bool,
 ) -> None:
     midnight = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    values = {"begin": ids[0], "end": ids[1], "midnight": midnight, "day": number}
+    values = {"begin": ids[0], "end": ids[1], "midnight": midnight, "day": number, "odd": odd}
     found = database.sql(_QUERY, params=values).to_arrow_table()
     columns = [
         found[field.name].cast(field.type)
@@ -139,6 +153,7 @@ def _write_day(
         state_id="bench000",
         publication=number + 1,
         mode=0o640,
+        identity=_IDENTITY,
     )
     for part in staged:
         target = out / "cdr" / part.path

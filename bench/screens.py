@@ -1,4 +1,4 @@
-"""Pictures of a report: on a wide screen and on a phone, light and dark, and in a terminal.
+"""Pictures of a report and an audit: on a wide screen, on a phone, light and dark, in a terminal.
 
 They are taken in headless Chromium of made-up calls (bench/calls.py), so that anybody can take them
 again; where there is no Chromium, that is said aloud and nothing else happens.
@@ -30,6 +30,7 @@ from harvester.ledger.values import Batch, DeadLetter, OpenCall
 
 SCREENS = ROOT / "docs" / "screens"
 CALLS = 60_000
+BILLED = 20_000
 MOST_BYTES = 300_000
 _TERMINAL_WIDTH = 1240
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -55,8 +56,11 @@ def screens() -> None:
     home = work() / "screens"
     write_calls(home / "data", CALLS)
     _fill_ledger(Output(home / "data"))
-    shown = _report(home)
+    write_calls(home / "billed", BILLED, odd=True)
+    shown = _made(home, "report", "data")
+    _made(home, "audit", "billed")
     (home / "phone.html").write_text(_PHONE.format(page="report.html"))
+    (home / "audit-phone.html").write_text(_PHONE.format(page="audit.html"))
     (home / "terminal.html").write_text(_TERMINAL.format(svg=_terminal(shown)))
     SCREENS.mkdir(parents=True, exist_ok=True)
     for screen in night(home / "night"):
@@ -67,6 +71,8 @@ def screens() -> None:
         ("report-phone-light", "phone", (500, 1600), False),
         ("report-phone-dark", "phone", (500, 1600), True),
         ("report-terminal", "terminal", (1200, 830), True),
+        ("audit-light", "audit", (1100, 1500), False),
+        ("audit-phone-light", "audit-phone", (500, 1600), False),
     ):
         _take(browser, home / f"{page}.html", SCREENS / f"{name}.png", size, dark=dark)
 
@@ -116,9 +122,9 @@ def _fill_ledger(output: Output) -> None:
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
-def _report(home: Path) -> str:
-    """Write report.html; what the command says on the screen."""
-    words = [sys.executable, "-m", "harvester", "report", "--out", "data", "--html", "report.html"]
+def _made(home: Path, command: str, data: str) -> str:
+    """Write the page of `report` or `audit`; what the command says on the screen."""
+    words = [sys.executable, "-m", "harvester", command, "--out", data, "--html", f"{command}.html"]
     done = subprocess.run(
         words, cwd=home, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )

@@ -138,6 +138,15 @@ def normal_address(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{_path(parts.path)}"
 
 
+def vendor_of(identity: Identity) -> str:
+    """Who sent the records, by the hosts of its addresses; "" where it names none."""
+    found = {}
+    for url in identity.addresses:
+        normal = normal_address(url)
+        found[normal if normal == STAND_IN else urlsplit(normal).hostname or normal] = True
+    return ", ".join(found)
+
+
 def _host(host: str) -> str:
     try:
         return str(ipaddress.ip_address(host))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from harvester.harvest.output import Output, make_folders
+from harvester.identity import Identity
 from harvester.lake.normalize import Answer, normalize
 from harvester.lake.parts import stage
-from harvester.lake.pieces import pieces_of
+from harvester.lake.pieces import Packer, Piece, pieces_of
 from harvester.lake.schema import SCHEMA
 from harvester.simulator import SimulatorOptions, make_ids
 from harvester.simulator.calls import Fate, call_of, twin_of
@@ -40,7 +41,7 @@ def simulated(out: Path, options: SimulatorOptions, count: int, zone: str = "UTC
         Answer(voice_id, _bytes(vendor.answer(voice_id, 0.0).body), fetched, RUN_ID, is_final=True)
         for voice_id in ids
     ]
-    write(out, [normalize(answers, "default").table], zone)
+    place(out, _packed(answers, zone))
     found = (expected(options, one, now=NOW, partition_timezone=zone) for one in ids)
     return [one.row for one in found if one.row is not None]
 
@@ -58,10 +59,24 @@ def filled(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def write(out: Path, tables: Iterable[pa.Table], zone: str = "UTC", publication: int = 1) -> None:
     """Parts of `tables` under out/cdr, in the folders of an output."""
+    place(out, pieces_of(tables, zone), publication)
+
+
+def _packed(answers: Sequence[Answer], zone: str) -> Iterator[Piece]:
+    packer, found = Packer(zone), normalize(answers, "default")
+    yield from packer.add(found.table, found.presumed)
+    yield from packer.rest()
+
+
+def place(
+    out: Path, pieces: Iterable[Piece], publication: int = 1, identity: Identity | None = None
+) -> None:
+    """Parts of `pieces` under out/cdr."""
     output = Output(out)
     make_folders(output, 0o750)
     parts = stage(
-        pieces_of(tables, zone),
+        pieces,
+        identity=identity,
         staging=output.staging,
         state_id="made0000",
         publication=publication,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +12,14 @@ import typer
 from harvester.cli import options
 from harvester.cli.console import Line, emit, stderr, stdout
 from harvester.cli.days import DateBy, From, Month, To, Zone, in_words, period, scope_as_json
-from harvester.cli.report import apart_as_json
-from harvester.cli.targets import refuse_ours
+from harvester.cli.report import Html, apart_as_json, stated_as_json
+from harvester.cli.targets import refuse_ours, write_private
 from harvester.cli.text import count, one_line
-from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    from harvester.report.apart import Apart
-    from harvester.report.billing import Billing, Difference, Verdict
+    from harvester.report.audit import Audit
+    from harvester.report.billing import Difference, Verdict
     from harvester.report.limits import Excess
-    from harvester.report.scope import Scope
 
 _SHOWN = 3
 """Of the worst records of a rule, those on the screen; --json has ten."""
@@ -50,6 +48,7 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     zone: Zone = None,
     date_by: DateBy = None,
     file: OutFile = None,
+    html: Html = None,
     fail_above: FailAbove = None,
     json: options.Json = False,
 ) -> int:
@@ -58,7 +57,8 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     The vendor publishes no formula: each rule says what it assumes. A difference is a question to
     the vendor, not an error of the data; nothing is changed or rejected, and the exit code is 0,
     or 3 if a rule's amount over is above --fail-above.
-    Phone numbers are masked on the screen; FILE holds the records whole, readable for you alone.
+    Phone numbers are masked on the screen and in --html; the FILE of -o holds the records whole.
+    Both files are readable for you alone.
     Days and months are those of billing.zone, by billing.date_by; the heading says which.
 
     \b
@@ -68,58 +68,40 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     settings = options.settings(
         config, output__dir=out, billing__zone=zone, billing__date_by=date_by
     ).config
+    from harvester.cli.tables import write_all
     from harvester.harvest.output import Output
-    from harvester.lake.dataset import list_parts
     from harvester.lake.origin import refuse_other_settings
-    from harvester.report.billing import opened
+    from harvester.report.audit import make_audit
+    from harvester.report.billing import FOUND_SCHEMA
     from harvester.report.clock import Clock
-    from harvester.report.limits import above, parse_limits
+    from harvester.report.limits import parse_limits
+    from harvester.report.overview import Order
     from harvester.report.scope import Scope
 
     limits = parse_limits(fail_above or ())
     output = Output(Path(settings.output.dir))
     scope = Scope(Clock.of(settings.billing), period(first, last, month))
-    if file is not None:
-        refuse_ours(file, output)
+    for target in filter(None, (file, html)):
+        refuse_ours(target, output)
     refuse_other_settings(output.cdr, settings)
-    parts = scope.clock.parts_of(list_parts(output.cdr).parts, scope.period)
-    if not parts:
-        raise _no_calls(output.root, scope)
-    with (
-        stderr().working("reading the data set, once for each rule", shows=not json),
-        tempfile.TemporaryDirectory(prefix="harvester-audit-") as scratch,
-        opened(
-            [output.cdr / part for part in parts],
-            scope,
-            memory_limit=settings.plan.memory_limit,
-            scratch=Path(scratch),
-        ) as billing,
-    ):
-        if not billing.calls:
-            raise _no_calls(output.root, scope)
-        verdicts, apart = billing.verdicts(), billing.apart()
-        if file is not None:
-            _write(billing, verdicts, file)
-    excesses = above(verdicts, limits)
+    order = Order(scope, settings.plan.memory_limit)
+    keep = None if file is None else partial(write_all, file, FOUND_SCHEMA)
+    with stderr().working("reading the data set, once for each rule", shows=not json):
+        made = make_audit(output, order, limits, keep)
+    if html is not None:
+        from harvester.report.audit_page import page
+
+        write_private(html, page(made))
     if json:
-        for verdict in verdicts:
-            emit({"type": "rule", **_as_json(verdict)})
-        differing = sum(verdict.differing for verdict in verdicts)
-        emit(
-            {
-                "type": "audit",
-                "output": str(output.root),
-                "differing": differing,
-                "above": [_excess_as_json(one) for one in excesses],
-                **scope_as_json(scope),
-                "apart": apart_as_json(apart),
-            }
-        )
+        for line in as_json(made):
+            emit(line)
     else:
-        stdout().show(screen(verdicts, str(output.root), scope, apart, file))
-    for one in excesses:
+        stdout().show(screen(made, file))
+        if html is not None:
+            stdout().say(f"Written: {html}")
+    for one in made.above:
         stderr().say(_excess(one))
-    return _EXIT_ABOVE if excesses else 0
+    return _EXIT_ABOVE if made.above else 0
 
 
 def _excess(one: Excess) -> str:
@@ -143,43 +125,24 @@ def _excess_as_json(one: Excess) -> dict[str, object]:
     }
 
 
-def _no_calls(root: Path, scope: Scope) -> UsageError:
-    return UsageError(
-        f"{root} holds no calls of these days ({scope.told}). Name the right folder with --out or "
-        "-c, or other days."
-    )
-
-
-def _write(billing: Billing, verdicts: Sequence[Verdict], file: Path) -> None:
-    from harvester.cli.tables import opened
-    from harvester.report.billing import FOUND_SCHEMA
-
-    with opened("parquet", file, FOUND_SCHEMA) as sink:
-        for batch in billing.differing(verdicts):
-            sink(batch)
-
-
-def masked(number: str) -> str:
-    """A phone number by its first three and last two digits: enough to find it by, not to call."""
-    return f"{number[:3]}{'*' * (len(number) - 5)}{number[-2:]}" if len(number) > 7 else "***"
-
-
-def screen(
-    verdicts: Sequence[Verdict], root: str, scope: Scope, apart: Apart, file: Path | None
-) -> list[Line]:
+def screen(made: Audit, file: Path | None) -> list[Line]:
     """An audit as lines, the rules that something differs from first."""
     from harvester.report.notes import apart_notes
+    from harvester.report.source import PRESUMED, presumed
 
+    scope = made.scope
+    figure, of = presumed(made.stated)
     lines = [
-        Line(f"The bill of {one_line(root)}{in_words(scope.period)}", "bold"),
+        Line(f"The bill of {one_line(made.output)}{in_words(scope.period)}", "bold"),
         Line(f"  {scope.told}", "dim"),
         Line("  The vendor publishes no formula: each rule says what it assumes.", "dim"),
-        *(Line(f"  note: {note}", "yellow") for note in apart_notes(apart, scope)),
+        *(Line(f"  note: {note}", "yellow") for note in apart_notes(made.apart, scope)),
+        *([Line(f"  {PRESUMED}: {figure} {of}")] if of else []),
     ]
-    for verdict in sorted(verdicts, key=lambda one: not one.differing):
+    for verdict in sorted(made.verdicts, key=lambda one: not one.differing):
         lines += _verdict(verdict)
     lines.append(Line())
-    if not any(verdict.differing for verdict in verdicts):
+    if not made.differing:
         return [*lines, Line("Nothing differs from any rule.", "bold green")]
     where = f"all of them are in {file}" if file else "-o FILE writes all of them to Parquet"
     return [*lines, Line(f"Nothing was changed; {one_line(where)}.", "bold yellow")]
@@ -192,14 +155,17 @@ def _verdict(verdict: Verdict) -> list[Line]:
         Line(head, "bold yellow" if verdict.differing else "bold"),
         Line(f"  assumed: {verdict.assumption}; tolerance: {verdict.tolerance}"),
     ]
-    if verdict.over or verdict.under:
+    if verdict.differing:
         from harvester.report.telling import moneys
 
-        lines.append(Line(f"  over: {moneys(verdict.over)}; under: {moneys(verdict.under)}"))
+        over, under = moneys(verdict.over), moneys(verdict.under)
+        cost = f"{moneys(verdict.cost)} in all" if verdict.cost else "nothing"
+        lines.append(Line(f"  over: {over}; under: {under}; these records cost {cost}"))
     return [*lines, *(_worst(one) for one in verdict.worst[:_SHOWN])]
 
 
 def _worst(one: Difference) -> Line:
+    from harvester.report.audit import masked
     from harvester.report.telling import exact
 
     amount = "no amount" if one.amount is None else f"{exact(one.amount)} {one.currency}"
@@ -210,7 +176,24 @@ def _worst(one: Difference) -> Line:
     )
 
 
-def _as_json(verdict: Verdict) -> dict[str, object]:
+def as_json(made: Audit) -> Iterator[dict[str, object]]:
+    """An audit for machines: a line for each rule, and one for the whole."""
+    for verdict in made.verdicts:
+        yield {"type": "rule", **_rule_as_json(verdict)}
+    yield {
+        "type": "audit",
+        "output": made.output,
+        "differing": sum(verdict.differing for verdict in made.verdicts),
+        "above": [_excess_as_json(one) for one in made.above],
+        **scope_as_json(made.scope),
+        "apart": apart_as_json(made.apart),
+        "records": made.calls,
+        **stated_as_json(made.stated),
+    }
+
+
+def _rule_as_json(verdict: Verdict) -> dict[str, object]:
+    from harvester.report.audit import masked
     from harvester.report.telling import exact
 
     return {
@@ -221,6 +204,7 @@ def _as_json(verdict: Verdict) -> dict[str, object]:
         "differing": verdict.differing,
         "over": {name: exact(amount) for name, amount in verdict.over.items()},
         "under": {name: exact(amount) for name, amount in verdict.under.items()},
+        "cost": {name: exact(amount) for name, amount in verdict.cost.items()},
         "worst": [
             {
                 "voice_id": one.voice_id,

@@ -20,10 +20,12 @@ from typing import Annotated
 
 import typer
 
+from harvester.cli import options
 from harvester.cli.console import Line, Terminal, stdout
 from harvester.cli.look import first_look
 from harvester.cli.templates import templates
 from harvester.cli.text import span
+from harvester.config import load
 from harvester.errors import EXIT_DONE, EXIT_SOME_DEAD, HarvesterError
 
 RATE_PER_S = 1000
@@ -71,7 +73,9 @@ def demo(
         return code
     terminal.show(_explained(code))
     terminal.show([Line(), Line("A first look, with DuckDB", "bold cyan"), Line()])
-    terminal.show(first_look(out, unicode=terminal.speaks_unicode))
+    # The clock of the demo's own file: the run does not see the environment's settings either.
+    billing = load(config).config.billing
+    terminal.show(first_look(out, billing, unicode=terminal.speaks_unicode))
     terminal.show(_closing(out, time.monotonic() - began))
     return 0
 
@@ -79,7 +83,8 @@ def demo(
 def demo_look(out: Annotated[Path, typer.Argument(metavar="DIR")] = Path("demo-out")) -> int:
     """Calls and cost by day and destination of the data in DIR."""
     terminal = stdout()
-    terminal.show(first_look(out, unicode=terminal.speaks_unicode))
+    billing = options.settings(None).config.billing
+    terminal.show(first_look(out, billing, unicode=terminal.speaks_unicode))
     return 0
 
 

@@ -132,7 +132,7 @@ def _write_delivered(
     with looking(output, "export") as db:
         live = [part.path for part in publications.live_parts(db)]
         waiting = publications.journal_size(db)[0]
-    parts = [output.cdr / part for part in scope.clock.parts_of(live, scope.period)]
+    parts = [output.cdr / part for part in scope.parts(live)]
     chosen = Chosen(scope)
     # Parts never change and never go: the lock needn't be held while they are read.
     with opened(form.value, file, schema_of("delivered")) as sink:

@@ -6,20 +6,20 @@ from decimal import Decimal
 from pathlib import Path
 
 from harvester.cli.console import Line
+from harvester.config import Billing
 
 _WIDTH = 24
 _BAR = 22
 
 _DAYS = """
-SELECT strftime(submit_date, '%Y-%m-%d') AS day, count(*), sum(charged_duration_s),
-       sum(cost)
-FROM read_parquet(?, hive_partitioning = true)
+SELECT coalesce(strftime(day, '%Y-%m-%d'), '(none)'), count(*), sum(charged_duration_s), sum(cost)
+FROM (SELECT *, {day} AS day FROM read_parquet(?, hive_partitioning = false))
 WHERE currency = ?
-GROUP BY ALL ORDER BY day DESC LIMIT 7
+GROUP BY day ORDER BY day DESC NULLS LAST LIMIT 7
 """
 _DESTINATIONS = """
 SELECT coalesce(destination_country, '(none)'), count(*), sum(charged_duration_s), sum(cost)
-FROM read_parquet(?, hive_partitioning = true)
+FROM read_parquet(?, hive_partitioning = false)
 WHERE currency = ?
 GROUP BY ALL ORDER BY sum(cost) DESC NULLS LAST LIMIT 7
 """
@@ -29,9 +29,16 @@ GROUP BY ALL ORDER BY count(*) DESC LIMIT 1
 """
 
 
-def first_look(out: Path, *, unicode: bool = True) -> list[Line]:
-    """The newest days and the dearest destinations of the most frequent currency."""
+def first_look(out: Path, billing: Billing, *, unicode: bool = True) -> list[Line]:
+    """The newest days and the dearest destinations of the most frequent currency.
+
+    Days are those of `billing`, as in every other command.
+    """
     import duckdb
+
+    from harvester.report.clock import Clock
+
+    clock = Clock.of(billing)
 
     glob = str(out / "cdr" / "*" / "*.parquet")
     with duckdb.connect() as db:
@@ -39,11 +46,13 @@ def first_look(out: Path, *, unicode: bool = True) -> list[Line]:
         if found is None:
             return [Line("No record carries a cost yet.")]
         currency = str(found[0])
-        days = db.execute(_DAYS, [glob, currency]).fetchall()
+        days = db.execute(_DAYS.format(day=clock.day_sql()), [glob, currency]).fetchall()
         places = db.execute(_DESTINATIONS, [glob, currency]).fetchall()
     block = "█" if unicode else "#"
     return [
-        *_table("The newest days (UTC)", days, currency, block),
+        Line(f"  {clock.told}", "dim"),
+        Line(),
+        *_table("The newest days", days, currency, block),
         Line(),
         *_table("The dearest destinations", places, currency, block),
     ]

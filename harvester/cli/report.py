@@ -16,6 +16,7 @@ from harvester.cli.days import DateBy, From, Month, To, Zone, period, scope_as_j
 from harvester.cli.targets import refuse_ours, write_private
 
 if TYPE_CHECKING:
+    from harvester.lake.stated import Stated
     from harvester.report.apart import Apart
     from harvester.report.figures import Between, Figures, Row, Table
     from harvester.report.overview import Report
@@ -105,6 +106,22 @@ def as_json(made: Report) -> dict[str, object]:
         "prices": _plain(calls.prices),
         "loose": _plain(made.loose),
         "books": _plain(made.books),
+        **stated_as_json(made.stated),
+    }
+
+
+def stated_as_json(stated: Stated) -> dict[str, object]:
+    """Whose records these are, and how many currencies were presumed; null: it is not known."""
+    from harvester.identity import vendor_of
+
+    return {
+        "account": stated.identity.account,
+        "vendor": vendor_of(stated.identity) or None,
+        "presumed_currency": {
+            "records": stated.presumed,
+            "of_records": stated.rows,
+            "files_without": stated.silent,
+        },
     }
 
 

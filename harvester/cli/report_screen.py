@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from harvester.cli.console import Line
 from harvester.cli.text import one_line
@@ -14,8 +14,12 @@ from harvester.report.figures import Figures, Row, Table
 from harvester.report.loose import Unknown
 from harvester.report.notes import report_notes, span
 from harvester.report.overview import Report
+from harvester.report.source import PRESUMED, presumed
 
 _NAME = 24
+"""Cells of the first column."""
+_WIDEST = _NAME - 3
+"""Of them, those that a name has: two are its indent, and one is free behind it."""
 _DAYS = 14
 _ROWS = 10
 _CHANGES = 6
@@ -124,6 +128,9 @@ def _total(report: Report) -> Iterator[Line]:
         yield _figure(f"cost, {currency}", telling.money(cost), f"exactly {telling.exact(cost)}")
     if total.settled:
         yield _figure("settled", telling.money(total.settle_pay), telling.settled(total))
+    figure, of = presumed(report.stated)
+    if of:
+        yield _figure(PRESUMED, figure, of)
 
 
 def _figure(label: str, figure: str, told: str) -> Line:
@@ -141,32 +148,51 @@ def _table(
         for row in (*table.rows[most:], *([table.others] if table.others else [])):
             rest.add(row.figures)
     for row in shown:
-        yield _row(row, columns)
+        yield from _row(row, columns)
     if rest.calls:
-        yield _row(Row("all others", rest), columns)
+        yield from _row(Row("all others", rest), columns)
 
 
 def _renamed(table: Table, named: Callable[[str], str]) -> Table:
     return Table(tuple(Row(named(row.name), row.figures) for row in table.rows), table.others)
 
 
-def _row(row: Row, columns: Sequence[_Column]) -> Line:
-    figures = "".join(f"{column.told(row.figures):>{column.wide}}" for column in columns)
-    return Line(f"{_fit('  ' + telling.named(row.name))}{figures}")
+def _row(row: Row, columns: Sequence[_Column]) -> Iterator[Line]:
+    return _beside(
+        row.name, "".join(f"{column.told(row.figures):>{column.wide}}" for column in columns)
+    )
+
+
+def _beside(name: str, figures: str) -> Iterator[Line]:
+    """Figures beside a name; what the name's column does not hold goes on below."""
+    first, *rest = _broken(telling.named(name))
+    yield Line(f"{_fit(f'  {first}')}{figures}")
+    yield from (Line(f"    {piece}") for piece in rest)
+
+
+def _broken(name: str) -> list[str]:
+    """A name as lines of at most `_WIDEST` cells, broken between words where there are any."""
+    lines: list[str] = []
+    for word in name.split() or [name]:
+        for piece in chop_cells(word, _WIDEST):
+            longer = f"{lines[-1]} {piece}" if lines else piece
+            if lines and cell_len(longer) <= _WIDEST:
+                lines[-1] = longer
+            else:
+                lines.append(piece)
+    return lines
 
 
 def _fit(name: str) -> str:
     """A name in its column; some scripts take two cells a character."""
-    if cell_len(name) <= _NAME:
-        return set_cell_size(name, _NAME)
-    return set_cell_size(name, _NAME - 1) + " "
+    return set_cell_size(name, _NAME)
 
 
 def _hours(report: Report, *, unicode: bool) -> Iterator[Line]:
     by_hour = [sum(day[hour] for day in report.hours.week) for hour in range(24)]
     most = max(by_hour) or 1
     yield Line()
-    yield Line("Hours of the day", "bold")
+    yield Line("Hours of the day, by submit time", "bold")
     if unicode:
         bars = "".join(_EIGHTHS[-(-8 * calls // most)] * 2 for calls in by_hour)
         yield Line(f"  {bars}")
@@ -184,9 +210,10 @@ def _prices(report: Report) -> Iterator[Line]:
         before, after = telling.exact(change.before), telling.exact(change.after)
         moved = telling.change(change.before, change.after)
         currency = telling.plain(change.currency)
-        yield Line(
-            f"{_fit('  ' + telling.named(change.destination))}{change.day}  {before} to {after} "
-            f"{currency} ({moved}; {telling.count(change.calls)} calls since)"
+        yield from _beside(
+            change.destination,
+            f"{change.day}  {before} to {after} {currency} ({moved}; "
+            f"{telling.count(change.calls)} calls since)",
         )
     if prices.mixed:
         yield Line(

@@ -177,6 +177,13 @@ def opened(form: str, file: Path | None, schema: pa.Schema) -> Iterator[Sink]:
         yield sink
 
 
+def write_all(file: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write `batches` into `file` as Parquet; see `opened`."""
+    with opened("parquet", file, schema) as sink:
+        for batch in batches:
+            sink(batch)
+
+
 @contextmanager
 def _csv(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
     texts = pa.schema([pa.field(name, pa.string()) for name in schema.names])

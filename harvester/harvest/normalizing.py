@@ -89,4 +89,4 @@ class Normalizer:
         self.unparsed.update(done.unparsed)
         self.extra.update(done.extra)
         self.without_cost += done.without_cost
-        yield from self._packer.add(done.table)
+        yield from self._packer.add(done.table, done.presumed)

@@ -65,6 +65,8 @@ class Published(msgspec.Struct, frozen=True):
     extra: Counter[str]
     without_cost: int = 0
     """Answered calls among them that have no cost."""
+    presumed_currency: int = 0
+    """Records among them of which the vendor named no currency."""
 
 
 class Publisher:
@@ -127,6 +129,7 @@ class Publisher:
             normalizing.unparsed,
             normalizing.extra,
             normalizing.without_cost,
+            sum(part.presumed for part in staged),
         )
 
     def recover(self) -> int:

@@ -131,6 +131,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     first_publication: int
     """No publication of an earlier run has this number or a higher one: it says which is newer."""
     output: str
+    presumed_currency: int = 0
+    """Records that it published of which the vendor named no currency: the dollar was taken."""
     newly_dead: int = 0
     """Dead ids that no run before had reported: above 0 makes exit code 3."""
     plan: PlanBooks | None = None
@@ -269,6 +271,7 @@ def make_summary(
         unparsed=named(sum((p.unparsed for p in published), Counter[str]())),
         extra=named(sum((p.extra for p in published), Counter[str]())),
         odd=odd or Oddities(),
+        presumed_currency=sum(p.presumed_currency for p in published),
         first_publication=run.first_publication,
         output=str(output.root),
         newly_dead=newly_dead,

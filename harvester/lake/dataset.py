@@ -125,7 +125,7 @@ def totals(files: Iterable[Path], run_id: str) -> Totals:
                     rows = file.read_row_group(group, columns=_USAGE, use_threads=False)
                     total += totals_of(rows, run_id)
                 except (OSError, pa.ArrowException) as exc:
-                    raise _unreadable(path, exc) from exc
+                    raise unreadable(path, exc) from exc
         # Or it grows with the number of files: what one has left behind does not fit the next.
         pa.default_memory_pool().release_unused()
     return total
@@ -168,7 +168,7 @@ def _opened(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, pre_buffer=False)
     except (OSError, pa.ArrowException) as exc:
-        raise _unreadable(path, exc) from exc
+        raise unreadable(path, exc) from exc
 
 
 def _groups_of(file: pq.ParquetFile, run_id: str) -> Sequence[int]:
@@ -187,7 +187,8 @@ def _sum(column: pa.ChunkedArray) -> int:
     return int(pc.sum(column).as_py() or 0)
 
 
-def _unreadable(path: Path, exc: Exception) -> StoreError:
+def unreadable(path: Path, exc: Exception) -> StoreError:
+    """The error for a part that is no readable Parquet file, with what to do about it."""
     return StoreError(
         f"{path} can't be read as Parquet ({exc}). `harvester verify` shows what else is wrong; "
         f"restore the file from a backup, or move it away and run `harvester rebuild`."

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harvester.lake.pieces import Piece
 from harvester.lake.schema import SCHEMA
 
 
@@ -19,10 +20,13 @@ class Held:
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
+        self.presumed = 0
+        """Rows whose currency was presumed."""
 
-    def add(self, rows: bytes) -> None:
+    def add(self, piece: Piece) -> None:
         """Take the rows of one more piece."""
-        self._pieces.append(rows)
+        self._pieces.append(piece.rows)
+        self.presumed += piece.presumed
 
     def row_groups(self, size: int) -> Iterator[pa.Table]:
         """All rows by voice_id, `size` at a time; rows with the same id stay in their order."""

@@ -77,6 +77,8 @@ class Normalized(msgspec.Struct, frozen=True):
     """Unknown field -> how many answers held it."""
     without_cost: int
     """Answered calls whose cost is absent: it was not sent, rather than sent in an odd form."""
+    presumed: pa.BooleanArray
+    """Of each row, whether the vendor named no currency, so that DEFAULT_CURRENCY was taken."""
 
 
 class _Draft(msgspec.Struct):
@@ -86,6 +88,7 @@ class _Draft(msgspec.Struct):
     columns: dict[str, pa.Array]
     unparsed: dict[int, dict[str, str]]
     from_eur: pa.Array | None = None
+    presumed: pa.BooleanArray | None = None
 
 
 def normalize(answers: Sequence[Answer], account: str, *, by_value: bool = False) -> Normalized:
@@ -101,12 +104,14 @@ def normalize(answers: Sequence[Answer], account: str, *, by_value: bool = False
     _type_scalars(draft, by_value=by_value)
     _derive(draft)
     _add_the_rest(draft)
+    assert draft.presumed is not None, "it is derived with the currency"
     columns = [draft.columns[column.name] for column in SCHEMA]
     return Normalized(
         table=pa.Table.from_arrays(columns, schema=SCHEMA),
         unparsed=_count(draft.unparsed.values()),
         extra=_count(batch.extra.values()),
         without_cost=_without_cost(draft),
+        presumed=draft.presumed,
     )
 
 
@@ -196,17 +201,21 @@ def _derive(draft: _Draft) -> None:
 def _currency(draft: _Draft) -> pa.Array:
     """As sent; where left out it is the dollar, or the euro where the cost came as `costEur`."""
     sent = draft.columns["currency"]
+    named = sent.is_valid()
     default: object = DEFAULT_CURRENCY
     if draft.from_eur is not None:
         default = pc.if_else(draft.from_eur, EUR, DEFAULT_CURRENCY)
+        named = pc.or_(named, draft.from_eur)  # by the name of its field
     currency = pc.coalesce(sent, default)
     unreadable = [
         at for at, fields in draft.unparsed.items() if "currency" in fields or "data" in fields
     ]
-    if not unreadable:
-        return currency
-    # Sent, but not as text: it wasn't left out, so no default may stand for it.
-    return pc.if_else(_marks(len(sent), unreadable), pa.scalar(None, TEXT), currency)
+    if unreadable:
+        # Sent, but not as text: it wasn't left out, so no default may stand for it.
+        odd = _marks(len(sent), unreadable)
+        currency, named = pc.if_else(odd, pa.scalar(None, TEXT), currency), pc.or_(named, odd)
+    draft.presumed = pc.invert(named)
+    return currency
 
 
 def _without_cost(draft: _Draft) -> int:

@@ -71,6 +71,8 @@ class StagedPart(msgspec.Struct, frozen=True):
     rows: int
     bytes: int
     sha256: str
+    presumed: int
+    """Rows whose currency was presumed."""
 
 
 def stage(
@@ -100,8 +102,11 @@ def stage(
             schema.FOOTER_PUBLICATION: str(publication),
             **footer_of(identity or Identity()),
         }
-        written = _write(by_date.pop(date), staging / name, mode, footer, disk)
-        parts.append(StagedPart(staging / name, f"submit_date={date}/{name}", *written))
+        held = by_date.pop(date)
+        written = _write(held, staging / name, mode, footer, disk)
+        path = f"submit_date={date}/{name}"
+        parts.append(StagedPart(staging / name, path, *written, held.presumed))
+        del held  # before the next date is read
     with _explained("syncing the folder", staging):
         disk.sync_folder(staging)
     pa.default_memory_pool().release_unused()
@@ -142,7 +147,7 @@ def folder_mode(mode: int) -> int:
 def _by_date(pieces: Iterable[Piece]) -> dict[str, Held]:
     found: dict[str, Held] = {}
     for piece in pieces:
-        found.setdefault(piece.date, Held()).add(piece.rows)
+        found.setdefault(piece.date, Held()).add(piece)
     return found
 
 
@@ -179,6 +184,7 @@ def _write_parquet(held: Held, sink: _Hashing, footer: dict[str, str]) -> int:
                 **footer,
                 schema.FOOTER_SCHEMA_VERSION: str(schema.SCHEMA_VERSION),
                 schema.FOOTER_ROWS: str(rows),
+                schema.FOOTER_PRESUMED: str(held.presumed),
                 schema.FOOTER_MIN_VOICE_ID: first,
                 schema.FOOTER_MAX_VOICE_ID: last,
             }

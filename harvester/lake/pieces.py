@@ -6,6 +6,7 @@ row).  So a whole publication fits in little memory, and through a pipe.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -34,6 +35,8 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     """'YYYY-MM-DD', or NO_DATE."""
     rows: bytes
     """An Arrow IPC file of `schema.SCHEMA`, compressed."""
+    presumed: int = 0
+    """Rows whose currency was presumed: the column does not show it."""
 
 
 class Packer:
@@ -43,14 +46,21 @@ class Packer:
         """`timezone` is an IANA name: whose days the dates are."""
         self._timezone = timezone
         self._loose: dict[str, list[pa.Table]] = {}
+        self._presumed: Counter[str] = Counter()
 
-    def add(self, rows: pa.Table) -> Iterator[Piece]:
-        """Take more rows, of `schema.SCHEMA`; the pieces that are full now."""
+    def add(self, rows: pa.Table, presumed: pa.BooleanArray | None = None) -> Iterator[Piece]:
+        """Take more rows, of `schema.SCHEMA`; the pieces that are full now.
+
+        `presumed`: of each row, whether its currency was; None: of none.
+        """
         dates = submit_dates(rows, self._timezone)
         found = pc.unique(dates).to_pylist()
         for date in found:
+            of_date = pc.equal(dates, date)
             loose = self._loose.setdefault(date, [])
-            loose.append(rows if len(found) == 1 else rows.filter(pc.equal(dates, date)))
+            loose.append(rows if len(found) == 1 else rows.filter(of_date))
+            if presumed is not None:
+                self._presumed[date] += pc.and_(of_date, presumed).true_count
             if sum(table.num_rows for table in loose) >= PIECE_ROWS:
                 yield self._packed(date)
 
@@ -65,7 +75,7 @@ class Packer:
         options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
         with pa.ipc.new_file(sink, SCHEMA, options=options) as writer:
             writer.write_table(rows)
-        return Piece(date, sink.getvalue().to_pybytes())
+        return Piece(date, sink.getvalue().to_pybytes(), self._presumed.pop(date, 0))
 
 
 def pieces_of(tables: Iterable[pa.Table], timezone: str) -> Iterator[Piece]:

@@ -3,10 +3,11 @@
 Theory of operation.  What no record tells by itself is found first: the usual currency of each
 destination, the ids of calls that are there twice (day by day: the same call has the same time of
 submission, hence lies in the same partition), and those of calls too close to another of the same
-callee, over all days, for a call may last beyond midnight.  Each is one sort by a window, which
-DuckDB does out of core: no join of calls with calls.  Then one pass counts every rule at once; a
-rule that some record breaks is read through once more for the worst ones, and again for all of
-them if they are wanted.  Nothing is changed.
+callee, over all days and a day beyond the period, for a call may last beyond midnight: of two such
+calls the later one counts, so it is found in whichever period it lies, and only there.  Each is one
+sort by a window, which DuckDB does out of core: no join of calls with calls.  Then one pass counts
+every rule at once; a rule that some record breaks is read through once more for the worst ones, and
+again for all of them if they are wanted.  Nothing is changed.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
 
 from harvester.lake.schema import SCHEMA
-from harvester.lake.usage import currency_name
+from harvester.lake.usage import ODD_CURRENCY, currency_name
 from harvester.report.apart import Apart, set_apart
 from harvester.report.engine import connect, trouble, units
 from harvester.report.rules import DERIVED, NEAR_MS, RULES, UNITS, Rule
@@ -51,11 +54,15 @@ CREATE MACRO bounded(u) AS
     CASE WHEN u IS NOT NULL THEN least(greatest(u, -{_MOST}::HUGEINT), {_MOST}::HUGEINT) END;
 CREATE MACRO amount(u) AS
     (bounded(u)::DECIMAL(28, 0) * 0.00000001::DECIMAL(9, 8))::DECIMAL(30, 8);
+-- What is no currency may be a number that nobody should read (usage.currency_name).
+CREATE MACRO named(currency) AS
+    CASE WHEN regexp_full_match(currency, '[A-Za-z]{{3}}') THEN currency ELSE '{ODD_CURRENCY}' END;
 CREATE TEMP TABLE usual (code VARCHAR, usual_currency VARCHAR);
 CREATE TEMP TABLE twice (voice_id VARCHAR, first_id VARCHAR);
 CREATE TEMP TABLE overlapping (voice_id VARCHAR, overlap_id VARCHAR);
 CREATE TEMP TABLE near (voice_id VARCHAR, near_id VARCHAR);
 """
+_CALLS = "SELECT count(*), min(billing_date), max(billing_date) FROM record"
 _USUAL = """
 INSERT INTO usual
 WITH seen AS (
@@ -81,7 +88,7 @@ INSERT INTO overlapping
 SELECT voice_id, longest.voice_id FROM (
     SELECT voice_id, answer_time,
            max({'until': hangup_time, 'voice_id': voice_id}) OVER before AS longest
-    FROM record WHERE answered AND callee IS NOT NULL
+    FROM around WHERE answered AND callee IS NOT NULL
         AND answer_time IS NOT NULL AND hangup_time IS NOT NULL
     WINDOW before AS (
         PARTITION BY callee ORDER BY answer_time, submit_time, voice_id
@@ -94,7 +101,7 @@ INSERT INTO near
 SELECT voice_id, last_id FROM (
     SELECT voice_id, lag(voice_id) OVER before AS last_id,
            epoch_ms(submit_time) - epoch_ms(lag(submit_time) OVER before) AS apart_ms
-    FROM record WHERE call_duration_s > 0 AND callee IS NOT NULL AND submit_time IS NOT NULL
+    FROM around WHERE call_duration_s > 0 AND callee IS NOT NULL AND submit_time IS NOT NULL
     WINDOW before AS (PARTITION BY callee, call_duration_s ORDER BY submit_time, voice_id)
 ) WHERE apart_ms <= {NEAR_MS}
 """  # noqa: S608
@@ -132,8 +139,24 @@ class Verdict:
     """By currency: what was charged beyond the expectation, where it was more."""
     under: dict[str, Decimal]
     """By currency: what was charged less, as an amount above zero."""
+    cost: dict[str, Decimal]
+    """By currency: what the differing records cost in all, right or wrong."""
     worst: tuple[Difference, ...]
-    """Those of the greatest amounts."""
+    """Those of the greatest amounts; where there are none, of the greatest costs."""
+
+
+class _Sums(NamedTuple):
+    """What one rule comes to among the records of one currency; money in units."""
+
+    currency: str
+    checked: int
+    differing: int
+    over: int
+    under: int
+    cost: int
+
+
+_COUNTED = len(_Sums._fields) - 1
 
 
 class Billing:
@@ -145,13 +168,12 @@ class Billing:
         self._database = database
         self._prepare(files, scope)
 
-    @property
-    def calls(self) -> int:
-        """Records that are in scope.  Raises StoreError."""
+    def calls(self) -> tuple[int, date | None, date | None]:
+        """Records in scope, with the first and the last of their days.  Raises StoreError."""
         with _explained():
-            found = self._database.execute("SELECT count(*) FROM record").fetchone()
+            found = self._database.execute(_CALLS).fetchone()
         assert found is not None, "an aggregate has one row"
-        return int(found[0])
+        return found
 
     def apart(self) -> Apart:
         """The records without a day, without a cost, or with an absurd one.  Raises StoreError."""
@@ -186,30 +208,30 @@ class Billing:
             for across in (_USUAL, _OVERLAPPING, _NEAR):
                 self._database.execute(across)
 
-    def _sums(self) -> dict[str, list[tuple[str, int, int, int, int]]]:
-        """By rule: (currency, checked, differing, over, under) in units, of each currency."""
+    def _sums(self) -> dict[str, list[_Sums]]:
+        """By rule: the sums of each currency."""
         asked = ", ".join(_counts(rule) for rule in RULES)
         rows = self._database.execute(
             f"SELECT currency, {asked} FROM {_ROWS} GROUP BY currency"  # noqa: S608
         ).fetchall()
-        found: dict[str, list[tuple[str, int, int, int, int]]] = {rule.name: [] for rule in RULES}
+        found: dict[str, list[_Sums]] = {rule.name: [] for rule in RULES}
         for currency, *figures in rows:
             for number, rule in enumerate(RULES):
-                named = "settled" if rule.currency != "currency" else currency_name(currency)
-                checked, differing, over, under = figures[4 * number : 4 * number + 4]
-                found[rule.name].append((named, checked, differing, over, under))
+                of_rule = figures[_COUNTED * number : _COUNTED * (number + 1)]
+                found[rule.name].append(_Sums(currency_name(currency), *of_rule))
         return found
 
-    def _verdict(self, rule: Rule, sums: Sequence[tuple[str, int, int, int, int]]) -> Verdict:
-        differing = sum(row[2] for row in sums)
+    def _verdict(self, rule: Rule, sums: Sequence[_Sums]) -> Verdict:
+        differing = sum(one.differing for one in sums)
         return Verdict(
             rule=rule.name,
             assumption=rule.assumption,
             tolerance=rule.tolerance,
-            checked=sum(row[1] for row in sums),
+            checked=sum(one.checked for one in sums),
             differing=differing,
-            over=_by_currency((row[0], row[3]) for row in sums),
-            under=_by_currency((row[0], row[4]) for row in sums),
+            over=_by_currency((_named(rule, one.currency), one.over) for one in sums),
+            under=_by_currency((_named(rule, one.currency), one.under) for one in sums),
+            cost=_by_currency((one.currency, one.cost) for one in sums),
             worst=tuple(self._worst(rule)) if differing else (),
         )
 
@@ -217,10 +239,11 @@ class Billing:
         rows = self._database.execute(
             f"SELECT voice_id, coalesce(callee, ''), coalesce(code, ''), {_told(rule)} "  # noqa: S608
             f"FROM {_ROWS} WHERE {_broken(rule)} "
-            f"ORDER BY abs(amount) DESC NULLS LAST, voice_id LIMIT {WORST}"
+            "ORDER BY abs(amount) DESC NULLS LAST, abs(cost) DESC NULLS LAST, voice_id "
+            f"LIMIT {WORST}"
         ).fetchall()
         for voice_id, callee, code, _, amount, currency, found, expected in rows:
-            named = "settled" if rule.currency != "currency" else currency_name(currency)
+            named = _named(rule, currency_name(currency))
             yield Difference(voice_id, callee, code, amount, named, found, expected)
 
 
@@ -244,6 +267,11 @@ def _explained() -> Iterator[None]:
         raise trouble(exc) from exc
 
 
+def _named(rule: Rule, currency: str) -> str:
+    """What an amount of a rule is in, of records in `currency`."""
+    return currency if rule.currency == "currency" else "settled"
+
+
 def _broken(rule: Rule) -> str:
     return f"({rule.applies}) AND ({rule.differs})"
 
@@ -260,7 +288,8 @@ def _counts(rule: Rule) -> str:
     return (
         f"count(*) FILTER ({rule.applies}), count(*) FILTER ({broken}), "
         f"coalesce(sum({amount}) FILTER ({broken} AND {amount} > 0), 0)::HUGEINT, "
-        f"coalesce(sum(-{amount}) FILTER ({broken} AND {amount} < 0), 0)::HUGEINT"
+        f"coalesce(sum(-{amount}) FILTER ({broken} AND {amount} < 0), 0)::HUGEINT, "
+        f"coalesce(sum(bounded(cost_u)) FILTER ({broken}), 0)::HUGEINT"
     )
 
 

@@ -22,7 +22,15 @@ import duckdb
 from harvester.lake.usage import currency_name
 from harvester.report.apart import Apart, set_apart
 from harvester.report.engine import connect, trouble
-from harvester.report.figures import RANG_CODE, REACHED_CODES, SUCCESS_CODE, Figures, Row, Table
+from harvester.report.figures import (
+    RANG_CODE,
+    REACHED_CODES,
+    RECOVERABLE_CODES,
+    SUCCESS_CODE,
+    Figures,
+    Row,
+    Table,
+)
 from harvester.report.prices import RATED, PriceChange, Span, changes_of
 from harvester.report.scope import Scope
 
@@ -47,6 +55,7 @@ _EXTRA_SIP = (
     "THEN TRY_CAST(json_extract_string(extra, '$.sipCode') AS INTEGER) END"
 )
 _EFFECTIVE = ", ".join(map(str, REACHED_CODES))
+_RECOVERABLE = f"(sip BETWEEN 300 AND 399 OR sip IN ({', '.join(map(str, RECOVERABLE_CODES))}))"
 # What is known of the way to the other end; NULL where nothing is.
 _JUDGED = f"""
 SELECT *, coalesce(call_time IS NOT NULL OR answered, false) AS seized,
@@ -71,7 +80,7 @@ _SUMS = {
     "judged": "count(*) FILTER (seized AND effective IS NOT NULL)",
     "reached": "count(*) FILTER (seized AND reached)",
     "effective": "count(*) FILTER (seized AND effective)",
-    "redirected": "count(*) FILTER (seized AND NOT answered AND sip BETWEEN 300 AND 399)",
+    "recoverable": f"count(*) FILTER (seized AND NOT answered AND {_RECOVERABLE})",
     "settled": "count(settle_pay)",
     "settle_pay": "coalesce(sum(settle_pay), 0)",
     "cost": "sum(cost)",

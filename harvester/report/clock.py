@@ -20,7 +20,7 @@ from harvester.config import Billing, DateBy
 from harvester.report.period import Period, day_of
 
 # No two clocks show dates that are further apart (UTC-12 before its midnight, UTC+14 after its).
-_APART = timedelta(days=2)
+_APART_DAYS = 2
 _DAY_S = 86_400
 # A call has no time before 2000 (a filler); beyond 2100 the last offset is taken.
 _OFFSETS_FROM = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
@@ -79,8 +79,7 @@ class Clock:
         """
         if self.date_by != "submit":
             return sorted(parts)
-        first, last = period.first, period.last
-        reach = Period(first and first - _APART, last and last + _APART)
+        reach = period.widened(_APART_DAYS)
         return sorted(p for p in parts if (day := day_of(p)) is None or reach.covers(day))
 
     def _begin(self, day: date) -> datetime:

@@ -13,7 +13,9 @@ The measures.  A call that has a call_time, or was answered, was sent on: it is 
   The recommendation speaks of ISUP causes; of the SIP codes we count `REACHED_CODES`, and 487 (the
   caller's side gave up) where it rang (RFC 3398 section 8.2.6.1 maps causes to codes).
 - SEER, session establishment effectiveness ratio (RFC 6076 section 4.7): seizures that ended in one
-  of 200, 480, 486, 600 and 603 / seizures without those that were redirected (3xx).
+  of 200, 480, 486, 600 and 603 / seizures without those that ended in a 3xx, 401, 402 or 407.
+  These say how to go on (another address, a login, a payment), which the caller's side does without
+  anybody's help; section 4.6 leaves the same ones out of SER.
 - A seizure that was not answered and has no SIP code can't be judged, unless the vendor's own code
   says success: its other codes say failure, and not where.  NER and SEER then are ranges, from none
   to all of these.
@@ -37,6 +39,8 @@ REACHED_CODES = {
 """SIP codes that say that the network did its part, whether it rang or not."""
 RANG_CODE = 487
 """The caller's side ended the call: that reached the other end only if it rang."""
+RECOVERABLE_CODES = (401, 402, 407)
+"""SIP codes that SEER leaves out, beside every 3xx."""
 SUCCESS_CODE = "0"
 """The vendor's own code for it."""
 
@@ -56,14 +60,14 @@ class Figures:
     pdd_calls: int = 0
     pdd_ms: int = 0
     seized: int = 0
-    """Calls that were sent on; `judged` to `redirected` are of these."""
+    """Calls that were sent on; `judged` to `recoverable` are of these."""
     judged: int = 0
     """Those that NER and SEER can be told of."""
     reached: int = 0
     effective: int = 0
     """Those that SEER counts: reached, and not ended by the caller's side."""
-    redirected: int = 0
-    """Those that ended in a 3xx."""
+    recoverable: int = 0
+    """Those that SEER leaves out: a 3xx, or one of RECOVERABLE_CODES."""
     settled: int = 0
     """Calls with a settle_pay."""
     settle_pay: Decimal = Decimal(0)
@@ -110,7 +114,7 @@ class Figures:
     @property
     def seer(self) -> Between | None:
         """Session establishment effectiveness ratio, per cent."""
-        return between(self.effective, self.unjudged, self.seized - self.redirected)
+        return between(self.effective, self.unjudged, self.seized - self.recoverable)
 
     @property
     def acd_s(self) -> Decimal | None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 
@@ -23,6 +25,8 @@ from harvester.ledger.view import view_ledger
 from harvester.owner import READ, refuse_closed
 from harvester.report.period import Period
 from harvester.report.places import Places
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Loose:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nothing can be said of the open and the dead."""
+    """The ledger says nothing now."""
 
     why: str
 
@@ -103,18 +107,29 @@ class _Summary(msgspec.Struct, frozen=True):
 
 def read_loose(places: Places) -> Loose | Unknown:
     """Count the open and the dead; change nothing.  Raises StoreError if the ledger is damaged."""
+    return ask_ledger(places, "report", _loose)
+
+
+def ask_ledger(
+    places: Places, command: str, question: Callable[[sqlite3.Connection], Told]
+) -> Told | Unknown:
+    """What the ledger answers, unless a run holds it; `command` is who asks.
+
+    Raises StoreError if it is damaged.
+    """
     try:
         refuse_closed(places.root, [places.state, places.database, places.lock], READ)
     except StoreError as exc:
         return Unknown(str(exc))
     if not places.database.is_file():
         return Unknown(
-            f"there is no {places.database}. With the data alone, `harvester rebuild` makes it anew"
+            f"there is no {places.database.relative_to(places.root)}. With the data alone, "
+            "`harvester rebuild` makes it again"
         )
     scratch = places.staging if places.staging.is_dir() else None
     try:
-        with OutputLock(places.lock, "report"), view_ledger(places.database, scratch) as db:
-            return _loose(db)
+        with OutputLock(places.lock, command), view_ledger(places.database, scratch) as db:
+            return question(db)
     except AlreadyRunning:
         return Unknown("a run holds the output; ask again when it is done, or `harvester status`")
 

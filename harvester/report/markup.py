@@ -35,16 +35,22 @@ def legend(*entries: tuple[str, str]) -> str:
     return f"<figcaption>{told}</figcaption>"
 
 
-def data_table(what: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table that scrolls sideways where it must, by touch and by keyboard."""
+def data_table(
+    what: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]], *, pinned: bool = True
+) -> str:
+    """A table that scrolls sideways where it must, by touch and by keyboard; its edge shows it.
+
+    `pinned`: its first column stays in sight; one of long texts would leave a phone no room.
+    """
     styles = [cell.style for cell in rows[0]] if rows else [""] * len(heads)
     head = "".join(
         f'<th scope="col" class="{style}">{escape(name)}</th>'
         for name, style in zip(heads, styles, strict=True)
     )
     body = "".join(_row(cells) for cells in rows)
+    style = "" if pinned else ' class="free"'
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(what)}"><table>'
+        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(what)}"><table{style}>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

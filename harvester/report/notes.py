@@ -7,15 +7,16 @@ from decimal import Decimal
 
 from harvester.report import telling
 from harvester.report.apart import ABSURD_AMOUNT, ABSURD_TIMES, Apart, Group
+from harvester.report.audit import Audit
 from harvester.report.loose import Loose
 from harvester.report.overview import Report
 from harvester.report.scope import Scope
 
 
-def span(report: Report) -> str:
-    """The days of a report, in words."""
-    period = report.scope.period
-    first, last = period.first or report.first_day, period.last or report.last_day
+def span(made: Report | Audit) -> str:
+    """The days of a report or an audit, in words."""
+    period = made.scope.period
+    first, last = period.first or made.first_day, period.last or made.last_day
     if first is None or last is None:
         return "without a day"
     return f"{first} to {last}" if first != last else str(first)

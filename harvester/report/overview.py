@@ -18,11 +18,13 @@ from zoneinfo import ZoneInfo
 
 from harvester.errors import UsageError
 from harvester.lake.dataset import list_parts
+from harvester.lake.stated import Stated
 from harvester.report.calls import QUARTER_MS, Calls, count_calls
 from harvester.report.figures import percentile
 from harvester.report.loose import Books, Loose, Unknown, read_books, read_loose
 from harvester.report.places import Places
 from harvester.report.scope import Scope
+from harvester.report.source import read_source
 
 BUSIEST = 5
 
@@ -81,6 +83,8 @@ class Report:
     delay: Delay
     loose: Loose | Unknown
     books: Books
+    stated: Stated
+    """What the files say of themselves."""
 
 
 def make_report(places: Places, order: Order) -> Report:
@@ -95,7 +99,7 @@ def make_report(places: Places, order: Order) -> Report:
         )
     listing = list_parts(places.cdr)
     clock, period = order.scope.clock, order.scope.period
-    parts = clock.parts_of(listing.parts, period)
+    parts = order.scope.parts(listing.parts)
     with tempfile.TemporaryDirectory(prefix="harvester-report-") as scratch:
         calls = count_calls(
             [places.cdr / part for part in parts],
@@ -118,6 +122,7 @@ def make_report(places: Places, order: Order) -> Report:
         delay=_delay(calls.delays),
         loose=read_loose(places),
         books=read_books(places, period, zone),
+        stated=read_source(places, parts, "report"),
     )
 
 

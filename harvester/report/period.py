@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
 _PARTITION = "submit_date="
 
@@ -26,6 +26,11 @@ class Period:
             return not self.is_bounded
         after = self.first is None or self.first <= day
         return after and (self.last is None or day <= self.last)
+
+    def widened(self, days: int) -> Period:
+        """This period and so many days more on each side that has a bound."""
+        more = timedelta(days)
+        return Period(self.first and self.first - more, self.last and self.last + more)
 
     def covers_instant(self, at: datetime, zone: tzinfo) -> bool:
         """Whether the day of an instant in `zone` is within."""

@@ -135,9 +135,11 @@ RULES = (
         "none",
         "code IS NOT NULL AND currency IS NOT NULL",
         "currency <> usual_currency",
-        "cost_u",
-        "currency",
-        "usual_currency",
+        # Money of two currencies has no difference: without a rate of exchange nobody can say what
+        # the call costs too much.
+        "NULL::HUGEINT",
+        "concat_ws(' ', amount(cost_u), named(currency))",
+        "'an amount in ' || named(usual_currency)",
     ),
     Rule(
         "price",

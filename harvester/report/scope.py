@@ -2,12 +2,14 @@
 
 `record`   the records of the period, each with its `billing_time` and `billing_date` by the clock;
            where the period is unbounded, also those without a day
+`around`   those, the records of a day before and after, and those without a day: what a record of
+           the period may have to do with
 `undated`  the records without a day
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ import duckdb
 from harvester.report.clock import Clock
 from harvester.report.engine import listed, pattern
 from harvester.report.period import Period
+
+AROUND_DAYS = 1
+"""How far beyond a period `around` reaches: no call lasts longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,26 @@ class Scope:
         """The clock, as headers say it."""
         return self.clock.told
 
+    def parts(self, parts: Iterable[str]) -> list[str]:
+        """Of the parts of a data set, those that may hold what `record` and `undated` show."""
+        return self.clock.parts_of(parts, self.period)
+
+    def parts_around(self, parts: Iterable[str]) -> list[str]:
+        """Those that may hold what `around` shows."""
+        return self.clock.parts_of(parts, self.period.widened(AROUND_DAYS))
+
     def see(self, database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
         """Make the views over `files`, of which there is one at least.  Raises duckdb.Error."""
         read = f"read_parquet({listed(map(pattern, files))}, hive_partitioning = false)"
         at, day = self.clock.column, self.clock.day_sql()
+        around = self.clock.within_sql(self.period.widened(AROUND_DAYS))
         database.execute(
             f"CREATE OR REPLACE TEMP VIEW record AS SELECT *, {at} AS billing_time, {day} AS "  # noqa: S608
             f"billing_date FROM {read} WHERE {self.clock.within_sql(self.period)}"
+        )
+        database.execute(
+            f"CREATE OR REPLACE TEMP VIEW around AS SELECT * FROM {read} "  # noqa: S608
+            f"WHERE ({around}) OR {at} IS NULL"
         )
         database.execute(
             f"CREATE OR REPLACE TEMP VIEW undated AS SELECT * FROM {read} "  # noqa: S608

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable
 
 from harvester.report import charts, telling
 from harvester.report.charts import escape
-from harvester.report.figures import RANG_CODE, REACHED_CODES, Figures, Row, Table
+from harvester.report.figures import (
+    RANG_CODE,
+    REACHED_CODES,
+    RECOVERABLE_CODES,
+    Figures,
+    Row,
+    Table,
+)
 from harvester.report.markup import Cell, folded
 
 _SETTLED = "settled"
@@ -68,6 +75,7 @@ def _amount(figures: Figures, money: str) -> str:
 def measures(total: Figures) -> str:
     """How the ratios are reckoned."""
     codes = ", ".join(f"{code} ({what})" for code, what in REACHED_CODES.items())
+    recoverable = ", ".join(map(str, RECOVERABLE_CODES))
     return (
         '<details><summary>How ASR, NER, ACD and PDD are reckoned</summary><div class="soft">'
         "<p>A seizure is a call that was sent on: it has a call time, or was answered: "
@@ -78,7 +86,8 @@ def measures(total: Figures) -> str:
         "names answer, user busy, ring no answer and terminal rejection. Of the SIP codes these "
         f"count: {escape(codes)}, and {RANG_CODE} (ended by the caller's side) where it rang; the "
         "vendor's own code 0 is a success. SEER (RFC 6076): the same without "
-        f"{RANG_CODE}, of the seizures that were not redirected (3xx).</p>"
+        f"{RANG_CODE}, of the seizures that did not end in a 3xx or one of {recoverable}: these "
+        "say how to go on (another address, a login, a payment).</p>"
         "<p>A seizure that was not answered and says no SIP code can't be judged: "
         f"{telling.count(total.unjudged)}. NER and SEER are ranges then, from none to all of "
         "these.</p>"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harvester.report import telling
 from harvester.report.charts import escape
 from harvester.report.loose import Books, Loose, RunBook, Unknown
 from harvester.report.markup import Cell, data_table, folded
 
 
-def loose_section(loose: Loose | Unknown) -> str:
-    """Open and dead ids by reason."""
+def loose_section(loose: Loose | Unknown, root: Path) -> str:
+    """Open and dead ids by reason; `root` is the output's folder, which a page does not name."""
     if isinstance(loose, Unknown):
-        return f'<p class="note">Not known now: {escape(loose.why)}.</p>'
+        why = loose.why.removesuffix(".").replace(str(root.absolute()), "OUT")
+        return f'<p class="note">Not known now: {escape(why)}.</p>'
     told = (
         f"Over the whole output, whatever the period: {telling.count(loose.open)} open, of which "
         f"{telling.count(loose.open_due)} are due to be fetched again; "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 STYLE = """
 :root{--paper:#f6f7f8;--card:#fff;--ink:#17202a;--soft:#5a6672;--rule:#e1e5e9;--c0:#0f7285;
---c1:#b9d5db;--c2:#c2571a;--warn:#9a4a00;--none:#eef1f3;color-scheme:light dark}
+--c1:#b9d5db;--c2:#c2571a;--warn:#9a4a00;--none:#eef1f3;
+--shade:rgba(23,32,42,.3);color-scheme:light dark}
 @media (prefers-color-scheme:dark){:root{--paper:#0e1216;--card:#171d23;--ink:#e8ecef;
 --soft:#9aa7b3;--rule:#2a333c;--c0:#4cc3d9;--c1:#2c5560;--c2:#f0a060;--warn:#ffb866;
---none:#202830}}
+--none:#202830;--shade:rgba(190,215,235,.38)}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
@@ -56,7 +57,9 @@ font-size:.75rem;color:var(--soft)}
 .week svg{width:100%;height:10.5rem;display:block}
 .week .days{display:grid;grid-template-rows:repeat(7,1fr);align-items:center}
 .week .x{grid-column:2}
-.wide{overflow-x:auto;margin:.5rem 0;-webkit-overflow-scrolling:touch}
+.wide{overflow-x:auto;margin:.5rem 0;background:
+linear-gradient(to left,var(--card) 30%,transparent) right/2.5rem 100% no-repeat local,
+linear-gradient(to left,var(--shade),transparent) right/1.1rem 100% no-repeat var(--card)}
 .wide:focus-visible{outline:2px solid var(--c0);outline-offset:2px}
 section>h3{margin-top:1.25rem}
 table{border-collapse:collapse;width:100%;font-size:.875rem}
@@ -65,7 +68,8 @@ border-bottom:1px solid var(--rule);font-variant-numeric:tabular-nums}
 thead th{color:var(--soft);font-weight:600;vertical-align:bottom}
 th:first-child,td:first-child,.text{text-align:left}
 tbody th{font-weight:500;position:sticky;left:0;background:var(--card);max-width:16rem;
-overflow:hidden;text-overflow:ellipsis}
+overflow:hidden;text-overflow:ellipsis;box-shadow:1px 0 var(--rule)}
+.free tbody th{position:static;max-width:none}
 .reason{white-space:normal;min-width:11rem}
 svg.share{width:3.5rem;height:.55rem;margin-left:.5rem;vertical-align:middle;border-radius:.2rem}
 details{margin:.5rem 0 0}
@@ -73,5 +77,8 @@ summary{cursor:pointer;padding:.25rem 0}
 footer{color:var(--soft);font-size:.8rem;margin-top:1.5rem}
 @media (max-width:30rem){.tiles{grid-template-columns:repeat(2,minmax(0,1fr))}
 .tiles .big{font-size:1.2rem}}
-@media print{body{background:#fff}section{break-inside:avoid}}
+@media print{:root{--paper:#fff;--card:#fff;--ink:#17202a;--soft:#5a6672;--rule:#e1e5e9}
+figure,tr,.tiles div{break-inside:avoid}h2,h3{break-after:avoid}thead{display:table-header-group}
+.wide{overflow:visible;background:none}table{font-size:.62rem}th,td{padding:.25rem;white-space:normal}
+tbody th{position:static}}
 """

@@ -225,6 +225,7 @@ def test_the_file_is_encoded_as_designed(tmp_path: Path) -> None:
         "cdr.tool": "cdr-harvester test",
         "cdr.publication": "7",
         "cdr.rows": "132000",
+        "cdr.presumed_currency": "0",
         "cdr.min_voice_id": "000000000",
         "cdr.max_voice_id": "000000999",
     }

@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.cli.audit import masked, screen
+from harvester.cli.audit import screen
 from harvester.cli.main import run_command
+from harvester.config import DateBy
+from harvester.identity import Identity
+from harvester.lake.dataset import list_parts
+from harvester.lake.stated import Stated
 from harvester.report.apart import Apart
+from harvester.report.audit import Audit, masked
 from harvester.report.billing import Difference, Verdict, opened
 from harvester.report.clock import Clock
 from harvester.report.period import Period
@@ -62,9 +67,12 @@ def verdicts(out: Path, tmp_path: Path) -> dict[str, Verdict]:
 
 @dataclass
 class Reckoned:
+    ids: set[str]
+    amounts: dict[str, list[Decimal]]
+    costs: dict[str, Decimal]
+    records: list[tuple[Decimal | None, Decimal | None, str]]
+    """Of each that differs: (amount, cost, id)."""
     checked: int = 0
-    ids: set[str] | None = None
-    amounts: dict[str, list[Decimal]] | None = None
 
 
 def cut(amount: Decimal) -> Decimal:
@@ -89,7 +97,9 @@ def metered(row: Row) -> Decimal | None:
 
 
 def reckon(rows: list[Row]) -> dict[str, Reckoned]:
-    found = {rule.name: Reckoned(ids=set(), amounts=defaultdict(list)) for rule in RULES}
+    found = {
+        rule.name: Reckoned(set(), defaultdict(list), defaultdict(Decimal), []) for rule in RULES
+    }
     usual: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         if row["code"] is not None and row["currency"] is not None:
@@ -108,14 +118,14 @@ def reckon(rows: list[Row]) -> dict[str, Reckoned]:
             *beside(row, of_callee[row["callee"]]),
         ):
             one = found[name]
-            assert one.ids is not None
-            assert one.amounts is not None
             one.checked += 1
             if differs:
                 one.ids.add(row["voice_id"])
                 currency = "settled" if name.startswith("settle") else row["currency"]
                 if amount:
                     one.amounts[currency].append(amount)
+                one.costs[row["currency"]] += row["cost"] or 0
+                one.records.append((amount, row["cost"], row["voice_id"]))
     return found
 
 
@@ -150,7 +160,7 @@ def judge(
             yield "settle_pay", abs(off) > TOLERANCE, off
     if row["code"] is not None and row["currency"] is not None:
         most = max(usual[row["code"]].items(), key=lambda item: (item[1], item[0]))[0]
-        yield "currency", row["currency"] != most, cost
+        yield "currency", row["currency"] != most, None
     if row["answered"] and rate is not None:
         yield "price", rate <= 0 or (cost is not None and cost < 0), cost
     if row["answered"] and (row["call_duration_s"] or 0) > 0:
@@ -205,13 +215,17 @@ def _place(row: Row, name: str) -> tuple[Any, ...]:
     return (row[name], row["submit_time"] or datetime.max.replace(tzinfo=UTC), row["voice_id"])
 
 
+def _worst_first(one: tuple[Decimal | None, Decimal | None, str]) -> tuple[Any, ...]:
+    """By amount, then by cost, whatever its sign; then by id; what has none comes last."""
+    amount, cost, voice_id = one
+    return (*((known is None, -abs(known or Decimal(0))) for known in (amount, cost)), voice_id)
+
+
 @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
 def test_rule_comes_to_what_the_records_say(
     found_of_night: dict[str, Verdict], again_of_night: dict[str, Reckoned], rule: str
 ) -> None:
     found, again = found_of_night[rule], again_of_night[rule]
-    assert again.ids is not None
-    assert again.amounts is not None
     assert (found.checked, found.differing) == (again.checked, len(again.ids))
     for side, sign in ((found.over, 1), (found.under, -1)):
         sums = {
@@ -219,9 +233,9 @@ def test_rule_comes_to_what_the_records_say(
             for currency, amounts in again.amounts.items()
         }
         assert side == {currency: amount for currency, amount in sums.items() if amount}
-    assert len(found.worst) == min(10, found.differing)
-    ranked = [abs(one.amount) for one in found.worst if one.amount is not None]
-    assert ranked == sorted(ranked, reverse=True)
+    assert found.cost == {name: cost for name, cost in again.costs.items() if cost}
+    worst = sorted(again.records, key=_worst_first)[:10]
+    assert [(one.amount, one.voice_id) for one in found.worst] == [(o[0], o[2]) for o in worst]
 
 
 def test_simulated_night_breaks_several_rules(
@@ -296,7 +310,6 @@ def periods_of(text: str, duration: int, charged: int) -> dict[str, Any]:
         ("settle_pay", settled("0.015", "0.01510001"), "0.00010001"),
         ("settle_pay", settled("0.015", "0.01489999"), "-0.00010001"),
         ("settle_pay", settled("0.015", "0.016"), "0.001"),
-        ("currency", {"currency": "EUR"}, "0.012"),
         ("price", {"rate": Decimal(0)}, "0.012"),
         ("price", {"cost": Decimal("-0.012")}, "-0.012"),
         ("price", {"rate": Decimal("-0.00000001")}, "0.012"),
@@ -405,6 +418,141 @@ def test_the_usual_currency_is_that_of_most_calls_and_of_two_the_later_by_name(
     assert {one.voice_id[-1] for one in found.worst} == odd
 
 
+def test_another_currency_is_no_overcharge_by_the_whole_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of five calls two came in euros: nobody can say how much too much, only what they cost."""
+    euros = [{"currency": "EUR", "cost": Decimal(cost)} for cost in ("0.5", "7.25")]
+    made(tmp_path / "out", [apart(n) | row for n, row in enumerate([{}, {}, {}, *euros])])
+    found = verdicts(tmp_path / "out", tmp_path)["currency"]
+    assert (found.differing, found.over, found.under) == (2, {}, {})
+    assert found.cost == {"EUR": Decimal("7.75")}
+    told = [(one.voice_id[-1], one.amount, one.found, one.expected) for one in found.worst]
+    assert told == [  # the dearest first
+        ("4", None, "7.25000000 EUR", "an amount in USD"),
+        ("3", None, "0.50000000 EUR", "an amount in USD"),
+    ]
+    words = ["audit", "--out", str(tmp_path / "out")]
+    # Their cost is far from rate * seconds, which is another rule's: 0.5 - 0.012 + 7.25 - 0.012.
+    assert run_command([*words, "--fail-above", "EUR=7.726"]) == 0
+    shown = capsys.readouterr().out
+    assert "over: -; under: -; these records cost 7.75 EUR in all" in shown
+    assert run_command([*words, "--json"]) == 0
+    rules = map(json.loads, capsys.readouterr().out.splitlines())
+    (rule,) = (one for one in rules if one.get("rule") == "currency")
+    assert (rule["over"], rule["under"], rule["cost"]) == ({}, {}, {"EUR": "7.75"})
+
+
+# --- pairs across the edge of a period -----------------------------------------------------------
+
+MIDNIGHT = datetime(2026, 10, 31, 16, tzinfo=UTC)
+"""November begins, in Shanghai."""
+MONTHS = (
+    Period(date(2026, 10, 1), date(2026, 10, 31)),
+    Period(date(2026, 11, 1), date(2026, 11, 30)),
+)
+
+
+def call_at(submitted: timedelta, answered: timedelta, hung_up: timedelta) -> dict[str, Any]:
+    """A call by its times from midnight on."""
+    times = {
+        "submit_time": MIDNIGHT + submitted,
+        "call_time": MIDNIGHT + submitted,
+        "ringing_time": MIDNIGHT + submitted,
+        "answer_time": MIDNIGHT + answered,
+        "hangup_time": MIDNIGHT + hung_up,
+    }
+    return times | {"call_duration_s": int((hung_up - answered).total_seconds())}
+
+
+def of_month(
+    out: Path, rule: str, month: Period, scratch: Path, date_by: DateBy = "submit"
+) -> set[str]:
+    """The ids that differ from a rule in a month of Shanghai's clock, as the command reads it."""
+    scope = Scope(Clock("Asia/Shanghai", date_by), month)
+    parts = scope.parts_around(list_parts(out / "cdr").parts)
+    files = [out / "cdr" / part for part in parts]
+    with opened(files, scope, memory_limit="400MB", scratch=scratch) as billing:
+        found = {one.rule: one for one in billing.verdicts()}[rule]
+        ids = {one.voice_id[-1] for one in found.worst}
+        assert len(ids) == found.differing
+        return ids
+
+
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows", "date_by", "in_month"),
+    [
+        # The first is still talking when the second is answered, after midnight.
+        (
+            "overlap",
+            [call_at(-9 * SECOND, -5 * SECOND, HOUR), call_at(SECOND, 5 * SECOND, 9 * SECOND)],
+            "submit",
+            [set(), {"1"}],
+        ),
+        # The same call in two months, submitted a second apart.
+        (
+            "near_duplicate",
+            [
+                call_at(-SECOND, 5 * SECOND, 9 * SECOND),
+                call_at(timedelta(), 30 * HOUR, 30 * HOUR + 4 * SECOND),
+            ],
+            "submit",
+            [set(), {"1"}],
+        ),
+        # By hang-up the first one is of November, and the later one, within it, of October.
+        (
+            "overlap",
+            [call_at(-HOUR, -HOUR, HOUR), call_at(-60 * SECOND, -50 * SECOND, -40 * SECOND)],
+            "hangup",
+            [{"1"}, set()],
+        ),
+        # Both in one month: found there alone.
+        (
+            "overlap",
+            [call_at(-9 * SECOND, -8 * SECOND, HOUR), call_at(-5 * SECOND, -4 * SECOND, HOUR)],
+            "submit",
+            [{"1"}, set()],
+        ),
+    ],
+)
+def test_a_pair_across_midnight_counts_once_where_the_later_call_lies(
+    tmp_path: Path,
+    rule: str,
+    rows: list[dict[str, Any]],
+    date_by: DateBy,
+    in_month: list[set[str]],
+) -> None:
+    made(tmp_path / "out", rows)
+    found = [of_month(tmp_path / "out", rule, month, tmp_path, date_by) for month in MONTHS]
+    assert found == in_month
+
+
+@pytest.mark.parametrize(("before", "found"), [(24 * HOUR, {"1"}), (48 * HOUR, set())])
+def test_a_pair_is_looked_for_up_to_a_day_beyond_the_period(
+    tmp_path: Path, before: timedelta, found: set[str]
+) -> None:
+    long = call_at(-before, -before, 2 * HOUR)
+    made(tmp_path / "out", [long, call_at(timedelta(), SECOND, HOUR)])
+    assert of_month(tmp_path / "out", "overlap", MONTHS[1], tmp_path) == found
+    assert of_month(tmp_path / "out", "overlap", MONTHS[0], tmp_path) == set()
+
+
+def test_the_command_reads_the_files_around_its_month(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [call_at(-HOUR, -HOUR, 2 * HOUR), call_at(timedelta(), SECOND, HOUR)]
+    made(tmp_path / "out", rows)
+    words = ["audit", "--out", str(tmp_path / "out"), "--zone", "Asia/Shanghai", "--json"]
+    assert run_command([*words, "--month", "2026-11"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    differing = {one["rule"]: (one["checked"], one["differing"]) for one in told[:-1]}
+    assert differing["overlap"] == (1, 1), "one call is of November, and one too many"
+
+
 def test_same_call_under_two_ids_is_found_once(tmp_path: Path) -> None:
     at = datetime(2026, 11, 2, 10, 0, 2, tzinfo=UTC)
     made(tmp_path / "out", [apart(1), apart(2), apart(1), apart(1) | {"call_time": at}])
@@ -459,34 +607,43 @@ def test_phone_numbers_are_masked_but_for_the_file(
     assert rules[-1]["differing"] == 1
 
 
+def audit_of(*found: Verdict, **changes: Any) -> Audit:
+    plain: dict[str, Any] = {
+        "output": "out",
+        "made_at": datetime(2026, 11, 4, 12, 30, tzinfo=UTC),
+        "scope": SCOPE,
+        "first_day": date(2026, 11, 1),
+        "last_day": date(2026, 11, 3),
+        "files": 12,
+        "calls": 1_005,
+        "verdicts": found,
+        "apart": Apart(),
+        "stated": Stated(Identity(account="acme"), 1_000, 990, 2),
+        "above": (),
+    }
+    return Audit(**{**plain, **changes})
+
+
 def test_the_screen_shows_money_of_either_side_and_three_of_the_worst() -> None:
     worst = tuple(
         Difference(f"id{n}", "918055512345", "India", Decimal("0.50"), "USD", "1 s", "2 s")
         for n in range(4)
     )
     one, none = {"USD": Decimal(1)}, dict[str, Decimal]()
-    told = [
-        line.text
-        for line in screen(
-            [
-                Verdict("plain", "a", "none", 5, 0, none, none, ()),
-                Verdict("under", "b", "none", 1_005, 4, none, one, worst),
-                Verdict("over", "c", "none", 5, 1, one, none, worst[:1]),
-            ],
-            "out",
-            SCOPE,
-            Apart(),
-            None,
-        )
-    ]
+    found = (
+        Verdict("plain", "a", "none", 5, 0, none, none, none, ()),
+        Verdict("under", "b", "none", 1_005, 4, none, one, {"EUR": Decimal(7)}, worst),
+        Verdict("over", "c", "none", 5, 1, one, none, none, worst[:1]),
+    )
+    told = [line.text for line in screen(audit_of(*found), None)]
     assert [line for line in told if "differ" in line and "assumed" not in line][:3] == [
         "under: 4 of 1,005 differ",
         "over: 1 of 5 differ",
         "plain: 0 of 5 differ",
     ]
     assert [line for line in told if line.startswith("  over")] == [
-        "  over: -; under: 1.00 USD",
-        "  over: 1.00 USD; under: -",
+        "  over: -; under: 1.00 USD; these records cost 7.00 EUR in all",
+        "  over: 1.00 USD; under: -; these records cost nothing",
     ]
     assert [line for line in told if "  id" in line] == [
         f"    id{n}  918*******45  India: 1 s, expected 2 s (0.5 USD)" for n in (0, 1, 2, 0)

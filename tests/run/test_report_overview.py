@@ -20,6 +20,7 @@ import pytest
 from harvester.cli.look import first_look
 from harvester.cli.main import run_command
 from harvester.cli.report_screen import screen
+from harvester.config import Billing
 from harvester.harvest.output import Output
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.database import open_database
@@ -38,7 +39,7 @@ from harvester.report.scope import Scope
 from harvester.simulator import SimulatorOptions
 from tests.datasets import RUN_ID, made, simulated
 from tests.oracle import NO_DATE, Row
-from tests.simulated import ROOT
+from tests.run.test_sql import BLOCKS
 
 OPTIONS = SimulatorOptions(seed=20261105)
 COUNT = 2_500
@@ -90,7 +91,8 @@ def reckon(rows: Iterable[Row]) -> Figures:
             found.judged += effective or code is not None
             found.effective += effective
             found.reached += effective or (code == 487 and row["ringing_time"] is not None)
-            found.redirected += not row["answered"] and code is not None and code // 100 == 3
+            again = code is not None and (code // 100 == 3 or code in {401, 402, 407})
+            found.recoverable += not row["answered"] and again
         if row["cost"] is not None:
             currency = row["currency"] if re.fullmatch("[A-Za-z]{3}", row["currency"]) else "odd"
             found.cost[currency] = found.cost.get(currency, Decimal(0)) + row["cost"]
@@ -175,7 +177,11 @@ RANG = datetime(2026, 11, 2, 10, 0, 4, tzinfo=UTC)
         (ended("404"), "failed", "failed"),
         (ended("503"), "failed", "failed"),
         (ended("503", ringing_time=RANG), "failed", "failed"),
-        (ended("302"), "failed", "left out"),
+        *(
+            (ended(code), "failed", "left out")
+            for code in ("300", "302", "399", "401", "402", "407")
+        ),
+        *((ended(code), "failed", "failed") for code in ("299", "400", "403", "406", "408")),
         (ended("487"), "failed", "failed"),
         (ended("487", ringing_time=RANG), "reached", "failed"),
         # The vendor's own codes: 0 is a success; any other a failure, and nobody knows where.
@@ -264,14 +270,40 @@ def test_a_half_cent_is_rounded_up_in_report_page_and_sql(
         '<dd class="big">2.13</dd><dd class="soft">exactly 2.125'
         in (tmp_path / "page.html").read_text()
     )
-    page_of_sql = (ROOT / "docs" / "sql.md").read_text()
-    (query,) = re.findall(
-        r"### The month's bill, to the cent\n\n```sql\n(.*?)```", page_of_sql, re.DOTALL
-    )
+    query = BLOCKS["The month's bill, to the cent"]
     assert run_command(["sql", "--out", out, "--json", query]) == 0
     assert json.loads(capsys.readouterr().out)["cost"] == "2.13"
-    look = [line.text for line in first_look(tmp_path / "out")]
+    look = [line.text for line in first_look(tmp_path / "out", Billing())]
     assert sum(" 2.13 " in f"{line} " for line in look) == 2
+
+
+@pytest.mark.parametrize(
+    ("billing", "told", "days"),
+    [
+        (Billing(), "days of Asia/Shanghai, by submit time", ["2026-11-02", "2026-11-01"]),
+        (Billing(zone="UTC"), "days of UTC, by submit time", ["2026-11-01", "2026-10-31"]),
+        (
+            Billing(zone="UTC", date_by="hangup"),
+            "days of UTC, by hangup time",
+            ["2026-11-02", "2026-10-31", "(none)"],
+        ),
+    ],
+)
+def test_a_first_look_has_the_days_of_the_clock_that_it_names(
+    tmp_path: Path, billing: Billing, told: str, days: list[str]
+) -> None:
+    """Calls of 23:30 UTC, of which one hung up after midnight and one has no hang-up."""
+    late = [datetime(2026, *day, 23, 30, tzinfo=UTC) for day in ((11, 1), (10, 31))]
+    hung_up = [late[0] + timedelta(hours=1), late[1] + timedelta(minutes=1), None]
+    times = zip([late[0], late[1], late[1]], hung_up, strict=True)
+    made(tmp_path / "out", [{"submit_time": at, "hangup_time": end} for at, end in times])
+    lines = [line.text for line in first_look(tmp_path / "out", billing)]
+    assert lines[0].strip() == told
+    heads = lines.index(next(line for line in lines if "The newest days" in line))
+    shown = [line.split()[0] for line in lines[heads + 1 : heads + 1 + len(days)]]
+    assert shown == days
+    assert lines[heads + 1 + len(days)] == ""
+    assert not any("UTC" in line for line in lines[1:])
 
 
 def test_what_was_settled_is_summed_apart_from_the_cost(

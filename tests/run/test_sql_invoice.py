@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from harvester.cli.sql import _sources
+from harvester.config import DateBy
 from harvester.harvest.output import Output
 from harvester.report.asking import opened
 from harvester.report.clock import Clock
@@ -19,6 +20,7 @@ from tests.datasets import made
 from tests.run.test_sql import BLOCKS, rows
 
 BY_CURRENCY = BLOCKS["The invoice against the data, by currency"]
+MONTHS_BILL = BLOCKS["The month's bill, to the cent"]
 BY_CALL = BLOCKS["The invoice against the data, call by call"]
 VENDOR = timezone(timedelta(hours=8))
 NOVEMBER = datetime(2026, 11, 1, tzinfo=VENDOR)
@@ -87,6 +89,75 @@ def asked(out: Path, tmp_path: Path, invoice: list[Bill]) -> tuple[Any, Any]:
         parts, sources, files, clock=clock, memory_limit="400MB", scratch=tmp_path
     ) as session:
         return rows(session, BY_CURRENCY), rows(session, BY_CALL)
+
+
+def bill_of(
+    out: Path, tmp_path: Path, zone: str = "Asia/Shanghai", date_by: DateBy = "submit"
+) -> dict[tuple[str | None, str], tuple[Decimal | None, int]]:
+    """The month's bill: (month, currency) -> (cost, charged calls)."""
+    parts = sorted(out.glob("cdr/*/*.parquet"))
+    with opened(
+        parts,
+        _sources(Output(out)),
+        {},
+        clock=Clock(zone, date_by),
+        memory_limit="400MB",
+        scratch=tmp_path,
+    ) as session:
+        found = rows(session, MONTHS_BILL)
+    assert {row["account"] for row in found} == {"default"}
+    bill = {(row["month"], row["currency"]): (row["cost"], row["charged_calls"]) for row in found}
+    assert len(bill) == len(found), "a row for each month and currency"
+    return bill
+
+
+def test_the_months_bill_is_what_a_perfect_invoice_comes_to(out: Path, tmp_path: Path) -> None:
+    """Of Shanghai's months: the calls a second before and after each edge are of their own."""
+    bill = bill_of(out, tmp_path)
+    assert bill == {
+        ("2026-10", "USD"): (Decimal(5), 1),
+        ("2026-11", "USD"): (Decimal("75.13"), 301),  # 75.125, half-up
+        ("2026-12", "USD"): (Decimal(7), 1),
+        (None, "USD"): (Decimal(11), 1),
+    }
+    invoiced = sum((Decimal(line.amount) for line in PERFECT), Decimal(0))
+    assert (invoiced, len(PERFECT)) == (TOTAL, 301)
+
+
+def test_the_months_bill_goes_by_the_clock_that_is_chosen(out: Path, tmp_path: Path) -> None:
+    """In UTC November begins eight hours later: the calls of its first 8 h are October's there."""
+    early = [Decimal(f"0.{100 + n}5") for n in range(4)]  # at 0, 2, 4 and 6 h: 0.1005 … 0.1035
+    bill = bill_of(out, tmp_path, "UTC")
+    assert bill["2026-10", "USD"] == (Decimal(5) + Decimal("0.41"), 5)  # 0.408
+    # Shanghai's December begins within UTC's November, with the call of 7.
+    assert sum(early) == Decimal("0.408")
+    assert bill["2026-11", "USD"] == (Decimal("81.72"), 298)  # 75.125 - 0.408 + 7 = 81.717
+    assert ("2026-12", "USD") not in bill
+    # All calls hung up on 2 November, the plain call's own time.
+    whole = TOTAL + 5 + 7 + 11
+    assert bill_of(out, tmp_path, date_by="hangup") == {
+        ("2026-11", "USD"): (whole.quantize(Decimal("0.01"), ROUND_HALF_UP), 304)
+    }
+
+
+def test_a_spoilt_invoice_differs_from_the_months_bill_by_what_was_spoilt(tmp_path: Path) -> None:
+    """Two currencies and a credit: each month and currency by itself, nothing added across."""
+    euro = call(NOVEMBER, "0.005") | {"currency": "EUR"}
+    credit = call(DECEMBER - SECOND, "-0.25")
+    made(tmp_path / "out", [*CALLS[:10], euro, euro, credit, call(DECEMBER, "9")])
+    bill = bill_of(tmp_path / "out", tmp_path)
+    # 0.1005 + … + 0.1095 = 1.05; less 0.25.
+    assert bill == {
+        ("2026-11", "EUR"): (Decimal("0.01"), 2),
+        ("2026-11", "USD"): (Decimal("0.80"), 11),
+        ("2026-12", "USD"): (Decimal(9), 1),
+    }
+    lines = [*PERFECT[:10], PERFECT[0], Bill("7", "2026-11-30 23:59:59", "-0.25", "USD")]
+    spoilt = sum((Decimal(line.amount) for line in lines), Decimal(0))
+    cost, calls = bill["2026-11", "USD"]
+    assert cost is not None
+    assert spoilt - cost == Decimal("0.1005"), "the line that is there twice"
+    assert len(lines) - calls == 1
 
 
 def told(currency: str, **figures: object) -> dict[str, object]:

@@ -75,6 +75,33 @@ def test_all_golden_answers_in_one_batch_give_the_rows_that_they_give_alone() ->
     assert rows(*bodies) == [row for body in bodies for row in rows(body)]
 
 
+@pytest.mark.parametrize("by_value", [False, True], ids=["fast", "scalar"])
+def test_a_currency_is_presumed_where_the_vendor_names_none(by_value: bool) -> None:
+    cases = [
+        ('{"cost": "1"}', True),
+        ('{"cost": "1", "currency": null}', True),
+        ('{"cost": "1", "currency": ""}', True),
+        ("{}", True),
+        ('{"cost": "1", "currency": "USD"}', False),
+        ('{"cost": "1", "currency": "EUR"}', False),
+        ('{"cost": "1", "currency": "no currency"}', False),  # kept as it was sent
+        ('{"cost": "1", "currency": {"a": 1}}', False),  # null: named, but not as text
+        ('{"costEur": "1"}', False),  # named by its field
+        ('{"costEur": ""}', True),
+        ('{"costEur": "one"}', False),
+        ("[]", False),  # no record that could name one
+    ]
+    bodies = [f'{{"status":"0","data":{data}}}'.encode() for data, _ in cases]
+    expected = [presumed for _, presumed in cases]
+    # All at once, and each alone: odd ones are read in another way than a batch without any.
+    found = normalize([answer(body) for body in bodies], "acme", by_value=by_value)
+    assert found.presumed.to_pylist() == expected
+    alone = [normalize([answer(one)], "acme", by_value=by_value).presumed for one in bodies]
+    assert [one.to_pylist() for one in alone] == [[presumed] for presumed in expected]
+    usd = [row["currency"] == "USD" for row in found.table.to_pylist()]
+    assert all(is_usd for is_usd, presumed in zip(usd, expected, strict=True) if presumed)
+
+
 # --- the shape --------------------------------------------------------------------------------
 
 

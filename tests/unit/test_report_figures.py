@@ -37,7 +37,7 @@ def test_each_measure_has_its_own_two_figures() -> None:
         judged=7,
         reached=5,
         effective=4,
-        redirected=3,
+        recoverable=3,
     )
     assert found.minutes == Decimal(100) / 60
     assert found.charged_minutes == Decimal(200) / 60

@@ -14,6 +14,8 @@ import pytest
 
 from harvester.cli.report import as_json
 from harvester.cli.report_screen import screen
+from harvester.identity import Identity
+from harvester.lake.stated import Stated
 from harvester.report.calls import Calls, Prices
 from harvester.report.clock import Clock
 from harvester.report.figures import Figures, Row, Table
@@ -99,6 +101,9 @@ def report(**changes: Any) -> Report:
         "delay": Delay(3, 2_500, 9_900),
         "loose": LOOSE,
         "books": Books((run(2), run(1, balanced=False, exit_code=None)), ("a", "b")),
+        "stated": Stated(
+            Identity(account="acme", addresses=("https://api.example.com/voice",)), 1_400, 1_300, 3
+        ),
     }
     return Report(**{**plain, **changes})
 
@@ -210,7 +215,13 @@ def test_texts_of_a_page() -> None:
         ("Cost in EUR", "0.00010"),
         ("Cost in USD", "1.50"),
         ("Settled", "0.13"),
+        ("USD presumed", "1,300"),
     ]
+    assert tiles[12][2] == (
+        "of 1,400 records read, as the vendor named no currency; files of an older version that "
+        "don&#x27;t say: 3"
+    )
+    assert "account acme · api.example.com · days of UTC, by submit time · made 2026-11-04" in text
     assert tiles[3][2] == "reached the other end; 7.7 % of the seizures can&#x27;t be judged"
     assert tiles[11][2].startswith("exactly 0.125; settle_pay of 2 calls")
     assert (tiles[0][2], tiles[8][2], tiles[9][2]) == (
@@ -241,10 +252,13 @@ def shown(**changes: Any) -> list[str]:
     return [line.text for line in screen(report(**changes))]
 
 
+PRESUMED = "of 1,400 records read, as the vendor named no currency"
+
+
 def test_a_screen_says_the_same() -> None:
     lines = shown()
     unjudged = "; 7.7 % of the seizures can't be judged"
-    total_ = [" ".join(line.split()) for line in lines[:15]]
+    total_ = [" ".join(line.split()) for line in lines[:16]]
     for told in (
         "Calls 2026-11-01 to 2026-11-03, out",
         "days of UTC, by submit time",
@@ -258,6 +272,7 @@ def test_a_screen_says_the_same() -> None:
         "cost, EUR 0.00010 exactly 0.0001",
         "cost, USD 1.50 exactly 1.5",
         "settled 0.13 exactly 0.125; settle_pay of 2 calls, in the account's own currency",
+        f"USD presumed 1,300 {PRESUMED}; files of an older version that don't say: 3",
     ):
         assert told in total_
     days = lines.index(next(line for line in lines if line.startswith("Day by day")))
@@ -280,6 +295,35 @@ def test_a_screen_says_the_same() -> None:
         "2 summaries can't be read: `harvester verify` names them.",
     ):
         assert told in rest
+
+
+def test_a_name_that_its_column_does_not_hold_goes_on_below() -> None:
+    names = [
+        "India",
+        "480 Temporarily Unavailable",
+        "439 First Hop Lacks Outbound Support",
+        "123456789012345678901",  # 21 cells, the most that a line holds
+        "1234567890123456789012",
+        "\u4e2d" * 10,  # two cells each
+    ]
+    table = Table(tuple(Row(name, ONE) for name in names))
+    lines = shown(calls=_with(report().calls, by_destination=table, by_code=Table(())))
+    at = next(n for n, line in enumerate(lines) if line.startswith("Destinations"))
+    found = [line.partition("        10")[0].rstrip() for line in lines[at + 1 : at + 11]]
+    assert found == [
+        "  India",
+        "  480 Temporarily",
+        "    Unavailable",
+        "  439 First Hop Lacks",
+        "    Outbound Support",
+        "  123456789012345678901",
+        "  123456789012345678901",
+        "    2",
+        "  " + "\u4e2d" * 10,
+        "",
+    ]
+    rows = [line for line in lines if " 10  " in line and not line.startswith("  2026")]
+    assert {line.index(" 10  ") for line in rows if line.isascii()} == {31}
 
 
 @pytest.mark.parametrize(("days", "head"), [(14, "Day by day  "), (15, "Day by day (the last 14)")])
@@ -329,12 +373,12 @@ def test_hours_are_drawn_as_eighths_of_the_most() -> None:
         tuple((0, 1, 8, 9, 16)[hour] if hour < 5 else 0 for hour in range(24)) for _ in "1"
     )
     lines = shown(hours=Hours(week, ()))
-    at = lines.index("Hours of the day")
+    at = lines.index("Hours of the day, by submit time")
     assert lines[at + 1] == "    " + "▁▁▄▄▅▅██" + "  " * 19
     plain = [line.text for line in screen(report(hours=Hours(week, ())), unicode=False)]
     assert not any("█" in line for line in plain)
     none = shown(hours=Hours(((0,) * 24,) * 7, ()))
-    assert none[none.index("Hours of the day") + 1].strip() == ""
+    assert none[none.index("Hours of the day, by submit time") + 1].strip() == ""
 
 
 @pytest.mark.parametrize(
@@ -415,6 +459,12 @@ def test_json_of_a_report() -> None:
     assert told["prices"]["changes"][0]["after"] == "0.012"
     assert told["loose"]["dead_by_reason"] == {"gave_up": 4}
     assert told["books"]["runs"][1]["exit_code"] is None
+    assert (told["account"], told["vendor"]) == ("acme", "api.example.com")
+    assert told["presumed_currency"] == {
+        "records": 1_300,
+        "of_records": 1_400,
+        "files_without": 3,
+    }
     others = Table((Row("India", ONE),), Row("50", TWO))
     more: Any = as_json(report(calls=_with(report().calls, by_destination=others)))
     assert more["by_destination"]["others"]["names"] == 50

@@ -1,0 +1,50 @@
+"""What the footers of parts say in all: whose they are, and how many currencies were presumed.
+
+Only footers are read.  A part of an older version says less, and is counted as one that does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harvester.identity import Identity, merged
+from harvester.lake.dataset import unreadable
+from harvester.lake.origin import identity_in
+from harvester.lake.schema import FOOTER_PRESUMED
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What some parts say of themselves."""
+
+    identity: Identity
+    """What they agree on."""
+    rows: int
+    """Of the parts that say how many currencies were presumed."""
+    presumed: int
+    """Rows among them of which the vendor named no currency."""
+    silent: int
+    """Parts that do not say it: an older version wrote them."""
+
+
+def read_stated(cdr: Path, names: Iterable[str]) -> Stated:
+    """What the parts `names` (relative to `cdr`) say.  Raises StoreError if one can't be read."""
+    identities: dict[str, Identity] = {}
+    rows = presumed = silent = 0
+    for name in names:
+        try:
+            metadata = pq.read_metadata(cdr / name)
+            footer = metadata.metadata or {}
+            identities[name] = identity_in(footer)
+            said = footer.get(FOOTER_PRESUMED.encode())
+            presumed += 0 if said is None else int(said)
+        except (OSError, ValueError, pa.ArrowException) as exc:
+            raise unreadable(cdr / name, exc) from exc
+        rows += 0 if said is None else metadata.num_rows
+        silent += said is None
+    return Stated(merged(identities)[0], rows, presumed, silent)

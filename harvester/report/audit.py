@@ -1,0 +1,104 @@
+"""`harvester audit`: every rule asked of the records of a period, and what a page says of it.
+
+Nothing is changed.  The data set is read without the output's lock, as by `report`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+
+from harvester.errors import UsageError
+from harvester.lake.dataset import list_parts
+from harvester.lake.stated import Stated
+from harvester.report.apart import Apart
+from harvester.report.billing import Verdict, opened
+from harvester.report.limits import Excess, above
+from harvester.report.overview import Order
+from harvester.report.places import Places
+from harvester.report.scope import Scope
+from harvester.report.source import read_source
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything that an audit shows."""
+
+    output: str
+    made_at: datetime
+    scope: Scope
+    first_day: date | None
+    last_day: date | None
+    """The days that there is data of, within the period."""
+    files: int
+    """Files that hold days of the period."""
+    calls: int
+    verdicts: tuple[Verdict, ...]
+    apart: Apart
+    stated: Stated
+    above: tuple[Excess, ...]
+    """What is above the limits that were set."""
+
+    @property
+    def differing(self) -> tuple[Verdict, ...]:
+        """The rules that something differs from."""
+        return tuple(one for one in self.verdicts if one.differing)
+
+
+def make_audit(
+    places: Places,
+    order: Order,
+    limits: Mapping[str, Decimal],
+    keep: Callable[[Iterator[pa.RecordBatch]], None] | None = None,
+) -> Audit:
+    """Ask every rule of the records of the order's period.
+
+    `keep` gets all that differ, as in FOUND_SCHEMA.  Raises UsageError where there is no record,
+    StoreError if something can't be read.
+    """
+    scope, listed = order.scope, list_parts(places.cdr).parts
+    files = [places.cdr / part for part in scope.parts_around(listed)]
+    if not files:
+        raise _no_calls(places, scope)
+    with (
+        tempfile.TemporaryDirectory(prefix="harvester-audit-") as scratch,
+        opened(files, scope, memory_limit=order.memory_limit, scratch=Path(scratch)) as billing,
+    ):
+        calls, first, last = billing.calls()
+        if not calls:
+            raise _no_calls(places, scope)
+        verdicts, apart = billing.verdicts(), billing.apart()
+        if keep is not None:
+            keep(billing.differing(verdicts))
+    parts = scope.parts(listed)
+    return Audit(
+        output=str(places.root),
+        made_at=datetime.now(UTC),
+        scope=scope,
+        first_day=first,
+        last_day=last,
+        files=len(parts),
+        calls=calls,
+        verdicts=verdicts,
+        apart=apart,
+        stated=read_source(places, parts, "audit"),
+        above=above(verdicts, limits),
+    )
+
+
+def masked(number: str) -> str:
+    """A phone number by its first three and last two digits: enough to find it by, not to call."""
+    return f"{number[:3]}{'*' * (len(number) - 5)}{number[-2:]}" if len(number) > 7 else "***"
+
+
+def _no_calls(places: Places, scope: Scope) -> UsageError:
+    return UsageError(
+        f"{places.root} holds no calls of these days ({scope.told}). Name the right folder with "
+        "--out or -c, or other days."
+    )
