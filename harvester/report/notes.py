@@ -29,21 +29,21 @@ def report_notes(report: Report) -> Iterator[str]:
         yield "There is no call in this period."
     if isinstance(report.loose, Loose) and report.loose.in_journal:
         yield (
-            f"{telling.count(report.loose.in_journal)} delivered records wait in the journal and "
-            "are not in these figures: `harvester publish` writes them."
+            "Delivered records that wait in the journal and are not in these figures: "
+            f"{telling.count(report.loose.in_journal)}. `harvester publish` writes them."
         )
     yield from apart_notes(report.calls.apart, report.scope)
     if report.calls.apart.absurd.calls:
         yield f"Without the absurd costs the sums are {telling.moneys(_sensible(report))}."
     if total.unfinished:
         yield (
-            f"{telling.count(total.unfinished)} calls never ended while they were asked for "
-            "(is_final = false); they are counted as they stood."
+            "Calls that never ended while they were fetched (is_final = false), counted as they "
+            f"stood: {telling.count(total.unfinished)}."
         )
     if report.foreign:
         yield (
-            f"{telling.count(report.foreign)} files under cdr/ are not the harvester's and were "
-            "not read: `harvester verify` names them."
+            "Files under cdr/ that are not the harvester's and were not read: "
+            f"{telling.count(report.foreign)}. `harvester verify` names them."
         )
 
 
@@ -53,23 +53,22 @@ def apart_notes(apart: Apart, scope: Scope) -> Iterator[str]:
         bounded = scope.period.is_bounded
         where = "in none of these figures" if bounded else "in the figures over all days"
         yield (
-            f"{telling.count(found)} records have no {scope.clock.date_by} time, and so no day: "
-            f"{_money(apart.without_day)}; they are {where}."
+            f"Records without a {scope.clock.date_by} time, and so without a day: "
+            f"{telling.count(found)}, {_money(apart.without_day)}; {where}."
         )
     if found := apart.without_cost.calls:
         minutes = telling.tenths(Decimal(apart.without_cost.charged_duration_s) / 60)
         by_currency = sorted(apart.without_cost.calls_by_currency.items())
         told = ", ".join(f"{telling.count(calls)} in {name}" for name, calls in by_currency)
         yield (
-            f"{telling.count(found)} records have no cost and are in no sum of money: {told}; "
-            f"{telling.count(apart.without_cost.answered)} of them were answered, {minutes} "
-            "minutes were charged."
+            f"Records without a cost, in no sum of money: {telling.count(found)} ({told}); "
+            f"answered: {telling.count(apart.without_cost.answered)}, minutes charged: {minutes}."
         )
     if found := apart.absurd.calls:
         yield (
-            f"{telling.count(found)} records have an absurd cost ({ABSURD_AMOUNT:,} and more, or "
-            f"over {ABSURD_TIMES} times the usual price of a minute): {_money(apart.absurd)}; they "
-            "are in the sums."
+            f"Records with an absurd cost ({ABSURD_AMOUNT:,} and more, or over {ABSURD_TIMES} "
+            f"times the usual price of a minute): {telling.count(found)}, {_money(apart.absurd)}; "
+            "in the sums."
         )
 
 

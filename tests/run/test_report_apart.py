@@ -199,14 +199,14 @@ def test_screens_and_page_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[s
     )
     out = tmp_path / "out"
     unpriced = (
-        "2 records have no cost and are in no sum of money: 1 in EUR, 1 in USD; 1 of them were "
-        "answered, 1.5 minutes were charged."
+        "Records without a cost, in no sum of money: 2 (1 in EUR, 1 in USD); answered: 1, minutes "
+        "charged: 1.5."
     )
     absurd_ = (
-        "1 records have an absurd cost (1,000,000 and more, or over 20 times the usual price of a "
-        "minute): 2,000,000.00 USD; they are in the sums."
+        "Records with an absurd cost (1,000,000 and more, or over 20 times the usual price of a "
+        "minute): 1, 2,000,000.00 USD; in the sums."
     )
-    undated = "2 records have no submit time, and so no day: 0.50 EUR, 1.13 USD; they are in "
+    undated = "Records without a submit time, and so without a day: 2, 0.50 EUR, 1.13 USD; in "
     for words, where in (((), "the figures over all days."), (("--month", "2026-11"), "none of")):
         report, page, audit = shown(capsys, out, *words)
         for text in (report, page, audit):
@@ -223,4 +223,4 @@ def test_where_all_is_well_nothing_is_said(
     made(tmp_path / "out", [{}, {}])
     for text in shown(capsys, tmp_path / "out"):
         assert "note:" not in text
-        assert "records have" not in text
+        assert "Records with" not in text

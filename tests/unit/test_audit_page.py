@@ -117,7 +117,7 @@ def test_what_is_above_a_limit_and_what_needs_a_look_is_noted() -> None:
     absurd = Group(calls=1, cost={"USD": Decimal(2_000_000)})
     text = page(audit(above=(over,), apart=Apart(absurd=absurd)))
     assert '<p class="note">cost: 1.005 USD over, above the limit of 0.5.</p>' in text
-    assert '<p class="note">1 records have an absurd cost' in text
+    assert '<p class="note">Records with an absurd cost' in text
 
 
 def test_an_audit_without_a_difference_has_no_section_but_the_rules() -> None:

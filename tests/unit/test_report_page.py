@@ -196,7 +196,8 @@ def test_texts_of_a_page() -> None:
         "and says no SIP code can't be judged: 1.",
         "or was answered: 13 of 15.",
         "NER, at least",
-        "1 calls never ended while they were asked for",
+        "Calls that never ended while they were fetched (is_final = false), counted as they "
+        "stood: 1.",
     ):
         assert told in text
     tiles = re.findall(
@@ -384,10 +385,10 @@ def test_hours_are_drawn_as_eighths_of_the_most() -> None:
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"foreign": 3}, "3 files under cdr/ are not the harvester's and were not read"),
+        ({"foreign": 3}, "Files under cdr/ that are not the harvester's and were not read: 3."),
         (
             {"loose": Loose(0, {}, 0, 0, {}, 0, 0, 5)},
-            "5 delivered records wait in the journal and are not in these figures",
+            "Delivered records that wait in the journal and are not in these figures: 5.",
         ),
     ],
 )
