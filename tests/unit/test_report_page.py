@@ -196,8 +196,8 @@ def test_texts_of_a_page() -> None:
         "and says no SIP code can't be judged: 1.",
         "or was answered: 13 of 15.",
         "NER, at least",
-        "Calls that never ended while they were fetched (is_final = false), counted as they "
-        "stood: 1.",
+        "Calls that never ended while they were fetched (is_final = false)",
+        "counted as they stood: 1.",
     ):
         assert told in text
     tiles = re.findall(
