@@ -66,6 +66,7 @@ _SECOND = 1_000_000_000
 _MILLISECOND = 1_000_000
 _URGENT_NS = 100 * _MILLISECOND
 _TAKEN_LATELY_NS = 2 * _SECOND
+_TELL_EVERY_NS = 50 * _MILLISECOND  # of `status`; at each turn it would be a fifth of its price
 _STUCK_NS = 60 * _SECOND
 _FURTHEST_NS = 3600 * _SECOND
 """No bucket and no push-back reaches that far ahead: such a time is damage."""
@@ -101,6 +102,7 @@ class LimitFile:
         self._turn_ns = int(_SECOND / leak) + 1
         self._slack_ns = int((capacity - 1) * _SECOND / leak)
         self._closes_until = 0
+        self._told_ns = -_SECOND
         self._locked_since: int | None = None
         self.closed_until_ns = 0
         """Until when the vendor wants nobody to ask, as last read; by `now_ns`."""
@@ -166,7 +168,9 @@ class LimitFile:
         if not self._is_low:
             urgent_until = now + _URGENT_NS if more else 0
         self._keep(begins + self._turn_ns, closed_until, urgent_until)
-        os.pwrite(self._fd, _LATEST.pack(now), self._slot_at)
+        if now >= self._told_ns + _TELL_EVERY_NS:
+            self._told_ns = now
+            os.pwrite(self._fd, _LATEST.pack(now), self._slot_at)
         return 0
 
     def _locked(self) -> int:
