@@ -123,7 +123,9 @@ def test_nightly_and_backfill_side_by_side(tmp_path: Path) -> None:
     assert {party.pid for party in seen.parties} == {killed.pid, *(one.pid for one in backfills)}
     times = traces(tmp_path)
     assert worst_second(times) <= rate
-    assert stats["worst_window"] <= rate + max(3, rate // 20)
+    # When they come to be read is the vendor's machine's business (`python -m bench limit`); but no
+    # more come than had a turn, and no fewer, but for what the kill cut off.
+    assert 0 <= len(times) - stats["requests"] <= 64
     assert nightly.ids() == sorted(IDS[:ids])
     assert sorted(one.ids() + two.ids()) == sorted(IDS[ids:])
     # It uses nearly all that there is; without priority it would have a third.
