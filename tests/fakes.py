@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
@@ -24,7 +23,6 @@ from harvester.config import Config, Secrets, Vendor
 from harvester.harvest.acknowledger import keep
 from harvester.harvest.engine import Engine, Job
 from harvester.harvest.output import Output, make_folders
-from harvester.harvest.probes import delivered_id
 from harvester.harvest.publish import Publisher
 from harvester.ids.reader import ListFile
 from harvester.ledger import journal, publications, records, worklists
@@ -277,7 +275,6 @@ class House:
             connect=vendor.connect,
             proof="here",
             is_proven=records.is_proven(self.db, "here"),
-            delivered_id=partial(delivered_id, self.output),
         )
 
     def publisher(self, ledger: LedgerWriter) -> Publisher:

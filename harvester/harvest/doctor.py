@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -50,10 +51,11 @@ from harvester.harvest.opening import (
 )
 from harvester.harvest.output import Output, make_folders
 from harvester.harvest.plan import Plan, survey
-from harvester.harvest.probes import delivered_id
 from harvester.harvest.quota import DayQuota
+from harvester.ids.clean import GRAMMAR
+from harvester.lake.dataset import newest_id
 from harvester.lake.parts import folder_mode
-from harvester.ledger import records
+from harvester.ledger import publications, records
 from harvester.ledger.database import open_database, store_errors, transaction
 from harvester.ledger.lock import OutputLock
 from harvester.vendor.clock import VendorClock
@@ -257,7 +259,10 @@ def _id_to_try(output: Output, sample: str | None) -> str | None:
     with looking(output, "doctor") as db:
         if sample is not None and records.deferred(db, sample) is None:
             return sample
-        return delivered_id(output, db) or sample or records.known_id(db)
+        parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
+        found = newest_id(output.cdr / part.path for part in parts) or ""
+        is_id = re.fullmatch(GRAMMAR, found) is not None  # it becomes a part of the address
+        return (found if is_id else sample) or records.known_id(db)
 
 
 _NO_DATE = "without an answer there is no Date to compare with"

@@ -18,7 +18,6 @@ These may be of any age, for that says nothing of whether the key is right.  An 
 run got is the best probe, and the only one at the end of a list.
 
 So is an outage as long as the run has no record: the ids that failed may be such that always do.
-An id that an earlier run delivered is asked first then, as long as the vendor still has its record.
 
 Probes are fetched by whoever has the suspicion, one after another, so that no connection is needed
 beyond its own; the other workers finish what they hold and wait.  A probe is one request on a
@@ -29,13 +28,12 @@ conclude goes back to the list.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from harvester.errors import StoreError, VendorRefused
+from harvester.errors import VendorRefused
 from harvester.harvest.health import RefusalWatch
 from harvester.harvest.settle import KEPT_MS, Policy, is_older, is_permanent
 from harvester.harvest.source import TaskSource
@@ -95,13 +93,11 @@ class Doubt:
         per_day: int | None,
         proof: str,
         is_proven: bool,
-        delivered_id: Callable[[sqlite3.Connection], str | None],
         settle: Callable[[Task, Conclusion], Awaitable[None]],
         count: Callable[[str, Task], None],
     ) -> None:
         """`proof` stands for this address with this key; see `records.prove`.
 
-        `delivered_id` finds an id that an earlier run delivered.
         `settle` has a conclusion acknowledged; `count` counts an id as "begun" or as "cut_off".
         """
         self._ledger = ledger
@@ -118,9 +114,6 @@ class Doubt:
         """Whether this run got a record, and no permanent failure since."""
         self.is_probing = False
         self._outage_probes = 0
-        self._find_delivered = delivered_id if is_proven else None
-        self._delivered: Task | None = None
-        self._one_looks = asyncio.Lock()
         self._probed = asyncio.Event()
         self._held: list[tuple[Task, Unknown | Died | PutOff]] = []
 
@@ -132,23 +125,6 @@ class Doubt:
         """Whether the id is deferred for a refusal or an unknown status."""
         item = await self._ledger.call(records.deferred, voice_id)
         return item is not None and item.cause.startswith(_FOR_A_REFUSAL)
-
-    async def delivered_before(self) -> Task | None:
-        """An id that an earlier run delivered, unless this vendor no longer has its record."""
-        async with self._one_looks:
-            find, self._find_delivered = self._find_delivered, None
-            if find is not None:
-                try:
-                    voice_id = await self._ledger.call(find)
-                except StoreError:  # a damaged part: `verify` says so, and it is only a help here
-                    voice_id = None
-                self._delivered = Task(voice_id) if voice_id else None
-        return self._delivered
-
-    def forgotten(self, task: Task) -> None:
-        """The vendor has no record of it (any more)."""
-        if task is self._delivered:
-            self._delivered = None
 
     async def free(self) -> None:
         """Wait while somebody fetches probes, unless the run stops."""

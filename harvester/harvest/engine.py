@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 
@@ -71,8 +70,6 @@ class Job(msgspec.Struct, frozen=True):
     """
     is_proven: bool
     """Whether records were delivered there, in whichever run."""
-    delivered_id: Callable[[sqlite3.Connection], str | None] = lambda _: None
-    """Some id whose record earlier runs published, read from state and data set."""
     limit: SharedLimit | None = None
     """What the processes of this machine share, if `pace.limit_file` names it."""
     last_skew_s: float = 0.0
@@ -136,7 +133,6 @@ class Engine:
             per_day=config.pace.per_day,
             proof=job.proof,
             is_proven=job.is_proven,
-            delivered_id=job.delivered_id,
             settle=self._acknowledger.add,
             count=self._count,
         )

@@ -71,7 +71,7 @@ _STUCK = NoReply("timeout", "the transport gave no answer in three times vendor.
 _DATE_EVERY_S = 1.0
 _SHOWN = 300
 _PUSH_BACKS = 3
-"""Of one id, and no answer to any other between: then another one is asked."""
+"""On end, whoever gets them: then another id is fetched."""
 _CONFIRMATIONS = 20
 """So many permanent failures confirmed, and those of ids that are old anyway need no confirming."""
 
@@ -262,6 +262,8 @@ class Fetcher:
         self._alone = 0
         self._is_counted = is_counted
         self._pushed_back: set[str] = set()
+        self._turned_away = 0
+        """Push-backs since the latest answer that was none."""
 
     async def ask(self, task: Task) -> Conclusion:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
@@ -319,8 +321,8 @@ class Fetcher:
                 pending = await self._attempt(task, fresh=is_doubtful)
             spent.attempts += 1
             verdict, latest, in_outage = pending
-            if isinstance(verdict, PushBack) and spent.attempts % _PUSH_BACKS == 0:
-                await self._see_others(succeeded_before)
+            if isinstance(verdict, PushBack) and self._turned_away >= _PUSH_BACKS:
+                await self._see_others()
             around = Surroundings(
                 others_delivered=isinstance(verdict, UnknownStatus)
                 and spent.unknown >= MAX_UNKNOWN - 1
@@ -371,28 +373,18 @@ class Fetcher:
         """
         if self._delivered > before:
             return True
-        known = await self._known_one()
-        if known is None:
+        if self.known is None:
             return False
-        verdict, _, _ = await self._attempt(known, fresh=True, is_probe=True)
+        verdict, _, _ = await self._attempt(self.known, fresh=True, is_probe=True)
         return isinstance(verdict, Record)
 
-    async def _see_others(self, before: int) -> None:
-        """Is it this id that is pushed back, or everybody?  Unless answers came meanwhile.
-
-        As many ids as workers may be pushed back whenever they are asked.
-        """
-        if self._succeeded > before:
-            return
-        known = await self._known_one()
-        if known is not None:
-            await self._attempt(known)
+    async def _see_others(self) -> None:
+        """Is everybody pushed back, or only the ids that the workers have in hand?"""
+        self._turned_away = 0
+        if self.known is not None:
+            await self._attempt(self.known)
         else:
             await self._others.probe(PROBES, lambda _: True, of_outage=True)
-
-    async def _known_one(self) -> Task | None:
-        """An id whose record this run got, or an earlier one."""
-        return self.known or await self._others.delivered_before()
 
     async def _enter(self) -> bool:
         """Wait while an outage lasts; whether the attempt that follows is a probe of it.
@@ -402,9 +394,8 @@ class Fetcher:
         as long as there is none, ids from elsewhere in the list are.
         """
         while await self._gate.enter():
-            known = await self._known_one()
-            if known is not None:
-                await self._attempt(known, is_probe=True)
+            if self.known is not None:
+                await self._attempt(self.known, is_probe=True)
             elif not await self._others.probe(PROBES, lambda _: True, of_outage=True):
                 return True
         return False
@@ -478,6 +469,7 @@ class Fetcher:
             self._gate.note(now, failed=False)
             self._delivered += 1
             self._succeeded += 1
+            self._turned_away = 0
             if self.known is None:
                 self.known = Task(task.voice_id)
             if not self._refusals.is_calm:
@@ -490,6 +482,7 @@ class Fetcher:
             return
         self._pace.note(now, busy=isinstance(verdict, Busy))
         if isinstance(verdict, PushBack):
+            self._turned_away += 1
             self._gate.note_push_back(now)
             self._pace.push_back(verdict.after_s)
             return
@@ -497,10 +490,10 @@ class Fetcher:
         if isinstance(verdict, _FAILED):
             self._gate.latest = self.failures.get(verdict.cause) or verdict.cause.replace("_", " ")
         self._gate.note(now, failed=failed)
+        self._turned_away = 0
         if isinstance(verdict, _FINAL):
             self._succeeded += 1
             self._refusals.succeeded()
-            self._others.forgotten(task)
 
     def _learn_head(
         self, now: float, verdict: Verdict, generation: int | None, reply: Reply
@@ -552,11 +545,10 @@ class Fetcher:
         watch = self._refusals
         is_suspected = watch.refused(task.voice_id, what)
         # Those that are left may be such that always are: an id that was not can tell.
-        known = await self._known_one()
-        is_meant = known is None and watch.all_refused(await self._others.left(), what)
+        is_meant = self.known is None and watch.all_refused(await self._others.left(), what)
         if not is_meant and is_suspected:
             verdicts = await self._others.probe(
-                PROBES, lambda verdict: isinstance(verdict, _FINAL), known=known
+                PROBES, lambda verdict: isinstance(verdict, _FINAL), known=self.known
             )
             is_meant = _all_are(_REFUSALS_ALIKE, verdicts)
         if is_meant:
@@ -566,11 +558,10 @@ class Fetcher:
         """The same for a status that nobody explains."""
         if await self._is_known_for_it(task) or not self._refusals.unknown(task.voice_id, status):
             return
-        known = await self._known_one()
-        is_meant = known is None and self._refusals.all_unknown(await self._others.left())
+        is_meant = self.known is None and self._refusals.all_unknown(await self._others.left())
         if not is_meant:
             verdicts = await self._others.probe(
-                PROBES, lambda verdict: isinstance(verdict, Record), known=known
+                PROBES, lambda verdict: isinstance(verdict, Record), known=self.known
             )
             is_meant = _all_are((UnknownStatus,), verdicts)
         if is_meant:

@@ -1,24 +1,19 @@
 """Which ids to fetch as probes: a few that stand for all that are left.
 
 Before a run believes of the vendor as a whole what its first answers say (that it knows none of
-our calls, that it lets us in no more), it fetches some ids from elsewhere in its list, or one whose
-record an earlier run has published.
+our calls, that it lets us in no more), it fetches some ids from elsewhere in its list.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.harvest.output import Output
 from harvester.harvest.task import Task
 from harvester.ids.ages import stamp_of, stamps
-from harvester.lake.dataset import newest_id
-from harvester.ledger import publications
 
 
 def spread(
@@ -49,12 +44,6 @@ def spread(
     others = [task for task in reversed(kept) if task is not youngest]
     wanted = min(count - 1, len(others))
     return [youngest, *(others[at * len(others) // wanted] for at in range(wanted))]
-
-
-def delivered_id(output: Output, db: sqlite3.Connection) -> str | None:
-    """An id of the newest part, or None where nothing is published.  Raises StoreError."""
-    parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
-    return newest_id(output.cdr / part.path for part in parts)
 
 
 def _fit(tasks: list[Task], oldest: str) -> list[tuple[Task, str]]:

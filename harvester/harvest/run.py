@@ -50,7 +50,6 @@ from harvester.harvest.oddities import Oddities, Seen, named, oddities
 from harvester.harvest.open_files import room_for
 from harvester.harvest.opening import Opened, new_run_id, open_output
 from harvester.harvest.output import PRIVATE, write_atomically
-from harvester.harvest.probes import delivered_id
 from harvester.harvest.progress import Events, Progress
 from harvester.harvest.publish import Published, Publisher
 from harvester.harvest.snapshot import write_snapshot
@@ -397,7 +396,6 @@ class _Run:
             connect=way_to(self._config.vendor),
             proof=proof,
             is_proven=records.is_proven(db, proof),
-            delivered_id=partial(delivered_id, output),
             limit=self._limit,
             trace=self._request.trace,
         )

@@ -143,12 +143,15 @@ def totals_of(table: pa.Table, run_id: str) -> Totals:
 
 
 def newest_id(files: Iterable[Path]) -> str | None:
-    """The last id of the first file that names one in its footer.  Raises StoreError."""
+    """The last id of the first file that names one in its footer, whatever stands there.
+
+    Raises StoreError.
+    """
     for path in files:
         with _opened(path) as file:
             footer = file.metadata.metadata or {}
         if found := footer.get(FOOTER_MAX_VOICE_ID.encode(), b""):
-            return str(found, "utf-8")
+            return str(found, "utf-8", "replace")
     return None
 
 

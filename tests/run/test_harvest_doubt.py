@@ -25,7 +25,6 @@ from harvester.harvest.probes import spread
 from harvester.harvest.task import Task
 from harvester.ledger import records, worklists
 from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import set_meta, transaction
 from harvester.ledger.values import Batch, DeadLetter
 from harvester.vendor.transport import Reply
 from tests.fakes import TIMEOUT, Answer, FakeVendor, House, houses, record, status
@@ -549,88 +548,21 @@ def test_a_vendor_that_goes_away_in_the_middle_is_an_outage_still(
     assert out.deferred() == {}
 
 
-# An id that an earlier run delivered
+# Ids that are always pushed back
 
 
-@pytest.mark.parametrize(
-    "answer", [status(-18), TIMEOUT, Reply(503, b""), status(-15), status(-1), GONE], ids=str
-)
-@pytest.mark.parametrize("bad", [4, 12, 80])
-def test_a_night_of_nothing_but_ids_that_always_fail_is_no_outage_and_no_refusal(
-    house: Callable[..., House], answer: Answer, bad: int
-) -> None:
-    out = house(IDS[:3], pace__concurrency=4, retry__max_outage_s=300)
-    vendor = FakeVendor(lambda i, n: record(i) if i < IDS[3] else answer)
-    run_virtually(lambda: out.run(vendor))
-    out.put_in_force(IDS[10 : 10 + bad])
-    engine = run_virtually(lambda: out.run(vendor))
-    assert engine.stop.reason is None
-    assert sorted(out.deferred()) == IDS[10 : 10 + bad]
-    assert vendor.asked["00002"] > 1, "the newest of what was published"
-    assert_run_balances(engine)
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [(TIMEOUT, VendorUnavailable), (status(-15), VendorUnavailable), (status(-1), VendorRefused)],
-    ids=str,
-)
-def test_a_vendor_that_is_away_or_lets_nobody_in_is_seen_by_it(
-    house: Callable[..., House], answer: Answer, reason: type[HarvesterError]
-) -> None:
-    out = house(IDS[:3], pace__concurrency=4, retry__max_outage_s=300)
-    run_virtually(lambda: out.run(FakeVendor()))
-    out.put_in_force(IDS[10:90])
-    vendor = FakeVendor(lambda i, n: answer)
-    engine = run_virtually(lambda: out.run(vendor))
-    assert isinstance(engine.stop.reason, reason)
-    assert out.pending() == IDS[10:90]
-    assert vendor.asked["00002"] > 0
-    assert_run_balances(engine)
-
-
-def test_it_is_asked_no_more_once_the_vendor_has_forgotten_it(house: Callable[..., House]) -> None:
-    out = house(IDS[:3], pace__concurrency=4, retry__max_outage_s=300)
-    run_virtually(lambda: out.run(FakeVendor()))
-    out.put_in_force(IDS[10:90])
-    vendor = FakeVendor(lambda i, n: status(-22) if i < IDS[3] else TIMEOUT)
-    engine = run_virtually(lambda: out.run(vendor))
-    assert isinstance(engine.stop.reason, VendorUnavailable)
-    assert vendor.asked["00002"] == 1
-    assert engine.tally["dead"] == 0
-
-
-def test_another_key_asks_for_none_of_them(house: Callable[..., House]) -> None:
-    out = house(IDS[:3], pace__concurrency=4, retry__max_outage_s=60)
-    run_virtually(lambda: out.run(FakeVendor()))
-    with transaction(out.db):
-        set_meta(out.db, "proofs", "elsewhere")
-    out.put_in_force(IDS[10:90])
-    vendor = FakeVendor(lambda i, n: TIMEOUT)
-    assert isinstance(run_virtually(lambda: out.run(vendor)).stop.reason, VendorUnavailable)
-    assert set(vendor.asked) <= set(IDS[10:90])
-
-
-def test_a_part_that_is_damaged_costs_no_run(house: Callable[..., House]) -> None:
-    out = house(IDS[:3], pace__concurrency=4, retry__max_outage_s=60)
-    run_virtually(lambda: out.run(FakeVendor()))
-    for part in out.output.cdr.rglob("*.parquet"):
-        part.write_bytes(b"PAR1")
-    out.put_in_force(IDS[10:90])
-    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: TIMEOUT)))
-    assert isinstance(engine.stop.reason, VendorUnavailable)
-
-
-@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize(("bad", "concurrency"), [(4, 1), (4, 4), (16, 16), (64, 64)])
+@pytest.mark.parametrize("pause", [None, "2", "7"])
 def test_ids_that_are_always_pushed_back_keep_nobody_from_the_others(
-    house: Callable[..., House], concurrency: int
+    house: Callable[..., House], bad: int, concurrency: int, pause: str | None
 ) -> None:
-    out = house(IDS[:40], pace__concurrency=concurrency, retry__max_outage_s=300)
-    vendor = FakeVendor(lambda i, n: record(i) if i >= IDS[4] else status(-15))
+    out = house(IDS[: bad + 36], pace__concurrency=concurrency, retry__max_outage_s=300)
+    away = with_changes(status(-15), retry_after=pause)
+    vendor = FakeVendor(lambda i, n: record(i) if i >= IDS[bad] else away)
     engine = run_virtually(lambda: out.run(vendor))
     assert engine.stop.reason is None
-    assert out.delivered() == IDS[4:40]
-    assert sorted(out.deferred()) == IDS[:4]
+    assert out.delivered() == IDS[bad : bad + 36]
+    assert sorted(out.deferred()) == IDS[:bad]
     assert_run_balances(engine)
 
 
