@@ -48,6 +48,8 @@ from harvester.owner import explained
 SLOTS = 30
 _MAGIC = b"cdrlimit"
 _VERSION = 1
+_OWNER_BYTES = 32
+_OWNER_SHOWN = 4
 _HEAD = struct.Struct("<8sI32s16sd")  # magic, version, owner, clock, rate; then its CRC-32
 _CRC = struct.Struct("<I")
 _HEAD_BYTES = _HEAD.size + _CRC.size
@@ -312,9 +314,14 @@ def sharing(config: Config, secrets: Secrets, output: Path) -> Iterator[LimitFil
 
 
 def _owner(config: Config, secrets: Secrets) -> bytes:
-    """What stands for address and key, and from which neither can be guessed."""
+    """What stands for address and key, and from which neither can be guessed.
+
+    Secrets may be short: all of a digest would show by trying which one it is.  Four bytes tell
+    keys apart as well, and leave tens of thousands of secrets of eight characters to choose from.
+    """
     text = f"limit file: {normal_address(config.vendor.base_url)} {secrets.api_key}"
-    return hmac.digest(secrets.api_secret.encode(), text.encode(), hashlib.sha256)
+    digest = hmac.digest(secrets.api_secret.encode(), text.encode(), hashlib.sha256)
+    return digest[:_OWNER_SHOWN].ljust(_OWNER_BYTES, b"\0")
 
 
 def read_sharing(path: Path) -> Sharing | None:

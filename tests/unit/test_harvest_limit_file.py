@@ -345,6 +345,9 @@ def test_the_owner_is_told_by_address_key_and_secret_and_shows_none(path: Path) 
         assert limit is not None
     for hidden in (b"bDqJFiq9", b"7bz1lzh9", b"a.test"):
         assert hidden not in path.read_bytes()
+    # A whole digest would show a short secret to whoever tries them all: 4 of its bytes do not.
+    assert path.read_bytes()[12:16] != bytes(4)
+    assert path.read_bytes()[16:44] == bytes(28)
 
 
 def test_without_a_file_there_is_nothing_to_share(tmp_path: Path) -> None:
