@@ -76,7 +76,7 @@ def open_output(
     output = Output(Path(config.output.dir))
     refuse_anothers(output)
     refuse_data_without_state(output)
-    make_folders(output, folder_mode(int(config.output.mode, 8)))
+    make_folders(output, folder_mode(config.output.file_mode))
     with lock(output.lock):
         locked_at = time.monotonic()
         # Once more: who held the lock until now may have changed it.
