@@ -226,7 +226,7 @@ def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) 
     if (begun := counters.get("begun", 0)) > finished:
         counters["cut_off"] = begun - finished
     records.end_run(db, run.id, ended_ms, None, counters)
-    return replace(run, counters=counters)
+    return replace(run, ended_ms=ended_ms, counters=counters)
 
 
 def most_unrecorded(concurrency: int) -> int:

@@ -205,6 +205,7 @@ class _Hashing:
     def flush(self) -> None:
         """Arrow asks for it; `Disk.sync_file` does it."""
 
+
 @contextmanager
 def _explained(doing: str, path: Path) -> Iterator[None]:
     try:

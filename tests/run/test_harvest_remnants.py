@@ -127,9 +127,7 @@ def test_a_snapshot_that_cannot_be_read_is_named_with_the_way_on(
 
 
 @pytest.mark.parametrize("content", [b"", b"no Parquet", None])
-def test_a_snapshot_that_cannot_be_read_may_hold_ids(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_a_snapshot_that_cannot_be_read_may_hold_ids(tmp_path: Path, content: bytes | None) -> None:
     """A start that took it for empty would forget them."""
     path = tmp_path / "state.parquet"
     if content is not None:

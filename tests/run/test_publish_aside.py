@@ -256,10 +256,8 @@ def test_a_child_whose_caller_died_before_its_order_ends_without_a_word() -> Non
 
 def test_one_that_is_gone_before_it_is_asked_is_a_store_error_too() -> None:
     """Nothing can be written to it; that must not be taken for a bug of ours."""
-    with (
-        pytest.raises(StoreError, match=r"normalises records was killed"),
-        NormalizerAside(ACCOUNT, "UTC") as normalizing,
-    ):
+    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
         os.kill(normalizing.pid, signal.SIGKILL)
         os.waitid(os.P_PID, normalizing.pid, os.WEXITED | os.WNOWAIT)
-        list(normalizing.add(RUN, BLOBS[0]))
+        with pytest.raises(StoreError, match=r"normalises records was killed"):
+            list(normalizing.add(RUN, BLOBS[0]))

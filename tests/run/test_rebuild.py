@@ -32,7 +32,16 @@ from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall
 from harvester.report.verify import Order, verify
 from tests.harvesting import Harvest
-from tests.outputs import SEED, Outputs, edit, fingerprint, look, make_outputs, parts, strip_identity
+from tests.outputs import (
+    SEED,
+    Outputs,
+    edit,
+    fingerprint,
+    look,
+    make_outputs,
+    parts,
+    strip_identity,
+)
 from tests.simulated import ROOT, Simulator
 
 
