@@ -575,7 +575,10 @@ def test_a_disk_that_fails_at_any_step_is_told_and_the_next_rebuild_does_it_all(
     assert damage_of(whole) == []
 
 
-def test_what_nobody_can_tell_any_more_is_named(whole: Path, stopped: Path) -> None:
+def test_what_nobody_can_tell_any_more_is_named(
+    outputs: Outputs, whole: Path, tmp_path: Path
+) -> None:
+    stopped = Path(shutil.copytree(outputs.stopped, tmp_path / "stopped"))
     ((waiting,),) = look(stopped, "SELECT COALESCE(SUM(n), 0) FROM journal")
     assert waiting, "nothing to compare"
     assert any(f"{waiting} answers of" in told for told in rebuilt(stopped, force=True).unknown)
