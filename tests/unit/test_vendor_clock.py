@@ -377,3 +377,45 @@ def test_doubts_of_one_run_are_believed_by_the_next_if_they_come_again() -> None
     second = Night(30 * DAY, last_skew_s=seen)
     second.answer()
     assert second.clock.are_ages_sure
+
+
+def test_a_signature_by_our_own_clock_that_was_accepted_proves_nothing_of_the_vendors() -> None:
+    """It has a window of minutes: a clock that is four minutes off signs well."""
+    world = World()
+    world.clock.accepted(0)
+    assert world.clock.is_verified
+    assert not world.clock.is_learnt
+    assert world.clock.seen_skew_s is None
+
+
+@pytest.mark.parametrize(("last_s", "sure"), [(600.0, True), (600.5, False), (-601.0, False)])
+def test_before_an_answer_ages_are_sure_unless_the_run_before_saw_a_step(
+    last_s: float, sure: bool
+) -> None:
+    assert VendorClock(lambda: START, last_skew_s=last_s).are_ages_sure is sure
+
+
+def test_a_slow_answer_leaves_a_drift_as_it_was_learnt() -> None:
+    world = World()
+    world.answer()
+    world.ahead_s = 300
+    world.answer()
+    assert world.clock.offset_s == pytest.approx(300, abs=1.1)
+    known = world.clock.offset_s
+    world.answer(took_s=900, stamped_s=800)  # so it may be anything from 200 to 1,100
+    assert world.clock.offset_s == known
+
+
+def test_after_a_step_three_answers_must_agree_again() -> None:
+    """One that spoke against the vendor's time before it was learnt is forgotten."""
+    world = World(ahead_s=7_200)
+    world.minus_16()
+    world.ahead_s = 12_200
+    world.answer()
+    world.clock.accepted(1)
+    assert world.clock.is_learnt
+    for _ in range(2):
+        world.answer()
+        assert world.clock.offset_s == pytest.approx(7_200, abs=1.1)
+    world.answer()
+    assert world.clock.offset_s == pytest.approx(12_200, abs=1.1)
