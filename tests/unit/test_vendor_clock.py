@@ -419,3 +419,56 @@ def test_after_a_step_three_answers_must_agree_again() -> None:
         assert world.clock.offset_s == pytest.approx(7_200, abs=1.1)
     world.answer()
     assert world.clock.offset_s == pytest.approx(12_200, abs=1.1)
+
+
+@pytest.mark.parametrize(("more_s", "is_new"), [(600.0, False), (600.5, True)])
+def test_a_skew_is_new_if_it_is_over_ten_minutes_from_that_of_the_run_before(
+    more_s: float, is_new: bool
+) -> None:
+    now = 1_800_000_000.0
+    clock = VendorClock(lambda: now, last_skew_s=1_000.0)
+    clock.observe(now + 1_000.0 + more_s - 0.5, 0.0)  # its `Date` was cut to the second
+    assert clock.offset_s == 1_000.0 + more_s
+    assert clock.is_new is is_new
+
+
+def learnt_at(ahead_s: float) -> World:
+    """A vendor so far ahead, whose time three answers have shown."""
+    world = World(ahead_s)
+    for _ in range(3):
+        world.answer()
+    assert world.clock.offset_s == pytest.approx(ahead_s, abs=1.1)
+    return world
+
+
+def test_drifts_count_from_what_was_learnt() -> None:
+    world = learnt_at(12_200)
+    world.ahead_s += 300
+    world.answer()
+    assert world.clock.offset_s == pytest.approx(12_500, abs=1.1)
+    # To sign with it, and to hear that it is right, is no step.
+    world.minus_16()
+    world.clock.accepted(1)
+    world.ahead_s += 500
+    world.answer()
+    assert world.clock.offset_s == pytest.approx(12_500, abs=1.1), "800 s are no drift"
+
+
+def test_an_accepted_signature_proves_a_step_but_an_old_one_does_not_undo_a_newer() -> None:
+    world = learnt_at(0)
+    world.ahead_s = 7_200
+    world.minus_16()
+    world.clock.accepted(1)
+    assert world.clock.offset_s == pytest.approx(7_200, abs=1.1)
+    world.ahead_s = 14_000
+    for _ in range(3):
+        world.answer()
+    world.clock.accepted(1)
+    assert world.clock.offset_s == pytest.approx(14_000, abs=1.1)
+
+
+def test_a_minus_16_to_a_right_estimate_is_the_ids_own_trouble() -> None:
+    world = World(ahead_s=7_200)
+    for _ in range(3):
+        world.minus_16()
+    assert world.clock.generation == 1
