@@ -109,6 +109,11 @@ class Output(_Section, frozen=True, kw_only=True):
     publish_after_s: Positive = 3600.0
     mode: Mode = "0640"
 
+    @property
+    def file_mode(self) -> int:
+        """`mode` as the system wants it."""
+        return int(self.mode, 8)
+
 
 class Plan(_Section, frozen=True, kw_only=True):
     """[plan]: making the work list."""

@@ -25,7 +25,7 @@ from typing import ClassVar
 EXIT_DONE = 0
 EXIT_UNEXPECTED = 1
 EXIT_SOME_DEAD = 3
-GOOD_ENDS = frozenset({EXIT_DONE, EXIT_SOME_DEAD, 8})
+GOOD_ENDS = (EXIT_DONE, EXIT_SOME_DEAD, 8)
 """Exit codes of a run that did what it was meant to; 8: as far as its own budget went."""
 
 # The first that applies is the exit code (design §9).
@@ -105,6 +105,7 @@ class Terminated(Interrupted):
 def worst(codes: Iterable[int]) -> int:
     """The exit code of a run to which all of `codes` apply; 0 for none.  Unknown codes win."""
     found = set(codes)
-    for unknown in sorted(found - set(_PRECEDENCE)):
-        return unknown
+    unknown = found.difference(_PRECEDENCE)
+    if unknown:
+        return min(unknown)
     return next((code for code in _PRECEDENCE if code in found), EXIT_DONE)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
@@ -23,14 +23,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec.structs import replace
 
-from harvester.config import Config, check, is_loopback
+from harvester.config import Config, check
 from harvester.errors import ConfigError
 
 STAND_IN = "a stand-in vendor on this machine"
 _PORTS = {"http": 80, "https": 443}
 _UNRESERVED = re.compile(r"%(2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])")
-_YEARS = (2024, 2031)
-"""From the first to before the last: the vendor keeps two months, and rules go on as they are."""
+_ESCAPED = re.compile(r"%[0-9a-fA-F]{2}")
+_HOURS = range(1_704_067_200, 1_924_992_000, 3600)
+"""Of 2024 to 2030, as seconds since 1970: the vendor keeps two months, and rules go on as they are.
+"""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +132,7 @@ def normal_address(url: str) -> str:
     """`url` as it is compared; every address of this machine is the same."""
     parts = urlsplit(url)
     host = _host(parts.hostname or "")
-    if is_loopback(url) or host == "localhost" or host.endswith(".localhost") or _is_here(host):
+    if f".{host}".endswith(".localhost") or _is_here(host):
         return STAND_IN
     port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
     if ":" in host:
@@ -171,7 +173,7 @@ def _is_here(host: str) -> bool:
 def _path(path: str) -> str:
     """Without dot segments, without a slash at its end, and no more escaped than it must be."""
     plain = _UNRESERVED.sub(lambda found: unquote(found[0]), path)
-    plain = re.sub(r"%[0-9a-f]{2}", lambda found: found[0].upper(), plain, flags=re.IGNORECASE)
+    plain = _ESCAPED.sub(lambda found: found[0].upper(), plain)
     kept: list[str] = []
     for segment in plain.split("/"):
         if segment == "..":
@@ -190,13 +192,12 @@ def same_dates(one: str, other: str) -> bool:
     """Whether two time zones have the same days: names differ, `Etc/UTC` is UTC."""
     if one == other:
         return True
-    zones = (ZoneInfo(one), ZoneInfo(other))
-    at = datetime(_YEARS[0], 1, 1, tzinfo=UTC)
-    while at.year < _YEARS[1]:
-        if at.astimezone(zones[0]).utcoffset() != at.astimezone(zones[1]).utcoffset():
-            return False
-        at += timedelta(hours=1)
-    return True
+    zone, another = ZoneInfo(one), ZoneInfo(other)
+    return all(_offset(at, zone) == _offset(at, another) for at in _HOURS)
+
+
+def _offset(at: int, zone: ZoneInfo) -> timedelta | None:
+    return datetime.fromtimestamp(at, zone).utcoffset()
 
 
 def merged(found: Mapping[str, Identity]) -> tuple[Identity, tuple[str, ...]]:

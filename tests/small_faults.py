@@ -33,7 +33,8 @@ _COUNTED: dict[type[ast.operator], type[ast.operator]] = {
 }
 # Sizes of buffers and the like may be one more or less; a limit that a reader knows may not.
 _LARGEST_CONSTANT = 100
-# Calls that can be left out, their first argument taken as it is.
+# Calls that can be left out, their first argument taken as it is; a set that is written out is one
+# without them as well.
 _WRAPPERS = {"sorted", "reversed", "min", "max", "abs", "shield", "frozenset", "set", "round"}
 # Keywords of texts, of speed and of checkers alone.
 _NO_MATTER = {"strict", "name", "encoding", "help", "metavar", "daemon", "key_type"}
@@ -218,7 +219,7 @@ def _of_expression(node: ast.expr) -> Iterator[ast.expr | str]:
 def _of_call(node: ast.Call) -> Iterator[ast.expr]:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else None
     name = node.func.id if isinstance(node.func, ast.Name) else name
-    if name in _WRAPPERS and node.args and not isinstance(node.args[0], ast.Starred):
+    if name in _WRAPPERS and node.args and not isinstance(node.args[0], ast.Starred | ast.Set):
         yield node.args[0]
     for word in node.keywords:
         if word.arg is not None and word.arg not in _NO_MATTER:

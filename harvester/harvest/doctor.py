@@ -272,7 +272,7 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
     """Send one request; or why `pace.per_day` forbids it.  Raises AlreadyRunning, StoreError."""
     per_day = config.pace.per_day
     if per_day is not None and not has_state(output):
-        make_folders(output, folder_mode(int(config.output.mode, 8)))
+        make_folders(output, folder_mode(config.output.file_mode))
     clock = VendorClock(time.time)
     with ExitStack() as held:
         count: _Count = _Uncounted()

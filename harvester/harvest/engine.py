@@ -74,7 +74,7 @@ class Job(msgspec.Struct, frozen=True):
     """What the processes of this machine share, if `pace.limit_file` names it."""
     last_skew_s: float = 0.0
     """What the run before learnt of (vendor clock - ours)."""
-    listed: tuple[str | None, int] = (None, 0)
+    listed: tuple[str, int] | None = None
     """The input that this run listed, by its key, and when, by our clock, in ms."""
     now: Callable[[], float] = time.time
     """Our clock, Unix time in seconds."""
@@ -154,6 +154,11 @@ class Engine:
     def requests_of_day(self) -> tuple[str, int]:
         """(day of +08:00, requests sent in it), to the last one."""
         return self._quota.stored()
+
+    @property
+    def in_journal(self) -> int:
+        """Records that are safe in the journal and in no publication yet."""
+        return self._waiting.records
 
     @property
     def failures(self) -> dict[str, str]:
@@ -287,14 +292,14 @@ class Engine:
             return
         self.tally["clock_skew_s"] = round(skew_s)
         before, self._shifted_ms = self._shifted_ms, int(self.clock.offset_s * 1000)
-        key, listed_ms = self._job.listed
+        listed = self._job.listed
         await self._ledger.call(
             records.keep_clock,
             self._job.run_id,
             skew_s,
             self._shifted_ms - before,
             self._quota.stored(),
-            (key, listed_ms + before),
+            None if listed is None else (listed[0], listed[1] + before),
         )
 
     async def _worker(self, fetcher: Fetcher, source: TaskSource) -> None:

@@ -444,7 +444,8 @@ class Fetcher:
         A connection that brought an answer before may bring what that one left behind, and a no
         names no id.
         """
-        if reply is None or not reply.is_reused or isinstance(verdict, Record):
+        assert reply is not None, "nothing is concluded without an answer"
+        if not reply.is_reused or isinstance(verdict, Record):
             return False
         if isinstance(verdict, Dead) and verdict.is_named:
             return False
@@ -601,8 +602,8 @@ class Fetcher:
         attempts: int,
         unknown: Verdict | None = None,
     ) -> Conclusion:
-        now_ms = self._clock.now_ms()
-        body = reply.body if reply else b""
+        assert reply is not None, "nothing is concluded without an answer"
+        now_ms, body = self._clock.now_ms(), reply.body
         if isinstance(verdict, Record):
             kept = body if verdict.plain is None else verdict.plain
             return Answered(kept, verdict.over, now_ms)
@@ -629,13 +630,11 @@ class Fetcher:
             self._stop.check()
 
     def _wait_s(self, state: RetryCallState) -> float:
-        step = state.outcome.result() if state.outcome else None
-        if not isinstance(step, Again) or step.failures == 0:
-            return 0.0
-        limits = self._limits
-        return backoff_s(
-            step.failures, limits.backoff_initial_s, limits.backoff_max_s, self._dice()
-        )
+        assert state.outcome is not None
+        step = state.outcome.result()
+        assert isinstance(step, Again)
+        first_s, most_s = self._limits.backoff_initial_s, self._limits.backoff_max_s
+        return backoff_s(step.failures, first_s, most_s, self._dice()) if step.failures else 0.0
 
 
 def _all_are(kinds: tuple[type[Verdict], ...], verdicts: Sequence[Verdict] | None) -> bool:

@@ -10,12 +10,11 @@ one that got smaller was written over.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harvester.errors import StoreError
 from harvester.harvest.output import Output
-
-_Identity = tuple[int, int]
 
 _MADE_AGAIN = (
     "If that was only moved, put it back and run the same command again; else restore state/ from "
@@ -46,8 +45,7 @@ class InPlace:
     def __init__(self, output: Output) -> None:
         """Note what every run works on.  Raises StoreError if any of it is gone already."""
         self._database = output.database
-        self._size = 0
-        self._noted: dict[Path, tuple[_Identity, str]] = {}
+        self._noted: dict[Path, tuple[os.stat_result, str]] = {}
         # The outermost first: it is what the message names.
         for folder in (output.root, output.cdr, output.runs, output.state):
             self.note(folder, _PUT_BACK)
@@ -57,10 +55,10 @@ class InPlace:
 
     def note(self, path: Path, remedy: str) -> None:
         """From now on `path` has to stay what it is.  Raises StoreError if it is gone already."""
-        identity = _identity(path)
-        if identity is None:
+        status = _status(path)
+        if status is None:
             raise _gone(path, remedy)
-        self._noted[path] = identity, remedy
+        self._noted[path] = status, remedy
 
     def note_state(self, *lists: str | None) -> None:
         """Note the lists in force, by their names, and SQLite's log, which is there from the
@@ -78,26 +76,22 @@ class InPlace:
 
     def trouble(self) -> StoreError | None:
         """What is not in its place any more, and what to do; None if all is."""
-        for path, (identity, remedy) in self._noted.items():
-            if _identity(path) != identity:
+        for path, (noted, remedy) in self._noted.items():
+            found = _status(path)
+            if found is None or not os.path.samestat(found, noted):
                 return _gone(path, remedy)
-        return _gone(self._database, _STATE_LOST) if self._has_shrunk() else None
-
-    def _has_shrunk(self) -> bool:
-        try:
-            size = self._database.stat().st_size
-        except OSError:
-            return True
-        before, self._size = self._size, size
-        return size < before
+            if path == self._database:
+                if found.st_size < noted.st_size:
+                    return _gone(path, remedy)
+                self._noted[path] = found, remedy
+        return None
 
 
-def _identity(path: Path) -> _Identity | None:
+def _status(path: Path) -> os.stat_result | None:
     try:
-        status = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
 
 
 def _gone(path: Path, remedy: str) -> StoreError:

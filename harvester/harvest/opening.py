@@ -76,7 +76,7 @@ def open_output(
     output = Output(Path(config.output.dir))
     refuse_anothers(output)
     refuse_data_without_state(output)
-    make_folders(output, folder_mode(int(config.output.mode, 8)))
+    make_folders(output, folder_mode(config.output.file_mode))
     with lock(output.lock):
         locked_at = time.monotonic()
         # Once more: who held the lock until now may have changed it.
@@ -226,7 +226,7 @@ def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) 
     if (begun := counters.get("begun", 0)) > finished:
         counters["cut_off"] = begun - finished
     records.end_run(db, run.id, ended_ms, None, counters)
-    return replace(run, counters=counters)
+    return replace(run, ended_ms=ended_ms, counters=counters)
 
 
 def most_unrecorded(concurrency: int) -> int:

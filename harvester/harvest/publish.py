@@ -154,7 +154,7 @@ class Publisher:
                     staging=self._output.staging,
                     state_id=self._state_id,
                     publication=publication.id,
-                    mode=int(self._config.mode, 8),
+                    mode=self._config.file_mode,
                     identity=self._identity,
                     disk=self._disk,
                 )
@@ -185,7 +185,7 @@ class Publisher:
     def _put_in_place(self, publication: Publication, staged: dict[str, Path]) -> None:
         """P4 and P5.  May be repeated after a crash at any point in between."""
         parts: list[PartRecord] = self._call(publications.parts_of, publication.id)
-        mode = int(self._config.mode, 8)
+        mode = self._config.file_mode
         finals = [self._output.cdr / part.path for part in parts]
         for part, final in zip(parts, finals, strict=True):
             place(staged[part.path], final, sha256=part.sha256, mode=mode, disk=self._disk)

@@ -52,7 +52,7 @@ from harvester.lake.dataset import list_parts
 from harvester.lake.disk import Disk, RealDisk, store_error
 from harvester.lake.origin import identities, zone_of_folders
 from harvester.lake.parts import folder_mode
-from harvester.ledger import publications, records, worklists
+from harvester.ledger import publications, records
 from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.belongs import keep_identity, read_identity
 from harvester.ledger.database import open_database, store_errors
@@ -128,7 +128,7 @@ def rebuild(
             f"{output.root} holds neither data nor runs, so there is nothing to rebuild from. "
             "Name the right folder with --out or -c."
         )
-    make_folders(output, folder_mode(int(config.output.mode, 8)))
+    make_folders(output, folder_mode(config.output.file_mode))
     with OutputLock(output.lock, "rebuild"):
         old = _judge(output)
         if not old.reason and not force:
@@ -206,10 +206,7 @@ def _judge(output: Output) -> _Old:
 
 
 def _outdated(db: sqlite3.Connection, output: Output) -> str:
-    """What is missing beside the ledger, or newer than it; "" if nothing."""
-    work_list = worklists.current_list(db)
-    if work_list is not None and not (output.lists / work_list.path).is_file():
-        return f"the work list {output.lists / work_list.path} is missing"
+    """The run that is newer than the ledger, as a reason; "" for none."""
     known = {str(row[0]) for row in db.execute("SELECT id FROM run")}
     is_before = runs_before(db)
     unknown = sorted(

@@ -210,17 +210,17 @@ def _batch(rows: list[dict[str, Any]], in_data: set[str]) -> tuple[Batch, int]:
 
 def _open_call(row: dict[str, Any]) -> OpenCall:
     answer, first_ms = row["answer"], _ms(row["first_at"])
-    unknown = _ms(row.get("unknown_at"))
+    unknown = _ms_or_none(row.get("unknown_at"))
     if answer is None and unknown is None:
         unknown = first_ms
     return OpenCall(
         voice_id=row["voice_id"],
-        due_ms=_ms(row["due_at"]) or 0,
-        first_ms=first_ms or 0,
-        asks=row["attempts"] or 0,
+        due_ms=_ms(row["due_at"]),
+        first_ms=first_ms,
+        asks=row["attempts"],
         run_id=row["run_id"],
         answer=answer,
-        answer_ms=_ms(row["last_at"]),
+        answer_ms=_ms_or_none(row["last_at"]),
         unknown_ms=unknown,
     )
 
@@ -228,13 +228,13 @@ def _open_call(row: dict[str, Any]) -> OpenCall:
 def _dead_letter(row: dict[str, Any]) -> DeadLetter:
     return DeadLetter(
         voice_id=row["voice_id"],
-        reason=row["reason"] or "",
-        detail=row["detail"] or "",
-        attempts=row["attempts"] or 0,
-        first_ms=_ms(row["first_at"]) or 0,
-        died_ms=_ms(row["last_at"]) or 0,
+        reason=row["reason"],
+        detail=row["detail"],
+        attempts=row["attempts"],
+        first_ms=_ms(row["first_at"]),
+        died_ms=_ms(row["last_at"]),
         run_id=row["run_id"],
-        published=bool(row["published"]),
+        published=row["published"],
         body=row["answer"],
     )
 
@@ -242,17 +242,19 @@ def _dead_letter(row: dict[str, Any]) -> DeadLetter:
 def _deferred(row: dict[str, Any]) -> Deferred:
     return Deferred(
         voice_id=row["voice_id"],
-        cause=row["reason"] or "",
-        detail=row["detail"] or "",
-        first_ms=_ms(row["first_at"]) or 0,
-        last_ms=_ms(row["last_at"]) or 0,
+        cause=row["reason"],
+        detail=row["detail"],
+        first_ms=_ms(row["first_at"]),
+        last_ms=_ms(row["last_at"]),
         run_id=row["run_id"],
-        runs=row["runs"] or 0,
-        days=tuple(day for day in (row["days"] or "").split(",") if day),
+        runs=row["runs"],
+        days=tuple(row["days"].split(",")) if row["days"] else (),
     )
 
 
-def _ms(instant: datetime | None) -> int | None:
-    if instant is None:
-        return None
+def _ms_or_none(instant: datetime | None) -> int | None:
+    return None if instant is None else _ms(instant)
+
+
+def _ms(instant: datetime) -> int:
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -332,8 +332,6 @@ class _Run:
     def _figures_of(self, engine: Engine) -> RunFigures:
         """The run while it asks."""
         tally, published = engine.tally, engine.published
-        written = sum(done.records for done in published)
-        answered = self._journaled + tally["delivered"] + tally["opens_published"]
         return replace(
             self._figures(),
             progress=engine.progress(),
@@ -341,8 +339,8 @@ class _Run:
             push_backs=engine.pace.push_backs,
             outages=engine.gate.outages,
             clock_skew_s=round(engine.clock.worst_skew_s, 1),
-            journal_records=max(0, answered - written),
-            published_records=written,
+            journal_records=engine.in_journal,
+            published_records=sum(done.records for done in published),
             published_files=sum(done.files for done in published),
             published_bytes=sum(done.bytes for done in published),
             unparsed=named(sum((done.unparsed for done in published), Counter[str]())),
@@ -374,8 +372,6 @@ class _Run:
 
     def _job(self, listing: Listing, secrets: Secrets) -> Job:
         db, output, work_list = self._opened.db, self._opened.output, listing.work_list
-        journal = publications.journal_size(db)
-        self._journaled = journal[0]
         limit_s = self._request.max_duration_s
         proof = _proof(self._config.vendor.base_url, secrets, self._opened.state_id)
         return Job(
@@ -392,7 +388,7 @@ class _Run:
             requests_by_day=records.requests_by_day(db),
             last_skew_s=records.last_skew_s(db),
             listed=self._listed_now(listing.input),
-            journal=journal,
+            journal=publications.journal_size(db),
             connect=way_to(self._config.vendor),
             proof=proof,
             is_proven=records.is_proven(db, proof),
@@ -400,11 +396,11 @@ class _Run:
             trace=self._request.trace,
         )
 
-    def _listed_now(self, input_: InputRecord | None) -> tuple[str | None, int]:
+    def _listed_now(self, input_: InputRecord | None) -> tuple[str, int] | None:
         """The input, if this run was the first to list it, and when, by our clock."""
         now_ms = time.time_ns() // 1_000_000
         if input_ is None or not self._started_ms <= input_.first_listed_ms <= now_ms:
-            return None, 0
+            return None
         return input_.key, input_.first_listed_ms
 
     def _within_open_files(self) -> Config:
@@ -421,14 +417,11 @@ class _Run:
         """The input's books, with how many of its ids died since it was first listed."""
         if record is None:
             return None
-        died: list[str] = []
-        if work_list is not None and work_list.ids_path is not None:
-            died = records.died_since(self._opened.db, record.first_listed_ms)
-        if not died or work_list is None or work_list.ids_path is None:
+        if work_list is None or work_list.ids_path is None:
             return input_books(record, 0)
-        return input_books(
-            record, len(members(self._opened.output.lists / work_list.ids_path, died))
-        )
+        died = records.died_since(self._opened.db, record.first_listed_ms)
+        ours = members(self._opened.output.lists / work_list.ids_path, died)
+        return input_books(record, len(ours))
 
     def _unbalanced(self, differences: list[Difference]) -> StoreError | None:
         if not differences:
@@ -524,13 +517,11 @@ def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Reques
 
 def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
     """The books of a run that never ended, from its last acknowledgement."""
-    ended_ms = max(run.started_ms, time.time_ns() // 1_000_000)
-    ended = replace(run, ended_ms=ended_ms, exit_code=None)
     data, differences = check_books(
-        opened.db, opened.output, config.vendor.account, ended, record=None, work_list=None
+        opened.db, opened.output, config.vendor.account, run, record=None, work_list=None
     )
     summary = make_summary(
-        ended,
+        run,
         account=config.vendor.account,
         message="the run was killed; its books were closed by the next one",
         output=opened.output,

@@ -154,7 +154,7 @@ def _take_no(batch: Batch, task: Task, no: Unknown | Died, policy: Policy) -> Se
         if isinstance(no, Unknown):
             no = Died("no_record", "the vendor knows no such record", no.attempts, no.at_ms)
         return _bury(batch, task, no, policy)
-    before = task.open_call or OpenCall(task.voice_id, 0, no.at_ms, 0, policy.run_id)
+    before = task.open_call or OpenCall(task.voice_id, no.at_ms, no.at_ms, 0, policy.run_id)
     since_ms = _no_since_ms(task.open_call, no)
     batch.open_calls.append(
         replace(
@@ -227,8 +227,9 @@ def _put_off(
 
 
 def _mark_place(batch: Batch, task: Task, outcome: Outcome) -> None:
-    if task.chunk is None or task.row is None:
+    if task.chunk is None:
         return
+    assert task.row is not None
     batch.settled_rows.setdefault(task.chunk, []).append(task.row)
     if outcome is _IS_DEAD:
         batch.list_dead += 1

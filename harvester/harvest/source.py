@@ -151,8 +151,8 @@ class RunPages:
         self._list = None if ids is None or work_list is None else (work_list, ids)
         self._only = only
         self._bits: dict[int, bytes | None] = {}
-        self._brought = (0, 0)
-        """Chunk and row of the list up to which pages have brought it."""
+        self._brought = (0, -1)
+        """Chunk and row of the last task that a page has brought."""
 
     async def __aiter__(self) -> AsyncIterator[list[Task]]:
         """See `Pages`."""
@@ -176,15 +176,16 @@ class RunPages:
             # Not the whole chunk at once: that would hold up the loop for 30 ms.
             for start in range(0, len(tasks), _PAGE_ROWS):
                 page = tasks[start : start + _PAGE_ROWS]
-                self._brought = max(self._brought, (no, (page[-1].row or 0) + 1))
+                last = page[-1].row
+                assert last is not None
+                self._brought = max(self._brought, (no, last))
                 yield page
 
     def rest(self) -> Iterator[list[Task]]:
         """See `Pages`."""
-        first, row = self._brought
-        for no in range(first, self._chunks()):
+        for no in range(self._brought[0], self._chunks()):
             tasks = self._tasks(no)
-            yield tasks if no > first else [t for t in tasks if t.row is not None and t.row >= row]
+            yield [task for task in tasks if (task.chunk, task.row) > self._brought]
 
     def _chunks(self) -> int:
         return -(-self._rows() // CHUNK_ROWS)

@@ -166,16 +166,17 @@ def list_books(work_list: WorkList) -> ListBooks:
     )
 
 
-def run_books(tally: Mapping[str, int]) -> RunBooks:
+def run_books(counters: Mapping[str, int]) -> RunBooks:
     """The books of a run, from its counters."""
+    tally = Tally(counters)
     return RunBooks(
-        attempted=tally.get("begun", 0),
-        delivered=tally.get("delivered", 0),
-        open=tally.get("open", 0),
-        dead=tally.get("dead", 0),
-        deferred=tally.get("deferred", 0),
-        cut_off=tally.get("cut_off", 0),
-        opens_published=tally.get("opens_published", 0),
+        attempted=tally["begun"],
+        delivered=tally["delivered"],
+        open=tally["open"],
+        dead=tally["dead"],
+        deferred=tally["deferred"],
+        cut_off=tally["cut_off"],
+        opens_published=tally["opens_published"],
     )
 
 
@@ -245,6 +246,7 @@ def make_summary(
     odd: Oddities | None = None,
 ) -> Summary:
     """Put a summary together."""
+    assert run.ended_ms is not None
     published = list(published)
     tally = Tally(run.counters)
     published_bytes = sum(p.bytes for p in published)
@@ -252,7 +254,7 @@ def make_summary(
         run_id=run.id,
         account=account,
         started_at=instant(run.started_ms),
-        ended_at=instant(run.ended_ms or run.started_ms),
+        ended_at=instant(run.ended_ms),
         exit_code=run.exit_code,
         message=message,
         input=input_,
@@ -275,7 +277,9 @@ def make_summary(
         first_publication=run.first_publication,
         output=str(output.root),
         newly_dead=newly_dead,
-        plan=_plan_books(planned, run, published_bytes) if planned else None,
+        plan=_plan_books(planned, tally, run.ended_ms - run.started_ms, published_bytes)
+        if planned
+        else None,
     )
 
 
@@ -284,27 +288,28 @@ def instant(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def _plan_books(planned: Estimate, run: RunRecord, published_bytes: int) -> PlanBooks:
+def _plan_books(planned: Estimate, tally: Tally, took_ms: int, published_bytes: int) -> PlanBooks:
     return PlanBooks(
         to_ask=planned.to_ask,
-        asked=run.counters.get("begun", 0),
+        asked=tally["begun"],
         requests_planned=planned.requests,
-        requests_sent=run.counters.get("requests", 0),
+        requests_sent=tally["requests"],
         seconds_planned=round(planned.seconds, 1),
-        seconds_taken=round(((run.ended_ms or run.started_ms) - run.started_ms) / 1000, 1),
+        seconds_taken=round(took_ms / 1000, 1),
         bytes_planned=planned.data_bytes,
         bytes_written=published_bytes,
     )
 
 
-def _answered(tally: Mapping[str, int], books: RunBooks) -> UsageSums:
+def _answered(counters: Mapping[str, int], books: RunBooks) -> UsageSums:
+    tally = Tally(counters)
     cost = {
         name.removeprefix(_COST): amount for name, amount in tally.items() if name.startswith(_COST)
     }
     return UsageSums(
         books.delivered + books.opens_published,
-        tally.get("usage.call_duration_s", 0),
-        tally.get("usage.charged_duration_s", 0),
+        tally["usage.call_duration_s"],
+        tally["usage.charged_duration_s"],
         cost,
     )
 

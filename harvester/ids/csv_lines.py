@@ -42,29 +42,29 @@ def read_csv(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
     Raises SourceError if there is no such column.
     """
     table: _Table | None = None
-    open_record = _Open(0, [])
+    begun: _Begun | None = None
     for block in blocks(file, size=_BLOCK_BYTES):
         rest: Block | None = block
-        if table and open_record.lines and open_record.end != block.first:
+        if table and begun and begun.end != block.first:
             # Nothing but blank lines was between them, and more than a record may have.
-            yield from table.slowly(open_record.block(), _Open(0, []), bad, at_end=True)
-            open_record = _Open(0, [])
+            yield from table.slowly(begun.block(), None, bad, at_end=True)
+            begun = None
         if table is None:
             table, rest = _begin(file, column, block)
             if table is None or rest is None:
                 continue
         assert rest is not None
-        lines = None if open_record.lines else table.records(rest)
+        lines = None if begun else table.records(rest)
         if lines is None:
-            open_record = yield from table.slowly(rest, open_record, bad)
+            begun = yield from table.slowly(rest, begun, bad)
         else:
             yield from table.at_once(rest, lines, bad)
-    if table is not None and open_record.lines:
-        yield from table.slowly(open_record.block(), _Open(0, []), bad, at_end=True)
+    if table is not None and begun is not None:
+        yield from table.slowly(begun.block(), None, bad, at_end=True)
 
 
-class _Open:
-    """Lines of a record whose quote isn't closed yet."""
+class _Begun:
+    """Lines of a record whose quote isn't closed yet; one at least."""
 
     def __init__(self, first: int, lines: list[bytes]) -> None:
         self.first = first
@@ -167,11 +167,13 @@ class _Table:
         return (None, _torn(line)) if cell is None else (cell, None)
 
     def slowly(
-        self, block: Block, begun: _Open, bad: BadIds, *, at_end: bool = False
-    ) -> Generator[pa.Array, None, _Open]:
+        self, block: Block, begun: _Begun | None, bad: BadIds, *, at_end: bool = False
+    ) -> Generator[pa.Array, None, _Begun | None]:
         """Ids of any block; returns the record that goes on behind its end."""
-        lines = begun.lines + block.text.removesuffix(b"\n").split(b"\n")
-        first = begun.first if begun.lines else block.first
+        lines = block.text.removesuffix(b"\n").split(b"\n")
+        first = block.first
+        if begun is not None:
+            lines, first = begun.lines + lines, begun.first
         values: list[bytes] = []
         numbers: list[int] = []
         at = 0
@@ -190,7 +192,7 @@ class _Table:
                 numbers.append(first + at)
             at = end if cell is not None and end is not None else at + 1
         yield from self._sifted(pa.array(values, pa.binary()), numbers.__getitem__, bad)
-        return _Open(first + at, lines[at:])
+        return _Begun(first + at, lines[at:]) if at < len(lines) else None
 
     def _record(self, lines: list[bytes]) -> bytes | None:
         """The id's cell of a record of several lines, or None if it isn't one.

@@ -49,11 +49,10 @@ def _asked(child: subprocess.Popen[bytes], spec: ListSpec) -> bytes:
 
 
 def _result(answer: bytes, code: int, complaints: IO[bytes]) -> ListResult:
-    last = answer.strip().rpartition(b"\n")[2]
-    if not last or code not in (0, 1):
+    if code not in (0, 1):
         _died(code, complaints)
     try:
-        spoken = json.loads(last)
+        spoken = json.loads(answer.strip().rpartition(b"\n")[2])
     except ValueError:
         _died(code, complaints)
     if "source" in spoken:

@@ -14,9 +14,9 @@ from typing import BinaryIO, Protocol
 from harvester.errors import StoreError
 
 # File systems that know no hard links say so in different ways.
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
-_REMEDY = {
+_REMEDY: dict[int | None, str] = {
     errno.ENOSPC: "The disk is full: free some space and run again; nothing acknowledged is lost.",
     errno.EDQUOT: "The disk quota is used up: free some space and run again.",
     errno.EACCES: "This user may not write there: correct the owner or the mode, and run again.",
@@ -76,7 +76,7 @@ class RealDisk:
         if path.is_dir():
             return
         self.make_folder(path.parent, mode)
-        path.mkdir(exist_ok=True)
+        path.mkdir()
         path.chmod(mode)
 
     def move(self, source: Path, target: Path) -> None:
@@ -97,7 +97,7 @@ class RealDisk:
 
 def store_error(doing: str, path: Path, exc: OSError) -> StoreError:
     """What a user can read and act on, for a file system's error."""
-    remedy = _REMEDY.get(exc.errno or 0, _ANY_REMEDY)
+    remedy = _REMEDY.get(exc.errno, _ANY_REMEDY)
     return StoreError(f"{doing} {path}: {exc.strerror or exc}. {remedy}")
 
 

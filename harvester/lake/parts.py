@@ -208,14 +208,8 @@ class _Hashing:
         self.size += len(content)
         return len(content)
 
-    def tell(self) -> int:
-        return self.size
-
     def flush(self) -> None:
         """Arrow asks for it; `Disk.sync_file` does it."""
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @contextmanager

@@ -142,13 +142,9 @@ def _careful(body: bytes) -> Usage:
 
 
 def _seconds(value: Known) -> int:
-    if type(value) is int and 0 <= value <= literals.INT32_MAX:
-        return value
     text = as_text(value)
-    if text is None:
-        return 0
     try:
-        return literals.seconds_of(text)
+        return 0 if text is None else literals.seconds_of(text)
     except ValueError:
         return 0
 

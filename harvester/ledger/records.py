@@ -180,29 +180,30 @@ def keep_clock(  # noqa: PLR0917 - what a run learnt, and what it dated before
     skew_s: float,
     shift_ms: int,
     requests: tuple[str, int],
-    listed: tuple[str | None, int] = (None, 0),
+    listed: tuple[str, int] | None = None,
 ) -> None:
     """Keep what a run saw of (vendor clock - ours), for the next one, and what it sent today.
 
     What the run dated by our clock before its first answer goes by the vendor's from now on,
     `shift_ms` later: its own start, and the first listing of an input.  `listed`: that input's key
-    and the instant, as the ledger has it; (None, 0) if this run listed none.
+    and the instant, as the ledger has it; None if this run listed none.
     """
     with transaction(db):
         set_meta(db, "clock_skew_s", repr(round(skew_s, 1)))
         keep_requests_of_day(db, requests)
         db.execute("UPDATE run SET started_ms = started_ms + ? WHERE id = ?", (shift_ms, run_id))
-        db.execute(
-            "UPDATE input SET first_listed_ms = first_listed_ms + ? "
-            "WHERE key = ? AND first_listed_ms = ?",
-            (shift_ms, *listed),
-        )
-        # That instant is also when ids last came.
-        db.execute(
-            "UPDATE meta SET value = CAST(value AS INTEGER) + ? "
-            "WHERE key = 'new_ids_ms' AND value = ?",
-            (shift_ms, str(listed[1])),
-        )
+        if listed is not None:
+            db.execute(
+                "UPDATE input SET first_listed_ms = first_listed_ms + ? "
+                "WHERE key = ? AND first_listed_ms = ?",
+                (shift_ms, *listed),
+            )
+            # That instant is also when ids last came.
+            db.execute(
+                "UPDATE meta SET value = CAST(value AS INTEGER) + ? "
+                "WHERE key = 'new_ids_ms' AND value = ?",
+                (shift_ms, str(listed[1])),
+            )
 
 
 def prove(db: sqlite3.Connection, proof: str) -> None:

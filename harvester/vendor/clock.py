@@ -57,18 +57,22 @@ class VendorClock:
         self.skew_s = 0.0
         """The latest estimate of (vendor clock - ours), in seconds, applied or not."""
         self.worst_skew_s = 0.0
-        self.is_learnt = False
-        """Whether this run's answers have shown the vendor's time."""
         self.is_new = False
         """Whether the skew is not what it was in the run before, by over ten minutes."""
         self._began = now() - self._ticks()
         self._last_s = last_skew_s
         self.offset_s = max(0.0, last_skew_s)
         """(vendor clock - ours) as believed now, ours being what it was when the run began."""
-        self._anchor_s = 0.0
+        self._anchor_s: float | None = None
+        """The offset that this run's answers have shown last, but for drifts since."""
         self._doubted_s = 0.0
         self._doubts = 0
         self._base = self._began + self.offset_s
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether this run's answers have shown the vendor's time."""
+        return self._anchor_s is not None
 
     def timestamp(self) -> int:
         """The Unix second to sign with."""
@@ -143,7 +147,7 @@ class VendorClock:
             return
         if generation and not self.is_verified:
             offset_s = self._applied_s + self._stepped_s()
-            if not self.is_learnt or abs(offset_s - self._anchor_s) > STEP_S:
+            if self._anchor_s is None or abs(offset_s - self._anchor_s) > STEP_S:
                 self._step_to(offset_s)
         self.is_verified = True
 
@@ -153,7 +157,8 @@ class VendorClock:
 
     def _weigh(self, least: float, most: float) -> None:
         """Believe that the offset lies between `least` and `most`, or doubt it."""
-        witnesses = (self._anchor_s,) if self.is_learnt else (0.0, self._last_s)
+        anchor_s = self._anchor_s
+        witnesses = (0.0, self._last_s) if anchor_s is None else (anchor_s,)
         near = next((s for s in witnesses if least - STEP_S <= s <= most + STEP_S), None)
         if near is None:
             self._doubt((least + most) / 2)
@@ -179,7 +184,6 @@ class VendorClock:
         """Believe `offset_s` from now on, and what lies about it."""
         self._anchor_s = offset_s
         self._move_to(offset_s)
-        self.is_learnt = True
         self._doubts = 0
         if abs(offset_s - self._stepped_s() - self._last_s) > STEP_S:
             self.is_new = True

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from harvester.vendor.transport import EXHAUSTED, NoReply
 
-_OURS: Final = {
+_OURS: Final[dict[int | None, str]] = {
     errno.EMFILE: "file descriptor: raise its limit (`ulimit -n`, LimitNOFILE=)",
     errno.ENFILE: "file descriptor in the whole system: raise fs.file-max",
     errno.EADDRNOTAVAIL: "local address or port: widen net.ipv4.ip_local_port_range",
@@ -95,7 +95,7 @@ def _missing(exc: OSError) -> str | None:
         try:
             socket.socket().close()
         except OSError as now:
-            return _OURS.get(now.errno or 0)
+            return _OURS.get(now.errno)
     return None
 
 
@@ -116,7 +116,7 @@ def _words(exc: OSError) -> str:
     found = re.search(r"\[Errno (\d+)\]", str(exc)) if number is None else None
     if found is not None:
         number = int(found[1])
-    return exc.strerror or type(exc).__name__ if number is None else _errno_text(number)
+    return type(exc).__name__ if number is None else _errno_text(number)
 
 
 def _errno_text(number: int) -> str:
@@ -135,7 +135,7 @@ def unused_proxy(base_url: str) -> str:
 
     proxies = getproxies_environment()
     for name in (address.scheme, "all"):
-        if name in proxies and not proxy_bypass(address.hostname or "", proxies):
+        if name in proxies and not proxy_bypass(address.netloc, proxies):
             return (
                 f". {name.upper()}_PROXY is set, but proxies of the environment are not used: name "
                 "it as vendor.proxy if it is the only way out"

@@ -44,11 +44,9 @@ def judge(voice_id: str, reply: Reply, now: float) -> Verdict:
         verdict = _judge_http(reply.status)
     elif envelope.status == "0":
         verdict = _judge_record(voice_id, envelope)
-        if verdict is _OVER:
-            return verdict  # as most are
     else:
         verdict = _judge_status(voice_id, envelope)
-    if isinstance(verdict, PushBack) or (reply.retry_after and _is_unsettled(verdict)):
+    if reply.retry_after and _is_unsettled(verdict):
         return PushBack(retry_after_s(reply.retry_after, now))
     return verdict
 
@@ -71,10 +69,8 @@ def retry_after_s(value: str | None, now: float) -> float | None:
 
 def http_date(text: str | None) -> float | None:
     """An HTTP date (RFC 9110 §5.6.7) as Unix time in seconds; None if it is none."""
-    if not text:
-        return None
     try:
-        at = parsedate_to_datetime(text)
+        at = parsedate_to_datetime(text or "")
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if at.tzinfo is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -222,3 +223,14 @@ def test_a_lock_whose_file_was_removed_before_it_was_taken_is_taken_once_more(
         assert lock.times == 2
         with pytest.raises(AlreadyRunning):
             OutputLock(tmp_path / "lock")
+
+
+def test_a_database_that_got_smaller_since_it_was_looked_at_last_was_written_over(
+    output: Output,
+) -> None:
+    """Nothing vacuums it: it only grows."""
+    size = output.database.stat().st_size
+    in_place = noted(output)
+    for wanted, is_trouble in ((size + 8192, False), (size + 8192, False), (size + 4096, True)):
+        os.truncate(output.database, wanted)
+        assert (in_place.trouble() is not None) is is_trouble, wanted

@@ -486,3 +486,111 @@ def test_totals_keep_currencies_apart(tmp_path: Path) -> None:
     staged = stage(tmp_path / "staging", normalize(answers, "acme").table)
     expected = {"USD": Decimal(1), "EUR": Decimal(5), None: Decimal(4)}
     assert dataset.totals([part.staged for part in staged], "run-1").cost == expected
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65])
+def test_of_many_currencies_each_has_its_sum(tmp_path: Path, count: int) -> None:
+    """Nobody pays in so many; a record that is anybody's must not cost more than its row."""
+    names: list[str | None] = [f"C{n:02}" for n in range(count)]
+    bodies = [
+        json.dumps({"data": {"cost": str(n + 1), "currency": name}}).encode()
+        for name in names
+        for n in range(3)
+    ]
+    answers = [Answer(str(n), body, 0, "run-1", is_final=True) for n, body in enumerate(bodies)]
+    found = dataset.totals_of(normalize(answers, "acme").table, "run-1")
+    assert found.cost == dict.fromkeys(names, Decimal(6))
+    assert found.rows == 3 * count
+
+
+def three_runs(path: Path, *, write_statistics: bool) -> Path:
+    """A part with the rows of three runs, each in a row group of its own."""
+    rows = [table([(f"{n}", "2026-09-02T12:00:00Z", "1")], run_id=f"run-{n}") for n in (1, 2, 3)]
+    with pq.ParquetWriter(path, rows[0].schema, write_statistics=write_statistics) as writer:
+        for group in rows:
+            writer.write_table(group)
+    return path
+
+
+@pytest.mark.parametrize("write_statistics", [True, False])
+def test_totals_are_those_of_the_run_wherever_its_rows_are(
+    tmp_path: Path, write_statistics: bool
+) -> None:
+    path = three_runs(tmp_path / "a.parquet", write_statistics=write_statistics)
+    for n in (1, 2, 3):
+        assert dataset.totals([path], f"run-{n}") == Totals(1, 2, 0, {"USD": Decimal(1)})
+    assert dataset.totals([path], "run-0") == dataset.totals([path], "run-4") == Totals()
+
+
+def test_rows_that_cannot_be_read_are_told_by_the_run_that_needs_them(tmp_path: Path) -> None:
+    """Of the other runs nothing is read: a night's books do not cost the whole data set."""
+    path = three_runs(tmp_path / "a.parquet", write_statistics=True)
+    group = pq.read_metadata(path).row_group(1)
+    content = bytearray(path.read_bytes())
+    for column in range(group.num_columns):
+        start = group.column(column).data_page_offset
+        content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    for run_id in ("run-1", "run-3"):
+        assert dataset.totals([path], run_id).rows == 1
+    with pytest.raises(StoreError, match=r"a\.parquet can't be read as Parquet"):
+        dataset.totals([path], "run-2")
+
+
+def test_the_newest_id_is_the_last_of_the_first_file_that_names_one(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.parquet" for name in ("without", "a", "b")]
+    for path, footer in zip(files, ({}, {"1": "1"}, {"2": "2"}), strict=True):
+        with pq.ParquetWriter(path, pa.schema([("x", pa.int8())]), store_schema=False) as writer:
+            for voice_id in footer:
+                writer.add_key_value_metadata({"cdr.max_voice_id": voice_id})
+    assert dataset.newest_id(files) == "1"
+    assert dataset.newest_id(reversed(files)) == "2"
+    assert dataset.newest_id(files[:1]) is None
+    with pytest.raises(StoreError, match=r"none\.parquet can't be read as Parquet"):
+        dataset.newest_id([tmp_path / "none.parquet"])
+
+
+class Linkless(type(Path())):  # type: ignore[misc]
+    """A path on a file system whose hard links fail with this error."""
+
+    error: int
+
+    def hardlink_to(self, target: Path) -> None:
+        raise OSError(self.error, os.strerror(self.error), str(self))
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
+def test_a_file_is_renamed_where_there_are_no_hard_links(tmp_path: Path, error: int) -> None:
+    source, target = tmp_path / "source", Linkless(tmp_path / "target")
+    target.error = error
+    source.write_bytes(b"x")
+    disk.RealDisk().move(source, target)
+    assert (target.read_bytes(), source.exists()) == (b"x", False)
+
+
+def test_any_other_error_of_a_move_is_told(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", Linkless(tmp_path / "target")
+    target.error = errno.EIO
+    source.write_bytes(b"x")
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        disk.RealDisk().move(source, target)
+    assert (source.read_bytes(), target.exists()) == (b"x", False)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "quota is used up"),
+        (errno.EACCES, "correct the owner or the mode"),
+        (errno.EPERM, "correct the owner or the mode"),
+        (errno.EROFS, "remount it"),
+        (errno.EIO, "kernel log"),
+        (errno.EBUSY, "Look at the disk"),
+    ],
+)
+def test_an_error_of_the_disk_is_told_with_its_remedy(error: int, told: str) -> None:
+    found = str(disk.store_error("writing", Path("/x/y"), OSError(error, os.strerror(error))))
+    assert found.startswith(f"writing /x/y: {os.strerror(error)}. ")
+    assert told in found
+    assert "odd. Look at the disk" in str(disk.store_error("writing", Path("/x"), OSError("odd")))

@@ -409,3 +409,40 @@ def test_what_is_due_goes_by_the_latest_that_it_may_be(
     commit(db, Batch(open_calls=[call("a", due_ms=3_000_000)]))
     records.keep_clock(db, "run-1", skew_s, 0, ("2026-09-02", 3))
     assert records.standing(db, 1_000).open_due == due
+
+
+@pytest.mark.parametrize(
+    ("kept", "searched"),
+    [
+        (Batch(), set()),
+        (Batch(dead_letters=[letter("x")]), set()),
+        (Batch(deferred=[put_off("x")]), {"deferred"}),
+    ],
+)
+def test_only_what_may_hold_an_id_is_searched_for_it(
+    db: sqlite3.Connection, kept: Batch, searched: set[str]
+) -> None:
+    """Most runs have neither retried nor deferred ids, and each search costs every id."""
+    commit(db, kept)
+    statements: list[str] = []
+    db.set_trace_callback(statements.append)
+    commit(db, Batch(settled_rows={0: [1]}, revived=["a"], recovered=["a"], list_delivered=1))
+    words = [text.split() for text in statements if text.startswith("DELETE")]
+    assert {word[2] for word in words} == searched
+
+
+def test_a_dead_letter_that_was_asked_again_is_forgotten_with_its_new_outcome(
+    db: sqlite3.Connection,
+) -> None:
+    commit(db, Batch(dead_letters=[letter("a"), letter("b")]))
+    worklists.replace_list(db, replace(LIST, id=2), retrying=["a", "b"])
+    again = replace(LIST, id=2)
+    acknowledge(
+        db,
+        "run-1",
+        Batch(settled_rows={0: [1]}, revived=["a"], list_delivered=1),
+        work_list=again,
+        counters={},
+        requests_of_day=("2026-09-02", 7),
+    )
+    assert [one.voice_id for one in records.all_dead_letters(db)] == ["b"]

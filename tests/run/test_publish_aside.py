@@ -14,6 +14,7 @@ import pytest
 
 from bench.answers import answers
 from harvester.errors import HarvesterError, StoreError
+from harvester.harvest import frames
 from harvester.harvest.aside import NormalizerAside
 from harvester.harvest.normalizing import NORMALIZED_ROWS, Normalizer, Normalizing
 from harvester.harvest.publish import Publisher
@@ -101,6 +102,7 @@ def test_a_damaged_blob_is_told_without_a_word_of_what_it_holds() -> None:
 
 ORPHAN = """
 import os, signal, sys
+from harvester.harvest import frames
 from harvester.harvest.aside import NormalizerAside
 with NormalizerAside("default", "UTC") as normalizing:
     print(normalizing.pid, flush=True)
@@ -243,3 +245,19 @@ def test_answered_calls_without_a_cost_are_counted_in_the_other_process_too() ->
     aside = NormalizerAside(ACCOUNT, "UTC")
     made_by(aside, [journal.encode(some)[0]])
     assert aside.without_cost == 6
+
+
+def test_a_child_whose_caller_died_before_its_order_ends_without_a_word() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", frames.MODULE], cwd=ROOT, input=b"", capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_one_that_is_gone_before_it_is_asked_is_a_store_error_too() -> None:
+    """Nothing can be written to it; that must not be taken for a bug of ours."""
+    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+        os.kill(normalizing.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, normalizing.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(StoreError, match=r"normalises records was killed"):
+            list(normalizing.add(RUN, BLOBS[0]))

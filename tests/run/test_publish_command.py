@@ -6,17 +6,20 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harvester import __version__
 from harvester.errors import HarvesterError, Interrupted, Terminated
+from harvester.harvest.acknowledger import keep
 from harvester.harvest.progress import Progress
 from harvester.harvest.publishing import publish_journal
 from harvester.ledger import journal, publications, records
-from harvester.ledger.acknowledge import acknowledge
 from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import Batch, Entry
 from tests.fakes import House, record
@@ -75,11 +78,12 @@ def left_behind(root: Path, *, blobs: int = 3) -> House:
     """An output whose run was killed with some blobs of ten records in the journal."""
     out = House(root, output__publish_bytes=1)
     records.begin_run(out.db, "run-1", 1)
+    counters = Counter[str]()
     for blob in range(blobs):
         ids = [f"260902120000{blob}{n:05}" for n in range(10)]
         entries = [Entry(one, FETCHED_MS, True, record(one).body) for one in ids]
-        counters = {"begun": 10 * (blob + 1), "delivered": 10 * (blob + 1)}
-        acknowledge(
+        counters.update(begun=10, delivered=10)
+        _, usage = keep(
             out.db,
             "run-1",
             Batch(entries=entries),
@@ -87,6 +91,7 @@ def left_behind(root: Path, *, blobs: int = 3) -> House:
             counters=counters,
             requests_of_day=("", 0),
         )
+        counters.update(usage)
     return out
 
 
@@ -114,6 +119,51 @@ def test_every_range_of_the_journal_is_published(tmp_path: Path) -> None:
     assert events.said == ["killed_run_closed"]
     assert (done.records, done.files, done.in_journal) == (30, 3, 0)
     assert len(out.published()) == 30
+
+
+def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(
+    tmp_path: Path,
+) -> None:
+    out = left_behind(tmp_path / "out")
+    out.close()
+    publish_journal(out.config, _Events())
+    (path,) = out.output.runs.glob("*/summary.json")
+    told = json.loads(path.read_text())
+    now = datetime.now(UTC)
+    assert datetime.fromisoformat(told.pop("ended_at")) - now < timedelta(minutes=10)
+    assert "was killed" in told.pop("message")
+    counts = {"dead": 0, "open": 0, "deferred": 0, "cut_off": 0, "opens_published": 0}
+    # Of each record: a minute, charged as such, for 0.0125.
+    data = {"rows": 30, "rows_in_journal": 30, "call_duration_s": 1800, "charged_duration_s": 1800}
+    odd = ("unreadable", "changed_fields", "new_fields")
+    assert told == {
+        "version": 1,
+        "harvester": __version__,
+        "run_id": "run-1",
+        "account": "acme",
+        "started_at": "1970-01-01T00:00:00.001+00:00",
+        "exit_code": None,
+        "input": None,
+        "list": None,
+        "run": {"attempted": 30, "delivered": 30, **counts},
+        "data": {**data, "cost": {"USD": "0.37500000"}},
+        "differences": [],
+        "requests": 0,
+        "retries": {},
+        "push_backs": 0,
+        "outages": 0,
+        "clock_skew_s": 0.0,
+        "ages_held": False,
+        "published_files": 0,
+        "published_bytes": 0,
+        "unparsed": {},
+        "extra": {},
+        "odd": {"answered_without_cost": 0, "odd_hangups": 0, **{name: {} for name in odd}},
+        "first_publication": 1,
+        "output": str(out.output.root),
+        "newly_dead": 0,
+        "plan": None,
+    }
 
 
 @pytest.mark.parametrize(

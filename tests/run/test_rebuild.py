@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
@@ -31,7 +32,16 @@ from harvester.ledger.lock import OutputLock
 from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall
 from harvester.report.verify import Order, verify
 from tests.harvesting import Harvest
-from tests.outputs import SEED, Outputs, edit, fingerprint, look, make_outputs, parts
+from tests.outputs import (
+    SEED,
+    Outputs,
+    edit,
+    fingerprint,
+    look,
+    make_outputs,
+    parts,
+    strip_identity,
+)
 from tests.simulated import ROOT, Simulator
 
 
@@ -499,3 +509,85 @@ def test_a_rebuild_is_durable_before_the_old_state_goes_and_its_database_goes_fi
     assert places == sorted(places)
     # Once before the new state is moved in, once after.
     assert [step for step in steps[places[-1] :] if step == "sync state/"] == ["sync state/"] * 2
+
+
+def test_a_state_whose_work_list_is_gone_is_made_anew(outputs: Outputs, stopped: Path) -> None:
+    for path in (stopped / "state" / "lists").iterdir():
+        path.unlink()
+    assert "work list" in rebuilt(stopped).reason
+    assert damage_of(stopped) == []
+
+
+def test_data_of_two_accounts_is_refused_with_both_names(whole: Path) -> None:
+    """Of parts that an older version wrote, the rows alone tell."""
+    strip_identity(whole)
+    lose_state(whole)
+    path = parts(whole)[-1]
+    with pq.ParquetFile(path) as file:
+        rows, footer = file.read(), file.metadata.metadata
+    at = rows.schema.get_field_index("account")
+    rows = rows.set_column(at, rows.schema.field(at), pa.array(["other"] * len(rows)))
+    kept = {k: v for k, v in footer.items() if k.startswith(b"cdr.")}
+    pq.write_table(rows.replace_schema_metadata(kept), path)
+    with pytest.raises(StoreError, match=r"several accounts \(default, other\)") as caught:
+        rebuilt(whole)
+    assert "Nothing was changed" in str(caught.value)
+
+
+def test_two_old_states_of_one_second_lie_beside_each_other(whole: Path) -> None:
+    now = int(time.time())
+    for second in range(now, now + 60):
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        (whole / f"state.old-{stamp}").mkdir()
+        (whole / f"state.old-{stamp}-2").mkdir()
+    aside = rebuilt(whole, force=True).old_state
+    assert aside is not None
+    assert aside.endswith("Z-3")
+    assert (Path(aside) / "state.db").is_file()
+
+
+class Failing(RealDisk):
+    """The first `calls` times a file or folder is made durable it works, then no more."""
+
+    def __init__(self, calls: int) -> None:
+        self._left = calls
+
+    def sync_file(self, file: BinaryIO) -> None:
+        self._call(Path(file.name))
+
+    def sync_folder(self, path: Path) -> None:
+        self._call(path)
+
+    def _call(self, path: Path) -> None:
+        if self._left == 0:
+            raise OSError(28, "No space left on device", str(path))
+        self._left -= 1
+
+
+@pytest.mark.parametrize("calls", range(7))
+def test_a_disk_that_fails_at_any_step_is_told_and_the_next_rebuild_does_it_all(
+    whole: Path, calls: int
+) -> None:
+    config = load(flags={"output.dir": str(whole)}).config
+    with pytest.raises(StoreError, match="No space left on device"):
+        rebuild(config, force=True, disk=Failing(calls))
+    rebuilt(whole, force=True)
+    assert damage_of(whole) == []
+
+
+def test_what_nobody_can_tell_any_more_is_named(
+    outputs: Outputs, whole: Path, tmp_path: Path
+) -> None:
+    stopped = Path(shutil.copytree(outputs.stopped, tmp_path / "stopped"))
+    ((waiting,),) = look(stopped, "SELECT COALESCE(SUM(n), 0) FROM journal")
+    assert waiting, "nothing to compare"
+    assert any(f"{waiting} answers of" in told for told in rebuilt(stopped, force=True).unknown)
+    told = rebuilt(whole, force=True).unknown
+    assert len(told) == 1
+    assert "the work list is gone" in told[0]
+    lose_state(whole)
+    assert any("acknowledged but not published" in told for told in rebuilt(whole).unknown)
+    lose_state(whole)
+    for path in whole.glob("runs/*/state.parquet"):
+        path.unlink()
+    assert any("no run left a snapshot" in told for told in rebuilt(whole).unknown)

@@ -194,6 +194,8 @@ def test_a_time_that_is_none_is_refused(text: str) -> None:
         ("India(Karnataka", ("India(Karnataka", None)),
         ("India)Karnataka(", ("India)Karnataka(", None)),
         ("A((B)", ("A((B)", None)),
+        ("A)B(C)", ("A)B(C)", None)),
+        ("A)(B((C)", ("A)(B((C)", None)),
         ("A(B) mobile", ("A(B) mobile", None)),
         ("A()", ("A", None)),
         ("(B)", ("(B)", None)),

@@ -209,13 +209,14 @@ def test_an_id_that_cannot_be_read_is_never_ours(voice_id: bytes) -> None:
         text().encode("utf-16")[:-1],
         text().encode("utf-16")[:-2],
         USUAL[:-1] + b",}",
+        USUAL.replace(b'"voiceId":', b'"voiceId"'),
         USUAL + b"}",
         USUAL.replace(b'"0.10"', b"nan"),
         USUAL.replace(b'"0.10"', b"'0.10'"),
         b'{"status":"0","data":{"voiceId":"1","x":"' + b'\\"' * 100_000,
         b'{"x":"' + b"\xd6" * 100_000,
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_what_is_torn_or_no_json_is_still_no_answer(body: bytes) -> None:
     for before in (b"", BOM):

@@ -11,6 +11,7 @@ from harvester.config import (
     Monitor,
     Secrets,
     Vendor,
+    buffer_bytes,
     effective,
     is_loopback,
     known_secrets,
@@ -320,3 +321,35 @@ def test_the_key_of_the_masks_is_long() -> None:
     assert "k" * 31 not in str(told.value)
     with pytest.raises(ConfigError, match="the key of the masks is missing"):
         load_mask_key({})
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"),
+    [
+        ("400MB", 250_000_000),
+        ("1GB", 850_000_000),
+        ("1GiB", 2**30 - 150_000_000),
+        ("400MiB", 400 * 2**20 - 150_000_000),
+        ("900000KB", 750_000_000),
+        ("900000KiB", 900_000 * 1024 - 150_000_000),
+        # With less than twice of what stands beside its buffers, DuckDB has half.
+        ("301MB", 151_000_000),
+        ("299MB", 149_500_000),
+        ("100MB", 50_000_000),
+    ],
+)
+def test_what_duckdb_may_hold_under_a_memory_limit(limit: str, size: int) -> None:
+    assert buffer_bytes(limit) == size
+
+
+@pytest.mark.parametrize("limit", ["400", "MB", "400 MB", "4e2MB", "400TB", "-1GB"])
+def test_a_memory_limit_that_is_no_size_is_refused(limit: str) -> None:
+    with pytest.raises(ConfigError, match=r"plan\.memory_limit: .* isn't a size"):
+        buffer_bytes(limit)
+
+
+@pytest.mark.parametrize(
+    ("mode", "number"), [("0640", 0b110_100_000), ("0777", 0b111_111_111), ("0600", 0b110_000_000)]
+)
+def test_the_mode_of_files_is_octal(mode: str, number: int) -> None:
+    assert load(flags={"output.mode": mode}).config.output.file_mode == number

@@ -34,6 +34,12 @@ def test_each_error_has_its_exit_code_and_says_whether_it_goes_on() -> None:
     assert {name for name, kind in found.items() if kind.resumable} == GO_ON
 
 
+def test_the_ends_of_a_run_that_did_what_it_was_meant_to() -> None:
+    """Of these the last success is dated, and no alarm is raised."""
+    assert errors.GOOD_ENDS == (0, 3, 8)
+    assert (errors.EXIT_DONE, errors.EXIT_UNEXPECTED, errors.EXIT_SOME_DEAD) == (0, 1, 3)
+
+
 @pytest.mark.parametrize(
     ("codes", "first"),
     [

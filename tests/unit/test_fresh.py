@@ -190,3 +190,10 @@ def test_a_pipe_is_written_into_and_stays_a_pipe(
 )
 def test_what_devices_and_processes_hold_is_no_name_of_a_file(path: str, special: bool) -> None:
     assert is_special(Path(path)) == special
+
+
+def test_a_file_that_cannot_be_made_is_told_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "x.json"
+    with pytest.raises(OSError, match="No such file") as told:
+        fresh_file(path)
+    assert told.value.filename == str(path)

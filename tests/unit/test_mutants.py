@@ -86,6 +86,8 @@ def test_small_faults_of_a_module() -> None:
         ("'é' + f(a)", set()),
         ("d = f(a, b=c)", {"d = (f(a))"}),
         ("d = max(a, b)", {"d = (a)"}),
+        ("d = frozenset(a)", {"d = (a)"}),
+        ("d = frozenset({a})", set()),
         ("f(a)", {"pass"}),
         ("await asyncio.shield(a)", {"await (a)", "pass"}),
         ("log.warning('it is so', number=1 + a)", {"pass"}),

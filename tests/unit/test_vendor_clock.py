@@ -377,3 +377,98 @@ def test_doubts_of_one_run_are_believed_by_the_next_if_they_come_again() -> None
     second = Night(30 * DAY, last_skew_s=seen)
     second.answer()
     assert second.clock.are_ages_sure
+
+
+def test_a_signature_by_our_own_clock_that_was_accepted_proves_nothing_of_the_vendors() -> None:
+    """It has a window of minutes: a clock that is four minutes off signs well."""
+    world = World()
+    world.clock.accepted(0)
+    assert world.clock.is_verified
+    assert not world.clock.is_learnt
+    assert world.clock.seen_skew_s is None
+
+
+@pytest.mark.parametrize(("last_s", "sure"), [(600.0, True), (600.5, False), (-601.0, False)])
+def test_before_an_answer_ages_are_sure_unless_the_run_before_saw_a_step(
+    last_s: float, sure: bool
+) -> None:
+    assert VendorClock(lambda: START, last_skew_s=last_s).are_ages_sure is sure
+
+
+def test_a_slow_answer_leaves_a_drift_as_it_was_learnt() -> None:
+    world = World()
+    world.answer()
+    world.ahead_s = 300
+    world.answer()
+    assert world.clock.offset_s == pytest.approx(300, abs=1.1)
+    known = world.clock.offset_s
+    world.answer(took_s=900, stamped_s=800)  # so it may be anything from 200 to 1,100
+    assert world.clock.offset_s == known
+
+
+def test_after_a_step_three_answers_must_agree_again() -> None:
+    """One that spoke against the vendor's time before it was learnt is forgotten."""
+    world = World(ahead_s=7_200)
+    world.minus_16()
+    world.ahead_s = 12_200
+    world.answer()
+    world.clock.accepted(1)
+    assert world.clock.is_learnt
+    for _ in range(2):
+        world.answer()
+        assert world.clock.offset_s == pytest.approx(7_200, abs=1.1)
+    world.answer()
+    assert world.clock.offset_s == pytest.approx(12_200, abs=1.1)
+
+
+@pytest.mark.parametrize(("more_s", "is_new"), [(600.0, False), (600.5, True)])
+def test_a_skew_is_new_if_it_is_over_ten_minutes_from_that_of_the_run_before(
+    more_s: float, is_new: bool
+) -> None:
+    now = 1_800_000_000.0
+    clock = VendorClock(lambda: now, last_skew_s=1_000.0)
+    clock.observe(now + 1_000.0 + more_s - 0.5, 0.0)  # its `Date` was cut to the second
+    assert clock.offset_s == 1_000.0 + more_s
+    assert clock.is_new is is_new
+
+
+def learnt_at(ahead_s: float) -> World:
+    """A vendor so far ahead, whose time three answers have shown."""
+    world = World(ahead_s)
+    for _ in range(3):
+        world.answer()
+    assert world.clock.offset_s == pytest.approx(ahead_s, abs=1.1)
+    return world
+
+
+def test_drifts_count_from_what_was_learnt() -> None:
+    world = learnt_at(12_200)
+    world.ahead_s += 300
+    world.answer()
+    assert world.clock.offset_s == pytest.approx(12_500, abs=1.1)
+    # To sign with it, and to hear that it is right, is no step.
+    world.minus_16()
+    world.clock.accepted(1)
+    world.ahead_s += 500
+    world.answer()
+    assert world.clock.offset_s == pytest.approx(12_500, abs=1.1), "800 s are no drift"
+
+
+def test_an_accepted_signature_proves_a_step_but_an_old_one_does_not_undo_a_newer() -> None:
+    world = learnt_at(0)
+    world.ahead_s = 7_200
+    world.minus_16()
+    world.clock.accepted(1)
+    assert world.clock.offset_s == pytest.approx(7_200, abs=1.1)
+    world.ahead_s = 14_000
+    for _ in range(3):
+        world.answer()
+    world.clock.accepted(1)
+    assert world.clock.offset_s == pytest.approx(14_000, abs=1.1)
+
+
+def test_a_minus_16_to_a_right_estimate_is_the_ids_own_trouble() -> None:
+    world = World(ahead_s=7_200)
+    for _ in range(3):
+        world.minus_16()
+    assert world.clock.generation == 1

@@ -26,6 +26,12 @@ def bare(status: str, *, has_data: bool = False, voice_id: str | None = None) ->
     return Envelope(status, voice_id, has_data, over=False)
 
 
+def over(voice_id: str) -> str:
+    """A record as most are: of a call that is over."""
+    record = {"voiceId": voice_id, "submitTime": ANSWER, "hangupTime": HANGUP}
+    return json.dumps({"status": "0", "reason": "success", "data": record})
+
+
 @pytest.mark.parametrize(
     ("text", "envelope"),
     [
@@ -52,6 +58,9 @@ def bare(status: str, *, has_data: bool = False, voice_id: str | None = None) ->
             bare("0", has_data=True, voice_id="22121121451211349002"),
         ),
         (f'{{"status":0,"data":{{"voiceId":" {ID} "}}}}', bare("0", has_data=True, voice_id=ID)),
+        (over(ID), Envelope("0", ID, True, True)),
+        (over(f" {ID} "), Envelope("0", ID, True, True)),
+        (over(" "), Envelope("0", None, True, True)),
         ('{"status": "UP"}', bare("UP")),
         ('{"status": 500}', bare("500")),
         (b'\xef\xbb\xbf{"status": "0"}', bare("0")),

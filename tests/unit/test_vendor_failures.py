@@ -19,6 +19,12 @@ def os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def tls_error(reason: str) -> ssl.SSLError:
+    found = ssl.SSLError(1, "it failed")
+    found.reason = reason
+    return found
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [
@@ -81,6 +87,17 @@ def test_a_want_of_descriptors_is_seen_where_the_error_does_not_say_so(exc: OSEr
             "tls",
             "no TLS connection: no reason given. Is vendor.base_url right?",
         ),
+        (
+            tls_error(reason="WRONG_VERSION_NUMBER"),
+            "tls",
+            "no TLS connection: wrong version number. Is vendor.base_url right?",
+        ),
+        (
+            ssl.SSLCertVerificationError(1, "certificate verify failed"),
+            "tls",
+            "the certificate is not accepted: no reason given",
+        ),
+        (OSError("220303111338: who knows"), "refused", "no connection (OSError). HINT"),
     ],
     ids=repr,
 )
@@ -94,6 +111,7 @@ def test_why_there_is_no_connection(exc: OSError, cause: str, detail: str) -> No
         ("certificate has expired", False),
         ("Hostname mismatch, certificate is not valid for 'a.example'.", False),
         ("self-signed certificate in certificate chain", True),
+        ("self signed certificate", True),  # as OpenSSL 1.1 spelt it
         ("unable to get local issuer certificate", True),
     ],
 )

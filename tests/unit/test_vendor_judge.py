@@ -330,3 +330,16 @@ def test_of_an_unknown_status_forty_characters_are_kept() -> None:
 def test_a_status_that_is_not_the_vendors_counts_below_300_alone(status: str) -> None:
     assert verdict(envelope(status), 299) == UnknownStatus(status)
     assert verdict(envelope(status), 300) == Refusal("http_300")
+
+
+def test_a_record_in_another_coding_or_with_an_odd_end_says_so() -> None:
+    """What is kept of the first is the answer in UTF-8; the second is told of."""
+    marked = verdict(b"\xef\xbb\xbf" + OURS)
+    assert isinstance(marked, Record)
+    assert (marked.over, marked.odd_hangup, marked.plain) == (True, False, OURS)
+    odd = verdict(envelope("0", record(hangupTime="18 Aug 2021", callDuration=60)))
+    assert isinstance(odd, Record)
+    assert (odd.over, odd.odd_hangup, odd.plain) == (True, True, None)
+    plain = verdict(OURS)
+    assert isinstance(plain, Record)
+    assert (plain.over, plain.odd_hangup, plain.plain) == (True, False, None)

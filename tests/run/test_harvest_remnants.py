@@ -1,0 +1,206 @@
+"""What runs leave behind, read again: the snapshot row by row, and what is damaged or strange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harvester.errors import StoreError
+from harvester.harvest.output import Output, make_folders
+from harvester.harvest.remnants import last_runs, newest_snapshot, read_snapshot, snapshot_rows
+from harvester.harvest.snapshot import (
+    SCHEMA,
+    snapshot_identity,
+    snapshot_number,
+    write_snapshot,
+)
+from harvester.identity import Identity
+from harvester.ledger import records
+from harvester.ledger.acknowledge import acknowledge
+from harvester.ledger.database import open_database
+from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall
+
+OPEN = [
+    OpenCall("open-known", 1_001, 2_002, 3, "run-1", answer=b'{"status":0}', answer_ms=4_004),
+    OpenCall("open-never-known", 0, 1, 1, "run-1", unknown_ms=1),
+    OpenCall("open-lost", 1, 2, 9, "run-2", answer=b"{}", answer_ms=3, unknown_ms=4),
+]
+DEAD = [
+    DeadLetter("dead-plain", "-22", "said twice", 3, 1_001, 2_002, "run-1", body=b"no such id"),
+    DeadLetter("dead-without-body", "no_record", "", 0, 0, 0, "run-2"),
+]
+DEFERRED = [
+    Deferred("deferred", "busy", "after 8", 1_001, 2_002, "run-1", 2, ("2026-11-01", "2026-11-02")),
+    Deferred("deferred-first", "network", "", 0, 0, "run-2"),
+]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    made = Output(tmp_path / "out")
+    make_folders(made, 0o750)
+    return made
+
+
+def snapshot_of(output: Output, batch: Batch, run_id: str = "run-1") -> Path:
+    """The snapshot that a run leaves with these ids in the ledger."""
+    folder = output.run(run_id)
+    folder.mkdir(parents=True)
+    with closing(open_database(output.database, "acme")) as db:
+        records.begin_run(db, run_id, 1)
+        acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=("2026-11-01", 1))
+        write_snapshot(db, folder / "state.parquet")
+    return folder / "state.parquet"
+
+
+def all_of(path: Path, in_data: set[str]) -> tuple[dict[str, Any], int]:
+    """What the snapshot gives, by id, and how many rows it leaves out."""
+    found: dict[str, Any] = {}
+    left_out = 0
+    for batch, number in read_snapshot(path, in_data):
+        items = (*batch.open_calls, *batch.dead_letters, *batch.deferred)
+        found |= {item.voice_id: item for item in items}
+        left_out += number
+    return found, left_out
+
+
+def test_each_id_comes_back_from_a_snapshot_as_it_was(output: Output) -> None:
+    path = snapshot_of(output, Batch(open_calls=OPEN, dead_letters=DEAD, deferred=DEFERRED))
+    wanted = {item.voice_id: item for item in (*OPEN, *DEAD, *DEFERRED)}
+    assert all_of(path, set()) == (wanted, 0)
+    assert snapshot_rows(path) == len(wanted)
+
+
+def test_a_snapshot_of_before_unknown_calls_had_a_time_has_them_unknown_since_the_first_answer(
+    output: Output,
+) -> None:
+    path = snapshot_of(output, Batch(open_calls=OPEN))
+    with pq.ParquetFile(path) as file:
+        rows = file.read()
+    pq.write_table(rows.drop_columns(["unknown_at"]), path)
+    found, _ = all_of(path, set())
+    assert {one: call.unknown_ms for one, call in found.items()} == {
+        "open-known": None,
+        "open-never-known": 1,
+        "open-lost": None,
+    }
+
+
+@pytest.mark.parametrize("is_in_data", [False, True])
+@pytest.mark.parametrize("is_published", [False, True])
+def test_a_row_is_taken_over_where_the_data_is_as_it_says(
+    output: Output, is_in_data: bool, is_published: bool
+) -> None:
+    letter = DeadLetter("1", "no_record", "", 1, 1, 1, "run-1", published=is_published)
+    path = snapshot_of(output, Batch(dead_letters=[letter]))
+    found, left_out = all_of(path, {"1"} if is_in_data else set())
+    agrees = is_in_data == is_published
+    assert (found, left_out) == (({"1": letter}, 0) if agrees else ({}, 1))
+
+
+@pytest.mark.parametrize(
+    "ruin",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-50]),
+        lambda path: path.write_bytes(b"no Parquet"),
+        lambda path: path.unlink(),
+        lambda path: pq.write_table(pa.table({"voice_id": ["1"]}), path),
+    ],
+    ids=["cut", "strange", "gone", "another table"],
+)
+def test_a_snapshot_that_cannot_be_read_is_named_with_the_way_on(
+    output: Output, ruin: Callable[[Path], object]
+) -> None:
+    path = snapshot_of(output, Batch(open_calls=OPEN))
+    ruin(path)
+    with pytest.raises(StoreError) as told:
+        list(read_snapshot(path, set()))
+    assert str(path) in str(told.value)
+    assert "run `harvester rebuild` again" in str(told.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no Parquet", None])
+def test_a_snapshot_that_cannot_be_read_may_hold_ids(tmp_path: Path, content: bytes | None) -> None:
+    """A start that took it for empty would forget them."""
+    path = tmp_path / "state.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    assert snapshot_rows(path) == 1
+    assert snapshot_number(path) is None
+    assert snapshot_identity(path) == Identity()
+
+
+def test_an_empty_snapshot_holds_none(output: Output) -> None:
+    assert snapshot_rows(snapshot_of(output, Batch())) == 0
+
+
+@pytest.mark.parametrize(
+    ("footer", "number"),
+    [
+        ({"cdr.first_publication": "7"}, 7),
+        ({"cdr.first_publication": "0"}, 0),
+        ({"cdr.first_publication": "9" * 15}, 10**15 - 1),
+        ({"cdr.first_publication": "9" * 16}, None),
+        ({"cdr.first_publication": "-7"}, None),
+        ({"cdr.first_publication": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_number_of_a_snapshot(
+    tmp_path: Path, footer: dict[str, str], number: int | None
+) -> None:
+    path = tmp_path / "state.parquet"
+    pq.write_table(SCHEMA.empty_table().replace_schema_metadata(footer), path)
+    assert snapshot_number(path) == number
+    with pq.ParquetWriter(path, SCHEMA, store_schema=False):
+        pass  # a footer without one key
+    assert snapshot_number(path) is None
+
+
+def test_a_snapshot_whose_footer_says_nothing_we_understand_belongs_to_nobody_known(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "state.parquet"
+    footer = {"cdr.account": "acme", "cdr.base_urls": "no JSON"}
+    pq.write_table(SCHEMA.empty_table().replace_schema_metadata(footer), path)
+    assert snapshot_identity(path) == Identity()
+
+
+SUMMARY = (
+    b'{"run_id":"20261101T000000Z-00000a","account":"acme","ended_at":"2026-11-01T00:00:01Z",'
+    b'"requests":3,"first_publication":2,"else":1}'
+)
+
+
+def test_summaries_are_read_by_the_names_of_their_runs_and_bad_ones_are_left_out(
+    output: Output,
+) -> None:
+    for name, content in {
+        "20261101T000000Z-00000a": SUMMARY,
+        "20261102T000000Z-00000b": b"{",
+        "20261103T000000Z-00000c": b'{"run_id":"x"}',
+        "notes": SUMMARY,
+        "20261104T000000Z-00000g": SUMMARY,
+    }.items():
+        (output.runs / name).mkdir()
+        (output.runs / name / "summary.json").write_bytes(content)
+    (output.runs / "20261105T000000Z-00000e" / "summary.json").mkdir(parents=True)
+    (run,) = last_runs(output)
+    assert (run.run_id, run.account, run.requests) == ("20261101T000000Z-00000a", "acme", 3)
+    assert (run.ended_at, run.first_publication) == (datetime(2026, 11, 1, 0, 0, 1, tzinfo=UTC), 2)
+
+
+def test_the_newest_snapshot_is_that_of_the_newest_run_that_left_one(output: Output) -> None:
+    assert newest_snapshot(output) is None
+    for name in ("20261101T000000Z-00000a", "20261102T000000Z-00000b", "20261103T000000Z-00000c"):
+        output.run(name).mkdir()
+    assert newest_snapshot(output) is None
+    path = snapshot_of(output, Batch(), "20261101T111111Z-000000")
+    assert newest_snapshot(output) == path
