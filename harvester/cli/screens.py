@@ -207,4 +207,4 @@ def _oddities(summary: Summary) -> str:
 def _money(currency: str, amount: str) -> str:
     whole, _, fraction = amount.partition(".")
     sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
-    return f"{sign}{int(digits or 0):,}.{(fraction.rstrip('0') or '0'):0<2} {currency or '(none)'}"
+    return f"{sign}{int(digits):,}.{(fraction.rstrip('0') or '0'):0<2} {currency or '(none)'}"
