@@ -45,7 +45,7 @@ RUN = Summary(
         rows_in_journal=0,
         call_duration_s=12_345,
         charged_duration_s=13_000,
-        cost={"EUR": "1234.500000", "USD": "-0.07", "": "3"},
+        cost={"EUR": "1234.500000", "USD": "-12.07", "GBP": "-0.3", "": "3"},
     ),
     differences=[],
     requests=1_200,
@@ -79,7 +79,7 @@ def test_each_total_is_a_line_with_its_equation() -> None:
         "+ 1 cut off",
         "✓  data            702 rows      =  700 delivered + 2 opens published",
         "✓           answers and rows agree: 12,345 s of calls · 13,000 s charged · "
-        "1,234.50 EUR · -0.07 USD · 3.00 (none)",
+        "1,234.50 EUR · -12.07 USD · -0.30 GBP · 3.00 (none)",
         "",
         "   sent     1,200 requests",
     ]

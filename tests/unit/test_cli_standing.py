@@ -55,6 +55,10 @@ def shown(limit: Sharing | None, *, is_running: bool = False) -> list[str]:
             {"pending": 2, "open": 9, "open_due": 3, "in_journal": 4, "dead": 5},
             "`harvester run` goes on where it stopped (2 pending, 3 open and due, 4 to publish).",
         ),
+        (
+            {"open": 9, "open_due": 3},
+            "`harvester run` goes on where it stopped (3 open and due).",
+        ),
         ({"in_journal": 4, "dead": 5}, "`harvester publish` writes the journal into the data."),
         (
             {"dead": 5, "open": 9},
@@ -82,9 +86,9 @@ def test_who_shares_it_the_latest_to_take_a_turn_first(*, is_running: bool) -> N
 
 
 def test_nobody_shares_it_and_the_vendor_wants_a_pause() -> None:
-    found = shown(Sharing(file="f", rate_per_s=2.5, closed_s=7, parties=()))
+    found = shown(Sharing(file="f", rate_per_s=2.5, closed_s=1, parties=()))
     assert (
-        "Limit 2.5 requests/s in f: nobody uses it now; the vendor wants nobody to ask for 7 s"
+        "Limit 2.5 requests/s in f: nobody uses it now; the vendor wants nobody to ask for 1 s"
         in found
     )
 
