@@ -40,10 +40,8 @@ class Terminal:
         """rich's, made when it is needed: a quiet night writes nothing."""
         from rich.console import Console
 
-        # NO_COLOR and TERM=dumb are rich's to honour.  Nothing of what we print is markup.
-        return Console(
-            file=self._stream, markup=False, highlight=False, emoji=False, soft_wrap=True
-        )
+        # NO_COLOR and TERM=dumb are rich's to honour.  All that we print is Text, never markup.
+        return Console(file=self._stream, soft_wrap=True)
 
     @property
     def is_live(self) -> bool:
@@ -71,24 +69,23 @@ class Terminal:
         if not shows or not self.is_live:
             yield lambda _: None
             return
+        from rich.text import Text
+
         spinner = "dots" if self.speaks_unicode else "line"
-        with self.console.status(printable(text), spinner=spinner) as line:
-            yield lambda changed: line.update(printable(changed))
+        with self.console.status(Text(printable(text)), spinner=spinner) as line:
+            yield lambda changed: line.update(Text(printable(changed)))
 
     def say(self, text: str, style: str = "") -> None:
         """Write a line; above the bar, if one is drawn."""
         self.show([Line(text, style)])
 
     def show(self, lines: Iterable[Line]) -> None:
-        """Write lines of a screen.  Never raises: nobody may be listening any more."""
+        """Write lines of a screen.  What the stream can't take is harvester.cli.streams' matter."""
         from rich.text import Text
 
-        try:
-            for line in lines:
-                for piece in self._fitted(printable(line.text)):
-                    self.console.print(Text(piece, style=line.style))
-        except OSError:
-            return
+        for line in lines:
+            for piece in self._fitted(printable(line.text)):
+                self.console.print(Text(piece, style=line.style))
 
     def _fitted(self, text: str) -> Iterator[str]:
         """Lines as they are for a file or a pipe; on a terminal none is broken within a word."""

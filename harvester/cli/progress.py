@@ -123,10 +123,8 @@ class _Drawing:
         yield _bar_line(now, width)
         yield from _folded("requests", sent(now), width)
         yield from _folded("so far", outcomes(now), width)
-        if now.retries:
-            yield from _folded("retries", _unbroken(retries_told(now.retries)), width)
-        if reason := slowed(now):
-            yield from _folded("pace", reason, width, "yellow")
+        yield from _folded("retries", _unbroken(retries_told(now.retries)), width)
+        yield from _folded("pace", slowed(now), width, "yellow")
 
 
 def _bar_line(now: Progress, width: int) -> RenderableType:
@@ -135,7 +133,7 @@ def _bar_line(now: Progress, width: int) -> RenderableType:
 
     told = f" {_done(now)}"
     room = width - _LABEL - len(told)
-    row = Table.grid(padding=0)
+    row = Table.grid()
     row.add_row(
         _line(now.phase, ""),
         Bar(
@@ -152,7 +150,7 @@ def _bar_line(now: Progress, width: int) -> RenderableType:
 
 
 def _folded(label: str, text: str, width: int, style: str = "") -> Iterator[RenderableType]:
-    """A line that goes on below itself where the terminal is too narrow for it."""
+    """A line that goes on below itself where the terminal is too narrow for it; none of no text."""
     lines = textwrap.wrap(text, max(_LABEL, width - _LABEL), break_on_hyphens=False)
     for number, line in enumerate(lines):
         yield _line(label if number == 0 else " ", line.replace(_NO_BREAK, " "), style)

@@ -136,7 +136,7 @@ def cause_told(cause: str) -> str:
 def _told(name: str, value: object) -> str:
     if name in _LENGTHS and isinstance(value, int | float):
         return span(abs(value))
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int):
         return count(value) if value >= 10_000 else str(value)
     if isinstance(value, float):
         return f"{value:,g}"

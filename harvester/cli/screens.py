@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MARK = 3
 _LABEL = 9
 _EQUATION = 10
+_TOLERATED_S = 5
 
 
 def books(summary: Summary, seconds: float, *, unicode: bool = True) -> list[Line]:
@@ -130,8 +131,7 @@ class _Screen:
         pace = f" in {span(seconds)}" if seconds else ""
         self._note("sent", f"{count(summary.requests)} requests{pace}")
         self._note("planned", _planned(summary))
-        if summary.retries:
-            self._note("retries", retries_told(summary.retries))
+        self._note("retries", retries_told(summary.retries))
         self._note("trouble", self._dot.join(_troubles(summary)))
         self._note("odd data", _oddities(summary))
         if summary.published_files:
@@ -169,8 +169,8 @@ def _troubles(summary: Summary) -> list[str]:
         found.append(f"{count(summary.push_backs)} push-backs by the vendor")
     if summary.outages:
         found.append(f"{count(summary.outages)} outages waited out")
-    if abs(summary.clock_skew_s) > 5:
-        side = "behind" if summary.clock_skew_s > 0 else "ahead of"
+    if abs(summary.clock_skew_s) > _TOLERATED_S:
+        side = "behind" if summary.clock_skew_s > _TOLERATED_S else "ahead of"
         told = span(abs(summary.clock_skew_s))
         found.append(f"this clock is {told} {side} the vendor's: check NTP")
     if summary.ages_held:
@@ -207,4 +207,4 @@ def _oddities(summary: Summary) -> str:
 def _money(currency: str, amount: str) -> str:
     whole, _, fraction = amount.partition(".")
     sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
-    return f"{sign}{int(digits or 0):,}.{(fraction.rstrip('0') or '0'):0<2} {currency or '(none)'}"
+    return f"{sign}{int(digits):,}.{(fraction.rstrip('0') or '0'):0<2} {currency or '(none)'}"

@@ -48,9 +48,9 @@ def running_screen(found: Running, output: str) -> list[Line]:
     if found.progress is None:
         lines.append(Line("It has told no figures yet: it reads its input and makes its list."))
         return lines + _limit(found.limit)
-    age = found.age_s or 0.0
-    lines.append(Line(f"Run {found.run_id}, as of {span(age)} ago:"))
-    if age > _STALE_S:
+    assert found.age_s is not None  # that of the figures
+    lines.append(Line(f"Run {found.run_id}, as of {span(found.age_s)} ago:"))
+    if found.age_s > _STALE_S:
         lines.append(
             Line(
                 "That is old for a run that works: it may be stopped (Ctrl-Z), or its disk may "
@@ -144,7 +144,7 @@ def _runs(found: Standing, now: float, dash: str) -> list[Line]:
     if not found.runs:
         return [Line("No run yet.")]
     zone = local_time(now).rpartition(" ")[2]
-    ago = span(max(0.0, now - found.runs[0].started_ms / 1000))
+    ago = span(now - found.runs[0].started_ms / 1000)
     heads = _columns(f"begun ({zone})", "lasted", "delivered", "requests", "exit code")
     return [
         Line(f"Last runs, the newest begun {ago} ago", "bold"),

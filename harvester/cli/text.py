@@ -15,8 +15,6 @@ def printable(text: str) -> str:
     Ids, paths and answers are written by others: an escape sequence or a direction mark in one of
     them must not repaint the screen of whoever reads about it.
     """
-    if text.isprintable():
-        return text
     return "".join(char if char == "\n" or char.isprintable() else _escape(char) for char in text)
 
 
@@ -33,15 +31,12 @@ def folded(text: str, width: int) -> list[str]:
     """
     if len(text) <= width:
         return [text]
-    longest = max(map(len, text.split()), default=0)
+    longest = max(map(len, text.split(" ")))
     hang = min(_text_column(text, width // 2), max(0, width - longest))
     return textwrap.wrap(
         text,
         width,
         subsequent_indent=" " * hang,
-        expand_tabs=False,
-        replace_whitespace=False,
-        drop_whitespace=True,
         break_long_words=False,
         break_on_hyphens=False,
     )

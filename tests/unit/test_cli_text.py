@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Group
 
 from harvester.cli.console import Line, Terminal, emit
 from harvester.cli.duration import duration_s
@@ -201,6 +203,7 @@ def _progress(**changes: object) -> Progress:
 def test_pace_is_explained_when_it_is_lowered() -> None:
     assert slowed(_progress()) == ""
     assert slowed(_progress(paused_s=1.0, requests=0)) == ""
+    assert slowed(_progress(paused_s=0.4)).startswith("paused for under 1 s")
     lowered = {"pace_per_s": 35.0}
     assert "slowed to 35/s as many answers were errors" in slowed(_progress(**lowered))
     pushed = _progress(**lowered, retries={"push_back": 1})
@@ -254,7 +257,27 @@ def test_long_line_goes_on_below_its_text_and_keeps_a_path_whole() -> None:
         "                 a/path/that/is/long.parquet",
     ]
     path = "/a/path/without/an/end"
-    assert folded(f"Data:  {path}", 12)[-1].strip() == path
+    assert folded(f"Data:  {path}", 12)[-1] == path
+
+
+@pytest.mark.parametrize("line", ["", " ", "word", "two  words ", "  indented"])
+def test_a_line_that_fits_stays_as_it_is(line: str) -> None:
+    assert folded(line, len(line)) == [line]
+
+
+@pytest.mark.parametrize(
+    ("line", "folds"),
+    [
+        # A gap in the first half is where the text begins; one further right is none.
+        ("a label   words that go on", ["a label   words that", "          go on"]),
+        ("a longer word  words that go on", ["a longer word  words", "that go on"]),
+        ("no gap at all in this one", ["no gap at all in", "this one"]),
+        ("a word with a state-of-it", ["a word with a", "state-of-it"]),
+        (" " * 30, []),
+    ],
+)
+def test_a_long_line_is_broken_between_its_words(line: str, folds: list[str]) -> None:
+    assert folded(line, 20) == folds
 
 
 @pytest.mark.parametrize(
@@ -276,9 +299,11 @@ def test_bar_is_drawn_only_where_it_can_be_redrawn(
 def test_work_is_told_on_a_terminal_only_and_leaves_nothing_elsewhere() -> None:
     screen, pipe, unwanted = Screen(), io.StringIO(), Screen()
     with Terminal(screen, {"TERM": "xterm"}).working("reading") as tell:
-        tell("reading: files 1 of 2")
-    assert "reading: files 1 of 2" in screen.getvalue()
+        tell("reading: files 1 of 2 [a]")
+    assert "reading: files 1 of 2 [a]" in screen.getvalue()
     with Terminal(pipe, {"TERM": "xterm"}).working("reading") as tell:
+        tell("reading on")
+    with Terminal(unwanted, {"TERM": "xterm", "CI": "1"}).working("reading") as tell:
         tell("reading on")
     with Terminal(unwanted, {"TERM": "xterm"}).working("reading", shows=False) as tell:
         tell("reading on")
@@ -317,16 +342,23 @@ def test_progress_is_told_where_no_bar_can_be_drawn() -> None:
         open=12,
         dead=0,
         deferred=1,
-        retries={"push_back": 2, "-18": 7, "torn": 2},
+        retries={"push_back": 2, "torn": 9, "-18": 7, "reset": 2},
         slowed="slowed to 35/s",
         eta_s=0.0,
     )
     assert told == (
         "publishing: 12,345 of 50,000 ids (24 %) · 49 requests/s of 50 · 12 open · 1 deferred · "
-        "retries busy (-18) 7, push-back 2, torn answer 2 · slowed to 35/s · about under 1 s left"
+        "retries torn answer 9, busy (-18) 7, push-back 2, connection reset 2 · slowed to 35/s · "
+        "about under 1 s left"
     )
     assert "left" not in _told(eta_s=None)
     assert "retries" not in _told(retries={})
+
+
+def test_a_field_of_another_kind_than_expected_stops_no_log() -> None:
+    assert "retries" not in _told(retries=3, settled="many", eta_s=None)
+    odd = {"event": "ages_held", "level": "warning", "clock_skew_s": None}
+    assert "(now None apart)" in sentence(odd)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +420,10 @@ def test_a_bar_is_drawn_while_it_lasts_and_gone_after_it() -> None:
     now = [100.0]
     bar = ProgressBar(Terminal(screen, {"TERM": "xterm"}).console, lambda: now[0])
     console = Terminal(told := Screen(), {"TERM": "xterm"}).console
+    assert bar._live.refresh_per_second == 4
+    streams = (sys.stdout, sys.stderr)
     with bar:
+        assert (sys.stdout, sys.stderr) == streams, "what others write goes its own way"
         console.print(bar._render())
         now[0] = 165.0
         console.print(bar._render())
@@ -404,6 +439,66 @@ def test_a_bar_is_drawn_while_it_lasts_and_gone_after_it() -> None:
     end = screen.getvalue()[while_drawn:]
     assert end.endswith("\x1b[2K"), "the bar's lines are cleared"
     assert "\x1b[?25h" in end, "the cursor is back"
+
+
+def _rows(progress: Progress, columns: int, *, plain: bool = True) -> list[str]:
+    """What rich draws in a bar that is redrawn, where nothing wraps by itself."""
+    screen = Screen()
+    console = Terminal(screen, {"TERM": "xterm"}).console
+    console.width = columns
+    console.print(drawn(progress), soft_wrap=False)
+    text = screen.getvalue()
+    return (re.sub(r"\x1b\[[0-9;?]*[a-z]", "", text) if plain else text).splitlines()
+
+
+def test_the_bar_in_a_wide_window_and_in_a_narrow_one() -> None:
+    pushed = _progress(retries={"push_back": 2}, pace_per_s=35.0)
+    assert [row.rstrip() for row in _rows(pushed, 120)] == [
+        f"asking    {'━' * 20}╺{'━' * 19} 500 of 1,000  50 %  11 s left",
+        "requests  48/s of 50/s allowed · 47 ids/s · 520 sent · 420.0 KB received",
+        "so far    delivered 490 · open 6 · dead 4 · deferred 0",
+        "retries   push-back 2",
+        "pace      slowed to 35/s after push-back, climbing back",
+    ]
+    assert [row.rstrip() for row in _rows(_progress(), 50)] == [
+        f"asking    {'━' * 5}╺{'━' * 4} 500 of 1,000  50 %  11 s left",
+        "requests  48/s of 50/s allowed · 47 ids/s · 520",
+        "          sent · 420.0 KB received",
+        "so far    delivered 490 · open 6 · dead 4 ·",
+        "          deferred 0",
+    ]
+    assert _rows(_progress(), 20)[0].startswith("asking    ━")
+
+
+@pytest.mark.parametrize(
+    ("changes", "coloured"),
+    [
+        ({}, [("36", 20)]),
+        ({"settled": 250}, [("36", 10)]),
+        ({"settled": 1000}, [("32", 40)]),
+        ({"settled": 0}, []),
+        ({"settled": 0, "to_ask": 0}, []),
+        ({"settled": 1, "to_ask": 2}, [("36", 20)]),
+    ],
+)
+def test_the_bar_is_as_long_as_what_is_done(
+    changes: dict[str, object], coloured: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    row = _rows(_progress(**changes), 120, plain=False)[0]
+    bars = re.findall(r"\x1b\[(3[26])m(━+)", row)
+    assert [(colour, len(bar)) for colour, bar in bars] == coloured
+    assert "\x1b[1masking" in row
+
+
+def test_a_line_that_is_too_long_for_the_window_is_cut() -> None:
+    screen = Screen()
+    console = Terminal(screen, {"TERM": "xterm"}).console
+    console.width = 30
+    console.print(Group(ProgressBar(console, lambda: 0.0)._render()), soft_wrap=False)
+    told = re.sub(r"\x1b\[[0-9;?]*[a-z]", "", screen.getvalue())
+    assert told == "reading   the input and makin…\n"
 
 
 @pytest.mark.parametrize(
@@ -434,6 +529,15 @@ def test_a_line_is_folded_on_a_terminal_and_whole_in_a_file() -> None:
     lines = screen.getvalue().splitlines()
     assert max(map(len, lines)) <= 40
     assert lines[-1] == "next"
+
+
+def test_json_goes_to_stdout_unless_another_way_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    emit({"a": 1})
+    assert capsys.readouterr() == ('{"a": 1}\n', "")
+    emit({"a": 1}, io.StringIO())
+    assert capsys.readouterr() == ("", "")
 
 
 def test_json_is_a_line_of_ascii_and_is_out_at_once() -> None:
