@@ -65,7 +65,7 @@ def all_of(path: Path, in_data: set[str]) -> tuple[dict[str, Any], int]:
     found: dict[str, Any] = {}
     left_out = 0
     for batch, number in read_snapshot(path, in_data):
-        items = (*batch.open_calls, *batch.dead_letters, *batch.deferred)
+        items: list[Any] = [*batch.open_calls, *batch.dead_letters, *batch.deferred]
         found |= {item.voice_id: item for item in items}
         left_out += number
     return found, left_out
@@ -73,7 +73,8 @@ def all_of(path: Path, in_data: set[str]) -> tuple[dict[str, Any], int]:
 
 def test_each_id_comes_back_from_a_snapshot_as_it_was(output: Output) -> None:
     path = snapshot_of(output, Batch(open_calls=OPEN, dead_letters=DEAD, deferred=DEFERRED))
-    wanted = {item.voice_id: item for item in (*OPEN, *DEAD, *DEFERRED)}
+    items: list[Any] = [*OPEN, *DEAD, *DEFERRED]
+    wanted = {item.voice_id: item for item in items}
     assert all_of(path, set()) == (wanted, 0)
     assert snapshot_rows(path) == len(wanted)
 

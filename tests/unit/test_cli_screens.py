@@ -75,11 +75,15 @@ def test_each_total_is_a_line_with_its_equation() -> None:
         "✓                1,000 distinct  =  200 settled before + 800 listed",
         "✓  list            820 ids       =  700 delivered + 60 open + 50 dead + 10 pending",
         "            (800 listed + 20 left over)",
-        "✓  run             811 attempted =  700 delivered + 60 open + 50 dead + 0 deferred "
-        "+ 1 cut off",
+        (
+            "✓  run             811 attempted =  700 delivered + 60 open + 50 dead + 0 deferred "
+            "+ 1 cut off"
+        ),
         "✓  data            702 rows      =  700 delivered + 2 opens published",
-        "✓           answers and rows agree: 12,345 s of calls · 13,000 s charged · "
-        "1,234.50 EUR · -12.07 USD · -0.30 GBP · 3.00 (none)",
+        (
+            "✓           answers and rows agree: 12,345 s of calls · 13,000 s charged · "
+            "1,234.50 EUR · -12.07 USD · -0.30 GBP · 3.00 (none)"
+        ),
         "",
         "   sent     1,200 requests",
     ]
@@ -167,8 +171,10 @@ PLAN = PlanBooks(
         (
             {"unparsed": {"rate": 2, "cost": 1}, "extra": {"tag": 3}},
             [
-                "odd data could not be typed, kept in `unparsed`: cost 1, rate 2; "
-                "unknown fields, kept in `extra`: tag 3"
+                (
+                    "odd data could not be typed, kept in `unparsed`: cost 1, rate 2; "
+                    "unknown fields, kept in `extra`: tag 3"
+                )
             ],
         ),
         (
@@ -184,7 +190,9 @@ PLAN = PlanBooks(
         ),
     ],
 )
-def test_what_else_is_good_to_know_stands_below(changes: dict[str, object], told: list[str]) -> None:
+def test_what_else_is_good_to_know_stands_below(
+    changes: dict[str, object], told: list[str]
+) -> None:
     found = shown(replace(RUN, **changes), seconds=24.0)
     below = found[found.index("", 1) + 1 :]
     assert below == [f"   {line}" for line in ("sent     1,200 requests in 24 s", *told)]

@@ -146,12 +146,16 @@ def test_where_all_stands_is_a_table_and_a_list_of_the_last_runs() -> None:
     told = [line.text for line in idle_screen(found, NOW)]
     assert told[:-1] == [
         "out, account a: no run works on it.",
-        "delivered          1,234  records: 1,000 in the data, 234 safe in the journal until "
-        "`harvester publish` or the next run writes them",
+        (
+            "delivered          1,234  records: 1,000 in the data, 234 safe in the journal until "
+            "`harvester publish` or the next run writes them"
+        ),
         "open                  60  calls not over yet; 7 are due",
         "dead                   5  c 3, a 1, b 1",
-        "pending               40  ids that wait to be fetched, 3 of them dead letters whose "
-        "retry is not finished, 2 of them failed before",
+        (
+            "pending               40  ids that wait to be fetched, 3 of them dead letters whose "
+            "retry is not finished, 2 of them failed before"
+        ),
         "bad lines              9  of the last input hold no voiceId; bad.jsonl lists them",
         "",
         "Last runs, the newest begun 1 h ago",
