@@ -6,6 +6,7 @@ import inspect
 import os
 import signal
 import time
+from collections.abc import Iterator
 from itertools import compress
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import aiohttp
 import aioresponses.core
 import pytest
 
+from harvester.cli import again
 from tests import ways
 
 os.environ["TZ"] = ways.TIME_ZONE
@@ -36,6 +38,13 @@ class _StandInResponse(aiohttp.ClientResponse):
 # (pnuckowski/aioresponses#289).  To be dropped once it passes one itself.
 if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
     vars(aioresponses.core)["ClientResponse"] = _StandInResponse
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_typed() -> Iterator[None]:
+    """A command that a test runs in this process leaves none of its options to the next one."""
+    yield
+    again.begin(())
 
 
 LONG = ("soak", "crash")

@@ -156,6 +156,7 @@ def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(
         "ages_held": False,
         "published_files": 0,
         "published_bytes": 0,
+        "presumed_currency": 0,
         "unparsed": {},
         "extra": {},
         "odd": {"answered_without_cost": 0, "odd_hangups": 0, **{name: {} for name in odd}},

@@ -467,7 +467,7 @@ def test_the_bar_in_a_wide_window_and_in_a_narrow_one() -> None:
         "so far    delivered 490 · open 6 · dead 4 ·",
         "          deferred 0",
     ]
-    assert _rows(_progress(), 20)[0].startswith("asking    ━")
+    assert _rows(_progress(), 20)[0].startswith("asking    ╸"), "half of the one cell that is left"
 
 
 @pytest.mark.parametrize(
