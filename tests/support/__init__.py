@@ -1,0 +1,1 @@
+"""What tests stand on: fakes, makers of data, harvests as processes."""
