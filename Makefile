@@ -49,7 +49,7 @@ any-day: $(VENV)/dev ## The tests at ten moments, under libfaketime: does a date
 	@SEED=$(SEED) $(BIN)/python -m tests.any_day $(MOMENT:%=--moment %) \
 		-n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-mutants: $(VENV)/dev ## Can the tests fail? Small faults, drawn by SEED, put into a copy (COUNT=10, PLACES=harvester/ledger)
+mutants: $(VENV)/dev ## Can the tests fail? Small faults, drawn by SEED, put into a copy (COUNT=10, PLACES=harvester/state)
 	@$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED)) --count $(COUNT) \
 		$(if $(filter-out auto,$(JOBS)),--jobs $(JOBS)) $(PLACES)
 
@@ -63,7 +63,7 @@ crash: $(VENV)/dev ## Proof by crash, whole: half an hour (CRASH_POINTS=3 of eac
 
 lean: $(VENV)/dev ## Harvests, faults, security and crashes over the lean transport and TLS
 	@TEST_TRANSPORT=lean TEST_TLS=1 CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) \
-		tests/vendor/test_harvest_*.py tests/security tests/crash
+		tests/integration/test_harvest_*.py tests/security tests/crash
 
 check: lint types test ## What CI runs: lint, types, tests
 
@@ -83,7 +83,7 @@ lowest: ## Run the tests once against the lowest versions that pyproject.toml al
 	@$(if $(KEEP),true,rm -rf .venv-lowest)
 
 readers: $(VENV)/dev .venv-readers/stamp ## What docs/reading.md says of each reader: Polars, pandas, Spark, PostgreSQL …
-	@$(BIN)/python -m tests.readers .venv-readers/bin/python
+	@$(BIN)/python -m tests.support.readers .venv-readers/bin/python
 
 ##@ Measure it
 

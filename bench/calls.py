@@ -13,10 +13,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from harvester.dataset.packing import pieces_of
+from harvester.dataset.parts import stage
+from harvester.dataset.schema import SCHEMA
 from harvester.identity import Identity
-from harvester.lake.parts import stage
-from harvester.lake.pieces import pieces_of
-from harvester.lake.schema import SCHEMA
 
 LAST_DAY = date(2026, 11, 22)
 _IDENTITY = Identity(account="default", timezone="UTC", addresses=("http://127.0.0.1:8080",))

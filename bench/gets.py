@@ -23,9 +23,9 @@ Get: TypeAlias = Callable[[str], Awaitable[int]]
 
 async def ours(name: str, address: str, stack: AsyncExitStack) -> Get:
     """One of our transports, with a seal that never waits."""
+    from harvester.client.connect import connect
+    from harvester.client.transport import Reply
     from harvester.config import load
-    from harvester.vendor.transport import Reply
-    from harvester.vendor.transports import connect
 
     async def seal() -> dict[str, str]:
         return HEADERS

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from bench.measure import Usage, measure
 from bench.places import OURS, ROOT, work
 from bench.tables import show
-from harvester.ids.files import IdFile
-from harvester.ids.spec import ListResult, ListSpec
+from harvester.inputs.discover import IdFile
+from harvester.inputs.worklist.spec import ListResult, ListSpec
 from harvester.simulator import make_ids, write_ids
 
 MEMORY_LIMIT = "400MB"
@@ -87,7 +87,7 @@ def _make(path: Path, data_glob: str | None) -> tuple[Usage, ListResult]:
         memory_limit=MEMORY_LIMIT,
     )
     usage = measure(
-        [OURS, "-P", "-m", "harvester.ids.child"],
+        [OURS, "-P", "-m", "harvester.inputs.worklist.build_child"],
         environ={"PYTHONPATH": str(ROOT)},
         stdin=msgspec.json.encode(spec).decode() + "\n",
     )

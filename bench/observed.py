@@ -20,8 +20,8 @@ from pathlib import Path
 from bench.thread_times import ThreadTimes
 from harvester.config import load, load_secrets
 from harvester.errors import HarvesterError
-from harvester.harvest.progress import Progress
-from harvester.harvest.run import Request, run
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.run.run import Request, run
 
 
 class _Silent:

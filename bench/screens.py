@@ -22,11 +22,11 @@ from rich.text import Text
 from bench.calls import LAST_DAY, write_calls
 from bench.places import ROOT, BenchError, work
 from bench.terminal import Screen, night
-from harvester.harvest.output import Output, make_folders
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.records import begin_run, end_run
-from harvester.ledger.values import Batch, DeadLetter, OpenCall
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.records import begin_run, end_run
+from harvester.state.values import Batch, DeadLetter, OpenCall
+from harvester.storage.output import Output, make_folders
 
 SCREENS = ROOT / "docs" / "screens"
 CALLS = 60_000

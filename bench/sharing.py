@@ -20,7 +20,7 @@ from bench.places import OURS, ROOT, BenchError, fresh_out, work
 from bench.stats import worst_second
 from bench.tables import show
 from bench.upstream import Upstream, upstream
-from harvester.harvest.limit_file import LimitFile
+from harvester.pipeline.limits.limit_file import LimitFile
 
 RATES = (50, 200, 1_000)
 NIGHTLY_AT_S, KILLED_AT_S, BACKFILL_KILLED_AT_S, ENDS_AT_S = 4.0, 9.0, 12.0, 16.0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bench.answers import answers
 from bench.tables import show
-from harvester.harvest.normalizing import NORMALIZED_ROWS
-from harvester.lake.normalize import normalize
-from harvester.lake.parts import stage
-from harvester.lake.pieces import pieces_of
+from harvester.dataset.normalize import normalize
+from harvester.dataset.packing import pieces_of
+from harvester.dataset.parts import stage
+from harvester.pipeline.publish.normalizer import NORMALIZED_ROWS
 
 DAYS = 2
 _HEADS = ("records", "files", "bytes/record", "answers' bytes/record")

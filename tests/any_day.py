@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from tests.ways import TIME_ZONE
+from tests.support.ways import TIME_ZONE
 
 _MINUTE = timedelta(minutes=1)
 

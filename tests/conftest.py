@@ -15,8 +15,8 @@ import aiohttp
 import aioresponses.core
 import pytest
 
-from harvester.cli import again
-from tests import ways
+from harvester.cli.ui import next_command
+from tests.support import ways
 
 os.environ["TZ"] = ways.TIME_ZONE
 time.tzset()
@@ -44,7 +44,7 @@ if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).paramet
 def _nothing_was_typed() -> Iterator[None]:
     """A command that a test runs in this process leaves none of its options to the next one."""
     yield
-    again.begin(())
+    next_command.begin(())
 
 
 LONG = ("soak", "crash")

@@ -22,9 +22,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harvester.cli.init import FOLDER
+from harvester.cli.commands.init import FOLDER
 from harvester.cli.templates import files_for_users
-from tests.simulated import ROOT
+from tests.support.simulated import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 STEM = f"cdr_harvester-{PROJECT['version']}"

@@ -116,8 +116,11 @@ def fitting(root: Path, path: str) -> list[str]:
     ]
     module = path.removesuffix(".py").replace("/", ".")
     stem = "_".join(module.split(".")[1:])
+    package, name = module.split(".")[1], module.rpartition(".")[2]
     named = [
-        file for file in quick if Path(file).stem in {f"test_{stem}", f"test_{Path(path).stem}"}
+        file
+        for file in quick
+        if Path(file).stem in {f"test_{stem}", f"test_{package}_{name}", f"test_{name}"}
     ]
     importing = [file for file in quick if module in _imported(root / file)]
     listed = [

@@ -11,8 +11,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.answers import answers
-from harvester.lake.normalize import Answer
-from harvester.lake.unneeded import NotHere
+from harvester.dataset.normalize import Answer
+from harvester.storage.import_blocker import NotHere
 
 RECORDS = 20_000
 Price: TypeAlias = Callable[..., None]

@@ -13,25 +13,25 @@ from pathlib import Path
 import pytest
 
 from bench.micro.conftest import Price
+from harvester.client.judge import judge
+from harvester.client.sign import signed_headers
+from harvester.client.transport import Reply
 from harvester.config import OpenCalls, Retry, Secrets
 from harvester.config import Output as OutputConfig
-from harvester.harvest.normalizing import NORMALIZED_ROWS
-from harvester.harvest.output import Output, make_folders
-from harvester.harvest.pace import Pace
-from harvester.harvest.publish import Publisher
-from harvester.harvest.settle import Policy, settle
-from harvester.harvest.task import Answered, Task
-from harvester.ids.clean import dated
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.usage import usage_of
-from harvester.ledger import journal, records, worklists
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.values import CHUNK_ROWS, Batch, WorkList
-from harvester.ledger.writer import InlineLedger
-from harvester.vendor.judge import judge
-from harvester.vendor.sign import signed_headers
-from harvester.vendor.transport import Reply
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.usage import usage_of
+from harvester.inputs.voice_id import dated
+from harvester.pipeline.engine.settle import Policy, settle
+from harvester.pipeline.engine.task import Answered, Task
+from harvester.pipeline.limits.pace import Pace
+from harvester.pipeline.publish.normalizer import NORMALIZED_ROWS
+from harvester.pipeline.publish.publisher import Publisher
+from harvester.state import journal, records, work_lists
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.values import CHUNK_ROWS, Batch, WorkList
+from harvester.state.writer import InlineLedger
+from harvester.storage.output import Output, make_folders
 
 SECRETS = Secrets("bDqJFiq9", "7bz1lzh9")
 BATCH = 500
@@ -48,7 +48,7 @@ def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """A ledger as a run has it, synchronous to the disk."""
     with closing(open_database(tmp_path / "state.db", "default")) as opened:
         records.begin_run(opened, RUN, 1)
-        worklists.replace_list(opened, LIST)
+        work_lists.replace_list(opened, LIST)
         yield opened
 
 

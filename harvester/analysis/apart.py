@@ -15,8 +15,8 @@ from decimal import Decimal
 
 import duckdb
 
-from harvester.lake.usage import currency_name
-from harvester.report.engine import units
+from harvester.analysis.duckdb_engine import units
+from harvester.dataset.usage import currency_name
 
 ABSURD_TIMES = 20
 ABSURD_AMOUNT = 1_000_000

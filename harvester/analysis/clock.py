@@ -16,8 +16,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from harvester.analysis.period import Period, day_of
 from harvester.config import Billing, DateBy
-from harvester.report.period import Period, day_of
 
 # No two clocks show dates that are further apart (UTC-12 before its midnight, UTC+14 after its).
 _APART_DAYS = 2

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from harvester.report import telling
-from harvester.report.apart import ABSURD_AMOUNT, ABSURD_TIMES, Apart, Group
-from harvester.report.audit import Audit
-from harvester.report.loose import Loose
-from harvester.report.overview import Report
-from harvester.report.scope import Scope
+from harvester.analysis.apart import ABSURD_AMOUNT, ABSURD_TIMES, Apart, Group
+from harvester.analysis.audit.audit import Audit
+from harvester.analysis.report import formatting
+from harvester.analysis.report.report import Report
+from harvester.analysis.report.unfinished import Loose
+from harvester.analysis.scope import Scope
 
 
 def span(made: Report | Audit) -> str:
@@ -30,20 +30,20 @@ def report_notes(report: Report) -> Iterator[str]:
     if isinstance(report.loose, Loose) and report.loose.in_journal:
         yield (
             "Delivered records that wait in the journal and are not in these figures: "
-            f"{telling.count(report.loose.in_journal)}. `harvester publish` writes them."
+            f"{formatting.count(report.loose.in_journal)}. `harvester publish` writes them."
         )
     yield from apart_notes(report.calls.apart, report.scope)
     if report.calls.apart.absurd.calls:
-        yield f"Without the absurd costs the sums are {telling.moneys(_sensible(report))}."
+        yield f"Without the absurd costs the sums are {formatting.moneys(_sensible(report))}."
     if total.unfinished:
         yield (
             "Calls that never ended while they were fetched (is_final = false), counted as they "
-            f"stood: {telling.count(total.unfinished)}."
+            f"stood: {formatting.count(total.unfinished)}."
         )
     if report.foreign:
         yield (
             "Files under cdr/ that are not the harvester's and were not read: "
-            f"{telling.count(report.foreign)}. `harvester verify` names them."
+            f"{formatting.count(report.foreign)}. `harvester verify` names them."
         )
 
 
@@ -54,26 +54,28 @@ def apart_notes(apart: Apart, scope: Scope) -> Iterator[str]:
         where = "in none of these figures" if bounded else "in the figures over all days"
         yield (
             f"Records without a {scope.clock.date_by} time, and so without a day: "
-            f"{telling.count(found)}, {_money(apart.without_day)}; {where}."
+            f"{formatting.count(found)}, {_money(apart.without_day)}; {where}."
         )
     if found := apart.without_cost.calls:
-        minutes = telling.tenths(Decimal(apart.without_cost.charged_duration_s) / 60)
+        minutes = formatting.tenths(Decimal(apart.without_cost.charged_duration_s) / 60)
         by_currency = sorted(apart.without_cost.calls_by_currency.items())
-        told = ", ".join(f"{telling.count(calls)} in {name}" for name, calls in by_currency)
+        told = ", ".join(f"{formatting.count(calls)} in {name}" for name, calls in by_currency)
         yield (
-            f"Records without a cost, in no sum of money: {telling.count(found)} ({told}); "
-            f"answered: {telling.count(apart.without_cost.answered)}, minutes charged: {minutes}."
+            f"Records without a cost, in no sum of money: {formatting.count(found)} ({told}); "
+            f"answered: {formatting.count(apart.without_cost.answered)}, "
+            f"minutes charged: {minutes}."
         )
     if found := apart.absurd.calls:
         yield (
             f"Records with an absurd cost ({ABSURD_AMOUNT:,} and more, or over {ABSURD_TIMES} "
-            f"times the usual price of a minute): {telling.count(found)}, {_money(apart.absurd)}; "
+            f"times the usual price of a minute): {formatting.count(found)}, "
+            f"{_money(apart.absurd)}; "
             "in the sums."
         )
 
 
 def _money(group: Group) -> str:
-    return telling.moneys(group.cost) if group.cost else "without a cost"
+    return formatting.moneys(group.cost) if group.cost else "without a cost"
 
 
 def _sensible(report: Report) -> dict[str, Decimal]:

@@ -1,4 +1,4 @@
-"""Where the things of an output lie, as this room needs to know it (harvest/output.py has them)."""
+"""Where the things of an output lie, as this room needs to know it (storage/output.py has them)."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import duckdb
 
-from harvester.report.clock import Clock
-from harvester.report.engine import listed, pattern
-from harvester.report.period import Period
+from harvester.analysis.clock import Clock
+from harvester.analysis.duckdb_engine import listed, pattern
+from harvester.analysis.period import Period
 
 AROUND_DAYS = 1
 """How far beyond a period `around` reaches: no call lasts longer."""

@@ -10,8 +10,8 @@ import typer
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    from harvester.report.period import Period
-    from harvester.report.scope import Scope
+    from harvester.analysis.period import Period
+    from harvester.analysis.scope import Scope
 
 From = Annotated[
     str | None, typer.Option("--from", metavar="DATE", help="First day, as 2026-11-01.")
@@ -42,7 +42,7 @@ _YEARS = range(1970, 2200)
 
 def period(first: str | None, last: str | None, month: str | None) -> Period:
     """The days that the options name.  Raises UsageError."""
-    from harvester.report.period import Period
+    from harvester.analysis.period import Period
 
     if month is not None:
         if first is not None or last is not None:
@@ -83,7 +83,7 @@ def scope_as_json(scope: Scope) -> dict[str, object]:
 
 
 def _month(text: str) -> Period:
-    from harvester.report.period import Period
+    from harvester.analysis.period import Period
 
     first = _parsed(text, "%Y-%m")
     if first is None:

@@ -8,14 +8,14 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harvester.cli.again import pasted
-from harvester.cli.console import emit
-from harvester.cli.redact import redacted, without_secrets
-from harvester.cli.text import folded, printable
+from harvester.cli.logs.redact import redacted, without_secrets
+from harvester.cli.ui.console import emit
+from harvester.cli.ui.next_command import pasted
+from harvester.cli.ui.text import folded, printable
 from harvester.errors import EXIT_UNEXPECTED, HarvesterError
 
 if TYPE_CHECKING:
-    from harvester.cli.logs import Logs
+    from harvester.cli.logs.logs import Logs
 
 
 def report(exc: HarvesterError, *, as_json: bool, secrets: Sequence[str] = ()) -> int:

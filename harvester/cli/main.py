@@ -18,11 +18,11 @@ import typer
 from typer.exceptions import TyperException
 
 from harvester import __version__
-from harvester.cli import again
-from harvester.cli.failures import complain, report, report_unexpected
-from harvester.cli.streams import STDOUT_ERRORS, NobodyReads, prepare_streams
+from harvester.cli.error_output import complain, report, report_unexpected
+from harvester.cli.ui import next_command
+from harvester.cli.ui.streams import STDOUT_ERRORS, NobodyReads, prepare_streams
 from harvester.errors import HarvesterError
-from harvester.lake.unneeded import NotHere
+from harvester.storage.import_blocker import NotHere
 
 _INTERRUPTED = 130
 _COMPLETING = "_HARVESTER_COMPLETE"  # typer's, while it answers a shell
@@ -118,14 +118,14 @@ def application(only: str | None = None) -> typer.Typer:
         if only not in (None, name):
             app.command(name, short_help=told)(_not_loaded)
             continue
-        module = import_module(f"harvester.cli.{name}")
+        module = import_module(f"harvester.cli.commands.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name, short_help=told)
         else:
             app.command(name, short_help=told)(getattr(module, name))
     for name, (where, function) in _HIDDEN.items():
         if only in (None, name):
-            module = import_module(f"harvester.cli.{where}")
+            module = import_module(f"harvester.cli.commands.{where}")
             app.command(name, hidden=True)(getattr(module, function))
     return app
 
@@ -141,7 +141,7 @@ _IF_BARE = {("simulate", "--drift"): "plain"}
 def run_command(arguments: Sequence[str]) -> int:
     """One command; its exit number."""
     as_json = "--json" in arguments
-    again.begin(arguments)
+    next_command.begin(arguments)
     # Before the command there are only flags that end all by themselves; a shell that completes
     # a line names the command elsewhere.
     only = None if _COMPLETING in os.environ else arguments[0] if arguments else ""
@@ -155,7 +155,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except HarvesterError as exc:
         return report(exc, as_json=as_json, secrets=_secrets())
     except PermissionError as exc:
-        from harvester.owner import explained
+        from harvester.storage.ownership import explained
 
         return report(explained(Path(), exc), as_json=as_json, secrets=_secrets())
     except TyperException as exc:

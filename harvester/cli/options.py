@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harvester.cli import again
+from harvester.cli.ui import next_command
 from harvester.config import Config, Settings, load
 from harvester.errors import UsageError
 
@@ -97,7 +97,7 @@ def refuse_contradiction(
 
 def settings(config: Path | None, **flags: object) -> Settings:
     """The configuration; `flags` are named section__key.  Raises ConfigError."""
-    again.note(config, flags.get("output__dir"), flags.get("vendor__account"))
+    next_command.note(config, flags.get("output__dir"), flags.get("vendor__account"))
     named = {name.replace("__", ".", 1): value for name, value in flags.items()}
     found = load(config, environ=os.environ, flags=named)
     _refuse_odd_name(found.config.output.dir)

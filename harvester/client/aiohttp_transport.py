@@ -45,11 +45,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from harvester.config import Vendor, proxy_login
-from harvester.vendor.coding import TOO_LONG, decoded
-from harvester.vendor.failures import no_connection, no_http, no_way, unused_proxy
-from harvester.vendor.tls import system_trust
-from harvester.vendor.transport import (
+from harvester.client.coding import TOO_LONG, decoded
+from harvester.client.failures import no_connection, no_http, no_way, unused_proxy
+from harvester.client.tls import system_trust
+from harvester.client.transport import (
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
@@ -58,7 +57,8 @@ from harvester.vendor.transport import (
     Reply,
     Seal,
 )
-from harvester.vendor.watchdog import Watchdog
+from harvester.client.watchdog import Watchdog
+from harvester.config import Vendor, proxy_login
 
 
 class _Ask:

@@ -11,7 +11,7 @@ import re
 import zlib
 from typing import Any, Final
 
-from harvester.vendor.transport import MAX_BODY_BYTES, NoReply
+from harvester.client.transport import MAX_BODY_BYTES, NoReply
 
 TOO_LONG: Final = NoReply("too_long", f"an answer of over {MAX_BODY_BYTES} bytes")
 _NOT_DECODED: Final = NoReply("torn", "the answer's content coding is damaged")

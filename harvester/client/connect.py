@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TypeAlias
 
+from harvester.client.transport import Seal, Transport
 from harvester.config import Vendor
-from harvester.vendor.transport import Seal, Transport
 
 Way: TypeAlias = Callable[[Vendor, int, Seal], Transport]
 """Makes the way to the vendor, of (settings, connections, seal); to be called inside the loop."""
@@ -22,10 +22,10 @@ def way_to(vendor: Vendor) -> Way:
     # A context that aiohttp makes as it is imported would open that file.
     os.environ.pop("SSLKEYLOGFILE", None)
     if vendor.transport == "lean":
-        from harvester.vendor.lean_transport import LeanTransport
+        from harvester.client.http11_transport import LeanTransport
 
         return LeanTransport
-    from harvester.vendor.aiohttp_transport import AiohttpTransport
+    from harvester.client.aiohttp_transport import AiohttpTransport
 
     return AiohttpTransport
 

@@ -14,7 +14,7 @@ import ssl
 from typing import Final
 from urllib.parse import urlsplit
 
-from harvester.vendor.transport import EXHAUSTED, NoReply
+from harvester.client.transport import EXHAUSTED, NoReply
 
 _OURS: Final[dict[int | None, str]] = {
     errno.EMFILE: "file descriptor: raise its limit (`ulimit -n`, LimitNOFILE=)",

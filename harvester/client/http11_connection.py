@@ -25,9 +25,9 @@ from typing import Final, NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from harvester.vendor.coding import TOO_LONG, decoded
-from harvester.vendor.failures import no_http
-from harvester.vendor.transport import (
+from harvester.client.coding import TOO_LONG, decoded
+from harvester.client.failures import no_http
+from harvester.client.transport import (
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
     MAX_HEADERS,

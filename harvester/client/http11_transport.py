@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from time import monotonic
 from urllib.parse import urlsplit
 
+from harvester.client.failures import no_connection, unused_proxy
+from harvester.client.http11_connection import LOST, LeanConnection, SeenHeads
+from harvester.client.tls import system_trust
+from harvester.client.transport import STANDING_HEADERS, NoReply, Reply, Seal
+from harvester.client.watchdog import look_every_s
 from harvester.config import Vendor
-from harvester.vendor.failures import no_connection, unused_proxy
-from harvester.vendor.lean_connection import LOST, LeanConnection, SeenHeads
-from harvester.vendor.tls import system_trust
-from harvester.vendor.transport import STANDING_HEADERS, NoReply, Reply, Seal
-from harvester.vendor.watchdog import look_every_s
 
 _PORTS = {"http": 80, "https": 443}
 _TRIES = 2

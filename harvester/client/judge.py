@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from harvester.vendor.envelope import Envelope, open_envelope
-from harvester.vendor.transport import Reply
-from harvester.vendor.verdicts import (
+from harvester.client.envelope import Envelope, open_envelope
+from harvester.client.transport import Reply
+from harvester.client.verdicts import (
     Busy,
     Dead,
     NetworkFailure,

@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from harvester.answers import literals
 from harvester.answers.times import EARLIEST_MS, EARLY_MS, LATE_MS, counts
-from harvester.lake.reading import Known
-from harvester.lake.schema import MONEY, SECONDS, TEXT, TIME
+from harvester.dataset.parse import Known
+from harvester.dataset.schema import MONEY, SECONDS, TEXT, TIME
 
 _DATE = (
     r"(?:[12][0-9]{3}-(?:"

@@ -17,10 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from harvester.dataset.schema import (
+    FOOTER_MAX_VOICE_ID,
+    FOOTER_SCHEMA_VERSION,
+    SCHEMA,
+    SCHEMA_VERSION,
+)
 from harvester.errors import StoreError
-from harvester.lake.disk import store_error
-from harvester.lake.schema import FOOTER_MAX_VOICE_ID, FOOTER_SCHEMA_VERSION, SCHEMA, SCHEMA_VERSION
-from harvester.owner import READ, refuse_closed
+from harvester.storage.disk import store_error
+from harvester.storage.ownership import READ, refuse_closed
 
 PART_NAME = re.compile(
     r"submit_date=(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|__HIVE_DEFAULT_PARTITION__)"

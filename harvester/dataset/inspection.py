@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.lake.dataset import PART_NAME
-from harvester.lake.pieces import submit_dates
-from harvester.lake.schema import (
+from harvester.dataset.files import PART_NAME
+from harvester.dataset.packing import submit_dates
+from harvester.dataset.schema import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,
     FOOTER_PUBLICATION,

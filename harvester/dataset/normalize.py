@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from harvester.answers import literals
 from harvester.answers.opening import is_json
-from harvester.lake.columns import (
+from harvester.dataset.columns import (
     MONEY_RULE,
     SECONDS_RULE,
     TIME_RULE,
@@ -30,8 +30,8 @@ from harvester.lake.columns import (
     texts,
     typed,
 )
-from harvester.lake.reading import Batch, read, readable
-from harvester.lake.schema import (
+from harvester.dataset.parse import Batch, read, readable
+from harvester.dataset.schema import (
     COST_EUR,
     FIELDS,
     MONEY_COLUMNS,

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from harvester.config import Config
+from harvester.dataset.files import PART_NAME, list_parts
+from harvester.dataset.schema import SCHEMA
 from harvester.errors import ConfigError
 from harvester.identity import Identity, same_dates, settled
-from harvester.lake.dataset import PART_NAME, list_parts
-from harvester.lake.schema import SCHEMA
 
 _PREFIX = "cdr."
 _VENDORS = "Asia/Shanghai"

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.lake.schema import SCHEMA
+from harvester.dataset.schema import SCHEMA
 
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 

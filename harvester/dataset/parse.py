@@ -27,7 +27,7 @@ import msgspec
 from msgspec import Raw
 
 from harvester.answers.opening import REFUSED, data_of, members, quick_data_of, text_of, value_of
-from harvester.lake.schema import COST_EUR, FIELDS, MONEY_COLUMNS
+from harvester.dataset.schema import COST_EUR, FIELDS, MONEY_COLUMNS
 
 Known = str | int | None
 Row = tuple[Known, ...]

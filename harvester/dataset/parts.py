@@ -25,14 +25,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harvester.dataset import schema
+from harvester.dataset.files import holds
+from harvester.dataset.origin import footer_of
+from harvester.dataset.packing import Piece
+from harvester.dataset.sort_buffer import Held
 from harvester.errors import StoreError
 from harvester.identity import Identity
-from harvester.lake import schema
-from harvester.lake.dataset import holds
-from harvester.lake.disk import Disk, RealDisk, store_error
-from harvester.lake.held import Held
-from harvester.lake.origin import footer_of
-from harvester.lake.pieces import Piece
+from harvester.storage.disk import Disk, RealDisk, store_error
 
 # A row group is unpacked, sorted and encoded as a whole: one of twice the rows takes 30 MB more,
 # and makes the file one per cent smaller.

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.lake.pieces import Piece
-from harvester.lake.schema import SCHEMA
+from harvester.dataset.packing import Piece
+from harvester.dataset.schema import SCHEMA
 
 
 class Held:

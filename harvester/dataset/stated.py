@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harvester.dataset.files import unreadable
+from harvester.dataset.origin import identity_in
+from harvester.dataset.schema import FOOTER_PRESUMED
 from harvester.identity import Identity, merged
-from harvester.lake.dataset import unreadable
-from harvester.lake.origin import identity_in
-from harvester.lake.schema import FOOTER_PRESUMED
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from msgspec import Raw
 
 from harvester.answers import literals
 from harvester.answers.opening import value_of
-from harvester.lake.reading import Known, as_text, read_record
-from harvester.lake.schema import COST_EUR, FIELDS
+from harvester.dataset.parse import Known, as_text, read_record
+from harvester.dataset.schema import COST_EUR, FIELDS
 
 _NAMES = ("callDuration", "chargedDuration", "cost", COST_EUR, "currency")
 _NULL = Raw(b"null")

@@ -10,7 +10,7 @@ from typing import TextIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.ids.clean import Reason, excerpt
+from harvester.inputs.voice_id import Reason, excerpt
 
 LISTED_AT_MOST = 100_000
 

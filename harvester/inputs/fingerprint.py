@@ -19,7 +19,7 @@ import msgspec
 import xxhash
 
 from harvester.errors import SourceError
-from harvester.ids.files import IdFile
+from harvester.inputs.discover import IdFile
 
 _READ_BYTES = 1 << 20
 _REST_NS = 2_000_000_000

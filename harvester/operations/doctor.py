@@ -33,37 +33,37 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from harvester.client.clock import VendorClock
+from harvester.client.connect import connect
+from harvester.client.judge import http_date, judge
+from harvester.client.sign import signed_headers
+from harvester.client.transport import NoReply, Reply, Transport
+from harvester.client.verdicts import NetworkFailure, Refusal, TimeRefused
 from harvester.config import Config, Secrets
+from harvester.dataset.files import newest_id
+from harvester.dataset.parts import folder_mode
 from harvester.errors import HarvesterError, SourceError, StoreError
-from harvester.harvest import checks
-from harvester.harvest.belonging import own_settings
-from harvester.harvest.checks import Check
-from harvester.harvest.engine import QUIET_AFTER_LOCK_S
-from harvester.harvest.fetch import refusal_message
-from harvester.harvest.limit_file import LimitFile, read_sharing, sharing
-from harvester.harvest.looking import has_state, looking
-from harvester.harvest.open_files import most_files
-from harvester.harvest.opening import (
+from harvester.inputs.voice_id import GRAMMAR
+from harvester.operations import doctor_checks
+from harvester.operations.doctor_checks import Check
+from harvester.operations.plan import Plan, survey
+from harvester.pipeline.engine.engine import QUIET_AFTER_LOCK_S
+from harvester.pipeline.engine.fetcher import refusal_message
+from harvester.pipeline.limits.daily_quota import DayQuota
+from harvester.pipeline.limits.limit_file import LimitFile, read_sharing, sharing
+from harvester.pipeline.limits.open_files import most_files
+from harvester.pipeline.run.belonging import own_settings
+from harvester.pipeline.run.open_read_only import has_state, looking
+from harvester.pipeline.run.recovery import (
     compare_with_data,
     most_unrecorded,
     refuse_anothers,
     refuse_data_without_state,
 )
-from harvester.harvest.output import Output, make_folders
-from harvester.harvest.plan import Plan, survey
-from harvester.harvest.quota import DayQuota
-from harvester.ids.clean import GRAMMAR
-from harvester.lake.dataset import newest_id
-from harvester.lake.parts import folder_mode
-from harvester.ledger import publications, records
-from harvester.ledger.database import open_database, store_errors, transaction
-from harvester.ledger.lock import OutputLock
-from harvester.vendor.clock import VendorClock
-from harvester.vendor.judge import http_date, judge
-from harvester.vendor.sign import signed_headers
-from harvester.vendor.transport import NoReply, Reply, Transport
-from harvester.vendor.transports import connect
-from harvester.vendor.verdicts import NetworkFailure, Refusal, TimeRefused
+from harvester.state import publications, records
+from harvester.state.database import open_database, store_errors, transaction
+from harvester.state.lock import OutputLock
+from harvester.storage.output import Output, make_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,12 @@ def examine(
     yield found
     plan, sample = None, None
     if found.state == "fail":
-        yield checks.skip("input", "not read: the output has to be put right first")
+        yield doctor_checks.skip("input", "not read: the output has to be put right first")
     else:
         input_, plan, sample = _check_input(config, sources)
         yield input_
     yield _check_disk(output, plan)
-    yield checks.check_open_files(most_files(), config.pace.concurrency)
+    yield doctor_checks.check_open_files(most_files(), config.pace.concurrency)
     limit = _check_limit(config, secrets, output)
     yield limit
     is_free = plan is not None and limit.state != "fail"
@@ -106,16 +106,16 @@ def _check_output(output: Output, config: Config, *, rebind: bool) -> tuple[Chec
         place = _refuse_unwritable(output)
         if not has_state(output):
             said = f"{output.root} is new and can be written in {place}"
-            return checks.ok("output", said), config
+            return doctor_checks.ok("output", said), config
         with looking(output, "doctor") as db:
             compare_with_data(db, output)
             own = own_settings(db, output, config, rebind=rebind, is_kept=True)
     except HarvesterError as exc:
-        return checks.failed("output", exc), config
+        return doctor_checks.failed("output", exc), config
     said = f"{output.root} can be written, on one file system, and is in order"
     if own != config:
         said += f"; it keeps its own account {own.vendor.account} at {own.vendor.base_url}"
-    return checks.ok("output", said), own
+    return doctor_checks.ok("output", said), own
 
 
 def _refuse_unwritable(output: Output) -> Path:
@@ -152,7 +152,7 @@ def _check_input(config: Config, sources: Sequence[str]) -> tuple[Check, Plan | 
         plan, sample = survey(config, sources)
     except HarvesterError as exc:
         name = "input" if isinstance(exc, SourceError) else "output"
-        return checks.failed(name, exc), None, None
+        return doctor_checks.failed(name, exc), None, None
     return _judge_plan(plan), plan, sample
 
 
@@ -161,7 +161,7 @@ def _judge_plan(plan: Plan) -> Check:
     book = plan.input
     if book is None:
         said = f"no input; {told}: what is carried over or open and due"
-        return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
+        return doctor_checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
     said = f"{book.lines:,} lines, {book.distinct:,} distinct ids, {book.settled:,} settled; {told}"
     odd, remedies = [], []
     if not book.lines:
@@ -174,33 +174,33 @@ def _judge_plan(plan: Plan) -> Check:
         odd.append(f"{plan.too_old:,} are dated before {plan.too_old_before} and may be gone")
         remedies.append("Run soon: the vendor keeps records for about two months.")
     if odd:
-        return checks.warn("input", "; ".join([said, *odd]), " ".join(remedies))
-    return checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
+        return doctor_checks.warn("input", "; ".join([said, *odd]), " ".join(remedies))
+    return doctor_checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
 
 
 def _nothing_to_ask(said: str) -> Check:
-    return checks.warn("input", said, "A run would send nothing: give it new id files.")
+    return doctor_checks.warn("input", said, "A run would send nothing: give it new id files.")
 
 
 def _check_disk(output: Output, plan: Plan | None) -> Check:
     if plan is None:
-        return checks.skip("disk", "without a plan it is unknown what is needed")
+        return doctor_checks.skip("disk", "without a plan it is unknown what is needed")
     place = output.root if output.root.exists() else _existing(output.root)
     free = shutil.disk_usage(place).free
-    return checks.check_disk(free, plan.data_bytes, plan.working_bytes, str(place))
+    return doctor_checks.check_disk(free, plan.data_bytes, plan.working_bytes, str(place))
 
 
 def _check_limit(config: Config, secrets: Secrets | None, output: Output) -> Check:
     """Whether a run could take its turns, and who takes turns beside it."""
     file = config.pace.limit_file
     if file is None or secrets is None:
-        return checks.check_limit(config.pace, None)
+        return doctor_checks.check_limit(config.pace, None)
     try:
         shared = read_sharing(Path(file))
         with sharing(config, secrets, output.root):
-            return checks.check_limit(config.pace, shared)
+            return doctor_checks.check_limit(config.pace, shared)
     except HarvesterError as exc:
-        return checks.failed("limit", exc)
+        return doctor_checks.failed("limit", exc)
 
 
 def _check_vendor(
@@ -215,17 +215,17 @@ def _check_vendor(
     try:
         asked = _answer(output, config, secrets, sample, is_free=is_free)
     except HarvesterError as exc:
-        asked = checks.failed("request", exc)
+        asked = doctor_checks.failed("request", exc)
     if isinstance(asked, Check):
         yield asked
-        yield checks.skip("clock", _NO_DATE)
+        yield doctor_checks.skip("clock", _NO_DATE)
         return
     voice_id, asked_once = asked
     yield _judge(voice_id, asked_once)
     if isinstance(asked_once.answer, NoReply):
-        yield checks.skip("clock", _NO_DATE)
+        yield doctor_checks.skip("clock", _NO_DATE)
     else:
-        yield checks.check_clock(asked_once.skew_s)
+        yield doctor_checks.check_clock(asked_once.skew_s)
 
 
 def _answer(
@@ -238,12 +238,12 @@ def _answer(
 ) -> tuple[str, _Asked] | Check:
     """What an id was answered; or why none was asked for."""
     if secrets is None:
-        return checks.not_sent("there are no key and secret")
+        return doctor_checks.not_sent("there are no key and secret")
     if not is_free:
-        return checks.not_sent("output, input or limit has to be put right first")
+        return doctor_checks.not_sent("output, input or limit has to be put right first")
     voice_id = _id_to_try(output, sample)
     if voice_id is None:
-        return checks.nothing_to_fetch()
+        return doctor_checks.nothing_to_fetch()
     asked = _ask_once(output, config, secrets, voice_id)
     return asked if isinstance(asked, Check) else (voice_id, asked)
 
@@ -290,7 +290,7 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
         limit = held.enter_context(sharing(first, secrets, output.root))
         asked = asyncio.run(_ask(config, secrets, voice_id, clock, count.take, limit=limit))
         count.keep()
-        return checks.per_day_used_up(per_day or 0) if asked is None else asked
+        return doctor_checks.per_day_used_up(per_day or 0) if asked is None else asked
 
 
 class _Count(Protocol):
@@ -404,7 +404,7 @@ class _OnlyOneError(Exception):
 def _judge(voice_id: str, asked: _Asked) -> Check:
     if isinstance(asked.answer, NoReply):
         failure = NetworkFailure(asked.answer.cause)
-        return checks.check_answer(failure, "", asked.answer.detail)
+        return doctor_checks.check_answer(failure, "", asked.answer.detail)
     verdict = judge(voice_id, asked.answer, time.time())
     what = verdict.what if isinstance(verdict, Refusal) else "-16"
-    return checks.check_answer(verdict, refusal_message(what))
+    return doctor_checks.check_answer(verdict, refusal_message(what))

@@ -10,19 +10,8 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from harvester.config import Pace
-from harvester.errors import (
-    BudgetReached,
-    HarvesterError,
-    StoreError,
-    UsageError,
-    VendorRefused,
-    VendorUnavailable,
-    worst,
-)
-from harvester.harvest.sharing import Sharing
-from harvester.vendor.clock import NOTABLE_SKEW_S
-from harvester.vendor.verdicts import (
+from harvester.client.clock import NOTABLE_SKEW_S
+from harvester.client.verdicts import (
     Busy,
     Dead,
     NetworkFailure,
@@ -34,9 +23,18 @@ from harvester.vendor.verdicts import (
     UnknownStatus,
     Verdict,
 )
-
-SPARE_FILES = 64
-"""Files that a run has open beside its connections: ledger, list, parts, logs, libraries."""
+from harvester.config import Pace
+from harvester.errors import (
+    BudgetReached,
+    HarvesterError,
+    StoreError,
+    UsageError,
+    VendorRefused,
+    VendorUnavailable,
+    worst,
+)
+from harvester.pipeline.limits.open_files import SPARE_FILES, connections_within
+from harvester.pipeline.limits.sharing import Sharing
 
 SILENT_S = 1.0
 """For so long a limit file is closed that is new."""
@@ -111,11 +109,6 @@ def check_disk(free_bytes: int, data_bytes: int, working_bytes: int, place: str)
     if free_bytes < _ROOM * needed:
         return warn("disk", said, "It is an estimate: free some space before it gets tight.")
     return ok("disk", said)
-
-
-def connections_within(files: int, concurrency: int) -> int:
-    """Of `concurrency`, as many as leave room for what else a run opens; one at least."""
-    return max(1, min(concurrency, files - SPARE_FILES))
 
 
 def check_open_files(limit: int, concurrency: int) -> Check:

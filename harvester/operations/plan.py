@@ -21,20 +21,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.config import Config
-from harvester.harvest.bad_lines import BadLines, first_examples, read_bad_lines, worst_first
-from harvester.harvest.belonging import own_settings
-from harvester.harvest.estimate import Budget, Estimate, budget, estimate
-from harvester.harvest.listing import Places, data_glob, draft_list, known_stamps
-from harvester.harvest.looking import has_state, looking
-from harvester.harvest.output import Output
-from harvester.harvest.quota import day_of
-from harvester.ids.ages import VENDOR_KEEPS, OldIds, instant
-from harvester.ids.files import IdFile, find
-from harvester.ids.fingerprint import fingerprint
-from harvester.ids.reader import ListFile
-from harvester.ids.worklist import ListResult
-from harvester.ledger import bitmap, records, worklists
-from harvester.ledger.values import CHUNK_ROWS, InputRecord, WorkList
+from harvester.inputs.discover import IdFile, find
+from harvester.inputs.fingerprint import fingerprint
+from harvester.inputs.id_dates import VENDOR_KEEPS, OldIds, instant
+from harvester.inputs.worklist.build_process import ListResult
+from harvester.inputs.worklist.reader import ListFile
+from harvester.pipeline.limits.daily_quota import day_of
+from harvester.pipeline.run.bad_lines import BadLines, first_examples, read_bad_lines, worst_first
+from harvester.pipeline.run.belonging import own_settings
+from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
+from harvester.pipeline.run.open_read_only import has_state, looking
+from harvester.pipeline.run.prepare_list import Places, data_glob, draft_list, known_stamps
+from harvester.state import bitmap, records, work_lists
+from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList
+from harvester.storage.output import Output
 
 _RUNS_LOOKED_AT = 1_000
 
@@ -190,14 +190,14 @@ def _count(
     *,
     only: bool,
 ) -> _Found:
-    current = worklists.current_list(db) if db is not None else None
+    current = work_lists.current_list(db) if db is not None else None
     if files is None:
-        known = worklists.find_input(db, current.input_key) if db and current else None
+        known = work_lists.find_input(db, current.input_key) if db and current else None
         return _of_list(db, output, current, known, only=only)
     stamps = known_stamps(db) if db is not None else {}
     print_ = fingerprint(files, config.input.column, stamps)
     if db is not None and current is not None and current.input_key == print_.key:
-        known = worklists.find_input(db, print_.key)
+        known = work_lists.find_input(db, print_.key)
         return _of_list(db, output, current, known, only=only)
     places = Places(
         scratch / "list.parquet",
@@ -257,10 +257,10 @@ def _ids_of_list(
     if not current.pending:
         return
     border = current.listed + current.retried
-    bits = worklists.settled_rows(db, current)
+    bits = work_lists.settled_rows(db, current)
     with ListFile(output.lists / current.path) as ids:
         for no in range(-(-current.rows // CHUNK_ROWS)):
-            pending = worklists.pending_rows(current, bits, no)
+            pending = work_lists.pending_rows(current, bits, no)
             chunk = ids.chunk(no)[0] if pending else []
             for is_left_over in (False, True):
                 rows = [r for r in pending if (no * CHUNK_ROWS + r >= border) is is_left_over]
@@ -335,7 +335,7 @@ def _pending_of_first(db: sqlite3.Connection, work_list: WorkList) -> int:
     """Pending ids of rank 0: those that the list was made for."""
     border = work_list.listed + work_list.retried
     settled = 0
-    for no, bits in worklists.settled_rows(db, work_list).items():
+    for no, bits in work_lists.settled_rows(db, work_list).items():
         rows = min(CHUNK_ROWS, border - no * CHUNK_ROWS)
         if rows <= 0:
             continue

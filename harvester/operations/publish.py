@@ -20,15 +20,15 @@ import msgspec
 
 from harvester.config import Config
 from harvester.errors import Interrupted, Terminated
-from harvester.harvest.oddities import Oddities
-from harvester.harvest.opening import Opened, open_output
-from harvester.harvest.progress import Events
-from harvester.harvest.publish import Published, Publisher
-from harvester.harvest.run import close_killed, tell_oddities, tell_recovery
-from harvester.ledger import publications
-from harvester.ledger.database import store_errors
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.writer import InlineLedger
+from harvester.pipeline.engine.progress import Events
+from harvester.pipeline.publish.oddities import Oddities
+from harvester.pipeline.publish.publisher import Published, Publisher
+from harvester.pipeline.run.recovery import Opened, open_output
+from harvester.pipeline.run.run import close_killed, tell_oddities, tell_recovery
+from harvester.state import publications
+from harvester.state.database import store_errors
+from harvester.state.lock import OutputLock
+from harvester.state.writer import InlineLedger
 
 _LOCK = partial(OutputLock, command="publish")
 

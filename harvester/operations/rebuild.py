@@ -32,10 +32,13 @@ from pathlib import Path
 import msgspec
 
 from harvester.config import Config
+from harvester.dataset.files import list_parts
+from harvester.dataset.origin import identities, zone_of_folders
+from harvester.dataset.parts import folder_mode
 from harvester.errors import ConfigError, StoreError, UsageError
-from harvester.harvest.opening import REBUILDING, compare_with_data, refuse_anothers
-from harvester.harvest.output import Output, make_folders
-from harvester.harvest.remnants import (
+from harvester.identity import Identity, merged, settled
+from harvester.pipeline.run.recovery import REBUILDING, compare_with_data, refuse_anothers
+from harvester.pipeline.run.remnants import (
     LastRun,
     Parts,
     last_runs,
@@ -46,21 +49,18 @@ from harvester.harvest.remnants import (
     silent,
     snapshots,
 )
-from harvester.harvest.snapshot import snapshot_identity
-from harvester.identity import Identity, merged, settled
-from harvester.lake.dataset import list_parts
-from harvester.lake.disk import Disk, RealDisk, store_error
-from harvester.lake.origin import identities, zone_of_folders
-from harvester.lake.parts import folder_mode
-from harvester.ledger import publications, records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.belongs import keep_identity, read_identity
-from harvester.ledger.database import open_database, store_errors
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.restore import runs_before, take_over
-from harvester.ledger.sequence import in_order
-from harvester.ledger.values import Batch
-from harvester.ledger.view import NewerLedger, view_ledger
+from harvester.pipeline.run.state_snapshot import snapshot_identity
+from harvester.state import publications, records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.belongs import keep_identity, read_identity
+from harvester.state.database import open_database, store_errors
+from harvester.state.lock import OutputLock
+from harvester.state.read_only import NewerLedger, view_ledger
+from harvester.state.restore import runs_before, take_over
+from harvester.state.sequence import in_order
+from harvester.state.values import Batch
+from harvester.storage.disk import Disk, RealDisk, store_error
+from harvester.storage.output import Output, make_folders
 
 _PRIVATE = 0o700
 _STATE_FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "status.json")
@@ -283,7 +283,7 @@ def _own_account(
 def _compare_ids(output: Output, config: Config, parts: Parts, snapshot: Path | None) -> set[str]:
     """The snapshot's ids that the data set holds.  Raises StoreError if it holds an id twice."""
     # Here, not at the top: whoever fetches must never load DuckDB.
-    from harvester.ids.overlap import Room, held_of, held_twice
+    from harvester.inputs.worklist.overlap import Room, held_of, held_twice
 
     if not parts.records:
         return set()
@@ -369,7 +369,7 @@ def _swap(output: Output, tell: Callable[[str], None], disk: Disk) -> Path | Non
 def _old_things(output: Output) -> list[Path]:
     """What is to be moved, the ledger first: its log alone can't be taken for a ledger."""
     found = [output.state / name for name in _STATE_FILES]
-    # The copies that were kept before it was migrated (harvester/ledger/database.py).
+    # The copies that were kept before it was migrated (harvester/state/database.py).
     found += sorted(output.state.glob(f"{output.database.name}.before-*"))
     if output.lists.is_dir() and any(output.lists.iterdir()):
         found.append(output.lists)

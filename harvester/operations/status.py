@@ -10,17 +10,17 @@ import msgspec
 
 from harvester.config import Config
 from harvester.errors import HarvesterError
-from harvester.harvest.bad_lines import newest_list
-from harvester.harvest.limit_file import read_sharing
-from harvester.harvest.looking import account_of, looking
-from harvester.harvest.output import Output
-from harvester.harvest.progress import Progress
-from harvester.harvest.sharing import Sharing
 from harvester.identity import settled
-from harvester.ledger import records, worklists
-from harvester.ledger.belongs import binding
-from harvester.ledger.lock import Holder, read_holder, reads
-from harvester.ledger.values import RunRecord
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.limits.limit_file import read_sharing
+from harvester.pipeline.limits.sharing import Sharing
+from harvester.pipeline.run.bad_lines import newest_list
+from harvester.pipeline.run.open_read_only import account_of, looking
+from harvester.state import records, work_lists
+from harvester.state.belongs import binding
+from harvester.state.lock import Holder, read_holder, reads
+from harvester.state.values import RunRecord
+from harvester.storage.output import Output
 
 _RUNS = 5
 
@@ -105,8 +105,8 @@ def read_standing(output: Output, config: Config | None = None) -> Standing:
         if config is not None:
             settled(config, binding(db))
         found = records.standing(db, time.time_ns() // 1_000_000)
-        current = worklists.current_list(db)
-        known = worklists.find_input(db, current.input_key) if current else None
+        current = work_lists.current_list(db)
+        known = work_lists.find_input(db, current.input_key) if current else None
         bad = known.bad if known else 0
         return Standing(
             output=str(output.root),

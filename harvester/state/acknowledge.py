@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import msgspec
 
 from harvester.errors import StoreError
-from harvester.ledger import bitmap, journal
-from harvester.ledger.database import transaction
-from harvester.ledger.records import keep_requests_of_day
-from harvester.ledger.values import CHUNK_ROWS, Batch, DeadLetter, Deferred, OpenCall, WorkList
+from harvester.state import bitmap, journal
+from harvester.state.database import transaction
+from harvester.state.records import keep_requests_of_day
+from harvester.state.values import CHUNK_ROWS, Batch, DeadLetter, Deferred, OpenCall, WorkList
 
 
 def acknowledge(

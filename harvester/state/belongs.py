@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from harvester.identity import Identity
-from harvester.ledger.database import get_meta, set_meta, transaction
+from harvester.state.database import get_meta, set_meta, transaction
 
 _FIELDS = ("account", "partition_timezone", "base_urls")
 

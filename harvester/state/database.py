@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from harvester.errors import ConfigError, StoreError
-from harvester.fresh import fresh_file
+from harvester.storage.new_file import fresh_file
 
 SCHEMA_VERSION = 1
 

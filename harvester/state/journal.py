@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import msgspec
 import zstandard
 
-from harvester.ledger.values import Entry
+from harvester.state.values import Entry
 
 DAMAGED = (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError)
 """What `decode` raises for a blob that is not as it was written."""

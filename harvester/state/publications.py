@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from harvester.ledger.database import transaction
-from harvester.ledger.values import PartRecord, Publication
+from harvester.state.database import transaction
+from harvester.state.values import PartRecord, Publication
 
 
 def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harvester.errors import StoreError
-from harvester.ledger.database import SCHEMA_VERSION, get_meta, store_errors
+from harvester.state.database import SCHEMA_VERSION, get_meta, store_errors
 
 
 @contextmanager

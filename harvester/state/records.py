@@ -14,10 +14,10 @@ from typing import TypeVar
 import msgspec
 
 from harvester.errors import GOOD_ENDS
-from harvester.ledger import journal, worklists
-from harvester.ledger.database import get_meta, set_meta, transaction
-from harvester.ledger.values import DeadLetter, Deferred, OpenCall, RunRecord
-from harvester.ledger.view import newest_number
+from harvester.state import journal, work_lists
+from harvester.state.database import get_meta, set_meta, transaction
+from harvester.state.read_only import newest_number
+from harvester.state.values import DeadLetter, Deferred, OpenCall, RunRecord
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -229,7 +229,7 @@ def standing(db: sqlite3.Connection, now_ms: int) -> Standing:
         "SELECT reason, COUNT(*) FROM dead_letter WHERE retrying = 0 GROUP BY reason "
         "ORDER BY COUNT(*) DESC, reason"
     ).fetchall()
-    current = worklists.current_list(db)
+    current = work_lists.current_list(db)
     return Standing(
         in_data=_number(db, "SELECT COALESCE(SUM(rows), 0) FROM file WHERE state = 'live'"),
         in_journal=_number(db, "SELECT COALESCE(SUM(n), 0) FROM journal"),

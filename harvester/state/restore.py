@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from harvester.ledger.database import get_meta, set_meta, transaction
-from harvester.ledger.records import keep_newest_number
-from harvester.ledger.values import PartRecord
+from harvester.state.database import get_meta, set_meta, transaction
+from harvester.state.records import keep_newest_number
+from harvester.state.values import PartRecord
 
 _REBUILT = "rebuilt_ms"
 _RUNS_BEFORE = "runs_before_rebuild"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from harvester.ledger import bitmap, journal
-from harvester.ledger.database import get_meta, set_meta, transaction
-from harvester.ledger.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
+from harvester.state import bitmap, journal
+from harvester.state.database import get_meta, set_meta, transaction
+from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
 
 _LIST_COLUMNS = "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead"
 _NEW_IDS = "new_ids_ms"

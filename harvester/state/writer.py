@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from harvester.ledger.database import store_errors
+from harvester.state.database import store_errors
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.errors import StoreError
-from harvester.fresh import fresh_file
+from harvester.storage.new_file import fresh_file
 
 PRIVATE = 0o700
 

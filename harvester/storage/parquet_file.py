@@ -11,7 +11,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harvester.fresh import fresh_file
+from harvester.storage.new_file import fresh_file
 
 GROUP_ROWS = 122_880
 """Rows of a row group: DuckDB's own unit, and a chunk of the list is read from one or two."""

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self, TextIO
 
-from harvester.fresh import fresh_file
-from harvester.ids.parquet_out import fsync_folder
+from harvester.storage.new_file import fresh_file
+from harvester.storage.parquet_file import fsync_folder
 
 
 class PrivateText:

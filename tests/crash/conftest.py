@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.crash.scenes import FATES, VENDOR_SEED, Scene, make_scenes
-from tests.simulated import Simulator
+from tests.support.simulated import Simulator
 
 
 @pytest.fixture(scope="session")

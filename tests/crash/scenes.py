@@ -21,14 +21,14 @@ from typing import Literal
 
 import pyarrow.parquet as pq
 
-from harvester.harvest.output import Output
-from harvester.report.verify import Order, verify
+from harvester.analysis.verify.verify import Order, verify
 from harvester.simulator import Fates, make_ids
 from harvester.simulator.calls import Fate, call_of
+from harvester.storage.output import Output
 from tests.crash.faultfs import FaultFs, Step, chosen
-from tests.harvesting import Ended, Harvest
-from tests.outputs import wait_for_requests
-from tests.simulated import END, ROOT, Simulator
+from tests.support.harvesting import Ended, Harvest
+from tests.support.outputs import wait_for_requests
+from tests.support.simulated import END, ROOT, Simulator
 
 POINTS = int(os.environ.get("CRASH_POINTS", "3")) or None
 """So many steps of each scene, drawn by lot; None (CRASH_POINTS=0): all."""
@@ -234,7 +234,7 @@ def _command(scene: Scene, harvest: Harvest, environment: dict[str, str] | None)
         done = harvest.run(**dict(scene.order))
         harvest.environment = None
         return done
-    words = [sys.executable, "-W", "error", "-m", "tests.rebuild_once", str(harvest.out)]
+    words = [sys.executable, "-W", "error", "-m", "tests.support.rebuild_once", str(harvest.out)]
     told = subprocess.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
     )

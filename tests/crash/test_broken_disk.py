@@ -26,8 +26,8 @@ from tests.crash.scenes import (
     sync_trials,
     trials,
 )
-from tests.mounts import resize, small_disk
-from tests.simulated import END, Simulator
+from tests.support.mounts import resize, small_disk
+from tests.support.simulated import END, Simulator
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 

@@ -25,7 +25,7 @@ from tests.crash.scenes import (
     look_as_a_reader,
     trials,
 )
-from tests.simulated import END, Simulator
+from tests.support.simulated import END, Simulator
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import ArrowInvalid
 
 from tests.crash.scenes import SEED, Process, Scene, Trial, careless_trials, trials
-from tests.simulated import Simulator
+from tests.support.simulated import Simulator
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harvester.config import Secrets
-from tests.harvesting import Ended, Harvest
+from tests.support.harvesting import Ended, Harvest
 
 NOW = datetime.now(timezone(timedelta(hours=8)))
 WAYS = ["aiohttp", "lean"]

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harvester.simulator import make_ids
-from tests.harvesting import Harvest, worst_second
-from tests.simulated import END, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
+from tests.support.harvesting import Harvest, worst_second
+from tests.support.simulated import END, Simulator
 
 IDLE_S = 1.5
 RATE = 50

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harvester.harvest import frames
-from harvester.harvest.publish import ASIDE_ROWS
+from harvester.pipeline.publish import messages
+from harvester.pipeline.publish.publisher import ASIDE_ROWS
 from harvester.simulator import Fates, write_ids
-from tests.harvesting import Harvest, gone, read_trace, worst_second
-from tests.outputs import wait_for_requests
-from tests.simulated import END, Simulator
+from tests.support.harvesting import Harvest, gone, read_trace, worst_second
+from tests.support.outputs import wait_for_requests
+from tests.support.simulated import END, Simulator
 
 ALL_RECORDS = "dead_param=0,dead_empty=0,dead_range=0,open_then_final=0,open_forever=0,no_record=0"
 BATCHES = 2 * 500
@@ -78,7 +78,7 @@ def _normalizing(run: int) -> int | None:
     """The process that normalises for `run`, if there is one now."""
     for children in Path(f"/proc/{run}/task").glob("*/children"):
         for child in children.read_text().split():
-            if frames.MODULE.encode() in Path(f"/proc/{child}/cmdline").read_bytes():
+            if messages.MODULE.encode() in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return None
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from harvester.harvest.output import Output
-from harvester.ledger import records
-from harvester.ledger.database import open_database
 from harvester.simulator import make_ids
-from tests.harvesting import Ended, Harvest
-from tests.simulated import END, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from harvester.state import records
+from harvester.state.database import open_database
+from harvester.storage.output import Output
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
+from tests.support.harvesting import Ended, Harvest
+from tests.support.simulated import END, Simulator
 
 DAY = 86_400.0
 COUNT = 120

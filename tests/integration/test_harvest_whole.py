@@ -15,9 +15,9 @@ import pyarrow.dataset as ds
 
 from harvester.simulator import SimulatorOptions, make_ids
 from harvester.simulator.calls import Fate
-from tests.harvesting import Harvest
-from tests.oracle import Expected, expect_all
-from tests.simulated import END, Simulator
+from tests.support.harvesting import Harvest
+from tests.support.oracle import Expected, expect_all
+from tests.support.simulated import END, Simulator
 
 SEED = 20261122
 COUNT = 18_000

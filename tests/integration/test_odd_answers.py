@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from harvester.harvest.output import Output
-from harvester.report.verify import Order, verify
-from tests.harvesting import Harvest
-from tests.outputs import edit
+from harvester.analysis.verify.verify import Order, verify
+from harvester.storage.output import Output
+from tests.support.harvesting import Harvest
+from tests.support.outputs import edit
 
 UTF8 = "application/json;charset=UTF-8"
 INFO = "订单已经发货"

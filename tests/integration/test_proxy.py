@@ -14,11 +14,11 @@ import pytest
 import trustme
 
 from harvester.cli.main import run_command
+from harvester.client.aiohttp_transport import AiohttpTransport
+from harvester.client.sign import signed_headers
+from harvester.client.transport import NoReply, Reply
 from harvester.config import Config, Secrets, Vendor, known_secrets, load
 from harvester.errors import ConfigError
-from harvester.vendor.aiohttp_transport import AiohttpTransport
-from harvester.vendor.sign import signed_headers
-from harvester.vendor.transport import NoReply, Reply
 from tests.run.test_cli_commands import KEYS
 
 SECRETS = Secrets(api_key="bDqJFiq9", api_secret="7bz1lzh9")

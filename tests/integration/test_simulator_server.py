@@ -20,7 +20,7 @@ import trustme
 
 from harvester.simulator import SimulatorOptions, listening
 from harvester.simulator.signature import sign
-from tests.simulated import Simulator
+from tests.support.simulated import Simulator
 
 KEY, SECRET = "bDqJFiq9", "7bz1lzh9"
 VOICE_ID = "2609021133180000041"

@@ -25,15 +25,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harvester import __version__
+from harvester.client.aiohttp_transport import AiohttpTransport
+from harvester.client.http11_transport import LeanTransport
+from harvester.client.judge import http_date, judge
+from harvester.client.sign import signed_headers
+from harvester.client.transport import MAX_BODY_BYTES, NoReply, Reply, Seal
+from harvester.client.verdicts import Record
 from harvester.config import Secrets, Vendor
-from harvester.vendor.aiohttp_transport import AiohttpTransport
-from harvester.vendor.judge import http_date, judge
-from harvester.vendor.lean_transport import LeanTransport
-from harvester.vendor.sign import signed_headers
-from harvester.vendor.transport import MAX_BODY_BYTES, NoReply, Reply, Seal
-from harvester.vendor.verdicts import Record
-from tests.descriptors import no_more_files
-from tests.simulated import Simulator
+from tests.support.descriptors import no_more_files
+from tests.support.simulated import Simulator
 
 PAGE = Secrets(api_key="bDqJFiq9", api_secret="7bz1lzh9")
 Way = AiohttpTransport | LeanTransport

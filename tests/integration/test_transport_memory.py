@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vendor.test_transport import CHUNKED, HEAD, Ask, RawVendor, chunk, right
+from tests.integration.test_transport import CHUNKED, HEAD, Ask, RawVendor, chunk, right
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BOMB_BYTES = 256 << 20
@@ -25,7 +25,7 @@ CLIENT = """
 import asyncio, json, re, sys
 from pathlib import Path
 from harvester.config import Vendor
-from harvester.vendor.transports import connect
+from harvester.client.connect import connect
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024

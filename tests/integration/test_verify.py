@@ -17,18 +17,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.harvest.output import Output
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.parts import stage
-from harvester.lake.pieces import pieces_of
-from harvester.ledger import journal, publications
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
-from harvester.report.verify import Audit, Order, verify
-from tests.outputs import Outputs, edit, fingerprint, look, make_outputs, parts
-from tests.simulated import ROOT
+from harvester.analysis.verify.verify import Audit, Order, verify
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.packing import pieces_of
+from harvester.dataset.parts import stage
+from harvester.state import journal, publications
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.lock import OutputLock
+from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
+from harvester.storage.output import Output
+from tests.support.outputs import Outputs, edit, fingerprint, look, make_outputs, parts
+from tests.support.simulated import ROOT
 
 Damage = Callable[[Path], object]
 

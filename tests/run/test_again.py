@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from harvester.cli import again
-from harvester.cli.screens import closing
+from harvester.cli.ui import next_command
+from harvester.cli.ui.summary_screen import closing
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.commands import QUICK
-from tests.simulated import END, Simulator
+from tests.support.simulated import END, Simulator
 
 IDS = list(make_ids(40, 4, end=END))
 
 
 @pytest.fixture
 def typed() -> Iterator[None]:
-    again.begin(["run", "my ids.txt", "-c", "a b.toml", "--out", "it's", "--rate", "5"])
-    again.note(Path("a b.toml"), "it's", None)
+    next_command.begin(["run", "my ids.txt", "-c", "a b.toml", "--out", "it's", "--rate", "5"])
+    next_command.note(Path("a b.toml"), "it's", None)
     yield
-    again.begin([])
+    next_command.begin([])
 
 
 OPTIONS = ["-c", "a b.toml", "--out", "it's"]
@@ -41,7 +41,7 @@ OPTIONS = ["-c", "a b.toml", "--out", "it's"]
     ],
 )
 def test_commands_get_the_options_that_were_given(text: str, words: list[str]) -> None:
-    told = again.pasted(f"Look: {text}, then {text}.")
+    told = next_command.pasted(f"Look: {text}, then {text}.")
     for command in re.findall("`([^`]*)`", told):
         assert shlex.split(command) == ["harvester", *words, *OPTIONS]
 
@@ -55,15 +55,15 @@ def test_what_is_no_command_or_has_its_options_stays() -> None:
         "`chmod o= key`",
         "`harvester run IDS -c x --out y`",
     ):
-        assert again.pasted(text) == text
+        assert next_command.pasted(text) == text
 
 
 def test_an_account_is_repeated_where_a_command_takes_it() -> None:
-    again.note(None, None, "a;b")
-    assert again.pasted("`harvester retry`") == "`harvester retry --account 'a;b'`"
-    assert again.pasted("`harvester status`") == "`harvester status`"
-    again.begin([])
-    assert again.pasted("`harvester retry`") == "`harvester retry`"
+    next_command.note(None, None, "a;b")
+    assert next_command.pasted("`harvester retry`") == "`harvester retry --account 'a;b'`"
+    assert next_command.pasted("`harvester status`") == "`harvester status`"
+    next_command.begin([])
+    assert next_command.pasted("`harvester retry`") == "`harvester retry`"
 
 
 @pytest.mark.usefixtures("typed")
@@ -72,13 +72,13 @@ def test_the_same_command_is_told_as_it_was_typed(code: int) -> None:
     told = closing(code, "")[-1].text
     assert told.startswith("Next:  ")
     first = next(iter(re.findall("`([^`]*)`", told)))
-    assert shlex.split(first) == ["harvester", *again.given.arguments]
+    assert shlex.split(first) == ["harvester", *next_command.given.arguments]
 
 
 def test_a_command_line_of_thousands_of_names_is_not_repeated() -> None:
-    again.begin(["run", *(f"ids-{n}.txt" for n in range(1000))])
-    assert again.same_command() == ""
-    again.begin([])
+    next_command.begin(["run", *(f"ids-{n}.txt" for n in range(1000))])
+    assert next_command.same_command() == ""
+    next_command.begin([])
 
 
 def test_what_the_screens_say_can_be_typed(tmp_path: Path) -> None:

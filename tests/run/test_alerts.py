@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.pages import blocks, type_in
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import Simulator
+from tests.support.pages import blocks, type_in
+from tests.support.simulated import Simulator
 from tests.unit.test_docs import coded, page, rows
 from tests.unit.test_harvest_exposition import read
 

@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.config import load
+from harvester.dataset.origin import identities, own_days
 from harvester.errors import ConfigError, StoreError
-from harvester.harvest.opening import open_output
-from harvester.harvest.rebuild import rebuild
 from harvester.identity import Identity
-from harvester.lake.origin import identities, own_days
-from harvester.ledger.belongs import binding
+from harvester.operations.rebuild import rebuild
+from harvester.pipeline.run.recovery import open_output
 from harvester.simulator import write_ids
-from tests.harvesting import Harvest
-from tests.outputs import edit, look, parts, strip_identity
-from tests.simulated import END, ROOT, Simulator
+from harvester.state.belongs import binding
+from tests.support.harvesting import Harvest
+from tests.support.outputs import edit, look, parts, strip_identity
+from tests.support.simulated import END, ROOT, Simulator
 
 SEED = 20261127
 ZONE = "Asia/Shanghai"

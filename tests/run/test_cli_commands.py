@@ -14,7 +14,7 @@ import pytest
 
 from harvester.simulator import make_ids
 from harvester.simulator.ids import time_in_id
-from tests.simulated import ROOT
+from tests.support.simulated import ROOT
 
 KEYS = {"HARVESTER_API_KEY": "bDqJFiq9", "HARVESTER_API_SECRET": "7bz1lzh9"}
 

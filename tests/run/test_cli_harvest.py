@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.ledger.lock import OutputLock
+from harvester.state.lock import OutputLock
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import ROOT, Simulator
+from tests.support.simulated import ROOT, Simulator
 
 IDS = 300
 Harvested = tuple[Path, subprocess.CompletedProcess[str]]

@@ -20,7 +20,7 @@ from harvester.simulator.ids import time_in_id
 from harvester.simulator.options import PAGE_KEYS
 from harvester.simulator.signature import sign
 from tests.run.test_cli_commands import harvester
-from tests.simulated import ROOT
+from tests.support.simulated import ROOT
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 NOW = datetime(2026, 11, 25, 22, tzinfo=UTC)

@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from harvester.harvest.output import Output
-from harvester.harvest.publish import Published
-from harvester.harvest.summary import check_books, make_summary
-from harvester.ledger.values import RunRecord
+from harvester.pipeline.publish.publisher import Published
+from harvester.pipeline.run.summary import check_books, make_summary
 from harvester.simulator import make_ids
-from tests.fakes import ACCOUNT, FakeVendor, House
-from tests.outputs import edit
+from harvester.state.values import RunRecord
+from harvester.storage.output import Output
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import END, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
-from tests.virtual_time import run_virtually
+from tests.support.fakes import ACCOUNT, FakeVendor, House
+from tests.support.outputs import edit
+from tests.support.simulated import END, Simulator
+from tests.support.virtual_time import run_virtually
 
 IDS = sorted(make_ids(24, 5, end=END))
 

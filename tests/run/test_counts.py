@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from harvester.harvest.output import Output
-from harvester.harvest.standing import read_standing
-from harvester.ledger import records, worklists
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall, WorkList
+from harvester.operations.status import read_standing
+from harvester.state import records, work_lists
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, WorkList
+from harvester.storage.output import Output
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import Simulator
+from tests.support.simulated import Simulator
 from tests.unit.test_harvest_exposition import read
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
 DEAD, FINE = 9, 3
 
@@ -94,7 +94,7 @@ def test_an_open_call_that_failed_is_open_not_pending(tmp_path: Path) -> None:
     output = Output(tmp_path / "out")
     output.state.mkdir(parents=True)
     db = open_database(output.database, "a")
-    worklists.replace_list(db, WorkList(1, None, "l", None, 2, 0, 0))
+    work_lists.replace_list(db, WorkList(1, None, "l", None, 2, 0, 0))
     records.begin_run(db, "run-1", 1)
     batch = Batch(
         open_calls=[OpenCall("o", 5, 1, 1, "run-1"), OpenCall("u", 5, 1, 1, "run-1", unknown_ms=1)],

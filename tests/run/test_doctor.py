@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from harvester.cli.main import run_command
-from harvester.harvest.quota import day_of
-from harvester.ledger import records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import Batch, DeadLetter, Deferred, Entry, OpenCall
+from harvester.pipeline.limits.daily_quota import day_of
 from harvester.simulator import make_ids
-from tests import ways
-from tests.fakes import House
-from tests.outputs import fingerprint
+from harvester.state import records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.lock import OutputLock
+from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.hostile import Ask, HostileVendor
-from tests.simulated import END, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from tests.support import ways
+from tests.support.fakes import House
+from tests.support.outputs import fingerprint
+from tests.support.simulated import END, Simulator
 
 IDS = list(make_ids(30, 4, end=END))
 NAMES = ["config", "secrets", "output", "input", "disk", "files", "limit", "request", "clock"]

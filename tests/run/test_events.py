@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harvester.cli.events import RunEvents, progress_fields
-from harvester.cli.logs import Logs
+from harvester.cli.logs.logs import Logs
+from harvester.cli.logs.run_events import RunEvents, progress_fields
 from harvester.config import Log
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security import commands
 from tests.security.commands import QUICK
 from tests.security.leaks import KEY, SECRET
-from tests.simulated import END, ROOT, Simulator
+from tests.support.simulated import END, ROOT, Simulator
 from tests.unit.test_harvest_exposition import NOW
 
 PAGE = (ROOT / "docs" / "events.md").read_text()
@@ -181,10 +181,10 @@ def test_people_are_not_told_the_run_with_every_line(said: list[str]) -> None:
 @pytest.mark.parametrize(
     ("place", "is_of_a_run"),
     [
-        ("harvester.vendor.transports:way_to", False),
-        ("harvester.harvest.run:list_input", True),
-        ("harvester.harvest.fetch:Fetcher.ask", True),
-        ("harvester.harvest.publish:Publisher.publish", True),
+        ("harvester.client.connect:way_to", False),
+        ("harvester.pipeline.run.run:list_input", True),
+        ("harvester.pipeline.engine.fetcher:Fetcher.ask", True),
+        ("harvester.pipeline.publish.publisher:Publisher.publish", True),
     ],
     ids=["before there is a run", "before it asks", "while it asks", "while it publishes"],
 )

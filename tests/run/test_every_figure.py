@@ -24,9 +24,9 @@ from harvester.cli.main import run_command
 from harvester.simulator import SimulatorOptions
 from harvester.simulator.calls import call_of
 from harvester.simulator.drift import state
-from tests.datasets import made, simulated
-from tests.oracle import Row
 from tests.run import test_report_apart, test_report_billing, test_report_overview
+from tests.support.datasets import made, simulated
+from tests.support.oracle import Row
 
 OPTIONS = SimulatorOptions(seed=20261105, wild=True)
 ZONE = "America/New_York"

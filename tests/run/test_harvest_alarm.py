@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from harvester.client.transport import Reply
 from harvester.errors import Interrupted, Terminated
-from harvester.harvest.alarm import TIMEOUTS, keep_watch
-from harvester.harvest.engine import Engine
-from harvester.harvest.stop import GRACE_S
-from harvester.vendor.transport import Reply
-from tests.fakes import FakeVendor, House, houses, record
-from tests.virtual_time import run_virtually, virtual_loop
+from harvester.pipeline.engine.alarm import TIMEOUTS, keep_watch
+from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.engine.shutdown import GRACE_S
+from tests.support.fakes import FakeVendor, House, houses, record
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"{n:03}" for n in range(40)]
 TIMEOUT_S = 15.0

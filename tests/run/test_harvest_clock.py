@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from harvester.client.transport import NoReply, Reply
 from harvester.errors import BudgetReached
-from harvester.harvest.engine import Engine, Job
-from harvester.harvest.quota import day_of
-from harvester.ledger import records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.values import Batch, OpenCall
-from harvester.vendor.transport import NoReply, Reply
-from tests.fakes import TIMEOUT, Answer, FakeVendor, House, record, status
-from tests.virtual_time import run_virtually
+from harvester.pipeline.engine.engine import Engine, Job
+from harvester.pipeline.limits.daily_quota import day_of
+from harvester.state import records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.values import Batch, OpenCall
+from tests.support.fakes import TIMEOUT, Answer, FakeVendor, House, record, status
+from tests.support.virtual_time import run_virtually
 
 DAY = 86_400.0
 NIGHT = datetime(2026, 9, 2, 20, tzinfo=UTC).timestamp()

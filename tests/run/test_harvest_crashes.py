@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harvester.harvest.opening import open_output
-from tests.fakes import FakeVendor, House, config_of, published_ids
-from tests.mortal import DEAD, Life, Mortals, reopened
-from tests.virtual_time import run_virtually
+from harvester.pipeline.run.recovery import open_output
+from tests.support.fakes import FakeVendor, House, config_of, published_ids
+from tests.support.mortal import DEAD, Life, Mortals, reopened
+from tests.support.virtual_time import run_virtually
 
 IDS = [f"{n:05}" for n in range(60)]
 

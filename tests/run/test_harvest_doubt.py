@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as with_changes
 
+from harvester.client.transport import Reply
 from harvester.errors import (
     BudgetReached,
     HarvesterError,
@@ -19,21 +20,20 @@ from harvester.errors import (
     VendorRefused,
     VendorUnavailable,
 )
-from harvester.harvest.doubt import FULL
-from harvester.harvest.engine import Engine
-from harvester.harvest.probes import spread
-from harvester.harvest.task import Task
-from harvester.ledger import records, worklists
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.values import Batch, DeadLetter
-from harvester.vendor.transport import Reply
-from tests.fakes import TIMEOUT, Answer, FakeVendor, House, houses, record, status
+from harvester.pipeline.engine.doubt import FULL
+from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.engine.probes import spread
+from harvester.pipeline.engine.task import Task
+from harvester.state import records, work_lists
+from harvester.state.acknowledge import acknowledge
+from harvester.state.values import Batch, DeadLetter
 from tests.run.test_harvest_pipeline import (
     assert_each_id_is_in_one_state,
     assert_run_balances,
     stop_at,
 )
-from tests.virtual_time import run_virtually, virtual_loop
+from tests.support.fakes import TIMEOUT, Answer, FakeVendor, House, houses, record, status
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"{n:05}" for n in range(1_000)]
 NOW = datetime.now(timezone(timedelta(hours=8)))
@@ -333,10 +333,10 @@ def test_dead_letters_that_are_fetched_again_never_halt_a_run(house: Callable[..
         out.db, "run-0", Batch(dead_letters=letters), work_list=None, counters={},
         requests_of_day=("", 0),
     )  # fmt: skip
-    work_list = worklists.current_list(out.db)
+    work_list = work_lists.current_list(out.db)
     assert work_list is not None
     new = with_changes(work_list, id=2, listed=0, retried=400)
-    worklists.replace_list(out.db, new, retrying=IDS[:400])
+    work_lists.replace_list(out.db, new, retrying=IDS[:400])
     engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-22))))
     assert engine.stop.reason is None
     assert out.dead() == dict.fromkeys(IDS[:400], "parameter_exception")

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
+from harvester.client.transport import NoReply, Reply
 from harvester.errors import VendorUnavailable
-from harvester.harvest.engine import Engine
-from harvester.harvest.run import _tell_failures
-from harvester.vendor.transport import NoReply, Reply
-from tests.fakes import FakeVendor, House, houses, record
-from tests.virtual_time import run_virtually, virtual_loop
+from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.run.run import _tell_failures
+from tests.support.fakes import FakeVendor, House, houses, record
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"{n:03}" for n in range(40)]
 NO_FILES = NoReply("exhausted", "this machine has no more file descriptor: raise its limit")

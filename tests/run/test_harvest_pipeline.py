@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from harvester.client.transport import NoReply, Reply
 from harvester.errors import (
     BudgetReached,
     HarvesterError,
@@ -25,17 +26,16 @@ from harvester.errors import (
     VendorRefused,
     VendorUnavailable,
 )
-from harvester.harvest.books import check_run
-from harvester.harvest.engine import Engine
-from harvester.harvest.fetch import PROBES
-from harvester.harvest.publish import Published, Publisher
-from harvester.harvest.stop import GRACE_S
-from harvester.ledger import records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.values import Batch, OpenCall
-from harvester.ledger.writer import LedgerWriter
-from harvester.vendor.transport import NoReply, Reply
-from tests.fakes import (
+from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.engine.fetcher import PROBES
+from harvester.pipeline.engine.shutdown import GRACE_S
+from harvester.pipeline.publish.publisher import Published, Publisher
+from harvester.pipeline.run.control_totals import check_run
+from harvester.state import records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.values import Batch, OpenCall
+from harvester.state.writer import LedgerWriter
+from tests.support.fakes import (
     TIMEOUT,
     TOO_MANY,
     Answer,
@@ -47,7 +47,7 @@ from tests.fakes import (
     record,
     status,
 )
-from tests.virtual_time import run_virtually, virtual_loop
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"{n:05}" for n in range(300)]
 STOPPED = Interrupted("enough")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harvester.client.transport import Reply
 from harvester.errors import (
     BudgetReached,
     HarvesterError,
@@ -19,12 +20,11 @@ from harvester.errors import (
     VendorRefused,
     VendorUnavailable,
 )
-from harvester.harvest.engine import Engine
-from harvester.harvest.publish import Published, Publisher
-from harvester.harvest.stop import Stop
-from harvester.vendor.transport import Reply
-from tests.fakes import TIMEOUT, FakeVendor, House, record, status
-from tests.virtual_time import run_virtually, virtual_loop
+from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.engine.shutdown import Stop
+from harvester.pipeline.publish.publisher import Published, Publisher
+from tests.support.fakes import TIMEOUT, FakeVendor, House, record, status
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"2609021200{n:010}" for n in range(400)]
 

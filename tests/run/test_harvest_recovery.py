@@ -13,24 +13,24 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.packing import pieces_of
+from harvester.dataset.parts import stage
 from harvester.errors import AlreadyRunning, ConfigError, StoreError
-from harvester.harvest.opening import open_output
-from harvester.harvest.output import Output
-from harvester.harvest.publish import Publisher
-from harvester.harvest.publishing import publish_journal
-from harvester.harvest.quota import day_of
-from harvester.harvest.summary import run_books
-from harvester.lake.disk import RealDisk
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.parts import stage
-from harvester.lake.pieces import pieces_of
-from harvester.ledger import publications, records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import Batch, Entry, PartRecord, Publication
-from harvester.ledger.writer import InlineLedger
-from tests.fakes import ACCOUNT, House
-from tests.outputs import look
+from harvester.operations.publish import publish_journal
+from harvester.pipeline.limits.daily_quota import day_of
+from harvester.pipeline.publish.publisher import Publisher
+from harvester.pipeline.run.recovery import open_output
+from harvester.pipeline.run.summary import run_books
+from harvester.state import publications, records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.lock import OutputLock
+from harvester.state.values import Batch, Entry, PartRecord, Publication
+from harvester.state.writer import InlineLedger
+from harvester.storage.disk import RealDisk
+from harvester.storage.output import Output
+from tests.support.fakes import ACCOUNT, House
+from tests.support.outputs import look
 from tests.unit.test_harvest_exposition import Told
 
 DAYS = ("2026-09-01", "2026-09-02", "2026-09-03")

@@ -13,19 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.errors import StoreError
-from harvester.harvest.output import Output, make_folders
-from harvester.harvest.remnants import last_runs, newest_snapshot, read_snapshot, snapshot_rows
-from harvester.harvest.snapshot import (
+from harvester.identity import Identity
+from harvester.pipeline.run.remnants import last_runs, newest_snapshot, read_snapshot, snapshot_rows
+from harvester.pipeline.run.state_snapshot import (
     SCHEMA,
     snapshot_identity,
     snapshot_number,
     write_snapshot,
 )
-from harvester.identity import Identity
-from harvester.ledger import records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall
+from harvester.state import records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall
+from harvester.storage.output import Output, make_folders
 
 OPEN = [
     OpenCall("open-known", 1_001, 2_002, 3, "run-1", answer=b'{"status":0}', answer_ms=4_004),

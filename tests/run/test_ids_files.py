@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harvester.errors import SourceError
-from harvester.ids.files import IdFile, find
+from harvester.inputs.discover import IdFile, find
 
 
 @pytest.fixture

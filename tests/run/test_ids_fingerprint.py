@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.errors import SourceError
-from harvester.ids.files import IdFile
-from harvester.ids.fingerprint import fingerprint
+from harvester.inputs.discover import IdFile
+from harvester.inputs.fingerprint import fingerprint
 
 
 def written(path: Path, text: str) -> IdFile:

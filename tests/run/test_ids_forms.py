@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import SourceError
-from harvester.ids import blocks
-from harvester.ids.bad_ids import BadIds
-from harvester.ids.clean import INVISIBLE, clean
-from harvester.ids.files import IdFile, find
-from harvester.ids.listing import read_ids
+from harvester.inputs.bad_lines import BadIds
+from harvester.inputs.discover import IdFile, find
+from harvester.inputs.formats import blocks
+from harvester.inputs.voice_id import INVISIBLE, clean
+from harvester.inputs.worklist.build import read_ids
 
 A, B, C = "2203031113381000002", "12205181141482000029", "22121121451211349002"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harvester.harvest.listing import Listing, list_input
-from harvester.ids.files import IdFile
-from harvester.ledger import worklists
-from tests.fakes import House
+from harvester.inputs.discover import IdFile
+from harvester.pipeline.run.prepare_list import Listing, list_input
+from harvester.state import work_lists
+from tests.support.fakes import House
 
 A, B, C = "2203031113381000002", "12205181141482000029", "22121121451211349002"
 
@@ -55,7 +55,7 @@ def test_a_file_that_has_rested_is_not_read_again_and_one_of_an_older_ledger_is(
     path = tmp_path / "ids.txt"
     path.write_text(f"{A}\n")
     listed(house, path)
-    assert worklists.known_stamps(house.db) == {}, "it is younger than two seconds"
+    assert work_lists.known_stamps(house.db) == {}, "it is younger than two seconds"
     house.db.execute("ALTER TABLE input_file DROP COLUMN ctime_ns")
     status = path.stat()
     row = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, "no hash")

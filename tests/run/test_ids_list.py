@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 
 from harvester.config import buffer_bytes
 from harvester.errors import ConfigError, HarvesterError, SourceError, StoreError
-from harvester.ids import child
-from harvester.ids.engine import parts
-from harvester.ids.files import IdFile, find
-from harvester.ids.listing import _distinct, make
-from harvester.ids.reader import write_ids
-from harvester.ids.spec import ListResult, ListSpec
-from harvester.ids.worklist import make_list
+from harvester.inputs.discover import IdFile, find
+from harvester.inputs.worklist import build_child
+from harvester.inputs.worklist.build import _distinct, make
+from harvester.inputs.worklist.build_process import make_list
+from harvester.inputs.worklist.duckdb_engine import parts
+from harvester.inputs.worklist.reader import write_ids
+from harvester.inputs.worklist.spec import ListResult, ListSpec
 
 
 class Place:
@@ -324,11 +324,11 @@ def test_the_parent_never_loads_duckdb_nor_arrow(place: Place) -> None:
     program = textwrap.dedent("""
         import json, sys
         import msgspec
-        import harvester.ids.clean, harvester.ids.files, harvester.ids.fingerprint
-        from harvester.ids.worklist import ListSpec, make_list
+        import harvester.inputs.voice_id, harvester.inputs.discover, harvester.inputs.fingerprint
+        from harvester.inputs.worklist.build_process import ListSpec, make_list
         result = make_list(msgspec.convert(json.loads(sys.argv[1]), ListSpec))
         import_of_arrow = "pyarrow" in sys.modules
-        import harvester.ids.reader
+        import harvester.inputs.worklist.reader
         print(result.listed, import_of_arrow, "duckdb" in sys.modules)
     """)
     spoken = subprocess.run(
@@ -396,7 +396,7 @@ class running:  # noqa: N801 - reads as the verb that it is
     _PROGRAM = textwrap.dedent("""
         import json, sys
         import msgspec
-        from harvester.ids.worklist import ListSpec, make_list
+        from harvester.inputs.worklist.build_process import ListSpec, make_list
         spec = msgspec.convert(json.loads(sys.argv[1]), ListSpec)
         try:
             make_list(spec)
@@ -510,10 +510,10 @@ def test_a_full_disk_is_told_as_such(place: Place) -> None:
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
     ):
-        assert "Make room" in child._trouble(spec, error)
+        assert "Make room" in build_child._trouble(spec, error)
     full = "failed to offload data block of size 256.0 KiB (1.0 MiB/1.0 MiB used)."
-    assert "Make room" in child._out_of_room(spec, MemoryError(full))
-    assert "plan.memory_limit" in child._out_of_room(spec, MemoryError(""))
+    assert "Make room" in build_child._out_of_room(spec, MemoryError(full))
+    assert "plan.memory_limit" in build_child._out_of_room(spec, MemoryError(""))
 
 
 # The engine's arguments

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import StoreError
-from harvester.ids.parquet_out import GROUP_ROWS, LIST, ParquetOut
-from harvester.ids.reader import ListFile, members, write_ids
+from harvester.inputs.worklist.reader import ListFile, members, write_ids
+from harvester.storage.parquet_file import GROUP_ROWS, LIST, ParquetOut
 
 
 def written(path: Path, listed: int, left_over: int) -> list[str]:

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.errors import SourceError
-from harvester.ids.files import find
-from harvester.ids.listing import make
-from harvester.ids.spec import ListResult
+from harvester.inputs.discover import find
+from harvester.inputs.worklist.build import make
+from harvester.inputs.worklist.spec import ListResult
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.run.test_ids_list import Place
-from tests.simulated import END, Simulator
+from tests.support.simulated import END, Simulator
 
 IDS = [f"22030311133810{number:05}" for number in range(7, 67, 13)]
 A, B, C = IDS[:3]

@@ -13,17 +13,17 @@ import pytest
 
 from harvester.config import Secrets, load
 from harvester.errors import AlreadyRunning, StoreError
-from harvester.harvest.in_place import InPlace
-from harvester.harvest.output import Output
-from harvester.harvest.progress import Progress
-from harvester.harvest.run import Request, Result, run
-from harvester.ledger.lock import OutputLock
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.run.in_place import InPlace
+from harvester.pipeline.run.run import Request, Result, run
 from harvester.simulator import make_ids
-from tests.fakes import House
-from tests.harvesting import FAST
+from harvester.state.lock import OutputLock
+from harvester.storage.output import Output
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import harvester
-from tests.simulated import END, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from tests.support.fakes import House
+from tests.support.harvesting import FAST
+from tests.support.simulated import END, Simulator
 
 IDS = sorted(make_ids(400, 12, end=END))
 SECRETS = Secrets("bDqJFiq9", "7bz1lzh9")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.outputs import fingerprint
 from tests.run.test_cli_commands import harvester
-from tests.simulated import ROOT
+from tests.support.outputs import fingerprint
+from tests.support.simulated import ROOT
 
 FILES = {
     "configs/nightly.toml",

@@ -14,22 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.cli.plan import screen
+from harvester.cli.commands.plan import screen
 from harvester.errors import SourceError
-from harvester.harvest.doctor import examine
-from harvester.harvest.listing import list_input
-from harvester.harvest.plan import make_plan
-from harvester.ids.files import find
-from harvester.ids.listing import make
-from harvester.ids.spec import ListSpec
-from harvester.ledger import worklists
+from harvester.inputs.discover import find
+from harvester.inputs.worklist.build import make
+from harvester.inputs.worklist.spec import ListSpec
+from harvester.operations.doctor import examine
+from harvester.operations.plan import make_plan
+from harvester.pipeline.run.prepare_list import list_input
 from harvester.simulator import make_ids
-from tests.fakes import House, config_of
-from tests.harvesting import Ended, Harvest
-from tests.outputs import look
+from harvester.state import work_lists
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import END, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from tests.support.fakes import House, config_of
+from tests.support.harvesting import Ended, Harvest
+from tests.support.outputs import look
+from tests.support.simulated import END, Simulator
 
 IDS = sorted(make_ids(40, 6, end=END))
 
@@ -204,7 +204,7 @@ def listed(house: House, ids: list[str] | None, name: str = "ids.txt") -> int | 
     run_dir.mkdir(exist_ok=True)
     found = None if ids is None else find([str(path)], spool=run_dir)
     list_input(house.db, house.output, house.config, found, run_dir)
-    return worklists.last_new_ids_ms(house.db)
+    return work_lists.last_new_ids_ms(house.db)
 
 
 def test_new_ids_are_those_that_were_never_on_a_list(tmp_path: Path) -> None:
@@ -224,10 +224,10 @@ def test_new_ids_are_those_that_were_never_on_a_list(tmp_path: Path) -> None:
         # A database of before it was noted: by its inputs, or else by its first run.
         house.db.execute("DELETE FROM meta WHERE key = 'new_ids_ms'")
         house.db.execute("UPDATE input SET first_listed_ms = 5 WHERE listed > 0")
-        assert worklists.last_new_ids_ms(house.db) == 5
+        assert work_lists.last_new_ids_ms(house.db) == 5
         house.db.execute("DELETE FROM input")
         house.db.execute("INSERT INTO run VALUES ('a', 3, NULL, NULL, 1, '{}')")
-        assert worklists.last_new_ids_ms(house.db) == 3
+        assert work_lists.last_new_ids_ms(house.db) == 3
 
 
 def test_the_metric_stays_where_it_was_while_nothing_new_comes(

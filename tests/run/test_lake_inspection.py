@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.lake.inspection import Inspection, inspect
-from harvester.lake.schema import (
+from harvester.dataset.inspection import Inspection, inspect
+from harvester.dataset.schema import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
     SCHEMA,
 )
-from tests.datasets import filled
+from tests.support.datasets import filled
 
 NAME = "submit_date=2026-11-02/part-made0000-7-0.parquet"
 GOOD = Inspection(4, frozenset({"default"}), (), frozenset({"run-1"}))

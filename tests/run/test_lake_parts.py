@@ -24,13 +24,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harvester.dataset import files as dataset
+from harvester.dataset import packing, parts
+from harvester.dataset.files import Totals
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.packing import pieces_of
+from harvester.dataset.parts import StagedPart
+from harvester.dataset.schema import SCHEMA
 from harvester.errors import StoreError
-from harvester.lake import dataset, disk, parts, pieces
-from harvester.lake.dataset import Totals
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.parts import StagedPart
-from harvester.lake.pieces import pieces_of
-from harvester.lake.schema import SCHEMA
+from harvester.storage import disk
 
 STATE = "0a1b2c3d4e5f"
 MODE = 0o640
@@ -150,7 +152,7 @@ def test_each_date_becomes_one_file_sorted_by_voice_id(tmp_path: Path) -> None:
 
 
 def test_rows_from_many_tables_are_sorted_whole(tmp_path: Path) -> None:
-    count = 3 * pieces.PIECE_ROWS + 100
+    count = 3 * packing.PIECE_ROWS + 100
     ids = [f"{n * 7_919 % count:06}" for n in range(count)]
     rows = [(voice_id, "2026-09-02T12:00:00Z", f"0.{voice_id}") for voice_id in ids]
     tables = [table(rows[start : start + 5_000]) for start in range(0, count, 5_000)]
@@ -249,14 +251,14 @@ def test_staging_on_a_broken_disk_is_a_store_error(tmp_path: Path, call: str) ->
 
 def test_the_partition_is_the_date_in_the_configured_time_zone() -> None:
     rows = table(TWO_DAYS)
-    assert pieces.submit_dates(rows, "UTC").to_pylist() == [
+    assert packing.submit_dates(rows, "UTC").to_pylist() == [
         "2026-09-01",
         "2026-09-02",
         "2026-09-02",
         "__HIVE_DEFAULT_PARTITION__",
     ]
-    assert pieces.submit_dates(rows, "America/New_York").to_pylist()[:2] == ["2026-09-01"] * 2
-    assert pieces.submit_dates(rows, "Asia/Shanghai").to_pylist()[:3] == ["2026-09-02"] * 3
+    assert packing.submit_dates(rows, "America/New_York").to_pylist()[:2] == ["2026-09-01"] * 2
+    assert packing.submit_dates(rows, "Asia/Shanghai").to_pylist()[:3] == ["2026-09-02"] * 3
 
 
 @settings(deadline=None, max_examples=200)
@@ -272,7 +274,7 @@ def test_the_date_is_that_of_the_zones_own_clock(instants: list[datetime], zone:
     whole = [at.replace(microsecond=at.microsecond // 1000 * 1000) for at in instants]
     column = pa.table({"submit_time": pa.array(whole, pa.timestamp("ms", "UTC"))})
     expected = [at.astimezone(ZoneInfo(zone)).date().isoformat() for at in whole]
-    assert pieces.submit_dates(column, zone).to_pylist() == expected
+    assert packing.submit_dates(column, zone).to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_the_date_is_that_of_the_zones_own_clock(instants: list[datetime], zone:
 def test_midnight_is_exact_to_the_second(zone: str, start: datetime) -> None:
     instants = [start + timedelta(seconds=s) for s in range(0, 7200, 7)]
     column = pa.table({"submit_time": pa.array(instants, pa.timestamp("ms", "UTC"))})
-    assert pieces.submit_dates(column, zone).to_pylist() == [
+    assert packing.submit_dates(column, zone).to_pylist() == [
         at.astimezone(ZoneInfo(zone)).date().isoformat() for at in instants
     ]
 

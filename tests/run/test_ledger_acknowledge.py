@@ -12,10 +12,10 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.errors import StoreError
-from harvester.ledger import journal, publications, records, worklists
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database, set_meta
-from harvester.ledger.values import (
+from harvester.state import journal, publications, records, work_lists
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database, set_meta
+from harvester.state.values import (
     CHUNK_ROWS,
     Batch,
     DeadLetter,
@@ -37,7 +37,7 @@ ANSWER = b'{"status":0,"data":{"voiceId":"a"}}'
 def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     with closing(open_database(tmp_path / "state.db", "acme")) as opened:
         records.begin_run(opened, "run-1", 1)
-        worklists.replace_list(opened, LIST, input_record=INPUT)
+        work_lists.replace_list(opened, LIST, input_record=INPUT)
         yield opened
 
 
@@ -92,13 +92,13 @@ def test_a_batch_is_kept_whole(db: sqlite3.Connection) -> None:
     (run_now,) = records.unended_runs(db)
     assert run_now.counters == {"delivered": 2}
     assert records.requests_of_day(db) == ("2026-09-02", 7)
-    now = worklists.current_list(db)
+    now = work_lists.current_list(db)
     assert now is not None
     assert (now.delivered, now.open, now.dead, now.pending) == (1, 1, 1, 12_500)
-    bits = worklists.settled_rows(db, LIST)
-    assert worklists.pending_rows(LIST, bits, 0) == list(range(1, 9_999))
-    assert 5 not in worklists.pending_rows(LIST, bits, 1)
-    assert len(worklists.pending_rows(LIST, bits, 1)) == 2_502
+    bits = work_lists.settled_rows(db, LIST)
+    assert work_lists.pending_rows(LIST, bits, 0) == list(range(1, 9_999))
+    assert 5 not in work_lists.pending_rows(LIST, bits, 1)
+    assert len(work_lists.pending_rows(LIST, bits, 1)) == 2_502
 
 
 BROKEN: dict[str, dict[str, Any]] = {
@@ -146,10 +146,10 @@ def test_a_failure_at_the_last_statement_takes_the_first_back(db: sqlite3.Connec
 
 def test_a_chunk_whose_rows_are_all_settled_needs_no_bits_any_more(db: sqlite3.Connection) -> None:
     commit(db, Batch(settled_rows={1: list(range(2_502))}))
-    assert worklists.settled_rows(db, LIST)[1] is not None
+    assert work_lists.settled_rows(db, LIST)[1] is not None
     commit(db, Batch(settled_rows={1: [2_502]}))
-    assert worklists.settled_rows(db, LIST) == {1: None}
-    assert worklists.pending_rows(LIST, {1: None}, 1) == []
+    assert work_lists.settled_rows(db, LIST) == {1: None}
+    assert work_lists.pending_rows(LIST, {1: None}, 1) == []
     with pytest.raises(StoreError, match="settled twice"):
         commit(db, Batch(settled_rows={1: [0]}))
 
@@ -157,7 +157,7 @@ def test_a_chunk_whose_rows_are_all_settled_needs_no_bits_any_more(db: sqlite3.C
 def test_a_new_outcome_takes_the_place_of_what_was_kept_before(db: sqlite3.Connection) -> None:
     commit(db, Batch(open_calls=[call("a"), call("b")], deferred=[put_off("c"), put_off("d")]))
     commit(db, Batch(dead_letters=[letter("e"), letter("f"), letter("g")]))
-    worklists.replace_list(db, WorkList(2, None, "l", None, 0, 2, 0), retrying=["e", "f"])
+    work_lists.replace_list(db, WorkList(2, None, "l", None, 0, 2, 0), retrying=["e", "f"])
     commit(
         db,
         Batch(
@@ -194,8 +194,8 @@ def test_settled_are_the_ids_of_journal_open_calls_and_dead_letters(
             deferred=[put_off("deferred")],
         ),
     )
-    worklists.replace_list(db, WorkList(2, None, "l", None, 0, 1, 0), retrying=["retried"])
-    found = [voice_id for portion in worklists.settled_ids(db) for voice_id in portion]
+    work_lists.replace_list(db, WorkList(2, None, "l", None, 0, 1, 0), retrying=["retried"])
+    found = [voice_id for portion in work_lists.settled_ids(db) for voice_id in portion]
     assert sorted(found) == ["dead", "in-journal", "last-words", "open"]
     assert records.retryable_ids(db, None) == ["dead", "retried"]
     assert records.retryable_ids(db, "gave_up") == []
@@ -205,29 +205,29 @@ def test_a_new_list_replaces_the_old_one_and_its_progress_in_one_step(
     db: sqlite3.Connection,
 ) -> None:
     commit(db, Batch(settled_rows={0: [1]}, list_delivered=1, deferred=[put_off("e")]))
-    new = WorkList(worklists.next_list_id(db), "other", "list-2.parquet", None, 5, 0, 7)
+    new = WorkList(work_lists.next_list_id(db), "other", "list-2.parquet", None, 5, 0, 7)
     stamps = [FileStamp("/ids.txt", 1, 2, 3, 4, "hash")]
-    worklists.replace_list(
+    work_lists.replace_list(
         db, new, input_record=InputRecord("other", 5, 0, 0, 5, 0, 5, 2_000), stamps=stamps
     )
-    assert worklists.current_list(db) == new
-    assert worklists.settled_rows(db, new) == {}
-    assert worklists.known_stamps(db) == {"/ids.txt": stamps[0]}
+    assert work_lists.current_list(db) == new
+    assert work_lists.settled_rows(db, new) == {}
+    assert work_lists.known_stamps(db) == {"/ids.txt": stamps[0]}
     deferred = records.deferred(db, "e")
     assert deferred is not None
     assert (deferred.chunk, deferred.row) == (None, None), "its place was on the old list"
-    assert worklists.next_list_id(db) == new.id + 1
+    assert work_lists.next_list_id(db) == new.id + 1
 
 
 def test_an_input_that_is_listed_again_keeps_the_date_of_its_first_listing(
     db: sqlite3.Connection,
 ) -> None:
     again = InputRecord("key", 20, 1, 2, 17, 15, 2, 999_999)
-    worklists.replace_list(db, WorkList(2, "key", "l", None, 2, 0, 0), input_record=again)
-    found = worklists.find_input(db, "key")
+    work_lists.replace_list(db, WorkList(2, "key", "l", None, 2, 0, 0), input_record=again)
+    found = work_lists.find_input(db, "key")
     assert found is not None
     assert (found.listed, found.first_listed_ms) == (2, INPUT.first_listed_ms)
-    assert worklists.find_input(db, None) is None
+    assert work_lists.find_input(db, None) is None
 
 
 def test_a_list_that_fails_to_come_into_force_leaves_the_old_one(db: sqlite3.Connection) -> None:
@@ -237,17 +237,17 @@ def test_a_list_that_fails_to_come_into_force_leaves_the_old_one(db: sqlite3.Con
         "CREATE TEMP TRIGGER broken BEFORE INSERT ON input BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
     with pytest.raises(sqlite3.IntegrityError):
-        worklists.replace_list(db, WorkList(2, "k", "l", None, 1, 0, 0), input_record=twice[0])
+        work_lists.replace_list(db, WorkList(2, "k", "l", None, 1, 0, 0), input_record=twice[0])
     db.execute("DROP TRIGGER broken")
     assert dump(db) == before
 
 
 def test_pending_ids_of_the_input_do_not_count_what_is_left_over(db: sqlite3.Connection) -> None:
     reach = LIST.listed + LIST.retried
-    assert worklists.pending_of_input(db, LIST) == reach
+    assert work_lists.pending_of_input(db, LIST) == reach
     behind = range(reach - CHUNK_ROWS, LIST.rows - CHUNK_ROWS)
     commit(db, Batch(settled_rows={0: [0, 1], 1: [0, *behind]}))
-    assert worklists.pending_of_input(db, LIST) == reach - 3
+    assert work_lists.pending_of_input(db, LIST) == reach - 3
 
 
 def test_due_open_calls_come_in_pages_by_id_and_only_when_due(db: sqlite3.Connection) -> None:
@@ -394,12 +394,12 @@ def test_what_a_run_dated_before_its_first_answer_goes_by_the_vendors_clock_then
     records.keep_clock(db, "run-1", -12.34, -400, ("2026-09-02", 3), (INPUT.key, 1_000))
     assert records.last_skew_s(db) == -12.3
     assert records.run_record(db, "run-1").started_ms == -399
-    found = worklists.find_input(db, INPUT.key)
+    found = work_lists.find_input(db, INPUT.key)
     assert found is not None
     assert found.first_listed_ms == 600
     assert records.requests_of_day(db) == ("2026-09-02", 3)
     records.keep_clock(db, "run-1", 0, 5, ("2026-09-02", 3), (INPUT.key, 1_000))
-    assert worklists.find_input(db, INPUT.key) == found, "it was listed before this run"
+    assert work_lists.find_input(db, INPUT.key) == found, "it was listed before this run"
 
 
 @pytest.mark.parametrize(("skew_s", "due"), [(0.0, 0), (-3600.0, 0), (3600.0, 1)])
@@ -435,7 +435,7 @@ def test_a_dead_letter_that_was_asked_again_is_forgotten_with_its_new_outcome(
     db: sqlite3.Connection,
 ) -> None:
     commit(db, Batch(dead_letters=[letter("a"), letter("b")]))
-    worklists.replace_list(db, replace(LIST, id=2), retrying=["a", "b"])
+    work_lists.replace_list(db, replace(LIST, id=2), retrying=["a", "b"])
     again = replace(LIST, id=2)
     acknowledge(
         db,

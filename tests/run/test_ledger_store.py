@@ -18,12 +18,12 @@ from random import Random
 import pytest
 
 from harvester.errors import AlreadyRunning, ConfigError, StoreError
-from harvester.ledger import publications, records, worklists
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import get_meta, open_database, set_meta, store_errors
-from harvester.ledger.lock import OutputLock, read_holder
-from harvester.ledger.values import Batch, Entry, FileStamp
-from harvester.ledger.writer import LedgerWriter
+from harvester.state import publications, records, work_lists
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import get_meta, open_database, set_meta, store_errors
+from harvester.state.lock import OutputLock, read_holder
+from harvester.state.values import Batch, Entry, FileStamp
+from harvester.state.writer import LedgerWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,13 +85,13 @@ def test_a_ledger_made_before_a_column_was_there_gets_it_and_keeps_its_rows(path
     for _ in range(2):
         with closing(open_database(path, "acme")) as db:
             # A ctime that no file has: such a stamp is not trusted.
-            assert worklists.known_stamps(db) == {
+            assert work_lists.known_stamps(db) == {
                 "/ids.txt": FileStamp("/ids.txt", 1, 2, 3, 0, "hash")
             }
     with closing(open_database(path, "acme")) as db:
         new = FileStamp("/ids.txt", 1, 2, 3, 4, "other")
-        worklists.remember_stamps(db, [new])
-        assert worklists.known_stamps(db) == {"/ids.txt": new}
+        work_lists.remember_stamps(db, [new])
+        assert work_lists.known_stamps(db) == {"/ids.txt": new}
 
 
 def columns(path: Path) -> set[str]:
@@ -228,7 +228,7 @@ def fill(db: sqlite3.Connection, path: Path) -> int:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from harvester.ledger.database import open_database, store_errors
+from harvester.state.database import open_database, store_errors
 from harvester.errors import StoreError
 from tests.run.test_ledger_store import batch, keep
 path = Path(sys.argv[1])
@@ -289,7 +289,7 @@ def test_the_lock_file_is_private(tmp_path: Path) -> None:
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from harvester.ledger.lock import OutputLock\n"
+        "import sys, time; from pathlib import Path; from harvester.state.lock import OutputLock\n"
         "lock = OutputLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     path = tmp_path / "lock"
@@ -309,7 +309,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
 
 
 HOLDING = (
-    "import sys, time; from pathlib import Path; from harvester.ledger.lock import OutputLock\n"
+    "import sys, time; from pathlib import Path; from harvester.state.lock import OutputLock\n"
     "with OutputLock(Path(sys.argv[1]), sys.argv[2]):\n"
     "    print('held', flush=True); sys.stdin.readline()\n"
     "print('released', flush=True); sys.stdin.readline()"

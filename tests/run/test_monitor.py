@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from harvester.cli.ping import Pinger
+from harvester.cli.logs.ping import Pinger
 from harvester.config import load
 from harvester.errors import ConfigError
-from harvester.ledger.lock import OutputLock
 from harvester.simulator import make_ids
+from harvester.state.lock import OutputLock
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.commands import QUICK
 from tests.security.hostile import Ask, HostileVendor
-from tests.simulated import END, ROOT, Simulator
+from tests.support.simulated import END, ROOT, Simulator
 from tests.unit.test_harvest_exposition import read
 
 IDS = list(make_ids(120, 4, end=END))

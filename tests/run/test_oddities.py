@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.harvest.oddities import NEEDED
-from harvester.lake.normalize import Answer, normalize
-from harvester.ledger import records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.values import Batch, Entry
-from tests.fakes import ACCOUNT, House
+from harvester.dataset.normalize import Answer, normalize
+from harvester.pipeline.publish.oddities import NEEDED
+from harvester.state import records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.values import Batch, Entry
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import Simulator
+from tests.support.fakes import ACCOUNT, House
+from tests.support.simulated import Simulator
 from tests.unit.test_harvest_exposition import read
 
 FETCHED_MS = 1_790_000_000_000

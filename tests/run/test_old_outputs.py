@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.harvesting import Harvest
-from tests.outputs import fingerprint, look
 from tests.run.test_cli_commands import harvester
-from tests.simulated import ROOT, Simulator
+from tests.support.harvesting import Harvest
+from tests.support.outputs import fingerprint, look
+from tests.support.simulated import ROOT, Simulator
 
 ARCHIVES = sorted((ROOT / "tests" / "old_outputs").glob("*.tar.gz"))
 # Those of make.sh: the vendor still says of each id what it said then.

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.harvest.limit_file import read_sharing
+from harvester.pipeline.limits.limit_file import read_sharing
 from harvester.simulator import make_ids
-from tests.harvesting import Harvest, read_trace, worst_second
-from tests.outputs import wait_for_requests
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import END, ROOT, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from tests.support.harvesting import Harvest, read_trace, worst_second
+from tests.support.outputs import wait_for_requests
+from tests.support.simulated import END, ROOT, Simulator
 
 IDS = list(make_ids(3_000, 21, end=END))
 
@@ -29,7 +29,8 @@ def party(folder: Path, rate: int, name: str, priority: str) -> Iterator[subproc
     """A process that takes all the turns it can get."""
     words = [folder / "limit", rate, priority, folder / name]
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tests.limit_party", *map(str, words)], cwd=ROOT
+        [sys.executable, "-W", "error", "-m", "tests.support.limit_party", *map(str, words)],
+        cwd=ROOT,
     ) as process:
         try:
             yield process
@@ -253,7 +254,7 @@ _HOLD = """
 import os, sys
 from pathlib import Path
 from harvester.config import load, load_secrets
-from harvester.harvest.limit_file import sharing
+from harvester.pipeline.limits.limit_file import sharing
 
 config = load(environ=os.environ).config
 with sharing(config, load_secrets(os.environ), Path("elsewhere")):
@@ -265,7 +266,7 @@ _TAKE_ALL = """
 import os, time
 from pathlib import Path
 from harvester.config import load, load_secrets
-from harvester.harvest.limit_file import sharing
+from harvester.pipeline.limits.limit_file import sharing
 
 config = load(environ=os.environ).config
 with sharing(config, load_secrets(os.environ), Path("elsewhere")) as limit:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harvester.harvest.checks import SPARE_FILES
+from harvester.pipeline.limits.open_files import SPARE_FILES
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS
-from tests.simulated import END, Simulator
+from tests.support.simulated import END, Simulator
 
 IDS = list(make_ids(150, 4, end=END))
 
@@ -61,7 +61,7 @@ def test_a_soft_limit_is_raised_as_far_as_it_may_be(tmp_path: Path) -> None:
         pytest.skip("this machine allows fewer open files than that")
     code = (
         "import resource\n"
-        "from harvester.harvest.open_files import most_files, room_for\n"
+        "from harvester.pipeline.limits.open_files import most_files, room_for\n"
         "print(most_files(), room_for(100), resource.getrlimit(resource.RLIMIT_NOFILE))\n"
         "print(room_for(1000), resource.getrlimit(resource.RLIMIT_NOFILE))\n"
         "print(room_for(10), resource.getrlimit(resource.RLIMIT_NOFILE))\n"

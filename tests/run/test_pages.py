@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import blocks, free_port, type_in
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.run.test_init import FILES, written
-from tests.simulated import Simulator
+from tests.support.pages import blocks, free_port, type_in
+from tests.support.simulated import Simulator
 
 QUICKSTART = "docs/quickstart.md"
 INSTALL = "docs/install.md"

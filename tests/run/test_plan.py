@@ -13,17 +13,17 @@ import pytest
 from msgspec import structs
 
 from harvester.config import Config
-from harvester.harvest.estimate import estimate
-from harvester.harvest.plan import survey
-from harvester.harvest.quota import day_of
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.records import begin_run, end_run, keep_requests_of_day
-from harvester.ledger.values import Batch, InputRecord, OpenCall, WorkList
-from harvester.ledger.worklists import replace_list
-from tests.fakes import House
+from harvester.operations.plan import survey
+from harvester.pipeline.limits.daily_quota import day_of
+from harvester.pipeline.run.estimate import estimate
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.records import begin_run, end_run, keep_requests_of_day
+from harvester.state.values import Batch, InputRecord, OpenCall, WorkList
+from harvester.state.work_lists import replace_list
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import Simulator
+from tests.support.fakes import House
+from tests.support.simulated import Simulator
 
 OLD = ["2001021200000000001", "2003041200000000002", "12002031200000000003"]
 NEW = [f"49010212000000{n:05d}" for n in range(40)]

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from harvester.config import Config
-from harvester.harvest.estimate import estimate
-from harvester.lake.normalize import Answer, normalize
+from harvester.dataset.normalize import Answer, normalize
+from harvester.pipeline.run.estimate import estimate
 from harvester.simulator import Fates, SimulatorOptions, make_ids, write_ids
 from harvester.simulator.records import Records
-from tests.datasets import write
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import END, Simulator
+from tests.support.datasets import write
+from tests.support.simulated import END, Simulator
 
 ALL_RECORDS = Fates(0, 0, 0, 0, 0, 0)
 FETCHED_MS = 1_790_000_000_000

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.cli.main import run_command
+from harvester.dataset.packing import Packer, Piece
+from harvester.dataset.stated import Stated, read_stated
 from harvester.identity import STAND_IN, Identity, vendor_of
-from harvester.lake.pieces import Packer, Piece
-from harvester.lake.stated import Stated, read_stated
 from harvester.simulator import SimulatorOptions, write_ids
 from harvester.simulator.calls import call_of
 from harvester.simulator.drift import state
-from tests.datasets import filled, place
-from tests.harvesting import Harvest
 from tests.run.test_cli_commands import harvester
 from tests.run.test_old_outputs import ARCHIVES, home
-from tests.simulated import END, Simulator
+from tests.support.datasets import filled, place
+from tests.support.harvesting import Harvest
+from tests.support.simulated import END, Simulator
 
 __all__ = ["home"]  # a fixture
 

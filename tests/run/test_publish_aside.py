@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 
 from bench.answers import answers
+from harvester.dataset.packing import PIECE_ROWS, Piece
 from harvester.errors import HarvesterError, StoreError
-from harvester.harvest import frames
-from harvester.harvest.aside import NormalizerAside
-from harvester.harvest.normalizing import NORMALIZED_ROWS, Normalizer, Normalizing
-from harvester.harvest.publish import Publisher
-from harvester.lake.pieces import PIECE_ROWS, Piece
-from harvester.ledger import journal, records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.values import Batch, Entry
-from harvester.ledger.writer import InlineLedger
-from tests.fakes import ACCOUNT, House
-from tests.harvesting import gone, is_running
-from tests.simulated import ROOT
+from harvester.pipeline.publish import messages
+from harvester.pipeline.publish.normalizer import NORMALIZED_ROWS, Normalizer, Normalizing
+from harvester.pipeline.publish.normalizer_process import NormalizerAside
+from harvester.pipeline.publish.publisher import Publisher
+from harvester.state import journal, records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.values import Batch, Entry
+from harvester.state.writer import InlineLedger
+from tests.support.fakes import ACCOUNT, House
+from tests.support.harvesting import gone, is_running
+from tests.support.simulated import ROOT
 
 RUN = "run-1"
 COUNT = 6_000
@@ -103,7 +103,7 @@ def test_a_damaged_blob_is_told_without_a_word_of_what_it_holds() -> None:
 ORPHAN = """
 import os, signal, sys
 from harvester.harvest import frames
-from harvester.harvest.aside import NormalizerAside
+from harvester.pipeline.publish.normalizer_process import NormalizerAside
 with NormalizerAside("default", "UTC") as normalizing:
     print(normalizing.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -249,7 +249,11 @@ def test_answered_calls_without_a_cost_are_counted_in_the_other_process_too() ->
 
 def test_a_child_whose_caller_died_before_its_order_ends_without_a_word() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", frames.MODULE], cwd=ROOT, input=b"", capture_output=True, check=False
+        [sys.executable, "-m", messages.MODULE],
+        cwd=ROOT,
+        input=b"",
+        capture_output=True,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

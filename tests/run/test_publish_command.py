@@ -16,17 +16,17 @@ import pytest
 
 from harvester import __version__
 from harvester.errors import HarvesterError, Interrupted, Terminated
-from harvester.harvest.acknowledger import keep
-from harvester.harvest.progress import Progress
-from harvester.harvest.publishing import publish_journal
-from harvester.ledger import journal, publications, records
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import Batch, Entry
-from tests.fakes import House, record
-from tests.harvesting import Harvest
+from harvester.operations.publish import publish_journal
+from harvester.pipeline.engine.acknowledger import keep
+from harvester.pipeline.engine.progress import Progress
+from harvester.state import journal, publications, records
+from harvester.state.lock import OutputLock
+from harvester.state.values import Batch, Entry
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from tests.support.fakes import House, record
+from tests.support.harvesting import Harvest
+from tests.support.simulated import Simulator
 
 IDS = 600
 FETCHED_MS = 1_790_000_000_000  # after the calls of `record`

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harvester.lake.schema import SCHEMA
-from tests.pages import blocks
-from tests.readers import PAGE, SUMS, make_data, sums
+from harvester.dataset.schema import SCHEMA
+from tests.support.pages import blocks
+from tests.support.readers import PAGE, SUMS, make_data, sums
 
 
 @pytest.mark.parametrize("reader", ["DuckDB", "pyarrow", "Polars"])

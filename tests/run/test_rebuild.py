@@ -17,22 +17,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.cli.standing import idle_screen
+from harvester.analysis.verify.verify import Order, verify
+from harvester.cli.ui.status_screen import idle_screen
 from harvester.config import load
 from harvester.errors import AlreadyRunning, ConfigError, StoreError, UsageError
-from harvester.harvest.output import Output
-from harvester.harvest.rebuild import Rebuilt, rebuild
-from harvester.harvest.remnants import LastRun, requests_by_day
-from harvester.harvest.snapshot import write_snapshot
-from harvester.harvest.standing import read_standing
-from harvester.lake.disk import RealDisk
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall
-from harvester.report.verify import Order, verify
-from tests.harvesting import Harvest
-from tests.outputs import (
+from harvester.operations.rebuild import Rebuilt, rebuild
+from harvester.operations.status import read_standing
+from harvester.pipeline.run.remnants import LastRun, requests_by_day
+from harvester.pipeline.run.state_snapshot import write_snapshot
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.lock import OutputLock
+from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall
+from harvester.storage.disk import RealDisk
+from harvester.storage.output import Output
+from tests.support.harvesting import Harvest
+from tests.support.outputs import (
     SEED,
     Outputs,
     edit,
@@ -42,7 +42,7 @@ from tests.outputs import (
     parts,
     strip_identity,
 )
-from tests.simulated import ROOT, Simulator
+from tests.support.simulated import ROOT, Simulator
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +409,7 @@ def test_a_run_that_holds_the_output_is_not_disturbed(whole: Path) -> None:
 
 def start(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.rebuild_once", str(out), *words],
+        [sys.executable, "-m", "tests.support.rebuild_once", str(out), *words],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -16,8 +16,8 @@ import pytest
 
 from harvester.cli.main import run_command
 from harvester.simulator import SimulatorOptions
-from tests.datasets import made, simulated
-from tests.oracle import Row
+from tests.support.datasets import made, simulated
+from tests.support.oracle import Row
 
 COUNT = 6_000
 PLAIN = {"call_duration_s": 60, "charged_duration_s": 60}

@@ -14,22 +14,22 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.cli.audit import screen
+from harvester.analysis.apart import Apart
+from harvester.analysis.audit.audit import Audit, masked
+from harvester.analysis.audit.bill import Difference, Verdict, opened
+from harvester.analysis.audit.rules import RULES
+from harvester.analysis.clock import Clock
+from harvester.analysis.period import Period
+from harvester.analysis.scope import Scope
+from harvester.cli.commands.audit import screen
 from harvester.cli.main import run_command
 from harvester.config import DateBy
+from harvester.dataset.files import list_parts
+from harvester.dataset.stated import Stated
 from harvester.identity import Identity
-from harvester.lake.dataset import list_parts
-from harvester.lake.stated import Stated
-from harvester.report.apart import Apart
-from harvester.report.audit import Audit, masked
-from harvester.report.billing import Difference, Verdict, opened
-from harvester.report.clock import Clock
-from harvester.report.period import Period
-from harvester.report.rules import RULES
-from harvester.report.scope import Scope
 from harvester.simulator import SimulatorOptions
-from tests.datasets import made, simulated
-from tests.oracle import Row
+from tests.support.datasets import made, simulated
+from tests.support.oracle import Row
 
 OPTIONS = SimulatorOptions(seed=20261105, wild=True)
 COUNT = 4_000

@@ -14,16 +14,16 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from harvester.analysis.clock import Clock, offsets
+from harvester.analysis.period import Period, day_of
+from harvester.analysis.scope import Scope
 from harvester.cli.main import run_command
 from harvester.config import DateBy
-from harvester.harvest.output import Output
-from harvester.ledger.database import open_database
-from harvester.report.clock import Clock, offsets
-from harvester.report.period import Period, day_of
-from harvester.report.scope import Scope
 from harvester.simulator import SimulatorOptions
-from tests.datasets import filled, made, simulated, write
-from tests.oracle import Row
+from harvester.state.database import open_database
+from harvester.storage.output import Output
+from tests.support.datasets import filled, made, simulated, write
+from tests.support.oracle import Row
 
 OPTIONS = SimulatorOptions(seed=20261127)
 NOVEMBER = ["--month", "2026-11"]

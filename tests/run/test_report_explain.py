@@ -12,15 +12,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.harvest.output import Output
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import Batch, DeadLetter, Deferred
-from harvester.report.explain import Explanation, explain
-from harvester.report.lookup import find_rows
-from tests.outputs import Outputs, edit, fingerprint, look, make_outputs, parts
-from tests.simulated import ROOT
+from harvester.analysis.query.explain import Explanation, explain
+from harvester.analysis.query.lookup import find_rows
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.lock import OutputLock
+from harvester.state.values import Batch, DeadLetter, Deferred
+from harvester.storage.output import Output
+from tests.support.outputs import Outputs, edit, fingerprint, look, make_outputs, parts
+from tests.support.simulated import ROOT
 
 ESCAPE = "\x1b[31m\u202eevil"
 

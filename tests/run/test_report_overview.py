@@ -17,29 +17,29 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from harvester.cli.look import first_look
+from harvester.analysis.clock import Clock
+from harvester.analysis.html.report_page import page
+from harvester.analysis.period import Period
+from harvester.analysis.report.aggregate import Calls, count_calls
+from harvester.analysis.report.figures import Figures
+from harvester.analysis.report.prices import PriceChange
+from harvester.analysis.report.report import Order, Report, make_report
+from harvester.analysis.report.unfinished import Loose, Unknown
+from harvester.analysis.scope import Scope
+from harvester.cli.commands.demo_tables import first_look
 from harvester.cli.main import run_command
-from harvester.cli.report_screen import screen
+from harvester.cli.ui.report_screen import screen
 from harvester.config import Billing
-from harvester.harvest.output import Output
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.records import begin_run
-from harvester.ledger.values import Batch, DeadLetter, OpenCall
-from harvester.report.calls import Calls, count_calls
-from harvester.report.clock import Clock
-from harvester.report.figures import Figures
-from harvester.report.html import page
-from harvester.report.loose import Loose, Unknown
-from harvester.report.overview import Order, Report, make_report
-from harvester.report.period import Period
-from harvester.report.prices import PriceChange
-from harvester.report.scope import Scope
 from harvester.simulator import SimulatorOptions
-from tests.datasets import RUN_ID, made, simulated
-from tests.oracle import NO_DATE, Row
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.lock import OutputLock
+from harvester.state.records import begin_run
+from harvester.state.values import Batch, DeadLetter, OpenCall
+from harvester.storage.output import Output
 from tests.run.test_sql import BLOCKS
+from tests.support.datasets import RUN_ID, made, simulated
+from tests.support.oracle import NO_DATE, Row
 
 OPTIONS = SimulatorOptions(seed=20261105)
 COUNT = 2_500

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from harvester.analysis.audit.bill import Verdict, opened
 from harvester.cli.main import run_command
-from harvester.lake.schema import SCHEMA
-from harvester.report.billing import Verdict, opened
+from harvester.dataset.schema import SCHEMA
 from harvester.simulator import SimulatorOptions, twin_of
 from harvester.simulator.ids import original_of
-from tests.datasets import filled, simulated, write
 from tests.run.test_report_billing import SCOPE, UNANSWERED
+from tests.support.datasets import filled, simulated, write
 
 FIRST = datetime(2026, 11, 2, 0, 0, 2, tzinfo=UTC)
 SECOND_PRICE = Decimal("0.0002")  # the rate of 0.012 a minute

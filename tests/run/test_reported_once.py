@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from harvester.cli.standing import idle_screen
+from harvester.cli.ui.status_screen import idle_screen
 from harvester.config import load
-from harvester.harvest.bad_lines import keep_bad_lines, unreported_lines
-from harvester.harvest.output import Output
-from harvester.harvest.progress import Progress
-from harvester.harvest.run import Request, Result, run
-from harvester.harvest.standing import read_standing
-from harvester.ledger import records
+from harvester.operations.status import read_standing
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.run.bad_lines import keep_bad_lines, unreported_lines
+from harvester.pipeline.run.run import Request, Result, run
 from harvester.simulator import make_ids
-from tests.fakes import House
-from tests.harvesting import FAST
-from tests.outputs import edit
+from harvester.state import records
+from harvester.storage.output import Output
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_in_place import SECRETS
-from tests.simulated import END, Simulator
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
+from tests.support.fakes import House
+from tests.support.harvesting import FAST
+from tests.support.outputs import edit
+from tests.support.simulated import END, Simulator
 
 IDS = sorted(make_ids(40, 8, end=END))
 Run = tuple[str, int, int | None, int]

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from harvester.config import load
-from harvester.harvest.output import Output
-from harvester.harvest.progress import Progress
-from harvester.harvest.run import Request, Result, run
-from harvester.ledger import records
-from harvester.ledger.database import open_database
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.run.run import Request, Result, run
 from harvester.simulator import make_ids
-from tests.harvesting import FAST
-from tests.outputs import edit
+from harvester.state import records
+from harvester.state.database import open_database
+from harvester.storage.output import Output
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_in_place import SECRETS
-from tests.simulated import END, Simulator
+from tests.support.harvesting import FAST
+from tests.support.outputs import edit
+from tests.support.simulated import END, Simulator
 from tests.unit.test_harvest_exposition import read
-from tests.vendor.test_harvest_interrupted import ALL_RECORDS
 
 IDS = sorted(make_ids(12, 31, end=END))
 

@@ -13,19 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from harvester.analysis.period import Period
+from harvester.analysis.report.unfinished import read_books
+from harvester.analysis.verify.verify import Order, verify
 from harvester.config import load
-from harvester.harvest.output import Output, make_folders
-from harvester.harvest.rebuild import Rebuilt, rebuild
-from harvester.harvest.snapshot import SCHEMA, write_snapshot
-from harvester.harvest.standing import read_standing
-from harvester.ledger import records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.database import open_database
-from harvester.ledger.sequence import in_order
-from harvester.ledger.values import Batch, OpenCall
-from harvester.report.loose import read_books
-from harvester.report.period import Period
-from harvester.report.verify import Order, verify
+from harvester.operations.rebuild import Rebuilt, rebuild
+from harvester.operations.status import read_standing
+from harvester.pipeline.run.state_snapshot import SCHEMA, write_snapshot
+from harvester.state import records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.sequence import in_order
+from harvester.state.values import Batch, OpenCall
+from harvester.storage.output import Output, make_folders
 
 DAY_MS = 86_400_000
 NIGHTS = (

@@ -24,19 +24,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.cli.sql import _sources
-from harvester.cli.sql_screen import screen
+from harvester.analysis.clock import Clock
+from harvester.analysis.query.plain_types import plain, plain_schema
+from harvester.analysis.query.session import Session, opened
+from harvester.analysis.query.split_sql import split
+from harvester.cli.commands.sql import _sources
+from harvester.cli.ui.sql_table import screen
 from harvester.errors import UsageError
-from harvester.harvest.output import Output
-from harvester.ledger.lock import OutputLock
-from harvester.report.asking import Session, opened
-from harvester.report.clock import Clock
-from harvester.report.plain import plain, plain_schema
-from harvester.report.statements import split
-from tests.datasets import filled, made, write
-from tests.outputs import fingerprint
+from harvester.state.lock import OutputLock
+from harvester.storage.output import Output
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.simulated import ROOT, Simulator
+from tests.support.datasets import filled, made, write
+from tests.support.outputs import fingerprint
+from tests.support.simulated import ROOT, Simulator
 
 PAGE = (ROOT / "docs" / "sql.md").read_text()
 BLOCKS = dict(re.findall(r"^### ([^\n]+)\n[^#]*?```sql\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE))

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harvester.cli.sql import _sources
+from harvester.analysis.clock import Clock
+from harvester.analysis.query.session import opened
+from harvester.cli.commands.sql import _sources
 from harvester.config import DateBy
-from harvester.harvest.output import Output
-from harvester.report.asking import opened
-from harvester.report.clock import Clock
-from tests.datasets import made
+from harvester.storage.output import Output
 from tests.run.test_sql import BLOCKS, rows
+from tests.support.datasets import made
 
 BY_CURRENCY = BLOCKS["The invoice against the data, by currency"]
 MONTHS_BILL = BLOCKS["The month's bill, to the cent"]

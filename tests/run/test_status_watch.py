@@ -18,7 +18,7 @@ import pytest
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS
 from tests.security.commands import QUICK
-from tests.simulated import END, ROOT, Simulator
+from tests.support.simulated import END, ROOT, Simulator
 
 IDS = list(make_ids(200, 4, end=END))
 

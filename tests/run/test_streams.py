@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from harvester.ledger.lock import OutputLock
 from harvester.simulator import make_ids
-from tests.outputs import look
+from harvester.state.lock import OutputLock
 from tests.run.test_cli_commands import KEYS
 from tests.security.commands import QUICK
-from tests.simulated import END, ROOT, Simulator
+from tests.support.outputs import look
+from tests.support.simulated import END, ROOT, Simulator
 
 IDS = list(make_ids(90, 4, end=END))
 COMMANDS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from harvester.cli.main import main
-from harvester.harvest.publish import Publisher
+from harvester.pipeline.publish.publisher import Publisher
 from tests.security.leaks import KEY, SECRET
 
 

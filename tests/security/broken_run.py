@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from harvester.cli.main import main
-from harvester.harvest import fetch
-from harvester.vendor.sign import signed_headers
+from harvester.client.sign import signed_headers
+from harvester.pipeline.engine import fetcher
 from tests.security.leaks import KEY, SECRET
 
 
@@ -20,7 +20,7 @@ def _broken(voice_id: str, reply: object, now: float) -> NoReturn:
     raise RuntimeError(f"bug at {headers} {voice_id} +49 151 1234567 8613812345678 \x1b[2J")
 
 
-vars(fetch)["judge"] = _broken
+vars(fetcher)["judge"] = _broken
 
 if __name__ == "__main__":
     main()

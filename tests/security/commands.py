@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests import ways
 from tests.security.leaks import ENV
-from tests.simulated import ROOT
+from tests.support import ways
+from tests.support.simulated import ROOT
 
 QUICK = {
     "HARVESTER_RETRY__BACKOFF_INITIAL_S": "0.02",

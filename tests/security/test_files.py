@@ -11,7 +11,7 @@ import pytest
 from harvester.simulator import make_ids
 from tests.security.commands import harvester, run, run_words, start
 from tests.security.leaks import KEY, SECRET
-from tests.simulated import END, Simulator
+from tests.support.simulated import END, Simulator
 
 IDS = list(make_ids(400, 4, end=END))
 FATES = "open_then_final=0.1,dead_param=0.1"

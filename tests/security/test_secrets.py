@@ -16,7 +16,7 @@ from harvester.simulator.calls import call_of
 from tests.security.commands import harvester, run, run_words, start
 from tests.security.hostile import Ask, HostileVendor
 from tests.security.leaks import KEY, SECRET, leaks, left_behind, signs, told_to_people
-from tests.simulated import END, ROOT, Simulator
+from tests.support.simulated import END, ROOT, Simulator
 
 SEED = 11
 IDS = list(make_ids(600, 4, end=END))

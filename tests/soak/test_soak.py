@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from harvester.simulator import make_ids
-from tests.harvesting import Harvest, read_trace, worst_second
-from tests.simulated import END, ROOT, Simulator
 from tests.soak.recovery import rate_per_s, recovery_s
+from tests.support.harvesting import Harvest, read_trace, worst_second
+from tests.support.simulated import END, ROOT, Simulator
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "70"))
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))

@@ -10,17 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from harvester.harvest.output import Output, make_folders
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.packing import Packer, Piece, pieces_of
+from harvester.dataset.parts import stage
+from harvester.dataset.schema import SCHEMA
 from harvester.identity import Identity
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.parts import stage
-from harvester.lake.pieces import Packer, Piece, pieces_of
-from harvester.lake.schema import SCHEMA
 from harvester.simulator import SimulatorOptions, make_ids
 from harvester.simulator.calls import Fate, call_of, twin_of
 from harvester.simulator.records import Records
-from tests.oracle import Row, expected
-from tests.simulated import END
+from harvester.storage.output import Output, make_folders
+from tests.support.oracle import Row, expected
+from tests.support.simulated import END
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 RUN_ID = "20261122T010000Z-abcdef"

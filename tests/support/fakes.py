@@ -19,18 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec.structs import replace
 
+from harvester.client.transport import NoReply, Reply, Seal
 from harvester.config import Config, Secrets, Vendor
-from harvester.harvest.acknowledger import keep
-from harvester.harvest.engine import Engine, Job
-from harvester.harvest.output import Output, make_folders
-from harvester.harvest.publish import Publisher
-from harvester.ids.reader import ListFile
-from harvester.ledger import journal, publications, records, worklists
-from harvester.ledger.database import get_meta, open_database
-from harvester.ledger.values import WorkList
-from harvester.ledger.writer import LedgerWriter
-from harvester.vendor.transport import NoReply, Reply, Seal
-from tests.virtual_time import virtual_loop
+from harvester.inputs.worklist.reader import ListFile
+from harvester.pipeline.engine.acknowledger import keep
+from harvester.pipeline.engine.engine import Engine, Job
+from harvester.pipeline.publish.publisher import Publisher
+from harvester.state import journal, publications, records, work_lists
+from harvester.state.database import get_meta, open_database
+from harvester.state.values import WorkList
+from harvester.state.writer import LedgerWriter
+from harvester.storage.output import Output, make_folders
+from tests.support.virtual_time import virtual_loop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -238,18 +238,18 @@ class House:
     def put_in_force(self, ids: Sequence[str], left_over: int = 0) -> None:
         """Make `ids` the work list, the last `left_over` of them from earlier inputs."""
         self.ids = list(ids)
-        number = worklists.next_list_id(self.db)
+        number = work_lists.next_list_id(self.db)
         name = f"list-{number}.parquet"
         listed = len(ids) - left_over
         ranks = pa.array([0] * listed + [1] * left_over, pa.int8())
         table = pa.table({"rank": ranks, "voice_id": pa.array(list(ids), pa.string())})
         pq.write_table(table, self.output.lists / name)
-        worklists.replace_list(self.db, WorkList(number, "key", name, None, listed, 0, left_over))
+        work_lists.replace_list(self.db, WorkList(number, "key", name, None, listed, 0, left_over))
 
     @property
     def work_list(self) -> WorkList:
         """The list in force."""
-        found = worklists.current_list(self.db)
+        found = work_lists.current_list(self.db)
         assert found is not None
         return found
 
@@ -258,7 +258,7 @@ class House:
         self.runs += 1
         run_id = f"run-{self.runs}"
         records.begin_run(self.db, run_id, self.runs)
-        work_list = worklists.current_list(self.db)
+        work_list = work_lists.current_list(self.db)
         return Job(
             run_id=run_id,
             config=self.config,
@@ -333,9 +333,9 @@ class House:
     def pending(self) -> list[str]:
         """The ids of the list whose bit isn't set."""
         work_list = self.work_list
-        bits = worklists.settled_rows(self.db, work_list)
+        bits = work_lists.settled_rows(self.db, work_list)
         chunks = range(-(-work_list.rows // 10_000))
-        rows = [(no, row) for no in chunks for row in worklists.pending_rows(work_list, bits, no)]
+        rows = [(no, row) for no in chunks for row in work_lists.pending_rows(work_list, bits, no)]
         return [self.ids[no * 10_000 + row] for no, row in rows]
 
     def close(self) -> None:

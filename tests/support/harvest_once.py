@@ -1,7 +1,7 @@
 """One harvest in a process of its own, with a trace of when each request was written.
 
 The command itself has no trace to offer, and none is wanted there: this is what it calls, with one
-line more.  `python -m tests.harvest_once '{"flags": …, "sources": […], "trace": "FILE"}'`
+line more.  `python -m tests.support.harvest_once '{"flags": …, "sources": […], "trace": "FILE"}'`
 prints the summary as its last line and exits with the run's code.
 """
 
@@ -15,8 +15,8 @@ import msgspec
 
 from harvester.config import Secrets, load
 from harvester.errors import HarvesterError
-from harvester.harvest.progress import Progress
-from harvester.harvest.run import Request, run
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.run.run import Request, run
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tests import ways
-from tests.simulated import ROOT
+from tests.support import ways
+from tests.support.simulated import ROOT
 
 FAST = {
     "pace.rate_per_s": 2000.0,
@@ -41,7 +41,7 @@ class Harvest:
         """Begin a harvest; it ends by itself, or is ended by its pid."""
         text = json.dumps({"flags": self._flags, "sources": [str(s) for s in sources], **order})
         return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.harvest_once", text],
+            [sys.executable, "-W", "error", "-m", "tests.support.harvest_once", text],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,

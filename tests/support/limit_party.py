@@ -1,7 +1,7 @@
 """One process that takes all the turns it can get from a limit file, until it is killed.
 
-`python -m tests.limit_party FILE RATE PRIORITY TRACE`: appends to TRACE the time at which each turn
-was taken, as the limit file saw it, under its lock.
+`python -m tests.support.limit_party FILE RATE PRIORITY TRACE`: appends to TRACE the
+time at which each turn was taken, as the limit file saw it, under its lock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from harvester.config import Priority
-from harvester.harvest.limit_file import LimitFile
+from harvester.pipeline.limits.limit_file import LimitFile
 
 
 class _Clock:

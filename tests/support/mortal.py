@@ -1,7 +1,7 @@
 """Lives of a harvest that end anywhere: a run in a process of its own that dies at its n-th effect.
 
-`python -m tests.mortal` reads one order a line, forks, lets the child live it, and answers with its
-exit code.  Effects are calls of the ledger and every making, linking, renaming and removing of a
+`python -m tests.support.mortal` reads one order a line, forks, lets the child live it, and answers
+with its exit code.  Effects are calls of the ledger and every making, linking, renaming and removing of a
 name, those of recovery among them.  A death is `os._exit` there and then: no handler runs, no
 transaction ends.  The vendor is `Chaos`, the loop's time is virtual, so a life takes milliseconds.
 """
@@ -20,11 +20,11 @@ from typing import Any, Self
 import msgspec
 
 from harvester.errors import Interrupted
-from harvester.harvest.engine import Engine
-from harvester.harvest.opening import Opened, open_output
-from tests.fakes import Answer, Chaos, FakeVendor, House, config_of
-from tests.simulated import ROOT
-from tests.virtual_time import run_virtually, virtual_loop
+from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.run.recovery import Opened, open_output
+from tests.support.fakes import Answer, Chaos, FakeVendor, House, config_of
+from tests.support.simulated import ROOT
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 DEAD = 9
 ASKED_AGAIN = 7
@@ -103,7 +103,7 @@ class Mortals:
 
     def __enter__(self) -> Self:
         self._server = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.mortal"],
+            [sys.executable, "-W", "error", "-m", "tests.support.mortal"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

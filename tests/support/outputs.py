@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from harvester.simulator import write_ids
-from tests.harvesting import Harvest
-from tests.simulated import END, Simulator
+from tests.support.harvesting import Harvest
+from tests.support.simulated import END, Simulator
 
 SEED = 20261123
 COUNT = 3_000

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.simulated import ROOT
+from tests.support.simulated import ROOT
 
 _BLOCK = re.compile(r"(?ms)^```(\w*)\n(.*?)^```$")
 

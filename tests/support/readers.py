@@ -1,7 +1,7 @@
 """What docs/reading.md says of each reader, tried (`make readers`; CI tries those that it has).
 
-`python -m tests.readers PYTHON`: each block of the page is run by PYTHON, whose environment has the
-readers, in a folder with a data set, and what it comes to is compared with sums made by hand.  A
+`python -m tests.support.readers PYTHON`: each block of the page is run by PYTHON, whose environment
+has the readers, in a folder with a data set, and what it comes to is compared with sums made by hand.  A
 reader whose other half is not on this machine (Java, a PostgreSQL server) is skipped, and says so.
 """
 
@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from tests import datasets
-from tests.pages import blocks
+from tests.support import datasets
+from tests.support.pages import blocks
 
 PAGE = "docs/reading.md"
 _LARGE = Decimal("9999999999.99999999")

@@ -1,6 +1,7 @@
 """One rebuild in a process of its own, which may be told to die at one of its steps.
 
-`python -m tests.rebuild_once OUT [STEP]`: at the STEP-th step (from 0) it is gone, as by kill -9.
+`python -m tests.support.rebuild_once OUT [STEP]`: at the STEP-th step (from 0) it is gone, as by
+kill -9.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 
 from harvester.config import load
 from harvester.errors import HarvesterError
-from harvester.harvest.rebuild import rebuild
+from harvester.operations.rebuild import rebuild
 
 
 def main() -> int:

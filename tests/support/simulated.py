@@ -12,15 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests import ways
+from tests.support import ways
 
 END = date(2023, 1, 10)
 """The last day of the ids that tests make up: the same ids, calls and partitions on any day.
 
-The product judges an id by its age (harvest/settle.py), so the clock must not come near: these are
-older than any border, and will be.  Ids that must be younger have digits that tell no date.
+The product judges an id by its age (pipeline/engine/settle.py), so the clock must not come
+near: these are older than any border, and will be.  Ids that must be younger have digits that tell no date.
 """
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Loopback needs no proxy, whatever the environment says.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STARTS_WITH = "listening on "

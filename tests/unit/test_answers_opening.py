@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.answers.opening import members, plain
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.usage import answer_totals, usage_of
-from harvester.ledger import journal
-from harvester.ledger.values import Entry
-from harvester.vendor.judge import judge
-from harvester.vendor.transport import Reply
-from harvester.vendor.verdicts import NetworkFailure, Record
+from harvester.client.judge import judge
+from harvester.client.transport import Reply
+from harvester.client.verdicts import NetworkFailure, Record
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.usage import answer_totals, usage_of
+from harvester.state import journal
+from harvester.state.values import Entry
 
 ID = "2203031113381000002"
 NOW = 1_767_225_600.0  # 2026-01-01

@@ -20,11 +20,11 @@ from harvester.answers.times import (
     ending_of,
     is_usual_ending,
 )
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.schema import TIME_COLUMNS
-from harvester.vendor.judge import judge
-from harvester.vendor.transport import Reply
-from harvester.vendor.verdicts import Record
+from harvester.client.judge import judge
+from harvester.client.transport import Reply
+from harvester.client.verdicts import Record
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.schema import TIME_COLUMNS
 
 ID = "2203031113381000002"
 NOW = datetime(2026, 1, 18, 8, tzinfo=UTC)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.any_day import command, drawn, moments
-from tests.ways import TIME_ZONE
+from tests.support.ways import TIME_ZONE
 
 NOWS = [
     datetime(2026, 11, 27, 5, 11, 28, 123, tzinfo=UTC),

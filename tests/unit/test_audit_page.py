@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
+from harvester.analysis.apart import Apart, Group
+from harvester.analysis.audit.audit import Audit
+from harvester.analysis.audit.bill import Difference, Verdict
+from harvester.analysis.audit.limits import Excess
+from harvester.analysis.clock import Clock
+from harvester.analysis.html.audit_page import page
+from harvester.analysis.html.style import STYLE
+from harvester.analysis.period import Period
+from harvester.analysis.scope import Scope
 from harvester.cli.main import run_command
+from harvester.dataset.stated import Stated
 from harvester.identity import Identity
-from harvester.lake.stated import Stated
-from harvester.report.apart import Apart, Group
-from harvester.report.audit import Audit
-from harvester.report.audit_page import page
-from harvester.report.billing import Difference, Verdict
-from harvester.report.clock import Clock
-from harvester.report.limits import Excess
-from harvester.report.period import Period
-from harvester.report.scope import Scope
-from harvester.report.style import STYLE
-from tests.datasets import made
 from tests.run.test_report_overview import HOSTILE, Tags
+from tests.support.datasets import made
 from tests.unit.test_report_page import Tables
 
 NUMBER = "918055512345"

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from harvester.cli.imports import uncollected, without
-from harvester.lake.unneeded import NotHere
+from harvester.cli.logs.lazy_imports import uncollected, without
+from harvester.storage.import_blocker import NotHere
 
 
 def test_garbage_is_collected_again_after_an_import_that_failed() -> None:
@@ -55,10 +55,10 @@ def test_a_package_that_is_there_stays() -> None:
 
 def test_the_logs_do_without_rich_and_the_bar_has_it() -> None:
     program = (
-        "import sys, harvester.cli.logs\n"
+        "import sys, harvester.cli.logs.logs\n"
         "assert 'rich' not in sys.modules\n"
         "import rich.console\n"
-        "from harvester.cli.progress import ProgressBar"
+        "from harvester.cli.ui.progress_bar import ProgressBar"
     )
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

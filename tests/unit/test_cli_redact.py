@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.cli.failures import complain, report_unexpected
-from harvester.cli.logs import Logs
-from harvester.cli.redact import MASKED, redacted
+from harvester.cli.error_output import complain, report_unexpected
+from harvester.cli.logs.logs import Logs
+from harvester.cli.logs.redact import MASKED, redacted
 from harvester.config import Log, Secrets
-from harvester.harvest.discreet import masked, without_numbers, without_secrets
+from harvester.pipeline.engine.masking import masked, without_numbers, without_secrets
 
 SECRETS = ("bDqJFiq9", "7bz1lzh9")
 PHONE = "8613800138000"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from harvester.cli.screens import books, closing
-from harvester.harvest.books import Difference
-from harvester.harvest.oddities import Oddities
-from harvester.harvest.summary import (
+from harvester.cli.ui.summary_screen import books, closing
+from harvester.pipeline.publish.oddities import Oddities
+from harvester.pipeline.run.control_totals import Difference
+from harvester.pipeline.run.summary import (
     DataBooks,
     InputBooks,
     ListBooks,

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from harvester.cli.standing import idle_screen, running_screen
-from harvester.harvest.progress import Progress
-from harvester.harvest.sharing import Party, Sharing
-from harvester.harvest.standing import RunLine, Running, Standing
+from harvester.cli.ui.status_screen import idle_screen, running_screen
+from harvester.operations.status import RunLine, Running, Standing
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.limits.sharing import Party, Sharing
 
 STANDING = Standing(
     output="out",

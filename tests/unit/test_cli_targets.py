@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from harvester.cli.targets import Format, chosen_format, private_file, refuse_ours, write_private
+from harvester.cli.ui.output_files import (
+    Format,
+    chosen_format,
+    private_file,
+    refuse_ours,
+    write_private,
+)
 from harvester.errors import UsageError
-from harvester.harvest.output import Output
+from harvester.storage.output import Output
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Group
 
-from harvester.cli.console import Line, Terminal, emit
 from harvester.cli.duration import duration_s
-from harvester.cli.endings import INTERRUPTED, ending
-from harvester.cli.progress import ProgressBar, drawn, is_slowed, outcomes, sent, slowed
-from harvester.cli.redact import redacted
-from harvester.cli.sayings import sentence
-from harvester.cli.text import count, folded, one_line, printable, share, size, span, speed
+from harvester.cli.logs.redact import redacted
+from harvester.cli.ui.console import Line, Terminal, emit
+from harvester.cli.ui.event_text import sentence
+from harvester.cli.ui.exit_codes import INTERRUPTED, ending
+from harvester.cli.ui.progress_bar import ProgressBar, drawn, is_slowed, outcomes, sent, slowed
+from harvester.cli.ui.text import count, folded, one_line, printable, share, size, span, speed
 from harvester.errors import UsageError
-from harvester.harvest.progress import Progress
+from harvester.pipeline.engine.progress import Progress
 
 
 class Screen(io.StringIO):

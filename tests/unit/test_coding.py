@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from harvester.vendor import coding
-from harvester.vendor.transport import MAX_BODY_BYTES, NoReply
+from harvester.client import coding
+from harvester.client.transport import MAX_BODY_BYTES, NoReply
 
 BODY = b'{"status":"-22"}'
 

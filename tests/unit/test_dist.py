@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.dist import STEM, build, sdist_complaints, wheel_complaints
-from tests.simulated import ROOT
+from tests.support.simulated import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def respelt(wheel: Path, folder: Path, changes: dict[str, bytes | None]) -> list
             {f"{STEM}.dist-info/licenses/LICENSE": None},
             f"{STEM}.dist-info/licenses/LICENSE is missing",
         ),
-        ({"tests/oracle.py": b""}, "tests/oracle.py is no part of it"),
+        ({"tests/support/oracle.py": b""}, "tests/support/oracle.py is no part of it"),
         ({"bench/__init__.py": b""}, "bench/__init__.py is no part of it"),
         ({f"{STEM}.dist-info/entry_points.txt": b""}, "entry_points.txt has no `harvester`"),
     ],

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from harvester import errors
-from harvester.cli import endings, sayings
-from harvester.harvest import fetch
-from harvester.report import standing
-from harvester.vendor import judge
+from harvester.analysis.verify import id_states
+from harvester.cli.ui import event_text, exit_codes
+from harvester.client import judge
+from harvester.pipeline.engine import fetcher
 from tests.unit.test_docs import ROOT, coded, page, rows, section
 
 PAGE = page("when-it-stops")
@@ -40,7 +40,7 @@ for _tree in TREES.values():
 # A place that hands on what another process said, which has a place of its own.
 HANDED_ON = {"spoken['source']", "spoken['store']"}
 # Made of parts; what it can be made of has tests of its own below.
-MADE_OF_PARTS = {"harvest/fetch.py", "ids/blocks.py", "lake/disk.py"}
+MADE_OF_PARTS = {"pipeline/engine/fetcher.py", "inputs/formats/blocks.py", "storage/disk.py"}
 
 
 def text_of(node: ast.expr | None, texts: dict[str, ast.expr]) -> str | None:
@@ -135,7 +135,7 @@ def _told() -> Iterator[str]:
     """The messages of the page, but for those whose words come from elsewhere in the code."""
     for cells in rows(section(PAGE, "## Messages").replace("`", "")):
         made_of_parts = (
-            *(f"{what}:" for what in fetch._REFUSALS),
+            *(f"{what}:" for what in fetcher._REFUSALS),
             *(
                 "http ",
                 "(no message)",
@@ -161,7 +161,9 @@ def _says_enough(found: str) -> bool:
 
 
 def test_both_troubles_of_a_packed_file_are_documented() -> None:
-    found = re.findall(r'"([^"]+)" if torn else "([^"]+)"', (PACKAGE / "ids/blocks.py").read_text())
+    found = re.findall(
+        r'"([^"]+)" if torn else "([^"]+)"', (PACKAGE / "inputs/formats/blocks.py").read_text()
+    )
     assert len(found) == 1
     for state in found[0]:
         assert f"…: {state} … data (…)." in messages_of(2)
@@ -187,11 +189,11 @@ def test_every_step_of_the_disk_is_documented() -> None:
 
 def test_every_refusal_is_documented() -> None:
     table = messages_of(4)
-    for what in fetch._REFUSALS:
-        told = fetch.refusal_message(what).partition("): ")[2].partition(". ")[0]
+    for what in fetcher._REFUSALS:
+        told = fetcher.refusal_message(what).partition("): ")[2].partition(". ")[0]
         assert f"| {what}: {told}. |" in table
     for code in sorted(judge._FORBIDDEN | judge._WRONG_ADDRESS):
-        told = fetch.refusal_message(f"http_{code}").partition("): ")[2].partition(". ")[0]
+        told = fetcher.refusal_message(f"http_{code}").partition("): ")[2].partition(". ")[0]
         (row,) = [line for line in table.splitlines() if line.startswith("| http") and told in line]
         assert str(code) in row
     assert {code for _, code, _ in MESSAGES if code == 4}
@@ -210,8 +212,8 @@ CODES_TOLD = {int(cells[0]): cells[1:] for cells in rows(section(PAGE, "## Exit 
 
 
 def test_every_exit_code_is_documented_and_no_other() -> None:
-    assert sorted(CODES_TOLD) == sorted({*CODES.values(), *endings._ENDINGS, 0, 3})
-    assert sorted(CODES_TOLD) == sorted(endings._ENDINGS)
+    assert sorted(CODES_TOLD) == sorted({*CODES.values(), *exit_codes._ENDINGS, 0, 3})
+    assert sorted(CODES_TOLD) == sorted(exit_codes._ENDINGS)
 
 
 def test_the_readme_names_every_exit_code_and_no_other() -> None:
@@ -225,16 +227,16 @@ def test_the_order_of_exit_codes_is_that_of_the_code() -> None:
     assert [int(number) for number in re.findall(r"\d+", told[1])] == list(errors._PRECEDENCE)
 
 
-@pytest.mark.parametrize("code", sorted(endings._ENDINGS))
+@pytest.mark.parametrize("code", sorted(exit_codes._ENDINGS))
 def test_what_an_exit_code_asks_for_is_what_a_run_says(code: int) -> None:
-    said, told = endings.ending(code).next, CODES_TOLD[code][1]
+    said, told = exit_codes.ending(code).next, CODES_TOLD[code][1]
     for word in ("same command again", "harvester status", "harvester export dead", "report"):
         assert (word in said.lower()) == (word in told.lower()), word
 
 
 def test_every_saying_of_a_run_is_documented() -> None:
     part = section(PAGE, "## On the way").replace("`", "")
-    for event, saying in sayings._SAYINGS.items():
+    for event, saying in event_text._SAYINGS.items():
         if event != "library_message":
             told = re.sub(r"{\w+}", "…", saying)
             assert f"| {told} |" in part, event
@@ -267,7 +269,7 @@ def _kinds() -> Iterator[tuple[str, str]]:
                     yield ("note" if severity == "note" else "damage"), kind
                 case _:
                     pass
-    source = Path(standing.__file__).read_text()
+    source = Path(id_states.__file__).read_text()
     for kind in re.findall(r'return "(\w+)", f"', source):
         yield "damage", kind
 

@@ -12,20 +12,20 @@ import msgspec
 import pyarrow as pa
 import pytest
 import typer
+from tests.unit.test_house import HOUSE
 
 from harvester.cli.main import application
-from harvester.cli.tables import schema_of
+from harvester.cli.ui.row_output import schema_of
 from harvester.config import ENV_PREFIX, SECRET_NAMES, Config
-from harvester.harvest import snapshot
-from harvester.harvest.books import Difference
-from harvester.harvest.summary import Summary
-from harvester.ids.clean import Reason
-from harvester.lake import schema
+from harvester.dataset import schema
+from harvester.inputs.voice_id import Reason
+from harvester.pipeline.run import state_snapshot
+from harvester.pipeline.run.control_totals import Difference
+from harvester.pipeline.run.summary import Summary
 from harvester.simulator.billing import MISCHIEF
 from harvester.simulator.faults import FAULTS
 from tests.unit.test_configs import DEFAULTS
 from tests.unit.test_docs import DOCS, ROOT, coded, page, rows, section
-from tests.unit.test_house import HOUSE
 
 COMMANDS_PAGE = page("commands")
 README = (ROOT / "README.md").read_text()
@@ -258,7 +258,7 @@ def test_every_column_of_an_export_is_documented(what: str) -> None:
 
 
 def test_every_column_of_a_runs_snapshot_is_documented() -> None:
-    assert columns_of(section(SCHEMA_PAGE, "## state.parquet")) == told(snapshot.SCHEMA)
+    assert columns_of(section(SCHEMA_PAGE, "## state.parquet")) == told(state_snapshot.SCHEMA)
 
 
 def test_every_reason_of_a_bad_line_is_documented() -> None:

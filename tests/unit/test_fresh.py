@@ -13,17 +13,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from harvester.cli.targets import write_private
+from harvester.cli.ui.output_files import write_private
 from harvester.errors import StoreError, UsageError
-from harvester.fresh import fresh_file, is_special
-from harvester.harvest.exposition import RunFigures
-from harvester.harvest.metrics import MetricsFile
-from harvester.harvest.output import write_atomically
-from harvester.harvest.progress import Progress
-from harvester.harvest.snapshot import write_snapshot
-from harvester.ids.parquet_out import IDS, ParquetOut
-from harvester.ids.private_text import PrivateText
-from harvester.ledger.database import open_database
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.run.metrics_file import MetricsFile
+from harvester.pipeline.run.prometheus import RunFigures
+from harvester.pipeline.run.state_snapshot import write_snapshot
+from harvester.state.database import open_database
+from harvester.storage.new_file import fresh_file, is_special
+from harvester.storage.output import write_atomically
+from harvester.storage.parquet_file import IDS, ParquetOut
+from harvester.storage.private_text import PrivateText
 
 
 class Events:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from harvester.config import OpenCalls, Retry
-from harvester.harvest.acknowledger import BATCH_BYTES, BATCH_OUTCOMES, Acknowledger
-from harvester.harvest.settle import Policy
-from harvester.harvest.tally import Tally
-from harvester.harvest.task import Answered, Task
-from harvester.ledger.values import Batch
+from harvester.pipeline.engine.acknowledger import BATCH_BYTES, BATCH_OUTCOMES, Acknowledger
+from harvester.pipeline.engine.counters import Tally
+from harvester.pipeline.engine.settle import Policy
+from harvester.pipeline.engine.task import Answered, Task
+from harvester.state.values import Batch
 
 
 class SlowLedger:

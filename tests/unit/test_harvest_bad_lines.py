@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harvester.harvest.bad_lines import (
+from harvester.inputs.bad_lines import LISTED_AT_MOST
+from harvester.pipeline.run.bad_lines import (
     EXAMPLES,
     BadLines,
     first_examples,
@@ -14,7 +15,6 @@ from harvester.harvest.bad_lines import (
     read_bad_lines,
     worst_first,
 )
-from harvester.ids.bad_ids import LISTED_AT_MOST
 
 
 def line(file: str, number: int, reason: str = "not_an_id") -> str:

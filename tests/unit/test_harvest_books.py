@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.harvest.books import UsageSums, check_data, check_input, check_list, check_run
+from harvester.pipeline.run.control_totals import (
+    UsageSums,
+    check_data,
+    check_input,
+    check_list,
+    check_run,
+)
 
 INPUT = {"lines": 10, "bad": 1, "duplicate": 2, "distinct": 7, "settled_before": 3, "listed": 4}
 RUN = {"begun": 15, "delivered": 1, "open_": 2, "dead": 3, "deferred": 4, "cut_off": 5}

@@ -6,10 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.config import Retry
-from harvester.harvest.backoff import backoff_s
-from harvester.harvest.budget import Again, Defer, Settle, Spent, Step, Surroundings, next_step
-from harvester.vendor.verdicts import (
+from harvester.client.verdicts import (
     Busy,
     Dead,
     NetworkFailure,
@@ -20,6 +17,17 @@ from harvester.vendor.verdicts import (
     TimeRefused,
     UnknownStatus,
     Verdict,
+)
+from harvester.config import Retry
+from harvester.pipeline.limits.backoff import backoff_s
+from harvester.pipeline.limits.retry_policy import (
+    Again,
+    Defer,
+    Settle,
+    Spent,
+    Step,
+    Surroundings,
+    next_step,
 )
 
 LIMITS = Retry(busy_attempts=4, network_attempts=3)

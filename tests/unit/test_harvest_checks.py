@@ -4,29 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.config import Pace
-from harvester.errors import ConfigError, StoreError, VendorRefused, VendorUnavailable
-from harvester.harvest.checks import (
-    SPARE_FILES,
-    Check,
-    are_accepted,
-    check_answer,
-    check_clock,
-    check_disk,
-    check_limit,
-    check_open_files,
-    connections_within,
-    exit_code,
-    fail,
-    not_sent,
-    nothing_to_fetch,
-    ok,
-    per_day_used_up,
-    warn,
-    were_tried,
-)
-from harvester.harvest.sharing import Party, Sharing
-from harvester.vendor.verdicts import (
+from harvester.client.verdicts import (
     Busy,
     Dead,
     NetworkFailure,
@@ -38,6 +16,27 @@ from harvester.vendor.verdicts import (
     UnknownStatus,
     Verdict,
 )
+from harvester.config import Pace
+from harvester.errors import ConfigError, StoreError, VendorRefused, VendorUnavailable
+from harvester.operations.doctor_checks import (
+    Check,
+    are_accepted,
+    check_answer,
+    check_clock,
+    check_disk,
+    check_limit,
+    check_open_files,
+    exit_code,
+    fail,
+    not_sent,
+    nothing_to_fetch,
+    ok,
+    per_day_used_up,
+    warn,
+    were_tried,
+)
+from harvester.pipeline.limits.open_files import SPARE_FILES, connections_within
+from harvester.pipeline.limits.sharing import Party, Sharing
 
 GB = 10**9
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.config import Config, Output, Pace
-from harvester.harvest.estimate import Budget, Estimate, budget, estimate
-from harvester.ledger import publications, records
-from harvester.ledger.database import open_database
-from harvester.ledger.values import PartRecord
+from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
+from harvester.state import publications, records
+from harvester.state.database import open_database
+from harvester.state.values import PartRecord
 
 
 def whole(to_ask: int, share: float = 1.0) -> Estimate:

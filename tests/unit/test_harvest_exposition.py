@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from harvester.harvest.exposition import PREFIX, RunFigures, exposition, metrics
-from harvester.harvest.metrics import MetricsFile
-from harvester.harvest.progress import Progress
-from tests.simulated import ROOT
+from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.run.metrics_file import MetricsFile
+from harvester.pipeline.run.prometheus import PREFIX, RunFigures, exposition, metrics
+from tests.support.simulated import ROOT
 
 NOW = Progress(
     to_ask=100,

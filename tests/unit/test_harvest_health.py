@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.harvest.health import OutageWatch, RefusalWatch
+from harvester.pipeline.limits.health import OutageWatch, RefusalWatch
 
 
 def fed(*answers: tuple[float, int, int]) -> OutageWatch:

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from harvester.harvest.pace import HeldUp, SharedPace
-from tests.virtual_time import run_virtually, virtual_loop
+from harvester.pipeline.limits.pace import HeldUp, SharedPace
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 RATE = 50
 TURN_NS = 20_000_000

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from harvester.config import Priority, Secrets, load
 from harvester.errors import ConfigError, StoreError
-from harvester.harvest.limit_file import SLOTS, LimitFile, read_sharing, sharing
-from harvester.harvest.pace import SharedPace
-from tests.harvesting import worst_second
-from tests.virtual_time import run_virtually, virtual_loop
+from harvester.pipeline.limits.limit_file import SLOTS, LimitFile, read_sharing, sharing
+from harvester.pipeline.limits.pace import SharedPace
+from tests.support.harvesting import worst_second
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 OWNER = bytes(range(32))
 BOOT = b"0123456789abcdef"

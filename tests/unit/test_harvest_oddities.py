@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.harvest.oddities import NEEDED, Oddities, Seen, named, oddities
-from harvester.lake.schema import MONEY_COLUMNS
+from harvester.dataset.schema import MONEY_COLUMNS
+from harvester.pipeline.publish.oddities import NEEDED, Oddities, Seen, named, oddities
 
 
 def test_nothing_odd_is_nothing_to_tell() -> None:

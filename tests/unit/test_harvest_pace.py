@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harvester.harvest.pace import Pace, bucket_shape
-from tests.virtual_time import run_virtually
+from harvester.pipeline.limits.pace import Pace, bucket_shape
+from tests.support.virtual_time import run_virtually
 
 pytestmark = pytest.mark.filterwarnings("error")
 

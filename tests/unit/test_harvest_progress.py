@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from harvester.harvest.progress import Speedometer, retries, settled
-from harvester.harvest.tally import Tally
+from harvester.pipeline.engine.counters import Tally
+from harvester.pipeline.engine.progress import Speedometer, retries, settled
 from tests.unit.test_harvest_exposition import NOW
 
 

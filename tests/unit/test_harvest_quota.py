@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from harvester.errors import BudgetReached, HarvesterError
-from harvester.harvest.opening import most_unrecorded
-from harvester.harvest.quota import DayQuota, day_of
+from harvester.pipeline.limits.daily_quota import DayQuota, day_of
+from harvester.pipeline.run.recovery import most_unrecorded
 
 
 class Day:

@@ -9,9 +9,9 @@ from msgspec import structs
 from msgspec.structs import replace
 
 from harvester.config import OpenCalls, Retry
-from harvester.harvest.settle import Outcome, Policy, Settled, settle
-from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
-from harvester.ledger.values import Batch, Deferred, Entry, OpenCall
+from harvester.pipeline.engine.settle import Outcome, Policy, Settled, settle
+from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
+from harvester.state.values import Batch, Deferred, Entry, OpenCall
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import pytest
 
 from harvester.errors import Interrupted
-from harvester.harvest.source import TaskSource
-from harvester.harvest.stop import Stop
-from harvester.harvest.task import Task
+from harvester.pipeline.engine.shutdown import Stop
+from harvester.pipeline.engine.task import Task
+from harvester.pipeline.engine.task_source import TaskSource
 
 
 class Given:

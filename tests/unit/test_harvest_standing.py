@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harvester.harvest.output import Output
-from harvester.harvest.standing import Running, read_running
+from harvester.operations.status import Running, read_running
+from harvester.storage.output import Output
 from tests.unit.test_harvest_exposition import NOW
 
 HOLDER = {"pid": 7, "host": "night", "since": "2026-09-02T10:00:00+00:00"}

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from harvester.config import Output
-from harvester.harvest.waiting import Waiting
+from harvester.pipeline.engine.backlog import Waiting
 
 OUTPUT = Output(publish_records=1_000, publish_bytes=10_000, publish_after_s=60)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.ids.ages import OldIds, instant, stamps
-from harvester.ids.clean import dated
+from harvester.inputs.id_dates import OldIds, instant, stamps
+from harvester.inputs.voice_id import dated
 
 _CLOCK = timezone(timedelta(hours=8))
 _TIMES = st.integers(1_388_534_400, 2_556_100_800).map(  # 2014 to 2051

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harvester.errors import HarvesterError, StoreError
-from harvester.ids import children
+from harvester.storage import subprocesses
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from harvester.ids import children
 )
 def test_an_end_without_an_answer_is_told(code: int, kind: type[BaseException], told: str) -> None:
     with pytest.raises(kind) as found:
-        children.died("what it does", code, io.BytesIO(b" it was so\n"), if_killed="Free some.")
+        subprocesses.died("what it does", code, io.BytesIO(b" it was so\n"), if_killed="Free some.")
     assert type(found.value) is kind
     assert str(found.value) == told
 
@@ -36,7 +36,7 @@ def test_an_end_without_an_answer_is_told(code: int, kind: type[BaseException], 
 def test_of_long_complaints_the_end_is_told(size: int) -> None:
     said = io.BytesIO(b"x" * (size - 1) + b"!")
     with pytest.raises(HarvesterError) as found:
-        children.died("it", 1, said, if_killed="")
+        subprocesses.died("it", 1, said, if_killed="")
     assert str(found.value).endswith("x!")
     assert len(str(found.value)) == len("it failed (exit 1): ") + min(size, 4_000)
 
@@ -51,7 +51,7 @@ def test_a_process_gets_our_paths_and_nothing_that_is_set_for_us(
     monkeypatch.setenv("HARVESTER_API_SECRET", "s3cret")
     monkeypatch.setenv("HARVEST", "moon")
     with tempfile.TemporaryFile() as complaints:
-        with children.start("told", complaints) as child:
+        with subprocesses.start("told", complaints) as child:
             assert child.communicate(b"hello")[0] == b""
         complaints.seek(0)
         said = complaints.read().decode()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.ids.clean import (
+from harvester.inputs.voice_id import (
     EXCERPT_CHARS,
     PLAIN,
     clean,

@@ -16,10 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.answers import literals
-from harvester.lake.columns import TIME_RULE, typed
-from harvester.lake.normalize import Answer, Normalized, normalize
-from harvester.lake.reading import read, read_record
-from harvester.lake.schema import (
+from harvester.dataset.columns import TIME_RULE, typed
+from harvester.dataset.normalize import Answer, Normalized, normalize
+from harvester.dataset.parse import read, read_record
+from harvester.dataset.schema import (
     COLUMN_OF,
     COST_EUR,
     FIELDS,
@@ -29,7 +29,7 @@ from harvester.lake.schema import (
     TEXT_COLUMNS,
     TIME_COLUMNS,
 )
-from harvester.lake.usage import UsageSum, answer_totals, currency_name, usage_of
+from harvester.dataset.usage import UsageSum, answer_totals, currency_name, usage_of
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
 PROVENANCE = {"voice_id", "account", "is_final", "fetched_at", "run_id"}

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from harvester.vendor.lean_connection import LeanConnection, SeenHead, SeenHeads
-from harvester.vendor.transport import NoReply, Reply
+from harvester.client.http11_connection import LeanConnection, SeenHead, SeenHeads
+from harvester.client.transport import NoReply, Reply
 
 
 class Wire(asyncio.Transport):

@@ -10,8 +10,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.ledger import journal
-from harvester.ledger.values import Entry
+from harvester.state import journal
+from harvester.state.values import Entry
 
 TEXTS = st.text(st.characters(codec=None), max_size=20)
 NUMBERS = st.one_of(

@@ -115,9 +115,9 @@ def test_small_faults_of_a_line(before: str, after: set[str]) -> None:
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:
-    first, again, other = (drawn(ROOT, seed, 5, ["harvester/ledger"]) for seed in (1, 1, 2))
+    first, again, other = (drawn(ROOT, seed, 5, ["harvester/state"]) for seed in (1, 1, 2))
     assert first == again != other
-    assert all(mutant.path.startswith("harvester/ledger/") for mutant in first)
+    assert all(mutant.path.startswith("harvester/state/") for mutant in first)
     everything = drawn(ROOT, 1, 10**9, ["harvester"])
     assert len(everything) == len(set(everything)) > 10_000
 
@@ -134,7 +134,7 @@ def test_each_module_has_quick_tests_that_are_there() -> None:
     ]
     assert [path for path in with_code if not fitting(ROOT, path)] == []
     # Named like it, importing it, listed for its room: in this order.
-    pace = fitting(ROOT, "harvester/harvest/pace.py")
+    pace = fitting(ROOT, "harvester/pipeline/limits/pace.py")
     assert pace[0] == "tests/unit/test_harvest_pace.py"
     assert pace.index("tests/run/test_harvest_pipeline.py") > 0
 
@@ -142,20 +142,20 @@ def test_each_module_has_quick_tests_that_are_there() -> None:
 def test_found_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A planted survivor is reported, and what a test sees, in whichever process, is found."""
     project = tmp_path / "project"
-    for folder in ("harvester/ledger", "tests/unit"):
+    for folder in ("harvester/state", "tests/unit"):
         (project / folder).mkdir(parents=True)
-    module = project / "harvester/ledger/made_up.py"
+    module = project / "harvester/state/made_up.py"
     module.write_text(PLANTED)
-    (project / "tests/unit/test_ledger_made_up.py").write_text(TESTS)
+    (project / "tests/unit/test_state_made_up.py").write_text(TESTS)
     (project / "tests/mutants.toml").write_text(
         'quick = ["tests/unit"]\nleast_share = 0.95\njudged_from = 2\n[fits]\n'
     )
     words = ["--seed", "1", "--count", "9", "--jobs", "1", "harvester"]
     assert main(words, root=project) == 1
     assert sorted(capsys.readouterr().out.splitlines()) == [
-        "              tests/unit/test_ledger_made_up.py::test_in_a_process_of_its_own",
-        "       found  harvester/ledger/made_up.py:2: number > limit -> number >= limit",
-        "    SURVIVED  harvester/ledger/made_up.py:6: number < limit -> number <= limit",
+        "              tests/unit/test_state_made_up.py::test_in_a_process_of_its_own",
+        "       found  harvester/state/made_up.py:2: number > limit -> number >= limit",
+        "    SURVIVED  harvester/state/made_up.py:6: number < limit -> number <= limit",
         "mutants: 1 of 2 found, 50%",
         "mutants: seed 1, 2 small faults",
     ]

@@ -17,17 +17,17 @@ from types import FrameType
 import pytest
 
 from bench.answers import answers
-from harvester.ids.bad_ids import BadIds
-from harvester.ids.files import find
-from harvester.ids.listing import read_ids
-from harvester.lake.normalize import normalize
-from harvester.lake.reading import read
-from harvester.lake.usage import usage_of
-from harvester.ledger import journal
-from harvester.ledger.values import Entry
-from harvester.vendor.judge import judge
-from harvester.vendor.transport import Reply
-from harvester.vendor.verdicts import Record
+from harvester.client.judge import judge
+from harvester.client.transport import Reply
+from harvester.client.verdicts import Record
+from harvester.dataset.normalize import normalize
+from harvester.dataset.parse import read
+from harvester.dataset.usage import usage_of
+from harvester.inputs.bad_lines import BadIds
+from harvester.inputs.discover import find
+from harvester.inputs.worklist.build import read_ids
+from harvester.state import journal
+from harvester.state.values import Entry
 
 OURS = str(Path(sys.modules["harvester"].__path__[0]))
 NOW = 1_800_000_000.0

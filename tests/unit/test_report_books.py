@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from harvester.harvest.output import Output
-from harvester.lake.dataset import Totals
-from harvester.ledger import records
-from harvester.ledger.database import open_database
-from harvester.report.books import check_runs, check_summaries
-from harvester.report.content import UsageRow
+from harvester.analysis.verify.check_runs import check_runs, check_summaries
+from harvester.analysis.verify.dataset_scan import UsageRow
+from harvester.dataset.files import Totals
+from harvester.state import records
+from harvester.state.database import open_database
+from harvester.storage.output import Output
 
 RUN = "20261102T100000Z-aaaaaa"
 OTHER = "20261103T100000Z-bbbbbb"

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from harvester.report.charts import (
+from harvester.analysis.html.charts import (
     Axes,
     Bar,
     Line,

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from harvester.report.figures import Between, Figures, percentile, quotient
+from harvester.analysis.report.figures import Between, Figures, percentile, quotient
 
 NUMBERS = [field.name for field in fields(Figures) if field.name != "cost"]
 

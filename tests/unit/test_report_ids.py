@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.ledger import bitmap
-from harvester.ledger.database import open_database
-from harvester.ledger.values import CHUNK_ROWS, WorkList
-from harvester.report.content import STANDINGS, Content
-from harvester.report.ids import IdAudit, _grouped, audit_ids, settled_flags
-from harvester.report.standing import Place
+from harvester.analysis.verify.check_ids import IdAudit, _grouped, audit_ids, settled_flags
+from harvester.analysis.verify.dataset_scan import STANDINGS, Content
+from harvester.analysis.verify.id_states import Place
+from harvester.state import bitmap
+from harvester.state.database import open_database
+from harvester.state.values import CHUNK_ROWS, WorkList
 
 
 def batches_of(ids: list[str], cuts: list[int]) -> list[pa.RecordBatch]:

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
+from harvester.analysis.audit.limits import Excess, above, parse_limits
 from harvester.errors import UsageError
-from harvester.report.limits import Excess, above, parse_limits
 
 
 @dataclass

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harvester.lake.schema import SCHEMA
-from harvester.report.masks import Masks
+from harvester.analysis.query.masks import Masks
+from harvester.dataset.schema import SCHEMA
 
 KEY = "0123456789abcdef0123456789abcdef"
 ID = "2609021234561234567"

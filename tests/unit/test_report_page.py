@@ -12,19 +12,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from harvester.cli.report import as_json
-from harvester.cli.report_screen import screen
+from harvester.analysis.clock import Clock
+from harvester.analysis.html.report_page import page
+from harvester.analysis.period import Period
+from harvester.analysis.report.aggregate import Calls, Prices
+from harvester.analysis.report.figures import Figures, Row, Table
+from harvester.analysis.report.prices import PriceChange
+from harvester.analysis.report.report import BusyHour, Delay, Hours, Report
+from harvester.analysis.report.unfinished import Books, Loose, RunBook, Unknown
+from harvester.analysis.scope import Scope
+from harvester.cli.commands.report import as_json
+from harvester.cli.ui.report_screen import screen
+from harvester.dataset.stated import Stated
 from harvester.identity import Identity
-from harvester.lake.stated import Stated
-from harvester.report.calls import Calls, Prices
-from harvester.report.clock import Clock
-from harvester.report.figures import Figures, Row, Table
-from harvester.report.html import page
-from harvester.report.loose import Books, Loose, RunBook, Unknown
-from harvester.report.overview import BusyHour, Delay, Hours, Report
-from harvester.report.period import Period
-from harvester.report.prices import PriceChange
-from harvester.report.scope import Scope
 
 AT = datetime(2026, 11, 4, 12, 30, tzinfo=UTC)
 CLOCK = Clock("UTC", "submit")

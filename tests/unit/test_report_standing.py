@@ -6,7 +6,13 @@ import itertools
 
 import pytest
 
-from harvester.report.standing import MOST_PLACES, Place, allowed, contradiction, places_of
+from harvester.analysis.verify.id_states import (
+    MOST_PLACES,
+    Place,
+    allowed,
+    contradiction,
+    places_of,
+)
 
 P = Place
 SETTLED = [

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from harvester.report import telling
-from harvester.report.figures import Between
+from harvester.analysis.report import formatting
+from harvester.analysis.report.figures import Between
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from harvester.report.figures import Between
 def test_an_amount_is_told_to_the_cent_and_a_smaller_one_to_two_digits(
     amount: str, told: str
 ) -> None:
-    assert telling.money(Decimal(amount)) == told
+    assert formatting.money(Decimal(amount)) == told
 
 
 @pytest.mark.parametrize(
@@ -49,27 +49,27 @@ def test_an_amount_is_told_to_the_cent_and_a_smaller_one_to_two_digits(
     ],
 )
 def test_an_exact_amount_keeps_every_digit_but_trailing_zeros(amount: str, told: str) -> None:
-    assert telling.exact(Decimal(amount)) == told
+    assert formatting.exact(Decimal(amount)) == told
 
 
 def test_amounts_stand_in_the_order_of_their_currencies() -> None:
     amounts = {"USD": Decimal(3), "EUR": Decimal("12.5")}
-    assert telling.moneys(amounts) == "12.50 EUR, 3.00 USD"
-    assert telling.moneys({}) == "-"
+    assert formatting.moneys(amounts) == "12.50 EUR, 3.00 USD"
+    assert formatting.moneys({}) == "-"
 
 
 def test_numbers() -> None:
-    assert telling.count(1_234_567) == "1,234,567"
-    assert telling.tenths(Decimal("1234.5")) == "1,234.5"
-    assert telling.tenths(Decimal("1234.25")) == "1,234.3"
-    assert telling.percent(Decimal("59.3417")) == "59.3 %"
-    assert telling.percent(Decimal(547_700) / 5_950) == "92.1 %"  # 92.0504...
-    assert telling.percent(Decimal("92.05")) == "92.1 %"
-    assert telling.percent(Decimal("92.0499")) == "92.0 %"
-    assert telling.seconds(Decimal("1234.56")) == "1,234.6 s"
-    assert telling.milliseconds(2999) == "3.0 s"
-    assert telling.milliseconds(0) == "0.0 s"
-    assert (telling.percent(None), telling.seconds(None), telling.milliseconds(None)) == (
+    assert formatting.count(1_234_567) == "1,234,567"
+    assert formatting.tenths(Decimal("1234.5")) == "1,234.5"
+    assert formatting.tenths(Decimal("1234.25")) == "1,234.3"
+    assert formatting.percent(Decimal("59.3417")) == "59.3 %"
+    assert formatting.percent(Decimal(547_700) / 5_950) == "92.1 %"  # 92.0504...
+    assert formatting.percent(Decimal("92.05")) == "92.1 %"
+    assert formatting.percent(Decimal("92.0499")) == "92.0 %"
+    assert formatting.seconds(Decimal("1234.56")) == "1,234.6 s"
+    assert formatting.milliseconds(2999) == "3.0 s"
+    assert formatting.milliseconds(0) == "0.0 s"
+    assert (formatting.percent(None), formatting.seconds(None), formatting.milliseconds(None)) == (
         "-",
         "-",
         "-",
@@ -88,8 +88,8 @@ def test_numbers() -> None:
     ],
 )
 def test_a_ratio_is_told_as_its_bounds(low: str, high: str, told: str) -> None:
-    assert telling.percents(Between(Decimal(low), Decimal(high))) == told
-    assert telling.percents(None) == "-"
+    assert formatting.percents(Between(Decimal(low), Decimal(high))) == told
+    assert formatting.percents(None) == "-"
 
 
 @pytest.mark.parametrize(
@@ -106,30 +106,30 @@ def test_a_ratio_is_told_as_its_bounds(low: str, high: str, told: str) -> None:
 def test_a_change_of_price_is_told_in_per_cent_of_the_price_before(
     before: str, after: str, told: str
 ) -> None:
-    assert telling.change(Decimal(before), Decimal(after)) == told
+    assert formatting.change(Decimal(before), Decimal(after)) == told
 
 
 def test_pending_ids_say_which_of_them_are_retried() -> None:
-    assert telling.pending(1_200, 0) == "1,200 pending"
-    assert telling.pending(12, 9) == (
+    assert formatting.pending(1_200, 0) == "1,200 pending"
+    assert formatting.pending(12, 9) == (
         "12 pending, 9 of them dead letters whose retry is not finished"
     )
 
 
 def test_days() -> None:
     first, last = date(2026, 10, 31), date(2026, 11, 2)
-    days = telling.days_between(first, last)
+    days = formatting.days_between(first, last)
     assert days == [first, date(2026, 11, 1), last]
-    assert telling.days_between(last, last) == [last]
-    assert telling.days_between(last, first) == []
-    assert telling.along(days) == ("31 Oct", "1 Nov", "2 Nov")
-    assert telling.along([first, last]) == ("31 Oct", "2 Nov")
-    assert telling.along([*days, date(2026, 11, 3)]) == ("31 Oct", "2 Nov", "3 Nov")
+    assert formatting.days_between(last, last) == [last]
+    assert formatting.days_between(last, first) == []
+    assert formatting.along(days) == ("31 Oct", "1 Nov", "2 Nov")
+    assert formatting.along([first, last]) == ("31 Oct", "2 Nov")
+    assert formatting.along([*days, date(2026, 11, 3)]) == ("31 Oct", "2 Nov", "3 Nov")
 
 
 def test_what_others_wrote_is_shown_without_what_acts() -> None:
     assert (
-        telling.named("a\x1b[2J\u202eb")
+        formatting.named("a\x1b[2J\u202eb")
         == "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b"
     )
-    assert telling.named("") == "(none)"
+    assert formatting.named("") == "(none)"

@@ -25,7 +25,7 @@ import yaml
 
 from harvester import errors
 from harvester.cli.main import application
-from tests.simulated import ROOT
+from tests.support.simulated import ROOT
 
 FOLDER = ROOT / "configs" / "schedule"
 GOOD = {0, 3, 8}

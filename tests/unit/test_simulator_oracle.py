@@ -10,7 +10,7 @@ import pytest
 from harvester.simulator import Fates, SimulatorOptions, make_ids
 from harvester.simulator.calls import Call, Fate, call_of
 from harvester.simulator.drift import Sent, Statement, state
-from tests.oracle import NO_DATE, expect_all, expected, row_of
+from tests.support.oracle import NO_DATE, expect_all, expected, row_of
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 IDS = tuple(make_ids(4000, 5, end=date(2026, 9, 30)))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.vendor.clock import NOTABLE_SKEW_S, VendorClock
+from harvester.client.clock import NOTABLE_SKEW_S, VendorClock
 
 START = 1_800_000_000.25
 

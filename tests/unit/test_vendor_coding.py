@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 
-from harvester.vendor.coding import TOO_LONG, decoded
-from harvester.vendor.failures import no_way
-from harvester.vendor.transport import MAX_BODY_BYTES, NoReply
+from harvester.client.coding import TOO_LONG, decoded
+from harvester.client.failures import no_way
+from harvester.client.transport import MAX_BODY_BYTES, NoReply
 
 BODY = b'{"status":"0"}'
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from harvester.vendor.envelope import Envelope, open_envelope
+from harvester.client.envelope import Envelope, open_envelope
 
 ID = "2203031113381000002"
 HANGUP = "2022-01-18T14:42:55+08:00"

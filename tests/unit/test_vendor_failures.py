@@ -9,10 +9,10 @@ import ssl
 
 import pytest
 
-from harvester.vendor.coding import decoded
-from harvester.vendor.failures import no_connection, no_http, unused_proxy
-from harvester.vendor.transport import NoReply
-from tests.descriptors import no_more_files
+from harvester.client.coding import decoded
+from harvester.client.failures import no_connection, no_http, unused_proxy
+from harvester.client.transport import NoReply
+from tests.support.descriptors import no_more_files
 
 
 def os_error(number: int) -> OSError:

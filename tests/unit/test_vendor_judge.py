@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harvester.vendor.judge import MAX_RETRY_AFTER_S, http_date, judge, retry_after_s
-from harvester.vendor.transport import Reply
-from harvester.vendor.verdicts import (
+from harvester.client.judge import MAX_RETRY_AFTER_S, http_date, judge, retry_after_s
+from harvester.client.transport import Reply
+from harvester.client.verdicts import (
     Busy,
     Dead,
     NetworkFailure,

@@ -7,8 +7,8 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harvester.client.sign import sign, signed_headers
 from harvester.config import Secrets
-from harvester.vendor.sign import sign, signed_headers
 
 PAGE = Secrets(api_key="bDqJFiq9", api_secret="7bz1lzh9")
 ascii_text = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1)

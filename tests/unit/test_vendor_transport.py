@@ -1,7 +1,7 @@
 """The transport's reading of answers, without a socket: status, body and the headers it hands on.
 
 aioresponses stands in for the session's request, so nothing here is sealed or sent; what happens
-on the wire is tests/vendor/test_transport*.py.
+on the wire is tests/integration/test_transport*.py.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from aioresponses import aioresponses
 from msgspec.structs import replace
 from yarl import URL
 
+from harvester.client.aiohttp_transport import AiohttpTransport
+from harvester.client.failures import NO_HTTP
+from harvester.client.judge import judge
+from harvester.client.transport import NoReply, Reply
+from harvester.client.verdicts import Busy, NoRecord, PushBack, Record, Refusal, Verdict
 from harvester.config import Vendor
-from harvester.vendor.aiohttp_transport import AiohttpTransport
-from harvester.vendor.failures import NO_HTTP
-from harvester.vendor.judge import judge
-from harvester.vendor.transport import NoReply, Reply
-from harvester.vendor.verdicts import Busy, NoRecord, PushBack, Record, Refusal, Verdict
 
 ID = "2203031113381000002"
 URL_OF_ID = f"https://api.example.com/v3/voice/recordGroup/{ID}"

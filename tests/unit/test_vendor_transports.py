@@ -16,7 +16,7 @@ def test_no_transport_opens_a_log_of_keys(tmp_path: Path, name: str) -> None:
     keys = tmp_path / "keys"
     code = (
         "from harvester.config import Vendor\n"
-        "from harvester.vendor.transports import way_to\n"
+        "from harvester.client.connect import way_to\n"
         f"print(way_to(Vendor(transport={name!r})).__name__)\n"
     )
     environ = {**os.environ, "SSLKEYLOGFILE": str(keys)}

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
+from harvester.client.http11_connection import TOO_SLOW, LeanConnection, SeenHeads
+from harvester.client.http11_transport import LeanTransport
+from harvester.client.watchdog import Watchdog, look_every_s
 from harvester.config import Vendor
-from harvester.vendor.lean_connection import TOO_SLOW, LeanConnection, SeenHeads
-from harvester.vendor.lean_transport import LeanTransport
-from harvester.vendor.watchdog import Watchdog, look_every_s
+from tests.support.virtual_time import run_virtually, virtual_loop
 from tests.unit.test_lean_heads import Wire
-from tests.virtual_time import run_virtually, virtual_loop
 
 
 class Attempt:

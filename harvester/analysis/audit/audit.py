@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from harvester.analysis.apart import Apart
+from harvester.analysis.audit.bill import Verdict, opened
+from harvester.analysis.audit.limits import Excess, above
+from harvester.analysis.places import Places
+from harvester.analysis.report.report import Order
+from harvester.analysis.report.source import read_source
+from harvester.analysis.scope import Scope
+from harvester.dataset.files import list_parts
+from harvester.dataset.stated import Stated
 from harvester.errors import UsageError
-from harvester.lake.dataset import list_parts
-from harvester.lake.stated import Stated
-from harvester.report.apart import Apart
-from harvester.report.billing import Verdict, opened
-from harvester.report.limits import Excess, above
-from harvester.report.overview import Order
-from harvester.report.places import Places
-from harvester.report.scope import Scope
-from harvester.report.source import read_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,12 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from harvester.lake.schema import SCHEMA
-from harvester.lake.usage import ODD_CURRENCY, currency_name
-from harvester.report.apart import Apart, set_apart
-from harvester.report.engine import connect, trouble, units
-from harvester.report.rules import DERIVED, NEAR_MS, RULES, UNITS, Rule
-from harvester.report.scope import Scope
+from harvester.analysis.apart import Apart, set_apart
+from harvester.analysis.audit.rules import DERIVED, NEAR_MS, RULES, UNITS, Rule
+from harvester.analysis.duckdb_engine import connect, trouble, units
+from harvester.analysis.scope import Scope
+from harvester.dataset.schema import SCHEMA
+from harvester.dataset.usage import ODD_CURRENCY, currency_name
 
 WORST = 10
 _BATCH_ROWS = 8_192

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from harvester.report import telling
-from harvester.report.audit import Audit, masked
-from harvester.report.billing import Difference, Verdict
-from harvester.report.charts import escape
-from harvester.report.document import Head, Tile, document, section
-from harvester.report.markup import Cell, data_table
-from harvester.report.notes import apart_notes, span
+from harvester.analysis.audit.audit import Audit, masked
+from harvester.analysis.audit.bill import Difference, Verdict
+from harvester.analysis.html.charts import escape
+from harvester.analysis.html.document import Head, Tile, document, section
+from harvester.analysis.html.markup import Cell, data_table
+from harvester.analysis.notes import apart_notes, span
+from harvester.analysis.report import formatting
 
 _FOOT = (
     "By <code>harvester audit</code>; nothing was changed. Amounts are exact decimals, rounded "
@@ -38,24 +38,24 @@ def page(audit: Audit) -> str:
 def _notes(audit: Audit) -> Iterator[str]:
     for one in audit.above:
         yield (
-            f"{one.rule}: {telling.exact(one.over)} {one.currency} over, above the limit of "
-            f"{telling.exact(one.limit)}."
+            f"{one.rule}: {formatting.exact(one.over)} {one.currency} over, above the limit of "
+            f"{formatting.exact(one.limit)}."
         )
     yield from apart_notes(audit.apart, audit.scope)
 
 
 def _tiles(audit: Audit) -> Iterator[Tile]:
-    files = telling.count(audit.files)
-    yield "Records", telling.count(audit.calls), f"in {files} files of the data set"
+    files = formatting.count(audit.files)
+    yield "Records", formatting.count(audit.calls), f"in {files} files of the data set"
     rules, differing = len(audit.verdicts), len(audit.differing)
-    yield "Rules that differ", telling.count(differing), f"of {telling.count(rules)}"
+    yield "Rules that differ", formatting.count(differing), f"of {formatting.count(rules)}"
     most: dict[str, tuple[Decimal, str]] = {}
     for verdict in audit.differing:
         for currency, over in verdict.over.items():
             most[currency] = max(most.get(currency, (over, verdict.rule)), (over, verdict.rule))
     for currency, (over, rule) in sorted(most.items()):
-        told = f"by the rule {rule}, the one with the most; exactly {telling.exact(over)}"
-        yield f"Over in {currency}", telling.money(over), told
+        told = f"by the rule {rule}, the one with the most; exactly {formatting.exact(over)}"
+        yield f"Over in {currency}", formatting.money(over), told
 
 
 def _sections(audit: Audit) -> Iterator[str]:
@@ -69,9 +69,9 @@ def _rules(audit: Audit) -> str:
     rows = [
         [
             Cell(one.rule),
-            Cell(telling.count(one.differing)),
-            Cell(telling.count(one.checked)),
-            *(Cell(telling.moneys(money)) for money in (one.over, one.under, one.cost)),
+            Cell(formatting.count(one.differing)),
+            Cell(formatting.count(one.checked)),
+            *(Cell(formatting.moneys(money)) for money in (one.over, one.under, one.cost)),
         ]
         for one in ranked
     ]
@@ -90,7 +90,7 @@ def _rules(audit: Audit) -> str:
 
 
 def _verdict(verdict: Verdict) -> str:
-    differing, checked = telling.count(verdict.differing), telling.count(verdict.checked)
+    differing, checked = formatting.count(verdict.differing), formatting.count(verdict.checked)
     told = (
         f"{differing} of {checked} differ. Assumed: {verdict.assumption}; tolerance: "
         f"{verdict.tolerance}. The worst of them:"
@@ -102,11 +102,13 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _worst(one: Difference) -> list[Cell]:
-    amount = telling.NONE if one.amount is None else f"{telling.exact(one.amount)} {one.currency}"
+    amount = (
+        formatting.NONE if one.amount is None else f"{formatting.exact(one.amount)} {one.currency}"
+    )
     return [
         Cell(one.voice_id),
         Cell(masked(one.callee)),
-        Cell(telling.named(one.destination), "text"),
+        Cell(formatting.named(one.destination), "text"),
         Cell(one.found, "text"),
         Cell(one.expected, "text"),
         Cell(amount),

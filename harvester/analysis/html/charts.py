@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from harvester.report.telling import plain
+from harvester.analysis.report.formatting import plain
 
 HEIGHT = 100
 _STEP = 10

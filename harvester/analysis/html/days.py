@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
-from harvester.report import charts, telling
-from harvester.report.charts import Axes, Bar, Line
-from harvester.report.figures import Figures
-from harvester.report.markup import data_table, figure, legend
-from harvester.report.overview import Report
-from harvester.report.section_figures import figure_heads, figure_row, money_columns
+from harvester.analysis.html import charts
+from harvester.analysis.html.charts import Axes, Bar, Line
+from harvester.analysis.html.figures import figure_heads, figure_row, money_columns
+from harvester.analysis.html.markup import data_table, figure, legend
+from harvester.analysis.report import formatting
+from harvester.analysis.report.figures import Figures
+from harvester.analysis.report.report import Report
 
 
 def days_section(report: Report, days: Sequence[date]) -> str:
@@ -36,11 +37,12 @@ def _calls_chart(days: Sequence[date], found: Sequence[Figures]) -> str:
     columns = [
         Bar(
             (one.answered, one.calls - one.answered),
-            f"{day}: {telling.count(one.calls)} calls, {telling.count(one.answered)} answered",
+            f"{day}: {formatting.count(one.calls)} calls, "
+            f"{formatting.count(one.answered)} answered",
         )
         for day, one in zip(days, found, strict=True)
     ]
-    axes = Axes("Calls by day, answered and not", f"{top:,f}", "0", telling.along(days))
+    axes = Axes("Calls by day, answered and not", f"{top:,f}", "0", formatting.along(days))
     key = legend(("k0", "answered"), ("k1", "not answered"))
     return figure("Calls", key, charts.bars(axes, columns, top))
 
@@ -50,7 +52,7 @@ def _ratio_chart(days: Sequence[date], found: Sequence[Figures]) -> str:
         Line("ASR", tuple(one.asr for one in found)),
         Line("NER", tuple(None if one.ner is None else one.ner.low for one in found)),
     ]
-    axes = Axes("ASR and NER by day, per cent", "100 %", "0 %", telling.along(days))
+    axes = Axes("ASR and NER by day, per cent", "100 %", "0 %", formatting.along(days))
     ner = "NER, at least" if any(one.unjudged for one in found) else "NER"
     key = legend(("k0 line", "ASR"), ("k2 line", ner))
     return figure("ASR and NER", key, charts.lines(axes, drawn, Decimal(0), Decimal(100)))
@@ -60,8 +62,8 @@ def _cost_chart(days: Sequence[date], found: Sequence[Figures], currency: str) -
     costs = [one.cost.get(currency, Decimal(0)) for one in found]
     top = charts.nice(max(costs, default=Decimal(0)))
     columns = [
-        Bar((cost,), f"{day}: {telling.money(cost)} {currency}")
+        Bar((cost,), f"{day}: {formatting.money(cost)} {currency}")
         for day, cost in zip(days, costs, strict=True)
     ]
-    axes = Axes(f"Cost in {currency} by day", f"{top:,f}", "0", telling.along(days))
+    axes = Axes(f"Cost in {currency} by day", f"{top:,f}", "0", formatting.along(days))
     return figure(f"Cost in {currency}", "", charts.bars(axes, columns, top))

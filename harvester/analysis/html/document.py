@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from harvester.lake.stated import Stated
-from harvester.report.charts import escape
-from harvester.report.scope import Scope
-from harvester.report.source import PRESUMED, presumed, whose
-from harvester.report.style import STYLE
+from harvester.analysis.html.charts import escape
+from harvester.analysis.html.style import STYLE
+from harvester.analysis.report.source import PRESUMED, presumed, whose
+from harvester.analysis.scope import Scope
+from harvester.dataset.stated import Stated
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from harvester.report import charts, telling
-from harvester.report.charts import escape
-from harvester.report.figures import (
+from harvester.analysis.html import charts
+from harvester.analysis.html.charts import escape
+from harvester.analysis.html.markup import Cell, folded
+from harvester.analysis.report import formatting
+from harvester.analysis.report.figures import (
     RANG_CODE,
     REACHED_CODES,
     RECOVERABLE_CODES,
@@ -14,13 +16,12 @@ from harvester.report.figures import (
     Row,
     Table,
 )
-from harvester.report.markup import Cell, folded
 
 _SETTLED = "settled"
 
 
 def ranked(
-    what: str, table: Table, total: Figures, named: Callable[[str], str] = telling.named
+    what: str, table: Table, total: Figures, named: Callable[[str], str] = formatting.named
 ) -> str:
     """Destinations or codes, by their calls."""
     monies = money_columns(total)
@@ -48,28 +49,28 @@ def figure_row(
     row: Row,
     most: int,
     monies: Iterable[str],
-    named: Callable[[str], str] = telling.named,
+    named: Callable[[str], str] = formatting.named,
 ) -> list[Cell]:
     """The figures of a day, a destination or a code; `most` calls are a full bar."""
     one = row.figures
     return [
         Cell(named(row.name)),
-        Cell(telling.count(one.calls), mark=charts.share_bar(one.calls, most)),
-        Cell(telling.count(one.answered)),
-        Cell(telling.percent(one.asr)),
-        Cell(telling.percents(one.ner)),
-        Cell(telling.seconds(one.acd_s)),
-        Cell(telling.seconds(one.pdd_s)),
-        Cell(telling.tenths(one.minutes)),
-        Cell(telling.tenths(one.charged_minutes)),
+        Cell(formatting.count(one.calls), mark=charts.share_bar(one.calls, most)),
+        Cell(formatting.count(one.answered)),
+        Cell(formatting.percent(one.asr)),
+        Cell(formatting.percents(one.ner)),
+        Cell(formatting.seconds(one.acd_s)),
+        Cell(formatting.seconds(one.pdd_s)),
+        Cell(formatting.tenths(one.minutes)),
+        Cell(formatting.tenths(one.charged_minutes)),
         *(Cell(_amount(one, money)) for money in monies),
     ]
 
 
 def _amount(figures: Figures, money: str) -> str:
     if money == _SETTLED and figures.settled:
-        return telling.money(figures.settle_pay)
-    return telling.money(figures.cost[money]) if money in figures.cost else telling.NONE
+        return formatting.money(figures.settle_pay)
+    return formatting.money(figures.cost[money]) if money in figures.cost else formatting.NONE
 
 
 def measures(total: Figures) -> str:
@@ -79,7 +80,8 @@ def measures(total: Figures) -> str:
     return (
         '<details><summary>How ASR, NER, ACD and PDD are reckoned</summary><div class="soft">'
         "<p>A seizure is a call that was sent on: it has a call time, or was answered: "
-        f"{telling.count(total.seized)} of {telling.count(total.calls)}. A record is one call, "
+        f"{formatting.count(total.seized)} of {formatting.count(total.calls)}. "
+        "A record is one call, "
         "however often the vendor dialled.</p>"
         "<p>ASR: answered / seizures; ABR: answered / all calls (ITU-T E.425).</p>"
         "<p>NER: seizures that reached the other end / seizures (ITU-T E.425); the recommendation "
@@ -89,7 +91,7 @@ def measures(total: Figures) -> str:
         f"{RANG_CODE}, of the seizures that did not end in a 3xx or one of {recoverable}: these "
         "say how to go on (another address, a login, a payment).</p>"
         "<p>A seizure that was not answered and says no SIP code can't be judged: "
-        f"{telling.count(total.unjudged)}. NER and SEER are ranges then, from none to all of "
+        f"{formatting.count(total.unjudged)}. NER and SEER are ranges then, from none to all of "
         "these.</p>"
         "<p>ACD: seconds of answered calls / answered calls. PDD: ringing time less call time; by "
         "row the mean, above the median.</p></div></details>"

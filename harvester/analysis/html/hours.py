@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from harvester.report import charts, telling
-from harvester.report.charts import escape
-from harvester.report.markup import Cell, data_table
-from harvester.report.overview import Hours
+from harvester.analysis.html import charts
+from harvester.analysis.html.charts import escape
+from harvester.analysis.html.markup import Cell, data_table
+from harvester.analysis.report import formatting
+from harvester.analysis.report.report import Hours
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -14,7 +15,7 @@ def hours_section(hours: Hours, timezone: str) -> str:
     """A week's hours as a field of shades, and the busiest of them."""
     told = [
         [
-            f"{day} {hour:02}:00: {telling.count(value)} calls"
+            f"{day} {hour:02}:00: {formatting.count(value)} calls"
             for hour, value in enumerate(hours.week[number])
         ]
         for number, day in enumerate(_WEEKDAYS)
@@ -25,13 +26,13 @@ def hours_section(hours: Hours, timezone: str) -> str:
     busiest = [
         [
             Cell(busy.begins_at.strftime("%a %Y-%m-%d %H:00")),
-            Cell(telling.count(busy.calls)),
-            Cell(telling.count(busy.answered)),
+            Cell(formatting.count(busy.calls)),
+            Cell(formatting.count(busy.answered)),
         ]
         for busy in hours.busiest
     ]
     week = [
-        [Cell(day), *(Cell(telling.count(value)) for value in hours.week[number])]
+        [Cell(day), *(Cell(formatting.count(value)) for value in hours.week[number])]
         for number, day in enumerate(_WEEKDAYS)
     ]
     heads = ["day", *(f"{hour:02}" for hour in range(24))]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harvester.report import telling
-from harvester.report.charts import escape
+from harvester.analysis.html.charts import escape
+from harvester.analysis.report import formatting
 
 SHOWN = 12
 """Rows of a table before the fold."""
@@ -73,5 +73,5 @@ def folded(what: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> s
     if len(rows) <= SHOWN:
         return shown
     rest = data_table(what, heads, rows[SHOWN:])
-    more = telling.count(len(rows) - SHOWN)
+    more = formatting.count(len(rows) - SHOWN)
     return f"{shown}<details><summary>{more} more rows</summary>{rest}</details>"

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
-from harvester.report import charts, telling
-from harvester.report.calls import PriceLine, Prices
-from harvester.report.charts import Axes, Line
-from harvester.report.markup import Cell, data_table, figure, folded
-from harvester.report.prices import RATED
+from harvester.analysis.html import charts
+from harvester.analysis.html.charts import Axes, Line
+from harvester.analysis.html.markup import Cell, data_table, figure, folded
+from harvester.analysis.report import formatting
+from harvester.analysis.report.aggregate import PriceLine, Prices
+from harvester.analysis.report.prices import RATED
 
 
 def prices_section(prices: Prices, days: Sequence[date]) -> str:
     """The price of each large destination over the days, and every change."""
-    known, mixed = telling.count(prices.destination_days), telling.count(prices.mixed)
+    known, mixed = formatting.count(prices.destination_days), formatting.count(prices.mixed)
     told = (
         "The usual price (<code>rate</code>) of a destination's day is the one that most of its "
         f"calls had; the band spans the lowest and the highest. Of {known} days of destinations, "
@@ -28,14 +29,14 @@ def prices_section(prices: Prices, days: Sequence[date]) -> str:
         return f'<p class="soft">{told}</p>{drawn}<p>No price changed.</p>'
     rows = [
         [
-            Cell(telling.named(change.destination)),
+            Cell(formatting.named(change.destination)),
             Cell(change.day),
-            Cell(telling.exact(change.before)),
-            Cell(telling.exact(change.after)),
-            Cell(telling.change(change.before, change.after)),
-            Cell(telling.plain(change.currency)),
-            Cell(telling.count(change.calls_before)),
-            Cell(telling.count(change.calls)),
+            Cell(formatting.exact(change.before)),
+            Cell(formatting.exact(change.after)),
+            Cell(formatting.change(change.before, change.after)),
+            Cell(formatting.plain(change.currency)),
+            Cell(formatting.count(change.calls_before)),
+            Cell(formatting.count(change.calls)),
         ]
         for change in prices.changes
     ]
@@ -51,7 +52,9 @@ def prices_section(prices: Prices, days: Sequence[date]) -> str:
     ]
     more = prices.changes_in_all - len(rows)
     rest = (
-        f'<p class="soft">{telling.count(more)} older changes are not listed.</p>' if more else ""
+        f'<p class="soft">{formatting.count(more)} older changes are not listed.</p>'
+        if more
+        else ""
     )
     return (
         f'<p class="soft">{told}</p>{drawn}'
@@ -62,10 +65,10 @@ def prices_section(prices: Prices, days: Sequence[date]) -> str:
 def _price_table(prices: Prices) -> str:
     rows = [
         [
-            Cell(telling.named(line.destination)),
+            Cell(formatting.named(line.destination)),
             Cell(day.day),
-            *(Cell(telling.exact(price)) for price in (day.usual, day.lowest, day.highest)),
-            Cell(telling.plain(line.currency)),
+            *(Cell(formatting.exact(price)) for price in (day.usual, day.lowest, day.highest)),
+            Cell(formatting.plain(line.currency)),
         ]
         for line in prices.lines
         for day in line.days
@@ -85,14 +88,17 @@ def _price_chart(line: PriceLine, days: Sequence[date]) -> str:
     highest = max(price.highest for price in prices)
     # A little air, so that a price that never moved is a line in the middle.
     air = (highest - lowest) / 10 or highest / 10 or Decimal(1)
-    name = f"{telling.named(line.destination)}, {telling.plain(line.currency)}"
+    name = f"{formatting.named(line.destination)}, {formatting.plain(line.currency)}"
     usual = Line("usual price", tuple(price.usual if price else None for price in found))
     band = (
         Line("lowest", tuple(price.lowest if price else None for price in found)),
         Line("highest", tuple(price.highest if price else None for price in found)),
     )
     axes = Axes(
-        f"Price by day: {name}", telling.exact(highest), telling.exact(lowest), telling.along(days)
+        f"Price by day: {name}",
+        formatting.exact(highest),
+        formatting.exact(lowest),
+        formatting.along(days),
     )
     drawing = charts.steps(axes, usual, band, lowest - air, highest + air)
     return f'<div class="small">{figure(name, "", drawing)}</div>'

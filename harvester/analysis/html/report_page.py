@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from harvester.report import telling
-from harvester.report.document import Head, Tile, document, section
-from harvester.report.notes import report_notes, span
-from harvester.report.overview import Report
-from harvester.report.section_days import days_section
-from harvester.report.section_figures import measures, ranked
-from harvester.report.section_hours import hours_section
-from harvester.report.section_prices import prices_section
-from harvester.report.section_standing import books_section, loose_section
+from harvester.analysis.html.days import days_section
+from harvester.analysis.html.document import Head, Tile, document, section
+from harvester.analysis.html.figures import measures, ranked
+from harvester.analysis.html.hours import hours_section
+from harvester.analysis.html.prices import prices_section
+from harvester.analysis.html.runs import books_section, loose_section
+from harvester.analysis.notes import report_notes, span
+from harvester.analysis.report import formatting
+from harvester.analysis.report.report import Report
 
 _MOST_DAYS = 800
 
@@ -37,21 +37,21 @@ def page(report: Report) -> str:
 
 def _tiles(report: Report) -> Iterator[Tile]:
     total = report.calls.total
-    yield "Calls", telling.count(total.calls), f"{telling.count(total.answered)} answered"
-    yield "ASR", telling.percent(total.asr), f"of {telling.count(total.seized)} seizures"
-    yield "ABR", telling.percent(total.abr), "answered of all calls"
-    reached = f"reached the other end{telling.unjudged(total)}"
-    yield "NER", telling.percents(total.ner), reached
-    yield "SEER", telling.percents(total.seer), "the same by RFC 6076"
-    yield "Minutes", telling.tenths(total.minutes), "of conversation"
-    yield "Charged minutes", telling.tenths(total.charged_minutes), "by the vendor"
-    yield "ACD", telling.seconds(total.acd_s), "average call duration"
-    p95 = telling.milliseconds(report.delay.p95)
-    yield "PDD", telling.milliseconds(report.delay.median), f"median; 95 % within {p95}"
+    yield "Calls", formatting.count(total.calls), f"{formatting.count(total.answered)} answered"
+    yield "ASR", formatting.percent(total.asr), f"of {formatting.count(total.seized)} seizures"
+    yield "ABR", formatting.percent(total.abr), "answered of all calls"
+    reached = f"reached the other end{formatting.unjudged(total)}"
+    yield "NER", formatting.percents(total.ner), reached
+    yield "SEER", formatting.percents(total.seer), "the same by RFC 6076"
+    yield "Minutes", formatting.tenths(total.minutes), "of conversation"
+    yield "Charged minutes", formatting.tenths(total.charged_minutes), "by the vendor"
+    yield "ACD", formatting.seconds(total.acd_s), "average call duration"
+    p95 = formatting.milliseconds(report.delay.p95)
+    yield "PDD", formatting.milliseconds(report.delay.median), f"median; 95 % within {p95}"
     for currency, cost in sorted(total.cost.items()):
-        yield f"Cost in {currency}", telling.money(cost), f"exactly {telling.exact(cost)}"
+        yield f"Cost in {currency}", formatting.money(cost), f"exactly {formatting.exact(cost)}"
     if total.settled:
-        yield "Settled", telling.money(total.settle_pay), telling.settled(total)
+        yield "Settled", formatting.money(total.settle_pay), formatting.settled(total)
 
 
 def _sections(report: Report) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _sections(report: Report) -> Iterator[str]:
         yield section("Destinations", ranked("destination", calls.by_destination, calls.total))
         yield section(
             "How calls ended",
-            ranked("code", calls.by_code, calls.total, telling.coded),
+            ranked("code", calls.by_code, calls.total, formatting.coded),
             measures(calls.total),
         )
         yield section("When calls are made", hours_section(report.hours, report.scope.clock.zone))
@@ -74,11 +74,11 @@ def _sections(report: Report) -> Iterator[str]:
 def _all_days(report: Report) -> list[date]:
     if report.first_day is None or report.last_day is None:
         return []
-    return telling.days_between(report.first_day, report.last_day)[-_MOST_DAYS:]
+    return formatting.days_between(report.first_day, report.last_day)[-_MOST_DAYS:]
 
 
 def _foot(report: Report) -> str:
-    files = telling.count(report.files)
+    files = formatting.count(report.files)
     return (
         f"From {files} files of the data set, by <code>harvester report</code>. Amounts are exact "
         "decimals, rounded only where they are shown. No phone number and no id of a call is on "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harvester.report import telling
-from harvester.report.charts import escape
-from harvester.report.loose import Books, Loose, RunBook, Unknown
-from harvester.report.markup import Cell, data_table, folded
+from harvester.analysis.html.charts import escape
+from harvester.analysis.html.markup import Cell, data_table, folded
+from harvester.analysis.report import formatting
+from harvester.analysis.report.unfinished import Books, Loose, RunBook, Unknown
 
 
 def loose_section(loose: Loose | Unknown, root: Path) -> str:
@@ -16,12 +16,13 @@ def loose_section(loose: Loose | Unknown, root: Path) -> str:
         why = loose.why.removesuffix(".").replace(str(root.absolute()), "OUT")
         return f'<p class="note">Not known now: {escape(why)}.</p>'
     told = (
-        f"Over the whole output, whatever the period: {telling.count(loose.open)} open, of which "
-        f"{telling.count(loose.open_due)} are due to be fetched again; "
-        f"{telling.count(loose.dead)} dead; {telling.pending(loose.pending, loose.retrying)}."
+        f"Over the whole output, whatever the period: {formatting.count(loose.open)} open, "
+        "of which "
+        f"{formatting.count(loose.open_due)} are due to be fetched again; "
+        f"{formatting.count(loose.dead)} dead; {formatting.pending(loose.pending, loose.retrying)}."
     )
     rows = [
-        [Cell(state), Cell(telling.plain(reason), "text reason"), Cell(telling.count(number))]
+        [Cell(state), Cell(formatting.plain(reason), "text reason"), Cell(formatting.count(number))]
         for state, reasons in (("open", loose.open_by_reason), ("dead", loose.dead_by_reason))
         for reason, number in reasons.items()
     ]
@@ -50,7 +51,7 @@ def books_section(books: Books) -> str:
     unread = ""
     if books.unreadable:
         unread = (
-            f'<p class="note">{telling.count(len(books.unreadable))} summaries can\'t be read: '
+            f'<p class="note">{formatting.count(len(books.unreadable))} summaries can\'t be read: '
             "`harvester verify` names them.</p>"
         )
     table = folded("runs", heads, [_book_row(run) for run in books.runs])
@@ -68,9 +69,9 @@ def _book_row(run: RunBook) -> list[Cell]:
         run.rows,
     )
     return [
-        Cell(telling.plain(run.run_id)),
+        Cell(formatting.plain(run.run_id)),
         Cell("killed" if run.exit_code is None else str(run.exit_code)),
         Cell("balance" if run.balanced else "DIFFER"),
-        *(Cell(telling.count(number)) for number in numbers),
-        Cell(telling.moneys(run.cost)),
+        *(Cell(formatting.count(number)) for number in numbers),
+        Cell(formatting.moneys(run.cost)),
     ]

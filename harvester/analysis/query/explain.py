@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
+from harvester.analysis.places import Places
+from harvester.analysis.query.lookup import find_in_journal, find_on_list, find_rows
+from harvester.dataset.normalize import Answer, normalize
 from harvester.errors import UsageError
-from harvester.lake.normalize import Answer, normalize
-from harvester.ledger import publications, records, worklists
-from harvester.ledger.database import get_meta
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.view import view_ledger
-from harvester.owner import READ, refuse_closed
-from harvester.report.lookup import find_in_journal, find_on_list, find_rows
-from harvester.report.places import Places
+from harvester.state import publications, records, work_lists
+from harvester.state.database import get_meta
+from harvester.state.lock import OutputLock
+from harvester.state.read_only import view_ledger
+from harvester.storage.ownership import READ, refuse_closed
 
 Row = dict[str, str | int | bool | None]
 
@@ -183,7 +183,7 @@ def _next(state: str, *, published_dead: bool) -> str:
 
 
 def _on_list(db: sqlite3.Connection, places: Places, voice_id: str) -> OnList | None:
-    work_list = worklists.current_list(db)
+    work_list = work_lists.current_list(db)
     if work_list is None:
         return None
     found = find_on_list(db, work_list, places.lists / work_list.path, voice_id)

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
-from harvester.ledger import journal, worklists
-from harvester.ledger.values import CHUNK_ROWS, Entry, WorkList
+from harvester.state import journal, work_lists
+from harvester.state.values import CHUNK_ROWS, Entry, WorkList
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def find_on_list(
         return None
     row, rank = found
     no, at = divmod(row, CHUNK_ROWS)
-    pending = worklists.pending_rows(work_list, worklists.settled_rows(db, work_list), no)
+    pending = work_lists.pending_rows(work_list, work_lists.settled_rows(db, work_list), no)
     return row, rank, at not in set(pending)
 
 

@@ -25,7 +25,7 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.types as pt
 
-from harvester.lake.schema import COST_EUR, MONEY_COLUMNS
+from harvester.dataset.schema import COST_EUR, MONEY_COLUMNS
 
 MASK_PREFIX = "tel_"
 MASK_BITS = 80

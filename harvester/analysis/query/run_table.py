@@ -6,9 +6,9 @@ from datetime import UTC
 
 import pyarrow as pa
 
-from harvester.report.loose import read_books
-from harvester.report.period import Period
-from harvester.report.places import Places
+from harvester.analysis.period import Period
+from harvester.analysis.places import Places
+from harvester.analysis.report.unfinished import read_books
 
 _COST = pa.map_(pa.string(), pa.decimal128(38, 8))
 RUN_SCHEMA = pa.schema(

@@ -19,10 +19,9 @@ from typing import Any
 
 import duckdb
 
-from harvester.lake.usage import currency_name
-from harvester.report.apart import Apart, set_apart
-from harvester.report.engine import connect, trouble
-from harvester.report.figures import (
+from harvester.analysis.apart import Apart, set_apart
+from harvester.analysis.duckdb_engine import connect, trouble
+from harvester.analysis.report.figures import (
     RANG_CODE,
     REACHED_CODES,
     RECOVERABLE_CODES,
@@ -31,8 +30,9 @@ from harvester.report.figures import (
     Row,
     Table,
 )
-from harvester.report.prices import RATED, PriceChange, Span, changes_of
-from harvester.report.scope import Scope
+from harvester.analysis.report.prices import RATED, PriceChange, Span, changes_of
+from harvester.analysis.scope import Scope
+from harvester.dataset.usage import currency_name
 
 MOST_ROWS = 200
 """Rows of a table; what is beyond them is one row more."""

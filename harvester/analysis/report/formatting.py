@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from harvester.report.figures import Between, Figures, quotient
-from harvester.report.phrases import meaning
-from harvester.report.rounding import CENT, TENTH, rounded
+from harvester.analysis.phrases import meaning
+from harvester.analysis.report.figures import Between, Figures, quotient
+from harvester.analysis.rounding import CENT, TENTH, rounded
 
 NONE = "-"
 UNNAMED = "(none)"

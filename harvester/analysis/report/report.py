@@ -16,15 +16,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from harvester.analysis.places import Places
+from harvester.analysis.report.aggregate import QUARTER_MS, Calls, count_calls
+from harvester.analysis.report.figures import percentile
+from harvester.analysis.report.source import read_source
+from harvester.analysis.report.unfinished import Books, Loose, Unknown, read_books, read_loose
+from harvester.analysis.scope import Scope
+from harvester.dataset.files import list_parts
+from harvester.dataset.stated import Stated
 from harvester.errors import UsageError
-from harvester.lake.dataset import list_parts
-from harvester.lake.stated import Stated
-from harvester.report.calls import QUARTER_MS, Calls, count_calls
-from harvester.report.figures import percentile
-from harvester.report.loose import Books, Loose, Unknown, read_books, read_loose
-from harvester.report.places import Places
-from harvester.report.scope import Scope
-from harvester.report.source import read_source
 
 BUSIEST = 5
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harvester.analysis.places import Places
+from harvester.analysis.report import formatting
+from harvester.analysis.report.unfinished import Unknown, ask_ledger
+from harvester.dataset.normalize import DEFAULT_CURRENCY
+from harvester.dataset.stated import Stated, read_stated
 from harvester.errors import StoreError
 from harvester.identity import Identity, vendor_of
-from harvester.lake.normalize import DEFAULT_CURRENCY
-from harvester.lake.stated import Stated, read_stated
-from harvester.ledger.belongs import read_identity
-from harvester.report import telling
-from harvester.report.loose import Unknown, ask_ledger
-from harvester.report.places import Places
+from harvester.state.belongs import read_identity
 
 PRESUMED = f"{DEFAULT_CURRENCY} presumed"
 """How the figure of `presumed` is called."""
@@ -44,7 +44,7 @@ def read_source(places: Places, parts: Sequence[str], command: str) -> Stated:
 def whose(stated: Stated) -> str:
     """Account and vendor, as headers say them: "account acme · api.itniotech.com"."""
     account = stated.identity.account
-    named = "account not known" if account is None else f"account {telling.plain(account)}"
+    named = "account not known" if account is None else f"account {formatting.plain(account)}"
     return " · ".join(filter(None, (named, vendor_of(stated.identity))))
 
 
@@ -52,8 +52,8 @@ def presumed(stated: Stated) -> tuple[str, str]:
     """(how many, of what): the records of which the vendor named no currency."""
     told = []
     if stated.rows:
-        rows = telling.count(stated.rows)
+        rows = formatting.count(stated.rows)
         told.append(f"of {rows} records read, as the vendor named no currency")
     if stated.silent:
-        told.append(f"files of an older version that don't say: {telling.count(stated.silent)}")
-    return telling.count(stated.presumed) if stated.rows else telling.NONE, "; ".join(told)
+        told.append(f"files of an older version that don't say: {formatting.count(stated.silent)}")
+    return formatting.count(stated.presumed) if stated.rows else formatting.NONE, "; ".join(told)

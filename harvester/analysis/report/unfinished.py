@@ -17,14 +17,14 @@ from typing import TypeVar
 
 import msgspec
 
+from harvester.analysis.period import Period
+from harvester.analysis.places import Places
 from harvester.errors import AlreadyRunning, StoreError
-from harvester.ledger import records
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.sequence import in_order
-from harvester.ledger.view import view_ledger
-from harvester.owner import READ, refuse_closed
-from harvester.report.period import Period
-from harvester.report.places import Places
+from harvester.state import records
+from harvester.state.lock import OutputLock
+from harvester.state.read_only import view_ledger
+from harvester.state.sequence import in_order
+from harvester.storage.ownership import READ, refuse_closed
 
 Told = TypeVar("Told")
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harvester.analysis.places import Places
+from harvester.analysis.verify.findings import MOVE_OUT, OLDER_STATE, RESTORE_FILE, Finding, damage
+from harvester.dataset.files import PART_NAME, Listing, file_sha256, list_parts, verify_part
+from harvester.dataset.inspection import Fault, inspect
+from harvester.dataset.origin import identities
 from harvester.errors import StoreError
 from harvester.identity import Identity, disagreement, told
-from harvester.lake.dataset import PART_NAME, Listing, file_sha256, list_parts, verify_part
-from harvester.lake.inspection import Fault, inspect
-from harvester.lake.origin import identities
-from harvester.ledger.values import PartRecord
-from harvester.report.findings import MOVE_OUT, OLDER_STATE, RESTORE_FILE, Finding, damage
-from harvester.report.places import Places
+from harvester.state.values import PartRecord
 
 _MAGIC = b"PAR1"
 _REMEDY = {

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.ledger import journal, worklists
-from harvester.ledger.values import CHUNK_ROWS, WorkList
-from harvester.report.content import STANDINGS, Content
-from harvester.report.findings import RESTORE_STATE, Finding, damage
-from harvester.report.standing import MOST_PLACES, Place, allowed, contradiction
+from harvester.analysis.verify.dataset_scan import STANDINGS, Content
+from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage
+from harvester.analysis.verify.id_states import MOST_PLACES, Place, allowed, contradiction
+from harvester.state import journal, work_lists
+from harvester.state.values import CHUNK_ROWS, WorkList
 
 _EXAMPLES = 3
 _MISSING_DATA = frozenset({"settled_nowhere", "not_in_data"})
@@ -160,7 +160,7 @@ def _queried(db: sqlite3.Connection, query: str, *places: Place) -> Iterator[pa.
 
 def _of_list(db: sqlite3.Connection, work_list: WorkList, path: Path) -> Iterator[pa.RecordBatch]:
     """The list's rows, settled or pending by their bits."""
-    bits = worklists.settled_rows(db, work_list)
+    bits = work_lists.settled_rows(db, work_list)
     at = 0
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(CHUNK_ROWS, columns=["voice_id"], use_threads=False):

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from harvester.report.findings import Finding, damage
-from harvester.report.places import Places
+from harvester.analysis.places import Places
+from harvester.analysis.verify.findings import Finding, damage
 
 _OTHERS = 0o077
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.lake.dataset import Totals
-from harvester.lake.usage import currency_name
-from harvester.ledger import records
-from harvester.ledger.restore import runs_before
-from harvester.ledger.values import RunRecord
-from harvester.report.content import UsageRow
-from harvester.report.findings import OLDER_STATE, Finding, damage, note
-from harvester.report.places import Places
+from harvester.analysis.places import Places
+from harvester.analysis.verify.dataset_scan import UsageRow
+from harvester.analysis.verify.findings import OLDER_STATE, Finding, damage, note
+from harvester.dataset.files import Totals
+from harvester.dataset.usage import currency_name
+from harvester.state import records
+from harvester.state.restore import runs_before
+from harvester.state.values import RunRecord
 
 COST_SCALE = 8
 _COST = "usage.cost."

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from harvester.lake.dataset import Totals, totals_of
-from harvester.lake.normalize import Answer, normalize
-from harvester.ledger import bitmap, journal, records, worklists
-from harvester.ledger.restore import is_rebuilt
-from harvester.ledger.values import CHUNK_ROWS, Publication, WorkList
-from harvester.report.findings import RESTORE_STATE, Finding, damage, note
-from harvester.report.places import Places
+from harvester.analysis.places import Places
+from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage, note
+from harvester.dataset.files import Totals, totals_of
+from harvester.dataset.normalize import Answer, normalize
+from harvester.state import bitmap, journal, records, work_lists
+from harvester.state.restore import is_rebuilt
+from harvester.state.values import CHUNK_ROWS, Publication, WorkList
 
 _PUBLICATION = "state.db: publication"
 _JOURNAL = "state.db: journal"
@@ -134,7 +134,7 @@ def check_list(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
     lists = int(db.execute("SELECT COUNT(*) FROM list").fetchone()[0])
     if lists > 1:
         yield damage("list", f"{lists} lists are in force", _LIST, RESTORE_STATE)
-    work_list = worklists.current_list(db)
+    work_list = work_lists.current_list(db)
     if work_list is None:
         return
     yield from _list_file(work_list, places.lists / work_list.path)
@@ -143,7 +143,7 @@ def check_list(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
         yield damage("list", "the input's ids are gone", where, RESTORE_STATE)
     yield from _list_bits(db, work_list)
     settled = work_list.delivered + work_list.open + work_list.dead
-    bits = _count_bits(worklists.settled_rows(db, work_list), work_list)
+    bits = _count_bits(work_lists.settled_rows(db, work_list), work_list)
     if settled != bits:
         what = f"{bits} rows are marked settled, its counters say {settled}"
         yield damage("bits", what, _LIST, RESTORE_STATE)
@@ -170,7 +170,7 @@ def _list_bits(db: sqlite3.Connection, work_list: WorkList) -> Iterator[Finding]
     if strange[0]:
         what = f"{strange[0]} chunk(s) belong to a list that is gone"
         yield damage("bits", what, _LIST, RESTORE_STATE)
-    for no, bits in worklists.settled_rows(db, work_list).items():
+    for no, bits in work_lists.settled_rows(db, work_list).items():
         size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
         if size <= 0 or (bits is not None and not _fits(bits, size)):
             what = f"the bitmap of chunk {no} doesn't fit the list"

@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from harvester.report.engine import connect, pattern, trouble
-from harvester.report.standing import Place
+from harvester.analysis.duckdb_engine import connect, pattern, trouble
+from harvester.analysis.verify.id_states import Place
 
 BATCH_ROWS = 122_880
 STANDINGS = pa.schema([("voice_id", pa.string()), ("weight", pa.int64())])

@@ -16,24 +16,12 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from harvester.errors import StoreError, UsageError
-from harvester.lake.dataset import list_parts
-from harvester.ledger import publications, worklists
-from harvester.ledger.belongs import read_identity
-from harvester.ledger.database import get_meta
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.restore import is_rebuilt
-from harvester.ledger.values import WorkList
-from harvester.ledger.view import newest_number, view_ledger
-from harvester.owner import READ, refuse_closed
-from harvester.report.books import check_runs, check_summaries
-from harvester.report.content import Content
-from harvester.report.files import Expected, FileAudit, audit_files
-from harvester.report.findings import OLDER_STATE, Finding, damage, note
-from harvester.report.ids import IdAudit, audit_ids
-from harvester.report.places import Places
-from harvester.report.privacy import check_modes
-from harvester.report.tables import (
+from harvester.analysis.places import Places
+from harvester.analysis.verify.check_files import Expected, FileAudit, audit_files
+from harvester.analysis.verify.check_ids import IdAudit, audit_ids
+from harvester.analysis.verify.check_permissions import check_modes
+from harvester.analysis.verify.check_runs import check_runs, check_summaries
+from harvester.analysis.verify.check_state import (
     JournalAudit,
     check_inputs,
     check_journal,
@@ -41,6 +29,18 @@ from harvester.report.tables import (
     check_publications,
     check_states,
 )
+from harvester.analysis.verify.dataset_scan import Content
+from harvester.analysis.verify.findings import OLDER_STATE, Finding, damage, note
+from harvester.dataset.files import list_parts
+from harvester.errors import StoreError, UsageError
+from harvester.state import publications, work_lists
+from harvester.state.belongs import read_identity
+from harvester.state.database import get_meta
+from harvester.state.lock import OutputLock
+from harvester.state.read_only import newest_number, view_ledger
+from harvester.state.restore import is_rebuilt
+from harvester.state.values import WorkList
+from harvester.storage.ownership import READ, refuse_closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ def _expected(db: sqlite3.Connection, partition_timezone: str) -> Expected:
 
 
 def _list_of(db: sqlite3.Connection, places: Places) -> tuple[WorkList, Path] | None:
-    work_list = worklists.current_list(db)
+    work_list = work_lists.current_list(db)
     return None if work_list is None else (work_list, places.lists / work_list.path)
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import Line, emit, stderr, stdout
+from harvester.cli.commands.report import Html, apart_as_json, stated_as_json
 from harvester.cli.days import DateBy, From, Month, To, Zone, in_words, period, scope_as_json
-from harvester.cli.report import Html, apart_as_json, stated_as_json
-from harvester.cli.targets import refuse_ours, write_private
-from harvester.cli.text import count, one_line
+from harvester.cli.ui.console import Line, emit, stderr, stdout
+from harvester.cli.ui.output_files import refuse_ours, write_private
+from harvester.cli.ui.text import count, one_line
 
 if TYPE_CHECKING:
-    from harvester.report.audit import Audit
-    from harvester.report.billing import Difference, Verdict
-    from harvester.report.limits import Excess
+    from harvester.analysis.audit.audit import Audit
+    from harvester.analysis.audit.bill import Difference, Verdict
+    from harvester.analysis.audit.limits import Excess
 
 _SHOWN = 3
 """Of the worst records of a rule, those on the screen; --json has ten."""
@@ -68,15 +68,15 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     settings = options.settings(
         config, output__dir=out, billing__zone=zone, billing__date_by=date_by
     ).config
-    from harvester.cli.tables import write_all
-    from harvester.harvest.output import Output
-    from harvester.lake.origin import refuse_other_settings
-    from harvester.report.audit import make_audit
-    from harvester.report.billing import FOUND_SCHEMA
-    from harvester.report.clock import Clock
-    from harvester.report.limits import parse_limits
-    from harvester.report.overview import Order
-    from harvester.report.scope import Scope
+    from harvester.analysis.audit.audit import make_audit
+    from harvester.analysis.audit.bill import FOUND_SCHEMA
+    from harvester.analysis.audit.limits import parse_limits
+    from harvester.analysis.clock import Clock
+    from harvester.analysis.report.report import Order
+    from harvester.analysis.scope import Scope
+    from harvester.cli.ui.row_output import write_all
+    from harvester.dataset.origin import refuse_other_settings
+    from harvester.storage.output import Output
 
     limits = parse_limits(fail_above or ())
     output = Output(Path(settings.output.dir))
@@ -89,7 +89,7 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     with stderr().working("reading the data set, once for each rule", shows=not json):
         made = make_audit(output, order, limits, keep)
     if html is not None:
-        from harvester.report.audit_page import page
+        from harvester.analysis.html.audit_page import page
 
         write_private(html, page(made))
     if json:
@@ -105,7 +105,7 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
 
 
 def _excess(one: Excess) -> str:
-    from harvester.report.telling import exact
+    from harvester.analysis.report.formatting import exact
 
     return (
         f"{one.rule}: {exact(one.over)} {one.currency} over, above the limit of "
@@ -115,7 +115,7 @@ def _excess(one: Excess) -> str:
 
 
 def _excess_as_json(one: Excess) -> dict[str, object]:
-    from harvester.report.telling import exact
+    from harvester.analysis.report.formatting import exact
 
     return {
         "rule": one.rule,
@@ -127,8 +127,8 @@ def _excess_as_json(one: Excess) -> dict[str, object]:
 
 def screen(made: Audit, file: Path | None) -> list[Line]:
     """An audit as lines, the rules that something differs from first."""
-    from harvester.report.notes import apart_notes
-    from harvester.report.source import PRESUMED, presumed
+    from harvester.analysis.notes import apart_notes
+    from harvester.analysis.report.source import PRESUMED, presumed
 
     scope = made.scope
     figure, of = presumed(made.stated)
@@ -156,7 +156,7 @@ def _verdict(verdict: Verdict) -> list[Line]:
         Line(f"  assumed: {verdict.assumption}; tolerance: {verdict.tolerance}"),
     ]
     if verdict.differing:
-        from harvester.report.telling import moneys
+        from harvester.analysis.report.formatting import moneys
 
         over, under = moneys(verdict.over), moneys(verdict.under)
         cost = f"{moneys(verdict.cost)} in all" if verdict.cost else "nothing"
@@ -165,8 +165,8 @@ def _verdict(verdict: Verdict) -> list[Line]:
 
 
 def _worst(one: Difference) -> Line:
-    from harvester.report.audit import masked
-    from harvester.report.telling import exact
+    from harvester.analysis.audit.audit import masked
+    from harvester.analysis.report.formatting import exact
 
     amount = "no amount" if one.amount is None else f"{exact(one.amount)} {one.currency}"
     return Line(
@@ -193,8 +193,8 @@ def as_json(made: Audit) -> Iterator[dict[str, object]]:
 
 
 def _rule_as_json(verdict: Verdict) -> dict[str, object]:
-    from harvester.report.audit import masked
-    from harvester.report.telling import exact
+    from harvester.analysis.audit.audit import masked
+    from harvester.analysis.report.formatting import exact
 
     return {
         "rule": verdict.rule,

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import Line, emit, stdout
+from harvester.cli.ui.console import Line, emit, stdout
 from harvester.config import ENV_PREFIX, SECRETS, Settings, effective, load_secrets
 
 app = typer.Typer(

@@ -21,10 +21,10 @@ from typing import Annotated
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import Line, Terminal, stdout
-from harvester.cli.look import first_look
+from harvester.cli.commands.demo_tables import first_look
 from harvester.cli.templates import templates
-from harvester.cli.text import span
+from harvester.cli.ui.console import Line, Terminal, stdout
+from harvester.cli.ui.text import span
 from harvester.config import load
 from harvester.errors import EXIT_DONE, EXIT_SOME_DEAD, HarvesterError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from harvester.cli.console import Line
+from harvester.cli.ui.console import Line
 from harvester.config import Billing
 
 _WIDTH = 24
@@ -36,7 +36,7 @@ def first_look(out: Path, billing: Billing, *, unicode: bool = True) -> list[Lin
     """
     import duckdb
 
-    from harvester.report.clock import Clock
+    from harvester.analysis.clock import Clock
 
     clock = Clock.of(billing)
 
@@ -72,7 +72,7 @@ def _named(name: str) -> str:
 
 
 def _row(row: tuple[object, ...], most: Decimal, block: str) -> Line:
-    from harvester.report.telling import money, tenths
+    from harvester.analysis.report.formatting import money, tenths
 
     calls, seconds, cost = map(_decimal, row[1:])
     bar = block * round(_BAR * cost / most)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harvester.cli import options
-from harvester.cli.console import Line, Terminal, emit, stderr, stdout
+from harvester.cli.ui.console import Line, Terminal, emit, stderr, stdout
 from harvester.config import (
     ENV_PREFIX,
     SECRET_NAMES,
@@ -23,7 +23,7 @@ from harvester.config import (
 from harvester.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harvester.harvest.checks import Check
+    from harvester.operations.doctor_checks import Check
 
 _LABEL = 10
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
@@ -64,7 +64,7 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
         "pace__concurrency": concurrency,
         "input__column": column,
     }
-    from harvester.harvest.checks import exit_code, were_tried
+    from harvester.operations.doctor_checks import exit_code, were_tried
 
     found: list[Check] = []
     terminal = None if json else stdout()
@@ -78,12 +78,12 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
     return code
 
 
-def _one_by_one(checks: Iterator[Check], *, shows: bool) -> Iterator[Check]:
+def _one_by_one(doctor_checks: Iterator[Check], *, shows: bool) -> Iterator[Check]:
     """The same checks; while one takes its time, a terminal shows that it does."""
     terminal = stderr()
     while True:
         with terminal.working("checking", shows=shows):
-            check = next(checks, None)
+            check = next(doctor_checks, None)
         if check is None:
             return
         yield check
@@ -92,22 +92,22 @@ def _one_by_one(checks: Iterator[Check], *, shows: bool) -> Iterator[Check]:
 def _examine(
     config: Path | None, flags: dict[str, object], sources: tuple[str, ...], *, rebind: bool
 ) -> Iterator[Check]:
-    from harvester.harvest import checks
-    from harvester.harvest.doctor import examine
+    from harvester.operations import doctor_checks
+    from harvester.operations.doctor import examine
 
     try:
         settings = options.settings(config, **flags)
         options.refuse_aimless(settings.config, rebind=rebind)
     except ConfigError as exc:
-        yield checks.failed("config", exc)
-        yield checks.skip("the rest", "not checked: it follows from the configuration")
+        yield doctor_checks.failed("config", exc)
+        yield doctor_checks.skip("the rest", "not checked: it follows from the configuration")
         return
-    yield checks.ok("config", _told(settings, config))
+    yield doctor_checks.ok("config", _told(settings, config))
     secrets = None
     try:
         secrets = load_secrets(os.environ)
     except ConfigError as exc:
-        yield checks.failed("secrets", exc)
+        yield doctor_checks.failed("secrets", exc)
     else:
         yield _check_secrets()
     yield from _without(secrets, examine(settings.config, secrets, sources, rebind=rebind))
@@ -115,7 +115,7 @@ def _examine(
 
 def _without(secrets: Secrets | None, found: Iterator[Check]) -> Iterator[Check]:
     """The same checks, key and secret masked, should a message ever quote them."""
-    from harvester.cli.redact import without_secrets
+    from harvester.cli.logs.redact import without_secrets
 
     hidden = (secrets.api_key, secrets.api_secret) if secrets else ()
     for check in found:
@@ -131,18 +131,18 @@ def _told(settings: Settings, file: Path | None) -> str:
 
 
 def _check_secrets() -> Check:
-    from harvester.harvest import checks
+    from harvester.operations import doctor_checks
 
     files = [
         os.environ.get(f"{ENV_PREFIX}{name}") for name in SECRET_NAMES if name.endswith("_FILE")
     ]
     open_ = [file for file in files if file and Path(file).stat().st_mode & stat.S_IROTH]
     if open_:
-        return checks.warn(
+        return doctor_checks.warn(
             "secrets", f"{open_[0]} can be read by everybody here", f"`chmod o= {open_[0]}`."
         )
     where = "files" if any(files) else "the environment"
-    return checks.ok("secrets", f"key and secret are there, from {where}")
+    return doctor_checks.ok("secrets", f"key and secret are there, from {where}")
 
 
 def _tell(check: Check, terminal: Terminal | None) -> None:

@@ -10,13 +10,13 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.again import next_told
-from harvester.cli.console import Line, emit, stdout
-from harvester.cli.text import one_line
+from harvester.cli.ui.console import Line, emit, stdout
+from harvester.cli.ui.next_command import next_told
+from harvester.cli.ui.text import one_line
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    from harvester.report.explain import Explanation
+    from harvester.analysis.query.explain import Explanation
 
 _LABEL = 22
 _STYLES = {
@@ -53,16 +53,16 @@ def explain(
       harvester explain 12611220159310000007 -c configs/nightly.toml
     """
     settings = options.settings(config, output__dir=out).config
-    from harvester.ids.clean import clean, excerpt
+    from harvester.inputs.voice_id import clean, excerpt
 
     cleaned = clean(voice_id)
     if cleaned is None:
         raise UsageError(
             f"{excerpt(voice_id)!r} is no voiceId: those are 1 to 64 letters, digits, - and _."
         )
-    from harvester.harvest.output import Output
-    from harvester.lake.origin import refuse_other_settings
-    from harvester.report.explain import explain
+    from harvester.analysis.query.explain import explain
+    from harvester.dataset.origin import refuse_other_settings
+    from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
     refuse_other_settings(output.cdr, settings)

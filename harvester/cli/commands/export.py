@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from harvester.cli import options
-from harvester.cli.again import pasted
 from harvester.cli.days import DateBy, From, Month, To, Zone, in_words, period
-from harvester.cli.targets import FileOption, Format, chosen_format, refuse_ours
+from harvester.cli.ui.next_command import pasted
+from harvester.cli.ui.output_files import FileOption, Format, chosen_format, refuse_ours
 from harvester.config import load_mask_key
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from harvester.cli.tables import Sink
-    from harvester.harvest.output import Output
-    from harvester.report.scope import Scope
+    from harvester.analysis.scope import Scope
+    from harvester.cli.ui.row_output import Sink
+    from harvester.storage.output import Output
 
     Masking: TypeAlias = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -78,14 +78,14 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
       harvester export dead -c configs/nightly.toml -o dead.csv
       HARVESTER_MASK_KEY_FILE=mask.key harvester export delivered --mask -o masked.parquet
     """
-    from harvester.harvest.looking import has_state
-    from harvester.harvest.output import Output
+    from harvester.pipeline.run.open_read_only import has_state
+    from harvester.storage.output import Output
 
     settings = options.settings(
         config, output__dir=out, billing__zone=zone, billing__date_by=date_by
     ).config
-    from harvester.report.clock import Clock
-    from harvester.report.scope import Scope
+    from harvester.analysis.clock import Clock
+    from harvester.analysis.scope import Scope
 
     chosen = chosen_format(form, file, json=json) or Format.csv
     scope = Scope(Clock.of(settings.billing), period(first, last, month))
@@ -103,7 +103,7 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
         )
     if file is not None:
         refuse_ours(file, output)
-    from harvester.lake.origin import refuse_other_settings
+    from harvester.dataset.origin import refuse_other_settings
 
     refuse_other_settings(output.cdr, settings)
     if what is What.delivered:
@@ -116,7 +116,7 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
 def _write_kept(
     what: What, form: Format, output: Output, file: Path | None, masking: Masking
 ) -> None:
-    from harvester.cli.tables import kept_batches, opened, schema_of
+    from harvester.cli.ui.row_output import kept_batches, opened, schema_of
 
     with opened(form.value, file, schema_of(what)) as sink:
         _pour(sink, map(masking, kept_batches(output, what, "export")))
@@ -125,9 +125,9 @@ def _write_kept(
 def _write_delivered(
     scope: Scope, form: Format, output: Output, file: Path | None, masking: Masking
 ) -> None:
-    from harvester.cli.tables import Chosen, opened, part_batches, schema_of
-    from harvester.harvest.looking import looking
-    from harvester.ledger import publications
+    from harvester.cli.ui.row_output import Chosen, opened, part_batches, schema_of
+    from harvester.pipeline.run.open_read_only import looking
+    from harvester.state import publications
 
     with looking(output, "export") as db:
         live = [part.path for part in publications.live_parts(db)]
@@ -153,7 +153,7 @@ def _masking(key: str | None) -> Masking:
     """What becomes of a portion on its way out."""
     if key is None:
         return lambda batch: batch
-    from harvester.report.masks import Masks
+    from harvester.analysis.query.masks import Masks
 
     return Masks(key).batch
 

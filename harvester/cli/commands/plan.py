@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harvester.cli import options
-from harvester.cli.again import same_command
-from harvester.cli.console import Line, emit, stderr, stdout
 from harvester.cli.duration import duration_s
-from harvester.cli.text import count, local_time, size, span
+from harvester.cli.ui.console import Line, emit, stderr, stdout
+from harvester.cli.ui.next_command import same_command
+from harvester.cli.ui.text import count, local_time, size, span
 from harvester.config import Config
 
 if TYPE_CHECKING:
-    from harvester.harvest.plan import InputPlan, Plan
+    from harvester.operations.plan import InputPlan, Plan
 
 _LABEL = 12
 _NUMBER = 13
@@ -76,7 +76,7 @@ def show_plan(
     json: bool,
 ) -> int:
     """Count and show; the exit code."""
-    from harvester.harvest.plan import make_plan
+    from harvester.operations.plan import make_plan
 
     with stderr().working(
         "reading the input and comparing it with what is settled", shows=not json

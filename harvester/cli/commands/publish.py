@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harvester.cli import options
-from harvester.cli.console import Line, Terminal, emit, stderr, stdout
-from harvester.cli.sayings import sentence
-from harvester.cli.text import count, one_line, size
+from harvester.cli.ui.console import Line, Terminal, emit, stderr, stdout
+from harvester.cli.ui.event_text import sentence
+from harvester.cli.ui.text import count, one_line, size
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    from harvester.harvest.progress import Progress
-    from harvester.harvest.publishing import PublishedAll
+    from harvester.operations.publish import PublishedAll
+    from harvester.pipeline.engine.progress import Progress
 
 
 def publish(
@@ -36,9 +36,9 @@ def publish(
       harvester publish -c configs/nightly.toml
     """
     settings = options.settings(config, output__dir=out, vendor__account=account).config
-    from harvester.harvest.looking import has_state
-    from harvester.harvest.opening import refuse_data_without_state
-    from harvester.harvest.output import Output
+    from harvester.pipeline.run.open_read_only import has_state
+    from harvester.pipeline.run.recovery import refuse_data_without_state
+    from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
     if not has_state(output):
@@ -47,7 +47,7 @@ def publish(
             f"{output.root} holds no harvest: there is no {output.database}, so nothing can be "
             "published. Name the right folder with --out or -c."
         )
-    from harvester.harvest.publishing import publish_journal
+    from harvester.operations.publish import publish_journal
 
     terminal = stderr()
     with terminal.working("publishing", shows=not (quiet or json)):
@@ -76,7 +76,7 @@ def screen(done: PublishedAll) -> list[Line]:
 
 
 class _Events:
-    """Implements `harvester.harvest.progress.Events`: there is no run, so no log of one."""
+    """Implements `harvester.pipeline.engine.progress.Events`: there is no run, so no log of one."""
 
     def __init__(self, terminal: Terminal | None, *, quiet: bool) -> None:
         self._terminal = terminal

@@ -8,12 +8,12 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.again import next_told
-from harvester.cli.console import Line, emit, stderr, stdout
-from harvester.cli.text import count, one_line, size
+from harvester.cli.ui.console import Line, emit, stderr, stdout
+from harvester.cli.ui.next_command import next_told
+from harvester.cli.ui.text import count, one_line, size
 
 if TYPE_CHECKING:
-    from harvester.harvest.rebuild import Rebuilt
+    from harvester.operations.rebuild import Rebuilt
 
 Force = Annotated[
     bool, typer.Option("--force", help="Even if the state agrees with the data: forget it.")
@@ -39,7 +39,7 @@ def rebuild(  # noqa: PLR0917 - typer makes a flag of each
       harvester rebuild -c configs/nightly.toml
     """
     settings = options.settings(config, output__dir=out, vendor__account=account).config
-    from harvester.harvest.rebuild import rebuild
+    from harvester.operations.rebuild import rebuild
 
     terminal = stderr()
     silent = quiet or json

@@ -11,15 +11,15 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import emit, stderr, stdout
 from harvester.cli.days import DateBy, From, Month, To, Zone, period, scope_as_json
-from harvester.cli.targets import refuse_ours, write_private
+from harvester.cli.ui.console import emit, stderr, stdout
+from harvester.cli.ui.output_files import refuse_ours, write_private
 
 if TYPE_CHECKING:
-    from harvester.lake.stated import Stated
-    from harvester.report.apart import Apart
-    from harvester.report.figures import Between, Figures, Row, Table
-    from harvester.report.overview import Report
+    from harvester.analysis.apart import Apart
+    from harvester.analysis.report.figures import Between, Figures, Row, Table
+    from harvester.analysis.report.report import Report
+    from harvester.dataset.stated import Stated
 
 Html = Annotated[
     Path | None,
@@ -51,11 +51,11 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     settings = options.settings(
         config, output__dir=out, billing__zone=zone, billing__date_by=date_by
     ).config
-    from harvester.harvest.output import Output
-    from harvester.lake.origin import refuse_other_settings
-    from harvester.report.clock import Clock
-    from harvester.report.overview import Order, make_report
-    from harvester.report.scope import Scope
+    from harvester.analysis.clock import Clock
+    from harvester.analysis.report.report import Order, make_report
+    from harvester.analysis.scope import Scope
+    from harvester.dataset.origin import refuse_other_settings
+    from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
     if html is not None:
@@ -66,13 +66,13 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     with stderr().working("reading the data set", shows=not json):
         made = make_report(output, order)
     if html is not None:
-        from harvester.report.html import page
+        from harvester.analysis.html.report_page import page
 
         write_private(html, page(made))
     if json:
         emit({"type": "report", **as_json(made)})
     else:
-        from harvester.cli.report_screen import screen
+        from harvester.cli.ui.report_screen import screen
 
         terminal = stdout()
         terminal.show(screen(made, unicode=terminal.speaks_unicode, width=terminal.width))
@@ -174,13 +174,13 @@ def _table(
 
 
 def _words(row: Row) -> dict[str, object]:
-    from harvester.report.phrases import meaning
+    from harvester.analysis.phrases import meaning
 
     return {"meaning": meaning(row.name) or None}
 
 
 def _text(number: Decimal | None, digits: int) -> str | None:
-    from harvester.report.rounding import rounded
+    from harvester.analysis.rounding import rounded
 
     return None if number is None else f"{rounded(number, Decimal(1).scaleb(-digits)):f}"
 
@@ -198,7 +198,7 @@ def _plain(value: object) -> object:
 def _told(value: object) -> object:
     match value:
         case Decimal():
-            from harvester.report.telling import exact
+            from harvester.analysis.report.formatting import exact
 
             return exact(value)
         case dict():

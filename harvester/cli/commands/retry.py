@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import Line, emit, stdout
-from harvester.cli.run import Manner, harvest
-from harvester.cli.text import count
+from harvester.cli.commands.run import Manner, harvest
+from harvester.cli.ui.console import Line, emit, stdout
+from harvester.cli.ui.text import count
 from harvester.config import Config
 from harvester.errors import UsageError
 
@@ -58,7 +58,7 @@ def retry(  # noqa: PLR0917 - typer makes a flag of each
         _show(dead, retrying, dry_run=dry_run, json=json)
         return 0
     from harvester.cli.duration import duration_s
-    from harvester.harvest.run import Request
+    from harvester.pipeline.run.run import Request
 
     limit_s = None if max_duration is None else duration_s(max_duration)
     request = Request(retry=True, retry_reason=reason, max_duration_s=limit_s)
@@ -69,10 +69,10 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
     """The dead ids that would be fetched again, by reason; and how many of an earlier retry that
     was not finished are pending already.  Raises UsageError.
     """
-    from harvester.harvest.belonging import own_settings
-    from harvester.harvest.looking import has_state, looking
-    from harvester.harvest.output import Output
-    from harvester.ledger import records
+    from harvester.pipeline.run.belonging import own_settings
+    from harvester.pipeline.run.open_read_only import has_state, looking
+    from harvester.state import records
+    from harvester.storage.output import Output
 
     output = Output(Path(config.output.dir))
     if not has_state(output):

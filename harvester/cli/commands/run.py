@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harvester.cli import options
-from harvester.cli.console import Line, Terminal, emit, stderr
 from harvester.cli.duration import duration_s
-from harvester.cli.events import RunEvents
-from harvester.cli.failures import report, report_unexpected
-from harvester.cli.imports import uncollected
-from harvester.cli.progress import ProgressBar
-from harvester.cli.screens import books, closing
-from harvester.cli.streams import Aside
+from harvester.cli.error_output import report, report_unexpected
+from harvester.cli.logs.lazy_imports import uncollected
+from harvester.cli.logs.run_events import RunEvents
+from harvester.cli.ui.console import Line, Terminal, emit, stderr
+from harvester.cli.ui.progress_bar import ProgressBar
+from harvester.cli.ui.streams import Aside
+from harvester.cli.ui.summary_screen import books, closing
 from harvester.config import Config, Log, known_secrets, load_secrets
 from harvester.errors import EXIT_UNEXPECTED, AlreadyRunning, HarvesterError, UsageError
 
 if TYPE_CHECKING:
-    from harvester.cli.logs import Logs
-    from harvester.cli.ping import Pinger
-    from harvester.harvest.run import Request, Result
+    from harvester.cli.logs.logs import Logs
+    from harvester.cli.logs.ping import Pinger
+    from harvester.pipeline.run.run import Request, Result
 
 
 class Manner(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     only = input_only or only
     options.refuse_contradiction(ids, input_only=only, carried_over_only=carried_over_only)
     if dry_run:
-        from harvester.cli.plan import show_plan
+        from harvester.cli.commands.plan import show_plan
 
         return show_plan(
             settings.config,
@@ -94,7 +94,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
             json=json,
         )
     with uncollected():
-        from harvester.harvest.run import Request
+        from harvester.pipeline.run.run import Request
 
     request = Request(
         sources=tuple(ids or ()),
@@ -109,7 +109,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
 def harvest(config: Config, request: Request, manner: Manner, *, command: str) -> int:
     """Run, with everything that is shown and logged; the exit code."""
     with uncollected():
-        from harvester.cli.logs import Logs
+        from harvester.cli.logs.logs import Logs
 
     if manner.quiet and manner.verbose:
         raise UsageError("--quiet and --verbose contradict each other: give one of them.")
@@ -141,8 +141,8 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
         try:
             with bar or ExitStack():
                 with uncollected():
-                    from harvester.harvest.run import run as run_harvest
-                    from harvester.vendor.transports import way_to
+                    from harvester.client.connect import way_to
+                    from harvester.pipeline.run.run import run as run_harvest
 
                     way_to(config.vendor)  # which imports its library
                 # What was imported stays.  To look through it again and again while ids wait, on
@@ -182,7 +182,7 @@ def _pinger(config: Config, logs: Logs) -> Pinger | None:
     url = config.monitor.ping_url
     if url is None:
         return None
-    from harvester.cli.ping import Pinger
+    from harvester.cli.logs.ping import Pinger
 
     return Pinger(url, lambda reason: logs.message("warning", "ping_failed", reason=reason))
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import emit, stderr
-from harvester.cli.text import count
+from harvester.cli.ui.console import emit, stderr
+from harvester.cli.ui.text import count
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:

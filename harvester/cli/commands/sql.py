@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import stderr, stdout
 from harvester.cli.days import DateBy, Zone
-from harvester.cli.targets import FileOption, Format, chosen_format, refuse_ours
+from harvester.cli.ui.console import stderr, stdout
+from harvester.cli.ui.output_files import FileOption, Format, chosen_format, refuse_ours
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from harvester.harvest.output import Output
-    from harvester.report.asking import Answer, Session, Source
+    from harvester.analysis.query.session import Answer, Session, Source
+    from harvester.storage.output import Output
 
 Query = Annotated[
     str | None,
@@ -71,11 +71,11 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     ).config
     chosen = chosen_format(form, file, json=json)
     files = dict(map(_named_file, table or []))
-    from harvester.harvest.output import Output
-    from harvester.lake.dataset import list_parts
-    from harvester.lake.origin import refuse_other_settings
-    from harvester.report.asking import opened
-    from harvester.report.clock import Clock
+    from harvester.analysis.clock import Clock
+    from harvester.analysis.query.session import opened
+    from harvester.dataset.files import list_parts
+    from harvester.dataset.origin import refuse_other_settings
+    from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
     if not output.cdr.is_dir() and not output.state.is_dir():
@@ -103,10 +103,10 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
 
 
 def _converse(session: Session, query: str | None, show: Callable[[Answer], None]) -> None:
-    from harvester.report.statements import split
+    from harvester.analysis.query.split_sql import split
 
     if query is None and sys.stdin.isatty():
-        from harvester.cli.prompt import converse, typed
+        from harvester.cli.ui.sql_prompt import converse, typed
 
         converse(lambda statement: show(session.ask(statement)), typed, stderr())
         return
@@ -125,8 +125,8 @@ def _way_out(form: Format | None, file: Path | None) -> Callable[[Answer], None]
     written: list[str] = []
 
     def write(answer: Answer) -> None:
-        from harvester.cli.tables import opened
-        from harvester.report.plain import plain, plain_schema
+        from harvester.analysis.query.plain_types import plain, plain_schema
+        from harvester.cli.ui.row_output import opened
 
         if file is not None and written:
             raise UsageError(f"{file} holds the answer of one query: ask them one by one.")
@@ -140,7 +140,7 @@ def _way_out(form: Format | None, file: Path | None) -> Callable[[Answer], None]
 
 
 def _show(answer: Answer) -> None:
-    from harvester.cli.sql_screen import MOST_ROWS, screen
+    from harvester.cli.ui.sql_table import MOST_ROWS, screen
 
     terminal = stdout()
     width = terminal.console.width if sys.stdout.isatty() else None
@@ -161,12 +161,12 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 def _sources(output: Output) -> Mapping[str, Source]:
     """The tables beside `cdr`, each read when it is first asked for."""
-    from harvester.cli.tables import kept_batches, schema_of
-    from harvester.report.asking import Source
-    from harvester.report.runs import RUN_SCHEMA, run_batch
+    from harvester.analysis.query.run_table import RUN_SCHEMA, run_batch
+    from harvester.analysis.query.session import Source
+    from harvester.cli.ui.row_output import kept_batches, schema_of
 
     def ledger(what: str) -> Iterable[pa.RecordBatch]:
-        from harvester.harvest.looking import has_state
+        from harvester.pipeline.run.open_read_only import has_state
 
         if not has_state(output):
             raise UsageError(

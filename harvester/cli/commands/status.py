@@ -11,14 +11,14 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import Line, Terminal, emit, stdout
-from harvester.cli.standing import idle_screen, running_screen
+from harvester.cli.ui.console import Line, Terminal, emit, stdout
+from harvester.cli.ui.status_screen import idle_screen, running_screen
 from harvester.errors import AlreadyRunning, UsageError
 
 if TYPE_CHECKING:
     from harvester.config import Config
-    from harvester.harvest.output import Output
-    from harvester.harvest.standing import Running, Standing
+    from harvester.operations.status import Running, Standing
+    from harvester.storage.output import Output
 
 WATCH_EVERY_S = 2.0
 """As often as a run writes its status.json."""
@@ -45,12 +45,12 @@ def status(
       harvester status -c configs/nightly.toml --watch
     """
     settings = options.settings(config, output__dir=out).config
-    from harvester.harvest.looking import has_state
-    from harvester.harvest.output import Output
+    from harvester.pipeline.run.open_read_only import has_state
+    from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
     if not has_state(output):
-        from harvester.harvest.opening import refuse_data_without_state
+        from harvester.pipeline.run.recovery import refuse_data_without_state
 
         refuse_data_without_state(output)
         raise UsageError(
@@ -74,7 +74,7 @@ def watch_until_idle(
     sleep: Callable[[float], None],
 ) -> None:
     """Tell how it stands every `WATCH_EVERY_S`, until no run works on the output."""
-    from harvester.harvest.standing import Standing
+    from harvester.operations.status import Standing
 
     while True:
         found = read()
@@ -85,7 +85,7 @@ def watch_until_idle(
 
 
 def _read(output: Output, settings: Config) -> Running | Standing:
-    from harvester.harvest.standing import read_running, read_standing
+    from harvester.operations.status import read_running, read_standing
 
     try:
         return read_standing(output, settings)
@@ -94,7 +94,7 @@ def _read(output: Output, settings: Config) -> Running | Standing:
 
 
 def _as_json(found: Running | Standing) -> None:
-    from harvester.harvest.standing import Running
+    from harvester.operations.status import Running
 
     running = isinstance(found, Running)
     emit({"type": "status", "running": running, **msgspec.to_builtins(found)})
@@ -114,7 +114,7 @@ class _Screen:
         self._terminal.show(self._lines(found))
 
     def _lines(self, found: Running | Standing) -> list[Line]:
-        from harvester.harvest.standing import Running
+        from harvester.operations.status import Running
 
         if isinstance(found, Running):
             return running_screen(found, self._root)

@@ -10,13 +10,13 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.console import Line, emit, stderr, stdout
-from harvester.cli.text import count, one_line, size
+from harvester.cli.ui.console import Line, emit, stderr, stdout
+from harvester.cli.ui.text import count, one_line, size
 from harvester.errors import EXIT_DONE, StoreError
 
 if TYPE_CHECKING:
-    from harvester.report.findings import Finding
-    from harvester.report.verify import Audit
+    from harvester.analysis.verify.findings import Finding
+    from harvester.analysis.verify.verify import Audit
 
 _SHOWN = 20
 """Findings of one kind on the screen; --json gives all."""
@@ -47,9 +47,9 @@ def verify(
       harvester verify --deep -c configs/nightly.toml
     """
     settings = options.settings(config, output__dir=out).config
-    from harvester.harvest.output import Output
-    from harvester.lake.origin import own_days
-    from harvester.report.verify import Order, verify
+    from harvester.analysis.verify.verify import Order, verify
+    from harvester.dataset.origin import own_days
+    from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
     settings = own_days(output.cdr, settings)

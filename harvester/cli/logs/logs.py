@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harvester.cli.imports import without
-from harvester.cli.redact import redacted
-from harvester.cli.sayings import sentence
+from harvester.cli.logs.lazy_imports import without
+from harvester.cli.logs.redact import redacted
+from harvester.cli.ui.event_text import sentence
 from harvester.config import Log
 
 # structlog imports rich for tracebacks in colour, which no log of ours has: half of its time.

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from harvester import __version__
+from harvester.client.tls import system_trust
 from harvester.errors import GOOD_ENDS
-from harvester.vendor.tls import system_trust
 
 WAIT_S = 3.0
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, MutableMapping, Sequence
 
-from harvester.harvest.discreet import MASK, masked
+from harvester.pipeline.engine.masking import MASK, masked
 
 OURS = frozenset({"event", "level", "timestamp"})
 VERBATIM = frozenset({"run_id", "voice_id", "folder", "file", "path", "command"})

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester import __version__
-from harvester.cli.progress import ProgressBar, is_slowed, slowed
-from harvester.harvest.progress import Progress
+from harvester.cli.ui.progress_bar import ProgressBar, is_slowed, slowed
+from harvester.pipeline.engine.progress import Progress
 
 if TYPE_CHECKING:
-    from harvester.cli.logs import Logs
+    from harvester.cli.logs.logs import Logs
 
 TELL_EVERY_S = 30.0
 
 
 class RunEvents:
-    """Implements `harvester.harvest.progress.Events`."""
+    """Implements `harvester.pipeline.engine.progress.Events`."""
 
     def __init__(
         self,

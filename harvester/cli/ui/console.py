@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
-from harvester.cli.text import folded, printable
+from harvester.cli.ui.text import folded, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +80,7 @@ class Terminal:
         self.show([Line(text, style)])
 
     def show(self, lines: Iterable[Line]) -> None:
-        """Write lines of a screen.  What the stream can't take is harvester.cli.streams' matter."""
+        """Write lines of a screen.  `harvester.cli.ui.streams` has what the stream can't take."""
         from rich.text import Text
 
         for line in lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harvester.cli.text import count, one_line, share, span, speed
+from harvester.cli.ui.text import count, one_line, share, span, speed
 
 _LEVELS = {"warning": "warning: ", "error": "error: ", "critical": "error: ", "debug": "debug: "}
 _HIDDEN = frozenset({"event", "level", "timestamp", "exception"})

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from harvester.errors import UsageError
-from harvester.fresh import in_place_of
+from harvester.storage.new_file import in_place_of
 
 if TYPE_CHECKING:
-    from harvester.harvest.output import Output
+    from harvester.storage.output import Output
 
 
 class Format(StrEnum):

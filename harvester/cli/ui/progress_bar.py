@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from harvester.cli.sayings import retries_told
-from harvester.cli.text import count, share, size, span, speed
-from harvester.harvest.progress import Progress
+from harvester.cli.ui.event_text import retries_told
+from harvester.cli.ui.text import count, share, size, span, speed
+from harvester.pipeline.engine.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType

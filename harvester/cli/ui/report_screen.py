@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from harvester.cli.console import Line
-from harvester.cli.text import one_line
-from harvester.report import telling
-from harvester.report.figures import Figures, Row, Table
-from harvester.report.loose import Unknown
-from harvester.report.notes import report_notes, span
-from harvester.report.overview import Report
-from harvester.report.source import PRESUMED, presumed
+from harvester.analysis.notes import report_notes, span
+from harvester.analysis.report import formatting
+from harvester.analysis.report.figures import Figures, Row, Table
+from harvester.analysis.report.report import Report
+from harvester.analysis.report.source import PRESUMED, presumed
+from harvester.analysis.report.unfinished import Unknown
+from harvester.cli.ui.console import Line
+from harvester.cli.ui.text import one_line
 
 _NAME = 24
 """Cells of the first column."""
@@ -39,12 +39,12 @@ class _Column:
 
 
 _COLUMNS = (
-    _Column("calls", 10, lambda one: telling.count(one.calls)),
-    _Column("ASR", 9, lambda one: telling.percent(one.asr)),
-    _Column("ACD", 9, lambda one: telling.seconds(one.acd_s), 2),
-    _Column("PDD", 9, lambda one: telling.seconds(one.pdd_s), 4),
-    _Column("minutes", 12, lambda one: telling.tenths(one.minutes), 3),
-    _Column("charged min", 13, lambda one: telling.tenths(one.charged_minutes), 5),
+    _Column("calls", 10, lambda one: formatting.count(one.calls)),
+    _Column("ASR", 9, lambda one: formatting.percent(one.asr)),
+    _Column("ACD", 9, lambda one: formatting.seconds(one.acd_s), 2),
+    _Column("PDD", 9, lambda one: formatting.seconds(one.pdd_s), 4),
+    _Column("minutes", 12, lambda one: formatting.tenths(one.minutes), 3),
+    _Column("charged min", 13, lambda one: formatting.tenths(one.charged_minutes), 5),
 )
 
 
@@ -66,7 +66,7 @@ def _columns(report: Report) -> list[_Column]:
     return [
         *_COLUMNS,
         *(
-            _Column(currency, max(14, len(telling.money(cost)) + 2), _cost(currency), 1)
+            _Column(currency, max(14, len(formatting.money(cost)) + 2), _cost(currency), 1)
             for currency, cost in costs
         ),
     ]
@@ -74,7 +74,7 @@ def _columns(report: Report) -> list[_Column]:
 
 def _cost(currency: str) -> Callable[[Figures], str]:
     def told(one: Figures) -> str:
-        return telling.money(one.cost[currency]) if currency in one.cost else telling.NONE
+        return formatting.money(one.cost[currency]) if currency in one.cost else formatting.NONE
 
     return told
 
@@ -101,7 +101,7 @@ def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Ite
         left = len(calls.by_day) - len(days.rows)
         yield from _table("Day by day" + (f" (the last {_DAYS})" if left else ""), days, columns)
         yield from _table("Destinations", calls.by_destination, columns, most=_ROWS)
-        codes = _renamed(calls.by_code, telling.coded)
+        codes = _renamed(calls.by_code, formatting.coded)
         yield from _table("Termination codes", codes, columns, most=_ROWS)
         yield from _hours(report, unicode=unicode)
         yield from _prices(report)
@@ -112,22 +112,24 @@ def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Ite
 def _total(report: Report) -> Iterator[Line]:
     total, delay = report.calls.total, report.delay
     yield Line()
-    told = f"{telling.count(total.answered)} answered, ABR {telling.percent(total.abr)}"
-    yield _figure("calls", telling.count(total.calls), told)
-    seizures = f"answered of {telling.count(total.seized)} seizures (ITU-T E.425)"
-    yield _figure("ASR", telling.percent(total.asr), seizures)
-    reached = f"reached the other end (ITU-T E.425){telling.unjudged(total)}"
-    yield _figure("NER", telling.percents(total.ner), reached)
-    yield _figure("SEER", telling.percents(total.seer), "the same by RFC 6076")
-    charged = telling.tenths(total.charged_minutes)
-    yield _figure("minutes", telling.tenths(total.minutes), f"{charged} charged")
-    yield _figure("ACD", telling.seconds(total.acd_s), "average duration of an answered call")
-    p95 = telling.milliseconds(delay.p95)
-    yield _figure("PDD", telling.milliseconds(delay.median), f"median; 95 % ring within {p95}")
+    told = f"{formatting.count(total.answered)} answered, ABR {formatting.percent(total.abr)}"
+    yield _figure("calls", formatting.count(total.calls), told)
+    seizures = f"answered of {formatting.count(total.seized)} seizures (ITU-T E.425)"
+    yield _figure("ASR", formatting.percent(total.asr), seizures)
+    reached = f"reached the other end (ITU-T E.425){formatting.unjudged(total)}"
+    yield _figure("NER", formatting.percents(total.ner), reached)
+    yield _figure("SEER", formatting.percents(total.seer), "the same by RFC 6076")
+    charged = formatting.tenths(total.charged_minutes)
+    yield _figure("minutes", formatting.tenths(total.minutes), f"{charged} charged")
+    yield _figure("ACD", formatting.seconds(total.acd_s), "average duration of an answered call")
+    p95 = formatting.milliseconds(delay.p95)
+    yield _figure("PDD", formatting.milliseconds(delay.median), f"median; 95 % ring within {p95}")
     for currency, cost in sorted(total.cost.items()):
-        yield _figure(f"cost, {currency}", telling.money(cost), f"exactly {telling.exact(cost)}")
+        yield _figure(
+            f"cost, {currency}", formatting.money(cost), f"exactly {formatting.exact(cost)}"
+        )
     if total.settled:
-        yield _figure("settled", telling.money(total.settle_pay), telling.settled(total))
+        yield _figure("settled", formatting.money(total.settle_pay), formatting.settled(total))
     figure, of = presumed(report.stated)
     if of:
         yield _figure(PRESUMED, figure, of)
@@ -165,7 +167,7 @@ def _row(row: Row, columns: Sequence[_Column]) -> Iterator[Line]:
 
 def _beside(name: str, figures: str) -> Iterator[Line]:
     """Figures beside a name; what the name's column does not hold goes on below."""
-    first, *rest = _broken(telling.named(name))
+    first, *rest = _broken(formatting.named(name))
     yield Line(f"{_fit(f'  {first}')}{figures}")
     yield from (Line(f"    {piece}") for piece in rest)
 
@@ -199,25 +201,26 @@ def _hours(report: Report, *, unicode: bool) -> Iterator[Line]:
         yield Line("  00          06          12          18        23", "dim")
     for busy in report.hours.busiest[:3]:
         when = busy.begins_at.strftime("%a %Y-%m-%d %H:00")
-        yield Line(f"  {when:<22}{telling.count(busy.calls):>10} calls")
+        yield Line(f"  {when:<22}{formatting.count(busy.calls):>10} calls")
 
 
 def _prices(report: Report) -> Iterator[Line]:
     prices = report.calls.prices
     yield Line()
-    yield Line(f"Price changes: {telling.count(prices.changes_in_all)}", "bold")
+    yield Line(f"Price changes: {formatting.count(prices.changes_in_all)}", "bold")
     for change in prices.changes[:_CHANGES]:
-        before, after = telling.exact(change.before), telling.exact(change.after)
-        moved = telling.change(change.before, change.after)
-        currency = telling.plain(change.currency)
+        before, after = formatting.exact(change.before), formatting.exact(change.after)
+        moved = formatting.change(change.before, change.after)
+        currency = formatting.plain(change.currency)
         yield from _beside(
             change.destination,
             f"{change.day}  {before} to {after} {currency} ({moved}; "
-            f"{telling.count(change.calls)} calls since)",
+            f"{formatting.count(change.calls)} calls since)",
         )
     if prices.mixed:
         yield Line(
-            f"  {telling.count(prices.mixed)} of {telling.count(prices.destination_days)} days of "
+            f"  {formatting.count(prices.mixed)} of {formatting.count(prices.destination_days)} "
+            "days of "
             "destinations had no price that held for most calls.",
             "dim",
         )
@@ -230,27 +233,27 @@ def _loose(report: Report) -> Iterator[Line]:
     if isinstance(found, Unknown):
         yield Line(f"  not known now: {one_line(found.why)}.", "yellow")
         return
-    yield Line(f"  open {telling.count(found.open)}{_reasons(found.open_by_reason)}")
-    yield Line(f"  dead {telling.count(found.dead)}{_reasons(found.dead_by_reason)}")
-    yield Line(f"  {telling.pending(found.pending, found.retrying)}")
+    yield Line(f"  open {formatting.count(found.open)}{_reasons(found.open_by_reason)}")
+    yield Line(f"  dead {formatting.count(found.dead)}{_reasons(found.dead_by_reason)}")
+    yield Line(f"  {formatting.pending(found.pending, found.retrying)}")
 
 
 def _reasons(reasons: dict[str, int]) -> str:
-    told = ", ".join(f"{name} {telling.count(number)}" for name, number in reasons.items())
+    told = ", ".join(f"{name} {formatting.count(number)}" for name, number in reasons.items())
     return f": {told}" if told else ""
 
 
 def _books(report: Report) -> Iterator[Line]:
     books = report.books
     yield Line()
-    yield Line(f"Runs that began in the period: {telling.count(len(books.runs))}", "bold")
+    yield Line(f"Runs that began in the period: {formatting.count(len(books.runs))}", "bold")
     if books.runs:
         yield Line(f"  {'':<23}  {'':<8}{'delivered':>12}{'open':>8}{'dead':>8}  books", "dim")
     for run in books.runs[:_RUNS]:
         code = "killed" if run.exit_code is None else f"exit {run.exit_code}"
         figures = (
-            f"{telling.count(run.delivered):>12}{telling.count(run.open):>8}"
-            f"{telling.count(run.dead):>8}"
+            f"{formatting.count(run.delivered):>12}{formatting.count(run.open):>8}"
+            f"{formatting.count(run.dead):>8}"
         )
         yield Line(
             f"  {one_line(run.run_id):<23}  {code:<8}{figures}  "
@@ -258,7 +261,9 @@ def _books(report: Report) -> Iterator[Line]:
             "" if run.balanced else "bold red",
         )
     if len(books.runs) > _RUNS:
-        yield Line(f"  and {telling.count(len(books.runs) - _RUNS)} before these (--html, --json)")
+        yield Line(
+            f"  and {formatting.count(len(books.runs) - _RUNS)} before these (--html, --json)"
+        )
     if books.unreadable:
-        number = telling.count(len(books.unreadable))
+        number = formatting.count(len(books.unreadable))
         yield Line(f"  {number} summaries can't be read: `harvester verify` names them.", "yellow")

@@ -22,14 +22,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from harvester.cli.targets import private_file
+from harvester.analysis.scope import Scope
+from harvester.cli.ui.output_files import private_file
+from harvester.dataset.schema import SCHEMA
 from harvester.errors import StoreError
-from harvester.harvest.looking import looking
-from harvester.harvest.output import Output
-from harvester.lake.schema import SCHEMA
-from harvester.ledger import records
-from harvester.ledger.values import DeadLetter, OpenCall
-from harvester.report.scope import Scope
+from harvester.pipeline.run.open_read_only import looking
+from harvester.state import records
+from harvester.state.values import DeadLetter, OpenCall
+from harvester.storage.output import Output
 
 Sink: TypeAlias = Callable[[pa.RecordBatch], None]
 

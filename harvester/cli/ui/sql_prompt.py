@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from harvester.cli.console import Terminal
-from harvester.cli.text import one_line
+from harvester.analysis.query.split_sql import split
+from harvester.cli.ui.console import Terminal
+from harvester.cli.ui.text import one_line
 from harvester.errors import HarvesterError
-from harvester.report.statements import split
 
 FIRST, GOES_ON = "sql> ", "...> "
 _HELP = """\

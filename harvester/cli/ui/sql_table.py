@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.types as pt
 from rich.cells import cell_len, set_cell_size
 
-from harvester.cli.console import Line
-from harvester.cli.tables import as_text
-from harvester.cli.text import one_line
-from harvester.report.asking import Answer
-from harvester.report.plain import plain, plain_schema
+from harvester.analysis.query.plain_types import plain, plain_schema
+from harvester.analysis.query.session import Answer
+from harvester.cli.ui.console import Line
+from harvester.cli.ui.row_output import as_text
+from harvester.cli.ui.text import one_line
 
 MOST_ROWS = 100
 _WIDEST = 60

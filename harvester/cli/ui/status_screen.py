@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from harvester.cli.again import next_told, pasted
-from harvester.cli.console import Line
-from harvester.cli.endings import ending
-from harvester.cli.progress import outcomes, sent, slowed
-from harvester.cli.sayings import retries_told
-from harvester.cli.text import count, local_time, one_line, share, span
+from harvester.cli.ui.console import Line
+from harvester.cli.ui.event_text import retries_told
+from harvester.cli.ui.exit_codes import ending
+from harvester.cli.ui.next_command import next_told, pasted
+from harvester.cli.ui.progress_bar import outcomes, sent, slowed
+from harvester.cli.ui.text import count, local_time, one_line, share, span
 
 if TYPE_CHECKING:
-    from harvester.harvest.progress import Progress
-    from harvester.harvest.sharing import Sharing
-    from harvester.harvest.standing import RunLine, Running, Standing
+    from harvester.operations.status import RunLine, Running, Standing
+    from harvester.pipeline.engine.progress import Progress
+    from harvester.pipeline.limits.sharing import Sharing
 
 _LABEL = 11
 _NUMBER = 13

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harvester.cli.again import next_told, pasted
-from harvester.cli.console import Line
-from harvester.cli.endings import INTERRUPTED, ending
-from harvester.cli.sayings import retries_told
-from harvester.cli.text import count, size, span
+from harvester.cli.ui.console import Line
+from harvester.cli.ui.event_text import retries_told
+from harvester.cli.ui.exit_codes import INTERRUPTED, ending
+from harvester.cli.ui.next_command import next_told, pasted
+from harvester.cli.ui.text import count, size, span
 
 if TYPE_CHECKING:
-    from harvester.harvest.summary import DataBooks, InputBooks, ListBooks, RunBooks, Summary
+    from harvester.pipeline.run.summary import DataBooks, InputBooks, ListBooks, RunBooks, Summary
 
 _MARK = 3
 _LABEL = 9

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from harvester.errors import SourceError
-from harvester.ids.files import IdFile
-from harvester.ids.likeness import converting
+from harvester.inputs.discover import IdFile
+from harvester.inputs.formats.likeness import converting
 
 BLOCK_BYTES = 8 << 20
 LINE_BYTES = 1 << 20

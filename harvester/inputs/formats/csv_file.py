@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harvester.errors import SourceError
-from harvester.ids.bad_ids import BadIds
-from harvester.ids.blocks import CUT, Block, blocks
-from harvester.ids.clean import Reason, clean, no_ids, same_name, trimmed
-from harvester.ids.columns import places, position
-from harvester.ids.files import IdFile
-from harvester.ids.lines import sift, split_lines
+from harvester.inputs.bad_lines import BadIds
+from harvester.inputs.discover import IdFile
+from harvester.inputs.formats.blocks import CUT, Block, blocks
+from harvester.inputs.formats.id_column import places, position
+from harvester.inputs.formats.text_file import sift, split_lines
+from harvester.inputs.voice_id import Reason, clean, no_ids, same_name, trimmed
 
 RECORD_BYTES = 1 << 16
 _BLOCK_BYTES = 4 << 20

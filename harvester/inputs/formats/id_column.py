@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harvester.errors import SourceError
-from harvester.ids.clean import excerpt, same_name
+from harvester.inputs.voice_id import excerpt, same_name
 
 _SHOWN = 30
 

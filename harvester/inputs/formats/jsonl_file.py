@@ -14,12 +14,12 @@ import msgspec
 import pyarrow as pa
 
 from harvester.errors import SourceError
-from harvester.ids.bad_ids import BadIds
-from harvester.ids.blocks import CUT, Block, blocks
-from harvester.ids.clean import Reason, no_ids
-from harvester.ids.columns import places, position
-from harvester.ids.files import IdFile
-from harvester.ids.lines import sift
+from harvester.inputs.bad_lines import BadIds
+from harvester.inputs.discover import IdFile
+from harvester.inputs.formats.blocks import CUT, Block, blocks
+from harvester.inputs.formats.id_column import places, position
+from harvester.inputs.formats.text_file import sift
+from harvester.inputs.voice_id import Reason, no_ids
 
 # A line of two bytes becomes an object of a hundred, so the blocks are small.
 _BLOCK_BYTES = 1 << 20

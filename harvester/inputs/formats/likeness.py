@@ -12,9 +12,9 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
-from harvester.ids.clean import excerpt, trimmed
-from harvester.ids.columns import places
-from harvester.ids.files import Form, IdFile
+from harvester.inputs.discover import Form, IdFile
+from harvester.inputs.formats.id_column import places
+from harvester.inputs.voice_id import excerpt, trimmed
 
 HEAD_BYTES = 1 << 16
 

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from harvester.errors import SourceError
-from harvester.ids.bad_ids import BadIds
-from harvester.ids.clean import no_ids
-from harvester.ids.columns import position
-from harvester.ids.files import IdFile
-from harvester.ids.lines import counted_from, sift
+from harvester.inputs.bad_lines import BadIds
+from harvester.inputs.discover import IdFile
+from harvester.inputs.formats.id_column import position
+from harvester.inputs.formats.text_file import counted_from, sift
+from harvester.inputs.voice_id import no_ids
 
 _BATCH_ROWS = 131_072
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.ids.bad_ids import BadIds
-from harvester.ids.blocks import Block, blocks
-from harvester.ids.clean import GRAMMAR, INVISIBLE, PLAIN, clean, fault, no_ids
-from harvester.ids.files import IdFile
+from harvester.inputs.bad_lines import BadIds
+from harvester.inputs.discover import IdFile
+from harvester.inputs.formats.blocks import Block, blocks
+from harvester.inputs.voice_id import GRAMMAR, INVISIBLE, PLAIN, clean, fault, no_ids
 
 # At most so many odd lines are Python objects at once: a block can hold millions of them.
 _SLICE = 65_536

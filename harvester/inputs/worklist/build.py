@@ -31,18 +31,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.errors import HarvesterError, SourceError, StoreError
-from harvester.ids.bad_ids import BadIds
-from harvester.ids.blocks import head
-from harvester.ids.csv_lines import read_csv
-from harvester.ids.engine import Engine, exactly, parts
-from harvester.ids.files import Form, IdFile
-from harvester.ids.json_lines import read_jsonl
-from harvester.ids.likeness import HEAD_BYTES, likeness
-from harvester.ids.lines import read_text
-from harvester.ids.parquet_column import read_parquet
-from harvester.ids.parquet_out import IDS, LIST, ParquetOut
-from harvester.ids.private_text import PrivateText
-from harvester.ids.spec import FileCount, ListResult, ListSpec
+from harvester.inputs.bad_lines import BadIds
+from harvester.inputs.discover import Form, IdFile
+from harvester.inputs.formats.blocks import head
+from harvester.inputs.formats.csv_file import read_csv
+from harvester.inputs.formats.jsonl_file import read_jsonl
+from harvester.inputs.formats.likeness import HEAD_BYTES, likeness
+from harvester.inputs.formats.parquet_file import read_parquet
+from harvester.inputs.formats.text_file import read_text
+from harvester.inputs.worklist.duckdb_engine import Engine, exactly, parts
+from harvester.inputs.worklist.spec import FileCount, ListResult, ListSpec
+from harvester.storage.parquet_file import IDS, LIST, ParquetOut
+from harvester.storage.private_text import PrivateText
 
 INPUT, ASKED_AGAIN, LEFT_OVER = 0, 1, 2
 _ROUNDED = r"\A[1-9][0-9]{14}0{2,}\z"

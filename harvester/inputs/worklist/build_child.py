@@ -1,4 +1,4 @@
-"""The process that makes a list: `python -m harvester.ids.child`, started by `worklist`.
+"""The process that makes a list, started by `build_process`.
 
 It reads a ListSpec as one line of JSON from stdin and answers with one line on stdout: the result,
 or what went wrong and whose trouble it is.  DuckDB stays in here, so that its memory is gone when
@@ -22,7 +22,7 @@ import traceback
 import msgspec
 
 from harvester.errors import SourceError, StoreError
-from harvester.ids.spec import ListSpec
+from harvester.inputs.worklist.spec import ListSpec
 
 ORPHANED = 3
 
@@ -51,7 +51,7 @@ def _answer(line: bytes) -> dict[str, object]:
     import duckdb
     import pyarrow as pa
 
-    from harvester.ids.listing import make
+    from harvester.inputs.worklist.build import make
 
     gc.freeze()
     gc.enable()

@@ -10,12 +10,12 @@ from typing import IO, NoReturn
 import msgspec
 
 from harvester.errors import SourceError, StoreError
-from harvester.ids import children
-from harvester.ids.spec import FileCount, ListResult, ListSpec
+from harvester.inputs.worklist.spec import FileCount, ListResult, ListSpec
+from harvester.storage import subprocesses
 
 __all__ = ["FileCount", "ListResult", "ListSpec", "make_list"]
 
-_CHILD = "harvester.ids.child"
+_CHILD = "harvester.inputs.worklist.build_child"
 
 
 def make_list(spec: ListSpec) -> ListResult:
@@ -25,7 +25,7 @@ def make_list(spec: ListSpec) -> ListResult:
     lack of memory or disk and for unreadable data, KeyboardInterrupt if the child was interrupted.
     """
     with tempfile.TemporaryFile() as complaints:
-        with children.start(_CHILD, complaints) as child:
+        with subprocesses.start(_CHILD, complaints) as child:
             try:
                 answer = _asked(child, spec)
             except BaseException:
@@ -63,7 +63,7 @@ def _result(answer: bytes, code: int, complaints: IO[bytes]) -> ListResult:
 
 
 def _died(code: int, complaints: IO[bytes]) -> NoReturn:
-    children.died(
+    subprocesses.died(
         "the process that makes the list",
         code,
         complaints,

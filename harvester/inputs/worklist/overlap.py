@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harvester.errors import StoreError
-from harvester.ids.engine import Engine, exactly
+from harvester.inputs.worklist.duckdb_engine import Engine, exactly
 
 _EXAMPLES = 3
 _DATA = "read_parquet($files, hive_partitioning = false)"

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.errors import StoreError
-from harvester.ids.parquet_out import IDS, ParquetOut
+from harvester.storage.parquet_file import IDS, ParquetOut
 
 CHUNK_ROWS = 10_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from harvester.ids.files import IdFile
+from harvester.inputs.discover import IdFile
 
 
 class ListSpec(msgspec.Struct, frozen=True, kw_only=True):

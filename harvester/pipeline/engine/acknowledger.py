@@ -14,15 +14,15 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from harvester.dataset.usage import usage_of
 from harvester.errors import HarvesterError, StoreError
-from harvester.harvest.settle import Outcome, Policy, settle
-from harvester.harvest.tally import Tally
-from harvester.harvest.task import Conclusion, PutOff, Task
-from harvester.lake.usage import usage_of
-from harvester.ledger import records
-from harvester.ledger.acknowledge import acknowledge
-from harvester.ledger.values import Batch, Deferred, WorkList
-from harvester.ledger.writer import LedgerWriter
+from harvester.pipeline.engine.counters import Tally
+from harvester.pipeline.engine.settle import Outcome, Policy, settle
+from harvester.pipeline.engine.task import Conclusion, PutOff, Task
+from harvester.state import records
+from harvester.state.acknowledge import acknowledge
+from harvester.state.values import Batch, Deferred, WorkList
+from harvester.state.writer import LedgerWriter
 
 BATCH_OUTCOMES = 500
 BATCH_BYTES = 8 << 20

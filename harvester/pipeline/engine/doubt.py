@@ -33,16 +33,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
+from harvester.client.clock import VendorClock
+from harvester.client.verdicts import Busy, NetworkFailure, PushBack, Record, Verdict
 from harvester.errors import VendorRefused
-from harvester.harvest.health import RefusalWatch
-from harvester.harvest.settle import KEPT_MS, Policy, is_older, is_permanent
-from harvester.harvest.source import TaskSource
-from harvester.harvest.stop import CutOff, Stop
-from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
-from harvester.ledger import records
-from harvester.ledger.writer import LedgerWriter
-from harvester.vendor.clock import VendorClock
-from harvester.vendor.verdicts import Busy, NetworkFailure, PushBack, Record, Verdict
+from harvester.pipeline.engine.settle import KEPT_MS, Policy, is_older, is_permanent
+from harvester.pipeline.engine.shutdown import CutOff, Stop
+from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
+from harvester.pipeline.engine.task_source import TaskSource
+from harvester.pipeline.limits.health import RefusalWatch
+from harvester.state import records
+from harvester.state.writer import LedgerWriter
 
 FULL = 200
 PROBES = 20

@@ -18,30 +18,30 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from harvester.client.clock import VendorClock
+from harvester.client.connect import Way
 from harvester.config import Config, Secrets
 from harvester.errors import BudgetReached, HarvesterError, StoreError
-from harvester.harvest.acknowledger import Acknowledger
-from harvester.harvest.alarm import keep_watch
-from harvester.harvest.doubt import Doubt
-from harvester.harvest.fetch import Fetcher, Sealer
-from harvester.harvest.gate import OutageGate
-from harvester.harvest.pace import Pace, SharedLimit, SharedPace
-from harvester.harvest.progress import Progress, Speedometer, retries, settled
-from harvester.harvest.publish import Published, Publisher
-from harvester.harvest.quota import DayQuota
-from harvester.harvest.settle import Policy
-from harvester.harvest.source import DeferredPages, Pages, RunPages, TaskSource
-from harvester.harvest.stop import CutOff, Stop, Worker
-from harvester.harvest.tally import Tally
-from harvester.harvest.task import Answered, Task
-from harvester.harvest.waiting import Waiting
-from harvester.ids.clean import dated
-from harvester.ids.reader import ListFile
-from harvester.ledger import records
-from harvester.ledger.values import WorkList
-from harvester.ledger.writer import LedgerWriter
-from harvester.vendor.clock import VendorClock
-from harvester.vendor.transports import Way
+from harvester.inputs.voice_id import dated
+from harvester.inputs.worklist.reader import ListFile
+from harvester.pipeline.engine.acknowledger import Acknowledger
+from harvester.pipeline.engine.alarm import keep_watch
+from harvester.pipeline.engine.backlog import Waiting
+from harvester.pipeline.engine.counters import Tally
+from harvester.pipeline.engine.doubt import Doubt
+from harvester.pipeline.engine.fetcher import Fetcher, Sealer
+from harvester.pipeline.engine.progress import Progress, Speedometer, retries, settled
+from harvester.pipeline.engine.settle import Policy
+from harvester.pipeline.engine.shutdown import CutOff, Stop, Worker
+from harvester.pipeline.engine.task import Answered, Task
+from harvester.pipeline.engine.task_source import DeferredPages, Pages, RunPages, TaskSource
+from harvester.pipeline.limits.daily_quota import DayQuota
+from harvester.pipeline.limits.outage_gate import OutageGate
+from harvester.pipeline.limits.pace import Pace, SharedLimit, SharedPace
+from harvester.pipeline.publish.publisher import Published, Publisher
+from harvester.state import records
+from harvester.state.values import WorkList
+from harvester.state.writer import LedgerWriter
 
 QUIET_AFTER_LOCK_S = 1.0
 """No request within a second of taking the lock: the run before this one had that second."""

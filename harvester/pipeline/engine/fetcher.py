@@ -18,34 +18,11 @@ from weakref import WeakSet
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
 
-from harvester.config import Retry, Secrets
-from harvester.errors import VendorRefused
-from harvester.harvest.backoff import backoff_s
-from harvester.harvest.budget import (
-    MAX_UNKNOWN,
-    Again,
-    Defer,
-    Settle,
-    Spent,
-    Step,
-    Surroundings,
-    next_step,
-)
-from harvester.harvest.discreet import without_numbers, without_secrets
-from harvester.harvest.doubt import Doubt
-from harvester.harvest.gate import OutageGate
-from harvester.harvest.health import UNKNOWNS_THAT_HALT
-from harvester.harvest.pace import HeldUp, Pace
-from harvester.harvest.settle import KEPT_MS, is_older, is_permanent
-from harvester.harvest.source import LEFT_MATTERS, OPENING_ATTEMPTS
-from harvester.harvest.stop import Stop
-from harvester.harvest.tally import Tally
-from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
-from harvester.vendor.clock import VendorClock
-from harvester.vendor.judge import http_date, judge, retry_after_s
-from harvester.vendor.sign import signed_headers
-from harvester.vendor.transport import EXHAUSTED, NoReply, Reply, Transport
-from harvester.vendor.verdicts import (
+from harvester.client.clock import VendorClock
+from harvester.client.judge import http_date, judge, retry_after_s
+from harvester.client.sign import signed_headers
+from harvester.client.transport import EXHAUSTED, NoReply, Reply, Transport
+from harvester.client.verdicts import (
     Busy,
     Dead,
     NetworkFailure,
@@ -56,6 +33,29 @@ from harvester.vendor.verdicts import (
     TimeRefused,
     UnknownStatus,
     Verdict,
+)
+from harvester.config import Retry, Secrets
+from harvester.errors import VendorRefused
+from harvester.pipeline.engine.counters import Tally
+from harvester.pipeline.engine.doubt import Doubt
+from harvester.pipeline.engine.masking import without_numbers, without_secrets
+from harvester.pipeline.engine.settle import KEPT_MS, is_older, is_permanent
+from harvester.pipeline.engine.shutdown import Stop
+from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
+from harvester.pipeline.engine.task_source import LEFT_MATTERS, OPENING_ATTEMPTS
+from harvester.pipeline.limits.backoff import backoff_s
+from harvester.pipeline.limits.health import UNKNOWNS_THAT_HALT
+from harvester.pipeline.limits.outage_gate import OutageGate
+from harvester.pipeline.limits.pace import HeldUp, Pace
+from harvester.pipeline.limits.retry_policy import (
+    MAX_UNKNOWN,
+    Again,
+    Defer,
+    Settle,
+    Spent,
+    Step,
+    Surroundings,
+    next_step,
 )
 
 ROOM_TO_SPARE = 4

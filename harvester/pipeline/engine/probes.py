@@ -12,8 +12,8 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.harvest.task import Task
-from harvester.ids.ages import stamp_of, stamps
+from harvester.inputs.id_dates import stamp_of, stamps
+from harvester.pipeline.engine.task import Task
 
 
 def spread(

@@ -16,8 +16,8 @@ import msgspec
 from msgspec.structs import replace
 
 from harvester.config import OpenCalls, Retry
-from harvester.harvest.task import Answered, Conclusion, Died, PutOff, Task, Unknown
-from harvester.ledger.values import Batch, DeadLetter, Deferred, Entry, OpenCall
+from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
+from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall
 
 DAY_MS = 86_400_000
 FORGOTTEN_AFTER_MS = 3 * DAY_MS

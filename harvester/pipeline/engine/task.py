@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from harvester.ledger.values import OpenCall
+from harvester.state.values import OpenCall
 
 # One of each is made for every id: a Struct is made in a tenth of a frozen dataclass's time.
 

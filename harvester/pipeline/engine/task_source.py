@@ -15,14 +15,14 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Protocol
 
-from harvester.harvest.probes import spread
-from harvester.harvest.stop import Stop
-from harvester.harvest.task import Task
-from harvester.ids.reader import ListFile
-from harvester.ledger import records, worklists
-from harvester.ledger.values import CHUNK_ROWS, WorkList
-from harvester.ledger.writer import LedgerWriter
-from harvester.vendor.clock import VendorClock
+from harvester.client.clock import VendorClock
+from harvester.inputs.worklist.reader import ListFile
+from harvester.pipeline.engine.probes import spread
+from harvester.pipeline.engine.shutdown import Stop
+from harvester.pipeline.engine.task import Task
+from harvester.state import records, work_lists
+from harvester.state.values import CHUNK_ROWS, WorkList
+from harvester.state.writer import LedgerWriter
 
 
 class Pages(Protocol):
@@ -157,7 +157,7 @@ class RunPages:
     async def __aiter__(self) -> AsyncIterator[list[Task]]:
         """See `Pages`."""
         if self._list is not None:
-            self._bits = await self._ledger.call(worklists.settled_rows, self._list[0])
+            self._bits = await self._ledger.call(work_lists.settled_rows, self._list[0])
         async for page in due_open_calls(self._ledger, self._clock):
             yield page
         if not await self._ledger.call(records.deferred_before, self._run_id):
@@ -200,7 +200,7 @@ class RunPages:
         """The pending ids of a chunk, as far as this run goes.  Reads the list's file."""
         assert self._list is not None
         work_list, ids = self._list
-        pending = worklists.pending_rows(work_list, self._bits, no)
+        pending = work_lists.pending_rows(work_list, self._bits, no)
         if not pending:
             return []
         in_reach = self._rows() - no * CHUNK_ROWS

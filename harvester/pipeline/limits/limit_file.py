@@ -40,10 +40,10 @@ import msgspec
 
 from harvester.config import Config, Priority, Secrets
 from harvester.errors import ConfigError, HarvesterError, StoreError
-from harvester.harvest.pace import bucket_shape
-from harvester.harvest.sharing import Party, Sharing
 from harvester.identity import normal_address
-from harvester.owner import explained
+from harvester.pipeline.limits.pace import bucket_shape
+from harvester.pipeline.limits.sharing import Party, Sharing
+from harvester.storage.ownership import explained
 
 SLOTS = 30
 _MAGIC = b"cdrlimit"

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import resource
 
-from harvester.harvest.checks import SPARE_FILES, connections_within
+SPARE_FILES = 64
+"""Files that a run has open beside its connections: ledger, list, parts, logs, libraries."""
 
 
 def most_files() -> int:
@@ -32,3 +33,8 @@ def room_for(concurrency: int) -> int:
     if allowed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     return connections_within(allowed, concurrency)
+
+
+def connections_within(files: int, concurrency: int) -> int:
+    """Of `concurrency`, as many as leave room for what else a run opens; one at least."""
+    return max(1, min(concurrency, files - SPARE_FILES))

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from harvester.errors import HarvesterError, VendorUnavailable
-from harvester.harvest.health import PROBE_EVERY_S, OutageWatch
+from harvester.pipeline.limits.health import PROBE_EVERY_S, OutageWatch
 
 
 class OutageGate:

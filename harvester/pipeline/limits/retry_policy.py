@@ -10,9 +10,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from harvester.config import Retry
-from harvester.vendor.transport import EXHAUSTED
-from harvester.vendor.verdicts import (
+from harvester.client.transport import EXHAUSTED
+from harvester.client.verdicts import (
     Busy,
     Dead,
     NetworkFailure,
@@ -24,6 +23,7 @@ from harvester.vendor.verdicts import (
     UnknownStatus,
     Verdict,
 )
+from harvester.config import Retry
 
 MAX_TIME_REFUSALS = 3
 MAX_UNKNOWN = 3  # the first answer and two retries

@@ -6,9 +6,9 @@ from typing import IO, Final
 
 import msgspec
 
-from harvester.lake.pieces import Piece
+from harvester.dataset.packing import Piece
 
-MODULE: Final = "harvester.harvest.normalizing_child"
+MODULE: Final = "harvester.pipeline.publish.normalizer_child"
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.pieces import Packer, Piece
-from harvester.ledger import journal
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.packing import Packer, Piece
+from harvester.state import journal
 
 NORMALIZED_ROWS = 4_000
 """Typing columns has a price per batch as well as per row."""

@@ -1,4 +1,4 @@
-"""The process that normalises: `python -m harvester.harvest.normalizing_child`, see `aside`.
+"""The process that normalises, started by `normalizer_process`.
 
 It computes and keeps nothing: no file, no lock, no secret.  So it may be killed at any moment, and
 one whose caller is dead does no harm; it finds its stdin at an end and ends as well.
@@ -14,9 +14,9 @@ from typing import IO
 
 import msgspec
 
-from harvester.harvest import frames
-from harvester.harvest.normalizing import Normalizer
-from harvester.lake.unneeded import NotHere
+from harvester.pipeline.publish import messages
+from harvester.pipeline.publish.normalizer import Normalizer
+from harvester.storage.import_blocker import NotHere
 
 
 def main() -> int:
@@ -39,25 +39,25 @@ def main() -> int:
 
 
 def _serve(asks: IO[bytes], answers: IO[bytes]) -> None:
-    first = frames.read(asks)
+    first = messages.read(asks)
     if first is None:
         return
-    order = msgspec.msgpack.decode(first, type=frames.Order)
-    decode = msgspec.msgpack.Decoder(frames.Ask).decode
+    order = msgspec.msgpack.decode(first, type=messages.Order)
+    decode = msgspec.msgpack.Decoder(messages.Ask).decode
     with Normalizer(order.account, order.timezone) as normalizer:
-        while (message := frames.read(asks)) is not None:
+        while (message := messages.read(asks)) is not None:
             ask = decode(message)
             if ask.blob is None:
                 pieces = list(normalizer.rest())
-                made = frames.Made(
+                made = messages.Made(
                     pieces,
                     dict(normalizer.unparsed),
                     dict(normalizer.extra),
                     normalizer.without_cost,
                 )
             else:
-                made = frames.Made(list(normalizer.add(ask.run_id, ask.blob)))
-            frames.write(answers, made)
+                made = messages.Made(list(normalizer.add(ask.run_id, ask.blob)))
+            messages.write(answers, made)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ from typing import NoReturn, Self
 
 import msgspec
 
+from harvester.dataset.packing import Piece
 from harvester.errors import StoreError
-from harvester.harvest import frames
-from harvester.ids import children
-from harvester.lake.pieces import Piece
+from harvester.pipeline.publish import messages
+from harvester.storage import subprocesses
 
 _OURS = (signal.SIGINT, signal.SIGTERM)
 _GONE_WITHIN_S = 10.0
@@ -43,9 +43,9 @@ class NormalizerAside:
         self.unparsed: Counter[str] = Counter()
         self.extra: Counter[str] = Counter()
         self.without_cost = 0
-        self._order = frames.Order(account, timezone)
+        self._order = messages.Order(account, timezone)
         self._resources = ExitStack()
-        self._decode = msgspec.msgpack.Decoder(frames.Made).decode
+        self._decode = msgspec.msgpack.Decoder(messages.Made).decode
 
     def __enter__(self) -> Self:
         with self._resources:
@@ -77,11 +77,11 @@ class NormalizerAside:
 
     def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
         """See `Normalizing`."""
-        yield from self._asked(frames.Ask(run_id, blob)).pieces
+        yield from self._asked(messages.Ask(run_id, blob)).pieces
 
     def rest(self) -> Iterator[Piece]:
         """See `Normalizing`."""
-        made = self._asked(frames.Ask())
+        made = self._asked(messages.Ask())
         self.unparsed, self.extra = Counter(made.unparsed), Counter(made.extra)
         self.without_cost = made.without_cost
         # Its memory is wanted elsewhere: the parts are still to be written.
@@ -92,17 +92,17 @@ class NormalizerAside:
         # Blocked, not ignored: so they are from the child's first instruction on.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
         try:
-            self._child = children.start(frames.MODULE, self._complaints)
+            self._child = subprocesses.start(messages.MODULE, self._complaints)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._resources.callback(self._end)
 
-    def _asked(self, ask: frames.Ask) -> frames.Made:
+    def _asked(self, ask: messages.Ask) -> messages.Made:
         # One question, one answer: neither side ever waits for room in a pipe that the other one
         # does not empty.
         self._send(ask)
         assert self._child.stdout is not None
-        message = frames.read(self._child.stdout)
+        message = messages.read(self._child.stdout)
         if message is None:
             self._died()
         return self._decode(message)
@@ -110,7 +110,7 @@ class NormalizerAside:
     def _send(self, message: msgspec.Struct) -> None:
         assert self._child.stdin is not None
         try:
-            frames.write(self._child.stdin, message)
+            messages.write(self._child.stdin, message)
         except BrokenPipeError:
             self._died()
 
@@ -126,7 +126,7 @@ class NormalizerAside:
                 "the process that normalises records has closed its pipe and goes on. Nothing is "
                 "lost: run the same command again, and please report this."
             ) from exc
-        children.died(
+        subprocesses.died(
             "the process that normalises records",
             code,
             self._complaints,

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from harvester.lake.schema import COST_EUR, MONEY_COLUMNS
+from harvester.dataset.schema import COST_EUR, MONEY_COLUMNS
 
 NEEDED = frozenset({*MONEY_COLUMNS, COST_EUR, "currency", "submitTime", "data"})
 """Fields without which a call can't be billed; "data" is a record of which nothing could be read.

@@ -25,16 +25,16 @@ from typing import Any, Protocol
 import msgspec
 
 from harvester.config import Output as OutputConfig
+from harvester.dataset.files import holds
+from harvester.dataset.packing import Piece
+from harvester.dataset.parts import StagedPart, place, stage, sync_folders
 from harvester.errors import StoreError
-from harvester.harvest.normalizing import Normalizer, Normalizing
-from harvester.harvest.output import Output, empty_folder
 from harvester.identity import Identity
-from harvester.lake.dataset import holds
-from harvester.lake.disk import Disk
-from harvester.lake.parts import StagedPart, place, stage, sync_folders
-from harvester.lake.pieces import Piece
-from harvester.ledger import publications
-from harvester.ledger.values import PartRecord, Publication
+from harvester.pipeline.publish.normalizer import Normalizer, Normalizing
+from harvester.state import publications
+from harvester.state.values import PartRecord, Publication
+from harvester.storage.disk import Disk
+from harvester.storage.output import Output, empty_folder
 
 ASIDE_ROWS = 20_000
 """A process costs a fifth of a second: as much as normalising so many records."""

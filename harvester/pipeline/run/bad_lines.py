@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.ids.bad_ids import LISTED_AT_MOST
+from harvester.inputs.bad_lines import LISTED_AT_MOST
 
 EXAMPLES = 5
 BAD_IDS = "bad_ids.jsonl"

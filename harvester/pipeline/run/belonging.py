@@ -7,11 +7,11 @@ import sqlite3
 from msgspec.structs import replace
 
 from harvester.config import Config
-from harvester.harvest.output import Output
+from harvester.dataset.origin import zone_of_folders
 from harvester.identity import settled
-from harvester.lake.origin import zone_of_folders
-from harvester.ledger import publications
-from harvester.ledger.belongs import binding
+from harvester.state import publications
+from harvester.state.belongs import binding
+from harvester.storage.output import Output
 
 
 def own_settings(

@@ -12,8 +12,8 @@ import sqlite3
 import msgspec
 
 from harvester.config import Config
-from harvester.harvest.progress import retries
-from harvester.ledger import publications, records
+from harvester.pipeline.engine.progress import retries
+from harvester.state import publications, records
 
 # What an output that has no records yet will take, measured with made-up ones (bytes a record in
 # the data set, by how many records of how many days):

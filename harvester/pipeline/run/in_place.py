@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from harvester.errors import StoreError
-from harvester.harvest.output import Output
+from harvester.storage.output import Output
 
 _MADE_AGAIN = (
     "If that was only moved, put it back and run the same command again; else restore state/ from "

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from harvester.fresh import in_place_of
-from harvester.harvest.exposition import PREFIX, RunFigures, exposition
-from harvester.harvest.progress import Events
+from harvester.pipeline.engine.progress import Events
+from harvester.pipeline.run.prometheus import PREFIX, RunFigures, exposition
+from harvester.storage.new_file import in_place_of
 
 EVERY_S = 5.0
 _READABLE = 0o644

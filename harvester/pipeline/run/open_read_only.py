@@ -12,11 +12,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from harvester.harvest.output import Output
-from harvester.ledger.database import get_meta, open_database, store_errors
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.view import view_ledger
-from harvester.owner import READ, refuse_closed
+from harvester.state.database import get_meta, open_database, store_errors
+from harvester.state.lock import OutputLock
+from harvester.state.read_only import view_ledger
+from harvester.storage.output import Output
+from harvester.storage.ownership import READ, refuse_closed
 
 
 def has_state(output: Output) -> bool:

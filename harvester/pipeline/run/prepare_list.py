@@ -17,13 +17,13 @@ from pathlib import Path
 import msgspec
 
 from harvester.config import Config
-from harvester.harvest.output import Output
-from harvester.ids.files import IdFile
-from harvester.ids.fingerprint import Fingerprint, Stamp, fingerprint
-from harvester.ids.reader import ListFile, write_ids
-from harvester.ids.worklist import ListResult, ListSpec, make_list
-from harvester.ledger import records, worklists
-from harvester.ledger.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
+from harvester.inputs.discover import IdFile
+from harvester.inputs.fingerprint import Fingerprint, Stamp, fingerprint
+from harvester.inputs.worklist.build_process import ListResult, ListSpec, make_list
+from harvester.inputs.worklist.reader import ListFile, write_ids
+from harvester.state import records, work_lists
+from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
+from harvester.storage.output import Output
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -61,16 +61,16 @@ def list_input(
 
     Raises SourceError before anything is changed if an id file can't be read.
     """
-    current = worklists.current_list(db)
+    current = work_lists.current_list(db)
     if files is None:
-        known = worklists.find_input(db, current.input_key) if current else None
+        known = work_lists.find_input(db, current.input_key) if current else None
         return Listing(current, known, None)
     print_ = fingerprint(files, config.input.column, known_stamps(db))
-    known = worklists.find_input(db, print_.key)
+    known = work_lists.find_input(db, print_.key)
     if current and known and current.input_key == print_.key:
-        worklists.remember_stamps(db, _stamps(print_))
+        work_lists.remember_stamps(db, _stamps(print_))
         return Listing(current, known, None)
-    number = worklists.next_list_id(db)
+    number = work_lists.next_list_id(db)
     places = _places(output, number, run_dir)
     result = draft_list(db, config, files, places, data_glob=data_glob(db, output))
     record = _input_record(print_.key, result)
@@ -79,10 +79,10 @@ def list_input(
     # What was pending is listed or carried over; whatever else is listed is new to the output.
     carried = (current.pending if current else 0) - result.left_over
     new_ids_ms = record.first_listed_ms if result.listed > carried else None
-    worklists.replace_list(
+    work_lists.replace_list(
         db, new, input_record=record, stamps=_stamps(print_), new_ids_ms=new_ids_ms
     )
-    return Listing(new, worklists.find_input(db, print_.key), result)
+    return Listing(new, work_lists.find_input(db, print_.key), result)
 
 
 def list_retry(
@@ -90,11 +90,11 @@ def list_retry(
 ) -> Listing:
     """A list that asks the dead letters (of one `reason`) again, then what is pending."""
     chosen = records.retryable_ids(db, reason)
-    number = worklists.next_list_id(db)
+    number = work_lists.next_list_id(db)
     places = _places(output, number, run_dir)
     result = draft_list(db, config, [], places, data_glob=data_glob(db, output), asked_again=chosen)
     new = _work_list(number, None, places.list.name, None, result)
-    worklists.replace_list(db, new, retrying=chosen)
+    work_lists.replace_list(db, new, retrying=chosen)
     return Listing(new, None, result)
 
 
@@ -111,7 +111,7 @@ def draft_list(
     scratch = places.scratch
     settled, left_over, again = (scratch / f"{n}.parquet" for n in ("settled", "left", "again"))
     if db is not None:
-        write_ids(settled, worklists.settled_ids(db, frozenset(asked_again)))
+        write_ids(settled, work_lists.settled_ids(db, frozenset(asked_again)))
         write_ids(left_over, _pending_ids(db, places.old_lists))
     if asked_again:
         write_ids(again, [asked_again])
@@ -136,7 +136,7 @@ def known_stamps(db: sqlite3.Connection) -> dict[str, Stamp]:
     """How each file looked when it was read last, by resolved path."""
     return {
         path: Stamp(s.path, s.inode, s.size, s.mtime_ns, s.ctime_ns, s.xxh128)
-        for path, s in worklists.known_stamps(db).items()
+        for path, s in work_lists.known_stamps(db).items()
     }
 
 
@@ -147,13 +147,13 @@ def data_glob(db: sqlite3.Connection, output: Output) -> str | None:
 
 def _pending_ids(db: sqlite3.Connection, lists: Path) -> Iterator[list[str]]:
     """The old list's ids that aren't settled, chunk by chunk."""
-    old = worklists.current_list(db)
+    old = work_lists.current_list(db)
     if old is None or not old.pending:
         return
-    bits = worklists.settled_rows(db, old)
+    bits = work_lists.settled_rows(db, old)
     with ListFile(lists / old.path) as ids:
         for no in range(-(-old.rows // CHUNK_ROWS)):
-            pending = worklists.pending_rows(old, bits, no)
+            pending = work_lists.pending_rows(old, bits, no)
             if pending:
                 chunk = ids.chunk(no)[0]
                 yield [chunk[row] for row in pending]

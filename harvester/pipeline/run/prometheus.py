@@ -17,8 +17,8 @@ from typing import Literal
 import msgspec
 
 from harvester import __version__
-from harvester.harvest.progress import Progress
-from harvester.lake.schema import FIELDS
+from harvester.dataset.schema import FIELDS
+from harvester.pipeline.engine.progress import Progress
 
 PREFIX = "cdr_harvester_"
 _FIELDS = frozenset({*FIELDS, "data"})

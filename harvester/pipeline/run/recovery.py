@@ -19,21 +19,21 @@ import msgspec
 from msgspec.structs import replace
 
 from harvester.config import Config
+from harvester.dataset.files import list_parts
+from harvester.dataset.parts import folder_mode
 from harvester.errors import StoreError
-from harvester.harvest.belonging import own_settings
-from harvester.harvest.output import Output, make_folders
-from harvester.harvest.publish import Publisher
-from harvester.harvest.quota import day_of
 from harvester.identity import Identity, with_address
-from harvester.lake.dataset import list_parts
-from harvester.lake.parts import folder_mode
-from harvester.ledger import publications, records, worklists
-from harvester.ledger.belongs import binding, keep_identity
-from harvester.ledger.database import get_meta, open_database, store_errors, transaction
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import RunRecord
-from harvester.ledger.writer import InlineLedger
-from harvester.owner import CHANGE, refuse_closed
+from harvester.pipeline.limits.daily_quota import day_of
+from harvester.pipeline.publish.publisher import Publisher
+from harvester.pipeline.run.belonging import own_settings
+from harvester.state import publications, records, work_lists
+from harvester.state.belongs import binding, keep_identity
+from harvester.state.database import get_meta, open_database, store_errors, transaction
+from harvester.state.lock import OutputLock
+from harvester.state.values import RunRecord
+from harvester.state.writer import InlineLedger
+from harvester.storage.output import Output, make_folders
+from harvester.storage.ownership import CHANGE, refuse_closed
 
 UNRECORDED_BATCHES = 2
 _BATCH = 500
@@ -159,7 +159,7 @@ def _refuse_forgetting(output: Output) -> None:
     if not any(output.runs.glob("*")):
         return
     # Only an output that lost its state comes here: others need not wait for the import.
-    from harvester.harvest.remnants import newest_snapshot, snapshot_rows
+    from harvester.pipeline.run.remnants import newest_snapshot, snapshot_rows
 
     kept = newest_snapshot(output)
     if kept is not None and snapshot_rows(kept):
@@ -192,7 +192,7 @@ def _recover(
 
 def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:
     """Lists that were made but never put in force, or replaced."""
-    work_list = worklists.current_list(db)
+    work_list = work_lists.current_list(db)
     keep = {work_list.path, work_list.ids_path} if work_list else set()
     for path in output.lists.iterdir():
         if path.name not in keep:
@@ -200,7 +200,7 @@ def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:
 
 
 def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
-    work_list = worklists.current_list(db)
+    work_list = work_lists.current_list(db)
     if work_list and not (output.lists / work_list.path).is_file():
         raise StoreError(
             f"the work list {output.lists / work_list.path} is missing, so its progress has no "

@@ -18,13 +18,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harvester.dataset.files import PART_NAME, file_sha256, list_parts, verify_part
+from harvester.dataset.inspection import Inspection, inspect
 from harvester.errors import StoreError
-from harvester.harvest.output import Output
-from harvester.harvest.snapshot import snapshot_number
-from harvester.lake.dataset import PART_NAME, file_sha256, list_parts, verify_part
-from harvester.lake.inspection import Inspection, inspect
-from harvester.ledger.sequence import in_order
-from harvester.ledger.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
+from harvester.pipeline.run.state_snapshot import snapshot_number
+from harvester.state.sequence import in_order
+from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
+from harvester.storage.output import Output
 
 PORTION = 2_000
 _SHOWN = 5

@@ -24,6 +24,7 @@ from types import FrameType
 import msgspec
 from msgspec.structs import replace
 
+from harvester.client.connect import way_to
 from harvester.config import Config, Secrets
 from harvester.errors import (
     EXIT_DONE,
@@ -36,24 +37,26 @@ from harvester.errors import (
     Terminated,
     worst,
 )
-from harvester.harvest.aside import NormalizerAside
-from harvester.harvest.bad_lines import BAD_IDS, keep_bad_lines, unreported_lines
-from harvester.harvest.books import Difference
-from harvester.harvest.engine import Engine, Job
-from harvester.harvest.estimate import estimate
-from harvester.harvest.exposition import RunFigures
-from harvester.harvest.in_place import InPlace
-from harvester.harvest.limit_file import LimitFile, sharing
-from harvester.harvest.listing import Listing, list_input, list_retry
-from harvester.harvest.metrics import EVERY_S, MetricsFile
-from harvester.harvest.oddities import Oddities, Seen, named, oddities
-from harvester.harvest.open_files import room_for
-from harvester.harvest.opening import Opened, new_run_id, open_output
-from harvester.harvest.output import PRIVATE, write_atomically
-from harvester.harvest.progress import Events, Progress
-from harvester.harvest.publish import Published, Publisher
-from harvester.harvest.snapshot import write_snapshot
-from harvester.harvest.summary import (
+from harvester.identity import normal_address
+from harvester.inputs.discover import IdFile, find
+from harvester.inputs.worklist.reader import ListFile, members
+from harvester.pipeline.engine.engine import Engine, Job
+from harvester.pipeline.engine.progress import Events, Progress
+from harvester.pipeline.limits.limit_file import LimitFile, sharing
+from harvester.pipeline.limits.open_files import room_for
+from harvester.pipeline.publish.normalizer_process import NormalizerAside
+from harvester.pipeline.publish.oddities import Oddities, Seen, named, oddities
+from harvester.pipeline.publish.publisher import Published, Publisher
+from harvester.pipeline.run.bad_lines import BAD_IDS, keep_bad_lines, unreported_lines
+from harvester.pipeline.run.control_totals import Difference
+from harvester.pipeline.run.estimate import estimate
+from harvester.pipeline.run.in_place import InPlace
+from harvester.pipeline.run.metrics_file import EVERY_S, MetricsFile
+from harvester.pipeline.run.prepare_list import Listing, list_input, list_retry
+from harvester.pipeline.run.prometheus import RunFigures
+from harvester.pipeline.run.recovery import Opened, new_run_id, open_output
+from harvester.pipeline.run.state_snapshot import write_snapshot
+from harvester.pipeline.run.summary import (
     InputBooks,
     Summary,
     check_books,
@@ -62,15 +65,12 @@ from harvester.harvest.summary import (
     list_books,
     make_summary,
 )
-from harvester.identity import normal_address
-from harvester.ids.files import IdFile, find
-from harvester.ids.reader import ListFile, members
-from harvester.ledger import publications, records, worklists
-from harvester.ledger.database import store_errors
-from harvester.ledger.lock import OutputLock
-from harvester.ledger.values import InputRecord, RunRecord, WorkList
-from harvester.ledger.writer import LedgerWriter
-from harvester.vendor.transports import way_to
+from harvester.state import publications, records, work_lists
+from harvester.state.database import store_errors
+from harvester.state.lock import OutputLock
+from harvester.state.values import InputRecord, RunRecord, WorkList
+from harvester.state.writer import LedgerWriter
+from harvester.storage.output import PRIVATE, write_atomically
 
 _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25
@@ -235,10 +235,10 @@ class _Run:
         """
         db, output, config = self._opened.db, self._opened.output, self._config
         self._refuse_moved()
-        work_list = worklists.current_list(db)
+        work_list = work_lists.current_list(db)
         # Read again: what was dated before the first answer goes by the vendor's clock now.
         record = records.run_record(db, self._id)
-        input_ = worklists.find_input(db, listing.input.key) if listing.input else None
+        input_ = work_lists.find_input(db, listing.input.key) if listing.input else None
         self._started_ms = record.started_ms
         self._note_new_ids()
         now_ms = record.started_ms + int((time.monotonic() - self._monotonic) * 1000)
@@ -282,7 +282,7 @@ class _Run:
 
     def _note_new_ids(self) -> None:
         """When new ids last came; of an output that has had no run yet, since now."""
-        self._last_new_ids_ms = worklists.last_new_ids_ms(self._opened.db) or self._started_ms
+        self._last_new_ids_ms = work_lists.last_new_ids_ms(self._opened.db) or self._started_ms
 
     def _refuse_moved(self) -> None:
         """Raise StoreError if what was written lies where nobody will read it."""
@@ -512,7 +512,7 @@ def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Reques
     if not request.only:
         return work_list.pending
     # Ids left over from earlier inputs don't count with --only.
-    return worklists.pending_of_input(db, work_list)
+    return work_lists.pending_of_input(db, work_list)
 
 
 def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:

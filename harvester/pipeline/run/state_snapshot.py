@@ -18,14 +18,14 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harvester.dataset.origin import footer_of, identity_in
 from harvester.errors import StoreError
-from harvester.fresh import fresh_file
-from harvester.harvest.output import make_durable
 from harvester.identity import Identity
-from harvester.lake.origin import footer_of, identity_in
-from harvester.ledger import records
-from harvester.ledger.belongs import read_identity
-from harvester.ledger.values import DeadLetter, Deferred, OpenCall
+from harvester.state import records
+from harvester.state.belongs import read_identity
+from harvester.state.values import DeadLetter, Deferred, OpenCall
+from harvester.storage.new_file import fresh_file
+from harvester.storage.output import make_durable
 
 _MS = pa.timestamp("ms", tz="UTC")
 SCHEMA = pa.schema(

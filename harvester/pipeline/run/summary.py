@@ -11,8 +11,15 @@ from decimal import Decimal
 import msgspec
 
 from harvester import __version__
-from harvester.harvest.acknowledger import COST_SCALE
-from harvester.harvest.books import (
+from harvester.dataset.files import Totals, totals, totals_of
+from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.usage import currency_name
+from harvester.pipeline.engine.acknowledger import COST_SCALE
+from harvester.pipeline.engine.counters import Tally
+from harvester.pipeline.engine.progress import retries
+from harvester.pipeline.publish.oddities import Oddities, named
+from harvester.pipeline.publish.publisher import Published
+from harvester.pipeline.run.control_totals import (
     Difference,
     UsageSums,
     check_data,
@@ -20,17 +27,10 @@ from harvester.harvest.books import (
     check_list,
     check_run,
 )
-from harvester.harvest.estimate import Estimate
-from harvester.harvest.oddities import Oddities, named
-from harvester.harvest.output import Output
-from harvester.harvest.progress import retries
-from harvester.harvest.publish import Published
-from harvester.harvest.tally import Tally
-from harvester.lake.dataset import Totals, totals, totals_of
-from harvester.lake.normalize import Answer, normalize
-from harvester.lake.usage import currency_name
-from harvester.ledger import bitmap, journal, publications, worklists
-from harvester.ledger.values import CHUNK_ROWS, InputRecord, RunRecord, WorkList
+from harvester.pipeline.run.estimate import Estimate
+from harvester.state import bitmap, journal, publications, work_lists
+from harvester.state.values import CHUNK_ROWS, InputRecord, RunRecord, WorkList
+from harvester.storage.output import Output
 
 _COST = "usage.cost."
 
@@ -328,7 +328,7 @@ def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> Totals:
 
 def _settled_bits(db: sqlite3.Connection, work_list: WorkList) -> int:
     total = 0
-    for no, bits in worklists.settled_rows(db, work_list).items():
+    for no, bits in work_lists.settled_rows(db, work_list).items():
         size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
         total += size if bits is None else bitmap.count(bits)
     return total
