@@ -5,7 +5,7 @@ but it takes texts that our rules refuse ("+1", ".5", "2022-01-18T14+08:00"), an
 can't read fails the whole column.  So a pattern first picks the texts that Arrow is sure to read
 as `literals` would; only those are cast.  What is left goes through `literals`, value by value,
 and ends either in its place or among the failures.  The outcome is that of `literals` alone
-(tests/unit/test_lake_normalize.py holds the two against each other).
+(tests/unit/test_dataset_normalize.py holds the two against each other).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.pages import blocks, type_in
 from tests.support.simulated import Simulator
 from tests.unit.test_docs import coded, page, rows
-from tests.unit.test_harvest_exposition import read
+from tests.unit.test_pipeline_prometheus import read
 
 PAGE = "docs/metrics.md"
 RULES = blocks(PAGE, "## Alerts worth having", "yaml")[0]

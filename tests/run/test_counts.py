@@ -17,7 +17,7 @@ from harvester.storage.output import Output
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.simulated import Simulator
-from tests.unit.test_harvest_exposition import read
+from tests.unit.test_pipeline_prometheus import read
 
 DEAD, FINE = 9, 3
 

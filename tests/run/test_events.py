@@ -22,7 +22,7 @@ from tests.security import commands
 from tests.security.commands import QUICK
 from tests.security.leaks import KEY, SECRET
 from tests.support.simulated import END, ROOT, Simulator
-from tests.unit.test_harvest_exposition import NOW
+from tests.unit.test_pipeline_prometheus import NOW
 
 PAGE = (ROOT / "docs" / "events.md").read_text()
 _ROW = r"(?m)^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| "
@@ -95,7 +95,7 @@ def test_types_on_stdout_are_documented() -> None:
     assert types == set(re.findall(r"(?m)^\| `(\w+)` \|", PAGE.split("## On stdout")[1]))
 
 
-_SPEAKERS = ("run", "events", "failures")
+_SPEAKERS = ("commands/run", "logs/run_events", "error_output")
 
 
 def test_every_line_of_a_run_is_an_event_of_the_vocabulary_with_its_run(tmp_path: Path) -> None:

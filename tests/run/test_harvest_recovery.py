@@ -31,7 +31,7 @@ from harvester.storage.disk import RealDisk
 from harvester.storage.output import Output
 from tests.support.fakes import ACCOUNT, House
 from tests.support.outputs import look
-from tests.unit.test_harvest_exposition import Told
+from tests.unit.test_pipeline_prometheus import Told
 
 DAYS = ("2026-09-01", "2026-09-02", "2026-09-03")
 IDS = [f"{n:03}" for n in range(30)]

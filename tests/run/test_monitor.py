@@ -23,7 +23,7 @@ from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.commands import QUICK
 from tests.security.hostile import Ask, HostileVendor
 from tests.support.simulated import END, ROOT, Simulator
-from tests.unit.test_harvest_exposition import read
+from tests.unit.test_pipeline_prometheus import read
 
 IDS = list(make_ids(120, 4, end=END))
 

@@ -18,7 +18,7 @@ from harvester.state.values import Batch, Entry
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.fakes import ACCOUNT, House
 from tests.support.simulated import Simulator
-from tests.unit.test_harvest_exposition import read
+from tests.unit.test_pipeline_prometheus import read
 
 FETCHED_MS = 1_790_000_000_000
 

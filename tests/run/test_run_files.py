@@ -22,7 +22,7 @@ from tests.run.test_in_place import SECRETS
 from tests.support.harvesting import FAST
 from tests.support.outputs import edit
 from tests.support.simulated import END, Simulator
-from tests.unit.test_harvest_exposition import read
+from tests.unit.test_pipeline_prometheus import read
 
 IDS = sorted(make_ids(12, 31, end=END))
 

@@ -1,9 +1,10 @@
 """Lives of a harvest that end anywhere: a run in a process of its own that dies at its n-th effect.
 
 `python -m tests.support.mortal` reads one order a line, forks, lets the child live it, and answers
-with its exit code.  Effects are calls of the ledger and every making, linking, renaming and removing of a
-name, those of recovery among them.  A death is `os._exit` there and then: no handler runs, no
-transaction ends.  The vendor is `Chaos`, the loop's time is virtual, so a life takes milliseconds.
+with its exit code.  Effects are calls of the ledger and every making, linking, renaming
+and removing of a name, those of recovery among them.  A death is `os._exit` there and then:
+no handler runs, no transaction ends.  The vendor is `Chaos`, the loop's time is virtual, so
+a life takes milliseconds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What docs/reading.md says of each reader, tried (`make readers`; CI tries those that it has).
 
 `python -m tests.support.readers PYTHON`: each block of the page is run by PYTHON, whose environment
-has the readers, in a folder with a data set, and what it comes to is compared with sums made by hand.  A
-reader whose other half is not on this machine (Java, a PostgreSQL server) is skipped, and says so.
+has the readers, in a folder with a data set, and what it comes to is compared with sums made by
+hand.  A reader whose other half is not on this machine (Java, a PostgreSQL server) is skipped, and
+says so.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ END = date(2023, 1, 10)
 """The last day of the ids that tests make up: the same ids, calls and partitions on any day.
 
 The product judges an id by its age (pipeline/engine/settle.py), so the clock must not come
-near: these are older than any border, and will be.  Ids that must be younger have digits that tell no date.
+near: these are older than any border, and will be.  Ids that must be younger have digits that tell
+no date.
 """
 ROOT = Path(__file__).resolve().parents[2]
 # Loopback needs no proxy, whatever the environment says.

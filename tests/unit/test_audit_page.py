@@ -25,7 +25,7 @@ from harvester.dataset.stated import Stated
 from harvester.identity import Identity
 from tests.run.test_report_overview import HOSTILE, Tags
 from tests.support.datasets import made
-from tests.unit.test_report_page import Tables
+from tests.unit.test_analysis_page import Tables
 
 NUMBER = "918055512345"
 NONE: dict[str, Decimal] = {}

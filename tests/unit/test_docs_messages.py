@@ -202,7 +202,9 @@ def test_every_refusal_is_documented() -> None:
 
 
 def test_every_way_to_give_up_on_the_vendor_is_documented() -> None:
-    found = re.findall(r'_give_up\("(.+)"\)', (PACKAGE / "harvest" / "gate.py").read_text())
+    found = re.findall(
+        r'_give_up\("(.+)"\)', (PACKAGE / "pipeline" / "limits" / "outage_gate.py").read_text()
+    )
     assert len(found) == 2
     for what in found:
         assert f"| the vendor has been {what} for over … s. | 5 |" in messages_of(5)

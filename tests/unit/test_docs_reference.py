@@ -12,7 +12,6 @@ import msgspec
 import pyarrow as pa
 import pytest
 import typer
-from tests.unit.test_house import HOUSE
 
 from harvester.cli.main import application
 from harvester.cli.ui.row_output import schema_of
@@ -24,6 +23,7 @@ from harvester.pipeline.run.control_totals import Difference
 from harvester.pipeline.run.summary import Summary
 from harvester.simulator.billing import MISCHIEF
 from harvester.simulator.faults import FAULTS
+from tests.unit.test_architecture import PLAN
 from tests.unit.test_configs import DEFAULTS
 from tests.unit.test_docs import DOCS, ROOT, coded, page, rows, section
 
@@ -206,13 +206,15 @@ def test_every_secret_is_documented_and_no_other() -> None:
     assert sorted(told) == sorted(f"{ENV_PREFIX}{name}" for name in SECRET_NAMES)
 
 
-def test_the_rooms_and_their_arrows_are_those_of_the_house() -> None:
-    drawn = {name: to for name, to in HOUSE["rooms"].items() if not name.startswith("__")}
-    told = {
-        coded(cells[0])[0]: [one.strip() for one in cells[2].split(",") if one.strip()]
-        for cells in rows(section(page("architecture"), "## The rooms"))
+def test_every_package_is_on_the_page() -> None:
+    folders = {
+        ".".join(file.parent.relative_to(ROOT / "harvester").parts)
+        for file in (ROOT / "harvester").rglob("__init__.py")
     }
-    assert told == drawn
+    alone = {name for name in PLAN["packages"] if "." not in name and not name.startswith("__")}
+    told = [coded(cells[0])[0] for cells in rows(section(page("architecture"), "## The packages"))]
+    assert len(told) == len(set(told))
+    assert set(told) == (folders | alone) - {"", "pipeline"}
 
 
 SCHEMA_PAGE = page("schema")

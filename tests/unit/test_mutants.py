@@ -34,12 +34,12 @@ def is_under(number: int, limit: int) -> bool:
 """
 TESTS = """import subprocess, sys
 
-from harvester.ledger.made_up import is_over, is_under
+from harvester.state.made_up import is_over, is_under
 
 
 def test_in_a_process_of_its_own():
     assert is_under(3, 4)
-    code = "from harvester.ledger.made_up import is_over; print(is_over(3, 3), is_over(4, 3))"
+    code = "from harvester.state.made_up import is_over; print(is_over(3, 3), is_over(4, 3))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     assert shown.stdout == "False True\\n"
 """
@@ -135,7 +135,7 @@ def test_each_module_has_quick_tests_that_are_there() -> None:
     assert [path for path in with_code if not fitting(ROOT, path)] == []
     # Named like it, importing it, listed for its room: in this order.
     pace = fitting(ROOT, "harvester/pipeline/limits/pace.py")
-    assert pace[0] == "tests/unit/test_harvest_pace.py"
+    assert pace[0] == "tests/unit/test_pipeline_pace.py"
     assert pace.index("tests/run/test_harvest_pipeline.py") > 0
 
 

@@ -1,4 +1,4 @@
-"""DuckDB, held to a limit; nothing else in the house may load it.
+"""DuckDB, held to a limit; nothing else in the package may load it.
 
 It gets `config.buffer_bytes` for its buffers; what doesn't fit goes to its temp_directory.
 """

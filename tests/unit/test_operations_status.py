@@ -10,7 +10,7 @@ import pytest
 
 from harvester.operations.status import Running, read_running
 from harvester.storage.output import Output
-from tests.unit.test_harvest_exposition import NOW
+from tests.unit.test_pipeline_prometheus import NOW
 
 HOLDER = {"pid": 7, "host": "night", "since": "2026-09-02T10:00:00+00:00"}
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from harvester.pipeline.engine.counters import Tally
 from harvester.pipeline.engine.progress import Speedometer, retries, settled
-from tests.unit.test_harvest_exposition import NOW
+from tests.unit.test_pipeline_prometheus import NOW
 
 
 def test_speeds_are_those_of_the_last_10_seconds() -> None:

@@ -230,7 +230,7 @@ import resource, sys
 from pathlib import Path
 from harvester.state.database import open_database, store_errors
 from harvester.errors import StoreError
-from tests.run.test_ledger_store import batch, keep
+from tests.run.test_state_store import batch, keep
 path = Path(sys.argv[1])
 db = open_database(path, "acme")
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

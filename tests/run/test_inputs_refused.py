@@ -19,7 +19,7 @@ from harvester.inputs.worklist.build import make
 from harvester.inputs.worklist.spec import ListResult
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.run.test_ids_list import Place
+from tests.run.test_inputs_list import Place
 from tests.support.simulated import END, Simulator
 
 IDS = [f"22030311133810{number:05}" for number in range(7, 67, 13)]
