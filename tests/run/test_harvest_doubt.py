@@ -20,7 +20,7 @@ from harvester.errors import (
     VendorRefused,
     VendorUnavailable,
 )
-from harvester.pipeline.engine.doubt import FULL
+from harvester.pipeline.engine.doubt import FULL, PROBES
 from harvester.pipeline.engine.engine import Engine
 from harvester.pipeline.engine.probes import spread
 from harvester.pipeline.engine.task import Task
@@ -190,7 +190,8 @@ def test_a_record_among_the_probes_and_the_nos_count_and_the_run_goes_on(
     assert sorted(out.dead()) == IDS[:300]
     assert out.delivered() == IDS[300:]
     # Probes that were put back come last, and some of them are bad: one record is fetched again.
-    assert sum(vendor.asked.values()) <= len(IDS) + 1
+    # Those that follow the record come on end after one, so each is fetched again.
+    assert sum(vendor.asked.values()) <= len(IDS) + 1 + 100
     assert_run_balances(engine)
     assert_each_id_is_in_one_state(out)
 
@@ -251,8 +252,47 @@ def test_dead_ids_at_the_end_of_a_list_cost_a_request_for_a_record_that_came(
     engine = run_virtually(lambda: out.run(vendor))
     assert engine.stop.reason is None
     assert sorted(out.dead()) == IDS[-bad:]
-    assert sum(vendor.asked.values()) <= len(IDS) + 1 + bad // FULL
+    again = bad if bad >= PROBES else 0
+    assert sum(vendor.asked.values()) <= len(IDS) + 1 + 2 * (bad // FULL) + again
     assert_run_balances(engine)
+
+
+@pytest.mark.parametrize("no", [-22, -14, -25])
+@pytest.mark.parametrize("count", [PROBES, 60, 199, 200, 450])
+def test_a_vendor_that_is_ill_for_a_while_and_well_again_makes_no_id_dead(
+    house: Callable[..., House], no: int, count: int
+) -> None:
+    """All that it said no to meanwhile is fetched again at the end; what is dead is dead then."""
+    ids = dated(10, 1_000)
+    out = house(ids, pace__concurrency=8)
+    ill = set(ids[300 : 300 + count])
+    dead = {ids[5], ids[310]}
+
+    def says(voice_id: str, before: int) -> Answer:
+        is_ill = voice_id in ill and before == 0
+        return status(no) if is_ill or voice_id in dead else record(voice_id)
+
+    vendor = FakeVendor(says)
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert set(out.dead()) == dead
+    assert out.delivered() == sorted(set(ids) - dead)
+    assert all(vendor.asked[one] == 2 for one in ill)
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+
+
+def test_fewer_nos_on_end_than_probes_count_at_the_next_record(
+    house: Callable[..., House],
+) -> None:
+    ids = dated(10, 200)
+    out = house(ids, pace__concurrency=1)
+    bad = set(ids[50 : 50 + PROBES - 1])
+    vendor = FakeVendor(lambda i, n: status(-22) if i in bad else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert set(out.dead()) == bad
+    assert sum(vendor.asked.values()) == len(ids)
 
 
 @pytest.mark.parametrize("failure", [TIMEOUT, status(-18), Reply(500, b"oops")], ids=str)

@@ -202,6 +202,8 @@ class Engine:
         ]
         try:
             await self._work(fetcher, self._first_pages())
+            if not self.stop.is_set:
+                await self._doubt.end_list()
             await self._acknowledger.flush()
             await self._work(fetcher, DeferredPages(self._ledger, self._job.run_id))
             await self._doubt.end()
