@@ -36,6 +36,7 @@ from msgspec.structs import replace
 from harvester.client.clock import VendorClock
 from harvester.client.connect import connect
 from harvester.client.judge import http_date, judge
+from harvester.client.refusal_text import refusal_message
 from harvester.client.sign import signed_headers
 from harvester.client.transport import NoReply, Reply, Transport
 from harvester.client.verdicts import NetworkFailure, Refusal, TimeRefused
@@ -47,8 +48,7 @@ from harvester.inputs.voice_id import GRAMMAR
 from harvester.operations import doctor_checks
 from harvester.operations.doctor_checks import Check
 from harvester.operations.plan import Plan, survey
-from harvester.pipeline.engine.engine import QUIET_AFTER_LOCK_S
-from harvester.pipeline.engine.fetcher import refusal_message
+from harvester.pipeline.engine.local_workers import QUIET_AFTER_LOCK_S
 from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.limits.limit_file import LimitFile, read_sharing, sharing
 from harvester.pipeline.limits.open_files import most_files

@@ -21,13 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.config import Config
+from harvester.inputs.bad_line_list import BadLines, first_examples, read_bad_lines, worst_first
 from harvester.inputs.discover import IdFile, find
 from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.id_dates import VENDOR_KEEPS, OldIds, instant
 from harvester.inputs.worklist.build_process import ListResult
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.limits.daily_quota import day_of
-from harvester.pipeline.run.bad_lines import BadLines, first_examples, read_bad_lines, worst_first
 from harvester.pipeline.run.belonging import own_settings
 from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
 from harvester.pipeline.run.open_read_only import has_state, looking

@@ -11,10 +11,10 @@ import msgspec
 from harvester.config import Config
 from harvester.errors import HarvesterError
 from harvester.identity import settled
+from harvester.inputs.bad_line_list import newest_list
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.limits.limit_file import read_sharing
 from harvester.pipeline.limits.sharing import Sharing
-from harvester.pipeline.run.bad_lines import newest_list
 from harvester.pipeline.run.open_read_only import account_of, looking
 from harvester.state import records, work_lists
 from harvester.state.belongs import binding

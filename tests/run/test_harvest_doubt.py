@@ -580,7 +580,7 @@ def test_a_vendor_that_goes_away_in_the_middle_is_an_outage_still(
     vendor = FakeVendor(lambda i, n: record(i) if virtual_loop().time() < 1001.5 else TIMEOUT)
     engine = run_virtually(lambda: out.run(vendor))
     assert isinstance(engine.stop.reason, VendorUnavailable)
-    assert engine.gate.outages == 1
+    assert engine.result().figures.outages == 1
     probes = [i for at, i in vendor.log if at > 1030]
     assert len(probes) >= 5
     assert set(probes) == {probes[0]}

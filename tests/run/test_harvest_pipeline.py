@@ -524,7 +524,7 @@ def test_an_outage_is_probed_every_5_seconds_and_costs_the_ids_nothing(
     assert min(gaps) >= 4.9
     assert max(gaps) <= 5.2
     assert engine.tally["deferred"] == 0
-    assert engine.gate.outages == 1
+    assert engine.result().figures.outages == 1
     assert out.delivered() == IDS
 
 
@@ -667,7 +667,7 @@ def test_the_days_budget_ends_the_run_after_exactly_so_many_requests(
     engine = run_virtually(lambda: out.run(vendor))
     assert isinstance(engine.stop.reason, BudgetReached)
     assert len(vendor.log) == 100
-    assert engine.requests_of_day[1] == 100
+    assert engine.result().requests_of_day[1] == 100
     assert_run_balances(engine)
     assert_each_id_is_in_one_state(out)
 
@@ -722,8 +722,8 @@ def test_the_source_holds_no_more_than_a_page_of_tasks(house: Callable[..., Hous
     def watch(engine: Engine) -> None:
         async def look() -> None:
             while True:
-                if hasattr(engine._doubt, "source"):
-                    most[0] = max(most[0], len(engine._doubt.source._ready))
+                if hasattr(engine.others, "source"):
+                    most[0] = max(most[0], len(engine.others.source._ready))
                 await asyncio.sleep(0.05)
 
         looking.append(asyncio.ensure_future(look()))

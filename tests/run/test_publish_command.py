@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from harvester import __version__
+from harvester.cli.signals import Signals
 from harvester.errors import HarvesterError, Interrupted, Terminated
-from harvester.operations.publish import publish_journal
+from harvester.operations.publish import publish_journal, stopped
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.engine.progress import Progress
 from harvester.state import journal, publications, records
@@ -176,8 +177,9 @@ def test_a_signal_ends_it_before_the_next_commit_point(
     before = signal.getsignal(number)
     out = left_behind(tmp_path / "out")
     out.close()
-    with pytest.raises(kind, match="safe in the journal"):
-        publish_journal(out.config, _Events(number))
+    signals = Signals(stopped)
+    with signals.handled(), pytest.raises(kind, match="safe in the journal"):
+        publish_journal(out.config, _Events(number), signals)
     assert signal.getsignal(number) is before
     assert out.published() == []
     done = publish_journal(out.config, _Events())

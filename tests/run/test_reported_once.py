@@ -10,10 +10,11 @@ import pytest
 
 from harvester.cli.ui.status_screen import idle_screen
 from harvester.config import load
+from harvester.inputs.bad_line_list import keep_bad_lines, unreported_lines
 from harvester.operations.status import read_standing
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.bad_lines import keep_bad_lines, unreported_lines
-from harvester.pipeline.run.run import Request, Result, run
+from harvester.pipeline.run.requests import RunRequest
+from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
 from harvester.state import records
 from harvester.storage.output import Output
@@ -136,7 +137,7 @@ def harvest(
     vendor.post_faults(refuse=refuse)
     flags = {**FAST, "output.dir": str(folder / "out"), "vendor.base_url": vendor.base_url, **more}
     told = Told()
-    request = Request(sources=(str(folder / "ids"),))
+    request = RunRequest(sources=(str(folder / "ids"),))
     return run(load(flags=flags).config, SECRETS, request, told), told
 
 

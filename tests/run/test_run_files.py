@@ -12,7 +12,8 @@ import pytest
 
 from harvester.config import load
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.run import Request, Result, run
+from harvester.pipeline.run.requests import RunRequest
+from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
 from harvester.state import records
 from harvester.state.database import open_database
@@ -60,7 +61,7 @@ def harvest(vendor: Simulator, output: Output, **flags: object) -> tuple[Result,
     base = {**FAST, "output.dir": str(output.root), "vendor.base_url": vendor.base_url}
     named = {name.replace("__", ".", 1): value for name, value in flags.items()}
     told = Told()
-    request = Request(sources=(str(output.root.parent / "ids.txt"),))
+    request = RunRequest(sources=(str(output.root.parent / "ids.txt"),))
     return run(load(flags={**base, **named}).config, SECRETS, request, told), told
 
 

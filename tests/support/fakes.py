@@ -24,6 +24,7 @@ from harvester.config import Config, Secrets, Vendor
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.engine.engine import Engine, Job
+from harvester.pipeline.engine.local_workers import Fetching, local_workers
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.state import journal, publications, records, work_lists
 from harvester.state.database import get_meta, open_database
@@ -259,22 +260,33 @@ class House:
         run_id = f"run-{self.runs}"
         records.begin_run(self.db, run_id, self.runs)
         work_list = work_lists.current_list(self.db)
+        config = self.config
         return Job(
             run_id=run_id,
-            config=self.config,
-            secrets=SECRETS,
+            pace=config.pace,
+            retry=config.retry,
+            open_calls=config.open_calls,
+            output=config.output,
             work_list=work_list,
             ids=ListFile(self.output.lists / work_list.path) if work_list else None,
             to_ask=0,
             only=only,
-            locked_at=asyncio.get_running_loop().time(),
             deadline=deadline,
             requests_by_day=records.requests_by_day(self.db),
             last_skew_s=records.last_skew_s(self.db),
             journal=publications.journal_size(self.db),
-            connect=vendor.connect,
             proof="here",
             is_proven=records.is_proven(self.db, "here"),
+            workers=local_workers(
+                Fetching(
+                    vendor=config.vendor,
+                    pace=config.pace,
+                    retry=config.retry,
+                    secrets=SECRETS,
+                    connect=vendor.connect,
+                    locked_at=asyncio.get_running_loop().time(),
+                )
+            ),
         )
 
     def publisher(self, ledger: LedgerWriter) -> Publisher:

@@ -47,13 +47,16 @@ def publish(
             f"{output.root} holds no harvest: there is no {output.database}, so nothing can be "
             "published. Name the right folder with --out or -c."
         )
-    from harvester.operations.publish import publish_journal
+    from harvester.cli.signals import Signals
+    from harvester.operations.publish import publish_journal, stopped
 
     terminal = stderr()
     with terminal.working("publishing", shows=not (quiet or json)):
         events = _Events(None if json else terminal, quiet=quiet)
         try:
-            done = publish_journal(settings, events)
+            signals = Signals(stopped)
+            with signals.handled():
+                done = publish_journal(settings, events, signals)
         finally:
             events.tell()
     if json:

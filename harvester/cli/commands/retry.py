@@ -58,10 +58,10 @@ def retry(  # noqa: PLR0917 - typer makes a flag of each
         _show(dead, retrying, dry_run=dry_run, json=json)
         return 0
     from harvester.cli.duration import duration_s
-    from harvester.pipeline.run.run import Request
+    from harvester.pipeline.run.requests import RetryRequest
 
     limit_s = None if max_duration is None else duration_s(max_duration)
-    request = Request(retry=True, retry_reason=reason, max_duration_s=limit_s)
+    request = RetryRequest(reason=reason, max_duration_s=limit_s)
     return harvest(settings.config, request, Manner(json, quiet, verbose), command="retry")
 
 

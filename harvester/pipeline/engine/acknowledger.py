@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 
 from harvester.dataset.usage import usage_of
 from harvester.errors import HarvesterError, StoreError
-from harvester.pipeline.engine.counters import Tally
 from harvester.pipeline.engine.settle import Outcome, Policy, settle
 from harvester.pipeline.engine.task import Conclusion, PutOff, Task
 from harvester.state import records
 from harvester.state.acknowledge import acknowledge
+from harvester.state.counters import Tally
 from harvester.state.values import Batch, Deferred, WorkList
 from harvester.state.writer import LedgerWriter
 

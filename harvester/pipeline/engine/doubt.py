@@ -34,7 +34,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 from harvester.client.clock import VendorClock
 from harvester.client.verdicts import Busy, NetworkFailure, PushBack, Record, Verdict
@@ -43,6 +42,7 @@ from harvester.pipeline.engine.settle import KEPT_MS, Policy, is_older, is_perma
 from harvester.pipeline.engine.shutdown import CutOff, Stop
 from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.pipeline.engine.task_source import TaskSource
+from harvester.pipeline.engine.workers import Prober
 from harvester.pipeline.limits.health import RefusalWatch
 from harvester.state import records
 from harvester.state.writer import LedgerWriter
@@ -55,28 +55,6 @@ _TELL_NOTHING = (Busy, NetworkFailure, PushBack)
 """Verdicts that show neither that the vendor knows a call nor that it does not."""
 _FOR_A_REFUSAL = ("refused_", "status_")
 """What the cause of an id begins with that was deferred for what may have been meant for all."""
-
-
-class Prober(Protocol):
-    """Who fetches probes."""
-
-    last_no: bytes
-    """The body of the latest permanent failure."""
-    known: Task | None
-    """An id whose record this run got."""
-
-    async def probe(
-        self, task: Task, *, of_outage: bool = False
-    ) -> tuple[Verdict, Conclusion | None]:
-        """One request on a connection of its own, and what it concludes, if it does.
-
-        `of_outage`: it does not wait for the outage to end.
-        """
-        ...
-
-    def shown(self, body: bytes) -> bytes:
-        """The start of an answer, fit to be shown."""
-        ...
 
 
 class Doubt:

@@ -15,7 +15,6 @@ from harvester.dataset.files import Totals, totals, totals_of
 from harvester.dataset.normalize import Answer, normalize
 from harvester.dataset.usage import currency_name
 from harvester.pipeline.engine.acknowledger import COST_SCALE
-from harvester.pipeline.engine.counters import Tally
 from harvester.pipeline.engine.progress import retries
 from harvester.pipeline.publish.oddities import Oddities, named
 from harvester.pipeline.publish.publisher import Published
@@ -29,6 +28,7 @@ from harvester.pipeline.run.control_totals import (
 )
 from harvester.pipeline.run.estimate import Estimate
 from harvester.state import bitmap, journal, publications, work_lists
+from harvester.state.counters import Tally
 from harvester.state.values import CHUNK_ROWS, InputRecord, RunRecord, WorkList
 from harvester.storage.output import Output
 
