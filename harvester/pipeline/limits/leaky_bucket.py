@@ -5,6 +5,8 @@ Only here is aiolimiter known; `pace` decides what is poured in, and when.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from aiolimiter import AsyncLimiter
 
 
@@ -23,6 +25,6 @@ class LeakyBucket:
         """Whether so many turns can be poured in without waiting."""
         return self._limiter.has_capacity(turns)
 
-    async def pour(self, turns: float) -> None:
+    def pour(self, turns: float) -> Awaitable[None]:
         """Wait until there is room, and pour so many turns in; at most `capacity`."""
-        await self._limiter.acquire(turns)
+        return self._limiter.acquire(turns)
