@@ -260,22 +260,23 @@ class Engine:
 
     def conclude_at_once(self, task: Task, conclusion: Conclusion) -> bool:
         """See `workers.Owner`."""
-        return (
+        if (
             self.others.is_calm
             and isinstance(conclusion, Answered)
             and self._acknowledger.add_at_once(task, conclusion)
-        )
+        ):
+            self._source.give_back(task)
+            return True
+        return False
 
     async def conclude(self, task: Task, conclusion: Conclusion) -> None:
         """See `workers.Owner`."""
         await self.others.settle(task, conclusion)
+        self._source.give_back(task)
 
     def cut_off(self, task: Task) -> None:
         """See `workers.Owner`."""
         self._count("cut_off", task)
-
-    def give_back(self, task: Task) -> None:
-        """See `workers.Owner`."""
         self._source.give_back(task)
 
     def count_request(self) -> None:

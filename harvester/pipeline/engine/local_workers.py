@@ -167,8 +167,6 @@ class LocalWorkers:
                 # One broken worker must not leave the others running for hours beside it.
                 self._stop.stop(as_reason(exc))
                 raise
-            finally:
-                owner.give_back(task)
             worker.is_busy = False
 
 

@@ -101,10 +101,6 @@ class Owner(Protocol):
         """The run stops before the id is concluded: it stays pending."""
         ...
 
-    def give_back(self, task: Task) -> None:
-        """The id is out of the worker's hands, concluded or cut off."""
-        ...
-
     def count_request(self) -> None:
         """A request is about to be written.  Raises CutOff if it must not be."""
         ...
