@@ -24,7 +24,7 @@ from bench.places import ROOT, BenchError, work
 from bench.terminal import Screen, night
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
-from harvester.state.records import begin_run, end_run
+from harvester.state.run_records import begin_run, end_run
 from harvester.state.values import Batch, DeadLetter, OpenCall
 from harvester.storage.output import Output, make_folders
 

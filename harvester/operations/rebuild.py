@@ -50,14 +50,14 @@ from harvester.pipeline.run.remnants import (
     snapshots,
 )
 from harvester.pipeline.run.state_snapshot import snapshot_identity
-from harvester.state import publications, records
+from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.belongs import keep_identity, read_identity
 from harvester.state.database import open_database, store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import NewerLedger, view_ledger
 from harvester.state.restore import runs_before, take_over
-from harvester.state.sequence import in_order
+from harvester.state.run_records import in_order
 from harvester.state.values import Batch
 from harvester.storage.disk import Disk, RealDisk, store_error
 from harvester.storage.output import Output, make_folders
@@ -194,7 +194,7 @@ def _judge(output: Output) -> _Old:
         with view_ledger(output.database, output.staging) as db:
             old.identity = read_identity(db)
             old.hashes = {part.path: part.sha256 for part in publications.live_parts(db)}
-            old.requests = records.requests_by_day(db)
+            old.requests = between_runs.requests_by_day(db)
             old.in_journal = publications.journal_size(db)[0]
             old.reason = _outdated(db, output)
             compare_with_data(db, output)
@@ -207,7 +207,7 @@ def _judge(output: Output) -> _Old:
 
 def _outdated(db: sqlite3.Connection, output: Output) -> str:
     """The run that is newer than the ledger, as a reason; "" for none."""
-    known = {str(row[0]) for row in db.execute("SELECT id FROM run")}
+    known = {run.id for run in run_records.all_runs(db)}
     is_before = runs_before(db)
     unknown = sorted(
         run.run_id

@@ -16,7 +16,7 @@ from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.limits.limit_file import read_sharing
 from harvester.pipeline.limits.sharing import Sharing
 from harvester.pipeline.run.open_read_only import account_of, looking
-from harvester.state import records, work_lists
+from harvester.state import id_counts, run_records, work_lists
 from harvester.state.belongs import binding
 from harvester.state.lock import Holder, read_holder, reads
 from harvester.state.values import RunRecord
@@ -104,7 +104,7 @@ def read_standing(output: Output, config: Config | None = None) -> Standing:
     with looking(output, "status") as db:
         if config is not None:
             settled(config, binding(db))
-        found = records.standing(db, time.time_ns() // 1_000_000)
+        found = id_counts.count_ids(db, time.time_ns() // 1_000_000)
         current = work_lists.current_list(db)
         known = work_lists.find_input(db, current.input_key) if current else None
         bad = known.bad if known else 0
@@ -122,8 +122,8 @@ def read_standing(output: Output, config: Config | None = None) -> Standing:
             deferred=found.deferred,
             bad_lines=bad,
             bad_lines_file=newest_list(output.runs, bad) if bad else "",
-            runs=tuple(_run_line(run) for run in records.last_runs(db, _RUNS)),
-            unended=len(records.unended_runs(db)),
+            runs=tuple(_run_line(run) for run in run_records.last_runs(db, _RUNS)),
+            unended=len(run_records.unended_runs(db)),
             limit=_limit(config),
         )
 

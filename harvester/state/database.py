@@ -130,6 +130,23 @@ def set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
 
+def one_number(db: sqlite3.Connection, query: str, *values: int) -> int:
+    """The one number that `query` gives."""
+    return int(db.execute(query, values).fetchone()[0])
+
+
+def exists(db: sqlite3.Connection, rows: str, *values: str) -> bool:
+    """Whether there is any of `rows`: a table, with its WHERE."""
+    found = db.execute(f"SELECT EXISTS (SELECT 1 FROM {rows})", values).fetchone()  # noqa: S608
+    return bool(found[0])
+
+
+def newest_number(db: sqlite3.Connection, table: str) -> int:
+    """The highest number that `table` ever gave out; 0 for none."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def _prepare(db: sqlite3.Connection, path: Path, account: str, *, is_claimed: bool) -> None:
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA journal_mode = WAL")

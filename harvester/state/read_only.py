@@ -39,12 +39,6 @@ def view_ledger(path: Path, scratch: Path | None = None) -> Iterator[sqlite3.Con
             raise StoreError(_damaged(path, str(exc))) from exc
 
 
-def newest_number(db: sqlite3.Connection, table: str) -> int:
-    """The highest number that `table` ever gave out; 0 for none."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
 def _connect(path: Path, scratch: Path | None, stack: ExitStack) -> sqlite3.Connection:
     options = "mode=ro&immutable=1"
     log = path.with_name(path.name + "-wal")

@@ -24,10 +24,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harvester.answers.answer import Answer
 from harvester.dataset import files as dataset
 from harvester.dataset import packing, parts
 from harvester.dataset.files import Totals
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import StagedPart
 from harvester.dataset.schema import SCHEMA

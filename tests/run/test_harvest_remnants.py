@@ -21,7 +21,7 @@ from harvester.pipeline.run.state_snapshot import (
     snapshot_number,
     write_snapshot,
 )
-from harvester.state import records
+from harvester.state import run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall
@@ -54,7 +54,7 @@ def snapshot_of(output: Output, batch: Batch, run_id: str = "run-1") -> Path:
     folder = output.run(run_id)
     folder.mkdir(parents=True)
     with closing(open_database(output.database, "acme")) as db:
-        records.begin_run(db, run_id, 1)
+        run_records.begin_run(db, run_id, 1)
         acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=("2026-11-01", 1))
         write_snapshot(db, folder / "state.parquet")
     return folder / "state.parquet"

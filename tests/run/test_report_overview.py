@@ -34,7 +34,7 @@ from harvester.simulator import SimulatorOptions
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.lock import OutputLock
-from harvester.state.records import begin_run
+from harvester.state.run_records import begin_run
 from harvester.state.values import Batch, DeadLetter, OpenCall
 from harvester.storage.output import Output
 from tests.run.test_sql import BLOCKS

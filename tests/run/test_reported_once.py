@@ -16,7 +16,7 @@ from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.run.requests import RunRequest
 from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
-from harvester.state import records
+from harvester.state import unresolved
 from harvester.storage.output import Output
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_in_place import SECRETS
@@ -66,7 +66,7 @@ def test_a_death_is_reported_by_the_first_run_that_ends_with_0_or_3(
                 "INSERT INTO dead_letter VALUES (?, 'not_found', '', 1, 1, 1, 'r', 0, ?, NULL)",
                 (voice_id, retrying),
             )
-        assert records.unreported_deaths(house.db) == unreported
+        assert unresolved.unreported_deaths(house.db) == unreported
 
 
 def write(path: Path, *lines: str) -> Path:

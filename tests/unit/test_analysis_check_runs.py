@@ -15,7 +15,7 @@ import pytest
 from harvester.analysis.verify.check_runs import check_runs, check_summaries
 from harvester.analysis.verify.dataset_scan import UsageRow
 from harvester.dataset.files import Totals
-from harvester.state import records
+from harvester.state import run_records
 from harvester.state.database import open_database
 from harvester.storage.output import Output
 
@@ -62,13 +62,13 @@ def db(tmp_path: Path) -> Iterator[Connection]:
 
 def ran(db: Connection, name: str = RUN, exit_code: int | None = 3, **counters: int | None) -> None:
     """A run with COUNTERS but for what is named; None leaves one out."""
-    records.begin_run(db, name, 0)
+    run_records.begin_run(db, name, 0)
     told = {key.replace("__", "."): value for key, value in counters.items()}
     known = {key: value for key, value in {**COUNTERS, **told}.items() if value is not None}
     if exit_code is None:
         db.execute("UPDATE run SET counters = ? WHERE id = ?", (json.dumps(known), name))
     else:
-        records.end_run(db, name, 1, exit_code, known)
+        run_records.end_run(db, name, 1, exit_code, known)
 
 
 def found(

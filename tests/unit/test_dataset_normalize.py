@@ -16,8 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.answers import literals
+from harvester.answers.answer import Answer
 from harvester.dataset.columns import TIME_RULE, typed
-from harvester.dataset.normalize import Answer, Normalized, normalize
+from harvester.dataset.normalize import Normalized, normalize
 from harvester.dataset.parse import read, read_record
 from harvester.dataset.schema import (
     COLUMN_OF,

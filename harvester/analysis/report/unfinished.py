@@ -20,10 +20,10 @@ import msgspec
 from harvester.analysis.period import Period
 from harvester.analysis.places import Places
 from harvester.errors import AlreadyRunning, StoreError
-from harvester.state import records
+from harvester.state import id_counts
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import view_ledger
-from harvester.state.sequence import in_order
+from harvester.state.run_records import in_order
 from harvester.storage.ownership import READ, refuse_closed
 
 Told = TypeVar("Told")
@@ -135,7 +135,7 @@ def ask_ledger(
 
 
 def _loose(db: sqlite3.Connection) -> Loose:
-    found = records.standing(db, time.time_ns() // 1_000_000)
+    found = id_counts.count_ids(db, time.time_ns() // 1_000_000)
     waiting = {"not_over": found.open - found.open_unknown, "no_record": found.open_unknown}
     return Loose(
         open=found.open,

@@ -16,7 +16,7 @@ from harvester.analysis.verify.dataset_scan import UsageRow
 from harvester.analysis.verify.findings import OLDER_STATE, Finding, damage, note
 from harvester.dataset.files import Totals
 from harvester.dataset.usage import currency_name
-from harvester.state import records
+from harvester.state import run_records
 from harvester.state.restore import runs_before
 from harvester.state.values import RunRecord
 
@@ -90,7 +90,7 @@ def check_runs(
 
     `usage` None: the data could not be read through, so that only the counters are looked at.
     """
-    runs = records.last_runs(db, _ALL_RUNS)
+    runs = run_records.last_runs(db, _ALL_RUNS)
     for run in runs:
         yield from _check_counters(run)
     if usage is None:
@@ -154,7 +154,7 @@ def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, Sums]) -> Iterator[
 
 def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
     """runs/<run_id>/summary.json says what the ledger says."""
-    runs = {run.id: run for run in records.last_runs(db, _ALL_RUNS)}
+    runs = {run.id: run for run in run_records.last_runs(db, _ALL_RUNS)}
     is_before = runs_before(db)
     for path in sorted(places.runs.glob("*/summary.json")):
         name = path.parent.name

@@ -18,10 +18,9 @@ from harvester.dataset.usage import usage_of
 from harvester.errors import HarvesterError, StoreError
 from harvester.pipeline.engine.settle import Outcome, Policy, settle
 from harvester.pipeline.engine.task import Conclusion, PutOff, Task
-from harvester.state import records
+from harvester.state import unresolved
 from harvester.state.acknowledge import acknowledge
-from harvester.state.counters import Tally
-from harvester.state.values import Batch, Deferred, WorkList
+from harvester.state.values import Batch, Deferred, Tally, WorkList
 from harvester.state.writer import LedgerWriter
 
 BATCH_OUTCOMES = 500
@@ -61,7 +60,7 @@ class Acknowledger:
         """Settle one id.  Waits while both batches are full; raises StoreError once one failed."""
         earlier: Deferred | None = None
         if isinstance(conclusion, PutOff):
-            earlier = await self._ledger.call(records.deferred, task.voice_id)
+            earlier = await self._ledger.call(unresolved.deferred, task.voice_id)
         while self._is_full:
             await self._make_room()
         self._add(task, conclusion, earlier)
@@ -158,7 +157,7 @@ def keep(
 
 def _usage_counters(batch: Batch) -> Counter[str]:
     """What goes into the data with this batch, as the answers tell it."""
-    usage = usage_of([entry.answer for entry in batch.entries])
+    usage = usage_of([entry.body for entry in batch.entries])
     counters = Counter(
         {
             # Runs of versions that read some answers for their rows but not for this lack it.

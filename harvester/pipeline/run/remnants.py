@@ -22,7 +22,7 @@ from harvester.dataset.files import PART_NAME, file_sha256, list_parts, verify_p
 from harvester.dataset.inspection import Inspection, inspect
 from harvester.errors import StoreError
 from harvester.pipeline.run.state_snapshot import snapshot_number
-from harvester.state.sequence import in_order
+from harvester.state.run_records import in_order
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
 from harvester.storage.output import Output
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from harvester.dataset.origin import footer_of, identity_in
 from harvester.errors import StoreError
 from harvester.identity import Identity
-from harvester.state import records
+from harvester.state import run_records, unresolved
 from harvester.state.belongs import read_identity
 from harvester.state.values import DeadLetter, Deferred, OpenCall
 from harvester.storage.new_file import fresh_file
@@ -102,17 +102,17 @@ def _metadata(path: Path) -> dict[bytes, bytes]:
 
 def _footer(db: sqlite3.Connection) -> dict[str, str]:
     footer = footer_of(read_identity(db))
-    for run in records.last_runs(db, 1):
+    for run in run_records.last_runs(db, 1):
         footer[FOOTER_FIRST_PUBLICATION] = str(run.first_publication)
     return footer
 
 
 def _rows(db: sqlite3.Connection) -> Iterator[dict[str, object]]:
-    for call in records.all_open_calls(db):
+    for call in unresolved.all_open_calls(db):
         yield _open_row(call)
-    for letter in records.all_dead_letters(db):
+    for letter in unresolved.all_dead_letters(db):
         yield _dead_row(letter)
-    for item in records.all_deferred(db):
+    for item in unresolved.all_deferred(db):
         yield _deferred_row(item)
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from harvester import __version__
 from harvester.dataset.files import Totals, totals, totals_of
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import currency_name
 from harvester.pipeline.engine.acknowledger import COST_SCALE
 from harvester.pipeline.engine.progress import retries
@@ -27,9 +27,8 @@ from harvester.pipeline.run.control_totals import (
     check_run,
 )
 from harvester.pipeline.run.estimate import Estimate
-from harvester.state import bitmap, journal, publications, work_lists
-from harvester.state.counters import Tally
-from harvester.state.values import CHUNK_ROWS, InputRecord, RunRecord, WorkList
+from harvester.state import journal, publications, work_lists
+from harvester.state.values import InputRecord, RunRecord, Tally, WorkList
 from harvester.storage.output import Output
 
 _COST = "usage.cost."
@@ -211,7 +210,9 @@ def check_books(
             delivered=work_list.delivered,
             open_=work_list.open,
             dead=work_list.dead,
-            settled_bits=_settled_bits(db, work_list),
+            settled_bits=work_lists.settled_count(
+                work_list, work_lists.settled_rows(db, work_list)
+            ),
         )
     if run.exit_code is not None:
         found += check_run(
@@ -317,20 +318,8 @@ def _answered(counters: Mapping[str, int], books: RunBooks) -> UsageSums:
 def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> Totals:
     """The totals of this run's answers that aren't published yet."""
     total = Totals()
-    for (body,) in db.execute("SELECT body FROM journal WHERE run = ? ORDER BY seq", (run_id,)):
-        answers = [
-            Answer(entry.voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
-            for entry in journal.decode(body)
-        ]
-        total += totals_of(normalize(answers, account).table, run_id)
-    return total
-
-
-def _settled_bits(db: sqlite3.Connection, work_list: WorkList) -> int:
-    total = 0
-    for no, bits in work_lists.settled_rows(db, work_list).items():
-        size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
-        total += size if bits is None else bitmap.count(bits)
+    for row in publications.journal_blobs(db, run_id):
+        total += totals_of(normalize(journal.answers_of(row), account).table, run_id)
     return total
 
 
