@@ -112,10 +112,12 @@ def _fill_ledger(output: Output) -> None:
     folder.mkdir()
     summary = {
         "run_id": _RUN_ID,
+        "account": "default",
         "started_at": f"{LAST_DAY}T01:10:00Z",
+        "ended_at": f"{LAST_DAY}T01:31:00Z",
         "exit_code": 3,
         "requests": CALLS + 1_722,
-        "run": {"attempted": sum(figures.values()), **figures},
+        "run": {"attempted": sum(figures.values()), **figures, "cut_off": 0, "opens_published": 0},
         "data": {"rows": CALLS, "cost": {"EUR": "37.211146", "USD": "864.810072"}},
         "differences": [],
     }

@@ -95,6 +95,11 @@ def open_database(path: Path, account: str, *, is_claimed: bool = True) -> sqlit
         return db
 
 
+def refuse_changes(db: sqlite3.Connection) -> None:
+    """Let `db` answer questions alone, from now on."""
+    db.execute("PRAGMA query_only = ON")
+
+
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """All or nothing, durable at its end."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harvester.errors import StoreError
-from harvester.state.database import SCHEMA_VERSION, get_meta, store_errors
+from harvester.state.database import SCHEMA_VERSION, get_meta, refuse_changes, store_errors
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def view_ledger(path: Path, scratch: Path | None = None) -> Iterator[sqlite3.Con
     with ExitStack() as stack:
         with store_errors(path):
             db = stack.enter_context(closing(_connect(path, scratch, stack)))
-            db.execute("PRAGMA query_only = ON")
+            refuse_changes(db)
             _check(db, path)
         try:
             yield db

@@ -106,4 +106,4 @@ def test_an_open_call_that_failed_is_open_not_pending(tmp_path: Path) -> None:
     db.close()
     assert (found.open, found.open_due, found.open_unknown) == (2, 2, 1)
     assert (found.pending, found.deferred, found.retrying) == (2, 1, 0)
-    assert read_standing(output).deferred == 1
+    assert read_standing(output).ids.deferred == 1

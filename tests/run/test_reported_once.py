@@ -169,7 +169,7 @@ def test_the_same_files_every_night_report_what_is_new_and_status_shows_all(
     assert (told.warnings, told.bad) == (["bad_ids"], {"count": 3, "new": 1})
 
     standing = read_standing(Output(tmp_path / "out"))
-    assert (standing.dead, standing.bad_lines) == (3, 3)
+    assert (standing.ids.dead, standing.bad_lines) == (3, 3)
     shown = "\n".join(line.text for line in idle_screen(standing, 1_800_000_000.0))
     assert f"3  of the last input hold no voiceId; {standing.bad_lines_file} lists" in shown
     assert len(Path(standing.bad_lines_file).read_text().splitlines()) == 3

@@ -26,6 +26,7 @@ from harvester.state.database import open_database
 from harvester.state.run_records import in_order
 from harvester.state.values import Batch, OpenCall
 from harvester.storage.output import Output, make_folders
+from tests.support.summaries import summary_of
 
 DAY_MS = 86_400_000
 NIGHTS = (
@@ -55,20 +56,15 @@ def night(out: Output, name: str, started_ms: int) -> None:
         folder = out.run(name)
         folder.mkdir(mode=0o700)
         write_snapshot(db, folder / "state.parquet")
-    books = dict.fromkeys(("attempted", "delivered", "open", "dead", "deferred", "cut_off"), 0)
     at = msgspec.json.encode(_instant(started_ms)).decode().strip('"')
-    summary = {
-        "run_id": name,
-        "account": "default",
-        "started_at": at,
-        "ended_at": at,
-        "exit_code": 0,
-        "requests": 1,
-        "run": {**books, "attempted": 1, "open": 1, "opens_published": 0},
-        "data": {"rows": 0, "cost": {}},
-        "differences": [],
-        "first_publication": run.first_publication,
-    }
+    summary = summary_of(
+        name,
+        started_at=at,
+        ended_at=at,
+        requests=1,
+        run={"attempted": 1, "open": 1},
+        first_publication=run.first_publication,
+    )
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "summary.json").chmod(0o600)
 
@@ -92,7 +88,7 @@ def rebuilt(out: Output) -> Rebuilt:
 
 
 def test_status_shows_the_newest_run_first(out: Output) -> None:
-    assert [run.run_id for run in read_standing(out).runs] == NEWEST_FIRST
+    assert [run.id for run in read_standing(out).runs] == NEWEST_FIRST
 
 
 def test_the_last_success_is_that_of_the_newest_run(out: Output) -> None:

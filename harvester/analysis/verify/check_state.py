@@ -13,8 +13,9 @@ import zstandard
 
 from harvester.analysis.places import Places
 from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage, note
-from harvester.dataset.files import Totals, totals_of
+from harvester.dataset.files import totals_of
 from harvester.dataset.normalize import normalize
+from harvester.dataset.usage import UsageTotals
 from harvester.state import bitmap, journal, publications, run_records, unresolved, work_lists
 from harvester.state.restore import is_rebuilt
 from harvester.state.values import CHUNK_ROWS, KnownPart, Publication, WorkList
@@ -31,7 +32,7 @@ class JournalAudit:
 
     findings: list[Finding] = field(default_factory=list)
     records: int = 0
-    totals: dict[str, Totals] = field(default_factory=dict)
+    totals: dict[str, UsageTotals] = field(default_factory=dict)
     """By run."""
     readable: bool = True
 
@@ -110,7 +111,7 @@ def check_journal(db: sqlite3.Connection, account: str) -> JournalAudit:
             what = f"belongs to run {row.run_id}, which the ledger does not know"
             audit.findings.append(damage("journal", what, where, RESTORE_STATE))
         table = normalize(answers, account).table
-        totals = audit.totals.get(row.run_id, Totals())
+        totals = audit.totals.get(row.run_id, UsageTotals())
         audit.totals[row.run_id] = totals + totals_of(table, row.run_id)
     return audit
 

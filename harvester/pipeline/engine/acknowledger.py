@@ -14,7 +14,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from harvester.dataset.usage import usage_of
+from harvester.dataset.usage import as_counters, usage_of
 from harvester.errors import HarvesterError, StoreError
 from harvester.pipeline.engine.settle import Outcome, Policy, settle
 from harvester.pipeline.engine.task import Conclusion, PutOff, Task
@@ -26,8 +26,6 @@ from harvester.state.writer import LedgerWriter
 BATCH_OUTCOMES = 500
 BATCH_BYTES = 8 << 20
 BATCH_S = 0.5
-COST_SCALE = 8
-"""Costs are counted in units of 10^-8, the scale of the column: sums stay whole numbers."""
 
 
 class Acknowledger:
@@ -141,7 +139,7 @@ def keep(
     requests_of_day: tuple[str, int],
 ) -> tuple[int, Counter[str]]:
     """Commit `batch` with its usage added to `counters`; (bytes of the journal, that usage)."""
-    usage = _usage_counters(batch)
+    usage = as_counters(usage_of([entry.body for entry in batch.entries]))
     so_far = Counter(counters)
     so_far.update(usage)  # not `+`, which drops what is not above zero: a cost may be
     size = acknowledge(
@@ -153,19 +151,3 @@ def keep(
         requests_of_day=requests_of_day,
     )
     return size, usage
-
-
-def _usage_counters(batch: Batch) -> Counter[str]:
-    """What goes into the data with this batch, as the answers tell it."""
-    usage = usage_of([entry.body for entry in batch.entries])
-    counters = Counter(
-        {
-            # Runs of versions that read some answers for their rows but not for this lack it.
-            "usage.answers": len(batch.entries),
-            "usage.call_duration_s": usage.call_duration_s,
-            "usage.charged_duration_s": usage.charged_duration_s,
-        }
-    )
-    for currency, cost in usage.cost.items():
-        counters[f"usage.cost.{currency}"] = int(cost.scaleb(COST_SCALE))
-    return counters
