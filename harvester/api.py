@@ -224,21 +224,21 @@ class Output:
 
     def dead_letters(self) -> list[DeadLetter]:
         """The ids that failed permanently, or too often, with the reason."""
-        from harvester.state import records
+        from harvester.state import unresolved
 
-        return self._read(lambda db: list(records.all_dead_letters(db)))
+        return self._read(lambda db: list(unresolved.dead_letters(db)))
 
     def open_calls(self) -> list[OpenCall]:
         """The ids that are fetched again: the call is not over, or not known yet."""
-        from harvester.state import records
+        from harvester.state import unresolved
 
-        return self._read(lambda db: list(records.all_open_calls(db)))
+        return self._read(lambda db: list(unresolved.all_open_calls(db)))
 
     def runs(self) -> list[RunRecord]:
         """The runs, the newest first."""
-        from harvester.state import records
+        from harvester.state import run_records
 
-        return self._read(lambda db: list(records.last_runs(db, 1_000_000)))
+        return self._read(lambda db: run_records.all_runs(db)[::-1])
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
         from harvester.pipeline.run.open_read_only import has_state, looking

@@ -23,6 +23,7 @@ from harvester.dataset.schema import (
     SCHEMA,
     SCHEMA_VERSION,
 )
+from harvester.dataset.usage import UsageTotals, cost_units
 from harvester.errors import StoreError
 from harvester.storage.disk import store_error
 from harvester.storage.ownership import READ, refuse_closed
@@ -42,27 +43,6 @@ class Listing(msgspec.Struct, frozen=True):
     """Path -> size in bytes of what has a name that we give."""
     foreign: list[str]
     """Paths that we never wrote; readers may choke on them."""
-
-
-class Totals(msgspec.Struct, frozen=True):
-    """What rows add up to; two of them can be added."""
-
-    rows: int = 0
-    call_duration_s: int = 0
-    charged_duration_s: int = 0
-    cost: dict[str | None, Decimal] = {}
-    """By currency; one without a single cost is left out."""
-
-    def __add__(self, other: Totals) -> Totals:
-        cost = dict(self.cost)
-        for currency, amount in other.cost.items():
-            cost[currency] = cost.get(currency, Decimal(0)) + amount
-        return Totals(
-            self.rows + other.rows,
-            self.call_duration_s + other.call_duration_s,
-            self.charged_duration_s + other.charged_duration_s,
-            cost,
-        )
 
 
 def list_parts(cdr: Path) -> Listing:
@@ -116,12 +96,12 @@ def verify_part(path: Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def totals(files: Iterable[Path], run_id: str) -> Totals:
+def totals(files: Iterable[Path], run_id: str) -> UsageTotals:
     """What the rows of this run in `files` add up to; one row group at a time in memory.
 
     Raises StoreError if a file can't be read.
     """
-    total = Totals()
+    total = UsageTotals()
     for path in files:
         with _opened(path) as file:
             for group in _groups_of(file, run_id):
@@ -136,14 +116,14 @@ def totals(files: Iterable[Path], run_id: str) -> Totals:
     return total
 
 
-def totals_of(table: pa.Table, run_id: str) -> Totals:
+def totals_of(table: pa.Table, run_id: str) -> UsageTotals:
     """What the rows of this run in `table` add up to."""
     rows = table.select(_USAGE).filter(pc.equal(table["run_id"], run_id))
-    return Totals(
+    return UsageTotals(
         rows=rows.num_rows,
         call_duration_s=_sum(rows["call_duration_s"]),
         charged_duration_s=_sum(rows["charged_duration_s"]),
-        cost=_cost_by_currency(rows.filter(rows["cost"].is_valid())),
+        cost=cost_units(_cost_by_currency(rows.filter(rows["cost"].is_valid())).items()),
     )
 
 

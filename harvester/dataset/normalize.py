@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harvester.answers import literals
+from harvester.answers.answer import Answer
 from harvester.answers.opening import is_json
 from harvester.dataset.columns import (
     MONEY_RULE,
@@ -54,17 +55,6 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(MONEY_COLUMNS, MONEY_RULE),
 }
 _COLUMN_OF = {**SECONDS_COLUMNS, **MONEY_COLUMNS}
-
-
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """One delivered answer, as kept in the journal."""
-
-    voice_id: str
-    body: bytes
-    """The vendor's whole answer: a JSON envelope {"status", "reason", "data": {…}}."""
-    fetched_at_ms: int
-    run_id: str
-    is_final: bool
 
 
 class Normalized(msgspec.Struct, frozen=True):

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 import msgspec
 import zstandard
 
-from harvester.state.values import Entry
+from harvester.answers.answer import Answer
+from harvester.state.values import Entry, JournalBlob
 
 DAMAGED = (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError)
 """What `decode` raises for a blob that is not as it was written."""
@@ -47,8 +48,8 @@ def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
     return compressor.compress(text), len(text)
 
 
-def decode(blob: bytes) -> list[Entry]:
-    """The entries of a blob, in the order they were written."""
+def decode(blob: bytes, run_id: str) -> list[Answer]:
+    """The answers of a blob, in the order they were written; `run_id`: whose they are."""
     text = zstandard.ZstdDecompressor().decompress(blob)
     heads, answers = [], []
     start, end, index = 0, len(text), text.index
@@ -62,21 +63,26 @@ def decode(blob: bytes) -> list[Entry]:
     # All heads at once: half the price of one after the other.
     found = _decode(b"[" + b"},".join([*heads, b""])[:-1] + b"]") if heads else []
     return [
-        Entry(head.id, head.at, head.final, answer)
+        Answer(head.id, answer, head.at, run_id, head.final)
         for head, answer in zip(found, answers, strict=True)
     ]
+
+
+def answers_of(row: JournalBlob) -> list[Answer]:
+    """The answers of a row of the journal; raises one of DAMAGED."""
+    return decode(row.blob, row.run_id)
 
 
 def _lines(entries: Iterable[Entry]) -> bytes:
     parts: list[bytes] = []
     for entry in entries:
-        answer = entry.answer.removeprefix(_BOM)
+        answer = entry.body.removeprefix(_BOM)
         # Numbers, not texts: `in` tries a text as a number first, and forms the error at length.
         if _LF in answer or _CR in answer:
             answer = answer.replace(b"\r", b" ").replace(b"\n", b" ")
         head = b'{"id":"%s","at":%d,"final":%s,"answer":' % (
             entry.voice_id.encode(),
-            entry.at_ms,
+            entry.fetched_at_ms,
             b"true" if entry.is_final else b"false",
         )
         # One join of everything: to format an answer into its line would copy it once more.

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harvester.errors import StoreError
-from harvester.state.database import SCHEMA_VERSION, get_meta, store_errors
+from harvester.state.database import SCHEMA_VERSION, get_meta, refuse_changes, store_errors
 
 
 @contextmanager
@@ -31,18 +31,12 @@ def view_ledger(path: Path, scratch: Path | None = None) -> Iterator[sqlite3.Con
     with ExitStack() as stack:
         with store_errors(path):
             db = stack.enter_context(closing(_connect(path, scratch, stack)))
-            db.execute("PRAGMA query_only = ON")
+            refuse_changes(db)
             _check(db, path)
         try:
             yield db
         except sqlite3.Error as exc:
             raise StoreError(_damaged(path, str(exc))) from exc
-
-
-def newest_number(db: sqlite3.Connection, table: str) -> int:
-    """The highest number that `table` ever gave out; 0 for none."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def _connect(path: Path, scratch: Path | None, stack: ExitStack) -> sqlite3.Connection:

@@ -24,7 +24,7 @@ from harvester.pipeline.engine.doubt import FULL, PROBES
 from harvester.pipeline.engine.engine import Engine
 from harvester.pipeline.engine.probes import spread
 from harvester.pipeline.engine.task import Task
-from harvester.state import records, work_lists
+from harvester.state import between_runs, unresolved, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.values import Batch, DeadLetter
 from tests.run.test_harvest_pipeline import (
@@ -431,7 +431,7 @@ def test_a_run_that_is_stopped_leaves_what_it_held_back_pending(
 
 def proven(out: House) -> None:
     """Records were delivered at this address with this key."""
-    records.prove(out.db, "here")
+    between_runs.prove(out.db, "here")
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_an_id_that_is_always_refused_is_given_up_in_the_end(house: Callable[...
     out = house(IDS[:2], retry__max_runs=2)
     vendor = FakeVendor(lambda i, n: GONE if i == IDS[0] else record(i))
     run_virtually(lambda: out.run(vendor))
-    item = records.deferred(out.db, IDS[0])
+    item = unresolved.deferred(out.db, IDS[0])
     assert item is not None
     assert (item.runs, item.cause) == (1, "refused_http_404")
 
@@ -533,13 +533,13 @@ def test_the_first_20_with_an_unknown_status_do_not_keep_the_run_from_the_others
 
 def test_a_record_of_this_run_is_kept_for_the_next_as_proof(house: Callable[..., House]) -> None:
     out = house(IDS[:3])
-    assert not records.is_proven(out.db, "here")
+    assert not between_runs.is_proven(out.db, "here")
     run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-24) if n == 0 else record(i))))
-    assert not records.is_proven(out.db, "here"), "a no is no record"
+    assert not between_runs.is_proven(out.db, "here"), "a no is no record"
     out.put_in_force(IDS[10:12])
     run_virtually(lambda: out.run(FakeVendor()))
-    assert records.is_proven(out.db, "here")
-    assert not records.is_proven(out.db, "elsewhere")
+    assert between_runs.is_proven(out.db, "here")
+    assert not between_runs.is_proven(out.db, "elsewhere")
 
 
 # Ids that always fail
@@ -567,7 +567,7 @@ def test_ids_that_always_fail_are_deferred_though_only_they_are_left(
         "budgets and backoffs, no outage that is waited out"
     )
     if concurrency > 1:
-        item = records.deferred(out.db, IDS[40])
+        item = unresolved.deferred(out.db, IDS[40])
         assert item is not None
         assert item.runs == 1, "others were delivered meanwhile: it counts towards giving up"
     assert_run_balances(engine)

@@ -31,7 +31,7 @@ from harvester.pipeline.engine.fetcher import PROBES
 from harvester.pipeline.engine.shutdown import GRACE_S
 from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.pipeline.run.control_totals import check_run
-from harvester.state import records
+from harvester.state import unresolved
 from harvester.state.acknowledge import acknowledge
 from harvester.state.values import Batch, OpenCall
 from harvester.state.writer import LedgerWriter
@@ -186,7 +186,7 @@ def test_a_lone_poison_id_counts_a_run_even_though_its_last_try_is_alone(
     out = house(retry__network_attempts=2, pace__concurrency=concurrency)
     vendor = FakeVendor(script=lambda i, n: TIMEOUT if i == poison else record(i))
     run_virtually(lambda: out.run(vendor))
-    item = records.deferred(out.db, poison)
+    item = unresolved.deferred(out.db, poison)
     assert item is not None
     assert item.runs == 1
 
@@ -199,7 +199,7 @@ def test_a_run_in_which_the_vendor_failed_at_its_end_counts_against_no_id(
         script=lambda i, n: TIMEOUT if i == IDS[-1] or vendor.asked[IDS[-1]] else record(i)
     )
     run_virtually(lambda: out.run(vendor))
-    item = records.deferred(out.db, IDS[-1])
+    item = unresolved.deferred(out.db, IDS[-1])
     assert item is not None
     assert item.runs == 0
 

@@ -16,7 +16,7 @@ from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.run.requests import RunRequest
 from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
-from harvester.state import records
+from harvester.state import unresolved
 from harvester.storage.output import Output
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_in_place import SECRETS
@@ -66,7 +66,7 @@ def test_a_death_is_reported_by_the_first_run_that_ends_with_0_or_3(
                 "INSERT INTO dead_letter VALUES (?, 'not_found', '', 1, 1, 1, 'r', 0, ?, NULL)",
                 (voice_id, retrying),
             )
-        assert records.unreported_deaths(house.db) == unreported
+        assert unresolved.unreported_deaths(house.db) == unreported
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -169,7 +169,7 @@ def test_the_same_files_every_night_report_what_is_new_and_status_shows_all(
     assert (told.warnings, told.bad) == (["bad_ids"], {"count": 3, "new": 1})
 
     standing = read_standing(Output(tmp_path / "out"))
-    assert (standing.dead, standing.bad_lines) == (3, 3)
+    assert (standing.ids.dead, standing.bad_lines) == (3, 3)
     shown = "\n".join(line.text for line in idle_screen(standing, 1_800_000_000.0))
     assert f"3  of the last input hold no voiceId; {standing.bad_lines_file} lists" in shown
     assert len(Path(standing.bad_lines_file).read_text().splitlines()) == 3

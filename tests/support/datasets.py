@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from harvester.dataset.normalize import Answer, normalize
+from harvester.answers.answer import Answer
+from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import Packer, Piece, pieces_of
 from harvester.dataset.parts import stage
 from harvester.dataset.schema import SCHEMA

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harvester.answers.answer import Answer
 from harvester.answers.times import (
     EARLIEST_MS,
     EARLY_MS,
@@ -23,7 +24,7 @@ from harvester.answers.times import (
 from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import Record
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.schema import TIME_COLUMNS
 
 ID = "2203031113381000002"

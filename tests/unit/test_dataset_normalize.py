@@ -16,8 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.answers import literals
+from harvester.answers.answer import Answer
 from harvester.dataset.columns import TIME_RULE, typed
-from harvester.dataset.normalize import Answer, Normalized, normalize
+from harvester.dataset.normalize import Normalized, normalize
 from harvester.dataset.parse import read, read_record
 from harvester.dataset.schema import (
     COLUMN_OF,
@@ -29,7 +30,7 @@ from harvester.dataset.schema import (
     TEXT_COLUMNS,
     TIME_COLUMNS,
 )
-from harvester.dataset.usage import UsageSum, answer_totals, currency_name, usage_of
+from harvester.dataset.usage import UsageTotals, answer_totals, currency_name, usage_of
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
 PROVENANCE = {"voice_id", "account", "is_final", "fetched_at", "run_id"}
@@ -345,13 +346,12 @@ def test_the_books_read_an_answer_as_its_row_says(members: list[tuple[str, str]]
 @example([[("cost", "1")], [("callDuration", "true"), ("cost", '"2"')], [("cost", "[]")]])
 def test_the_usage_of_many_answers_is_the_sum_of_each(many: list[list[tuple[str, str]]]) -> None:
     bodies = [envelope(members) for members in many]
-    expected = UsageSum()
+    expected = UsageTotals()
     for each in map(answer_totals, bodies):
-        expected.call_duration_s += each.call_duration_s
-        expected.charged_duration_s += each.charged_duration_s
+        cost = {}
         if each.cost is not None:
-            name = currency_name(each.currency)
-            expected.cost[name] = expected.cost.get(name, Decimal(0)) + each.cost
+            cost[currency_name(each.currency)] = int(each.cost * 10**8)
+        expected += UsageTotals(1, each.call_duration_s, each.charged_duration_s, cost)
     assert usage_of(bodies) == expected
 
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.pipeline.engine.progress import Speedometer, retries, settled
-from harvester.state.counters import Tally
+from harvester.state.values import Tally
 from tests.unit.test_pipeline_prometheus import NOW
 
 

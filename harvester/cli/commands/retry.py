@@ -71,7 +71,7 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
     """
     from harvester.pipeline.run.belonging import own_settings
     from harvester.pipeline.run.open_read_only import has_state, looking
-    from harvester.state import records
+    from harvester.state import unresolved
     from harvester.storage.output import Output
 
     output = Output(Path(config.output.dir))
@@ -82,7 +82,7 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
         )
     with looking(output, "retry --dry-run") as db:
         own_settings(db, output, config, rebind=False)
-        found = records.retry_counts(db)
+        found = unresolved.retry_counts(db)
     if reason is not None and reason not in {one for one, _, _ in found}:
         known = ", ".join(one for one, _, _ in found) or "none: no id is dead"
         raise UsageError(f"no dead id has the reason {reason!r}. Reasons here: {known}.")

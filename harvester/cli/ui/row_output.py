@@ -27,7 +27,7 @@ from harvester.cli.ui.output_files import private_file
 from harvester.dataset.schema import SCHEMA
 from harvester.errors import StoreError
 from harvester.pipeline.run.open_read_only import looking
-from harvester.state import records
+from harvester.state import unresolved
 from harvester.state.values import DeadLetter, OpenCall
 from harvester.storage.output import Output
 
@@ -154,9 +154,9 @@ def _room_explained() -> Iterator[None]:
 def ledger_batches(db: sqlite3.Connection, what: str) -> Iterator[pa.RecordBatch]:
     """The rows of the dead letters or of the open calls."""
     if what == "dead":
-        rows = map(_dead_row, records.dead_letters(db))
+        rows = map(_dead_row, unresolved.dead_letters(db))
     else:
-        rows = map(_open_row, records.all_open_calls(db))
+        rows = map(_open_row, unresolved.all_open_calls(db))
     schema = schema_of(what)
     while portion := list(islice(rows, _PORTION)):
         yield pa.RecordBatch.from_pylist(portion, schema)

@@ -44,7 +44,7 @@ from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, T
 from harvester.pipeline.engine.task_source import TaskSource
 from harvester.pipeline.engine.workers import Prober
 from harvester.pipeline.limits.health import RefusalWatch
-from harvester.state import records
+from harvester.state import between_runs, unresolved
 from harvester.state.writer import LedgerWriter
 
 FULL = 200
@@ -77,7 +77,7 @@ class Doubt:
         settle: Callable[[Task, Conclusion], Awaitable[None]],
         count: Callable[[str, Task], None],
     ) -> None:
-        """`proof` stands for this address with this key; see `records.prove`.
+        """`proof` stands for this address with this key; see `between_runs.prove`.
 
         `settle` has a conclusion acknowledged; `count` counts an id as "begun" or as "cut_off".
         """
@@ -110,7 +110,7 @@ class Doubt:
 
     async def was_refused(self, voice_id: str) -> bool:
         """Whether the id is deferred for a refusal or an unknown status."""
-        item = await self._ledger.call(records.deferred, voice_id)
+        item = await self._ledger.call(unresolved.deferred, voice_id)
         return item is not None and item.cause.startswith(_FOR_A_REFUSAL)
 
     async def free(self) -> None:
@@ -259,7 +259,7 @@ class Doubt:
         return (
             is_permanent(task, no, self.policy)
             and not is_older(task, KEPT_MS, no, self.policy)
-            and not await self._ledger.call(records.is_retrying, task.voice_id)
+            and not await self._ledger.call(unresolved.is_retrying, task.voice_id)
         )
 
     async def _note_record(self) -> None:
@@ -290,8 +290,8 @@ class Doubt:
         ]
 
     async def _prove(self) -> None:
-        if not self._has_proof and not await self._ledger.call(records.is_proven, self._proof):
-            await self._ledger.call(records.prove, self._proof)
+        if not self._has_proof and not await self._ledger.call(between_runs.is_proven, self._proof):
+            await self._ledger.call(between_runs.prove, self._proof)
         self._has_proof = True
 
     async def _release(self, first: Callable[[], Awaitable[None]] | None = None) -> None:

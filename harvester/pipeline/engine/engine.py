@@ -35,9 +35,8 @@ from harvester.pipeline.engine.task_source import DeferredPages, Pages, RunPages
 from harvester.pipeline.engine.workers import Figures, MakeWorkers
 from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.publish.publisher import Published, Publisher
-from harvester.state import records
-from harvester.state.counters import Tally
-from harvester.state.values import WorkList
+from harvester.state import between_runs, unresolved
+from harvester.state.values import Tally, WorkList
 from harvester.state.writer import LedgerWriter
 
 
@@ -236,7 +235,7 @@ class Engine:
         """Whether it matters now what time it is: requests count by the day, or calls look due."""
         if self._job.pace.per_day is not None:
             return True
-        return bool(await self._ledger.call(records.due_open_calls, self.clock.now_ms(), "", 1))
+        return bool(await self._ledger.call(unresolved.due_open_calls, self.clock.now_ms(), "", 1))
 
     def take_at_once(self) -> Task | None:
         """See `workers.Owner`."""
@@ -301,7 +300,7 @@ class Engine:
         before, self._shifted_ms = self._shifted_ms, int(self.clock.offset_s * 1000)
         listed = self._job.listed
         await self._ledger.call(
-            records.keep_clock,
+            between_runs.keep_clock,
             self._job.run_id,
             skew_s,
             self._shifted_ms - before,

@@ -56,7 +56,7 @@ from harvester.pipeline.limits.retry_policy import (
     next_step,
 )
 from harvester.pipeline.limits.retrying import repeated
-from harvester.state.counters import Tally
+from harvester.state.values import Tally
 
 PROBES = 5
 """Ids from elsewhere in the list, before a suspicion of the vendor as a whole is believed."""

@@ -26,7 +26,7 @@ from harvester.pipeline.engine.shutdown import CutOff, Stop, Worker, as_reason
 from harvester.pipeline.engine.workers import Figures, MakeWorkers, Owner, Prober
 from harvester.pipeline.limits.outage_gate import OutageGate
 from harvester.pipeline.limits.pace import Pace, SharedLimit, SharedPace
-from harvester.state.counters import Tally
+from harvester.state.values import Tally
 
 Trace: TypeAlias = Callable[[float], None]
 """Gets the loop time of each request that is written, in seconds."""

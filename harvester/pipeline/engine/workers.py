@@ -22,7 +22,7 @@ from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.engine.task import Conclusion, Task
 from harvester.pipeline.limits.health import RefusalWatch
-from harvester.state.counters import Tally
+from harvester.state.values import Tally
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
-from harvester.dataset.normalize import Answer, normalize
+from harvester.answers.answer import Answer
+from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import Packer, Piece
 from harvester.state import journal
 
@@ -59,10 +60,7 @@ class Normalizer:
 
     def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
         """See `Normalizing`."""
-        self._waiting += [
-            Answer(entry.voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
-            for entry in journal.decode(blob)
-        ]
+        self._waiting += journal.decode(blob, run_id)
         if len(self._waiting) >= NORMALIZED_ROWS:
             yield from self._normalized()
 

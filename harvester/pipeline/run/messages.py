@@ -15,7 +15,7 @@ from harvester.pipeline.publish.oddities import Oddities, Seen, oddities
 from harvester.pipeline.publish.publisher import Published
 from harvester.pipeline.run.recovery import Opened
 from harvester.pipeline.run.summary import instant
-from harvester.state import records
+from harvester.state import between_runs, run_records
 from harvester.state.values import InputRecord
 
 _RUNS_LOOKED_AT = 100
@@ -54,7 +54,8 @@ def tell_bad_lines(
 ) -> None:
     """Warn of bad lines that no ended run has reported; the others are counted."""
     file = keep_bad_lines(runs, run_id, count)
-    ended = [run.id for run in records.last_runs(db, _RUNS_LOOKED_AT) if run.exit_code is not None]
+    last = run_records.last_runs(db, _RUNS_LOOKED_AT)
+    ended = [run.id for run in last if run.exit_code is not None]
     new = unreported_lines(file, [runs / run_id / BAD_IDS for run_id in ended])
     level = "warning" if new else "info"
     events.message(level, "bad_ids", count=count, new=new, file=str(file))
@@ -84,9 +85,9 @@ def tell_oddities(
         sum((done.unparsed for done in published), Counter[str]()),
         sum((done.extra for done in published), Counter[str]()),
         sum(done.without_cost for done in published),
-        records.fields_seen(db, Seen),
+        between_runs.fields_seen(db, Seen),
     )
-    records.remember_fields(db, seen)
+    between_runs.remember_fields(db, seen)
     odd = replace(odd, odd_hangups=odd_hangups)
     if odd.unreadable:
         events.message("warning", "unreadable_values", fields=odd.unreadable)

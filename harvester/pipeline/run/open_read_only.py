@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from harvester.state.database import get_meta, open_database, store_errors
+from harvester.state.database import get_meta, open_database, refuse_changes, store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import view_ledger
 from harvester.storage.output import Output
@@ -53,7 +53,7 @@ def _opened(output: Output) -> Iterator[sqlite3.Connection]:
             yield db
         return
     with closing(open_database(output.database, "", is_claimed=False)) as db:
-        db.execute("PRAGMA query_only = ON")
+        refuse_changes(db)
         yield db
 
 

@@ -77,7 +77,14 @@ from harvester.pipeline.run.summary import (
     list_books,
     make_summary,
 )
-from harvester.state import publications, records, work_lists
+from harvester.state import (
+    between_runs,
+    id_counts,
+    publications,
+    run_records,
+    unresolved,
+    work_lists,
+)
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.values import InputRecord, RunRecord, WorkList
@@ -181,7 +188,7 @@ class _Run:
         self._in_place = InPlace(opened.output)
         self._in_place.note_run(self._dir)
         events.message("info", "run_started", run_id=self._id, folder=str(self._dir))
-        self._last_success_ms = records.last_success_ms(opened.db)
+        self._last_success_ms = run_records.last_success_ms(opened.db)
         self._note_new_ids()
         self._metrics.write(self._figures())
 
@@ -215,7 +222,7 @@ class _Run:
         rows = listing.work_list.rows if listing.work_list else 0
         # Before this run is among the last ones itself.
         self._planned = estimate(opened.db, config, job.to_ask, rows)
-        records.begin_run(opened.db, self._id, self._started_ms)
+        run_records.begin_run(opened.db, self._id, self._started_ms)
         if listing.work_list is not None:
             self._in_place.note_state(listing.work_list.path, listing.work_list.ids_path)
         ledger = LedgerWriter(opened.db, opened.output.database)
@@ -250,7 +257,7 @@ class _Run:
         self._refuse_moved()
         work_list = work_lists.current_list(db)
         # Read again: what was dated before the first answer goes by the vendor's clock now.
-        record = records.run_record(db, self._id)
+        record = run_records.run_record(db, self._id)
         input_ = work_lists.find_input(db, listing.input.key) if listing.input else None
         self._started_ms = record.started_ms
         self._note_new_ids()
@@ -259,7 +266,7 @@ class _Run:
         data, differences = check_books(
             db, output, config.vendor.account, ended, record=input_, work_list=work_list
         )
-        newly_dead = records.unreported_deaths(db)
+        newly_dead = unresolved.unreported_deaths(db)
         error = self._unbalanced(differences) or done.reason
         odd = tell_oddities(db, done.published, self._events, done.counters["odd_hangups"])
         code = _exit_code(error, _pending(db, work_list, self._request), newly_dead)
@@ -287,7 +294,7 @@ class _Run:
             self._events.message("warning", "ages_held", clock_skew_s=summary.clock_skew_s)
         write_snapshot(db, self._dir / "state.parquet")
         sent = done.requests_of_day
-        records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
+        run_records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
         self._refuse_moved()  # the books took their time
         self._metrics.write(self._figures_at_end(done, now_ms, code, odd))
@@ -366,7 +373,7 @@ class _Run:
     ) -> RunFigures:
         figures, ended_s = self._figures_of(done), ended_ms / 1000
         success_s = ended_s if code in GOOD_ENDS else figures.last_success_s
-        found = records.standing(self._opened.db, ended_ms)
+        found = id_counts.count_ids(self._opened.db, ended_ms)
         stand = {
             "delivered": found.in_data + found.in_journal,
             "open": found.open,
@@ -396,16 +403,16 @@ class _Run:
             output=config.output,
             work_list=work_list,
             ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
-            to_ask=records.standing(db, self._started_ms).open_due
+            to_ask=id_counts.count_ids(db, self._started_ms).open_due
             + _pending(db, work_list, self._request),
             only=_is_input_only(self._request),
             deadline=None if limit_s is None else self._monotonic + limit_s,
-            requests_by_day=records.requests_by_day(db),
-            last_skew_s=records.last_skew_s(db),
+            requests_by_day=between_runs.requests_by_day(db),
+            last_skew_s=between_runs.last_skew_s(db),
             listed=self._listed_now(listing.input),
             journal=publications.journal_size(db),
             proof=proof,
-            is_proven=records.is_proven(db, proof),
+            is_proven=between_runs.is_proven(db, proof),
             workers=local_workers(
                 Fetching(
                     vendor=config.vendor,
@@ -443,7 +450,7 @@ class _Run:
             return None
         if work_list is None or work_list.ids_path is None:
             return input_books(record, 0)
-        died = records.died_since(self._opened.db, record.first_listed_ms)
+        died = unresolved.died_since(self._opened.db, record.first_listed_ms)
         ours = members(self._opened.output.lists / work_list.ids_path, died)
         return input_books(record, len(ours))
 
