@@ -85,7 +85,7 @@ class IsSet(Protocol):
     """Whether a run is to stop: a `threading.Event`, or anything like it."""
 
     def is_set(self) -> bool:
-        """True from when it is to stop; asked about 20 times a second, in the run's thread."""
+        """True from when it is to stop; asked about four times a second, in the run's thread."""
         ...
 
 
@@ -241,7 +241,7 @@ class Output:
         return self._read(lambda db: run_records.all_runs(db)[::-1])
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        from harvester.pipeline.run.open_read_only import has_state, looking
+        from harvester.state.read_only import has_state, looking
 
         if not has_state(self._output):
             raise UsageError(
@@ -259,7 +259,28 @@ class Output:
 
     def sql(self, query: str) -> pa.Table:
         """The answer to one query that reads; tables as `harvester sql` has them (docs/sql.md)."""
-        raise NotImplementedError
+        import pyarrow as pa
+
+        from harvester.analysis.clock import Clock
+        from harvester.analysis.query.session import opened
+        from harvester.analysis.query.tables import tables
+        from harvester.dataset.files import list_parts
+
+        output, settings = self._output, Config()
+        parts = [output.cdr / part for part in list_parts(output.cdr).parts]
+        with (
+            tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
+            opened(
+                parts,
+                tables(output),
+                {},
+                clock=Clock.of(settings.billing),
+                memory_limit=settings.plan.memory_limit,
+                scratch=Path(scratch),
+            ) as session,
+        ):
+            answer = session.ask(query)
+            return pa.Table.from_batches(answer.batches, answer.schema)
 
 
 @contextmanager

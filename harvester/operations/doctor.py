@@ -53,7 +53,6 @@ from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.limits.limit_file import LimitFile, read_sharing, sharing
 from harvester.pipeline.limits.open_files import most_files
 from harvester.pipeline.run.belonging import own_settings
-from harvester.pipeline.run.open_read_only import has_state, looking
 from harvester.pipeline.run.recovery import (
     compare_with_data,
     most_unrecorded,
@@ -63,6 +62,7 @@ from harvester.pipeline.run.recovery import (
 from harvester.state import between_runs, publications, run_records, unresolved
 from harvester.state.database import open_database, store_errors, transaction
 from harvester.state.lock import OutputLock
+from harvester.state.read_only import has_state, looking
 from harvester.storage.output import Output, make_folders
 
 

@@ -30,9 +30,9 @@ from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.run.belonging import own_settings
 from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
-from harvester.pipeline.run.open_read_only import has_state, looking
 from harvester.pipeline.run.prepare_list import Places, data_glob, draft_list, known_stamps
 from harvester.state import between_runs, id_counts, run_records, work_lists
+from harvester.state.read_only import has_state, looking
 from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList
 from harvester.storage.output import Output
 

@@ -15,11 +15,11 @@ from harvester.inputs.bad_line_list import newest_list
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.limits.limit_file import read_sharing
 from harvester.pipeline.limits.sharing import Sharing
-from harvester.pipeline.run.open_read_only import account_of, looking
 from harvester.state import run_records, work_lists
 from harvester.state.belongs import binding
 from harvester.state.id_counts import IdCounts, count_ids
 from harvester.state.lock import Holder, read_holder, reads
+from harvester.state.read_only import account_of, looking
 from harvester.state.values import RunRecord
 from harvester.storage.output import Output
 

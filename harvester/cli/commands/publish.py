@@ -36,8 +36,8 @@ def publish(
       harvester publish -c configs/nightly.toml
     """
     settings = options.settings(config, output__dir=out, vendor__account=account).config
-    from harvester.pipeline.run.open_read_only import has_state
     from harvester.pipeline.run.recovery import refuse_data_without_state
+    from harvester.state.read_only import has_state
     from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))

@@ -70,8 +70,8 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
     was not finished are pending already.  Raises UsageError.
     """
     from harvester.pipeline.run.belonging import own_settings
-    from harvester.pipeline.run.open_read_only import has_state, looking
     from harvester.state import unresolved
+    from harvester.state.read_only import has_state, looking
     from harvester.storage.output import Output
 
     output = Output(Path(config.output.dir))

@@ -45,7 +45,7 @@ def status(
       harvester status -c configs/nightly.toml --watch
     """
     settings = options.settings(config, output__dir=out).config
-    from harvester.pipeline.run.open_read_only import has_state
+    from harvester.state.read_only import has_state
     from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))

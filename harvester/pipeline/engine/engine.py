@@ -174,6 +174,11 @@ class Engine:
         await self._keep_clock()
         await self._publish_rest()
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """What the latest failure of each cause said."""
+        return self._workers.figures().failures
+
     def result(self) -> EngineResult:
         """What was done so far."""
         return EngineResult(

@@ -93,8 +93,6 @@ from harvester.storage.output import PRIVATE, write_atomically
 
 _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25
-_LOOK_EVERY_S = 0.05
-"""Between a signal and its effect."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -477,8 +475,7 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
     told: set[str] = set()
     with stop.watched() as asked_to_stop:
         tellers = [
-            asyncio.create_task(_keep_watch(engine, events, asked_to_stop)),
-            asyncio.create_task(_tell_progress(engine, events, told)),
+            asyncio.create_task(_tell_progress(engine, events, told, asked_to_stop)),
             *(asyncio.create_task(tell(engine)) for tell in telling),
         ]
         try:
@@ -488,25 +485,24 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
                 teller.cancel()
             await asyncio.gather(*tellers, return_exceptions=True)
             events.progress(engine.progress())
-            tell_failures(engine.result().figures.failures, events, told)
+            tell_failures(engine.failures, events, told)
     return engine.result()
 
 
-async def _keep_watch(engine: Engine, events: Events, asked_to_stop: StopCheck) -> None:
-    """Stop the engine once somebody asks for it."""
-    # Whoever asks may be a signal handler or another thread: no event of this loop.
-    while (reason := asked_to_stop()) is None:  # noqa: ASYNC110
-        await asyncio.sleep(_LOOK_EVERY_S)
-    name = "SIGTERM" if isinstance(reason, Terminated) else "SIGINT"
-    events.message("warning", "stopping", signal=name)
-    engine.stop.stop(reason)
-
-
-async def _tell_progress(engine: Engine, events: Events, told: set[str]) -> None:
+async def _tell_progress(
+    engine: Engine, events: Events, told: set[str], asked_to_stop: StopCheck
+) -> None:
+    """Say how it is going, and have it stop once somebody asks for that."""
+    has_stopped = False
     while True:
         events.progress(engine.progress())
-        tell_failures(engine.result().figures.failures, events, told)
+        tell_failures(engine.failures, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
+        if not has_stopped and (reason := asked_to_stop()) is not None:
+            has_stopped = True
+            name = "SIGTERM" if isinstance(reason, Terminated) else "SIGINT"
+            events.message("warning", "stopping", signal=name)
+            engine.stop.stop(reason)
 
 
 def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
