@@ -238,7 +238,7 @@ class Output:
         """The runs, the newest first."""
         from harvester.state import run_records
 
-        return self._read(lambda db: run_records.all_runs(db)[::-1])
+        return self._read(run_records.all_runs)
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
         from harvester.state.read_only import has_state, looking
