@@ -41,8 +41,8 @@ from harvester.inputs.formats.parquet_file import read_parquet
 from harvester.inputs.formats.text_file import read_text
 from harvester.inputs.worklist.duckdb_engine import Engine, exactly, parts
 from harvester.inputs.worklist.spec import FileCount, ListResult, ListSpec
+from harvester.storage.atomic_files import NewTextFile
 from harvester.storage.parquet_file import IDS, LIST, ParquetOut
-from harvester.storage.private_text import PrivateText
 
 INPUT, ASKED_AGAIN, LEFT_OVER = 0, 1, 2
 _ROUNDED = r"\A[1-9][0-9]{14}0{2,}\z"
@@ -86,8 +86,8 @@ def make(spec: ListSpec) -> ListResult:
         engine = Engine(memory_limit=spec.memory_limit, threads=spec.threads, scratch=spec.scratch)
         stack.callback(engine.close)
         pa.set_cpu_count(spec.threads)
-        listed_bad = stack.enter_context(PrivateText(spec.bad_ids_path))
-        counts = _Counts(BadIds(listed_bad.stream))
+        listed_bad = stack.enter_context(NewTextFile(Path(spec.bad_ids_path)))
+        counts = _Counts(BadIds(listed_bad.text))
         the_list = stack.enter_context(ParquetOut(spec.list_path, LIST))
         the_input = None
         if spec.input_path is not None:
