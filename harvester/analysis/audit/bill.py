@@ -26,10 +26,10 @@ import pyarrow as pa
 
 from harvester.analysis.apart import Apart, set_apart
 from harvester.analysis.audit.rules import DERIVED, NEAR_MS, RULES, UNITS, Rule
-from harvester.analysis.duckdb_engine import connect, trouble, units
 from harvester.analysis.scope import Scope
 from harvester.dataset.schema import SCHEMA
 from harvester.dataset.usage import ODD_CURRENCY, currency_name
+from harvester.storage.duckdb_engine import connect, trouble, units
 
 WORST = 10
 _BATCH_ROWS = 8_192

@@ -25,10 +25,10 @@ import duckdb
 import pyarrow as pa
 
 from harvester.analysis.clock import Clock
-from harvester.analysis.duckdb_engine import connect, listed, pattern, trouble
 from harvester.analysis.query.read_only_sql import refuse_writing
 from harvester.dataset.schema import SCHEMA
 from harvester.errors import HarvesterError, UsageError
+from harvester.storage.duckdb_engine import connect, listed, pattern, trouble
 
 BATCH_ROWS = 8_192
 _T = TypeVar("_T")
