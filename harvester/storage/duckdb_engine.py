@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from harvester.config import buffer_bytes
 from harvester.errors import StoreError, first_line
+from harvester.money import SCALE, WHOLE
 
 BATCH_ROWS = 122_880
 
@@ -89,7 +90,7 @@ def literal(text: str) -> str:
 
 def units(money: str) -> str:
     """SQL: an amount in whole units of 10^-8, the scale of the data set."""
-    return f"({money}::DECIMAL(38, 8) * 100000000::DECIMAL(9, 0))::HUGEINT"
+    return f"({money}::DECIMAL(38, {SCALE}) * {WHOLE}::DECIMAL({SCALE + 1}, 0))::HUGEINT"
 
 
 def trouble(exc: Exception) -> StoreError:

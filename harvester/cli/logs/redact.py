@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from harvester.pipeline.engine.masking import MASK, masked
+from harvester.run_name import STAMP, TAIL
 
 OURS = frozenset({"event", "level", "timestamp"})
 VERBATIM = frozenset({"run_id", "voice_id", "folder", "file", "path", "command"})
@@ -59,7 +60,7 @@ MASKED = "[digits]"
 
 _DEPTH = 4
 # A run's name begins with its date and time: eight digits that are nobody's number.
-_RUN_ID = r"(?<![0-9])[0-9]{8}T[0-9]{6}Z(?:-[0-9a-f]{6})?"
+_RUN_ID = rf"(?<![0-9]){STAMP}(?:{TAIL})?"
 _SIGNATURE = r"(?<![0-9A-Za-z])[0-9a-fA-F]{32}(?![0-9A-Za-z])"
 _PLUS = r"\+[0-9](?:[ ().-]{0,2}[0-9]){6,}"
 _DIGITS = r"[0-9]{7,}"
