@@ -476,3 +476,8 @@ def test_no_other_module_has_its_own_idea_of_a_number_or_a_signature() -> None:
         if written.search(path.read_text())
     }
     assert found == {"redact.py", "inputs/formats/csv_file.py"}
+
+
+def test_a_secret_of_four_letters_is_masked_within_a_word_and_one_of_three_is_not() -> None:
+    assert without_secrets("another", ["the"]) == "another"
+    assert without_secrets("another", ["othe"]) == "an[secret]r"
