@@ -102,6 +102,11 @@ class Terminated(Interrupted):
     exit_code = 143
 
 
+def first_line(exc: BaseException) -> str:
+    """What an error of a library says first, fit to be quoted; its kind if it says nothing."""
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+
+
 def worst(codes: Iterable[int]) -> int:
     """The exit code of a run to which all of `codes` apply; 0 for none.  Unknown codes win."""
     found = set(codes)

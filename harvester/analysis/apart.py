@@ -15,8 +15,8 @@ from decimal import Decimal
 
 import duckdb
 
-from harvester.analysis.duckdb_engine import units
 from harvester.dataset.usage import currency_name
+from harvester.storage.duckdb_engine import units
 
 ABSURD_TIMES = 20
 ABSURD_AMOUNT = 1_000_000

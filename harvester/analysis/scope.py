@@ -16,8 +16,8 @@ from pathlib import Path
 import duckdb
 
 from harvester.analysis.clock import Clock
-from harvester.analysis.duckdb_engine import listed, pattern
 from harvester.analysis.period import Period
+from harvester.storage.duckdb_engine import listed, pattern
 
 AROUND_DAYS = 1
 """How far beyond a period `around` reaches: no call lasts longer."""

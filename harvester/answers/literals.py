@@ -11,11 +11,15 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
-MONEY_SCALE = 8
-MONEY_PRECISION = 18
+from harvester.money import PRECISION, SCALE
+from harvester.vendor_clock import CLOCK
+
 INT32_MAX = 2**31 - 1
 
-_PLAIN = re.compile(r"-?[0-9]{1,10}(?:\.[0-9]{1,8})?")
+PLAIN_AMOUNT = rf"-?[0-9]{{1,{PRECISION - SCALE}}}(?:\.[0-9]{{1,{SCALE}}})?"
+"""Amounts that every reader of decimals takes alike, and exactly."""
+
+_PLAIN = re.compile(PLAIN_AMOUNT)
 _DECIMAL = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?")
 _INSTANT = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
@@ -23,9 +27,6 @@ _INSTANT = re.compile(
 )
 _PERIOD = re.compile(r"[ \t]*([0-9]{1,10})[ \t]*\+[ \t]*([0-9]{1,10})[ \t]*")
 _SIP = re.compile(r"[1-6][0-9]{2}")
-
-VENDOR_OFFSET_MIN = 8 * 60
-"""The vendor's clock: a time without offset is meant at +08:00."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -42,12 +43,12 @@ def decimal_of(literal: str) -> Decimal:
     if _PLAIN.fullmatch(literal):
         return Decimal(literal) + 0  # the sum knows no minus zero
     sign, digits, exponent = _scientific(literal)
-    zeros = exponent + MONEY_SCALE
+    zeros = exponent + SCALE
     if zeros < 0:
-        raise ValueError(f"more than {MONEY_SCALE} fractional digits")
-    if len(digits) + zeros > MONEY_PRECISION:
-        raise ValueError(f"more than {MONEY_PRECISION} digits")
-    return Decimal(f"{sign}{digits}{'0' * zeros}E-{MONEY_SCALE}")
+        raise ValueError(f"more than {SCALE} fractional digits")
+    if len(digits) + zeros > PRECISION:
+        raise ValueError(f"more than {PRECISION} digits")
+    return Decimal(f"{sign}{digits}{'0' * zeros}E-{SCALE}")
 
 
 def seconds_of(literal: str) -> int:
@@ -72,7 +73,7 @@ def instant_of(text: str) -> tuple[int, int | None]:
         raise ValueError("not an ISO 8601 date and time")
     year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = found.groups()
     offset = 0 if zulu else _offset_min(sign, hours, minutes)
-    zone = timezone(timedelta(minutes=VENDOR_OFFSET_MIN if offset is None else offset))
+    zone = CLOCK if offset is None else timezone(timedelta(minutes=offset))
     whole = datetime(
         int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=zone
     )

@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harvester.cli.logs.redact import redacted, without_secrets
+from harvester.cli.logs.log_fields import redacted
 from harvester.cli.ui.console import emit
 from harvester.cli.ui.next_command import pasted
 from harvester.cli.ui.text import folded, printable
 from harvester.errors import EXIT_UNEXPECTED, HarvesterError
+from harvester.redact import without_secrets
 
 if TYPE_CHECKING:
     from harvester.cli.logs.logs import Logs

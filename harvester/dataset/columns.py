@@ -22,6 +22,7 @@ from harvester.answers import literals
 from harvester.answers.times import EARLIEST_MS, EARLY_MS, LATE_MS, counts
 from harvester.dataset.parse import Known
 from harvester.dataset.schema import MONEY, SECONDS, TEXT, TIME
+from harvester.vendor_clock import OFFSET_TEXT
 
 _DATE = (
     r"(?:[12][0-9]{3}-(?:"
@@ -53,7 +54,7 @@ def _ms_of(text: str) -> int:
     return literals.instant_of(text)[0]
 
 
-MONEY_RULE = Rule(MONEY, r"^-?[0-9]{1,10}(?:\.[0-9]{1,8})?$", literals.decimal_of)
+MONEY_RULE = Rule(MONEY, f"^{literals.PLAIN_AMOUNT}$", literals.decimal_of)
 SECONDS_RULE = Rule(SECONDS, r"^[0-9]{1,9}$", literals.seconds_of)
 # 29 February is left to the scalar rule, which knows leap years.
 TIME_RULE = Rule(
@@ -63,7 +64,7 @@ TIME_RULE = Rule(
     # A vendor that changes its spelling does so in every record.
     rewrites=(
         (f"{_MOMENT}[Zz]$", r"\1\2+00:00"),
-        (f"{_MOMENT}$", r"\1\2+08:00"),
+        (f"{_MOMENT}$", rf"\1\2{OFFSET_TEXT}"),
         (f"{_MOMENT}({_HOURS})$", r"\1\2\3:00"),
         (f"{_MOMENT}({_HOURS}):?({_MINUTES})$", r"\1\2\3:\4"),
     ),

@@ -21,6 +21,7 @@ from harvester.dataset.schema import (
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
 )
+from harvester.errors import first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def inspect(path: Path, name: str, partition_timezone: str) -> Inspection:
                 accounts.update(pc.unique(rows["account"]).drop_null().to_pylist())
                 runs.update(pc.unique(rows["run_id"]).drop_null().to_pylist())
     except (OSError, ValueError, pa.ArrowException) as exc:
-        return Inspection(walk.rows, frozenset(accounts), (Fault("unreadable", _first(exc)),))
+        return Inspection(walk.rows, frozenset(accounts), (Fault("unreadable", first_line(exc)),))
     return Inspection(
         walk.rows,
         frozenset(accounts),
@@ -131,7 +132,3 @@ def _row_faults(walk: _Walk, timezone: str) -> list[Fault]:
             )
         )
     return faults
-
-
-def _first(exc: Exception) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from harvester.money import PRECISION, SCALE
+
 SCHEMA_VERSION = 1
 
 # Keys of the file footer.
@@ -25,7 +27,7 @@ FOOTER_TIMEZONE = "cdr.partition_timezone"
 FOOTER_BASE_URLS = "cdr.base_urls"
 
 TIME = pa.timestamp("ms", "UTC")
-MONEY = pa.decimal128(18, 8)
+MONEY = pa.decimal128(PRECISION, SCALE)
 SECONDS = pa.int32()
 TEXT = pa.string()
 

@@ -20,6 +20,7 @@ from harvester.answers import literals
 from harvester.answers.opening import value_of
 from harvester.dataset.parse import Known, as_text, read_record
 from harvester.dataset.schema import COST_EUR, FIELDS
+from harvester.money import in_units
 
 _NAMES = ("callDuration", "chargedDuration", "cost", COST_EUR, "currency")
 _NULL = Raw(b"null")
@@ -38,8 +39,6 @@ _NOTHING = Decimal(0)
 _INT32_MAX = literals.INT32_MAX
 _Found: TypeAlias = tuple[int, int, Decimal | None, str | None]
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
-COST_SCALE = literals.MONEY_SCALE
-"""Costs are summed up in units of 10^-8, the scale of the column: sums stay whole numbers."""
 NO_CURRENCY = "-"
 ODD_CURRENCY = "odd"
 
@@ -96,7 +95,7 @@ def cost_units(costs: Iterable[tuple[str | None, Decimal]]) -> dict[str, int]:
     units: dict[str, int] = {}
     for currency, cost in costs:
         name = currency_name(currency)
-        units[name] = units.get(name, 0) + int(cost.scaleb(COST_SCALE))
+        units[name] = units.get(name, 0) + in_units(cost)
     return units
 
 

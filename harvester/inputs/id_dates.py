@@ -6,7 +6,7 @@ can know beforehand which ones may be gone.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
 
@@ -14,10 +14,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harvester.vendor_clock import CLOCK
+
 VENDOR_KEEPS = timedelta(days=59)
 """The shortest two months there are (vendor/notes.md §1.1): the vendor promises no number."""
 
-_CLOCK = timezone(timedelta(hours=8))
 _FORM = "%y%m%d%H%M%S"
 _DIGITS = "^[0-9]{19,20}$"
 # yyMMddHHmmss of the years that `clean.dated` takes for an id's, and only of days that exist.
@@ -69,9 +70,9 @@ def stamps(ids: pa.Array) -> pa.Array:
 
 def stamp_of(at: datetime) -> str:
     """An instant in the form of `stamps`."""
-    return at.astimezone(_CLOCK).strftime(_FORM)
+    return at.astimezone(CLOCK).strftime(_FORM)
 
 
 def instant(stamp: str) -> datetime:
     """A stamp as an instant."""
-    return datetime.strptime(stamp, _FORM).replace(tzinfo=_CLOCK)
+    return datetime.strptime(stamp, _FORM).replace(tzinfo=CLOCK)

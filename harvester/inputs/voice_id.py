@@ -11,8 +11,10 @@ dashes, the name of the column itself.  Nothing that begins with a digit is such
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Literal, NewType
+
+from harvester.vendor_clock import CLOCK
 
 VoiceId = NewType("VoiceId", str)
 
@@ -57,7 +59,6 @@ _NO_IDS = "[-_]{2,}|null|none|nan|nil|na|undefined|totals?|subtotal|sum|count|eo
 
 _VOICE_ID = re.compile(GRAMMAR)
 _UNDECODED = re.compile("[\udc80-\udcff]")
-_CLOCK = timezone(timedelta(hours=8))
 _DIGITS = re.compile("[0-9]{19,20}")
 
 # The vendor's ids start in these years.  A window makes nearly every id readable in one way only:
@@ -155,7 +156,7 @@ def _instant(digits: str) -> datetime | None:
     if not _FIRST_YEAR <= year <= _LAST_YEAR:
         return None
     try:
-        found = datetime(year, *numbers[1:], tzinfo=_CLOCK)  # type: ignore[arg-type,misc]
+        found = datetime(year, *numbers[1:], tzinfo=CLOCK)  # type: ignore[arg-type,misc]
     except ValueError:
         return None
     return found.astimezone(UTC)

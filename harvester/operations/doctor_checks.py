@@ -35,6 +35,7 @@ from harvester.errors import (
 )
 from harvester.pipeline.limits.open_files import SPARE_FILES, connections_within
 from harvester.pipeline.limits.sharing import Sharing
+from harvester.vendor_clock import OFFSET_TEXT
 
 SILENT_S = 1.0
 """For so long a limit file is closed that is new."""
@@ -230,7 +231,8 @@ def per_day_used_up(per_day: int) -> Check:
     """No request is left of today's budget, not even this one."""
     return fail(
         "request",
-        f"not sent, so {_UNTRIED}: pace.per_day = {per_day:,} requests are used up today (+08:00)",
+        f"not sent, so {_UNTRIED}: pace.per_day = {per_day:,} requests are used up today "
+        f"({OFFSET_TEXT})",
         "Run tomorrow, or raise pace.per_day.",
         BudgetReached,
     )

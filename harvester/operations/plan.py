@@ -33,7 +33,7 @@ from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
 from harvester.pipeline.run.prepare_list import Places, data_glob, draft_list, known_stamps
 from harvester.state import between_runs, id_counts, run_records, work_lists
 from harvester.state.read_only import has_state, looking
-from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList
+from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList, chunks_of
 from harvester.storage.output import Output
 
 _RUNS_LOOKED_AT = 1_000
@@ -259,9 +259,9 @@ def _ids_of_list(
     border = current.listed + current.retried
     bits = work_lists.settled_rows(db, current)
     with ListFile(output.lists / current.path) as ids:
-        for no in range(-(-current.rows // CHUNK_ROWS)):
+        for no in range(chunks_of(current.rows)):
             pending = work_lists.pending_rows(current, bits, no)
-            chunk = ids.chunk(no)[0] if pending else []
+            chunk = ids.chunk(no, CHUNK_ROWS)[0] if pending else []
             for is_left_over in (False, True):
                 rows = [r for r in pending if (no * CHUNK_ROWS + r >= border) is is_left_over]
                 yield is_left_over, pa.array([chunk[row] for row in rows], pa.string())

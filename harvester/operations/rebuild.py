@@ -49,6 +49,7 @@ from harvester.pipeline.run.remnants import (
     summaries,
 )
 from harvester.pipeline.run.state_snapshot import snapshot_identity
+from harvester.run_name import stamp_at
 from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.belongs import keep_identity, read_identity
@@ -377,7 +378,7 @@ def _old_things(output: Output) -> list[Path]:
 
 
 def _new_folder(output: Output) -> Path:
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    stamp = stamp_at(time.time())
     for number in count(1):
         folder = output.root / (f"state.old-{stamp}" + (f"-{number}" if number > 1 else ""))
         try:

@@ -18,7 +18,7 @@ from harvester.errors import StoreError
 from harvester.state import bitmap, journal, unresolved
 from harvester.state.between_runs import keep_requests_of_day
 from harvester.state.database import transaction
-from harvester.state.values import CHUNK_ROWS, Batch, WorkList
+from harvester.state.values import Batch, WorkList, rows_of_chunk
 
 
 def acknowledge(
@@ -60,7 +60,7 @@ def acknowledge(
 
 def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> None:
     for no, rows in batch.settled_rows.items():
-        size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
+        size = rows_of_chunk(no, work_list.rows)
         if min(rows) < 0 or max(rows) >= size:
             raise StoreError(_no_such_row(no, rows, size))
         found = db.execute(

@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from harvester.errors import ConfigError, StoreError
-from harvester.storage.new_file import fresh_file
+from harvester.storage.atomic_files import NewFile
 
 SCHEMA_VERSION = 1
 
@@ -198,21 +198,11 @@ def _has_column(db: sqlite3.Connection, table: str, name: str) -> bool:
 
 def _keep_copy(db: sqlite3.Connection, copy: Path) -> None:
     """A whole, durable copy, for the owner alone, in place of what an earlier try left there."""
-    temporary, descriptor = fresh_file(copy)
-    try:
+    with NewFile(copy) as new:
         # SQLite's own copy holds what a kill left in the log as well.
-        with closing(sqlite3.connect(temporary, isolation_level=None)) as target:
+        with closing(sqlite3.connect(new.half, isolation_level=None)) as target:
             db.backup(target)
-        os.fsync(descriptor)
-        temporary.replace(copy)
-    finally:
-        os.close(descriptor)
-        temporary.unlink(missing_ok=True)
-    folder = os.open(copy.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        new.commit()
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 import msgspec
 
+from harvester.run_name import stamp_at
 from harvester.state.database import get_meta, set_meta, transaction
 from harvester.state.run_records import keep_newest_number
 from harvester.state.values import PartRecord
@@ -62,5 +62,5 @@ def runs_before(db: sqlite3.Connection) -> Callable[[str], bool]:
         return frozenset(msgspec.json.decode(runs, type=list[str])).__contains__
     # An older version rebuilt it, and wrote down the time alone.  An id begins with whole seconds:
     # of the next second, it is surely later.
-    since = datetime.fromtimestamp(int(rebuilt) // 1000 + 1, UTC).strftime("%Y%m%dT%H%M%SZ")
+    since = stamp_at(int(rebuilt) // 1000 + 1)
     return lambda run_id: run_id < since

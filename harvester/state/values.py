@@ -16,7 +16,17 @@ Blob: TypeAlias = bytes
 """In a Struct that has a field `bytes`."""
 
 CHUNK_ROWS = 10_000
-"""Rows of the work list that share one bitmap."""
+"""Rows of the work list that share one bitmap: another number binds progress bits to other ids."""
+
+
+def chunks_of(rows: int) -> int:
+    """How many chunks the first `rows` rows of a list make; the last may be short."""
+    return -(-rows // CHUNK_ROWS)
+
+
+def rows_of_chunk(no: int, rows: int) -> int:
+    """How many of the first `rows` rows of a list lie in chunk `no`; 0 or less beyond them."""
+    return min(CHUNK_ROWS, rows - no * CHUNK_ROWS)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from harvester.state import bitmap, journal, publications, unresolved
 from harvester.state.database import get_meta, newest_number, one_number, set_meta, transaction
-from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
+from harvester.state.values import FileStamp, InputRecord, WorkList, rows_of_chunk
 
 _LIST_COLUMNS = "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead"
 _NEW_IDS = "new_ids_ms"
@@ -111,7 +111,7 @@ def settled_rows(db: sqlite3.Connection, work_list: WorkList) -> dict[int, bytes
 
 def pending_rows(work_list: WorkList, bits: dict[int, bytes | None], no: int) -> list[int]:
     """The rows of chunk `no` that aren't settled, in order."""
-    size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
+    size = rows_of_chunk(no, work_list.rows)
     if no not in bits:
         return list(range(size))
     chunk = bits[no]
@@ -124,8 +124,8 @@ def settled_count(
     """How many rows of the list are settled by `bits`; with `rows`, of its first so many."""
     total = 0
     for no, chunk in bits.items():
-        size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
-        reach = size if rows is None else max(0, min(size, rows - no * CHUNK_ROWS))
+        size = rows_of_chunk(no, work_list.rows)
+        reach = size if rows is None else max(0, min(size, rows_of_chunk(no, rows)))
         if chunk is None:
             total += reach
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from harvester.errors import StoreError
+from harvester.storage.atomic_files import sync_file, sync_folder
 
 # File systems that know no hard links say so in different ways.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -60,16 +61,11 @@ class RealDisk:
 
     def sync_file(self, file: BinaryIO) -> None:
         """See `Disk`."""
-        file.flush()
-        os.fsync(file.fileno())
+        sync_file(file)
 
     def sync_folder(self, path: Path) -> None:
         """See `Disk`."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(path)
 
     def make_folder(self, path: Path, mode: int) -> None:
         """See `Disk`."""

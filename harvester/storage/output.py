@@ -11,14 +11,13 @@ All lie on one file system, so that a rename is atomic.
 from __future__ import annotations
 
 import glob
-import os
 import shutil
 from pathlib import Path
 
 import msgspec
 
 from harvester.errors import StoreError
-from harvester.storage.new_file import fresh_file
+from harvester.storage.atomic_files import sync_folder
 
 PRIVATE = 0o700
 
@@ -106,44 +105,3 @@ def empty_folder(folder: Path) -> None:
                 path.unlink()
     except OSError as exc:
         raise StoreError(f"{folder} can't be emptied: {exc.strerror}. Check its owner.") from exc
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`, so that a reader sees the old or the new, never half.
-
-    Private to the owner.  Raises StoreError.
-    """
-    try:
-        temporary, descriptor = fresh_file(path)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            make_durable(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as exc:
-        raise StoreError(
-            f"{path} can't be written: {exc.strerror}. Free some space, or make the folder "
-            "writable, and run the same command again."
-        ) from exc
-
-
-def make_durable(temporary: Path, path: Path) -> None:
-    """Give a finished file its name, so that a power cut leaves the old one or the whole new one.
-
-    Raises OSError.
-    """
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the names in `folder` are durable.  Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

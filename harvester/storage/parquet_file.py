@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +10,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harvester.storage.new_file import fresh_file
+from harvester.storage.atomic_files import NewFile
 
 GROUP_ROWS = 122_880
 """Rows of a row group: DuckDB's own unit, and a chunk of the list is read from one or two."""
@@ -27,16 +26,18 @@ class ParquetOut:
     """
 
     def __init__(self, path: str | Path, schema: pa.Schema) -> None:
-        self.path = Path(path)
         self.rows = 0
         self._schema = schema
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
-        self._half, descriptor = fresh_file(self.path)
-        self._file = os.fdopen(descriptor, "wb")
+        self._file = NewFile(Path(path))
         # Sorted ids share their beginnings; zstd finds that, a dictionary of them would not pay.
         self._writer = pq.ParquetWriter(
-            self._file, schema, compression="zstd", compression_level=1, use_dictionary=["rank"]
+            self._file.stream,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["rank"],
         )
 
     def __enter__(self) -> Self:
@@ -48,13 +49,10 @@ class ParquetOut:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._file.closed:
-            return
-        # Whatever ended the writing also ends these; what counts is that error, and no half file.
-        for close in (self._writer.close, self._file.close):
-            with suppress(OSError, pa.ArrowException):
-                close()
-        self._half.unlink(missing_ok=True)
+        # Whatever ended the writing also ends this; what counts is that error, and no half file.
+        with suppress(OSError, pa.ArrowException):
+            self._writer.close()
+        self._file.__exit__(kind, error, trace)
 
     def write(self, *columns: pa.Array) -> None:
         """Add rows, given by the schema's columns."""
@@ -71,11 +69,7 @@ class ParquetOut:
         """Finish the file, bring it to the disk and give it its name."""
         self._write_groups(self._waiting_rows)
         self._writer.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._half.rename(self.path)
-        fsync_folder(self.path.parent)
+        self._file.commit()
 
     def _write_groups(self, rows: int) -> None:
         if rows == 0:
@@ -84,12 +78,3 @@ class ParquetOut:
         self._writer.write_table(table.slice(0, rows), row_group_size=GROUP_ROWS)
         self._waiting = table.slice(rows).to_batches()
         self._waiting_rows -= rows
-
-
-def fsync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk: a rename is durable only then."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ are only added need neither.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 SUMMARY = "summary.json"
-_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 
 
 class SummaryError(ValueError):
@@ -81,11 +79,6 @@ class _Version1(msgspec.Struct, frozen=True):
 
 class _Head(msgspec.Struct, frozen=True):
     version: int = 1
-
-
-def is_run_id(name: str) -> bool:
-    """Whether this is the name of a run: when it began, and six hex digits."""
-    return _RUN_ID.fullmatch(name) is not None
 
 
 def summary_files(runs: Path) -> Iterator[Path]:

@@ -39,7 +39,7 @@ FIRST, SECOND = IDS[:120], IDS[80:]
 MANY_DATES = sorted(make_ids(120, 4, end=END, days=50))
 VENDOR_SEED = 5
 
-Process = Literal["harvest_once", "ids.child", "rebuild_once"]
+Process = Literal["harvest_once", "worklist.build_child", "rebuild_once"]
 """The process that is hurt, by a part of its command line."""
 
 
@@ -132,7 +132,7 @@ def trials(
     whole = _traced(tmp_path, vendor, scene, process)
     steps = whole.fault.steps()
     # A retry makes its list from the ledger alone.
-    assert steps or (scene.name, process) == ("retry", "ids.child")
+    assert steps or (scene.name, process) == ("retry", "worklist.build_child")
     dice = random.Random(f"{SEED} {purpose} {process} {scene.name}")
     found = chosen(steps, only=POINTS, dice=dice)
     with counted(f"{purpose}, {scene.name}, {process}: {len(found)} of {len(steps)} steps"):

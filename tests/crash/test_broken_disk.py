@@ -40,7 +40,7 @@ FULL_IDS = 2_400
     ("name", "process"),
     [
         ("begin", "harvest_once"),
-        ("begin", "ids.child"),
+        ("begin", "worklist.build_child"),
         ("go on", "harvest_once"),
         ("rebuild", "rebuild_once"),
     ],

@@ -39,9 +39,9 @@ SLICES = 4
     ("name", "process"),
     [
         ("begin", "harvest_once"),
-        ("begin", "ids.child"),
+        ("begin", "worklist.build_child"),
         ("go on", "harvest_once"),
-        ("go on", "ids.child"),
+        ("go on", "worklist.build_child"),
         ("retry", "harvest_once"),
         ("rebuild", "rebuild_once"),
     ],

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
     ("name", "process"),
     [
         ("begin", "harvest_once"),
-        ("begin", "ids.child"),
+        ("begin", "worklist.build_child"),
         ("go on", "harvest_once"),
         ("retry", "harvest_once"),
         ("rebuild", "rebuild_once"),

@@ -26,9 +26,9 @@ from harvester.inputs.discover import IdFile, find
 from harvester.inputs.worklist import build_child
 from harvester.inputs.worklist.build import _distinct, make
 from harvester.inputs.worklist.build_process import make_list
-from harvester.inputs.worklist.duckdb_engine import parts
 from harvester.inputs.worklist.reader import write_ids
 from harvester.inputs.worklist.spec import ListResult, ListSpec
+from harvester.storage.duckdb_engine import parts
 
 
 class Place:

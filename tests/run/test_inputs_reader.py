@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harvester.errors import StoreError
 from harvester.inputs.worklist.reader import ListFile, members, write_ids
+from harvester.state.values import CHUNK_ROWS, chunks_of
 from harvester.storage.parquet_file import GROUP_ROWS, LIST, ParquetOut
 
 
@@ -29,8 +30,8 @@ def test_chunks_in_turn_give_the_whole_list(tmp_path: Path) -> None:
     path = tmp_path / "list.parquet"
     ids = written(path, 150_000, 105_000)
     with ListFile(path) as the_list:
-        assert (the_list.rows, the_list.listed, the_list.chunks()) == (255_000, 150_000, 26)
-        chunks = [the_list.chunk(no) for no in range(26)]
+        assert (the_list.rows, the_list.listed) == (255_000, 150_000)
+        chunks = [the_list.chunk(no, CHUNK_ROWS) for no in range(chunks_of(the_list.rows))]
     assert [len(chunk) for chunk, _ in chunks] == [10_000] * 25 + [5000]
     assert [one for chunk, _ in chunks for one in chunk] == ids
     assert [r for _, ranks in chunks for r in ranks] == [0] * 150_000 + [1] * 105_000
@@ -41,7 +42,7 @@ def test_a_chunk_over_the_border_of_groups_is_whole(tmp_path: Path) -> None:
     ids = written(path, 250_000, 0)
     assert 12 * 10_000 < GROUP_ROWS < 13 * 10_000
     with ListFile(path) as the_list:
-        assert the_list.chunk(12)[0] == ids[120_000:130_000]
+        assert the_list.chunk(12, 10_000)[0] == ids[120_000:130_000]
         assert the_list.chunk(0, size=250_000)[0] == ids
         assert the_list.chunk(249_999, size=1)[0] == ids[-1:]
 
@@ -72,7 +73,7 @@ def test_there_is_no_chunk_beyond_the_list(tmp_path: Path, no: int) -> None:
     path = tmp_path / "list.parquet"
     written(path, 15_000, 0)
     with ListFile(path) as the_list, pytest.raises(IndexError, match=f"chunk {no} of 2"):
-        the_list.chunk(no)
+        the_list.chunk(no, 10_000)
 
 
 def test_members_are_those_of_the_input(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Group
 
 from harvester.cli.duration import duration_s
-from harvester.cli.logs.redact import redacted
+from harvester.cli.logs.log_fields import redacted
 from harvester.cli.ui.console import Line, Terminal, emit
 from harvester.cli.ui.event_text import sentence
 from harvester.cli.ui.exit_codes import INTERRUPTED, ending

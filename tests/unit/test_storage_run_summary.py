@@ -14,12 +14,12 @@ from msgspec.structs import replace
 
 from harvester.pipeline.run.control_totals import Difference
 from harvester.pipeline.run.summary import DataBooks, make_summary
+from harvester.run_name import is_run_id
 from harvester.state.values import RunRecord
 from harvester.storage.output import Output
 from harvester.storage.run_summary import (
     RunSummary,
     SummaryError,
-    is_run_id,
     read_summary,
     summary_files,
 )

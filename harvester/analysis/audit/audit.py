@@ -92,11 +92,6 @@ def make_audit(
     )
 
 
-def masked(number: str) -> str:
-    """A phone number by its first three and last two digits: enough to find it by, not to call."""
-    return f"{number[:3]}{'*' * (len(number) - 5)}{number[-2:]}" if len(number) > 7 else "***"
-
-
 def _no_calls(places: Places, scope: Scope) -> UsageError:
     return UsageError(
         f"{places.root} holds no calls of these days ({scope.told}). Name the right folder with "

@@ -25,15 +25,16 @@ import duckdb
 import pyarrow as pa
 
 from harvester.analysis.apart import Apart, set_apart
-from harvester.analysis.audit.rules import DERIVED, NEAR_MS, RULES, UNITS, Rule
-from harvester.analysis.duckdb_engine import connect, trouble, units
+from harvester.analysis.audit.rules import DERIVED, NEAR_MS, RULES, Rule
 from harvester.analysis.scope import Scope
 from harvester.dataset.schema import SCHEMA
 from harvester.dataset.usage import ODD_CURRENCY, currency_name
+from harvester.money import SCALE, UNIT, of_units
+from harvester.storage.duckdb_engine import connect, trouble, units
 
 WORST = 10
 _BATCH_ROWS = 8_192
-_AMOUNT = pa.decimal128(30, UNITS)
+_AMOUNT = pa.decimal128(30, SCALE)
 FOUND_SCHEMA = pa.schema(
     [
         pa.field("rule", pa.string(), nullable=False),
@@ -53,7 +54,7 @@ CREATE MACRO units(money) AS {units("money")};
 CREATE MACRO bounded(u) AS
     CASE WHEN u IS NOT NULL THEN least(greatest(u, -{_MOST}::HUGEINT), {_MOST}::HUGEINT) END;
 CREATE MACRO amount(u) AS
-    (bounded(u)::DECIMAL(28, 0) * 0.00000001::DECIMAL(9, 8))::DECIMAL(30, 8);
+    (bounded(u)::DECIMAL(28, 0) * {UNIT:f}::DECIMAL({SCALE + 1}, {SCALE}))::DECIMAL(30, {SCALE});
 -- What is no currency may be a number that nobody should read (usage.currency_name).
 CREATE MACRO named(currency) AS
     CASE WHEN regexp_full_match(currency, '[A-Za-z]{{3}}') THEN currency ELSE '{ODD_CURRENCY}' END;
@@ -297,7 +298,7 @@ def _by_currency(sums: Iterable[tuple[str, int]]) -> dict[str, Decimal]:
     found: dict[str, int] = {}
     for currency, amount in sums:
         found[currency] = found.get(currency, 0) + int(amount)
-    return {name: Decimal(amount).scaleb(-UNITS) for name, amount in found.items() if amount}
+    return {name: of_units(amount) for name, amount in found.items() if amount}
 
 
 def _as_found(batch: pa.RecordBatch) -> pa.RecordBatch:

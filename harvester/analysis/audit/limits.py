@@ -9,8 +9,11 @@ from decimal import Decimal
 from typing import Protocol
 
 from harvester.errors import UsageError
+from harvester.money import SCALE
 
-_LIMIT = re.compile(r"\s*([A-Za-z]{3}|settled|-)\s*=\s*([0-9]{1,18}(?:\.[0-9]{1,8})?)\s*")
+_LIMIT = re.compile(
+    rf"\s*([A-Za-z]{{3}}|settled|-)\s*=\s*([0-9]{{1,18}}(?:\.[0-9]{{1,{SCALE}}})?)\s*"
+)
 
 
 class Judged(Protocol):

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
-UNITS = 8
-"""Decimal digits of a unit."""
-CENT_OF_A_CENT = 10_000
+from harvester.money import WHOLE
+
+CENT_OF_A_CENT = WHOLE // 10_000
 """0.0001 in units: amounts are sent with four to six decimals, each rounded in its own way."""
 TIMES = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
 """The times of a call, in the order in which they come about."""
@@ -65,8 +65,8 @@ DERIVED = f"""
     metered_u + coalesce(units(base_cost), 0) AS with_base_u,
     CASE WHEN abs(cost_u - metered_u) <= abs(cost_u - with_base_u) THEN metered_u
          ELSE with_base_u END AS expected_u,
-    CASE WHEN quote_exchange > 0 THEN rate_u * 100000000 // exchange_u END AS expected_rate_u,
-    CASE WHEN quote_exchange > 0 THEN cost_u * 100000000 // exchange_u END AS expected_pay_u,
+    CASE WHEN quote_exchange > 0 THEN rate_u * {WHOLE} // exchange_u END AS expected_rate_u,
+    CASE WHEN quote_exchange > 0 THEN cost_u * {WHOLE} // exchange_u END AS expected_pay_u,
     epoch_ms(hangup_time) - epoch_ms(answer_time) AS talk_ms,
     -- A second that was begun counts as a whole one: in doubt for the vendor.
     (talk_ms + 999) // 1000 AS talk_s,

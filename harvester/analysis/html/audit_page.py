@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from harvester.analysis.audit.audit import Audit, masked
+from harvester.analysis.audit.audit import Audit
 from harvester.analysis.audit.bill import Difference, Verdict
 from harvester.analysis.html.charts import escape
 from harvester.analysis.html.document import Head, Tile, document, section
 from harvester.analysis.html.markup import Cell, data_table
 from harvester.analysis.notes import apart_notes, span
 from harvester.analysis.report import formatting
+from harvester.redact import number_in_part
 
 _FOOT = (
     "By <code>harvester audit</code>; nothing was changed. Amounts are exact decimals, rounded "
@@ -107,7 +108,7 @@ def _worst(one: Difference) -> list[Cell]:
     )
     return [
         Cell(one.voice_id),
-        Cell(masked(one.callee)),
+        Cell(number_in_part(one.callee)),
         Cell(formatting.named(one.destination), "text"),
         Cell(one.found, "text"),
         Cell(one.expected, "text"),

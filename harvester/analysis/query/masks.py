@@ -1,10 +1,7 @@
 """Phone numbers, replaced by a keyed hash from which nobody without the key gets them back.
 
-Theory of operation.  A mask is `tel_` and the first 80 bits, in hex, of HMAC-SHA256(key, digits).
-Only the digits of a number count: a plus, spaces, dots, dashes, slashes and parentheses are ways of
-writing it, so +49 151 1234567 and 491511234567 have one mask.  Zeros in front are digits like all
-others: 00491511234567 has another mask, because what they mean depends on who dialled.  The same
-number has the same mask in every column, export and night, as long as the key is the same.
+Theory of operation.  `redact.NumberHashes` says what a mask is; the same number has the same one in
+every column, export and night, as long as the key is the same.
 
 Three kinds of columns hold numbers.  Those that are numbers are masked whole, whatever stands in
 them.  Text that others wrote may quote one: every run of seven digits or more is taken for a
@@ -15,7 +12,6 @@ type holds is no number.
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 from collections.abc import Callable
@@ -26,10 +22,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from harvester.dataset.schema import COST_EUR, MONEY_COLUMNS
-
-MASK_PREFIX = "tel_"
-MASK_BITS = 80
-"""A billion numbers have two alike with a chance of one in two million."""
+from harvester.redact import LEAST_NUMBER, NUMBER_WITHIN, NumberHashes
 
 NUMBERS = frozenset({"callee", "display_num"})
 """Columns that hold a number and nothing else."""
@@ -41,39 +34,13 @@ _NUMBER_FIELDS = frozenset({"callee", "displayNum"})
 _MONEY_FIELDS = frozenset({*MONEY_COLUMNS, COST_EUR})
 _MONEY = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
 
-_BETWEEN = r"[\s().\-/\u2010-\u2015]{0,3}"
-_DATE = r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
-_TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
-# What comes first wins: a date within a longer run of digits is part of that run.
-_TEXT = re.compile(rf"((?<![0-9+]){_DATE}(?:[T ]{_TIME})?(?![0-9]))|\+?\(?\d(?:{_BETWEEN}\d){{6,}}")
-_WRITTEN = re.compile(r"[\d\s()+.\-/\u2010-\u2015]*")
-_MAY_HOLD = re.compile(rf'\d(?:{_BETWEEN}\d){{6}}|\\u|"(?:callee|displayNum)"')
-_SHORTEST = 10**6
-"""Seven digits: what is below is no phone number by itself."""
+_MAY_HOLD = re.compile(rf'{NUMBER_WITHIN}|\\u|"(?:callee|displayNum)"')
 _LONGEST = 40
 """Digits of a JSON number that are looked at."""
 
 
-class Masks:
-    """One key's masks."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key.encode()
-
-    def number(self, text: str) -> str:
-        """The mask of a phone number, or of whatever else stands in a number's place."""
-        digits = "".join(filter(str.isdecimal, text))
-        said = _ascii(digits) if digits and _WRITTEN.fullmatch(text) else text
-        hashed = hmac.digest(self._key, said.encode("utf-8", "surrogatepass"), "sha256")
-        return MASK_PREFIX + hashed[: MASK_BITS // 8].hex()
-
-    def text(self, text: str, voice_id: str = "") -> str:
-        """`text` with every number in it masked."""
-
-        def masked(found: re.Match[str]) -> str:
-            return found[0] if found[1] or found[0] == voice_id else self.number(found[0])
-
-        return _TEXT.sub(masked, text)
+class Masks(NumberHashes):
+    """One key's masks, of JSON and of columns too."""
 
     def json(self, text: str, voice_id: str = "") -> str:
         """JSON text with every number in it masked; what is no JSON is masked as text."""
@@ -164,14 +131,9 @@ def _whole(literal: str) -> str | None:
         return literal
     if number.adjusted() > _LONGEST:
         return literal
-    if number != number.to_integral_value() or number < _SHORTEST:
+    if number != number.to_integral_value() or number < LEAST_NUMBER:
         return None
     return f"{number:.0f}"
-
-
-def _ascii(digits: str) -> str:
-    """Digits of any script as 0 to 9."""
-    return digits if digits.isascii() else "".join(str(int(digit)) for digit in digits)
 
 
 def _quoted(text: str) -> str:

@@ -9,8 +9,9 @@ import pyarrow as pa
 from harvester.analysis.period import Period
 from harvester.analysis.places import Places
 from harvester.analysis.report.unfinished import RUN_COLUMNS, read_books
+from harvester.money import SCALE
 
-_COST = pa.map_(pa.string(), pa.decimal128(38, 8))
+_COST = pa.map_(pa.string(), pa.decimal128(38, SCALE))
 RUN_SCHEMA = pa.schema(
     [
         ("run_id", pa.string()),

@@ -25,18 +25,17 @@ import duckdb
 import pyarrow as pa
 
 from harvester.analysis.clock import Clock
-from harvester.analysis.duckdb_engine import connect, listed, pattern, trouble
 from harvester.analysis.query.read_only_sql import refuse_writing
 from harvester.dataset.schema import SCHEMA
-from harvester.errors import HarvesterError, UsageError
+from harvester.errors import HarvesterError, UsageError, first_line
+from harvester.redact import without_long_numbers
+from harvester.storage.duckdb_engine import connect, listed, pattern, trouble
 
 BATCH_ROWS = 8_192
 _T = TypeVar("_T")
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _COLUMNS_ONLY = re.compile(r"\s*(?:DESCRIBE|SHOW)\s+(?:TABLES|[a-z_]+)\s*\Z", re.IGNORECASE)
 _DAY = "TRY_CAST(regexp_extract(filename, 'submit_date=([0-9-]*)/[^/]*$', 1) AS DATE)"
-# DuckDB quotes values in its errors; those of seven digits may be somebody's number.
-_DIGITS = re.compile(r"[0-9]{7,}")
 _KIND = re.compile(r"\A[A-Z][A-Za-z ]* Error: ")
 
 
@@ -155,7 +154,7 @@ def told(exc: Exception) -> str:
     """An error of DuckDB in one line, without the query and without long numbers."""
     text = str(exc).partition("\n\nLINE ")[0]
     said = " ".join(_KIND.sub("", text).split())
-    said = _DIGITS.sub("[digits]", said)
+    said = without_long_numbers(said)  # DuckDB quotes values: one may be somebody's number
     return said if said.endswith((".", "!", "?")) else f"{said}."
 
 
@@ -281,11 +280,11 @@ def _load(
     try:
         database.execute(f"CREATE {what} {name} AS SELECT * FROM {read}")  # noqa: S608
     except duckdb.Error as exc:
-        raise UsageError(f"--table {name}={file} can't be read: {_first_line(exc)}") from exc
+        raise UsageError(f"--table {name}={file} can't be read: {_said_first(exc)}") from exc
 
 
-def _first_line(exc: Exception) -> str:
-    return _DIGITS.sub("[digits]", _KIND.sub("", str(exc).strip().splitlines()[0]))
+def _said_first(exc: Exception) -> str:
+    return without_long_numbers(_KIND.sub("", first_line(exc)))
 
 
 def _chained(

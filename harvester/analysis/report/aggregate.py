@@ -20,7 +20,6 @@ from typing import Any
 import duckdb
 
 from harvester.analysis.apart import Apart, set_apart
-from harvester.analysis.duckdb_engine import connect, trouble
 from harvester.analysis.report.figures import (
     RANG_CODE,
     REACHED_CODES,
@@ -33,6 +32,7 @@ from harvester.analysis.report.figures import (
 from harvester.analysis.report.prices import RATED, PriceChange, Span, changes_of
 from harvester.analysis.scope import Scope
 from harvester.dataset.usage import currency_name
+from harvester.storage.duckdb_engine import connect, trouble
 
 MOST_ROWS = 200
 """Rows of a table; what is beyond them is one row more."""

@@ -23,7 +23,7 @@ from harvester.analysis.verify.dataset_scan import STANDINGS, Content
 from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage
 from harvester.analysis.verify.id_states import MOST_PLACES, Place, allowed, contradiction
 from harvester.state import journal, publications, unresolved, work_lists
-from harvester.state.values import CHUNK_ROWS, WorkList
+from harvester.state.values import CHUNK_ROWS, WorkList, chunks_of, rows_of_chunk
 
 _EXAMPLES = 3
 _MISSING_DATA = frozenset({"settled_nowhere", "not_in_data"})
@@ -179,9 +179,9 @@ def settled_flags(
     """Whether each of `rows` rows of the list, from row `start` on, is settled."""
     flags = []
     end = start + rows
-    for no in range(start // CHUNK_ROWS, -(-end // CHUNK_ROWS)):
+    for no in range(start // CHUNK_ROWS, chunks_of(end)):
         first = no * CHUNK_ROWS
-        size = min(CHUNK_ROWS, work_list.rows - first)
+        size = rows_of_chunk(no, work_list.rows)
         chunk = _flags_of_chunk(bits.get(no, b""), size)
         flags.append(chunk.slice(max(0, start - first), min(end, first + size) - max(start, first)))
     return pa.concat_arrays(flags) if flags else pa.array([], pa.bool_())

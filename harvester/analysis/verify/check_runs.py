@@ -10,19 +10,19 @@ from harvester.analysis.places import Places
 from harvester.analysis.verify.dataset_scan import UsageRow
 from harvester.analysis.verify.findings import OLDER_STATE, Finding, damage, note
 from harvester.dataset.usage import (
-    COST_SCALE,
     UsageTotals,
     cost_units,
     counted_all,
     from_counters,
 )
+from harvester.money import SCALE
+from harvester.run_name import is_run_id
 from harvester.state import run_records
 from harvester.state.restore import runs_before
 from harvester.state.values import RunRecord
 from harvester.storage.run_summary import (
     SUMMARY,
     SummaryError,
-    is_run_id,
     read_summary,
     summary_files,
 )
@@ -84,7 +84,7 @@ def _check_rows(run: RunRecord, found: UsageTotals) -> Iterator[Finding]:
         ("charged seconds", told.charged_duration_s, found.charged_duration_s),
         *(
             (
-                f"cost in {name} (1e-{COST_SCALE})",
+                f"cost in {name} (1e-{SCALE})",
                 told.cost.get(name, 0),
                 found.cost.get(name, 0),
             )

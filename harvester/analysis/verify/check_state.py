@@ -18,7 +18,7 @@ from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import UsageTotals
 from harvester.state import bitmap, journal, publications, run_records, unresolved, work_lists
 from harvester.state.restore import is_rebuilt
-from harvester.state.values import CHUNK_ROWS, KnownPart, Publication, WorkList
+from harvester.state.values import KnownPart, Publication, WorkList, rows_of_chunk
 
 _PUBLICATION = "state.db: publication"
 _JOURNAL = "state.db: journal"
@@ -157,7 +157,7 @@ def _list_bits(db: sqlite3.Connection, work_list: WorkList) -> Iterator[Finding]
         what = f"{stray} chunk(s) belong to a list that is gone"
         yield damage("bits", what, _LIST, RESTORE_STATE)
     for no, bits in work_lists.settled_rows(db, work_list).items():
-        size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
+        size = rows_of_chunk(no, work_list.rows)
         if size <= 0 or (bits is not None and not _fits(bits, size)):
             what = f"the bitmap of chunk {no} doesn't fit the list"
             yield damage("bits", what, _LIST, RESTORE_STATE)

@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from harvester.analysis.duckdb_engine import connect, pattern, trouble
 from harvester.analysis.verify.id_states import Place
+from harvester.storage.duckdb_engine import connect, pattern, trouble
 
 BATCH_ROWS = 122_880
 STANDINGS = pa.schema([("voice_id", pa.string()), ("weight", pa.int64())])

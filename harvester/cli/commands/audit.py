@@ -165,12 +165,12 @@ def _verdict(verdict: Verdict) -> list[Line]:
 
 
 def _worst(one: Difference) -> Line:
-    from harvester.analysis.audit.audit import masked
     from harvester.analysis.report.formatting import exact
+    from harvester.redact import number_in_part
 
     amount = "no amount" if one.amount is None else f"{exact(one.amount)} {one.currency}"
     return Line(
-        f"    {one_line(one.voice_id)}  {masked(one_line(one.callee))}  "
+        f"    {one_line(one.voice_id)}  {number_in_part(one_line(one.callee))}  "
         f"{one_line(one.destination)}: {one_line(one.found)}, expected {one_line(one.expected)} "
         f"({amount})"
     )
@@ -193,8 +193,8 @@ def as_json(made: Audit) -> Iterator[dict[str, object]]:
 
 
 def _rule_as_json(verdict: Verdict) -> dict[str, object]:
-    from harvester.analysis.audit.audit import masked
     from harvester.analysis.report.formatting import exact
+    from harvester.redact import number_in_part
 
     return {
         "rule": verdict.rule,
@@ -208,7 +208,7 @@ def _rule_as_json(verdict: Verdict) -> dict[str, object]:
         "worst": [
             {
                 "voice_id": one.voice_id,
-                "callee": masked(one.callee),
+                "callee": number_in_part(one.callee),
                 "destination": one.destination,
                 "amount": None if one.amount is None else exact(one.amount),
                 "currency": one.currency,

@@ -115,7 +115,7 @@ def _examine(
 
 def _without(secrets: Secrets | None, found: Iterator[Check]) -> Iterator[Check]:
     """The same checks, key and secret masked, should a message ever quote them."""
-    from harvester.cli.logs.redact import without_secrets
+    from harvester.redact import without_secrets
 
     hidden = (secrets.api_key, secrets.api_secret) if secrets else ()
     for check in found:

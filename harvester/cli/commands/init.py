@@ -15,7 +15,7 @@ from harvester.cli.templates import files_for_users
 from harvester.cli.ui.console import Line, emit, stdout
 from harvester.cli.ui.text import one_line
 from harvester.errors import UsageError
-from harvester.storage.new_file import in_place_of
+from harvester.storage.atomic_files import in_place_of
 
 FOLDER = "configs"
 """Below the folder that is named: so the commands of every page work in it as they stand."""

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from harvester.cli.logs.lazy_imports import without
-from harvester.cli.logs.redact import redacted
+from harvester.cli.logs.log_fields import redacted
 from harvester.cli.ui.event_text import sentence
 from harvester.config import Log
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from harvester.errors import UsageError
-from harvester.storage.new_file import in_place_of
+from harvester.storage.atomic_files import in_place_of
 
 if TYPE_CHECKING:
     from harvester.storage.output import Output

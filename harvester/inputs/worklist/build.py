@@ -39,10 +39,10 @@ from harvester.inputs.formats.jsonl_file import read_jsonl
 from harvester.inputs.formats.likeness import HEAD_BYTES, likeness
 from harvester.inputs.formats.parquet_file import read_parquet
 from harvester.inputs.formats.text_file import read_text
-from harvester.inputs.worklist.duckdb_engine import Engine, exactly, parts
 from harvester.inputs.worklist.spec import FileCount, ListResult, ListSpec
+from harvester.storage.atomic_files import NewTextFile
+from harvester.storage.duckdb_engine import Engine, parts, pattern
 from harvester.storage.parquet_file import IDS, LIST, ParquetOut
-from harvester.storage.private_text import PrivateText
 
 INPUT, ASKED_AGAIN, LEFT_OVER = 0, 1, 2
 _ROUNDED = r"\A[1-9][0-9]{14}0{2,}\z"
@@ -86,8 +86,8 @@ def make(spec: ListSpec) -> ListResult:
         engine = Engine(memory_limit=spec.memory_limit, threads=spec.threads, scratch=spec.scratch)
         stack.callback(engine.close)
         pa.set_cpu_count(spec.threads)
-        listed_bad = stack.enter_context(PrivateText(spec.bad_ids_path))
-        counts = _Counts(BadIds(listed_bad.stream))
+        listed_bad = stack.enter_context(NewTextFile(Path(spec.bad_ids_path)))
+        counts = _Counts(BadIds(listed_bad.text))
         the_list = stack.enter_context(ParquetOut(spec.list_path, LIST))
         the_input = None
         if spec.input_path is not None:
@@ -230,7 +230,7 @@ def _sorted(spec: ListSpec, engine: Engine, counts: _Counts) -> Iterator[pa.Reco
     for tag, path in ((ASKED_AGAIN, spec.asked_again), (LEFT_OVER, spec.left_over)):
         if path is not None:
             query += f" UNION ALL SELECT voice_id, {tag}::TINYINT FROM read_parquet($extra{tag})"  # noqa: S608
-            parameters[f"extra{tag}"] = exactly([path])
+            parameters[f"extra{tag}"] = [pattern(path)]
     try:
         # One statement: UNION ALL binds closer than ORDER BY.
         yield from engine.stream(query + " ORDER BY voice_id, tag", parameters)
@@ -269,7 +269,7 @@ def _unsettled(
     spec: ListSpec, engine: Engine, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `batches` whose ids nothing has settled, in the same order."""
-    settled = [*parts(spec.data_glob), *exactly(spec.settled)]
+    settled = [*parts(spec.data_glob), *map(pattern, spec.settled)]
     if not settled:
         yield from batches
         return
@@ -282,7 +282,7 @@ def _unsettled(
         "SELECT file_row_number AS row FROM read_parquet($wanted, file_row_number = true) AS wanted"
         " ANTI JOIN read_parquet($settled, hive_partitioning = false) AS settled"
         " ON wanted.voice_id = settled.voice_id ORDER BY row",
-        {"wanted": exactly([str(wanted)]), "settled": settled},
+        {"wanted": [pattern(wanted)], "settled": settled},
     )
     with pq.ParquetFile(wanted, pre_buffer=False) as parquet:
         yield from _taken(parquet.iter_batches(use_threads=False), numbers)

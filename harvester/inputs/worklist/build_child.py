@@ -21,7 +21,7 @@ import traceback
 
 import msgspec
 
-from harvester.errors import SourceError, StoreError
+from harvester.errors import SourceError, StoreError, first_line
 from harvester.inputs.worklist.spec import ListSpec
 
 ORPHANED = 3
@@ -77,7 +77,7 @@ def _out_of_room(spec: ListSpec, exc: BaseException) -> str:
         return _disk_full(spec, exc)
     return (
         f"making the list needs more than plan.memory_limit = {spec.memory_limit}. "
-        f"Raise it (700MB serves 100 million ids), then run again. ({_first_line(exc)})"
+        f"Raise it (700MB serves 100 million ids), then run again. ({first_line(exc)})"
     )
 
 
@@ -86,7 +86,7 @@ def _trouble(spec: ListSpec, exc: BaseException) -> str:
     if "No space left" in text or "Disk quota" in text:
         return _disk_full(spec, exc)
     return (
-        f"the list can't be made: {_first_line(exc)}. If that names a file of the data set, run "
+        f"the list can't be made: {first_line(exc)}. If that names a file of the data set, run "
         "`harvester verify`; else see that the folders of the output can be written."
     )
 
@@ -95,12 +95,8 @@ def _disk_full(spec: ListSpec, exc: BaseException) -> str:
     return (
         f"no room on the disk to make the list, in {spec.scratch} or beside {spec.list_path}: "
         f"sorting takes about 100 bytes a line there. Make room, then run again. "
-        f"({_first_line(exc)})"
+        f"({first_line(exc)})"
     )
-
-
-def _first_line(exc: BaseException) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.errors import StoreError
-from harvester.inputs.worklist.duckdb_engine import Engine, exactly
+from harvester.errors import StoreError, first_line
+from harvester.storage.duckdb_engine import Engine, pattern
 
 _EXAMPLES = 3
 _DATA = "read_parquet($files, hive_partitioning = false)"
@@ -71,7 +71,7 @@ def _pairs(rows: pa.RecordBatch) -> list[str]:
 
 
 def _patterns(files: Sequence[Path]) -> list[str]:
-    return exactly([str(path) for path in files])
+    return [pattern(path) for path in files]
 
 
 def _answers(query: str, parameters: Mapping[str, object], room: Room) -> Generator[pa.RecordBatch]:
@@ -82,8 +82,7 @@ def _answers(query: str, parameters: Mapping[str, object], room: Room) -> Genera
                 if batch.num_rows:
                     yield batch
         except (duckdb.Error, pa.ArrowException, OSError) as exc:
-            said = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
             raise StoreError(
-                f"the ids of the data set can't be compared: {said}. Raise plan.memory_limit or "
-                f"make room in {room.scratch}, and run again."
+                f"the ids of the data set can't be compared: {first_line(exc)}. Raise "
+                f"plan.memory_limit or make room in {room.scratch}, and run again."
             ) from exc

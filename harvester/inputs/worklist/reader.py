@@ -16,8 +16,6 @@ import pyarrow.parquet as pq
 from harvester.errors import StoreError
 from harvester.storage.parquet_file import IDS, ParquetOut
 
-CHUNK_ROWS = 10_000
-
 
 class ListFile:
     """An open list.  Chunks read in turn cost one row group in memory; any chunk can be read."""
@@ -49,17 +47,15 @@ class ListFile:
         self._held = None
         self._file.close()
 
-    def chunks(self, size: int = CHUNK_ROWS) -> int:
-        """How many chunks of `size` rows there are; the last may be short."""
-        return -(-self.rows // size)
+    def chunk(self, no: int, size: int) -> tuple[list[str], list[int]]:
+        """The ids of chunk `no` of `size` rows, counted from 0, and their ranks.
 
-    def chunk(self, no: int, size: int = CHUNK_ROWS) -> tuple[list[str], list[int]]:
-        """The ids of chunk `no`, counted from 0, and their ranks.
-
+        How large a chunk is says the ledger, whose bits are about its rows; the last may be short.
         Raises IndexError if there is no such chunk, StoreError if it can't be read.
         """
-        if not 0 <= no < self.chunks(size):
-            raise IndexError(f"chunk {no} of {self.chunks(size)}")
+        chunks = -(-self.rows // size)
+        if not 0 <= no < chunks:
+            raise IndexError(f"chunk {no} of {chunks}")
         ids: list[str] = []
         ranks: list[int] = []
         at, end = no * size, min((no + 1) * size, self.rows)

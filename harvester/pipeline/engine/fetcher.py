@@ -34,7 +34,6 @@ from harvester.client.verdicts import (
 )
 from harvester.config import Retry
 from harvester.errors import VendorRefused
-from harvester.pipeline.engine.masking import without_numbers
 from harvester.pipeline.engine.sealer import Sealer
 from harvester.pipeline.engine.settle import KEPT_MS, is_older, is_permanent
 from harvester.pipeline.engine.shutdown import Stop
@@ -56,6 +55,7 @@ from harvester.pipeline.limits.retry_policy import (
     next_step,
 )
 from harvester.pipeline.limits.retrying import repeated
+from harvester.redact import answer_without_numbers
 from harvester.state.values import Tally
 
 PROBES = 5
@@ -177,7 +177,7 @@ class Fetcher:
     def shown(self, body: bytes) -> bytes:
         """The start of an answer, fit to be shown and kept."""
         # Cut last: half a key would not be known for one.
-        return without_numbers(self._sealer.hide(body))[:_SHOWN]
+        return answer_without_numbers(self._sealer.hide(body))[:_SHOWN]
 
     async def _ask_again(
         self,

@@ -14,9 +14,9 @@ from weakref import WeakSet
 from harvester.client.clock import VendorClock
 from harvester.client.sign import signed_headers
 from harvester.config import Secrets
-from harvester.pipeline.engine.masking import without_secrets
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.limits.pace import Pace
+from harvester.redact import answer_without_secrets
 
 ROOM_TO_SPARE = 4
 
@@ -154,4 +154,4 @@ class Sealer:
 
     def hide(self, text: bytes) -> bytes:
         """`text` without what was sent with each attempt, should an answer have repeated it."""
-        return without_secrets(text, self._secrets)
+        return answer_without_secrets(text, self._secrets)

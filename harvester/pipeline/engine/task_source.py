@@ -21,7 +21,7 @@ from harvester.pipeline.engine.probes import spread
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.engine.task import Task
 from harvester.state import unresolved, work_lists
-from harvester.state.values import CHUNK_ROWS, WorkList
+from harvester.state.values import CHUNK_ROWS, WorkList, chunks_of, rows_of_chunk
 from harvester.state.writer import LedgerWriter
 
 
@@ -188,7 +188,7 @@ class RunPages:
             yield [task for task in tasks if (task.chunk, task.row) > self._brought]
 
     def _chunks(self) -> int:
-        return -(-self._rows() // CHUNK_ROWS)
+        return chunks_of(self._rows())
 
     def _rows(self) -> int:
         if self._list is None:
@@ -203,8 +203,8 @@ class RunPages:
         pending = work_lists.pending_rows(work_list, self._bits, no)
         if not pending:
             return []
-        in_reach = self._rows() - no * CHUNK_ROWS
-        chunk, _ = ids.chunk(no)
+        in_reach = rows_of_chunk(no, self._rows())
+        chunk, _ = ids.chunk(no, CHUNK_ROWS)
         return [Task(chunk[row], no, row) for row in pending if row < in_reach]
 
 

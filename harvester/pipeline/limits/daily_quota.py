@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from harvester.errors import BudgetReached, HarvesterError
+from harvester.vendor_clock import OFFSET_S, OFFSET_TEXT
 
-_VENDOR_OFFSET_S = 8 * 3600
 _DAY_S = 86_400
 
 
@@ -65,7 +65,7 @@ class DayQuota:
             self._on_used_up(
                 BudgetReached(
                     f"pace.per_day = {self._per_day} requests are sent or counted for {self._day} "
-                    "(+08:00). What is not done stays pending: run the same command again "
+                    f"({OFFSET_TEXT}). What is not done stays pending: run the same command again "
                     "tomorrow."
                 )
             )
@@ -96,10 +96,10 @@ class DayQuota:
         self._day_from = self._day_to = float("-inf")
         if is_learnt:
             self._guessed = 0
-            self._day_from = int(now + _VENDOR_OFFSET_S) // _DAY_S * _DAY_S - _VENDOR_OFFSET_S
+            self._day_from = int(now + OFFSET_S) // _DAY_S * _DAY_S - OFFSET_S
             self._day_to = self._day_from + _DAY_S
 
 
 def day_of(unix_s: float) -> str:
     """The vendor's day (+08:00) of an instant, as text."""
-    return time.strftime("%Y-%m-%d", time.gmtime(unix_s + _VENDOR_OFFSET_S))
+    return time.strftime("%Y-%m-%d", time.gmtime(unix_s + OFFSET_S))

@@ -12,19 +12,18 @@ A name that is none could be anybody's phone number; it is told as "odd".
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
 
 from harvester.dataset.schema import COST_EUR, MONEY_COLUMNS
+from harvester.redact import field_or_odd
 
 NEEDED = frozenset({*MONEY_COLUMNS, COST_EUR, "currency", "submitTime", "data"})
 """Fields without which a call can't be billed; "data" is a record of which nothing could be read.
 """
 
-_NAME = re.compile(r"(?!.*[0-9]{7})[A-Za-z_][0-9A-Za-z_.-]{0,39}")
 _NAMES_TOLD = 100
 _NAMES_KEPT = 1_000
 _MORE = 0.1
@@ -84,5 +83,5 @@ def named(fields: Mapping[str, int]) -> dict[str, int]:
     """Counts by name, the most frequent first; what is no name could be anybody's number."""
     told = Counter[str]()
     for name, count in fields.items():
-        told[name if _NAME.fullmatch(name) else "odd"] += count
+        told[field_or_odd(name)] += count
     return dict(sorted(told.items(), key=lambda item: (-item[1], item[0]))[:_NAMES_TOLD])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from harvester.dataset.usage import UsageTotals
+from harvester.money import SCALE
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ def check_data(answers: UsageTotals, data: UsageTotals) -> list[Difference]:
     for currency in sorted({*answers.cost, *data.cost}):
         found += _equal(
             "data",
-            f"cost {currency} answered, 1e-8",
+            f"cost {currency} answered, 1e-{SCALE}",
             answers.cost.get(currency, 0),
             "read back",
             data.cost.get(currency, 0),

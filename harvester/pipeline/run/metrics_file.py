@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from harvester.pipeline.engine.progress import Events
 from harvester.pipeline.run.prometheus import PREFIX, RunFigures, exposition
-from harvester.storage.new_file import in_place_of
+from harvester.storage.atomic_files import in_place_of
 
 EVERY_S = 5.0
 _READABLE = 0o644

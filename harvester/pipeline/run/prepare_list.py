@@ -22,7 +22,7 @@ from harvester.inputs.fingerprint import Fingerprint, Stamp, fingerprint
 from harvester.inputs.worklist.build_process import ListResult, ListSpec, make_list
 from harvester.inputs.worklist.reader import ListFile, write_ids
 from harvester.state import publications, unresolved, work_lists
-from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
+from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList, chunks_of
 from harvester.storage.output import Output
 
 
@@ -152,10 +152,10 @@ def _pending_ids(db: sqlite3.Connection, lists: Path) -> Iterator[list[str]]:
         return
     bits = work_lists.settled_rows(db, old)
     with ListFile(lists / old.path) as ids:
-        for no in range(-(-old.rows // CHUNK_ROWS)):
+        for no in range(chunks_of(old.rows)):
             pending = work_lists.pending_rows(old, bits, no)
             if pending:
-                chunk = ids.chunk(no)[0]
+                chunk = ids.chunk(no, CHUNK_ROWS)[0]
                 yield [chunk[row] for row in pending]
 
 

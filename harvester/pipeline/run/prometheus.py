@@ -10,7 +10,6 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/ and .../pra
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -19,10 +18,10 @@ import msgspec
 from harvester import __version__
 from harvester.dataset.schema import FIELDS
 from harvester.pipeline.engine.progress import Progress
+from harvester.redact import label_or_odd
 
 PREFIX = "cdr_harvester_"
 _FIELDS = frozenset({*FIELDS, "data"})
-_CAUSE = re.compile(r"(?!.*[0-9]{7})[0-9a-z_-]{1,40}")
 
 
 class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +141,7 @@ def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
     yield _counter("requests_total", "Requests sent, retries included.", now.requests)
     retries: dict[tuple[tuple[str, str], ...], float] = {}
     for cause, number in now.retries.items():
-        label = (("cause", cause if _CAUSE.fullmatch(cause) else "odd"),)
+        label = (("cause", label_or_odd(cause)),)
         retries[label] = retries.get(label, 0) + number
     yield Metric("retries_total", "counter", "Retries by cause.", retries)
     yield _counter("received_bytes_total", "Bytes of answers, decoded.", now.received_bytes)

@@ -23,9 +23,11 @@ from harvester.dataset.files import list_parts
 from harvester.dataset.parts import folder_mode
 from harvester.errors import StoreError
 from harvester.identity import Identity, with_address
+from harvester.pipeline.engine.acknowledger import BATCH_OUTCOMES
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.belonging import own_settings
+from harvester.run_name import stamp_at
 from harvester.state import between_runs, publications, run_records, work_lists
 from harvester.state.belongs import binding, keep_identity
 from harvester.state.database import get_meta, open_database, store_errors, transaction
@@ -36,7 +38,6 @@ from harvester.storage.output import Output, make_folders
 from harvester.storage.ownership import CHANGE, refuse_closed
 
 UNRECORDED_BATCHES = 2
-_BATCH = 500
 
 REBUILDING = "rebuilding"
 """Folder in state/ of a ledger that `rebuild` is writing; beside no ledger, nothing may begin."""
@@ -231,10 +232,9 @@ def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) 
 
 def most_unrecorded(concurrency: int) -> int:
     """Requests that a killed run may have sent after its last acknowledgement."""
-    return UNRECORDED_BATCHES * _BATCH + concurrency
+    return UNRECORDED_BATCHES * BATCH_OUTCOMES + concurrency
 
 
 def new_run_id(started: float) -> str:
     """A run's name: when it began (UTC) and six random hex digits; sorts by time."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
-    return f"{stamp}-{os.urandom(3).hex()}"
+    return f"{stamp_at(started)}-{os.urandom(3).hex()}"

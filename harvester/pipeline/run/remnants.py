@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from harvester.dataset.files import PART_NAME, file_sha256, list_parts, verify_p
 from harvester.dataset.inspection import Inspection, inspect
 from harvester.errors import StoreError
 from harvester.pipeline.run.state_snapshot import snapshot_number, value_of
+from harvester.run_name import is_run_id
 from harvester.state.run_records import in_order
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
 from harvester.storage.output import Output
@@ -28,14 +28,13 @@ from harvester.storage.run_summary import (
     SUMMARY,
     RunSummary,
     SummaryError,
-    is_run_id,
     read_summary,
     summary_files,
 )
+from harvester.vendor_clock import CLOCK
 
 PORTION = 2_000
 _SHOWN = 5
-_VENDOR_OFFSET = timedelta(hours=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ def requests_by_day(runs: Sequence[RunSummary]) -> dict[str, int]:
     """Day of +08:00 to requests of the runs that ended in it: `pace.per_day` goes on from there."""
     counts = Counter[str]()
     for run in runs:
-        day = (run.ended_at.astimezone(UTC) + _VENDOR_OFFSET).date()
+        day = run.ended_at.astimezone(CLOCK).date()
         counts[day.isoformat()] += run.requests
     return dict(counts)
 

@@ -89,7 +89,8 @@ from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.values import InputRecord, RunRecord, WorkList
 from harvester.state.writer import LedgerWriter
-from harvester.storage.output import PRIVATE, write_atomically
+from harvester.storage.atomic_files import write_atomically
+from harvester.storage.output import PRIVATE
 
 _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25

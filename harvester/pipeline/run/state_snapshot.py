@@ -7,7 +7,6 @@ which of two is newer.
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -25,8 +24,7 @@ from harvester.identity import Identity
 from harvester.state import run_records, unresolved
 from harvester.state.belongs import read_identity
 from harvester.state.values import DeadLetter, Deferred, OpenCall
-from harvester.storage.new_file import fresh_file
-from harvester.storage.output import make_durable
+from harvester.storage.atomic_files import NewFile
 
 _MS = pa.timestamp("ms", tz="UTC")
 SCHEMA = pa.schema(
@@ -56,14 +54,9 @@ FOOTER_FIRST_PUBLICATION = "cdr.first_publication"
 def write_snapshot(db: sqlite3.Connection, path: Path) -> int:
     """Write the three tables to `path`, private to the owner; returns the rows."""
     try:
-        temporary, descriptor = fresh_file(path)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                rows = _write(db, file)
-            make_durable(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with NewFile(path) as new:
+            rows = _write(db, new.stream)
+            new.commit()
     except OSError as exc:
         raise StoreError(f"{path} can't be written: {exc.strerror}. Free some space.") from exc
     return rows

@@ -6,14 +6,14 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import msgspec
 
 from harvester import __version__
 from harvester.dataset.files import totals, totals_of
 from harvester.dataset.normalize import normalize
-from harvester.dataset.usage import COST_SCALE, UsageTotals, from_counters
+from harvester.dataset.usage import UsageTotals, from_counters
+from harvester.money import of_units
 from harvester.pipeline.engine.progress import retries
 from harvester.pipeline.publish.oddities import Oddities, named
 from harvester.pipeline.publish.publisher import Published
@@ -313,7 +313,6 @@ def _data_books(answered: UsageTotals, in_journal: int) -> DataBooks:
         call_duration_s=answered.call_duration_s,
         charged_duration_s=answered.charged_duration_s,
         cost={
-            currency: f"{Decimal(amount).scaleb(-COST_SCALE):f}"
-            for currency, amount in sorted(answered.cost.items())
+            currency: f"{of_units(amount):f}" for currency, amount in sorted(answered.cost.items())
         },
     )

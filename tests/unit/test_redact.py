@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.cli.error_output import complain, report_unexpected
+from harvester.cli.logs.log_fields import redacted
 from harvester.cli.logs.logs import Logs
-from harvester.cli.logs.redact import MASKED, redacted
 from harvester.config import Log, Secrets
-from harvester.pipeline.engine.masking import masked, without_numbers, without_secrets
+from harvester.redact import (
+    DIGITS,
+    LEAST_DIGITS,
+    LEAST_NUMBER,
+    NumberHashes,
+    answer_without_numbers,
+    answer_without_secrets,
+    field_or_odd,
+    label_or_odd,
+    line_to_keep,
+    number_in_part,
+    without_long_numbers,
+    without_secrets,
+)
 
 SECRETS = ("bDqJFiq9", "7bz1lzh9")
 PHONE = "8613800138000"
@@ -66,7 +80,7 @@ def test_phone_number_is_masked_in_any_shape(value: object) -> None:
 def test_seven_digits_are_a_phone_number(value: object) -> None:
     """A local number has as few; what stands next to them stays."""
     told = redacted({"detail": value}, ())["detail"]
-    assert MASKED in str(told)
+    assert DIGITS in str(told)
     assert not re.search("[0-9]{6}|a{6}", str(told))
 
 
@@ -108,7 +122,7 @@ def test_a_runs_name_stays_readable_in_a_sentence() -> None:
 
 
 def test_a_number_in_a_field_for_numbers_may_not_be_text() -> None:
-    assert redacted({"requests": PHONE}, ()) == {"requests": MASKED}
+    assert redacted({"requests": PHONE}, ()) == {"requests": DIGITS}
 
 
 @given(st.text(), st.text(), st.sampled_from(["voice_id", "message", "folder", "x"]))
@@ -158,10 +172,10 @@ def test_a_local_number_of_seven_digits_is_masked(value: object, place: str) -> 
 
 
 def test_seven_digits_in_a_sentence_are_masked_and_six_stay() -> None:
-    assert redacted({"x": "call 5551234 back"}, ()) == {"x": f"call {MASKED} back"}
+    assert redacted({"x": "call 5551234 back"}, ()) == {"x": f"call {DIGITS} back"}
     assert redacted({"x": "call 555123 back"}, ()) == {"x": "call 555123 back"}
     assert redacted({"x": 999_999}, ()) == {"x": 999_999}
-    assert redacted({"x": 1_000_000}, ()) == {"x": MASKED}
+    assert redacted({"x": 1_000_000}, ()) == {"x": DIGITS}
 
 
 SHORT = ["e", "ab", "the", "E", "1", ".", "n"]
@@ -205,30 +219,31 @@ def test_whatever_the_secret_is_a_crash_report_can_be_read(
 @pytest.mark.parametrize("secret", SHORT)
 def test_a_secret_of_a_few_letters_is_masked_where_it_stands_alone(secret: str) -> None:
     for around in ("key=%s", "'%s'", "%s", "Authorization: %s, more", '{"k":"%s"}'):
-        assert masked(around % secret, [secret]) != around % secret
-    assert masked("Theoretically abnormal men seen 1234", ["e", "ab", "the", "n", "1"]) == (
-        "Theoretically abnormal men seen 1234"
-    )
+        assert without_secrets(around % secret, [secret]) != around % secret
+    assert without_secrets(
+        "Theoretically abnormal men seen 1234", ["e", "ab", "the", "n", "1"]
+    ) == ("Theoretically abnormal men seen 1234")
 
 
 def test_an_empty_secret_masks_nothing_and_a_longer_one_goes_first() -> None:
-    assert masked("as it is", ["", ""]) == "as it is"
-    assert masked("as it is", []) == "as it is"
-    assert without_secrets(b"as it is", Secrets("", "")) == b"as it is"
-    assert masked("<longer-one>", ["long", "longer-one", "secret"]) == "<[secret]>"
+    assert without_secrets("as it is", ["", ""]) == "as it is"
+    assert without_secrets("as it is", []) == "as it is"
+    assert answer_without_secrets(b"as it is", Secrets("", "")) == b"as it is"
+    assert without_secrets("<longer-one>", ["long", "longer-one", "secret"]) == "<[secret]>"
 
 
 def test_a_secret_is_masked_as_it_was_escaped() -> None:
     for secret in ODD:
         for text in (secret, repr(secret), json.dumps({"k": secret})):
-            told = masked(f"told: {text}", [secret])
+            told = without_secrets(f"told: {text}", [secret])
             assert "[secret]" in told
             assert secret not in told
     body = json.dumps({"message": "key a\\b is wrong"}).encode()
-    assert without_secrets(body, Secrets("a\\b-key", "x")) == body
-    assert b"quo" not in without_secrets(b'{"k":"quo\\"te"}', Secrets('quo"te', "zzzz"))
+    assert answer_without_secrets(body, Secrets("a\\b-key", "x")) == body
+    assert b"quo" not in answer_without_secrets(b'{"k":"quo\\"te"}', Secrets('quo"te', "zzzz"))
     assert (
-        without_secrets("ключ key1".encode(), Secrets("key1", "zzzz")) == "ключ [secret]".encode()
+        answer_without_secrets("ключ key1".encode(), Secrets("key1", "zzzz"))
+        == "ключ [secret]".encode()
     )
 
 
@@ -282,38 +297,38 @@ COUNTS = [
 def test_what_is_no_number_of_anybody_stays_but_for_a_secret_in_it(name: str) -> None:
     assert redacted({name: f"x/{PHONE}"}, SECRETS) == {name: f"x/{PHONE}"}
     assert redacted({name: f"x/{SECRETS[1]}"}, SECRETS) == {name: "x/[secret]"}
-    assert redacted({name: int(PHONE)}, ()) == {name: MASKED}
+    assert redacted({name: int(PHONE)}, ()) == {name: DIGITS}
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts_of_a_big_backfill_stay(name: str) -> None:
     assert redacted({name: 123_456_789}, ()) == {name: 123_456_789}
     assert redacted({name: 123_456_789.5}, ()) == {name: 123_456_789.5}
-    assert redacted({name: [123_456_789]}, ()) == {name: [MASKED]}
+    assert redacted({name: [123_456_789]}, ()) == {name: [DIGITS]}
 
 
 @pytest.mark.parametrize("name", ["fields", "retries"])
 def test_counts_by_name_stay_and_the_names_are_masked(name: str) -> None:
     counted = {"cost": 5_000_000, PHONE: 7_000_000, SECRETS[1]: 1, "odd": PHONE}
     assert redacted({name: counted}, SECRETS) == {
-        name: {"cost": 5_000_000, MASKED: 7_000_000, "[secret]": 1, "odd": MASKED}
+        name: {"cost": 5_000_000, DIGITS: 7_000_000, "[secret]": 1, "odd": DIGITS}
     }
-    assert redacted({"other": {"cost": 5_000_000}}, ()) == {"other": {"cost": MASKED}}
-    assert redacted({name: int(PHONE)}, ()) == {name: MASKED}
+    assert redacted({"other": {"cost": 5_000_000}}, ()) == {"other": {"cost": DIGITS}}
+    assert redacted({name: int(PHONE)}, ()) == {name: DIGITS}
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("+1 234 567", MASKED),
-        ("+49 (151) 12-34", MASKED),
+        ("+1 234 567", DIGITS),
+        ("+49 (151) 12-34", DIGITS),
         ("+12 345", "+12 345"),
-        ("a 0123456789abcdef0123456789ABCDEF b", f"a {MASKED} b"),
-        ("a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4", MASKED),
+        ("a 0123456789abcdef0123456789ABCDEF b", f"a {DIGITS} b"),
+        ("a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4", DIGITS),
         ("a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d", "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d"),
         ("xa1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4", "xa1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4"),
         ("run 20260902T123456Z ended", "run 20260902T123456Z ended"),
-        ("120260902T123456Z", f"{MASKED}T123456Z"),
+        ("120260902T123456Z", f"{DIGITS}T123456Z"),
     ],
 )
 def test_what_looks_like_a_number_or_a_signature_is_masked_and_no_more(
@@ -345,16 +360,18 @@ def test_of_what_is_nested_deep_or_of_another_type_only_the_type_is_told() -> No
 def test_numbers_in_a_quoted_answer_are_masked_however_they_are_grouped(
     text: bytes, told: bytes
 ) -> None:
-    assert without_numbers(text) == told
+    assert answer_without_numbers(text) == told
 
 
 def test_signatures_in_a_quoted_answer_are_masked() -> None:
     nobody = Secrets("a key", "a secret")
     sign = b"05d7a50893e22a5c4bb3216ae3396c7c"
     for one in (sign, sign.upper()):
-        assert without_secrets(b'{"Sign":"' + one + b'"}', nobody) == b'{"Sign":"[signature]"}'
+        assert (
+            answer_without_secrets(b'{"Sign":"' + one + b'"}', nobody) == b'{"Sign":"[signature]"}'
+        )
     for longer in (b"x" + sign, sign + b"0"):
-        assert without_secrets(longer, nobody) == longer
+        assert answer_without_secrets(longer, nobody) == longer
 
 
 def test_the_log_file_gets_what_the_screen_does_not_and_keeps_what_it_has(tmp_path: Path) -> None:
@@ -393,3 +410,74 @@ def test_a_disk_that_gets_full_is_told_once_and_stderr_goes_on(tmp_path: Path) -
     assert sum("the run goes on without it" in one for one in said) == 1
     assert sum("No space left" in one for one in said) == 1
     assert sum(one.startswith("event") for one in said) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "field"),
+    [
+        ("busy", "busy", "busy"),
+        ("http-503", "http-503", "http-503"),
+        ("a123456", "a123456", "a123456"),
+        ("a1234567", "odd", "odd"),
+        ("Cost.eur_2", "odd", "Cost.eur_2"),
+        ("123456", "123456", "odd"),
+        ("", "odd", "odd"),
+        ("a" * 40, "a" * 40, "a" * 40),
+        ("a" * 41, "odd", "odd"),
+        ("busy\n", "odd", "odd"),
+    ],
+)
+def test_what_is_counted_by_name_has_a_name_without_a_number(
+    text: str, label: str, field: str
+) -> None:
+    assert label_or_odd(text) == label
+    assert field_or_odd(text) == field
+
+
+def test_a_librarys_error_keeps_its_figures_of_six_digits() -> None:
+    assert without_long_numbers("line 123456: '8613800138000'") == f"line 123456: '{DIGITS}'"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [("8613800138000", "861********00"), ("12345678", "123***78"), ("1234567", "***"), ("", "***")],
+)
+def test_a_number_on_the_screen_can_be_found_by_and_not_called(number: str, told: str) -> None:
+    assert number_in_part(number) == told
+
+
+GUARDS: dict[str, Callable[[str], str]] = {
+    "log": lambda text: line_to_keep(text, ()),
+    "error": without_long_numbers,
+    "answer": lambda text: answer_without_numbers(text.encode()).decode(),
+    "export": NumberHashes("k" * 32).text,
+    "label": label_or_odd,
+    "field": field_or_odd,
+    "screen": number_in_part,
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+@pytest.mark.parametrize("digits", range(1, 20))
+def test_seven_digits_are_a_number_to_every_guard(guard: str, digits: int) -> None:
+    number = "1234567890123456789"[:digits]
+    told = GUARDS[guard](number)
+    assert (number in told) == (digits < LEAST_DIGITS and told not in ("odd", "***"))
+    assert (LEAST_DIGITS, LEAST_NUMBER) == (7, 1_000_000)
+
+
+def test_no_other_module_has_its_own_idea_of_a_number_or_a_signature() -> None:
+    """But for the reader of CSV, which tells a column of numbers from one of ids."""
+    package = Path(__file__).resolve().parents[2] / "harvester"
+    written = re.compile(r"0-9\]\)?\{7|\\d\{7|\{6,\}|A-F\]\{32\}|\[(?:secret|digits|signature)\]")
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if written.search(path.read_text())
+    }
+    assert found == {"redact.py", "inputs/formats/csv_file.py"}
+
+
+def test_a_secret_of_four_letters_is_masked_within_a_word_and_one_of_three_is_not() -> None:
+    assert without_secrets("another", ["the"]) == "another"
+    assert without_secrets("another", ["othe"]) == "an[secret]r"

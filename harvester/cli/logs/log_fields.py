@@ -1,4 +1,4 @@
-"""What may stand in a log line.
+"""What may stand in a log line, by its field; what is masked in a text says `redact`.
 
 By construction, not by care: a value gets into the log because its field or its type is known to
 be safe, not because nobody thought of hiding it.
@@ -14,10 +14,9 @@ be safe, not because nobody thought of hiding it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, MutableMapping, Sequence
 
-from harvester.pipeline.engine.masking import MASK, masked
+from harvester.redact import DIGITS, LEAST_NUMBER, line_to_keep, without_secrets
 
 OURS = frozenset({"event", "level", "timestamp"})
 VERBATIM = frozenset({"run_id", "voice_id", "folder", "file", "path", "command"})
@@ -54,26 +53,13 @@ NUMBERS = frozenset(
 )
 COUNTS = frozenset({"fields", "retries"})
 """What is counted by name: the names are masked like any text, the counts are nobody's number."""
-SECRET = MASK
-MASKED = "[digits]"
 
 _DEPTH = 4
-# A run's name begins with its date and time: eight digits that are nobody's number.
-_RUN_ID = r"(?<![0-9])[0-9]{8}T[0-9]{6}Z(?:-[0-9a-f]{6})?"
-_SIGNATURE = r"(?<![0-9A-Za-z])[0-9a-fA-F]{32}(?![0-9A-Za-z])"
-_PLUS = r"\+[0-9](?:[ ().-]{0,2}[0-9]){6,}"
-_DIGITS = r"[0-9]{7,}"
-_PATTERN = re.compile(f"({_RUN_ID})|{_SIGNATURE}|{_PLUS}|{_DIGITS}")
 
 
 def redacted(fields: Mapping[str, object], secrets: Sequence[str]) -> MutableMapping[str, object]:
     """The fields of one log line, fit to be kept; their names are ours and stay."""
     return {name: _field(str(name), value, secrets) for name, value in fields.items()}
-
-
-def without_secrets(text: str, secrets: Sequence[str]) -> str:
-    """`text` with the key and the secret masked; for what goes to the terminal."""
-    return masked(text, secrets)
 
 
 def _field(name: str, value: object, secrets: Sequence[str]) -> object:
@@ -85,7 +71,7 @@ def _field(name: str, value: object, secrets: Sequence[str]) -> object:
         return value
     if name in COUNTS and isinstance(value, Mapping):
         return {
-            _text(str(key), secrets): inner
+            line_to_keep(str(key), secrets): inner
             if isinstance(inner, int)
             else _value(inner, secrets, _DEPTH - 1)
             for key, inner in value.items()
@@ -98,20 +84,15 @@ def _value(value: object, secrets: Sequence[str], depth: int) -> object:
         case None | bool():
             return value
         case str():
-            return _text(value, secrets)
+            return line_to_keep(value, secrets)
         case int() | float():
-            return MASKED if abs(value) >= 1_000_000 else value
+            return DIGITS if abs(value) >= LEAST_NUMBER else value
         case Mapping() if depth:
             return {
-                _text(str(key), secrets): _value(inner, secrets, depth - 1)
+                line_to_keep(str(key), secrets): _value(inner, secrets, depth - 1)
                 for key, inner in value.items()
             }
         case list() | tuple() if depth:
             return [_value(inner, secrets, depth - 1) for inner in value]
         case _:
             return f"[{type(value).__name__}]"
-
-
-def _text(text: str, secrets: Sequence[str]) -> str:
-    text = without_secrets(text, secrets)
-    return _PATTERN.sub(lambda found: found[1] or MASKED, text)

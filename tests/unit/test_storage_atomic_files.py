@@ -20,10 +20,8 @@ from harvester.pipeline.run.metrics_file import MetricsFile
 from harvester.pipeline.run.prometheus import RunFigures
 from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.state.database import open_database
-from harvester.storage.new_file import fresh_file, is_special
-from harvester.storage.output import write_atomically
+from harvester.storage.atomic_files import NewTextFile, fresh_file, is_special, write_atomically
 from harvester.storage.parquet_file import IDS, ParquetOut
-from harvester.storage.private_text import PrivateText
 
 
 class Events:
@@ -52,9 +50,9 @@ def status(path: Path) -> None:
 
 
 def bad_lines(path: Path) -> None:
-    with PrivateText(path) as text:
-        text.stream.write("{}\n")
-        text.commit()
+    with NewTextFile(path) as new:
+        new.text.write("{}\n")
+        new.commit()
 
 
 def work_list(path: Path) -> None:
@@ -197,3 +195,61 @@ def test_a_file_that_cannot_be_made_is_told_by_its_own_name(tmp_path: Path) -> N
     with pytest.raises(OSError, match="No such file") as told:
         fresh_file(path)
     assert told.value.filename == str(path)
+
+
+class Effects:
+    """What was synced and named, in order, as the kernel is asked for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self._fsync, self._replace = os.fsync, os.replace
+        monkeypatch.setattr(os, "fsync", self.fsync)
+        monkeypatch.setattr(os, "replace", self.replace)
+
+    def fsync(self, descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        size = path.stat().st_size if path.is_file() else 0
+        self.seen.append(("sync", f"file of {size}" if size else path.name))
+        self._fsync(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        self.seen.append(("name", Path(target).name))
+        self._replace(source, target)
+
+
+DURABLE = [status, bad_lines, work_list, snapshot]
+
+
+@pytest.mark.parametrize("write", DURABLE)
+def test_what_must_last_is_synced_then_named_then_its_folder_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
+) -> None:
+    effects = Effects(monkeypatch)
+    write(tmp_path / "x.prom")
+    size = (tmp_path / "x.prom").stat().st_size
+    assert effects.seen == [
+        ("sync", f"file of {size}"),
+        ("name", "x.prom"),
+        ("sync", tmp_path.name),
+    ]
+
+
+@pytest.mark.parametrize("write", [metrics, export])
+def test_what_can_be_made_again_is_not_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
+) -> None:
+    effects = Effects(monkeypatch)
+    write(tmp_path / "x.prom")
+    assert effects.seen == [("name", "x.prom")]
+
+
+def test_only_one_module_syncs_and_makes_files_that_replace_others() -> None:
+    """Everything else goes through it; `Disk` too, which publications are written with."""
+    root = Path(__file__).resolve().parents[2] / "harvester"
+    found = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if re.search(r"os\.fsync|O_NOFOLLOW|O_DIRECTORY|mkstemp", path.read_text())
+    }
+    # A copy of stdin, which is read once and never takes a name.
+    assert found == {"storage/atomic_files.py", "inputs/discover.py"}

@@ -1,0 +1,21 @@
+"""A run's name: when it began and six random hex digits, so that names sort by time."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+STAMP = "[0-9]{8}T[0-9]{6}Z"
+"""Pattern of its beginning: 20260902T010203Z."""
+TAIL = "-[0-9a-f]{6}"
+_NAME = re.compile(STAMP + TAIL)
+
+
+def is_run_id(text: str) -> bool:
+    """Whether this is the name of a run; its folder under runs/ has the same."""
+    return _NAME.fullmatch(text) is not None
+
+
+def stamp_at(unix_s: float) -> str:
+    """How the name of a run that began at an instant begins: whole seconds, UTC."""
+    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y%m%dT%H%M%SZ")
