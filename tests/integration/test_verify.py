@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.analysis.verify.verify import Audit, Order, verify
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import Answer, normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import stage
@@ -558,7 +559,8 @@ def test_a_publication_that_is_half_done_is_no_damage(stopped: Path, committed: 
         assert publication is not None
         if committed:
             staged = stage(
-                pieces_of(_tables(db, publication.lo - 1, publication.hi), "UTC"),
+                pieces_of(_tables(db, publication.lo - 1, publication.hi), "UTC", GROUP_RECORD),
+                GROUP_RECORD,
                 staging=stopped / "state" / "staging",
                 state_id="0" * 32,
                 publication=publication.id,
@@ -583,7 +585,7 @@ def _tables(db: sqlite3.Connection, after: int, hi: int) -> Iterator[pa.Table]:
         after, run, body = blob
         entries = journal.decode(body)
         answers = [Answer(e.voice_id, e.answer, e.at_ms, run, e.is_final) for e in entries]
-        yield normalize(answers, "default").table
+        yield normalize(answers, "default", GROUP_RECORD).table
 
 
 # --- the command -------------------------------------------------------------------------------

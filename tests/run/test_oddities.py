@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import Answer, normalize
 from harvester.pipeline.publish.oddities import NEEDED
 from harvester.state import records
@@ -56,7 +57,7 @@ def test_answered_calls_without_a_cost_are_counted(
     fields: dict[str, object], counts: int, by_value: bool
 ) -> None:
     paid = answer(**TALKED, cost="0.01")
-    found = normalize([paid, answer(**fields), paid], "a", by_value=by_value)
+    found = normalize([paid, answer(**fields), paid], "a", GROUP_RECORD, by_value=by_value)
     assert found.without_cost == counts
 
 

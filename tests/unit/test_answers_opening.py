@@ -14,6 +14,7 @@ from harvester.answers.opening import members, plain
 from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import NetworkFailure, Record
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import Answer, normalize
 from harvester.dataset.usage import answer_totals, usage_of
 from harvester.state import journal
@@ -46,17 +47,20 @@ def taken(body: bytes, content_type: str | None = JSON_UTF8) -> tuple[Record, di
     (entry,) = journal.decode(journal.encode([Entry(ID, int(NOW * 1000), True, kept)])[0])
     (row,) = rows(entry.answer)
     for found in (kept, entry.answer):
-        totals = answer_totals(found)
+        totals = answer_totals(found, GROUP_RECORD)
         assert totals.call_duration_s == (row["call_duration_s"] or 0)
         assert totals.charged_duration_s == (row["charged_duration_s"] or 0)
         assert (totals.cost, totals.currency) == (row["cost"], row["currency"])
-        assert usage_of([found, text().encode()]).call_duration_s == totals.call_duration_s + 5
+        assert (
+            usage_of([found, text().encode()], GROUP_RECORD).call_duration_s
+            == totals.call_duration_s + 5
+        )
     return verdict, row
 
 
 def rows(*bodies: bytes) -> list[dict[str, Any]]:
     answers = [Answer(ID, body, int(NOW * 1000), "run-1", is_final=True) for body in bodies]
-    found: list[dict[str, Any]] = normalize(answers, "acme").table.to_pylist()
+    found: list[dict[str, Any]] = normalize(answers, "acme", GROUP_RECORD).table.to_pylist()
     return found
 
 

@@ -25,20 +25,18 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.types as pt
 
-from harvester.dataset.schema import COST_EUR, MONEY_COLUMNS
+from harvester.dataset.kind import Personal, RecordKind
 
 MASK_PREFIX = "tel_"
 MASK_BITS = 80
 """A billion numbers have two alike with a chance of one in two million."""
 
-NUMBERS = frozenset({"callee", "display_num"})
-"""Columns that hold a number and nothing else."""
-JSONS = frozenset({"extra", "unparsed", "answer"})
-OURS = frozenset({"voice_id", "account", "run_id"})
-"""Text that the harvester wrote, or that rows are joined by."""
+_STATE_KEY = "voice_id"
+"""What the id is called in the tables that are no kind's own: dead letters and open calls."""
+_STATE_JSONS = frozenset({"answer"})
+_STATE_TEXTS = frozenset({"detail"})
+"""Of them, what may quote a number: JSON, and text that may name the row's own id."""
 
-_NUMBER_FIELDS = frozenset({"callee", "displayNum"})
-_MONEY_FIELDS = frozenset({*MONEY_COLUMNS, COST_EUR})
 _MONEY = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
 
 _BETWEEN = r"[\s().\-/\u2010-\u2015]{0,3}"
@@ -47,7 +45,6 @@ _TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-
 # What comes first wins: a date within a longer run of digits is part of that run.
 _TEXT = re.compile(rf"((?<![0-9+]){_DATE}(?:[T ]{_TIME})?(?![0-9]))|\+?\(?\d(?:{_BETWEEN}\d){{6,}}")
 _WRITTEN = re.compile(r"[\d\s()+.\-/\u2010-\u2015]*")
-_MAY_HOLD = re.compile(rf'\d(?:{_BETWEEN}\d){{6}}|\\u|"(?:callee|displayNum)"')
 _SHORTEST = 10**6
 """Seven digits: what is below is no phone number by itself."""
 _LONGEST = 40
@@ -55,10 +52,18 @@ _LONGEST = 40
 
 
 class Masks:
-    """One key's masks."""
+    """One key's masks, for tables of one kind and for what is kept of its ids."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, kind: RecordKind) -> None:
         self._key = key.encode()
+        self._id = kind.key
+        self._numbers = kind.names(Personal.NUMBER)
+        self._jsons = kind.names(Personal.JSON) | _STATE_JSONS
+        self._ours = kind.names(Personal.OURS) | {_STATE_KEY}
+        self._number_fields = frozenset(kind.number_fields)
+        self._money_fields = frozenset(kind.money_fields)
+        names = "".join(f'|"{re.escape(name)}"' for name in kind.number_fields)
+        self._may_hold = re.compile(rf"\d(?:{_BETWEEN}\d){{6}}|\\u{names}")
 
     def number(self, text: str) -> str:
         """The mask of a phone number, or of whatever else stands in a number's place."""
@@ -77,7 +82,7 @@ class Masks:
 
     def json(self, text: str, voice_id: str = "") -> str:
         """JSON text with every number in it masked; what is no JSON is masked as text."""
-        if not _MAY_HOLD.search(text):
+        if not self._may_hold.search(text):
             return text
         try:
             document = json.loads(
@@ -93,7 +98,7 @@ class Masks:
 
     def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A portion of an export, masked; its columns and types stay."""
-        ids = batch["voice_id"]
+        ids = batch[self._id if self._id in batch.schema.names else _STATE_KEY]
         columns = [
             self._column(name, column, ids) if pt.is_string(column.type) else column
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -101,13 +106,13 @@ class Masks:
         return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
     def _column(self, name: str, column: pa.Array, ids: pa.Array) -> pa.Array:
-        if name in OURS or column.null_count == len(column):
+        if name in self._ours or column.null_count == len(column):
             return column
-        if name in JSONS or name == "detail":
-            mask = self.json if name in JSONS else self.text
+        if name in self._jsons or name in _STATE_TEXTS:
+            mask = self.json if name in self._jsons else self.text
             rows = zip(column.to_pylist(), ids.to_pylist(), strict=True)
             return pa.array([None if v is None else mask(v, own) for v, own in rows], pa.string())
-        return _each(column, self.number if name in NUMBERS else self.text)
+        return _each(column, self.number if name in self._numbers else self.text)
 
     def _written(self, value: object, voice_id: str, field: str = "") -> str:
         """A value as JSON text.  Literals are copied: no digit of an amount may be lost."""
@@ -127,9 +132,9 @@ class Masks:
 
     def _scalar(self, value: str, voice_id: str, field: str) -> str:
         plain = value if isinstance(value, _Literal) else _quoted(value)
-        if field in _NUMBER_FIELDS:
+        if field in self._number_fields:
             return _quoted(self.number(value)) if value else plain
-        if value == voice_id or (field in _MONEY_FIELDS and _MONEY.fullmatch(value)):
+        if value == voice_id or (field in self._money_fields and _MONEY.fullmatch(value)):
             return plain
         if isinstance(value, _Literal):
             digits = _whole(value)

@@ -27,7 +27,7 @@ import pyarrow as pa
 from harvester.analysis.clock import Clock
 from harvester.analysis.duckdb_engine import connect, listed, pattern, trouble
 from harvester.analysis.query.read_only_sql import refuse_writing
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import HarvesterError, UsageError
 
 BATCH_ROWS = 8_192
@@ -201,7 +201,7 @@ def opened(
 
 def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clock) -> None:
     """Make `cdr`."""
-    columns = ", ".join(SCHEMA.names)
+    columns = ", ".join(GROUP_RECORD.schema.names)
     if parts:
         names = listed(map(pattern, parts))
         database.execute(
@@ -210,7 +210,7 @@ def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clo
             f"FROM read_parquet({names}, hive_partitioning = false, filename = true)"
         )
     else:
-        database.register("nothing", SCHEMA.empty_table())
+        database.register("nothing", GROUP_RECORD.schema.empty_table())
         database.execute(
             f"CREATE TABLE cdr AS SELECT {columns}, NULL::DATE AS submit_date, "  # noqa: S608
             "NULL::DATE AS billing_date FROM nothing"

@@ -15,6 +15,7 @@ import zstandard
 from harvester.analysis.places import Places
 from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage, note
 from harvester.dataset.files import Totals, totals_of
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import Answer, normalize
 from harvester.state import bitmap, journal, records, work_lists
 from harvester.state.restore import is_rebuilt
@@ -124,8 +125,8 @@ def check_journal(db: sqlite3.Connection, account: str) -> JournalAudit:
             what = f"belongs to run {run}, which the ledger does not know"
             audit.findings.append(damage("journal", what, where, RESTORE_STATE))
         answers = [Answer(e.voice_id, e.answer, e.at_ms, run, e.is_final) for e in entries]
-        table = normalize(answers, account).table
-        audit.totals[run] = audit.totals.get(run, Totals()) + totals_of(table, run)
+        table = normalize(answers, account, GROUP_RECORD).table
+        audit.totals[run] = audit.totals.get(run, Totals()) + totals_of(table, run, GROUP_RECORD)
     return audit
 
 

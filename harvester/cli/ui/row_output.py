@@ -24,7 +24,7 @@ import pyarrow.types as pt
 
 from harvester.analysis.scope import Scope
 from harvester.cli.ui.output_files import private_file
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError
 from harvester.pipeline.run.open_read_only import looking
 from harvester.state import records
@@ -63,7 +63,7 @@ _OPEN = pa.schema(
         ("answer", pa.string()),
     ]
 )
-_SCHEMAS = {"delivered": SCHEMA, "dead": _DEAD, "open": _OPEN}
+_SCHEMAS = {"delivered": GROUP_RECORD.schema, "dead": _DEAD, "open": _OPEN}
 
 
 def schema_of(what: str) -> pa.Schema:

@@ -14,6 +14,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.usage import usage_of
 from harvester.errors import HarvesterError, StoreError
 from harvester.pipeline.engine.counters import Tally
@@ -158,7 +159,7 @@ def keep(
 
 def _usage_counters(batch: Batch) -> Counter[str]:
     """What goes into the data with this batch, as the answers tell it."""
-    usage = usage_of([entry.answer for entry in batch.entries])
+    usage = usage_of([entry.answer for entry in batch.entries], GROUP_RECORD)
     counters = Counter(
         {
             # Runs of versions that read some answers for their rows but not for this lack it.

@@ -17,11 +17,11 @@ from typing import Literal
 import msgspec
 
 from harvester import __version__
-from harvester.dataset.schema import FIELDS
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.pipeline.engine.progress import Progress
 
 PREFIX = "cdr_harvester_"
-_FIELDS = frozenset({*FIELDS, "data"})
+_FIELDS = frozenset({*GROUP_RECORD.fields, "data"})
 _CAUSE = re.compile(r"(?!.*[0-9]{7})[0-9a-z_-]{1,40}")
 
 

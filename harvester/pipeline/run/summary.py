@@ -12,6 +12,7 @@ import msgspec
 
 from harvester import __version__
 from harvester.dataset.files import Totals, totals, totals_of
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import Answer, normalize
 from harvester.dataset.usage import currency_name
 from harvester.pipeline.engine.acknowledger import COST_SCALE
@@ -194,7 +195,7 @@ def check_books(
     answered = _answered(run.counters, books)
     journaled = _journaled(db, account, run.id)
     files = [output.cdr / part.path for part in publications.live_parts(db, run.first_publication)]
-    data = _sums(totals(files, run.id) + journaled)
+    data = _sums(totals(files, run.id, GROUP_RECORD) + journaled)
     found: list[Difference] = []
     if record is not None:
         found += check_input(
@@ -322,7 +323,7 @@ def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> Totals:
             Answer(entry.voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
             for entry in journal.decode(body)
         ]
-        total += totals_of(normalize(answers, account).table, run_id)
+        total += totals_of(normalize(answers, account, GROUP_RECORD).table, run_id, GROUP_RECORD)
     return total
 
 
