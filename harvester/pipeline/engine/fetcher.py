@@ -20,6 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
 
 from harvester.client.clock import VendorClock
 from harvester.client.judge import http_date, judge, retry_after_s
+from harvester.client.record_group import record_request
 from harvester.client.sign import signed_headers
 from harvester.client.transport import EXHAUSTED, NoReply, Reply, Transport
 from harvester.client.verdicts import (
@@ -410,7 +411,7 @@ class Fetcher:
             was_probe = is_probe or (self._gate.is_shut and await self._enter())
             attempt = self._sealer.enter_at_once() or await self._sealer.enter()
             try:
-                answer = await self._transport.get(voice_id, fresh=fresh)
+                answer = await self._transport.send(record_request(voice_id), fresh=fresh)
             except HeldUp:
                 continue
             except asyncio.CancelledError:
