@@ -43,7 +43,7 @@ def taken(body: bytes, content_type: str | None = JSON_UTF8) -> tuple[Record, di
     """The verdict, and the row of what a run keeps of the answer; the totals agree with it."""
     verdict = judge(ID, Reply(200, body, content_type=content_type), NOW)
     assert isinstance(verdict, Record), verdict
-    kept = body if verdict.plain is None else verdict.plain
+    kept = verdict.records[0].raw
     (entry,) = journal.decode(journal.encode([Entry(ID, int(NOW * 1000), True, kept)])[0])
     (row,) = rows(entry.answer)
     for found in (kept, entry.answer):

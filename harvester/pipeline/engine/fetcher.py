@@ -606,8 +606,8 @@ class Fetcher:
         assert reply is not None, "nothing is concluded without an answer"
         now_ms, body = self._clock.now_ms(), reply.body
         if isinstance(verdict, Record):
-            kept = body if verdict.plain is None else verdict.plain
-            return Answered(kept, verdict.over, now_ms)
+            (record,) = verdict.records  # one id was asked for
+            return Answered(record.raw, record.over, now_ms)
         match verdict:
             case NoRecord():
                 self.last_no = body
