@@ -88,7 +88,9 @@ def open_envelope(
         and type(data.voiceId) is str
         and answer.status == "0"
     ):
-        return Envelope("0", _records(data.voiceId.strip(), body, True), True)  # as most are
+        # As most are.  Not by `_records`: a call costs as much as what it does.
+        voice_id = data.voiceId.strip()
+        return Envelope("0", (RawRecord(voice_id, body, True),) if voice_id else (), True)
     over = False
     if data is not None:
         known = _is_over(data, now)

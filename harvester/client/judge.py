@@ -43,6 +43,10 @@ def judge(
     `voice_id` is the id that was asked for; None: none by name, so that any records are an answer.
     """
     envelope = opens(reply.body, reply.status, now, reply.content_type)
+    if envelope is not None and envelope.status == "0":
+        records = envelope.records
+        if len(records) == 1 and records[0].voice_id == voice_id:  # as most are
+            return Record(records[0].over, envelope.odd_hangup, records)
     verdict: Verdict
     if envelope is None:
         verdict = _judge_http(reply.status)
@@ -102,9 +106,8 @@ def _judge_status(voice_id: str | None, envelope: Envelope) -> Verdict:
 
 
 def _judge_record(voice_id: str | None, envelope: Envelope) -> Verdict:
+    """What status 0 means where it did not bring the one record that was asked for."""
     records = envelope.records
-    if len(records) == 1 and records[0].voice_id == voice_id:
-        return Record(records[0].over, envelope.odd_hangup, records)
     if voice_id is None and records:
         return Record(all(one.over for one in records), envelope.odd_hangup, records)
     if not envelope.has_data:

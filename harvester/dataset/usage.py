@@ -113,11 +113,15 @@ class UsageReader:
         if not is_sent and raw_other is not _NULL:
             is_sent, cost = _amount(bytes(raw_other))
             currency = self._other_currency if is_sent else currency
+        if type(sent) is str and sent:  # as most are
+            currency = sent
+        elif sent is not None:
+            currency = as_text(sent) or currency
         return (
             call if type(call) is int and 0 <= call <= _INT32_MAX else _seconds(call),
             charged if type(charged) is int and 0 <= charged <= _INT32_MAX else _seconds(charged),
             cost,
-            currency if sent is None else as_text(sent) or currency,
+            currency,
         )
 
     def _careful(self, body: bytes) -> Usage:

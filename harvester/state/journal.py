@@ -11,7 +11,7 @@ every publication after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import zstandard
@@ -30,13 +30,15 @@ _LINE_ENDS = b"\n"
 _LF, _CR = b"\n\r"
 
 
-class _Head(msgspec.Struct, gc=False):
+class Head(msgspec.Struct, gc=False):
+    """A line but for its answer: id, when it was fetched (ms), whether it is final."""
+
     id: str
     at: int
     final: bool
 
 
-_decode = msgspec.json.Decoder(list[_Head]).decode
+_decode = msgspec.json.Decoder(list[Head]).decode
 
 
 def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
@@ -49,6 +51,11 @@ def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
 
 def decode(blob: bytes) -> list[Entry]:
     """The entries of a blob, in the order they were written."""
+    return [Entry(head.id, head.at, head.final, answer) for head, answer in heads_and_answers(blob)]
+
+
+def heads_and_answers(blob: bytes) -> Iterator[tuple[Head, bytes]]:
+    """The same, in halves: who makes something else of them need not make entries first."""
     text = zstandard.ZstdDecompressor().decompress(blob)
     heads, answers = [], []
     start, end, index = 0, len(text), text.index
@@ -61,10 +68,7 @@ def decode(blob: bytes) -> list[Entry]:
         start = line_ends + 1
     # All heads at once: half the price of one after the other.
     found = _decode(b"[" + b"},".join([*heads, b""])[:-1] + b"]") if heads else []
-    return [
-        Entry(head.id, head.at, head.final, answer)
-        for head, answer in zip(found, answers, strict=True)
-    ]
+    return zip(found, answers, strict=True)
 
 
 def _lines(entries: Iterable[Entry]) -> bytes:

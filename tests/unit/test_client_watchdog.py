@@ -11,7 +11,6 @@ import pytest
 
 from harvester.client.http11_connection import TOO_SLOW, LeanConnection, SeenHeads
 from harvester.client.http11_transport import LeanTransport
-from harvester.client.record_group import record_request
 from harvester.client.watchdog import Watchdog, look_every_s
 from harvester.config import Vendor
 from tests.support.virtual_time import run_virtually, virtual_loop
@@ -146,6 +145,6 @@ async def test_no_header_can_smuggle_a_line(value: str) -> None:
     transport = LeanTransport(Vendor(), 1, dict)
     try:
         with pytest.raises(ValueError, match="line break"):
-            transport._written(record_request("1"), {"Sign": value})
+            transport._written(b"1", None, {"Sign": value})
     finally:
         await transport.close()

@@ -62,8 +62,8 @@ class Normalizer:
     def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
         """See `Normalizing`."""
         self._waiting += [
-            Answer(entry.voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
-            for entry in journal.decode(blob)
+            Answer(head.id, answer, head.at, run_id, head.final)
+            for head, answer in journal.heads_and_answers(blob)
         ]
         if len(self._waiting) >= NORMALIZED_ROWS:
             yield from self._normalized()
