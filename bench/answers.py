@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
-from harvester.dataset.normalize import Answer
+from harvester.answers.answer import Answer
 from harvester.simulator import make_ids
 from harvester.simulator.calls import call_of
 from harvester.simulator.drift import state

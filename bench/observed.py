@@ -21,7 +21,8 @@ from bench.thread_times import ThreadTimes
 from harvester.config import load, load_secrets
 from harvester.errors import HarvesterError
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.run import Request, run
+from harvester.pipeline.run.requests import RunRequest
+from harvester.pipeline.run.run import run
 
 
 class _Silent:
@@ -111,9 +112,12 @@ def main() -> int:
     if given.callbacks:
         callbacks.watch()
     threads = ThreadTimes() if given.threads else None
-    request = Request((given.ids,), trace=_tracer(given.trace) if given.trace else None)
+    request = RunRequest(sources=(given.ids,))
+    trace = _tracer(given.trace) if given.trace else None
     try:
-        result = run(load(flags=flags).config, load_secrets(os.environ), request, _Silent())
+        result = run(
+            load(flags=flags).config, load_secrets(os.environ), request, _Silent(), trace=trace
+        )
     except HarvesterError as exc:
         print(exc, file=sys.stderr)
         return exc.exit_code

@@ -24,7 +24,7 @@ from bench.places import ROOT, BenchError, work
 from bench.terminal import Screen, night
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
-from harvester.state.records import begin_run, end_run
+from harvester.state.run_records import begin_run, end_run
 from harvester.state.values import Batch, DeadLetter, OpenCall
 from harvester.storage.output import Output, make_folders
 
@@ -112,10 +112,12 @@ def _fill_ledger(output: Output) -> None:
     folder.mkdir()
     summary = {
         "run_id": _RUN_ID,
+        "account": "default",
         "started_at": f"{LAST_DAY}T01:10:00Z",
+        "ended_at": f"{LAST_DAY}T01:31:00Z",
         "exit_code": 3,
         "requests": CALLS + 1_722,
-        "run": {"attempted": sum(figures.values()), **figures},
+        "run": {"attempted": sum(figures.values()), **figures, "cut_off": 0, "opens_published": 0},
         "data": {"rows": CALLS, "cost": {"EUR": "37.211146", "USD": "864.810072"}},
         "differences": [],
     }

@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.answers import answers
-from harvester.dataset.normalize import Answer
+from harvester.answers.answer import Answer
 from harvester.storage.import_blocker import NotHere
 
 RECORDS = 20_000

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from bench.micro.conftest import Price
+from harvester.answers.answer import Answer
 from harvester.client.judge import judge
 from harvester.client.sign import signed_headers
 from harvester.client.transport import Reply
 from harvester.config import OpenCalls, Retry, Secrets
 from harvester.config import Output as OutputConfig
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import usage_of
 from harvester.inputs.voice_id import dated
 from harvester.pipeline.engine.settle import Policy, settle
@@ -27,7 +28,7 @@ from harvester.pipeline.engine.task import Answered, Task
 from harvester.pipeline.limits.pace import Pace
 from harvester.pipeline.publish.normalizer import NORMALIZED_ROWS
 from harvester.pipeline.publish.publisher import Publisher
-from harvester.state import journal, records, work_lists
+from harvester.state import journal, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.values import CHUNK_ROWS, Batch, WorkList
@@ -48,7 +49,7 @@ NOW = 1_800_000_000.0
 def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """A ledger as a run has it, synchronous to the disk."""
     with closing(open_database(tmp_path / "state.db", "default")) as opened:
-        records.begin_run(opened, RUN, 1)
+        run_records.begin_run(opened, RUN, 1)
         work_lists.replace_list(opened, LIST)
         yield opened
 

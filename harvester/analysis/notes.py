@@ -9,8 +9,8 @@ from harvester.analysis.apart import ABSURD_AMOUNT, ABSURD_TIMES, Apart, Group
 from harvester.analysis.audit.audit import Audit
 from harvester.analysis.report import formatting
 from harvester.analysis.report.report import Report
-from harvester.analysis.report.unfinished import Loose
 from harvester.analysis.scope import Scope
+from harvester.state.id_counts import IdCounts
 
 
 def span(made: Report | Audit) -> str:
@@ -27,7 +27,7 @@ def report_notes(report: Report) -> Iterator[str]:
     total = report.calls.total
     if not total.calls:
         yield "There is no call in this period."
-    if isinstance(report.loose, Loose) and report.loose.in_journal:
+    if isinstance(report.loose, IdCounts) and report.loose.in_journal:
         yield (
             "Delivered records that wait in the journal and are not in these figures: "
             f"{formatting.count(report.loose.in_journal)}. `harvester publish` writes them."

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from harvester.dataset.footer import FOOTER_MAX_VOICE_ID, FOOTER_SCHEMA_VERSION
 from harvester.dataset.kind import RecordKind
+from harvester.dataset.usage import UsageTotals, cost_units
 from harvester.errors import StoreError
 from harvester.storage.disk import store_error
 from harvester.storage.ownership import READ, refuse_closed
@@ -32,27 +33,6 @@ class Listing(msgspec.Struct, frozen=True):
     """Path -> size in bytes of what has a name that we give."""
     foreign: list[str]
     """Paths that we never wrote; readers may choke on them."""
-
-
-class Totals(msgspec.Struct, frozen=True):
-    """What rows add up to; two of them can be added."""
-
-    rows: int = 0
-    call_duration_s: int = 0
-    charged_duration_s: int = 0
-    cost: dict[str | None, Decimal] = {}
-    """By currency; one without a single cost is left out."""
-
-    def __add__(self, other: Totals) -> Totals:
-        cost = dict(self.cost)
-        for currency, amount in other.cost.items():
-            cost[currency] = cost.get(currency, Decimal(0)) + amount
-        return Totals(
-            self.rows + other.rows,
-            self.call_duration_s + other.call_duration_s,
-            self.charged_duration_s + other.charged_duration_s,
-            cost,
-        )
 
 
 def list_parts(cdr: Path, kind: RecordKind) -> Listing:
@@ -106,12 +86,12 @@ def verify_part(path: Path, kind: RecordKind) -> int:
         return int(file.metadata.num_rows)
 
 
-def totals(files: Iterable[Path], run_id: str, kind: RecordKind) -> Totals:
+def totals(files: Iterable[Path], run_id: str, kind: RecordKind) -> UsageTotals:
     """What the rows of this run in `files` add up to; one row group at a time in memory.
 
     Raises StoreError if a file can't be read.
     """
-    total, names = Totals(), _usage_names(kind)
+    total, names = UsageTotals(), _usage_names(kind)
     for path in files:
         with _opened(path) as file:
             for group in _groups_of(file, run_id):
@@ -126,16 +106,16 @@ def totals(files: Iterable[Path], run_id: str, kind: RecordKind) -> Totals:
     return total
 
 
-def totals_of(table: pa.Table, run_id: str, kind: RecordKind) -> Totals:
+def totals_of(table: pa.Table, run_id: str, kind: RecordKind) -> UsageTotals:
     """What the rows of this run in `table` add up to."""
     usage = kind.usage
     rows = table.select(_usage_names(kind)).filter(pc.equal(table["run_id"], run_id))
     priced = rows.filter(rows[usage.cost].is_valid())
-    return Totals(
+    return UsageTotals(
         rows=rows.num_rows,
         call_duration_s=_sum(rows[usage.call_duration]),
         charged_duration_s=_sum(rows[usage.charged_duration]),
-        cost=_cost_by_currency(priced[usage.cost], priced[usage.currency]),
+        cost=cost_units(_cost_by_currency(priced[usage.cost], priced[usage.currency]).items()),
     )
 
 

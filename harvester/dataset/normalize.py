@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harvester.answers.answer import Answer
 from harvester.answers.opening import is_json
 from harvester.dataset.columns import (
     MONEY_RULE,
@@ -32,17 +33,6 @@ from harvester.dataset.kind import SECONDS, TEXT, TIME, Draft, Reads, RecordKind
 from harvester.dataset.parse import Batch, readable, reader_of
 
 _RULES: dict[Reads, Rule] = {Reads.SECONDS: SECONDS_RULE, Reads.MONEY: MONEY_RULE}
-
-
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """One delivered answer, as kept in the journal."""
-
-    voice_id: str
-    body: bytes
-    """The vendor's whole answer: a JSON envelope {"status", "reason", "data": {…}}."""
-    fetched_at_ms: int
-    run_id: str
-    is_final: bool
 
 
 class Normalized(msgspec.Struct, frozen=True):

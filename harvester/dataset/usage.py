@@ -7,7 +7,8 @@ through the same night: what the answers said, and what the Parquet says.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -28,8 +29,15 @@ _NOTHING = Decimal(0)
 _INT32_MAX = literals.INT32_MAX
 _Found: TypeAlias = tuple[int, int, Decimal | None, str | None]
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
+COST_SCALE = literals.MONEY_SCALE
+"""Costs are summed up in units of 10^-8, the scale of the column: sums stay whole numbers."""
 NO_CURRENCY = "-"
 ODD_CURRENCY = "odd"
+
+_ANSWERS = "usage.answers"
+_CALL_S = "usage.call_duration_s"
+_CHARGED_S = "usage.charged_duration_s"
+_COST = "usage.cost."
 
 
 @lru_cache(maxsize=256)
@@ -53,13 +61,25 @@ class Usage(NamedTuple):
     currency: str | None
 
 
-class UsageSum(msgspec.Struct):
-    """Of many answers."""
+class UsageTotals(msgspec.Struct, frozen=True):
+    """Of many answers, or of the rows of many: the same, if nothing is wrong."""
 
+    rows: int = 0
     call_duration_s: int = 0
     charged_duration_s: int = 0
-    cost: dict[str, Decimal] = {}
-    """By `currency_name`; exact for up to 10^10 answers, as each has 18 digits and a sum 28."""
+    cost: Mapping[str, int] = {}
+    """By `currency_name`, in units of 10^-8; a currency without a single cost is left out."""
+
+    def __add__(self, other: UsageTotals) -> UsageTotals:
+        cost = dict(self.cost)
+        for currency, amount in other.cost.items():
+            cost[currency] = cost.get(currency, 0) + amount
+        return UsageTotals(
+            self.rows + other.rows,
+            self.call_duration_s + other.call_duration_s,
+            self.charged_duration_s + other.charged_duration_s,
+            cost,
+        )
 
 
 class UsageReader:
@@ -88,15 +108,15 @@ class UsageReader:
         self._default = usage.default_currency
         self._other_currency = usage.other_currency or usage.default_currency
 
-    def usage_of(self, bodies: Sequence[bytes]) -> UsageSum:
+    def usage_of(self, bodies: Sequence[bytes]) -> UsageTotals:
         """The usage of many answers, each a whole JSON text.  Never raises for what they hold."""
         try:
             # All at once is half the price.  One that the decoder refuses sends all the careful
             # way.
             answers = self._decode_all(b"[" + b",".join(bodies) + b"]")
-            return _sum(self._typed(answer.data) for answer in answers)
+            return _sum(len(bodies), (self._typed(answer.data) for answer in answers))
         except _REFUSED:
-            return _sum(self.answer_totals(body) for body in bodies)
+            return _sum(len(bodies), (self.answer_totals(body) for body in bodies))
 
     def answer_totals(self, body: bytes) -> Usage:
         """An answer's usage, by the rules of the table.  Never raises for what the body holds."""
@@ -142,7 +162,7 @@ def usage_reader_of(kind: RecordKind) -> UsageReader:
     return UsageReader(kind)
 
 
-def usage_of(bodies: Sequence[bytes], kind: RecordKind) -> UsageSum:
+def usage_of(bodies: Sequence[bytes], kind: RecordKind) -> UsageTotals:
     """See `UsageReader`."""
     return usage_reader_of(kind).usage_of(bodies)
 
@@ -157,19 +177,55 @@ def _without_other(data: Any) -> tuple[Any, ...]:  # noqa: ANN401 - made at run 
     return (*begin, _NULL, currency)
 
 
-def _sum(found: Iterable[_Found]) -> UsageSum:
+def cost_units(costs: Iterable[tuple[str | None, Decimal]]) -> dict[str, int]:
+    """Costs by currency as sent, as `UsageTotals` has them."""
+    units: dict[str, int] = {}
+    for currency, cost in costs:
+        name = currency_name(currency)
+        units[name] = units.get(name, 0) + int(cost.scaleb(COST_SCALE))
+    return units
+
+
+def as_counters(totals: UsageTotals) -> Counter[str]:
+    """What a run counts of the answers that it keeps."""
+    counters = Counter(
+        {
+            # Runs of versions that read some answers for their rows but not for this lack it.
+            _ANSWERS: totals.rows,
+            _CALL_S: totals.call_duration_s,
+            _CHARGED_S: totals.charged_duration_s,
+        }
+    )
+    for currency, cost in totals.cost.items():
+        counters[f"{_COST}{currency}"] = cost
+    return counters
+
+
+def from_counters(counters: Mapping[str, int], rows: int) -> UsageTotals:
+    """What a run has counted; `rows`: those that it has kept, by its other counters."""
+    cost = {
+        name.removeprefix(_COST): amount
+        for name, amount in counters.items()
+        if name.startswith(_COST)
+    }
+    return UsageTotals(rows, counters.get(_CALL_S, 0), counters.get(_CHARGED_S, 0), cost)
+
+
+def counted_all(counters: Mapping[str, int]) -> bool:
+    """Whether the run's version counted every answer that it read for its rows."""
+    return _ANSWERS in counters
+
+
+def _sum(rows: int, found: Iterable[_Found]) -> UsageTotals:
     call_s = charged_s = 0
     costs: dict[str | None, Decimal] = {}
     for call, charged, cost, currency in found:
         call_s += call
         charged_s += charged
         if cost is not None:
+            # Exact for up to 10^10 answers, as each cost has 18 digits and a sum 28.
             costs[currency] = costs.get(currency, _NOTHING) + cost
-    total = UsageSum(call_s, charged_s)
-    for currency, cost in costs.items():
-        name = currency_name(currency)
-        total.cost[name] = total.cost.get(name, _NOTHING) + cost
-    return total
+    return UsageTotals(rows, call_s, charged_s, cost_units(costs.items()))
 
 
 @lru_cache(maxsize=4_096)  # calls of the same length cost the same

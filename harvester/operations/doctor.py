@@ -37,6 +37,7 @@ from harvester.client.clock import VendorClock
 from harvester.client.connect import connect
 from harvester.client.judge import http_date, judge
 from harvester.client.record_group import record_request
+from harvester.client.refusal_text import refusal_message
 from harvester.client.sign import signed_headers
 from harvester.client.transport import NoReply, Reply, Transport
 from harvester.client.verdicts import NetworkFailure, Refusal, TimeRefused
@@ -48,22 +49,21 @@ from harvester.inputs.voice_id import GRAMMAR
 from harvester.operations import doctor_checks
 from harvester.operations.doctor_checks import Check
 from harvester.operations.plan import Plan, survey
-from harvester.pipeline.engine.engine import QUIET_AFTER_LOCK_S
-from harvester.pipeline.engine.fetcher import refusal_message
+from harvester.pipeline.engine.local_workers import QUIET_AFTER_LOCK_S
 from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.limits.limit_file import LimitFile, read_sharing, sharing
 from harvester.pipeline.limits.open_files import most_files
 from harvester.pipeline.run.belonging import own_settings
-from harvester.pipeline.run.open_read_only import has_state, looking
 from harvester.pipeline.run.recovery import (
     compare_with_data,
     most_unrecorded,
     refuse_anothers,
     refuse_data_without_state,
 )
-from harvester.state import publications, records
+from harvester.state import between_runs, publications, run_records, unresolved
 from harvester.state.database import open_database, store_errors, transaction
 from harvester.state.lock import OutputLock
+from harvester.state.read_only import has_state, looking
 from harvester.storage.output import Output, make_folders
 
 
@@ -258,12 +258,12 @@ def _id_to_try(output: Output, sample: str | None) -> str | None:
     if not has_state(output):
         return sample
     with looking(output, "doctor") as db:
-        if sample is not None and records.deferred(db, sample) is None:
+        if sample is not None and unresolved.deferred(db, sample) is None:
             return sample
         parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
         found = newest_id(output.cdr / part.path for part in parts) or ""
         is_id = re.fullmatch(GRAMMAR, found) is not None  # it becomes a part of the address
-        return (found if is_id else sample) or records.known_id(db)
+        return (found if is_id else sample) or publications.known_id(db)
 
 
 _NO_DATE = "without an answer there is no Date to compare with"
@@ -284,7 +284,7 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
         if per_day is not None:
             db = held.enter_context(closing(open_database(output.database, config.vendor.account)))
             held.enter_context(store_errors(output.database))
-            clock = VendorClock(time.time, time.monotonic, records.last_skew_s(db))
+            clock = VendorClock(time.time, time.monotonic, between_runs.last_skew_s(db))
             count = _DayCount(db, per_day, config.pace.concurrency, clock)
         # One request, and somebody waits for it: no others go first.
         first = replace(config, pace=replace(config.pace, priority="normal"))
@@ -321,8 +321,8 @@ class _DayCount:
         self, db: sqlite3.Connection, per_day: int, concurrency: int, clock: VendorClock
     ) -> None:
         self._db = db
-        unrecorded = len(records.unended_runs(db)) * most_unrecorded(concurrency)
-        counts = records.requests_by_day(db)
+        unrecorded = len(run_records.unended_runs(db)) * most_unrecorded(concurrency)
+        counts = between_runs.requests_by_day(db)
         self._quota = DayQuota(per_day - unrecorded, counts, lambda _: None, clock)
 
     def take(self) -> bool:
@@ -333,7 +333,7 @@ class _DayCount:
 
     def keep(self) -> None:
         with transaction(self._db):
-            records.keep_requests_of_day(self._db, self._quota.stored())
+            between_runs.keep_requests_of_day(self._db, self._quota.stored())
 
 
 async def _ask(

@@ -21,18 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.config import Config
+from harvester.inputs.bad_line_list import BadLines, first_examples, read_bad_lines, worst_first
 from harvester.inputs.discover import IdFile, find
 from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.id_dates import VENDOR_KEEPS, OldIds, instant
 from harvester.inputs.worklist.build_process import ListResult
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.limits.daily_quota import day_of
-from harvester.pipeline.run.bad_lines import BadLines, first_examples, read_bad_lines, worst_first
 from harvester.pipeline.run.belonging import own_settings
 from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
-from harvester.pipeline.run.open_read_only import has_state, looking
 from harvester.pipeline.run.prepare_list import Places, data_glob, draft_list, known_stamps
-from harvester.state import bitmap, records, work_lists
+from harvester.state import between_runs, id_counts, run_records, work_lists
+from harvester.state.read_only import has_state, looking
 from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList
 from harvester.storage.output import Output
 
@@ -221,7 +221,7 @@ def _found(db: sqlite3.Connection | None, input_: InputPlan | None, left_over: i
 def _now_s(db: sqlite3.Connection | None) -> float:
     """The vendor's time as far as the last run's answers told it, in Unix seconds."""
     now_ms = time.time_ns() // 1_000_000
-    return (now_ms if db is None else records.latest_ms(db, now_ms)) / 1000
+    return (now_ms if db is None else between_runs.latest_ms(db, now_ms)) / 1000
 
 
 def _look_at(found: _Found, ids: Iterable[tuple[bool, pa.Array]], *, only: bool) -> None:
@@ -292,7 +292,7 @@ def _of_list(
     """The list in force is the one that a run would work down."""
     if db is None or current is None:
         return _found(db, None, 0)
-    first = _pending_of_first(db, current)
+    first = work_lists.pending_of_input(db, current)
     if record is None:
         found = _found(db, None, current.pending)
     else:
@@ -327,20 +327,8 @@ def _of_record(
 
 def _run_at(db: sqlite3.Connection, instant_ms: int) -> str:
     """The run that worked at an instant, Unix time in ms; empty if it is not among the last."""
-    runs = records.last_runs(db, _RUNS_LOOKED_AT)
+    runs = run_records.last_runs(db, _RUNS_LOOKED_AT)
     return next((run.id for run in runs if run.started_ms <= instant_ms), "")
-
-
-def _pending_of_first(db: sqlite3.Connection, work_list: WorkList) -> int:
-    """Pending ids of rank 0: those that the list was made for."""
-    border = work_list.listed + work_list.retried
-    settled = 0
-    for no, bits in work_lists.settled_rows(db, work_list).items():
-        rows = min(CHUNK_ROWS, border - no * CHUNK_ROWS)
-        if rows <= 0:
-            continue
-        settled += rows if bits is None else rows - sum(1 for _ in bitmap.unset(bits, rows))
-    return border - settled
 
 
 def _plan(
@@ -352,7 +340,7 @@ def _plan(
     max_duration_s: float | None,
 ) -> Plan:
     now = time.time()
-    standing = records.standing(db, int(now * 1000)) if db is not None else None
+    standing = id_counts.count_ids(db, int(now * 1000)) if db is not None else None
     due = standing.open_due if standing else 0
     new = found.input.to_ask if found.input else 0
     whole = estimate(
@@ -393,7 +381,7 @@ def _allowed(
     whole: Estimate,
     max_duration_s: float | None,
 ) -> Budget:
-    counts = records.requests_by_day(db) if db is not None else {}
+    counts = between_runs.requests_by_day(db) if db is not None else {}
     return budget(
         whole,
         rate_per_s=config.pace.rate_per_s,

@@ -9,12 +9,9 @@ neither loses anything.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 
 import msgspec
 
@@ -23,8 +20,10 @@ from harvester.errors import Interrupted, Terminated
 from harvester.pipeline.engine.progress import Events
 from harvester.pipeline.publish.oddities import Oddities
 from harvester.pipeline.publish.publisher import Published, Publisher
+from harvester.pipeline.run.messages import tell_oddities, tell_recovery
 from harvester.pipeline.run.recovery import Opened, open_output
-from harvester.pipeline.run.run import close_killed, tell_oddities, tell_recovery
+from harvester.pipeline.run.requests import NEVER, StopCheck, StopSource
+from harvester.pipeline.run.run import close_killed
 from harvester.state import publications
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
@@ -48,32 +47,34 @@ class PublishedAll(msgspec.Struct, frozen=True, kw_only=True):
     odd: Oddities
 
 
-class _Stop:
-    """Whether a signal came."""
-
-    def __init__(self) -> None:
-        self.reason: Interrupted | None = None
-
-    def __call__(self) -> bool:
-        return self.reason is not None
+_STOPPED = (
+    "stopped on request; what is not published yet is safe in the journal: run `harvester publish` "
+    "again, or let the next run publish it."
+)
 
 
-def publish_journal(config: Config, events: Events) -> PublishedAll:
+def stopped(number: int) -> Interrupted:
+    """Why it ends, once the signal of this number came."""
+    return Terminated(_STOPPED) if number == signal.SIGTERM else Interrupted(_STOPPED)
+
+
+def publish_journal(config: Config, events: Events, stop: StopSource = NEVER) -> PublishedAll:
     """Publish all that waits in the journal; sends nothing.
 
     Raises AlreadyRunning, StoreError, ConfigError, and Interrupted when a signal ended it.
     """
-    with _stopping() as stop, open_output(config, rebind=None, lock=_LOCK) as opened:
+    with stop.watched() as asked_to_stop, open_output(config, rebind=None, lock=_LOCK) as opened:
         config = opened.config
         with store_errors(opened.output.database):
             tell_recovery(opened, events)
             for killed in opened.killed_runs:
                 close_killed(opened, config, killed)
-            done = list(_published(opened, config, stop))
+            done = list(_published(opened, config, asked_to_stop))
             odd = tell_oddities(opened.db, done, events)
             left, _ = publications.journal_size(opened.db)
-        if stop.reason is not None and left:
-            raise stop.reason
+        reason = asked_to_stop()
+        if reason is not None and left:
+            raise reason
         return PublishedAll(
             output=str(opened.output.root),
             records=sum(one.records for one in done),
@@ -85,7 +86,7 @@ def publish_journal(config: Config, events: Events) -> PublishedAll:
         )
 
 
-def _published(opened: Opened, config: Config, stop: _Stop) -> Iterator[Published]:
+def _published(opened: Opened, config: Config, stop: StopCheck) -> Iterator[Published]:
     publisher = Publisher(
         InlineLedger(opened.db, opened.output.database),
         opened.output,
@@ -94,32 +95,5 @@ def _published(opened: Opened, config: Config, stop: _Stop) -> Iterator[Publishe
         opened.state_id,
         identity=opened.identity,
     )
-    while not stop() and (done := publisher.publish(stop)) is not None:
+    while stop() is None and (done := publisher.publish(lambda: stop() is not None)) is not None:
         yield done
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    """The first signal is a request to stop, the second ends the process."""
-    stop = _Stop()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del frame
-        if stop.reason is not None:
-            os._exit(128 + number)
-        ended = number == signal.SIGTERM
-        stop.reason = Terminated(_STOPPED) if ended else Interrupted(_STOPPED)
-
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_STOPPED = (
-    "stopped on request; what is not published yet is safe in the journal: run `harvester publish` "
-    "again, or let the next run publish it."
-)

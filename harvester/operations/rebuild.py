@@ -40,28 +40,28 @@ from harvester.errors import ConfigError, StoreError, UsageError
 from harvester.identity import Identity, merged, settled
 from harvester.pipeline.run.recovery import REBUILDING, compare_with_data, refuse_anothers
 from harvester.pipeline.run.remnants import (
-    LastRun,
     Parts,
-    last_runs,
     number_runs,
     read_parts,
     read_snapshot,
     requests_by_day,
     silent,
     snapshots,
+    summaries,
 )
 from harvester.pipeline.run.state_snapshot import snapshot_identity
-from harvester.state import publications, records
+from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.belongs import keep_identity, read_identity
 from harvester.state.database import open_database, store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import NewerLedger, view_ledger
 from harvester.state.restore import runs_before, take_over
-from harvester.state.sequence import in_order
+from harvester.state.run_records import in_order
 from harvester.state.values import Batch
 from harvester.storage.disk import Disk, RealDisk, store_error
 from harvester.storage.output import Output, make_folders
+from harvester.storage.run_summary import RunSummary
 
 _PRIVATE = 0o700
 _STATE_FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "status.json")
@@ -148,10 +148,10 @@ def _rebuild(
     own = _own(output, old)
     config = _own_days(output, config, own)
     parts = read_parts(output, config.output.partition_timezone, old.hashes)
-    summaries = last_runs(output)
-    numbers = number_runs(output, summaries, parts.runs)
+    told = summaries(output)
+    numbers = number_runs(output, told, parts.runs)
     runs = in_order(numbers, parts.runs, silent(output))
-    config = _own_account(config, own, parts, summaries, runs)
+    config = _own_account(config, own, parts, told, runs)
     snapshot = next(reversed(snapshots(output, runs)), None)
     tell("looking for ids that are there twice")
     in_data = _compare_ids(output, config, parts, snapshot)
@@ -162,7 +162,7 @@ def _rebuild(
         timezone=config.output.partition_timezone if parts.records else None,
         addresses=own.addresses,
     )
-    restored = _write(output, identity, parts, kept, _requests(summaries, old), numbers, disk)
+    restored = _write(output, identity, parts, kept, _requests(told, old), numbers, disk)
     tell("putting the new state in place")
     aside = _swap(output, tell, disk)
     tell("done")
@@ -195,7 +195,7 @@ def _judge(output: Output) -> _Old:
         with view_ledger(output.database, output.staging) as db:
             old.identity = read_identity(db)
             old.hashes = {part.path: part.sha256 for part in publications.live_parts(db)}
-            old.requests = records.requests_by_day(db)
+            old.requests = between_runs.requests_by_day(db)
             old.in_journal = publications.journal_size(db)[0]
             old.reason = _outdated(db, output)
             compare_with_data(db, output)
@@ -208,11 +208,11 @@ def _judge(output: Output) -> _Old:
 
 def _outdated(db: sqlite3.Connection, output: Output) -> str:
     """The run that is newer than the ledger, as a reason; "" for none."""
-    known = {str(row[0]) for row in db.execute("SELECT id FROM run")}
+    known = {run.id for run in run_records.all_runs(db)}
     is_before = runs_before(db)
     unknown = sorted(
         run.run_id
-        for run in last_runs(output)
+        for run in summaries(output)
         if run.run_id not in known and not is_before(run.run_id)
     )
     return f"it does not know run {unknown[0]}, so it is older" if unknown else ""
@@ -262,13 +262,13 @@ def _own_account(
     config: Config,
     own: Identity,
     parts: Parts,
-    summaries: Sequence[LastRun],
+    told: Sequence[RunSummary],
     runs: Sequence[str],
 ) -> Config:
     """The settings with the account of the data.  Raises ConfigError if another one was set."""
     found = set(parts.accounts)
     if not found:
-        by_run = {run.run_id: run.account for run in summaries}
+        by_run = {run.run_id: run.account for run in told}
         newest = [by_run[run] for run in runs if run in by_run][-1:]
         found = {own.account} if own.account else set(newest)
     given = config.vendor.account
@@ -307,7 +307,7 @@ def _rebuilding(output: Output) -> Path:
     return output.state / REBUILDING
 
 
-def _requests(runs: list[LastRun], old: _Old) -> dict[str, int]:
+def _requests(runs: Sequence[RunSummary], old: _Old) -> dict[str, int]:
     """What counts as sent each day: what the summaries say, or the old state if that is more."""
     told, kept = requests_by_day(runs), old.requests
     return {day: max(told.get(day, 0), kept.get(day, 0)) for day in sorted({*told, *kept})}

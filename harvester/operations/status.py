@@ -11,32 +11,19 @@ import msgspec
 from harvester.config import Config
 from harvester.errors import HarvesterError
 from harvester.identity import settled
+from harvester.inputs.bad_line_list import newest_list
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.limits.limit_file import read_sharing
 from harvester.pipeline.limits.sharing import Sharing
-from harvester.pipeline.run.bad_lines import newest_list
-from harvester.pipeline.run.open_read_only import account_of, looking
-from harvester.state import records, work_lists
+from harvester.state import run_records, work_lists
 from harvester.state.belongs import binding
+from harvester.state.id_counts import IdCounts, count_ids
 from harvester.state.lock import Holder, read_holder, reads
+from harvester.state.read_only import account_of, looking
 from harvester.state.values import RunRecord
 from harvester.storage.output import Output
 
 _RUNS = 5
-
-
-class RunLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the last runs.  `exit_code` None: it was killed, or works still."""
-
-    run_id: str
-    started_ms: int
-    ended_ms: int | None
-    exit_code: int | None
-    delivered: int
-    open: int
-    dead: int
-    deferred: int
-    requests: int
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,22 +31,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     output: str
     account: str
-    in_data: int
-    in_journal: int
-    open: int
-    open_due: int
-    dead: int
-    dead_by_reason: dict[str, int]
-    pending: int
-    retrying: int
-    """Of the pending ones: dead letters whose retry has no outcome yet."""
-    deferred: int
-    """Of the pending ones: those that failed in the last runs."""
+    ids: IdCounts
     bad_lines: int
     """Lines without a voiceId in the input that the list was made for, reported before or not."""
     bad_lines_file: str
     """What lists them; empty where there are none, or it is gone."""
-    runs: tuple[RunLine, ...]
+    runs: tuple[RunRecord, ...]
+    """The last ones, newest first; one without an exit code was killed, or works still."""
     unended: int
     """Runs that were killed; the next run closes their books."""
     limit: Sharing | None = None
@@ -104,26 +82,17 @@ def read_standing(output: Output, config: Config | None = None) -> Standing:
     with looking(output, "status") as db:
         if config is not None:
             settled(config, binding(db))
-        found = records.standing(db, time.time_ns() // 1_000_000)
         current = work_lists.current_list(db)
         known = work_lists.find_input(db, current.input_key) if current else None
         bad = known.bad if known else 0
         return Standing(
             output=str(output.root),
             account=account_of(db),
-            in_data=found.in_data,
-            in_journal=found.in_journal,
-            open=found.open,
-            open_due=found.open_due,
-            dead=found.dead,
-            dead_by_reason=dict(found.dead_by_reason),
-            pending=found.pending,
-            retrying=found.retrying,
-            deferred=found.deferred,
+            ids=count_ids(db, time.time_ns() // 1_000_000),
             bad_lines=bad,
             bad_lines_file=newest_list(output.runs, bad) if bad else "",
-            runs=tuple(_run_line(run) for run in records.last_runs(db, _RUNS)),
-            unended=len(records.unended_runs(db)),
+            runs=tuple(run_records.last_runs(db, _RUNS)),
+            unended=len(run_records.unended_runs(db)),
             limit=_limit(config),
         )
 
@@ -169,18 +138,3 @@ def _read_status(output: Output) -> _StatusFile | None:
 
 def _age_s(at: str) -> float:
     return max(0.0, time.time() - datetime.fromisoformat(at).timestamp())
-
-
-def _run_line(run: RunRecord) -> RunLine:
-    counters = run.counters
-    return RunLine(
-        run_id=run.id,
-        started_ms=run.started_ms,
-        ended_ms=run.ended_ms,
-        exit_code=run.exit_code,
-        delivered=counters.get("delivered", 0),
-        open=counters.get("open", 0),
-        dead=counters.get("dead", 0),
-        deferred=counters.get("deferred", 0),
-        requests=counters.get("requests", 0),
-    )

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import msgspec
 
 from harvester.errors import StoreError
-from harvester.state import bitmap, journal
+from harvester.state import bitmap, journal, unresolved
+from harvester.state.between_runs import keep_requests_of_day
 from harvester.state.database import transaction
-from harvester.state.records import keep_requests_of_day
-from harvester.state.values import CHUNK_ROWS, Batch, DeadLetter, Deferred, OpenCall, WorkList
+from harvester.state.values import CHUNK_ROWS, Batch, WorkList
 
 
 def acknowledge(
@@ -46,8 +46,10 @@ def acknowledge(
         if work_list is not None:
             _mark_settled(db, work_list, batch)
         _change_open_calls(db, batch)
-        _change_dead_letters(db, batch)
-        _change_deferred(db, batch)
+        unresolved.remove_dead_letters(db, batch.revived)
+        unresolved.put_dead_letters(db, batch.dead_letters)
+        unresolved.remove_deferred(db, batch.recovered)
+        unresolved.put_deferred(db, batch.deferred)
         db.execute(
             "UPDATE run SET counters = ? WHERE id = ?",
             (msgspec.json.encode(counters).decode(), run_id),
@@ -86,88 +88,10 @@ def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> 
 
 def _change_open_calls(db: sqlite3.Connection, batch: Batch) -> None:
     if batch.closed_calls:
-        closed = db.executemany(
-            "DELETE FROM open_call WHERE id = ?", [(voice_id,) for voice_id in batch.closed_calls]
-        )
-        if closed.rowcount != len(batch.closed_calls):
+        closed = unresolved.remove_open_calls(db, batch.closed_calls)
+        if closed != len(batch.closed_calls):
             raise StoreError(_closed_twice(batch.closed_calls))
-    if batch.open_calls:
-        db.executemany(
-            "INSERT OR REPLACE INTO open_call VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [_open_call_row(call) for call in batch.open_calls],
-        )
-
-
-def _change_dead_letters(db: sqlite3.Connection, batch: Batch) -> None:
-    # Most runs have neither retried nor deferred ids: one look saves a search per id.
-    if batch.revived and _has(db, "dead_letter WHERE retrying = 1"):
-        db.executemany(
-            "DELETE FROM dead_letter WHERE id = ?", [(voice_id,) for voice_id in batch.revived]
-        )
-    if batch.dead_letters:
-        db.executemany(
-            "INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
-            [_dead_letter_row(letter) for letter in batch.dead_letters],
-        )
-
-
-def _change_deferred(db: sqlite3.Connection, batch: Batch) -> None:
-    if batch.recovered and _has(db, "deferred"):
-        db.executemany(
-            "DELETE FROM deferred WHERE id = ?", [(voice_id,) for voice_id in batch.recovered]
-        )
-    if batch.deferred:
-        db.executemany(
-            "INSERT OR REPLACE INTO deferred VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [_deferred_row(item) for item in batch.deferred],
-        )
-
-
-def _has(db: sqlite3.Connection, rows: str) -> bool:
-    return bool(db.execute(f"SELECT EXISTS (SELECT 1 FROM {rows})").fetchone()[0])  # noqa: S608
-
-
-def _open_call_row(call: OpenCall) -> tuple[object, ...]:
-    return (
-        call.voice_id,
-        call.due_ms,
-        call.first_ms,
-        call.asks,
-        call.run_id,
-        call.answer,
-        call.answer_ms,
-        call.unknown_ms,
-    )
-
-
-def _dead_letter_row(letter: DeadLetter) -> tuple[object, ...]:
-    return (
-        letter.voice_id,
-        letter.reason,
-        letter.detail,
-        letter.attempts,
-        letter.first_ms,
-        letter.died_ms,
-        letter.run_id,
-        letter.published,
-        letter.body,
-    )
-
-
-def _deferred_row(item: Deferred) -> tuple[object, ...]:
-    return (
-        item.voice_id,
-        item.cause,
-        item.detail,
-        item.first_ms,
-        item.last_ms,
-        item.run_id,
-        item.runs,
-        ",".join(item.days),
-        item.chunk,
-        item.row,
-        item.counts,
-    )
+    unresolved.put_open_calls(db, batch.open_calls)
 
 
 def _settled_twice(no: int, rows: list[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from harvester.identity import Identity
-from harvester.state.database import get_meta, set_meta, transaction
+from harvester.state.database import exists, get_meta, set_meta, transaction
 
 _FIELDS = ("account", "partition_timezone", "base_urls")
 
@@ -19,9 +19,9 @@ def read_identity(db: sqlite3.Connection) -> Identity:
 def binding(db: sqlite3.Connection) -> Identity:
     """That which holds: without an answer no address does, and without a part no time zone."""
     own = read_identity(db)
-    has_parts = _any(db, "file")
+    has_parts = exists(db, "file")
     has_answers = has_parts or any(
-        _any(db, table) for table in ("journal", "open_call", "dead_letter")
+        exists(db, table) for table in ("journal", "open_call", "dead_letter")
     )
     return Identity(
         account=own.account,
@@ -37,8 +37,3 @@ def keep_identity(db: sqlite3.Connection, identity: Identity) -> None:
     with transaction(db):
         for name, value in identity.encoded().items():
             set_meta(db, name, value)
-
-
-def _any(db: sqlite3.Connection, table: str) -> bool:
-    row = db.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()  # noqa: S608
-    return bool(row[0])

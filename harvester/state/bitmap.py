@@ -24,9 +24,10 @@ def with_rows(bits: bytes, rows: Iterable[int]) -> bytes:
     return bytes(changed)
 
 
-def count(bits: bytes) -> int:
-    """How many bits are set."""
-    return int.from_bytes(bits, "little").bit_count()
+def count(bits: bytes, rows: int | None = None) -> int:
+    """How many bits are set; with `rows`, of the first so many."""
+    found = int.from_bytes(bits, "little")
+    return (found if rows is None else found & ((1 << rows) - 1)).bit_count()
 
 
 def unset(bits: bytes, rows: int) -> Iterator[int]:

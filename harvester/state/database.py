@@ -95,6 +95,11 @@ def open_database(path: Path, account: str, *, is_claimed: bool = True) -> sqlit
         return db
 
 
+def refuse_changes(db: sqlite3.Connection) -> None:
+    """Let `db` answer questions alone, from now on."""
+    db.execute("PRAGMA query_only = ON")
+
+
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """All or nothing, durable at its end."""
@@ -128,6 +133,23 @@ def get_meta(db: sqlite3.Connection, key: str) -> str | None:
 def set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
     """Set a value of `meta`, inside whatever transaction is open."""
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def one_number(db: sqlite3.Connection, query: str, *values: int) -> int:
+    """The one number that `query` gives."""
+    return int(db.execute(query, values).fetchone()[0])
+
+
+def exists(db: sqlite3.Connection, rows: str, *values: str) -> bool:
+    """Whether there is any of `rows`: a table, with its WHERE."""
+    found = db.execute(f"SELECT EXISTS (SELECT 1 FROM {rows})", values).fetchone()  # noqa: S608
+    return bool(found[0])
+
+
+def newest_number(db: sqlite3.Connection, table: str) -> int:
+    """The highest number that `table` ever gave out; 0 for none."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _prepare(db: sqlite3.Connection, path: Path, account: str, *, is_claimed: bool) -> None:

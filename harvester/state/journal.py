@@ -11,12 +11,13 @@ every publication after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 import zstandard
 
-from harvester.state.values import Entry
+from harvester.answers.answer import Answer
+from harvester.state.values import Entry, JournalBlob
 
 DAMAGED = (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError)
 """What `decode` raises for a blob that is not as it was written."""
@@ -30,15 +31,13 @@ _LINE_ENDS = b"\n"
 _LF, _CR = b"\n\r"
 
 
-class Head(msgspec.Struct, gc=False):
-    """A line but for its answer: id, when it was fetched (ms), whether it is final."""
-
+class _Head(msgspec.Struct, gc=False):
     id: str
     at: int
     final: bool
 
 
-_decode = msgspec.json.Decoder(list[Head]).decode
+_decode = msgspec.json.Decoder(list[_Head]).decode
 
 
 def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
@@ -49,13 +48,8 @@ def encode(entries: Iterable[Entry]) -> tuple[bytes, int]:
     return compressor.compress(text), len(text)
 
 
-def decode(blob: bytes) -> list[Entry]:
-    """The entries of a blob, in the order they were written."""
-    return [Entry(head.id, head.at, head.final, answer) for head, answer in heads_and_answers(blob)]
-
-
-def heads_and_answers(blob: bytes) -> Iterator[tuple[Head, bytes]]:
-    """The same, in halves: who makes something else of them need not make entries first."""
+def decode(blob: bytes, run_id: str) -> list[Answer]:
+    """The answers of a blob, in the order they were written; `run_id`: whose they are."""
     text = zstandard.ZstdDecompressor().decompress(blob)
     heads, answers = [], []
     start, end, index = 0, len(text), text.index
@@ -68,19 +62,27 @@ def heads_and_answers(blob: bytes) -> Iterator[tuple[Head, bytes]]:
         start = line_ends + 1
     # All heads at once: half the price of one after the other.
     found = _decode(b"[" + b"},".join([*heads, b""])[:-1] + b"]") if heads else []
-    return zip(found, answers, strict=True)
+    return [
+        Answer(head.id, answer, head.at, run_id, head.final)
+        for head, answer in zip(found, answers, strict=True)
+    ]
+
+
+def answers_of(row: JournalBlob) -> list[Answer]:
+    """The answers of a row of the journal; raises one of DAMAGED."""
+    return decode(row.blob, row.run_id)
 
 
 def _lines(entries: Iterable[Entry]) -> bytes:
     parts: list[bytes] = []
     for entry in entries:
-        answer = entry.answer.removeprefix(_BOM)
+        answer = entry.body.removeprefix(_BOM)
         # Numbers, not texts: `in` tries a text as a number first, and forms the error at length.
         if _LF in answer or _CR in answer:
             answer = answer.replace(b"\r", b" ").replace(b"\n", b" ")
         head = b'{"id":"%s","at":%d,"final":%s,"answer":' % (
             entry.voice_id.encode(),
-            entry.at_ms,
+            entry.fetched_at_ms,
             b"true" if entry.is_final else b"false",
         )
         # One join of everything: to format an answer into its line would copy it once more.

@@ -1,4 +1,4 @@
-"""The ledger's side of a publication: which range of the journal, which files, how far.
+"""The journal's rows, and the ledger's side of a publication: which range, which files, how far.
 
 States: prepared (P1: a range was chosen), committed (P3: its files are staged, durable and named
 here; from now on it is only ever finished), live (P5: the files are in place and the range is gone
@@ -8,10 +8,11 @@ from the journal).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from harvester.state.database import transaction
-from harvester.state.values import PartRecord, Publication
+from harvester.state import journal
+from harvester.state.database import exists, transaction
+from harvester.state.values import JournalBlob, KnownPart, PartRecord, Publication
 
 
 def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:
@@ -100,10 +101,19 @@ def parts_of(db: sqlite3.Connection, publication: int) -> list[PartRecord]:
     return [PartRecord(*row) for row in rows]
 
 
-def known_parts(db: sqlite3.Connection) -> dict[str, tuple[str, int]]:
-    """(state, bytes) of every file that the ledger knows, by path."""
-    rows = db.execute("SELECT path, state, bytes FROM file")
-    return {str(path): (str(state), int(size)) for path, state, size in rows}
+def known_parts(db: sqlite3.Connection) -> dict[str, KnownPart]:
+    """Every file that the state database knows, by path."""
+    rows = db.execute("SELECT path, publication, state, rows, bytes FROM file")
+    return {part.path: part for part in (KnownPart(*row) for row in rows)}
+
+
+def all_publications(db: sqlite3.Connection) -> list[Publication]:
+    """Every publication, oldest first, with how many of its records the journal still holds."""
+    rows = db.execute(
+        "SELECT id, lo, hi, state, (SELECT COALESCE(SUM(n), 0) FROM journal "
+        "WHERE seq BETWEEN lo AND hi) FROM publication ORDER BY id"
+    )
+    return [Publication(*row) for row in rows]
 
 
 def live_parts(db: sqlite3.Connection, since: int = 0) -> list[PartRecord]:
@@ -122,3 +132,29 @@ def journal_size(db: sqlite3.Connection) -> tuple[int, int]:
         "SELECT COALESCE(SUM(n), 0), COALESCE(SUM(bytes), 0) FROM journal"
     ).fetchone()
     return int(n), int(size)
+
+
+def journal_blobs(db: sqlite3.Connection, run_id: str | None = None) -> Iterator[JournalBlob]:
+    """The journal's rows, oldest first, one in memory at a time; of `run_id`, or of all runs."""
+    rows = db.execute(
+        "SELECT seq, run, n, bytes, body FROM journal WHERE ? IS NULL OR run = ? ORDER BY seq",
+        (run_id, run_id),
+    )
+    for row in rows:
+        yield JournalBlob(*row)
+
+
+def has_live_parts(db: sqlite3.Connection) -> bool:
+    """Whether anything was ever published."""
+    return exists(db, "file WHERE state = 'live'")
+
+
+def known_id(db: sqlite3.Connection) -> str | None:
+    """Some id that was resolved, and is not in the data set's files; None if there is none."""
+    row = db.execute("SELECT run, body FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+    if row is not None:
+        return journal.decode(row[1], row[0])[-1].voice_id
+    row = db.execute(
+        "SELECT id FROM open_call UNION ALL SELECT id FROM dead_letter ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row[0])

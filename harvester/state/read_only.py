@@ -3,7 +3,12 @@
 Theory of operation.  Opening a ledger in the usual way is already a change: SQLite brings what a
 kill left in the write-ahead log into the file, and removes the log.  Whoever audits an output, or
 decides whether its state can be trusted, must leave it as found.  So a ledger without such a log is
-opened as an immutable file, and of one with a log a private copy is opened.
+opened as an immutable file, and of one with a log a private copy is opened (`view_ledger`).
+
+Whoever only looks at what an output holds (`plan`, `status`, `export`) opens it in the usual way,
+but for reading, and with the lock, because SQLite's file has one user at a time (`looking`).
+Nothing is recovered, made or closed: what an unfinished publication holds is still in the journal,
+so the figures are right all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +23,59 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harvester.errors import StoreError
-from harvester.state.database import SCHEMA_VERSION, get_meta, store_errors
+from harvester.state.database import (
+    SCHEMA_VERSION,
+    get_meta,
+    open_database,
+    refuse_changes,
+    store_errors,
+)
+from harvester.state.lock import OutputLock
+from harvester.storage.output import Output
+from harvester.storage.ownership import READ, refuse_closed
+
+
+def has_state(output: Output) -> bool:
+    """Whether anything was ever asked into this output.  Raises StoreError where this user may
+    not know.
+    """
+    refuse_closed(output.root, [output.state, output.database, output.lock], READ)
+    try:
+        return output.database.stat().st_size > 0
+    except OSError:
+        return False
+
+
+@contextmanager
+def looking(output: Output, command: str) -> Iterator[sqlite3.Connection]:
+    """The ledger of an output that has one, for reading by `command`, while the lock is held.
+
+    Only for what takes no longer than reading does: nothing is written out and nobody is waited
+    for in it.  Raises AlreadyRunning, StoreError.
+    """
+    with (
+        OutputLock(output.lock, command),
+        _opened(output) as db,
+        store_errors(output.database),
+    ):
+        yield db
+
+
+@contextmanager
+def _opened(output: Output) -> Iterator[sqlite3.Connection]:
+    if not os.access(output.database, os.W_OK) or not os.access(output.state, os.W_OK):
+        # Another user's, who lets us read: SQLite would have to write.
+        with view_ledger(output.database) as db:
+            yield db
+        return
+    with closing(open_database(output.database, "", is_claimed=False)) as db:
+        refuse_changes(db)
+        yield db
+
+
+def account_of(db: sqlite3.Connection) -> str:
+    """Whose records the output holds."""
+    return get_meta(db, "account") or ""
 
 
 @contextmanager
@@ -31,18 +88,12 @@ def view_ledger(path: Path, scratch: Path | None = None) -> Iterator[sqlite3.Con
     with ExitStack() as stack:
         with store_errors(path):
             db = stack.enter_context(closing(_connect(path, scratch, stack)))
-            db.execute("PRAGMA query_only = ON")
+            refuse_changes(db)
             _check(db, path)
         try:
             yield db
         except sqlite3.Error as exc:
             raise StoreError(_damaged(path, str(exc))) from exc
-
-
-def newest_number(db: sqlite3.Connection, table: str) -> int:
-    """The highest number that `table` ever gave out; 0 for none."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def _connect(path: Path, scratch: Path | None, stack: ExitStack) -> sqlite3.Connection:

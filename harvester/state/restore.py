@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from harvester.state.database import get_meta, set_meta, transaction
-from harvester.state.records import keep_newest_number
+from harvester.state.run_records import keep_newest_number
 from harvester.state.values import PartRecord
 
 _REBUILT = "rebuilt_ms"

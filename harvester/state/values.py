@@ -6,20 +6,26 @@ Instants are integers: milliseconds since 1970-01-01 UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import msgspec
+
+from harvester.answers.answer import Answer
+
+Blob: TypeAlias = bytes
+"""In a Struct that has a field `bytes`."""
 
 CHUNK_ROWS = 10_000
 """Rows of the work list that share one bitmap."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One delivered answer, on its way through the journal to the data set."""
+    """One delivered answer, on its way into the journal; it comes out as an `Answer` of its run."""
 
     voice_id: str
-    at_ms: int
+    fetched_at_ms: int
     is_final: bool
-    answer: bytes
+    body: bytes
     """The vendor's whole answer as it came: UTF-8 JSON, literals untouched."""
 
 
@@ -38,6 +44,13 @@ class OpenCall(msgspec.Struct, frozen=True):
     """When the vendor first said no, be it that it knows no such record or that the id is none;
     None if it gave a record when last asked."""
 
+    @property
+    def last_answer(self) -> Answer | None:
+        """The last answer with a record, as one that isn't final."""
+        if self.answer is None or self.answer_ms is None:
+            return None
+        return Answer(self.voice_id, self.answer, self.answer_ms, self.run_id, is_final=False)
+
 
 class DeadLetter(msgspec.Struct, frozen=True):
     """An id that will not be asked again unless somebody says so."""
@@ -52,6 +65,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
     published: bool = False
     """Its last kept answer is in the data all the same, with is_final = false."""
     body: bytes | None = None
+    retrying: bool = False
+    """It is on the work list again: pending, not dead, until its new outcome is safe."""
 
 
 class Deferred(msgspec.Struct, frozen=True):
@@ -153,8 +168,20 @@ class Publication(msgspec.Struct, frozen=True):
     hi: int
     state: str
     records: int = 0
+    """Of its range, those that are in the journal."""
     bytes: int = 0
     """Of undecoded answers."""
+
+
+class JournalBlob(msgspec.Struct, frozen=True):
+    """A row of the journal: the answers of one batch, packed."""
+
+    seq: int
+    run_id: str
+    records: int
+    bytes: int
+    """Of undecoded answers."""
+    blob: Blob
 
 
 class PartRecord(msgspec.Struct, frozen=True):
@@ -167,6 +194,28 @@ class PartRecord(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class KnownPart(msgspec.Struct, frozen=True):
+    """A file that the state database knows; `state` is committed or live."""
+
+    path: str
+    publication: int
+    state: str
+    rows: int
+    bytes: int
+
+
+class Tally(dict[str, int]):
+    """What a run has counted, by name; what was never counted is 0, and stays out.
+
+    A `collections.Counter` does the same and more.  But counting takes it twice as long, as it has
+    a `__delitem__` of its own, and every id is counted three times.
+    """
+
+    def __missing__(self, name: str) -> int:
+        """See `dict`."""
+        return 0
+
+
 class RunRecord(msgspec.Struct, frozen=True):
     """A run and its counters, as of its last acknowledgement."""
 
@@ -177,3 +226,42 @@ class RunRecord(msgspec.Struct, frozen=True):
     first_publication: int
     """Publications from this id on may hold rows of this run."""
     counters: Mapping[str, int]
+
+    @property
+    def attempted(self) -> int:
+        """Ids that were begun: they have one of the outcomes below, once the run has ended."""
+        return self.counters.get("begun", 0)
+
+    @property
+    def delivered(self) -> int:
+        return self.counters.get("delivered", 0)
+
+    @property
+    def open(self) -> int:
+        return self.counters.get("open", 0)
+
+    @property
+    def dead(self) -> int:
+        return self.counters.get("dead", 0)
+
+    @property
+    def deferred(self) -> int:
+        return self.counters.get("deferred", 0)
+
+    @property
+    def cut_off(self) -> int:
+        return self.counters.get("cut_off", 0)
+
+    @property
+    def opens_published(self) -> int:
+        """Dead letters whose last answer went into the data."""
+        return self.counters.get("opens_published", 0)
+
+    @property
+    def requests(self) -> int:
+        return self.counters.get("requests", 0)
+
+    @property
+    def rows(self) -> int:
+        """What it has put into the data or the journal."""
+        return self.delivered + self.opens_published

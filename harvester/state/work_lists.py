@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from harvester.state import bitmap, journal
-from harvester.state.database import get_meta, set_meta, transaction
+from harvester.state import bitmap, journal, publications, unresolved
+from harvester.state.database import get_meta, newest_number, one_number, set_meta, transaction
 from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
 
 _LIST_COLUMNS = "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead"
 _NEW_IDS = "new_ids_ms"
+_INPUT_COLUMNS = "key, lines, bad, duplicate, distinct_ids, settled_before, listed, first_listed_ms"
 _STAMP_COLUMNS = "path, inode, size, mtime_ns, ctime_ns, xxh128"
 
 
@@ -22,8 +23,7 @@ def current_list(db: sqlite3.Connection) -> WorkList | None:
 
 def next_list_id(db: sqlite3.Connection) -> int:
     """A number that no list has had; names of list files are never used twice either."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'list'").fetchone()
-    return 1 if row is None else int(row[0]) + 1
+    return newest_number(db, "list") + 1
 
 
 def replace_list(
@@ -94,12 +94,13 @@ def known_stamps(db: sqlite3.Connection) -> dict[str, FileStamp]:
 
 def find_input(db: sqlite3.Connection, key: str | None) -> InputRecord | None:
     """The books of an input that was listed before; None for a new one."""
-    row = db.execute(
-        "SELECT key, lines, bad, duplicate, distinct_ids, settled_before, listed, first_listed_ms "
-        "FROM input WHERE key = ?",
-        (key,),
-    ).fetchone()
+    row = db.execute(f"SELECT {_INPUT_COLUMNS} FROM input WHERE key = ?", (key,)).fetchone()  # noqa: S608
     return None if row is None else InputRecord(*row)
+
+
+def all_inputs(db: sqlite3.Connection) -> list[InputRecord]:
+    """The books of every input that was listed."""
+    return [InputRecord(*row) for row in db.execute(f"SELECT {_INPUT_COLUMNS} FROM input")]  # noqa: S608
 
 
 def settled_rows(db: sqlite3.Connection, work_list: WorkList) -> dict[int, bytes | None]:
@@ -117,18 +118,25 @@ def pending_rows(work_list: WorkList, bits: dict[int, bytes | None], no: int) ->
     return [] if chunk is None else list(bitmap.unset(chunk, size))
 
 
+def settled_count(
+    work_list: WorkList, bits: Mapping[int, bytes | None], rows: int | None = None
+) -> int:
+    """How many rows of the list are settled by `bits`; with `rows`, of its first so many."""
+    total = 0
+    for no, chunk in bits.items():
+        size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
+        reach = size if rows is None else max(0, min(size, rows - no * CHUNK_ROWS))
+        if chunk is None:
+            total += reach
+        else:
+            total += bitmap.count(chunk) if reach == size else bitmap.count(chunk, reach)
+    return total
+
+
 def pending_of_input(db: sqlite3.Connection, work_list: WorkList) -> int:
     """How many ids of the input that the list was made for (or of the retry) are pending."""
-    bits = settled_rows(db, work_list)
     rows = work_list.listed + work_list.retried
-    pending = 0
-    for no in range(-(-rows // CHUNK_ROWS)):
-        in_reach = min(CHUNK_ROWS, rows - no * CHUNK_ROWS)
-        if no not in bits:
-            pending += in_reach
-        else:
-            pending += sum(row < in_reach for row in pending_rows(work_list, bits, no))
-    return pending
+    return rows - settled_count(work_list, settled_rows(db, work_list), rows)
 
 
 def settled_ids(db: sqlite3.Connection, asked_again: Collection[str] = ()) -> Iterator[list[str]]:
@@ -137,20 +145,22 @@ def settled_ids(db: sqlite3.Connection, asked_again: Collection[str] = ()) -> It
     Dead letters that are being retried, or are to be `asked_again`, are not settled.  In portions
     of bounded size.
     """
-    for (body,) in db.execute("SELECT body FROM journal ORDER BY seq"):
-        yield [entry.voice_id for entry in journal.decode(body)]
-    yield from _portions(db, "SELECT id FROM open_call ORDER BY id")
+    for row in publications.journal_blobs(db):
+        yield [answer.voice_id for answer in journal.answers_of(row)]
+    yield from unresolved.open_ids(db)
     # A published dead letter is in the data as well: counted there.
-    for portion in _portions(
-        db, "SELECT id FROM dead_letter WHERE retrying = 0 AND published = 0 ORDER BY id"
-    ):
+    for portion in unresolved.dead_only_ids(db):
         yield [voice_id for voice_id in portion if voice_id not in asked_again]
 
 
-def _portions(db: sqlite3.Connection, query: str) -> Iterator[list[str]]:
-    cursor = db.execute(query)
-    while rows := cursor.fetchmany(CHUNK_ROWS):
-        yield [str(row[0]) for row in rows]
+def count_lists(db: sqlite3.Connection) -> int:
+    """How many lists are in force: one at most, if nobody meddled."""
+    return one_number(db, "SELECT COUNT(*) FROM list")
+
+
+def stray_chunks(db: sqlite3.Connection, work_list: WorkList) -> int:
+    """Chunks that have progress on another list than the one in force."""
+    return one_number(db, "SELECT COUNT(*) FROM chunk WHERE list != ?", work_list.id)
 
 
 def _remember_input(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harvester.simulator import make_ids
-from harvester.state import records
+from harvester.state import between_runs, run_records, unresolved
 from harvester.state.database import open_database
 from harvester.storage.output import Output
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
@@ -47,14 +47,14 @@ def ledger(harvest: Harvest) -> dict[str, Any]:
     path = Output(harvest.out).database
     with closing(open_database(path, "default")) as db:
         return {
-            "open": [call.voice_id for call in records.all_open_calls(db)],
-            "requests": records.requests_by_day(db),
+            "open": [call.voice_id for call in unresolved.all_open_calls(db)],
+            "requests": between_runs.requests_by_day(db),
             "runs": [(run.id, run.counters.get("clock_skew_s")) for run in _runs(db)],
         }
 
 
 def _runs(db: sqlite3.Connection) -> list[Any]:
-    return records.last_runs(db, 100)
+    return run_records.last_runs(db, 100)
 
 
 def day(ahead_s: float = 0.0) -> str:

@@ -19,7 +19,7 @@ import pytest
 
 from harvester.analysis.verify.verify import Audit, Order, verify
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import stage
 from harvester.state import journal, publications
@@ -583,9 +583,7 @@ def test_a_publication_that_is_half_done_is_no_damage(stopped: Path, committed: 
 def _tables(db: sqlite3.Connection, after: int, hi: int) -> Iterator[pa.Table]:
     while (blob := publications.next_blob(db, after, hi)) is not None:
         after, run, body = blob
-        entries = journal.decode(body)
-        answers = [Answer(e.voice_id, e.answer, e.at_ms, run, e.is_final) for e in entries]
-        yield normalize(answers, "default", GROUP_RECORD).table
+        yield normalize(journal.decode(body, run), "default", GROUP_RECORD).table
 
 
 # --- the command -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harvester.operations.status import read_standing
-from harvester.state import records, work_lists
+from harvester.state import id_counts, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, WorkList
@@ -95,15 +95,15 @@ def test_an_open_call_that_failed_is_open_not_pending(tmp_path: Path) -> None:
     output.state.mkdir(parents=True)
     db = open_database(output.database, "a")
     work_lists.replace_list(db, WorkList(1, None, "l", None, 2, 0, 0))
-    records.begin_run(db, "run-1", 1)
+    run_records.begin_run(db, "run-1", 1)
     batch = Batch(
         open_calls=[OpenCall("o", 5, 1, 1, "run-1"), OpenCall("u", 5, 1, 1, "run-1", unknown_ms=1)],
         dead_letters=[DeadLetter("d", "gave_up", "", 1, 1, 1, "run-1")],
         deferred=[Deferred(one, "timeout", "", 1, 1, "run-1") for one in ("o", "p")],
     )
     acknowledge(db, "run-1", batch, work_list=None, counters={}, requests_of_day=("", 0))
-    found = records.standing(db, 10)
+    found = id_counts.count_ids(db, 10)
     db.close()
     assert (found.open, found.open_due, found.open_unknown) == (2, 2, 1)
     assert (found.pending, found.deferred, found.retrying) == (2, 1, 0)
-    assert read_standing(output).deferred == 1
+    assert read_standing(output).ids.deferred == 1

@@ -24,13 +24,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harvester.answers.answer import Answer
 from harvester.dataset import files as dataset
 from harvester.dataset import packing, parts
-from harvester.dataset.files import Totals
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import StagedPart
+from harvester.dataset.usage import UsageTotals
 from harvester.errors import StoreError
 from harvester.storage import disk
 
@@ -478,13 +479,9 @@ def test_totals_add_up_one_run_to_the_last_digit(tmp_path: Path) -> None:
     none = table([("y", "2026-09-03T12:00:00Z", "")], run_id="run-2")
     staged = stage(tmp_path / "staging", one, other, none)
     files = [part.staged for part in staged]
-    assert dataset.totals(files, "run-1", GROUP_RECORD) == Totals(
-        1000, 2000, 0, {"USD": Decimal("0.00001")}
-    )
-    assert dataset.totals(files, "run-2", GROUP_RECORD) == Totals(
-        2, 4, 0, {"USD": Decimal("9999999999.99999999")}
-    )
-    assert dataset.totals(files, "run-3", GROUP_RECORD) == Totals()
+    assert dataset.totals(files, "run-1", GROUP_RECORD) == UsageTotals(1000, 2000, 0, {"USD": 1000})
+    assert dataset.totals(files, "run-2", GROUP_RECORD) == UsageTotals(2, 4, 0, {"USD": 10**18 - 1})
+    assert dataset.totals(files, "run-3", GROUP_RECORD) == UsageTotals()
     assert dataset.totals_of(one, "run-1", GROUP_RECORD) + dataset.totals_of(
         pa.concat_tables([other, none]), "run-2", GROUP_RECORD
     ) == dataset.totals(files, "run-1", GROUP_RECORD) + dataset.totals(files, "run-2", GROUP_RECORD)
@@ -500,14 +497,14 @@ def test_totals_keep_currencies_apart(tmp_path: Path) -> None:
     ]
     answers = [Answer(str(n), body, 0, "run-1", is_final=True) for n, body in enumerate(bodies)]
     staged = stage(tmp_path / "staging", normalize(answers, "acme", GROUP_RECORD).table)
-    expected = {"USD": Decimal(1), "EUR": Decimal(5), None: Decimal(4)}
+    expected = {"USD": 1 * 10**8, "EUR": 5 * 10**8, "-": 4 * 10**8}
     assert dataset.totals([part.staged for part in staged], "run-1", GROUP_RECORD).cost == expected
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65])
 def test_of_many_currencies_each_has_its_sum(tmp_path: Path, count: int) -> None:
     """Nobody pays in so many; a record that is anybody's must not cost more than its row."""
-    names: list[str | None] = [f"C{n:02}" for n in range(count)]
+    names = [f"C{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(count)]
     bodies = [
         json.dumps({"data": {"cost": str(n + 1), "currency": name}}).encode()
         for name in names
@@ -515,7 +512,7 @@ def test_of_many_currencies_each_has_its_sum(tmp_path: Path, count: int) -> None
     ]
     answers = [Answer(str(n), body, 0, "run-1", is_final=True) for n, body in enumerate(bodies)]
     found = dataset.totals_of(normalize(answers, "acme", GROUP_RECORD).table, "run-1", GROUP_RECORD)
-    assert found.cost == dict.fromkeys(names, Decimal(6))
+    assert found.cost == dict.fromkeys(names, 6 * 10**8)
     assert found.rows == 3 * count
 
 
@@ -534,13 +531,13 @@ def test_totals_are_those_of_the_run_wherever_its_rows_are(
 ) -> None:
     path = three_runs(tmp_path / "a.parquet", write_statistics=write_statistics)
     for n in (1, 2, 3):
-        assert dataset.totals([path], f"run-{n}", GROUP_RECORD) == Totals(
-            1, 2, 0, {"USD": Decimal(1)}
+        assert dataset.totals([path], f"run-{n}", GROUP_RECORD) == UsageTotals(
+            1, 2, 0, {"USD": 10**8}
         )
     assert (
         dataset.totals([path], "run-0", GROUP_RECORD)
         == dataset.totals([path], "run-4", GROUP_RECORD)
-        == Totals()
+        == UsageTotals()
     )
 
 

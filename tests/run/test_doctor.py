@@ -15,7 +15,7 @@ import pytest
 from harvester.cli.main import run_command
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.simulator import make_ids
-from harvester.state import records
+from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall
@@ -355,15 +355,15 @@ def test_an_answer_that_says_nothing_of_the_key_is_no_pass(patient: Patient, ref
 @pytest.mark.parametrize("where", ["journal", "open", "dead"])
 def test_a_known_id_is_found_wherever_it_stands(tmp_path: Path, where: str) -> None:
     out = House(tmp_path / "out")
-    records.begin_run(out.db, "run-1", 1)
-    assert records.known_id(out.db) is None
+    run_records.begin_run(out.db, "run-1", 1)
+    assert publications.known_id(out.db) is None
     batch = {
         "journal": Batch(entries=[Entry("7", 1, True, b"{}")]),
         "open": Batch(open_calls=[OpenCall("7", 1, 1, 1, "run-1")]),
         "dead": Batch(dead_letters=[DeadLetter("7", "gave_up", "", 1, 1, 1, "run-1")]),
     }[where]
     acknowledge(out.db, "run-1", batch, work_list=None, counters={}, requests_of_day=("", 0))
-    assert records.known_id(out.db) == "7"
+    assert publications.known_id(out.db) == "7"
     out.close()
 
 
@@ -395,7 +395,7 @@ def test_its_requests_count_on_the_vendors_day(
         assert (code, found["clock"]["state"]) == (0, "warn")
         days = {day_of(time.time() + skew_s + late_s) for late_s in (-60, 0)}
         with closing(sqlite3.connect(patient.folder / "out" / "state" / "state.db")) as db:
-            counts = records.requests_by_day(db)
+            counts = between_runs.requests_by_day(db)
         assert [counts[day] for day in days if day in counts] == [2]
         assert patient.examined(vendor.base_url)[0] == 8, "the day is full, whatever our clock says"
         assert vendor.stats()["requests"] == 3, "one alone learns the vendor's day"

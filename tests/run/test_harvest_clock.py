@@ -17,7 +17,7 @@ from harvester.client.transport import NoReply, Reply
 from harvester.errors import BudgetReached
 from harvester.pipeline.engine.engine import Engine, Job
 from harvester.pipeline.limits.daily_quota import day_of
-from harvester.state import records
+from harvester.state import between_runs, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.values import Batch, OpenCall
 from tests.support.fakes import TIMEOUT, Answer, FakeVendor, House, record, status
@@ -176,7 +176,7 @@ def test_per_day_is_not_given_again_when_our_clock_changes_the_day(
         else:
             # It has to send one to learn which day it is, if it is not the day by our clock.
             assert sent - before <= 1
-    assert records.requests_by_day(out.now.db)[day_of(NIGHT)] >= sent
+    assert between_runs.requests_by_day(out.now.db)[day_of(NIGHT)] >= sent
     _, vendor = out.run(NIGHT + DAY)
     assert len(vendor.log) == 40, "the next day, by the vendor's clock"
 
@@ -191,7 +191,7 @@ def test_a_days_count_begins_with_one_request_alone(nights: Callable[..., Nights
     alone = times[:3]
     assert all(later - at >= 5 for at, later in zip(alone, times[1:4], strict=True))
     assert times[4] - times[3] < 1
-    assert records.requests_of_day(out.now.db) == (day_of(NIGHT), 50)
+    assert between_runs.requests_of_day(out.now.db) == (day_of(NIGHT), 50)
 
 
 def test_one_request_alone_is_enough_where_the_clocks_agree(
@@ -265,6 +265,6 @@ def test_the_skew_of_a_run_is_in_the_ledger_with_its_counters(
 ) -> None:
     out = nights(["1", "2", "3", "4"], pace__per_day=100)
     out.run(NIGHT, 7200)
-    (run,) = [r for r in records.last_runs(out.now.db, 9) if r.id == "run-1"]
+    (run,) = [r for r in run_records.last_runs(out.now.db, 9) if r.id == "run-1"]
     assert run.counters["clock_skew_s"] == pytest.approx(-7200, abs=2)
-    assert records.last_skew_s(out.now.db) == pytest.approx(-7200, abs=2)
+    assert between_runs.last_skew_s(out.now.db) == pytest.approx(-7200, abs=2)

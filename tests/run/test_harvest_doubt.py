@@ -20,11 +20,11 @@ from harvester.errors import (
     VendorRefused,
     VendorUnavailable,
 )
-from harvester.pipeline.engine.doubt import FULL
+from harvester.pipeline.engine.doubt import FULL, PROBES
 from harvester.pipeline.engine.engine import Engine
 from harvester.pipeline.engine.probes import spread
 from harvester.pipeline.engine.task import Task
-from harvester.state import records, work_lists
+from harvester.state import between_runs, unresolved, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.values import Batch, DeadLetter
 from tests.run.test_harvest_pipeline import (
@@ -190,7 +190,8 @@ def test_a_record_among_the_probes_and_the_nos_count_and_the_run_goes_on(
     assert sorted(out.dead()) == IDS[:300]
     assert out.delivered() == IDS[300:]
     # Probes that were put back come last, and some of them are bad: one record is fetched again.
-    assert sum(vendor.asked.values()) <= len(IDS) + 1
+    # Those that follow the record come on end after one, so each is fetched again.
+    assert sum(vendor.asked.values()) <= len(IDS) + 1 + 100
     assert_run_balances(engine)
     assert_each_id_is_in_one_state(out)
 
@@ -251,8 +252,47 @@ def test_dead_ids_at_the_end_of_a_list_cost_a_request_for_a_record_that_came(
     engine = run_virtually(lambda: out.run(vendor))
     assert engine.stop.reason is None
     assert sorted(out.dead()) == IDS[-bad:]
-    assert sum(vendor.asked.values()) <= len(IDS) + 1 + bad // FULL
+    again = bad if bad >= PROBES else 0
+    assert sum(vendor.asked.values()) <= len(IDS) + 1 + 2 * (bad // FULL) + again
     assert_run_balances(engine)
+
+
+@pytest.mark.parametrize("no", [-22, -14, -25])
+@pytest.mark.parametrize("count", [PROBES, 60, 199, 200, 450])
+def test_a_vendor_that_is_ill_for_a_while_and_well_again_makes_no_id_dead(
+    house: Callable[..., House], no: int, count: int
+) -> None:
+    """All that it said no to meanwhile is fetched again at the end; what is dead is dead then."""
+    ids = dated(10, 1_000)
+    out = house(ids, pace__concurrency=8)
+    ill = set(ids[300 : 300 + count])
+    dead = {ids[5], ids[310]}
+
+    def says(voice_id: str, before: int) -> Answer:
+        is_ill = voice_id in ill and before == 0
+        return status(no) if is_ill or voice_id in dead else record(voice_id)
+
+    vendor = FakeVendor(says)
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert set(out.dead()) == dead
+    assert out.delivered() == sorted(set(ids) - dead)
+    assert all(vendor.asked[one] == 2 for one in ill)
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+
+
+def test_fewer_nos_on_end_than_probes_count_at_the_next_record(
+    house: Callable[..., House],
+) -> None:
+    ids = dated(10, 200)
+    out = house(ids, pace__concurrency=1)
+    bad = set(ids[50 : 50 + PROBES - 1])
+    vendor = FakeVendor(lambda i, n: status(-22) if i in bad else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert set(out.dead()) == bad
+    assert sum(vendor.asked.values()) == len(ids)
 
 
 @pytest.mark.parametrize("failure", [TIMEOUT, status(-18), Reply(500, b"oops")], ids=str)
@@ -391,7 +431,7 @@ def test_a_run_that_is_stopped_leaves_what_it_held_back_pending(
 
 def proven(out: House) -> None:
     """Records were delivered at this address with this key."""
-    records.prove(out.db, "here")
+    between_runs.prove(out.db, "here")
 
 
 @pytest.mark.parametrize(
@@ -435,7 +475,7 @@ def test_an_id_that_is_always_refused_is_given_up_in_the_end(house: Callable[...
     out = house(IDS[:2], retry__max_runs=2)
     vendor = FakeVendor(lambda i, n: GONE if i == IDS[0] else record(i))
     run_virtually(lambda: out.run(vendor))
-    item = records.deferred(out.db, IDS[0])
+    item = unresolved.deferred(out.db, IDS[0])
     assert item is not None
     assert (item.runs, item.cause) == (1, "refused_http_404")
 
@@ -493,13 +533,13 @@ def test_the_first_20_with_an_unknown_status_do_not_keep_the_run_from_the_others
 
 def test_a_record_of_this_run_is_kept_for_the_next_as_proof(house: Callable[..., House]) -> None:
     out = house(IDS[:3])
-    assert not records.is_proven(out.db, "here")
+    assert not between_runs.is_proven(out.db, "here")
     run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-24) if n == 0 else record(i))))
-    assert not records.is_proven(out.db, "here"), "a no is no record"
+    assert not between_runs.is_proven(out.db, "here"), "a no is no record"
     out.put_in_force(IDS[10:12])
     run_virtually(lambda: out.run(FakeVendor()))
-    assert records.is_proven(out.db, "here")
-    assert not records.is_proven(out.db, "elsewhere")
+    assert between_runs.is_proven(out.db, "here")
+    assert not between_runs.is_proven(out.db, "elsewhere")
 
 
 # Ids that always fail
@@ -527,7 +567,7 @@ def test_ids_that_always_fail_are_deferred_though_only_they_are_left(
         "budgets and backoffs, no outage that is waited out"
     )
     if concurrency > 1:
-        item = records.deferred(out.db, IDS[40])
+        item = unresolved.deferred(out.db, IDS[40])
         assert item is not None
         assert item.runs == 1, "others were delivered meanwhile: it counts towards giving up"
     assert_run_balances(engine)
@@ -540,7 +580,7 @@ def test_a_vendor_that_goes_away_in_the_middle_is_an_outage_still(
     vendor = FakeVendor(lambda i, n: record(i) if virtual_loop().time() < 1001.5 else TIMEOUT)
     engine = run_virtually(lambda: out.run(vendor))
     assert isinstance(engine.stop.reason, VendorUnavailable)
-    assert engine.gate.outages == 1
+    assert engine.result().figures.outages == 1
     probes = [i for at, i in vendor.log if at > 1030]
     assert len(probes) >= 5
     assert set(probes) == {probes[0]}

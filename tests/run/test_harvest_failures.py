@@ -12,7 +12,7 @@ import pytest
 from harvester.client.transport import NoReply, Reply
 from harvester.errors import VendorUnavailable
 from harvester.pipeline.engine.engine import Engine
-from harvester.pipeline.run.run import _tell_failures
+from harvester.pipeline.run.messages import tell_failures
 from tests.support.fakes import FakeVendor, House, houses, record
 from tests.support.virtual_time import run_virtually, virtual_loop
 
@@ -34,7 +34,7 @@ def test_a_want_of_descriptors_costs_no_id_an_attempt(house: Callable[..., House
     assert out.delivered() == IDS
     assert out.deferred() == {}
     assert engine.stop.reason is None
-    assert engine.gate.outages == 0, "it says nothing of the vendor"
+    assert engine.result().figures.outages == 0, "it says nothing of the vendor"
     assert engine.tally["retry.exhausted"] == 10 * 20
 
 
@@ -104,7 +104,7 @@ def test_ids_that_always_fail_are_deferred_though_only_they_are_left(
         return engine, virtual_loop().time() - began
 
     engine, took_s = run_virtually(main)
-    assert engine.gate.outages > 0
+    assert engine.result().figures.outages > 0
     assert engine.stop.reason is None
     assert took_s < 600
     assert engine.tally["deferred"] == len(odd)
@@ -125,13 +125,13 @@ def test_an_outage_that_ends_a_run_says_what_failed_last(house: Callable[..., Ho
 def test_what_fails_is_said_once_a_run_for_each_cause() -> None:
     said: list[tuple[str, str, dict[str, object]]] = []
     events = SimpleNamespace(message=lambda level, name, **rest: said.append((level, name, rest)))
-    engine = SimpleNamespace(failures={})
+    seen: dict[str, str] = {}
     told: set[str] = set()
 
     def tell(**failures: str) -> list[object]:
         said.clear()
-        engine.failures.update(failures)
-        _tell_failures(cast("Engine", engine), cast("Any", events), told)
+        seen.update(failures)
+        tell_failures(seen, cast("Any", events), told)
         assert all(one[:2] == ("warning", "requests_fail") for one in said)
         return [one[2]["cause"] for one in said]
 

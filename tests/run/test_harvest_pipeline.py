@@ -31,7 +31,7 @@ from harvester.pipeline.engine.fetcher import PROBES
 from harvester.pipeline.engine.shutdown import GRACE_S
 from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.pipeline.run.control_totals import check_run
-from harvester.state import records
+from harvester.state import unresolved
 from harvester.state.acknowledge import acknowledge
 from harvester.state.values import Batch, OpenCall
 from harvester.state.writer import LedgerWriter
@@ -186,7 +186,7 @@ def test_a_lone_poison_id_counts_a_run_even_though_its_last_try_is_alone(
     out = house(retry__network_attempts=2, pace__concurrency=concurrency)
     vendor = FakeVendor(script=lambda i, n: TIMEOUT if i == poison else record(i))
     run_virtually(lambda: out.run(vendor))
-    item = records.deferred(out.db, poison)
+    item = unresolved.deferred(out.db, poison)
     assert item is not None
     assert item.runs == 1
 
@@ -199,7 +199,7 @@ def test_a_run_in_which_the_vendor_failed_at_its_end_counts_against_no_id(
         script=lambda i, n: TIMEOUT if i == IDS[-1] or vendor.asked[IDS[-1]] else record(i)
     )
     run_virtually(lambda: out.run(vendor))
-    item = records.deferred(out.db, IDS[-1])
+    item = unresolved.deferred(out.db, IDS[-1])
     assert item is not None
     assert item.runs == 0
 
@@ -524,7 +524,7 @@ def test_an_outage_is_probed_every_5_seconds_and_costs_the_ids_nothing(
     assert min(gaps) >= 4.9
     assert max(gaps) <= 5.2
     assert engine.tally["deferred"] == 0
-    assert engine.gate.outages == 1
+    assert engine.result().figures.outages == 1
     assert out.delivered() == IDS
 
 
@@ -667,7 +667,7 @@ def test_the_days_budget_ends_the_run_after_exactly_so_many_requests(
     engine = run_virtually(lambda: out.run(vendor))
     assert isinstance(engine.stop.reason, BudgetReached)
     assert len(vendor.log) == 100
-    assert engine.requests_of_day[1] == 100
+    assert engine.result().requests_of_day[1] == 100
     assert_run_balances(engine)
     assert_each_id_is_in_one_state(out)
 
@@ -722,8 +722,8 @@ def test_the_source_holds_no_more_than_a_page_of_tasks(house: Callable[..., Hous
     def watch(engine: Engine) -> None:
         async def look() -> None:
             while True:
-                if hasattr(engine._doubt, "source"):
-                    most[0] = max(most[0], len(engine._doubt.source._ready))
+                if hasattr(engine.others, "source"):
+                    most[0] = max(most[0], len(engine.others.source._ready))
                 await asyncio.sleep(0.05)
 
         looking.append(asyncio.ensure_future(look()))

@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from harvester.answers.answer import Answer
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import stage
 from harvester.errors import AlreadyRunning, ConfigError, StoreError
@@ -23,7 +24,7 @@ from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.recovery import open_output
 from harvester.pipeline.run.summary import run_books
-from harvester.state import publications, records
+from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, Entry, PartRecord, Publication
@@ -116,7 +117,7 @@ class CutDisk(RealDisk):
 def house(tmp_path: Path) -> Iterator[House]:
     """An output with 30 answers of three days in its journal."""
     made = House(tmp_path / "out", IDS)
-    records.begin_run(made.db, "run-1", 1_000)
+    run_records.begin_run(made.db, "run-1", 1_000)
     for start in range(0, 30, 10):
         acknowledge(
             made.db,
@@ -255,7 +256,7 @@ def test_after_a_power_cut_at_any_step_harvester_publish_does_the_rest(
     assert done.in_journal == 0
     house.db = House(house.output.root).db
     assert_published_once(house)
-    assert records.unended_runs(house.db) == [], "the control totals of the run are closed"
+    assert run_records.unended_runs(house.db) == [], "the control totals of the run are closed"
 
 
 def test_a_number_whose_publication_was_dropped_is_not_used_again(house: House) -> None:
@@ -400,9 +401,9 @@ def test_a_killed_runs_books_are_closed_and_its_requests_rounded_up(house: House
         (killed,) = opened.killed_runs
         assert killed.id == "run-1"
         assert killed.counters == {"delivered": 30}
-        assert records.unended_runs(opened.db) == []
+        assert run_records.unended_runs(opened.db) == []
         connections = house.config.pace.concurrency
-        assert records.requests_of_day(opened.db) == (day_of(1.0), 40 + 1000 + connections)
+        assert between_runs.requests_of_day(opened.db) == (day_of(1.0), 40 + 1000 + connections)
     with open_output(house.config) as opened:
         assert opened.killed_runs == ()
 
@@ -416,7 +417,7 @@ def test_what_a_killed_run_had_begun_and_not_finished_is_cut_off_in_its_books(ho
     with open_output(house.config) as opened:
         (killed,) = opened.killed_runs
         assert run_books(killed.counters).cut_off == 50 - 30 - 4 - 3 - 2
-        kept = records.run_record(opened.db, killed.id)
+        kept = run_records.run_record(opened.db, killed.id)
         assert kept.counters == killed.counters
 
 
@@ -424,34 +425,34 @@ def test_requests_of_a_run_that_was_killed_before_it_learnt_the_day_count_for_bo
     house: House,
 ) -> None:
     """Its day was by our clock alone; the one that was counted in before may be the true one."""
-    records.end_run(house.db, "run-1", 2_000, 0, {})
+    run_records.end_run(house.db, "run-1", 2_000, 0, {})
     started_ms = 1_788_000_000_000
-    records.begin_run(house.db, "run-2", started_ms)
+    run_records.begin_run(house.db, "run-2", started_ms)
     house.db.close()
     most = 1000 + house.config.pace.concurrency
     with open_output(house.config) as opened:
-        counts = records.requests_by_day(opened.db)
+        counts = between_runs.requests_by_day(opened.db)
     assert counts == {day_of(1.0): 40 + most, day_of(started_ms / 1000): most}
 
 
 def test_a_killed_run_whose_clock_was_ahead_does_not_end_before_it_started(house: House) -> None:
     started_ms = 10**13
-    records.begin_run(house.db, "run-2", started_ms)
+    run_records.begin_run(house.db, "run-2", started_ms)
     house.db.close()
     with open_output(house.config) as opened:
-        run = records.run_record(opened.db, "run-2")
+        run = run_records.run_record(opened.db, "run-2")
     assert run.ended_ms == started_ms
 
 
 def test_requests_of_a_run_that_was_killed_before_it_acknowledged_count_on_its_day(
     house: House,
 ) -> None:
-    records.end_run(house.db, "run-1", 2_000, 0, {})
+    run_records.end_run(house.db, "run-1", 2_000, 0, {})
     started_ms = 1_788_000_000_000
-    records.begin_run(house.db, "run-2", started_ms)
+    run_records.begin_run(house.db, "run-2", started_ms)
     house.db.close()
     with open_output(house.config) as opened:
-        day, requests = records.requests_of_day(opened.db)
+        day, requests = between_runs.requests_of_day(opened.db)
     assert day == day_of(started_ms / 1000)
     assert requests == 1000 + house.config.pace.concurrency
 

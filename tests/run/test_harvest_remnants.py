@@ -8,24 +8,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from harvester.errors import StoreError
 from harvester.identity import Identity
-from harvester.pipeline.run.remnants import last_runs, newest_snapshot, read_snapshot, snapshot_rows
+from harvester.pipeline.run.remnants import newest_snapshot, read_snapshot, snapshot_rows, summaries
 from harvester.pipeline.run.state_snapshot import (
     SCHEMA,
     snapshot_identity,
     snapshot_number,
     write_snapshot,
 )
-from harvester.state import records
+from harvester.state import run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall
 from harvester.storage.output import Output, make_folders
+from tests.support.summaries import summary_of
 
 OPEN = [
     OpenCall("open-known", 1_001, 2_002, 3, "run-1", answer=b'{"status":0}', answer_ms=4_004),
@@ -54,7 +56,7 @@ def snapshot_of(output: Output, batch: Batch, run_id: str = "run-1") -> Path:
     folder = output.run(run_id)
     folder.mkdir(parents=True)
     with closing(open_database(output.database, "acme")) as db:
-        records.begin_run(db, run_id, 1)
+        run_records.begin_run(db, run_id, 1)
         acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=("2026-11-01", 1))
         write_snapshot(db, folder / "state.parquet")
     return folder / "state.parquet"
@@ -174,9 +176,15 @@ def test_a_snapshot_whose_footer_says_nothing_we_understand_belongs_to_nobody_kn
     assert snapshot_identity(path) == Identity()
 
 
-SUMMARY = (
-    b'{"run_id":"20261101T000000Z-00000a","account":"acme","ended_at":"2026-11-01T00:00:01Z",'
-    b'"requests":3,"first_publication":2,"else":1}'
+SUMMARY = msgspec.json.encode(
+    summary_of(
+        "20261101T000000Z-00000a",
+        account="acme",
+        ended_at="2026-11-01T00:00:01Z",
+        requests=3,
+        first_publication=2,
+        **{"else": 1},
+    )
 )
 
 
@@ -193,7 +201,7 @@ def test_summaries_are_read_by_the_names_of_their_runs_and_bad_ones_are_left_out
         (output.runs / name).mkdir()
         (output.runs / name / "summary.json").write_bytes(content)
     (output.runs / "20261105T000000Z-00000e" / "summary.json").mkdir(parents=True)
-    (run,) = last_runs(output)
+    (run,) = summaries(output)
     assert (run.run_id, run.account, run.requests) == ("20261101T000000Z-00000a", "acme", 3)
     assert (run.ended_at, run.first_publication) == (datetime(2026, 11, 1, 0, 0, 1, tzinfo=UTC), 2)
 

@@ -15,7 +15,8 @@ from harvester.config import Secrets, load
 from harvester.errors import AlreadyRunning, StoreError
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.run.in_place import InPlace
-from harvester.pipeline.run.run import Request, Result, run
+from harvester.pipeline.run.requests import RunRequest
+from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
 from harvester.state.lock import OutputLock
 from harvester.storage.output import Output
@@ -141,7 +142,7 @@ def harvest(root: Path, vendor: Simulator, events: Meanwhile, **more: object) ->
     ids.write_text("\n".join(IDS))
     named = {name.replace("__", ".", 1): value for name, value in more.items()}
     flags = {**FAST, "output.dir": str(root), "vendor.base_url": vendor.base_url, **named}
-    return run(load(flags=flags).config, SECRETS, Request(sources=(str(ids),)), events)
+    return run(load(flags=flags).config, SECRETS, RunRequest(sources=(str(ids),)), events)
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from harvester.answers.answer import Answer
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.pipeline.publish.oddities import NEEDED
-from harvester.state import records
+from harvester.state import run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.values import Batch, Entry
 from tests.run.test_cli_commands import KEYS, harvester
@@ -127,7 +128,7 @@ def test_a_quiet_run_warns_of_what_is_odd_in_its_records(tmp_path: Path) -> None
 
 def test_people_read_one_line_with_counts_and_a_quiet_publish_warns_too(tmp_path: Path) -> None:
     out = House(tmp_path / "out")
-    records.begin_run(out.db, "run-1", 1)
+    run_records.begin_run(out.db, "run-1", 1)
     strange = [
         answer(**TALKED, cost="1,25"),
         answer(**TALKED),
@@ -137,7 +138,7 @@ def test_people_read_one_line_with_counts_and_a_quiet_publish_warns_too(tmp_path
     entries = [Entry(f"{n:020}", FETCHED_MS, True, one.body) for n, one in enumerate(strange)]
     batch = Batch(entries=entries)
     acknowledge(out.db, "run-1", batch, work_list=None, counters={}, requests_of_day=("", 0))
-    records.end_run(out.db, "run-1", 2, 143, {"delivered": 4, "begun": 4})
+    run_records.end_run(out.db, "run-1", 2, 143, {"delivered": 4, "begun": 4})
     out.close()
     words = ("publish", "--out", "out", "--account", ACCOUNT, "-q")
     done = harvester(*words, cwd=tmp_path)

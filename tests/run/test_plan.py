@@ -17,8 +17,9 @@ from harvester.operations.plan import survey
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.run.estimate import estimate
 from harvester.state.acknowledge import acknowledge
+from harvester.state.between_runs import keep_requests_of_day
 from harvester.state.database import open_database
-from harvester.state.records import begin_run, end_run, keep_requests_of_day
+from harvester.state.run_records import begin_run, end_run
 from harvester.state.values import Batch, InputRecord, OpenCall, WorkList
 from harvester.state.work_lists import replace_list
 from tests.run.test_cli_commands import KEYS, harvester

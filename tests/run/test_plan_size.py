@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from harvester.answers.answer import Answer
 from harvester.config import Config
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.pipeline.run.estimate import estimate
 from harvester.simulator import Fates, SimulatorOptions, make_ids, write_ids
 from harvester.simulator.records import Records

@@ -21,7 +21,7 @@ from harvester.pipeline.publish import messages
 from harvester.pipeline.publish.normalizer import NORMALIZED_ROWS, Normalizer, Normalizing
 from harvester.pipeline.publish.normalizer_process import NormalizerAside
 from harvester.pipeline.publish.publisher import Publisher
-from harvester.state import journal, records
+from harvester.state import journal, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.values import Batch, Entry
 from harvester.state.writer import InlineLedger
@@ -171,7 +171,7 @@ class Killed(NormalizerAside):
 def house(tmp_path: Path) -> Iterator[House]:
     """An output with all of the entries in its journal."""
     made = House(tmp_path / "out", sorted(entry.voice_id for entry in ENTRIES))
-    records.begin_run(made.db, RUN, 1_000)
+    run_records.begin_run(made.db, RUN, 1_000)
     for at in range(0, COUNT, 500):
         acknowledge(
             made.db,

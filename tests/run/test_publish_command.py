@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from harvester import __version__
+from harvester.cli.signals import Signals
 from harvester.errors import HarvesterError, Interrupted, Terminated
-from harvester.operations.publish import publish_journal
+from harvester.operations.publish import publish_journal, stopped
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.engine.progress import Progress
-from harvester.state import journal, publications, records
+from harvester.state import journal, publications, run_records
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, Entry
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
@@ -77,7 +78,7 @@ def test_what_a_stopped_run_left_is_published_and_all_totals_balance(
 def left_behind(root: Path, *, blobs: int = 3) -> House:
     """An output whose run was killed with some blobs of ten records in the journal."""
     out = House(root, output__publish_bytes=1)
-    records.begin_run(out.db, "run-1", 1)
+    run_records.begin_run(out.db, "run-1", 1)
     counters = Counter[str]()
     for blob in range(blobs):
         ids = [f"260902120000{blob}{n:05}" for n in range(10)]
@@ -176,8 +177,9 @@ def test_a_signal_ends_it_before_the_next_commit_point(
     before = signal.getsignal(number)
     out = left_behind(tmp_path / "out")
     out.close()
-    with pytest.raises(kind, match="safe in the journal"):
-        publish_journal(out.config, _Events(number))
+    signals = Signals(stopped)
+    with signals.handled(), pytest.raises(kind, match="safe in the journal"):
+        publish_journal(out.config, _Events(number), signals)
     assert signal.getsignal(number) is before
     assert out.published() == []
     done = publish_journal(out.config, _Events())
@@ -205,10 +207,9 @@ def test_data_without_a_state_is_told_before_anything_is_made(tmp_path: Path) ->
 
 def test_screens_say_how_to_publish(tmp_path: Path) -> None:
     out = left_behind(tmp_path / "out")
-    records.end_run(out.db, "run-1", 2, 143, {"delivered": 30})
+    run_records.end_run(out.db, "run-1", 2, 143, {"delivered": 30})
     assert publications.journal_size(out.db)[0] == 30
-    (blob,) = out.db.execute("SELECT body FROM journal ORDER BY seq LIMIT 1").fetchone()
-    assert len(journal.decode(blob)) == 10
+    assert len(journal.answers_of(next(publications.journal_blobs(out.db)))) == 10
     out.close()
     told = harvester("status", "--out", "out", cwd=tmp_path).stdout
     assert "Next:  `harvester publish --out out`" in told

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from harvester.analysis.verify.verify import Order, verify
 from harvester.cli.ui.status_screen import idle_screen
@@ -23,7 +24,7 @@ from harvester.config import load
 from harvester.errors import AlreadyRunning, ConfigError, StoreError, UsageError
 from harvester.operations.rebuild import Rebuilt, rebuild
 from harvester.operations.status import read_standing
-from harvester.pipeline.run.remnants import LastRun, requests_by_day
+from harvester.pipeline.run.remnants import requests_by_day
 from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
@@ -31,6 +32,7 @@ from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall
 from harvester.storage.disk import RealDisk
 from harvester.storage.output import Output
+from harvester.storage.run_summary import SUMMARY, read_summary
 from tests.support.harvesting import Harvest
 from tests.support.outputs import (
     SEED,
@@ -43,6 +45,7 @@ from tests.support.outputs import (
     strip_identity,
 )
 from tests.support.simulated import ROOT, Simulator
+from tests.support.summaries import summary_of
 
 
 @pytest.fixture(scope="module")
@@ -278,10 +281,14 @@ def test_requests_of_the_day_are_not_forgotten(stopped: Path) -> None:
     assert sum(after.values()) >= sum(counted.values()) > 0
 
 
-def test_requests_count_on_the_vendors_day_on_which_their_run_ended() -> None:
+def test_requests_count_on_the_vendors_day_on_which_their_run_ended(tmp_path: Path) -> None:
     ends = ["2026-12-31T15:59:59Z", "2026-12-31T16:00:00Z", "2027-01-01T01:00:00+09:00"]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / SUMMARY).write_text(json.dumps(summary_of("r")))
+    run = read_summary(folder / SUMMARY)
     runs = [
-        LastRun(run_id="r", account="a", ended_at=datetime.fromisoformat(end), requests=10**n)
+        replace(run, ended_at=datetime.fromisoformat(end), requests=10**n)
         for n, end in enumerate(ends)
     ]
     assert requests_by_day(runs) == {"2026-12-31": 1, "2027-01-01": 110}

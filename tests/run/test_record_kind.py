@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.analysis.query.masks import Masks
+from harvester.answers.answer import Answer
 from harvester.config import Config
 from harvester.dataset import files, kind
 from harvester.dataset.group_record import GROUP_RECORD
@@ -30,7 +31,7 @@ from harvester.dataset.kind import (
     RecordKind,
     UsageColumns,
 )
-from harvester.dataset.normalize import Answer, Normalized, normalize
+from harvester.dataset.normalize import Normalized, normalize
 from harvester.dataset.origin import zone_of_folders
 from harvester.dataset.packing import NO_DATE, Packer
 from harvester.dataset.parts import StagedPart, stage

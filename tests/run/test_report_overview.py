@@ -24,7 +24,7 @@ from harvester.analysis.report.aggregate import Calls, count_calls
 from harvester.analysis.report.figures import Figures
 from harvester.analysis.report.prices import PriceChange
 from harvester.analysis.report.report import Order, Report, make_report
-from harvester.analysis.report.unfinished import Loose, Unknown
+from harvester.analysis.report.unfinished import Unknown
 from harvester.analysis.scope import Scope
 from harvester.cli.commands.demo_tables import first_look
 from harvester.cli.main import run_command
@@ -33,13 +33,15 @@ from harvester.config import Billing
 from harvester.simulator import SimulatorOptions
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
+from harvester.state.id_counts import IdCounts
 from harvester.state.lock import OutputLock
-from harvester.state.records import begin_run
+from harvester.state.run_records import begin_run
 from harvester.state.values import Batch, DeadLetter, OpenCall
 from harvester.storage.output import Output
 from tests.run.test_sql import BLOCKS
 from tests.support.datasets import RUN_ID, made, simulated
 from tests.support.oracle import NO_DATE, Row
+from tests.support.summaries import summary_of
 
 OPTIONS = SimulatorOptions(seed=20261105)
 COUNT = 2_500
@@ -631,7 +633,7 @@ def test_open_and_dead_are_told_by_reason(tmp_path: Path) -> None:
     made(tmp_path / "out", [{}])
     with_ledger(tmp_path / "out")
     loose = report_of(tmp_path / "out").loose
-    assert isinstance(loose, Loose)
+    assert isinstance(loose, IdCounts)
     assert loose.open_by_reason == {"not_over": 1, "no_record": 1}
     assert loose.dead_by_reason == {"gave_up": 2, "no_record": 1}
     assert (loose.open, loose.open_due, loose.dead) == (2, 2, 3)
@@ -640,15 +642,15 @@ def test_open_and_dead_are_told_by_reason(tmp_path: Path) -> None:
 def summary(out: Path, run_id: str, started_at: str, differences: list[dict[str, str]]) -> None:
     folder = out / "runs" / run_id
     folder.mkdir()
-    told = {
-        "run_id": run_id,
-        "started_at": started_at,
-        "exit_code": 3,
-        "requests": 12,
-        "run": {"attempted": 11, "delivered": 5, "open": 1, "dead": 2, "deferred": 3},
-        "data": {"rows": 5, "cost": {"EUR": "0.10000001"}},
-        "differences": differences,
-    }
+    told = summary_of(
+        run_id,
+        started_at=started_at,
+        exit_code=3,
+        requests=12,
+        run={"attempted": 11, "delivered": 5, "open": 1, "dead": 2, "deferred": 3},
+        data={"rows": 5, "cost": {"EUR": "0.10000001"}},
+        differences=differences,
+    )
     (folder / "summary.json").write_text(json.dumps(told))
 
 

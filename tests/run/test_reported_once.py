@@ -10,12 +10,13 @@ import pytest
 
 from harvester.cli.ui.status_screen import idle_screen
 from harvester.config import load
+from harvester.inputs.bad_line_list import keep_bad_lines, unreported_lines
 from harvester.operations.status import read_standing
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.bad_lines import keep_bad_lines, unreported_lines
-from harvester.pipeline.run.run import Request, Result, run
+from harvester.pipeline.run.requests import RunRequest
+from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
-from harvester.state import records
+from harvester.state import unresolved
 from harvester.storage.output import Output
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_in_place import SECRETS
@@ -65,7 +66,7 @@ def test_a_death_is_reported_by_the_first_run_that_ends_with_0_or_3(
                 "INSERT INTO dead_letter VALUES (?, 'not_found', '', 1, 1, 1, 'r', 0, ?, NULL)",
                 (voice_id, retrying),
             )
-        assert records.unreported_deaths(house.db) == unreported
+        assert unresolved.unreported_deaths(house.db) == unreported
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -136,7 +137,7 @@ def harvest(
     vendor.post_faults(refuse=refuse)
     flags = {**FAST, "output.dir": str(folder / "out"), "vendor.base_url": vendor.base_url, **more}
     told = Told()
-    request = Request(sources=(str(folder / "ids"),))
+    request = RunRequest(sources=(str(folder / "ids"),))
     return run(load(flags=flags).config, SECRETS, request, told), told
 
 
@@ -168,7 +169,7 @@ def test_the_same_files_every_night_report_what_is_new_and_status_shows_all(
     assert (told.warnings, told.bad) == (["bad_ids"], {"count": 3, "new": 1})
 
     standing = read_standing(Output(tmp_path / "out"))
-    assert (standing.dead, standing.bad_lines) == (3, 3)
+    assert (standing.ids.dead, standing.bad_lines) == (3, 3)
     shown = "\n".join(line.text for line in idle_screen(standing, 1_800_000_000.0))
     assert f"3  of the last input hold no voiceId; {standing.bad_lines_file} lists" in shown
     assert len(Path(standing.bad_lines_file).read_text().splitlines()) == 3

@@ -12,9 +12,10 @@ import pytest
 
 from harvester.config import load
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.run import Request, Result, run
+from harvester.pipeline.run.requests import RunRequest
+from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
-from harvester.state import records
+from harvester.state import run_records
 from harvester.state.database import open_database
 from harvester.storage.output import Output
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
@@ -60,7 +61,7 @@ def harvest(vendor: Simulator, output: Output, **flags: object) -> tuple[Result,
     base = {**FAST, "output.dir": str(output.root), "vendor.base_url": vendor.base_url}
     named = {name.replace("__", ".", 1): value for name, value in flags.items()}
     told = Told()
-    request = Request(sources=(str(output.root.parent / "ids.txt"),))
+    request = RunRequest(sources=(str(output.root.parent / "ids.txt"),))
     return run(load(flags={**base, **named}).config, SECRETS, request, told), told
 
 
@@ -157,7 +158,7 @@ def test_a_run_that_could_not_do_all_says_why(vendor: Simulator, output: Output)
     ended = found[("run_end_timestamp_seconds", ())]
     assert found[("last_success_timestamp_seconds", ())] == ended
     with closing(open_database(output.database, "default")) as db:
-        assert records.last_success_ms(db) == round(ended * 1000)
+        assert run_records.last_success_ms(db) == round(ended * 1000)
     written = summary_of(output, result.summary.run_id)
     assert "pace.per_day = 4" in written["message"]
     assert (written["run"]["attempted"], written["requests"]) == (

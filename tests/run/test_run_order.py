@@ -20,12 +20,13 @@ from harvester.config import load
 from harvester.operations.rebuild import Rebuilt, rebuild
 from harvester.operations.status import read_standing
 from harvester.pipeline.run.state_snapshot import SCHEMA, write_snapshot
-from harvester.state import records
+from harvester.state import run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
-from harvester.state.sequence import in_order
+from harvester.state.run_records import in_order
 from harvester.state.values import Batch, OpenCall
 from harvester.storage.output import Output, make_folders
+from tests.support.summaries import summary_of
 
 DAY_MS = 86_400_000
 NIGHTS = (
@@ -41,7 +42,7 @@ NEWEST_FIRST = [name for name, _ in reversed(NIGHTS)]
 def night(out: Output, name: str, started_ms: int) -> None:
     """A run that leaves one more open call, called as it is."""
     with closing(open_database(out.database, "default")) as db:
-        run = records.begin_run(db, name, started_ms)
+        run = run_records.begin_run(db, name, started_ms)
         call = OpenCall(name, due_ms=started_ms, first_ms=started_ms, asks=1, run_id=name)
         acknowledge(
             db,
@@ -51,24 +52,19 @@ def night(out: Output, name: str, started_ms: int) -> None:
             counters={},
             requests_of_day=("2026-11-27", 1),
         )
-        records.end_run(db, name, started_ms + 1_000, 0, {"begun": 1, "open": 1})
+        run_records.end_run(db, name, started_ms + 1_000, 0, {"begun": 1, "open": 1})
         folder = out.run(name)
         folder.mkdir(mode=0o700)
         write_snapshot(db, folder / "state.parquet")
-    books = dict.fromkeys(("attempted", "delivered", "open", "dead", "deferred", "cut_off"), 0)
     at = msgspec.json.encode(_instant(started_ms)).decode().strip('"')
-    summary = {
-        "run_id": name,
-        "account": "default",
-        "started_at": at,
-        "ended_at": at,
-        "exit_code": 0,
-        "requests": 1,
-        "run": {**books, "attempted": 1, "open": 1, "opens_published": 0},
-        "data": {"rows": 0, "cost": {}},
-        "differences": [],
-        "first_publication": run.first_publication,
-    }
+    summary = summary_of(
+        name,
+        started_at=at,
+        ended_at=at,
+        requests=1,
+        run={"attempted": 1, "open": 1},
+        first_publication=run.first_publication,
+    )
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "summary.json").chmod(0o600)
 
@@ -92,13 +88,13 @@ def rebuilt(out: Output) -> Rebuilt:
 
 
 def test_status_shows_the_newest_run_first(out: Output) -> None:
-    assert [run.run_id for run in read_standing(out).runs] == NEWEST_FIRST
+    assert [run.id for run in read_standing(out).runs] == NEWEST_FIRST
 
 
 def test_the_last_success_is_that_of_the_newest_run(out: Output) -> None:
     """Or a month without any would look like a good one."""
     with closing(open_database(out.database, "default")) as db:
-        assert records.last_success_ms(db) == NIGHTS[-1][1] + 1_000
+        assert run_records.last_success_ms(db) == NIGHTS[-1][1] + 1_000
 
 
 def test_the_report_shows_the_books_of_the_newest_run_first(out: Output) -> None:
@@ -131,14 +127,14 @@ def test_after_a_rebuild_the_run_with_the_name_of_next_month_is_one_from_before(
 def test_a_run_after_a_rebuild_is_newer_than_all_before(out: Output) -> None:
     rebuilt(out)
     with closing(open_database(out.database, "default")) as db:
-        run = records.begin_run(db, "20261129T020000Z-00000e", 1)
+        run = run_records.begin_run(db, "20261129T020000Z-00000e", 1)
     told = [json.loads(path.read_bytes()) for path in out.runs.glob("*/summary.json")]
     assert run.first_publication > max(one["first_publication"] for one in told)
 
 
 def test_every_run_has_a_number_of_its_own_though_it_published_nothing(out: Output) -> None:
     with closing(open_database(out.database, "default")) as db:
-        numbers = [run.first_publication for run in records.last_runs(db, 9)]
+        numbers = [run.first_publication for run in run_records.last_runs(db, 9)]
     assert numbers == sorted(set(numbers), reverse=True)
 
 

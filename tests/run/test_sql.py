@@ -28,7 +28,7 @@ from harvester.analysis.clock import Clock
 from harvester.analysis.query.plain_types import plain, plain_schema
 from harvester.analysis.query.session import Session, opened
 from harvester.analysis.query.split_sql import split
-from harvester.cli.commands.sql import _sources
+from harvester.analysis.query.tables import tables
 from harvester.cli.ui.sql_table import screen
 from harvester.errors import UsageError
 from harvester.state.lock import OutputLock
@@ -87,7 +87,7 @@ def asked(out: Path, scratch: Path, folder: Path | None = None) -> Iterator[Sess
     output = Output(out)
     files = {"invoice": folder / "invoice.csv"} if folder is not None else {}
     parts = sorted(output.cdr.rglob("*.parquet"))
-    sources = _sources(output)
+    sources = tables(output)
     clock = Clock("Asia/Shanghai", "submit")
     with opened(
         parts, sources, files, clock=clock, memory_limit="400MB", scratch=scratch

@@ -13,7 +13,7 @@ import pytest
 
 from harvester.analysis.clock import Clock
 from harvester.analysis.query.session import opened
-from harvester.cli.commands.sql import _sources
+from harvester.analysis.query.tables import tables
 from harvester.config import DateBy
 from harvester.storage.output import Output
 from tests.run.test_sql import BLOCKS, rows
@@ -83,7 +83,7 @@ def asked(out: Path, tmp_path: Path, invoice: list[Bill]) -> tuple[Any, Any]:
         csv.writer(lines).writerows([Bill._fields, *invoice])
     parts = sorted(out.glob("cdr/*/*.parquet"))
     files = {"invoice": file}
-    sources = _sources(Output(out))
+    sources = tables(Output(out))
     clock = Clock("Asia/Shanghai", "submit")
     with opened(
         parts, sources, files, clock=clock, memory_limit="400MB", scratch=tmp_path
@@ -98,7 +98,7 @@ def bill_of(
     parts = sorted(out.glob("cdr/*/*.parquet"))
     with opened(
         parts,
-        _sources(Output(out)),
+        tables(Output(out)),
         {},
         clock=Clock(zone, date_by),
         memory_limit="400MB",

@@ -11,8 +11,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from harvester.answers.answer import Answer
 from harvester.errors import StoreError
-from harvester.state import journal, publications, records, work_lists
+from harvester.state import (
+    between_runs,
+    id_counts,
+    journal,
+    publications,
+    run_records,
+    unresolved,
+    work_lists,
+)
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database, set_meta
 from harvester.state.values import (
@@ -23,6 +32,7 @@ from harvester.state.values import (
     Entry,
     FileStamp,
     InputRecord,
+    KnownPart,
     OpenCall,
     PartRecord,
     WorkList,
@@ -36,7 +46,7 @@ ANSWER = b'{"status":0,"data":{"voiceId":"a"}}'
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     with closing(open_database(tmp_path / "state.db", "acme")) as opened:
-        records.begin_run(opened, "run-1", 1)
+        run_records.begin_run(opened, "run-1", 1)
         work_lists.replace_list(opened, LIST, input_record=INPUT)
         yield opened
 
@@ -84,14 +94,18 @@ def test_a_batch_is_kept_whole(db: sqlite3.Connection) -> None:
     size = commit(db, batch, delivered=2)
     assert publications.journal_size(db) == (2, size)
     number, run, blob = publications.next_blob(db, 0, 9) or (0, "", b"")
-    assert (number, run, list(journal.decode(blob))) == (1, "run-1", batch.entries)
-    assert list(records.all_open_calls(db)) == [call("c")]
-    assert records.open_call(db, "c") == call("c")
-    assert list(records.dead_letters(db)) == [letter("d")]
-    assert records.deferred(db, "e") == put_off("e")
-    (run_now,) = records.unended_runs(db)
+    assert (number, run) == (1, "run-1")
+    assert journal.decode(blob, run) == [
+        Answer(one.voice_id, one.body, one.fetched_at_ms, "run-1", one.is_final)
+        for one in batch.entries
+    ]
+    assert list(unresolved.all_open_calls(db)) == [call("c")]
+    assert unresolved.open_call(db, "c") == call("c")
+    assert list(unresolved.dead_letters(db)) == [letter("d")]
+    assert unresolved.deferred(db, "e") == put_off("e")
+    (run_now,) = run_records.unended_runs(db)
     assert run_now.counters == {"delivered": 2}
-    assert records.requests_of_day(db) == ("2026-09-02", 7)
+    assert between_runs.requests_of_day(db) == ("2026-09-02", 7)
     now = work_lists.current_list(db)
     assert now is not None
     assert (now.delivered, now.open, now.dead, now.pending) == (1, 1, 1, 12_500)
@@ -169,16 +183,16 @@ def test_a_new_outcome_takes_the_place_of_what_was_kept_before(db: sqlite3.Conne
             dead_letters=[letter("f", died_ms=50)],
         ),
     )
-    assert list(records.all_open_calls(db)) == [call("b", due_ms=99)]
-    assert [d.voice_id for d in records.all_deferred(db)] == ["d"]
-    assert [(d.voice_id, d.died_ms) for d in records.dead_letters(db)] == [("f", 50), ("g", 5)]
-    assert records.died_since(db, 50) == ["f"], "it is dead again, not being retried"
-    assert records.standing(db, 100).retrying == 0
+    assert list(unresolved.all_open_calls(db)) == [call("b", due_ms=99)]
+    assert [d.voice_id for d in unresolved.all_deferred(db)] == ["d"]
+    assert [(d.voice_id, d.died_ms) for d in unresolved.dead_letters(db)] == [("f", 50), ("g", 5)]
+    assert unresolved.died_since(db, 50) == ["f"], "it is dead again, not being retried"
+    assert id_counts.count_ids(db, 100).retrying == 0
 
 
 def test_a_batch_of_huge_costs_can_be_counted(db: sqlite3.Connection) -> None:
     commit(db, Batch(), **{"usage.cost.USD": 10**25})
-    (run,) = records.unended_runs(db)
+    (run,) = run_records.unended_runs(db)
     assert run.counters == {"usage.cost.USD": 10**25}
 
 
@@ -197,8 +211,8 @@ def test_settled_are_the_ids_of_journal_open_calls_and_dead_letters(
     work_lists.replace_list(db, WorkList(2, None, "l", None, 0, 1, 0), retrying=["retried"])
     found = [voice_id for portion in work_lists.settled_ids(db) for voice_id in portion]
     assert sorted(found) == ["dead", "in-journal", "last-words", "open"]
-    assert records.retryable_ids(db, None) == ["dead", "retried"]
-    assert records.retryable_ids(db, "gave_up") == []
+    assert unresolved.retryable_ids(db, None) == ["dead", "retried"]
+    assert unresolved.retryable_ids(db, "gave_up") == []
 
 
 def test_a_new_list_replaces_the_old_one_and_its_progress_in_one_step(
@@ -213,7 +227,7 @@ def test_a_new_list_replaces_the_old_one_and_its_progress_in_one_step(
     assert work_lists.current_list(db) == new
     assert work_lists.settled_rows(db, new) == {}
     assert work_lists.known_stamps(db) == {"/ids.txt": stamps[0]}
-    deferred = records.deferred(db, "e")
+    deferred = unresolved.deferred(db, "e")
     assert deferred is not None
     assert (deferred.chunk, deferred.row) == (None, None), "its place was on the old list"
     assert work_lists.next_list_id(db) == new.id + 1
@@ -254,7 +268,7 @@ def test_due_open_calls_come_in_pages_by_id_and_only_when_due(db: sqlite3.Connec
     commit(db, Batch(open_calls=[call(f"{n:05}", due_ms=n % 2) for n in range(4_000)]))
     seen: list[str] = []
     after = ""
-    while page := records.due_open_calls(db, 0, after):
+    while page := unresolved.due_open_calls(db, 0, after):
         assert len(page) <= 1_000
         after = page[-1].voice_id
         seen += [c.voice_id for c in page]
@@ -265,8 +279,8 @@ def test_due_open_calls_come_in_pages_by_id_and_only_when_due(db: sqlite3.Connec
 
 def test_deferred_ids_of_one_run_come_in_pages(db: sqlite3.Connection) -> None:
     commit(db, Batch(deferred=[put_off(f"{n:05}", f"run-{n % 2}") for n in range(3_000)]))
-    first = records.deferred_of(db, "run-1", "")
-    second = records.deferred_of(db, "run-1", first[-1].voice_id)
+    first = unresolved.deferred_of(db, "run-1", "")
+    second = unresolved.deferred_of(db, "run-1", first[-1].voice_id)
     assert [d.voice_id for d in [*first, *second]] == [f"{n:05}" for n in range(1, 3_000, 2)]
 
 
@@ -282,7 +296,9 @@ def test_a_publication_goes_from_prepared_over_committed_to_live(db: sqlite3.Con
     publications.commit(db, publication.id, [part])
     assert [p.id for p in publications.unfinished(db)] == [publication.id]
     assert publications.parts_of(db, publication.id) == [part]
-    assert publications.known_parts(db) == {part.path: ("committed", 9)}
+    assert publications.known_parts(db) == {
+        part.path: KnownPart(part.path, publication.id, "committed", 2, 9)
+    }
     assert publications.live_parts(db) == []
     assert publications.drop_prepared(db) == 0
     publications.make_live(db, publication)
@@ -332,19 +348,19 @@ def test_a_part_that_was_made_again_has_its_new_hash_unless_it_is_live(
 
 
 def test_a_run_that_never_ended_is_told_from_one_that_did(db: sqlite3.Connection) -> None:
-    assert [run.id for run in records.unended_runs(db)] == ["run-1"]
-    records.end_run(db, "run-1", 9, 0, {"delivered": 3}, requests_of_day=("2026-09-02", 99))
-    assert records.unended_runs(db) == []
-    (run,) = records.last_runs(db, 5)
+    assert [run.id for run in run_records.unended_runs(db)] == ["run-1"]
+    run_records.end_run(db, "run-1", 9, 0, {"delivered": 3}, requests_of_day=("2026-09-02", 99))
+    assert run_records.unended_runs(db) == []
+    (run,) = run_records.last_runs(db, 5)
     assert (run.ended_ms, run.exit_code, run.counters) == (9, 0, {"delivered": 3})
-    assert records.requests_of_day(db) == ("2026-09-02", 99)
+    assert between_runs.requests_of_day(db) == ("2026-09-02", 99)
 
 
 def test_a_run_begins_behind_every_publication_there_ever_was(db: sqlite3.Connection) -> None:
     commit(db, Batch(entries=[Entry("a", 1, True, ANSWER)]))
     publications.prepare(db, 1)
     publications.drop_prepared(db)
-    assert records.begin_run(db, "run-2", 2).first_publication == 2
+    assert run_records.begin_run(db, "run-2", 2).first_publication == 2
 
 
 def test_the_journal_knows_the_size_of_what_it_holds(db: sqlite3.Connection) -> None:
@@ -356,21 +372,21 @@ def test_the_journal_knows_the_size_of_what_it_holds(db: sqlite3.Connection) -> 
 
 def test_the_requests_of_other_days_are_not_forgotten(db: sqlite3.Connection) -> None:
     for requests in (("2026-09-02", 7), ("2026-10-02", 1), ("2026-09-02", 9)):
-        records.keep_requests_of_day(db, requests)
-    assert records.requests_by_day(db) == {"2026-10-02": 1, "2026-09-02": 9}
-    assert records.requests_of_day(db) == ("2026-09-02", 9)
+        between_runs.keep_requests_of_day(db, requests)
+    assert between_runs.requests_by_day(db) == {"2026-10-02": 1, "2026-09-02": 9}
+    assert between_runs.requests_of_day(db) == ("2026-09-02", 9)
     for n in range(100):
-        records.keep_requests_of_day(db, (f"2027-{n:04}", n))
-    assert len(records.requests_by_day(db)) == records.DAYS_KEPT
+        between_runs.keep_requests_of_day(db, (f"2027-{n:04}", n))
+    assert len(between_runs.requests_by_day(db)) == between_runs.DAYS_KEPT
 
 
 def test_the_one_pair_of_an_older_ledger_is_read(db: sqlite3.Connection) -> None:
     set_meta(db, "requests_of_day", '["2026-09-02",41]')
-    assert records.requests_of_day(db) == ("2026-09-02", 41)
-    records.keep_requests_of_day(db, ("2026-09-03", 1))
-    assert records.requests_by_day(db) == {"2026-09-02": 41, "2026-09-03": 1}
+    assert between_runs.requests_of_day(db) == ("2026-09-02", 41)
+    between_runs.keep_requests_of_day(db, ("2026-09-03", 1))
+    assert between_runs.requests_by_day(db) == {"2026-09-02": 41, "2026-09-03": 1}
     set_meta(db, "requests_of_day", '["",0]')
-    assert records.requests_of_day(db) == ("", 0)
+    assert between_runs.requests_of_day(db) == ("", 0)
 
 
 def test_an_open_call_that_was_dated_by_a_clock_ahead_is_due(db: sqlite3.Connection) -> None:
@@ -382,23 +398,23 @@ def test_an_open_call_that_was_dated_by_a_clock_ahead_is_due(db: sqlite3.Connect
         call("put-off", later),
     ]
     commit(db, Batch(open_calls=calls))
-    due = [one.voice_id for one in records.due_open_calls(db, 1_000, "")]
+    due = [one.voice_id for one in unresolved.due_open_calls(db, 1_000, "")]
     assert due == ["answered", "first", "unknown"]
-    assert records.standing(db, 1_000).open_due == 3
-    assert len(records.due_open_calls(db, later, "")) == 4
+    assert id_counts.count_ids(db, 1_000).open_due == 3
+    assert len(unresolved.due_open_calls(db, later, "")) == 4
 
 
 def test_what_a_run_dated_before_its_first_answer_goes_by_the_vendors_clock_then(
     db: sqlite3.Connection,
 ) -> None:
-    records.keep_clock(db, "run-1", -12.34, -400, ("2026-09-02", 3), (INPUT.key, 1_000))
-    assert records.last_skew_s(db) == -12.3
-    assert records.run_record(db, "run-1").started_ms == -399
+    between_runs.keep_clock(db, "run-1", -12.34, -400, ("2026-09-02", 3), (INPUT.key, 1_000))
+    assert between_runs.last_skew_s(db) == -12.3
+    assert run_records.run_record(db, "run-1").started_ms == -399
     found = work_lists.find_input(db, INPUT.key)
     assert found is not None
     assert found.first_listed_ms == 600
-    assert records.requests_of_day(db) == ("2026-09-02", 3)
-    records.keep_clock(db, "run-1", 0, 5, ("2026-09-02", 3), (INPUT.key, 1_000))
+    assert between_runs.requests_of_day(db) == ("2026-09-02", 3)
+    between_runs.keep_clock(db, "run-1", 0, 5, ("2026-09-02", 3), (INPUT.key, 1_000))
     assert work_lists.find_input(db, INPUT.key) == found, "it was listed before this run"
 
 
@@ -407,8 +423,8 @@ def test_what_is_due_goes_by_the_latest_that_it_may_be(
     db: sqlite3.Connection, skew_s: float, due: int
 ) -> None:
     commit(db, Batch(open_calls=[call("a", due_ms=3_000_000)]))
-    records.keep_clock(db, "run-1", skew_s, 0, ("2026-09-02", 3))
-    assert records.standing(db, 1_000).open_due == due
+    between_runs.keep_clock(db, "run-1", skew_s, 0, ("2026-09-02", 3))
+    assert id_counts.count_ids(db, 1_000).open_due == due
 
 
 @pytest.mark.parametrize(
@@ -445,4 +461,4 @@ def test_a_dead_letter_that_was_asked_again_is_forgotten_with_its_new_outcome(
         counters={},
         requests_of_day=("2026-09-02", 7),
     )
-    assert [one.voice_id for one in records.all_dead_letters(db)] == ["b"]
+    assert [one.voice_id for one in unresolved.all_dead_letters(db)] == ["b"]

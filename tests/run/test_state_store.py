@@ -18,7 +18,7 @@ from random import Random
 import pytest
 
 from harvester.errors import AlreadyRunning, ConfigError, StoreError
-from harvester.state import publications, records, work_lists
+from harvester.state import publications, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import get_meta, open_database, set_meta, store_errors
 from harvester.state.lock import OutputLock, read_holder
@@ -59,7 +59,7 @@ def keep(db: sqlite3.Connection, what: Batch) -> int:
 
 def test_a_new_ledger_is_private_durable_and_exclusive(path: Path) -> None:
     with closing(open_database(path, "acme")) as db:
-        records.begin_run(db, "run-1", 1)
+        run_records.begin_run(db, "run-1", 1)
         keep(db, batch(1))
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert db.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -164,7 +164,7 @@ def test_another_programs_database_is_refused(path: Path) -> None:
 
 def test_a_damaged_ledger_is_looked_at_after_an_unclean_end(path: Path) -> None:
     with closing(open_database(path, "acme")) as db:
-        records.begin_run(db, "run-1", 1)
+        run_records.begin_run(db, "run-1", 1)
         for no in range(20):
             keep(db, batch(no))
     content = bytearray(path.read_bytes())

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from harvester.answers.answer import Answer
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import Packer, Piece, pieces_of
 from harvester.dataset.parts import stage
 from harvester.identity import Identity

@@ -25,8 +25,9 @@ from harvester.config import Config, Secrets, Vendor
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.engine.engine import Engine, Job
+from harvester.pipeline.engine.local_workers import Fetching, local_workers
 from harvester.pipeline.publish.publisher import Publisher
-from harvester.state import journal, publications, records, work_lists
+from harvester.state import between_runs, journal, publications, run_records, unresolved, work_lists
 from harvester.state.database import get_meta, open_database
 from harvester.state.values import WorkList
 from harvester.state.writer import LedgerWriter
@@ -260,24 +261,35 @@ class House:
         """A new run's job."""
         self.runs += 1
         run_id = f"run-{self.runs}"
-        records.begin_run(self.db, run_id, self.runs)
+        run_records.begin_run(self.db, run_id, self.runs)
         work_list = work_lists.current_list(self.db)
+        config = self.config
         return Job(
             run_id=run_id,
-            config=self.config,
-            secrets=SECRETS,
+            pace=config.pace,
+            retry=config.retry,
+            open_calls=config.open_calls,
+            output=config.output,
             work_list=work_list,
             ids=ListFile(self.output.lists / work_list.path) if work_list else None,
             to_ask=0,
             only=only,
-            locked_at=asyncio.get_running_loop().time(),
             deadline=deadline,
-            requests_by_day=records.requests_by_day(self.db),
-            last_skew_s=records.last_skew_s(self.db),
+            requests_by_day=between_runs.requests_by_day(self.db),
+            last_skew_s=between_runs.last_skew_s(self.db),
             journal=publications.journal_size(self.db),
-            connect=vendor.connect,
             proof="here",
-            is_proven=records.is_proven(self.db, "here"),
+            is_proven=between_runs.is_proven(self.db, "here"),
+            workers=local_workers(
+                Fetching(
+                    vendor=config.vendor,
+                    pace=config.pace,
+                    retry=config.retry,
+                    secrets=SECRETS,
+                    connect=vendor.connect,
+                    locked_at=asyncio.get_running_loop().time(),
+                )
+            ),
         )
 
     def publisher(self, ledger: LedgerWriter) -> Publisher:
@@ -305,7 +317,7 @@ class House:
             ledger.close()
             if job.ids is not None:
                 job.ids.close()
-        records.end_run(self.db, job.run_id, self.runs, 0, engine.tally)
+        run_records.end_run(self.db, job.run_id, self.runs, 0, engine.tally)
         return engine
 
     def published(self) -> list[str]:
@@ -314,8 +326,8 @@ class House:
 
     def journaled(self) -> list[str]:
         """The ids in the journal."""
-        blobs = self.db.execute("SELECT body FROM journal ORDER BY seq")
-        return [entry.voice_id for (body,) in blobs for entry in journal.decode(body)]
+        blobs = publications.journal_blobs(self.db)
+        return [answer.voice_id for blob in blobs for answer in journal.answers_of(blob)]
 
     def delivered(self) -> list[str]:
         """The ids in data set and journal, sorted, as often as they are there."""
@@ -323,15 +335,15 @@ class House:
 
     def open(self) -> list[str]:
         """The open calls."""
-        return [call.voice_id for call in records.all_open_calls(self.db)]
+        return [call.voice_id for call in unresolved.all_open_calls(self.db)]
 
     def dead(self) -> dict[str, str]:
         """The dead letters with their reasons."""
-        return {letter.voice_id: letter.reason for letter in records.dead_letters(self.db)}
+        return {letter.voice_id: letter.reason for letter in unresolved.dead_letters(self.db)}
 
     def deferred(self) -> dict[str, str]:
         """The deferred ids with their causes."""
-        return {item.voice_id: item.cause for item in records.all_deferred(self.db)}
+        return {item.voice_id: item.cause for item in unresolved.all_deferred(self.db)}
 
     def pending(self) -> list[str]:
         """The ids of the list whose bit isn't set."""

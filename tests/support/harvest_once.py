@@ -13,10 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from harvester.cli.signals import Signals
 from harvester.config import Secrets, load
 from harvester.errors import HarvesterError
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.run import Request, run
+from harvester.pipeline.run.requests import Request, RetryRequest, RunRequest, stopped
+from harvester.pipeline.run.run import run
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,16 +46,19 @@ def main() -> int:
     """Harvest once; returns the exit code."""
     order = msgspec.json.decode(sys.argv[1], type=Order)
     config = load(flags=order.flags).config
-    request = Request(
+    request: Request = RunRequest(
         sources=order.sources,
-        only=order.only,
+        input_only=order.only,
         carried_over_only=order.carried_over_only,
-        retry=order.retry,
         max_duration_s=order.max_duration_s,
-        trace=_tracer(order.trace),
     )
+    if order.retry:
+        request = RetryRequest(max_duration_s=order.max_duration_s)
+    signals = Signals(stopped)
     try:
-        result = run(config, Secrets(*order.secrets), request, _Quiet())
+        with signals.handled():
+            secrets, trace = Secrets(*order.secrets), _tracer(order.trace)
+            result = run(config, secrets, request, _Quiet(), signals, trace=trace)
     except HarvesterError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code

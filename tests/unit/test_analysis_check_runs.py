@@ -14,10 +14,11 @@ import pytest
 
 from harvester.analysis.verify.check_runs import check_runs, check_summaries
 from harvester.analysis.verify.dataset_scan import UsageRow
-from harvester.dataset.files import Totals
-from harvester.state import records
+from harvester.dataset.usage import UsageTotals
+from harvester.state import run_records
 from harvester.state.database import open_database
 from harvester.storage.output import Output
+from tests.support.summaries import summary_of
 
 RUN = "20261102T100000Z-aaaaaa"
 OTHER = "20261103T100000Z-bbbbbb"
@@ -40,7 +41,7 @@ USAGE: list[UsageRow] = [
     (RUN, "USD", 3, 40, 80, Decimal("1.23456780")),
     (RUN, "EUR", 2, 10, 20, Decimal("0.00000001")),
 ]
-JOURNAL = {RUN: Totals(2, 50, 100, {"USD": Decimal("0.00000009")})}
+JOURNAL = {RUN: UsageTotals(2, 50, 100, {"USD": 9})}
 BOOKS = {
     "attempted": 15,
     "delivered": 5,
@@ -62,17 +63,17 @@ def db(tmp_path: Path) -> Iterator[Connection]:
 
 def ran(db: Connection, name: str = RUN, exit_code: int | None = 3, **counters: int | None) -> None:
     """A run with COUNTERS but for what is named; None leaves one out."""
-    records.begin_run(db, name, 0)
+    run_records.begin_run(db, name, 0)
     told = {key.replace("__", "."): value for key, value in counters.items()}
     known = {key: value for key, value in {**COUNTERS, **told}.items() if value is not None}
     if exit_code is None:
         db.execute("UPDATE run SET counters = ? WHERE id = ?", (json.dumps(known), name))
     else:
-        records.end_run(db, name, 1, exit_code, known)
+        run_records.end_run(db, name, 1, exit_code, known)
 
 
 def found(
-    db: Connection, usage: list[UsageRow] | None = USAGE, journal: dict[str, Totals] = JOURNAL
+    db: Connection, usage: list[UsageRow] | None = USAGE, journal: dict[str, UsageTotals] = JOURNAL
 ) -> list[tuple[str, str, str]]:
     return [(one.severity, one.kind, one.what) for one in check_runs(db, usage, journal)]
 
@@ -183,10 +184,10 @@ def said(db: Connection, tmp_path: Path, name: str = RUN, **changes: Any) -> lis
     """What is found with one summary, right but for `changes`."""
     folder = Output(tmp_path).run(name)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = changes.pop("rows", 7)
-    whole = {"run_id": RUN, "exit_code": 3, "run": {**BOOKS}, "data": {"rows": rows}}
+    data = {"rows": changes.pop("rows", 7)}
+    whole = summary_of(RUN, exit_code=3, run=BOOKS, data=data)
     for key, value in changes.items():
-        (whole["run"] if key in BOOKS else whole)[key] = value  # type: ignore[index]
+        (whole["run"] if key in BOOKS else whole)[key] = value
     (folder / "summary.json").write_text(json.dumps(whole))
     return [(one.kind, one.what) for one in check_summaries(db, Output(tmp_path))]
 

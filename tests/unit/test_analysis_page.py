@@ -19,12 +19,14 @@ from harvester.analysis.report.aggregate import Calls, Prices
 from harvester.analysis.report.figures import Figures, Row, Table
 from harvester.analysis.report.prices import PriceChange
 from harvester.analysis.report.report import BusyHour, Delay, Hours, Report
-from harvester.analysis.report.unfinished import Books, Loose, RunBook, Unknown
+from harvester.analysis.report.unfinished import Books, Unknown
 from harvester.analysis.scope import Scope
 from harvester.cli.commands.report import as_json
 from harvester.cli.ui.report_screen import screen
 from harvester.dataset.stated import Stated
 from harvester.identity import Identity
+from harvester.state.id_counts import IdCounts
+from harvester.storage.run_summary import RunSummary
 
 AT = datetime(2026, 11, 4, 12, 30, tzinfo=UTC)
 CLOCK = Clock("UTC", "submit")
@@ -63,11 +65,15 @@ PRICES = Prices(
     4,
     (),
 )
-LOOSE = Loose(3, {"not_over": 2, "no_record": 1}, 2, 4, {"gave_up": 4}, 12, 9, 0)
+LOOSE = IdCounts(0, 0, 3, 2, 1, 4, {"gave_up": 4}, 12, 9, 0)
 
 
-def run(number: int, *, balanced: bool = True, exit_code: int | None = 0) -> RunBook:
-    return RunBook(
+def run(number: int, *, balanced: bool = True, exit_code: int | None = 0) -> RunSummary:
+    return RunSummary(
+        account="acme",
+        ended_at=AT,
+        cut_off=0,
+        opens_published=0,
         run_id=f"202611{number:02}T100000Z-aaaaaa",
         started_at=AT,
         exit_code=exit_code,
@@ -387,7 +393,7 @@ def test_hours_are_drawn_as_eighths_of_the_most() -> None:
     [
         ({"foreign": 3}, "Files under cdr/ that are not the harvester's and were not read: 3."),
         (
-            {"loose": Loose(0, {}, 0, 0, {}, 0, 0, 5)},
+            {"loose": IdCounts(0, 5, 0, 0, 0, 0, {}, 0, 0, 0)},
             "Delivered records that wait in the journal and are not in these figures: 5.",
         ),
     ],

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harvester.answers.answer import Answer
 from harvester.answers.opening import members, plain
 from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import NetworkFailure, Record
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import answer_totals, usage_of
 from harvester.state import journal
 from harvester.state.values import Entry
@@ -44,9 +45,9 @@ def taken(body: bytes, content_type: str | None = JSON_UTF8) -> tuple[Record, di
     verdict = judge(ID, Reply(200, body, content_type=content_type), NOW)
     assert isinstance(verdict, Record), verdict
     kept = verdict.records[0].raw
-    (entry,) = journal.decode(journal.encode([Entry(ID, int(NOW * 1000), True, kept)])[0])
-    (row,) = rows(entry.answer)
-    for found in (kept, entry.answer):
+    (entry,) = journal.decode(journal.encode([Entry(ID, int(NOW * 1000), True, kept)])[0], "run-1")
+    (row,) = rows(entry.body)
+    for found in (kept, entry.body):
         totals = answer_totals(found, GROUP_RECORD)
         assert totals.call_duration_s == (row["call_duration_s"] or 0)
         assert totals.charged_duration_s == (row["charged_duration_s"] or 0)

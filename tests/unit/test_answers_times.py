@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harvester.answers.answer import Answer
 from harvester.answers.times import (
     EARLIEST_MS,
     EARLY_MS,
@@ -24,7 +25,7 @@ from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import Record
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 
 ID = "2203031113381000002"
 NOW = datetime(2026, 1, 18, 8, tzinfo=UTC)
@@ -99,6 +100,7 @@ ODD = [
     "14:42:55",
     "18/01/26 14:42",
 ]
+
 TIME_COLUMNS = {name: column.name for name, column in GROUP_RECORD.times}
 
 

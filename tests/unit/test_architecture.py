@@ -164,3 +164,75 @@ def test_command_line_reaches_no_heavy_package_before_a_command_needs_it() -> No
         # A module's packages are imported with it.
         parents = {module.rsplit(".", n)[0] for n in range(1, module.count(".") + 1)}
         waiting += [(parent, module) for parent in parents if parent in PATHS]
+
+
+ASKS = {"execute", "executemany", "executescript", "cursor", "iterdump", "backup"}
+"""What a connection is asked by; DuckDB's is called the same."""
+OF_SQLITE = {"Connection", "Error"}
+"""What whoever hands a connection on may know of SQLite: the rest opens or asks one."""
+
+
+def sql_faults(module: str, tree: ast.Module) -> list[str]:
+    """What `module` does to databases that it may not, by line."""
+    rooms = PLAN["sql"]
+    if package_of(module) in rooms["state"]:
+        return []
+    knows_sqlite = False
+    asks, faults = [], []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names) if any(one.name == "sqlite3" for one in names):
+                knows_sqlite = True
+            case ast.ImportFrom(module="sqlite3", names=names):
+                knows_sqlite = True
+                faults += [
+                    f"{node.lineno}: {one.name}" for one in names if one.name not in OF_SQLITE
+                ]
+            case ast.Attribute(value=ast.Name(id="sqlite3"), attr=name) if name not in OF_SQLITE:
+                faults.append(f"{node.lineno}: sqlite3.{name}")
+            case ast.Call(func=ast.Attribute(attr=name)) if name in ASKS:
+                asks.append(f"{node.lineno}: .{name}()")
+    if knows_sqlite or module not in rooms["duckdb"]:
+        faults += asks
+    return faults
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_the_state_database_is_asked_in_its_own_package_alone(module: str) -> None:
+    assert sql_faults(module, ast.parse(PATHS[module].read_text())) == []
+
+
+@pytest.mark.parametrize("module", PLAN["sql"]["duckdb"])
+def test_whoever_may_ask_duckdb_does(module: str) -> None:
+    calls = ast.walk(ast.parse(PATHS[module].read_text()))
+    assert any(isinstance(node, ast.Attribute) and node.attr in ASKS for node in calls)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "faults"),
+    [
+        ("operations.status", "def f(db):\n    return db.execute('SELECT 1')", 1),
+        ("operations.status", "from sqlite3 import connect\ndb = connect('x')", 1),
+        ("operations.status", "import sqlite3\nwith sqlite3.connect('x') as db: pass", 1),
+        ("analysis.scope", "import sqlite3\ndef f(db): db.executemany('DELETE', [])", 1),
+        ("analysis.scope", "def f(db): db.execute('SELECT 1')", 0),
+        ("operations.status", "import sqlite3\ndef f(db: sqlite3.Connection): pass", 0),
+        ("state.lock", "import sqlite3\nsqlite3.connect('x').execute('SELECT 1')", 0),
+    ],
+)
+def test_a_question_in_the_wrong_package_is_found(module: str, source: str, faults: int) -> None:
+    assert len(sql_faults(module, ast.parse(source))) == faults
+
+
+def test_one_place_says_which_dead_letters_are_dead() -> None:
+    """Whoever counted them in his own way counted those that are being retried as well."""
+    told = {
+        module
+        for module, path in PATHS.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and "FROM dead_letter" in node.value
+    }
+    # known_id takes any that was resolved, dead or not.
+    assert told == {"state.unresolved", "state.publications"}

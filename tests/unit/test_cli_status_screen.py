@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from harvester.cli.ui.status_screen import idle_screen, running_screen
-from harvester.operations.status import RunLine, Running, Standing
+from harvester.operations.status import Running, Standing
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.limits.sharing import Party, Sharing
+from harvester.state.id_counts import IdCounts
+from harvester.state.values import RunRecord
 
+NOBODY = IdCounts(0, 0, 0, 0, 0, 0, {}, 0, 0, 0)
 STANDING = Standing(
     output="out",
     account="a",
-    in_data=0,
-    in_journal=0,
-    open=0,
-    open_due=0,
-    dead=0,
-    dead_by_reason={},
-    pending=0,
-    retrying=0,
-    deferred=0,
+    ids=NOBODY,
     bad_lines=0,
     bad_lines_file="",
     runs=(),
     unended=0,
 )
+
+
+def standing(**changes: Any) -> Standing:
+    """With the counts of ids among `changes`, and whatever else is among them."""
+    ids = {name: n for name, n in changes.items() if name in NOBODY.__struct_fields__}
+    more = {name: value for name, value in changes.items() if name not in ids}
+    return replace(STANDING, ids=replace(NOBODY, **ids), **more)
+
+
 RUNNING = Running(pid=7, host="h", since="", age_s=None, run_id="", progress=None)
 
 
@@ -40,7 +45,7 @@ def shown(limit: Sharing | None, *, is_running: bool = False) -> list[str]:
     lines = (
         running_screen(replace(RUNNING, limit=limit), "out")
         if is_running
-        else idle_screen(replace(STANDING, limit=limit), 0.0)
+        else idle_screen(standing(limit=limit), 0.0)
     )
     return [line.text for line in lines]
 
@@ -67,7 +72,7 @@ def shown(limit: Sharing | None, *, is_running: bool = False) -> list[str]:
     ],
 )
 def test_what_to_type_next(changes: dict[str, int], told: str) -> None:
-    shown = [line.text for line in idle_screen(replace(STANDING, **changes), 0.0)]
+    shown = [line.text for line in idle_screen(standing(**changes), 0.0)]
     assert shown[-1] == f"Next:  {told}"
 
 
@@ -109,24 +114,15 @@ def test_a_file_that_no_run_could_use_is_told_and_hides_nothing_else(*, is_runni
 NOW = datetime(2026, 9, 2, 12, tzinfo=UTC).timestamp()
 
 
-def run_line(**changes: int | None) -> RunLine:
-    made = RunLine(
-        run_id="r",
-        started_ms=int((NOW - 3_600) * 1000),
-        ended_ms=int((NOW - 3_500) * 1000),
-        exit_code=0,
-        delivered=1_234,
-        open=0,
-        dead=0,
-        deferred=0,
-        requests=12_345,
-    )
-    return replace(made, **changes)
+def run_line(**changes: int | None) -> RunRecord:
+    counters = {"delivered": 1_234, "requests": 12_345}
+    counters |= {name: n for name in counters if (n := changes.pop(name, None)) is not None}
+    times = int((NOW - 3_600) * 1000), int((NOW - 3_500) * 1000)
+    return replace(RunRecord("r", *times, 0, 1, counters), **changes)
 
 
 def test_where_all_stands_is_a_table_and_a_list_of_the_last_runs() -> None:
-    found = replace(
-        STANDING,
+    found = standing(
         in_data=1_000,
         in_journal=234,
         open=60,
@@ -188,7 +184,7 @@ def test_an_output_where_nothing_has_happened_yet_is_all_zeros_with_words() -> N
     ],
 )
 def test_what_is_not_there_is_not_told(changes: dict[str, int], told: str) -> None:
-    lines = [line.text for line in idle_screen(replace(STANDING, **changes), NOW)]
+    lines = [line.text for line in idle_screen(standing(**changes), NOW)]
     assert any(line.endswith(f"  {told}") for line in lines)
 
 
@@ -201,9 +197,7 @@ def test_only_a_run_that_was_killed_is_marked(
 ) -> None:
     runs = (run_line(ended_ms=ended_ms, exit_code=exit_code),)
     [line] = [
-        line
-        for line in idle_screen(replace(STANDING, runs=runs), NOW)
-        if line.text.startswith("  2026")
+        line for line in idle_screen(standing(runs=runs), NOW) if line.text.startswith("  2026")
     ]
     assert line.style == style
 

@@ -16,11 +16,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.answers import literals
+from harvester.answers.answer import Answer
 from harvester.dataset.columns import TIME_RULE, typed
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, Normalized, normalize
+from harvester.dataset.normalize import Normalized, normalize
 from harvester.dataset.parse import reader_of
-from harvester.dataset.usage import UsageSum, answer_totals, currency_name, usage_of
+from harvester.dataset.usage import UsageTotals, answer_totals, currency_name, usage_of
 
 FIELDS = GROUP_RECORD.fields
 TEXT_FIELDS = [name for name, _ in GROUP_RECORD.texts]
@@ -351,13 +352,12 @@ def test_the_books_read_an_answer_as_its_row_says(members: list[tuple[str, str]]
 @example([[("cost", "1")], [("callDuration", "true"), ("cost", '"2"')], [("cost", "[]")]])
 def test_the_usage_of_many_answers_is_the_sum_of_each(many: list[list[tuple[str, str]]]) -> None:
     bodies = [envelope(members) for members in many]
-    expected = UsageSum()
+    expected = UsageTotals()
     for each in (answer_totals(one, GROUP_RECORD) for one in bodies):
-        expected.call_duration_s += each.call_duration_s
-        expected.charged_duration_s += each.charged_duration_s
+        cost = {}
         if each.cost is not None:
-            name = currency_name(each.currency)
-            expected.cost[name] = expected.cost.get(name, Decimal(0)) + each.cost
+            cost[currency_name(each.currency)] = int(each.cost * 10**8)
+        expected += UsageTotals(1, each.call_duration_s, each.charged_duration_s, cost)
     assert usage_of(bodies, GROUP_RECORD) == expected
 
 

@@ -12,8 +12,7 @@ import pytest
 from harvester import errors
 from harvester.analysis.verify import id_states
 from harvester.cli.ui import event_text, exit_codes
-from harvester.client import judge
-from harvester.pipeline.engine import fetcher
+from harvester.client import judge, refusal_text
 from tests.unit.test_docs import ROOT, coded, page, rows, section
 
 PAGE = page("when-it-stops")
@@ -59,10 +58,17 @@ def text_of(node: ast.expr | None, texts: dict[str, ast.expr]) -> str | None:
             return None
 
 
+def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    return {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+
+
+_REFUSED = _functions(TREES["client/refusal_text.py"])
+
+
 def messages() -> Iterator[tuple[str, int, str]]:
     """(file, exit code, message) of every place in the code that makes an error."""
     for file, tree in TREES.items():
-        functions = {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+        functions = _REFUSED | _functions(tree)
         texts = {
             target.id: one.value
             for one in tree.body
@@ -135,7 +141,7 @@ def _told() -> Iterator[str]:
     """The messages of the page, but for those whose words come from elsewhere in the code."""
     for cells in rows(section(PAGE, "## Messages").replace("`", "")):
         made_of_parts = (
-            *(f"{what}:" for what in fetcher._REFUSALS),
+            *(f"{what}:" for what in refusal_text._REFUSALS),
             *(
                 "http ",
                 "(no message)",
@@ -189,11 +195,11 @@ def test_every_step_of_the_disk_is_documented() -> None:
 
 def test_every_refusal_is_documented() -> None:
     table = messages_of(4)
-    for what in fetcher._REFUSALS:
-        told = fetcher.refusal_message(what).partition("): ")[2].partition(". ")[0]
+    for what in refusal_text._REFUSALS:
+        told = refusal_text.refusal_message(what).partition("): ")[2].partition(". ")[0]
         assert f"| {what}: {told}. |" in table
     for code in sorted(judge._FORBIDDEN | judge._WRONG_ADDRESS):
-        told = fetcher.refusal_message(f"http_{code}").partition("): ")[2].partition(". ")[0]
+        told = refusal_text.refusal_message(f"http_{code}").partition("): ")[2].partition(". ")[0]
         (row,) = [line for line in table.splitlines() if line.startswith("| http") and told in line]
         assert str(code) in row
     assert {code for _, code, _ in MESSAGES if code == 4}

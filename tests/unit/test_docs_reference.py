@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 import typer
 
+from harvester.analysis.query.export_rows import schema_of
 from harvester.cli.main import application
-from harvester.cli.ui.row_output import schema_of
 from harvester.config import ENV_PREFIX, SECRET_NAMES, Config
 from harvester.dataset import footer
 from harvester.dataset.group_record import GROUP_RECORD

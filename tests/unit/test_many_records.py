@@ -9,18 +9,19 @@ from decimal import Decimal
 
 import msgspec
 
+from harvester.answers.answer import Answer
 from harvester.client.envelope import Envelope
 from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import NetworkFailure, NoRecord, RawRecord, Record, UnknownStatus
 from harvester.config import OpenCalls, Retry
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.inputs.voice_id import dated
 from harvester.pipeline.engine.settle import Outcome, Policy, settle
 from harvester.pipeline.engine.task import Answered, Task
 from harvester.state import journal
-from harvester.state.values import Batch, Entry
+from harvester.state.values import Batch
 
 NOW = 1_836_000_000.0
 POLICY = Policy("run-1", OpenCalls(), Retry(), dated)
@@ -91,13 +92,10 @@ def test_each_of_them_is_settled_kept_and_normalized() -> None:
     ]
     assert outcomes == [Outcome.DELIVERED, Outcome.DELIVERED, Outcome.OPEN]
     assert [call.voice_id for call in batch.open_calls] == ["3"]
-    entries = journal.decode(journal.encode(batch.entries)[0])
-    assert entries == [Entry(one.voice_id, at_ms, True, one.raw) for one in verdict.records[:2]]
-    rows = normalize(
-        [Answer(e.voice_id, e.answer, e.at_ms, "run-1", e.is_final) for e in entries],
-        "acme",
-        GROUP_RECORD,
-    ).table.to_pylist()
+    kept = journal.decode(journal.encode(batch.entries)[0], "run-1")
+    first = verdict.records[:2]
+    assert kept == [Answer(one.voice_id, one.raw, at_ms, "run-1", True) for one in first]
+    rows = normalize(kept, "acme", GROUP_RECORD).table.to_pylist()
     assert [(row["voice_id"], row["cost"]) for row in rows] == [
         ("1", Decimal("0.10")),
         ("2", Decimal("0.20")),

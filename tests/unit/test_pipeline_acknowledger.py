@@ -10,10 +10,9 @@ import pytest
 
 from harvester.config import OpenCalls, Retry
 from harvester.pipeline.engine.acknowledger import BATCH_BYTES, BATCH_OUTCOMES, Acknowledger
-from harvester.pipeline.engine.counters import Tally
 from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.task import Answered, Task
-from harvester.state.values import Batch
+from harvester.state.values import Batch, Tally
 
 
 class SlowLedger:

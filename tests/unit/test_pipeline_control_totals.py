@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from harvester.dataset.usage import UsageTotals
 from harvester.pipeline.run.control_totals import (
-    UsageSums,
     check_data,
     check_input,
     check_list,
@@ -38,26 +38,26 @@ def test_a_bit_without_an_outcome_or_an_outcome_without_a_bit_shows(name: str) -
     assert check_list(**{**LIST, name: LIST[name] + 1})
 
 
-SUMS = UsageSums(3, 60, 120, {"USD": 5, "EUR": 7})
+SUMS = UsageTotals(3, 60, 120, {"USD": 5, "EUR": 7})
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        UsageSums(2, 60, 120, {"USD": 5, "EUR": 7}),
-        UsageSums(3, 61, 120, {"USD": 5, "EUR": 7}),
-        UsageSums(3, 60, 121, {"USD": 5, "EUR": 7}),
-        UsageSums(3, 60, 120, {"USD": 6, "EUR": 7}),
-        UsageSums(3, 60, 120, {"USD": 5}),
-        UsageSums(3, 60, 120, {"USD": 5, "EUR": 7, "-": 1}),
+        UsageTotals(2, 60, 120, {"USD": 5, "EUR": 7}),
+        UsageTotals(3, 61, 120, {"USD": 5, "EUR": 7}),
+        UsageTotals(3, 60, 121, {"USD": 5, "EUR": 7}),
+        UsageTotals(3, 60, 120, {"USD": 6, "EUR": 7}),
+        UsageTotals(3, 60, 120, {"USD": 5}),
+        UsageTotals(3, 60, 120, {"USD": 5, "EUR": 7, "-": 1}),
     ],
     ids=["a row", "a second", "a charged second", "a cent", "a currency lost", "a currency more"],
 )
-def test_what_the_answers_said_and_what_was_read_back_must_agree(data: UsageSums) -> None:
+def test_what_the_answers_said_and_what_was_read_back_must_agree(data: UsageTotals) -> None:
     (difference,) = check_data(SUMS, data)
     assert difference.book == "data"
     assert check_data(SUMS, SUMS) == []
 
 
 def test_a_currency_that_adds_up_to_nothing_is_no_difference() -> None:
-    assert check_data(UsageSums(1, 0, 0, {"USD": 0}), UsageSums(1, 0, 0, {})) == []
+    assert check_data(UsageTotals(1, 0, 0, {"USD": 0}), UsageTotals(1, 0, 0, {})) == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harvester.config import Config, Output, Pace
 from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
-from harvester.state import publications, records
+from harvester.state import publications, run_records
 from harvester.state.database import open_database
 from harvester.state.values import PartRecord
 
@@ -128,12 +128,12 @@ def test_retries_are_expected_as_the_last_runs_had_them(
     with closing(open_database(tmp_path / "state.db", "acme")) as db:
         # Older than the last ten: these do not count.
         for number, counters in enumerate([{"delivered": 1, "requests": 99, "retry.x": 98}, *runs]):
-            records.begin_run(db, f"run-{number}", number)
-            records.end_run(db, f"run-{number}", number, 0, counters)
+            run_records.begin_run(db, f"run-{number}", number)
+            run_records.end_run(db, f"run-{number}", number, 0, counters)
             if not number:
                 for more in range(10 - len(runs)):
-                    records.begin_run(db, f"more-{more}", more)
-                    records.end_run(db, f"more-{more}", more, 5, {})
+                    run_records.begin_run(db, f"more-{more}", more)
+                    run_records.end_run(db, f"more-{more}", more, 5, {})
         found = estimate(db, CONFIG, 100, 0)
     assert (found.requests, found.retry_share) == (100 * share, share)
     assert found.seconds == 100 * share / 50
@@ -159,8 +159,8 @@ def test_records_are_expected_to_take_what_those_there_take(tmp_path: Path) -> N
 
 def test_what_is_counted_is_a_whole_number_and_a_share_has_three_places(tmp_path: Path) -> None:
     with closing(open_database(tmp_path / "state.db", "acme")) as db:
-        records.begin_run(db, "run-1", 1)
-        records.end_run(db, "run-1", 2, 0, {"delivered": 3, "requests": 4, "retry.reset": 1})
+        run_records.begin_run(db, "run-1", 1)
+        run_records.end_run(db, "run-1", 2, 0, {"delivered": 3, "requests": 4, "retry.reset": 1})
         db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
         publications.commit(db, 1, [PartRecord("a", 1, 3, 31_000, "x")])
         db.execute("UPDATE file SET state = 'live'")

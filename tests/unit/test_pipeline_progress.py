@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from harvester.pipeline.engine.counters import Tally
 from harvester.pipeline.engine.progress import Speedometer, retries, settled
+from harvester.state.values import Tally
 from tests.unit.test_pipeline_prometheus import NOW
 
 

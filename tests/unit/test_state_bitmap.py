@@ -32,3 +32,10 @@ def test_setting_a_bit_twice_is_refused_and_the_first_bitmap_stays(
 def test_one_row_named_twice_in_one_call_is_refused() -> None:
     with pytest.raises(ValueError, match="row 3"):
         bitmap.with_rows(bitmap.empty(8), [3, 3])
+
+
+@pytest.mark.parametrize(
+    ("rows", "settled"), [(None, 4), (0, 0), (1, 1), (8, 2), (9, 3), (11, 3), (12, 4), (99, 4)]
+)
+def test_bits_are_counted_up_to_a_row(rows: int | None, settled: int) -> None:
+    assert bitmap.count(bitmap.with_rows(bitmap.empty(12), [0, 7, 8, 11]), rows) == settled

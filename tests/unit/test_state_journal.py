@@ -10,6 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harvester.answers.answer import Answer
 from harvester.state import journal
 from harvester.state.values import Entry
 
@@ -56,10 +57,10 @@ def test_any_answer_comes_back_with_every_literal_as_it_was(
 ) -> None:
     answer = literal(value, escape, indent).encode("utf-8", "surrogatepass")
     blob, size = journal.encode([Entry("a-1", at_ms, is_final, answer), Entry("b", 0, True, b"{}")])
-    first, second = journal.decode(blob)
-    assert (first.voice_id, first.at_ms, first.is_final) == ("a-1", at_ms, is_final)
-    assert first.answer == answer.replace(b"\r", b" ").replace(b"\n", b" ")
-    assert second == Entry("b", 0, True, b"{}")
+    first, second = journal.decode(blob, "run-1")
+    assert (first.voice_id, first.fetched_at_ms, first.is_final) == ("a-1", at_ms, is_final)
+    assert first.body == answer.replace(b"\r", b" ").replace(b"\n", b" ")
+    assert second == Answer("b", b"{}", 0, "run-1", True)
     assert size >= len(answer)
 
 
@@ -76,21 +77,23 @@ ODD_ANSWERS = {
 
 @pytest.mark.parametrize("body", ODD_ANSWERS.values(), ids=ODD_ANSWERS.keys())
 def test_odd_json_that_some_parsers_refuse_can_be_read_back_from_the_journal(body: bytes) -> None:
-    (entry,) = journal.decode(journal.encode([Entry("1", 5, True, body)])[0])
-    assert entry.answer.split() == body.split()
+    (entry,) = journal.decode(journal.encode([Entry("1", 5, True, body)])[0], "run-1")
+    assert entry.body.split() == body.split()
 
 
 def test_a_byte_order_mark_is_left_out() -> None:
-    (entry,) = journal.decode(journal.encode([Entry("1", 5, True, b'\xef\xbb\xbf{"a":1}')])[0])
-    assert entry.answer == b'{"a":1}'
+    (entry,) = journal.decode(
+        journal.encode([Entry("1", 5, True, b'\xef\xbb\xbf{"a":1}')])[0], "run-1"
+    )
+    assert entry.body == b'{"a":1}'
 
 
 def test_an_empty_blob_holds_nothing() -> None:
-    assert list(journal.decode(journal.encode([])[0])) == []
+    assert list(journal.decode(journal.encode([])[0], "run-1")) == []
 
 
 @pytest.mark.parametrize("cut", [1, 2, 20])
 def test_a_blob_whose_last_line_is_cut_is_damaged(cut: int) -> None:
     text = zstandard.ZstdDecompressor().decompress(journal.encode([Entry("1", 0, True, b"{}")])[0])
     with pytest.raises(journal.DAMAGED):
-        list(journal.decode(zstandard.compress(text[:-cut])))
+        list(journal.decode(zstandard.compress(text[:-cut]), "run-1"))

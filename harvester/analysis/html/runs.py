@@ -7,10 +7,12 @@ from pathlib import Path
 from harvester.analysis.html.charts import escape
 from harvester.analysis.html.markup import Cell, data_table, folded
 from harvester.analysis.report import formatting
-from harvester.analysis.report.unfinished import Books, Loose, RunBook, Unknown
+from harvester.analysis.report.unfinished import Books, Unknown
+from harvester.state.id_counts import IdCounts
+from harvester.storage.run_summary import RunSummary
 
 
-def loose_section(loose: Loose | Unknown, root: Path) -> str:
+def loose_section(loose: IdCounts | Unknown, root: Path) -> str:
     """Open and dead ids by reason; `root` is the output's folder, which a page does not name."""
     if isinstance(loose, Unknown):
         why = loose.why.removesuffix(".").replace(str(root.absolute()), "OUT")
@@ -58,7 +60,7 @@ def books_section(books: Books) -> str:
     return f'<p class="soft">{told}</p>{unread}{table}'
 
 
-def _book_row(run: RunBook) -> list[Cell]:
+def _book_row(run: RunSummary) -> list[Cell]:
     numbers = (
         run.requests,
         run.attempted,

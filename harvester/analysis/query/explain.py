@@ -12,10 +12,11 @@ import msgspec
 
 from harvester.analysis.places import Places
 from harvester.analysis.query.lookup import find_in_journal, find_on_list, find_rows
+from harvester.answers.answer import Answer
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.errors import UsageError
-from harvester.state import publications, records, work_lists
+from harvester.state import publications, unresolved, work_lists
 from harvester.state.database import get_meta
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import view_ledger
@@ -207,55 +208,50 @@ def _in_data(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[InD
 
 
 def _in_journal(db: sqlite3.Connection, account: str, voice_id: str) -> InJournal | None:
-    found = find_in_journal(db, voice_id)
-    if found is None:
+    answer = find_in_journal(db, voice_id)
+    if answer is None:
         return None
-    run_id, entry = found
-    answer = Answer(voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
-    return InJournal(run_id=run_id, fetched_at=_instant(entry.at_ms), row=_row(answer, account))
+    return InJournal(
+        run_id=answer.run_id,
+        fetched_at=_instant(answer.fetched_at_ms),
+        row=_row(answer, account),
+    )
 
 
 def _open(db: sqlite3.Connection, account: str, voice_id: str) -> Open | None:
-    call = records.open_call(db, voice_id)
+    call = unresolved.open_call(db, voice_id)
     if call is None:
         return None
-    last = None
-    if call.answer is not None and call.answer_ms is not None:
-        answer = Answer(voice_id, call.answer, call.answer_ms, call.run_id, is_final=False)
-        last = _row(answer, account)
+    last = call.last_answer
     return Open(
         run_id=call.run_id,
         asks=call.asks,
         first_at=_instant(call.first_ms),
         due_at=_instant(call.due_ms),
         answered_at=None if call.answer_ms is None else _instant(call.answer_ms),
-        last_answer=last,
+        last_answer=None if last is None else _row(last, account),
     )
 
 
 def _dead(db: sqlite3.Connection, voice_id: str) -> Dead | None:
-    row = db.execute(
-        "SELECT run, reason, detail, attempts, first_ms, died_ms, published, retrying, body "
-        "FROM dead_letter WHERE id = ?",
-        (voice_id,),
-    ).fetchone()
-    if row is None:
+    letter = unresolved.dead_letter(db, voice_id)
+    if letter is None:
         return None
     return Dead(
-        run_id=row[0],
-        reason=row[1],
-        detail=row[2],
-        attempts=row[3],
-        first_at=_instant(row[4]),
-        died_at=_instant(row[5]),
-        published=bool(row[6]),
-        retrying=bool(row[7]),
-        body=None if row[8] is None else bytes(row[8]).decode("utf-8", "replace"),
+        run_id=letter.run_id,
+        reason=letter.reason,
+        detail=letter.detail,
+        attempts=letter.attempts,
+        first_at=_instant(letter.first_ms),
+        died_at=_instant(letter.died_ms),
+        published=letter.published,
+        retrying=letter.retrying,
+        body=None if letter.body is None else letter.body.decode("utf-8", "replace"),
     )
 
 
 def _deferred(db: sqlite3.Connection, voice_id: str) -> PutOff | None:
-    item = records.deferred(db, voice_id)
+    item = unresolved.deferred(db, voice_id)
     if item is None:
         return None
     return PutOff(

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from harvester.answers.answer import Answer
 from harvester.errors import StoreError
-from harvester.state import journal, work_lists
-from harvester.state.values import CHUNK_ROWS, Entry, WorkList
+from harvester.state import journal, publications, work_lists
+from harvester.state.values import CHUNK_ROWS, WorkList
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,12 @@ def find_on_list(
     return row, rank, at not in set(pending)
 
 
-def find_in_journal(db: sqlite3.Connection, voice_id: str) -> tuple[str, Entry] | None:
-    """(run, entry) of `voice_id` in the journal; None if it isn't there."""
-    for run, body in db.execute("SELECT run, body FROM journal ORDER BY seq"):
-        for entry in journal.decode(body):
-            if entry.voice_id == voice_id:
-                return str(run), entry
+def find_in_journal(db: sqlite3.Connection, voice_id: str) -> Answer | None:
+    """The answer of `voice_id` in the journal; None if it isn't there."""
+    for row in publications.journal_blobs(db):
+        for answer in journal.answers_of(row):
+            if answer.voice_id == voice_id:
+                return answer
     return None
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from harvester.analysis.period import Period
 from harvester.analysis.places import Places
-from harvester.analysis.report.unfinished import read_books
+from harvester.analysis.report.unfinished import RUN_COLUMNS, read_books
 
 _COST = pa.map_(pa.string(), pa.decimal128(38, 8))
 RUN_SCHEMA = pa.schema(
@@ -33,7 +33,7 @@ def run_batch(places: Places) -> pa.RecordBatch:
     """Every run that has a summary, newest first."""
     books = read_books(places, Period(None, None), UTC)
     rows = [
-        {name: getattr(run, name) for name in RUN_SCHEMA.names} | {"cost": list(run.cost.items())}
+        {name: getattr(run, name) for name in RUN_COLUMNS} | {"cost": list(run.cost.items())}
         for run in books.runs
     ]
     return pa.RecordBatch.from_pylist(rows, RUN_SCHEMA)

@@ -20,12 +20,13 @@ from harvester.analysis.places import Places
 from harvester.analysis.report.aggregate import QUARTER_MS, Calls, count_calls
 from harvester.analysis.report.figures import percentile
 from harvester.analysis.report.source import read_source
-from harvester.analysis.report.unfinished import Books, Loose, Unknown, read_books, read_loose
+from harvester.analysis.report.unfinished import Books, Unknown, read_books, read_loose
 from harvester.analysis.scope import Scope
 from harvester.dataset.files import list_parts
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.stated import Stated
 from harvester.errors import UsageError
+from harvester.state.id_counts import IdCounts
 
 BUSIEST = 5
 
@@ -82,7 +83,7 @@ class Report:
     calls: Calls
     hours: Hours
     delay: Delay
-    loose: Loose | Unknown
+    loose: IdCounts | Unknown
     books: Books
     stated: Stated
     """What the files say of themselves."""

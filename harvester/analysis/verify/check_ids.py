@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from harvester.analysis.verify.dataset_scan import STANDINGS, Content
 from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage
 from harvester.analysis.verify.id_states import MOST_PLACES, Place, allowed, contradiction
-from harvester.state import journal, work_lists
+from harvester.state import journal, publications, unresolved, work_lists
 from harvester.state.values import CHUNK_ROWS, WorkList
 
 _EXAMPLES = 3
@@ -133,29 +133,27 @@ def _standings(
     db: sqlite3.Connection, work_list: tuple[WorkList, Path] | None
 ) -> Iterator[pa.RecordBatch]:
     """The ids that stand elsewhere than in the data set."""
-    for (body,) in db.execute("SELECT body FROM journal ORDER BY seq"):
+    for row in publications.journal_blobs(db):
         try:
-            ids = [entry.voice_id for entry in journal.decode(body)]
+            ids = [answer.voice_id for answer in journal.answers_of(row)]
         except journal.DAMAGED:
-            continue  # `tables` tells of it
-        yield _weighed(ids, [Place.JOURNAL.weight] * len(ids))
-    yield from _queried(db, "SELECT id, ? FROM open_call", Place.OPEN)
-    yield from _queried(
-        db,
-        "SELECT id, CASE WHEN retrying THEN ? WHEN published THEN ? ELSE ? END FROM dead_letter",
-        Place.RETRYING,
-        Place.DEAD_PUBLISHED,
-        Place.DEAD,
-    )
-    yield from _queried(db, "SELECT id, ? FROM deferred", Place.DEFERRED)
+            continue  # `check_state` tells of it
+        yield _placed(ids, Place.JOURNAL)
+    for ids in unresolved.open_ids(db):
+        yield _placed(ids, Place.OPEN)
+    for letters in unresolved.dead_letter_states(db):
+        places = [_of_letter(*flags).weight for _, *flags in letters]
+        yield _weighed([voice_id for voice_id, _, _ in letters], places)
+    for ids in unresolved.deferred_ids(db):
+        yield _placed(ids, Place.DEFERRED)
     if work_list is not None:
         yield from _of_list(db, *work_list)
 
 
-def _queried(db: sqlite3.Connection, query: str, *places: Place) -> Iterator[pa.RecordBatch]:
-    cursor = db.execute(query, [place.weight for place in places])
-    while rows := cursor.fetchmany(CHUNK_ROWS):
-        yield _weighed([str(row[0]) for row in rows], [int(row[1]) for row in rows])
+def _of_letter(published: bool, retrying: bool) -> Place:
+    if retrying:
+        return Place.RETRYING
+    return Place.DEAD_PUBLISHED if published else Place.DEAD
 
 
 def _of_list(db: sqlite3.Connection, work_list: WorkList, path: Path) -> Iterator[pa.RecordBatch]:
@@ -195,6 +193,10 @@ def _flags_of_chunk(bits: bytes | None, size: int) -> pa.Array:
     padded = bits.ljust((size + 7) // 8, b"\0")
     # Arrow's bits have the ledger's order: the lowest of a byte first.
     return pa.Array.from_buffers(pa.bool_(), size, [None, pa.py_buffer(padded)])
+
+
+def _placed(ids: list[str], place: Place) -> pa.RecordBatch:
+    return _weighed(ids, [place.weight] * len(ids))
 
 
 def _weighed(ids: list[str], weights: list[int]) -> pa.RecordBatch:

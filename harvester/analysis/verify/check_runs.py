@@ -2,144 +2,107 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-
-import msgspec
 
 from harvester.analysis.places import Places
 from harvester.analysis.verify.dataset_scan import UsageRow
 from harvester.analysis.verify.findings import OLDER_STATE, Finding, damage, note
-from harvester.dataset.files import Totals
-from harvester.dataset.usage import currency_name
-from harvester.state import records
+from harvester.dataset.usage import (
+    COST_SCALE,
+    UsageTotals,
+    cost_units,
+    counted_all,
+    from_counters,
+)
+from harvester.state import run_records
 from harvester.state.restore import runs_before
 from harvester.state.values import RunRecord
+from harvester.storage.run_summary import (
+    SUMMARY,
+    SummaryError,
+    is_run_id,
+    read_summary,
+    summary_files,
+)
 
-COST_SCALE = 8
-_COST = "usage.cost."
-_ALL_RUNS = 1 << 60
-_OUTCOMES = ("delivered", "open", "dead", "deferred", "cut_off")
-_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+_COMPARED = (
+    "attempted",
+    "cut_off",
+    "dead",
+    "deferred",
+    "delivered",
+    "open",
+    "opens_published",
+)
 _OLDER_TOTALS = "its version left answers with a byte order mark out of its totals"
 _REPORT = "Keep the output as it is, and report it: no crash and no vendor can make this."
 
 
-@dataclass(slots=True)
-class Sums:
-    """Rows, seconds, and costs by currency in units of 10^-8."""
-
-    rows: int = 0
-    call_s: int = 0
-    charged_s: int = 0
-    cost: dict[str, int] = field(default_factory=dict)
-
-    def add(self, row: UsageRow) -> None:
-        """Add what DuckDB summed up of one run and currency."""
-        _, currency, rows, call_s, charged_s, cost = row
-        self.rows += rows
-        self.call_s += call_s
-        self.charged_s += charged_s
-        if cost is not None:
-            self._add_cost(currency, cost)
-
-    def add_totals(self, totals: Totals) -> None:
-        """Add what waits in the journal."""
-        self.rows += totals.rows
-        self.call_s += totals.call_duration_s
-        self.charged_s += totals.charged_duration_s
-        for currency, cost in totals.cost.items():
-            self._add_cost(currency, cost)
-
-    def _add_cost(self, currency: str | None, cost: Decimal) -> None:
-        name = currency_name(currency)
-        self.cost[name] = self.cost.get(name, 0) + int(cost.scaleb(COST_SCALE))
-
-
-class _RunBooks(msgspec.Struct, frozen=True):
-    attempted: int
-    delivered: int
-    open: int
-    dead: int
-    deferred: int
-    cut_off: int
-    opens_published: int
-
-
-class _DataBooks(msgspec.Struct, frozen=True):
-    rows: int
-
-
-class _Summary(msgspec.Struct, frozen=True):
-    """What is read of a summary.json; other fields don't matter here."""
-
-    run_id: str
-    exit_code: int | None
-    run: _RunBooks
-    data: _DataBooks
-
-
 def check_runs(
-    db: sqlite3.Connection, usage: Sequence[UsageRow] | None, journal: Mapping[str, Totals]
+    db: sqlite3.Connection, usage: Sequence[UsageRow] | None, journal: Mapping[str, UsageTotals]
 ) -> Iterator[Finding]:
     """Counters of every run against themselves, and against the rows that carry its name.
 
     `usage` None: the data could not be read through, so that only the counters are looked at.
     """
-    runs = records.last_runs(db, _ALL_RUNS)
+    runs = run_records.all_runs(db)
     for run in runs:
         yield from _check_counters(run)
     if usage is None:
         return
-    sums: dict[str, Sums] = {}
+    sums = dict(journal)
     for row in usage:
-        sums.setdefault(row[0], Sums()).add(row)
-    for name, totals in journal.items():
-        sums.setdefault(name, Sums()).add_totals(totals)
+        sums[row[0]] = sums.get(row[0], UsageTotals()) + _totals(row)
     for run in runs:
-        yield from _check_rows(run, sums.pop(run.id, Sums()))
+        yield from _check_rows(run, sums.pop(run.id, UsageTotals()))
     yield from _unknown_runs(db, sums)
 
 
 def _check_counters(run: RunRecord) -> Iterator[Finding]:
     if run.exit_code is None:
         return  # killed: what was under way is counted as begun, and has no outcome
-    begun = run.counters.get("begun", 0)
-    outcomes = sum(run.counters.get(name, 0) for name in _OUTCOMES)
-    if begun != outcomes:
-        what = f"{begun} ids were attempted, but {outcomes} have an outcome"
+    outcomes = run.delivered + run.open + run.dead + run.deferred + run.cut_off
+    if run.attempted != outcomes:
+        what = f"{run.attempted} ids were attempted, but {outcomes} have an outcome"
         yield damage("books", what, f"run {run.id}", _REPORT)
 
 
-def _check_rows(run: RunRecord, found: Sums) -> Iterator[Finding]:
-    counters = run.counters
-    rows = counters.get("delivered", 0) + counters.get("opens_published", 0)
-    costs = {k.removeprefix(_COST): v for k, v in counters.items() if k.startswith(_COST)}
+def _totals(row: UsageRow) -> UsageTotals:
+    """What DuckDB summed up of one run and currency."""
+    _, currency, rows, call_s, charged_s, cost = row
+    costs = [] if cost is None else [(currency, cost)]
+    return UsageTotals(rows, call_s, charged_s, cost_units(costs))
+
+
+def _check_rows(run: RunRecord, found: UsageTotals) -> Iterator[Finding]:
+    told = from_counters(run.counters, run.rows)
     pairs = [
-        ("rows", rows, found.rows),
-        ("call seconds", counters.get("usage.call_duration_s", 0), found.call_s),
-        ("charged seconds", counters.get("usage.charged_duration_s", 0), found.charged_s),
+        ("rows", told.rows, found.rows),
+        ("call seconds", told.call_duration_s, found.call_duration_s),
+        ("charged seconds", told.charged_duration_s, found.charged_duration_s),
         *(
-            (f"cost in {name} (1e-{COST_SCALE})", costs.get(name, 0), found.cost.get(name, 0))
-            for name in sorted({*costs, *found.cost})
+            (
+                f"cost in {name} (1e-{COST_SCALE})",
+                told.cost.get(name, 0),
+                found.cost.get(name, 0),
+            )
+            for name in sorted({*told.cost, *found.cost})
         ),
     ]
     # Versions before `usage.answers` left an answer with a byte order mark out of these totals, and
     # read it right into its row.  Then no row is missing, and the rows hold more, never less.
-    is_older = rows == found.rows and "usage.answers" not in counters
+    is_older = told.rows == found.rows and not counted_all(run.counters)
     for what, answered, held in pairs:
-        told = f"{what}: the answers came to {answered}, data and journal hold {held}"
+        differs = f"{what}: the answers came to {answered}, data and journal hold {held}"
         if is_older and held > answered:
-            yield note("older_totals", f"{told}; {_OLDER_TOTALS}", f"run {run.id}")
+            yield note("older_totals", f"{differs}; {_OLDER_TOTALS}", f"run {run.id}")
         elif answered != held:
-            yield damage("books", told, f"run {run.id}", _REPORT)
+            yield damage("books", differs, f"run {run.id}", _REPORT)
 
 
-def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, Sums]) -> Iterator[Finding]:
+def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, UsageTotals]) -> Iterator[Finding]:
     """Rows of runs that the ledger doesn't know: all from before a rebuild, or none."""
     is_before = runs_before(db)
     old = {name: one for name, one in sums.items() if is_before(name)}
@@ -154,17 +117,17 @@ def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, Sums]) -> Iterator[
 
 def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
     """runs/<run_id>/summary.json says what the ledger says."""
-    runs = {run.id: run for run in records.last_runs(db, _ALL_RUNS)}
+    runs = {run.id: run for run in run_records.all_runs(db)}
     is_before = runs_before(db)
-    for path in sorted(places.runs.glob("*/summary.json")):
+    for path in summary_files(places.runs):
         name = path.parent.name
         if name in runs:
             yield from _check_summary(runs[name], path)
-        elif _RUN_ID.fullmatch(name) and not is_before(name):
+        elif is_run_id(name) and not is_before(name):
             what = f"run {name} has a summary, but the ledger does not know it"
             yield damage("older_state", what, path, OLDER_STATE)
     for run in runs.values():
-        if run.ended_ms is not None and not (places.runs / run.id / "summary.json").is_file():
+        if run.ended_ms is not None and not (places.runs / run.id / SUMMARY).is_file():
             where = places.runs / run.id
             yield note("no_summary", f"run {run.id} has no summary.json any more", where)
 
@@ -172,20 +135,16 @@ def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]
 def _check_summary(run: RunRecord, path: Path) -> Iterator[Finding]:
     remedy = "The ledger counts; restore the summary from a backup or ignore it."
     try:
-        summary = msgspec.json.decode(path.read_bytes(), type=_Summary)
-    except (OSError, msgspec.MsgspecError) as exc:
+        summary = read_summary(path)
+    except SummaryError as exc:
         yield damage("summary", f"can't be read: {exc}", path, remedy)
         return
     if run.ended_ms is None:
         return  # it was killed between its summary and its last transaction
-    counters = run.counters
-    said = msgspec.to_builtins(summary.run)
-    known = {name: counters.get(name, 0) for name in (*_OUTCOMES, "opens_published")}
-    known["attempted"] = counters.get("begun", 0)
-    wrong = sorted(name for name in known if known[name] != said[name])
+    wrong = [name for name in _COMPARED if getattr(run, name) != getattr(summary, name)]
     if summary.run_id != run.id or summary.exit_code != run.exit_code:
         wrong.append("run_id or exit_code")
-    if summary.data.rows != known["delivered"] + known["opens_published"]:
+    if summary.rows != run.rows:
         wrong.append("data.rows")
     if wrong:
         what = f"differs from the ledger in: {', '.join(wrong)}"

@@ -34,11 +34,11 @@ from harvester.analysis.verify.findings import OLDER_STATE, Finding, damage, not
 from harvester.dataset.files import list_parts
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError, UsageError
-from harvester.state import publications, work_lists
+from harvester.state import publications, run_records, work_lists
 from harvester.state.belongs import read_identity
-from harvester.state.database import get_meta
+from harvester.state.database import get_meta, newest_number
 from harvester.state.lock import OutputLock
-from harvester.state.read_only import newest_number, view_ledger
+from harvester.state.read_only import view_ledger
 from harvester.state.restore import is_rebuilt
 from harvester.state.values import WorkList
 from harvester.storage.ownership import READ, refuse_closed
@@ -147,7 +147,7 @@ def _audit(  # noqa: PLR0917 - what verify has, handed on
         bytes=sum(part.bytes for part in expected.live),
         in_journal=journal.records,
         ids=ids,
-        runs=int(db.execute("SELECT COUNT(*) FROM run").fetchone()[0]),
+        runs=len(run_records.all_runs(db)),
     )
 
 
@@ -179,9 +179,8 @@ def _check_content(
 
 
 def _expected(db: sqlite3.Connection, partition_timezone: str) -> Expected:
-    committed = (
-        path for path, (state, _) in publications.known_parts(db).items() if state == "committed"
-    )
+    known = publications.known_parts(db).values()
+    committed = (part.path for part in known if part.state == "committed")
     return Expected(
         publications.live_parts(db),
         frozenset(committed),

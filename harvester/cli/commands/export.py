@@ -78,7 +78,7 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
       harvester export dead -c configs/nightly.toml -o dead.csv
       HARVESTER_MASK_KEY_FILE=mask.key harvester export delivered --mask -o masked.parquet
     """
-    from harvester.pipeline.run.open_read_only import has_state
+    from harvester.state.read_only import has_state
     from harvester.storage.output import Output
 
     settings = options.settings(
@@ -117,7 +117,8 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
 def _write_kept(
     what: What, form: Format, output: Output, file: Path | None, masking: Masking
 ) -> None:
-    from harvester.cli.ui.row_output import kept_batches, opened, schema_of
+    from harvester.analysis.query.export_rows import kept_batches, schema_of
+    from harvester.cli.ui.row_output import opened
 
     with opened(form.value, file, schema_of(what)) as sink:
         _pour(sink, map(masking, kept_batches(output, what, "export")))
@@ -126,9 +127,10 @@ def _write_kept(
 def _write_delivered(
     scope: Scope, form: Format, output: Output, file: Path | None, masking: Masking
 ) -> None:
-    from harvester.cli.ui.row_output import Chosen, opened, part_batches, schema_of
-    from harvester.pipeline.run.open_read_only import looking
+    from harvester.analysis.query.export_rows import Chosen, part_batches, schema_of
+    from harvester.cli.ui.row_output import opened
     from harvester.state import publications
+    from harvester.state.read_only import looking
 
     with looking(output, "export") as db:
         live = [part.path for part in publications.live_parts(db)]

@@ -36,8 +36,8 @@ def publish(
       harvester publish -c configs/nightly.toml
     """
     settings = options.settings(config, output__dir=out, vendor__account=account).config
-    from harvester.pipeline.run.open_read_only import has_state
     from harvester.pipeline.run.recovery import refuse_data_without_state
+    from harvester.state.read_only import has_state
     from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
@@ -47,13 +47,16 @@ def publish(
             f"{output.root} holds no harvest: there is no {output.database}, so nothing can be "
             "published. Name the right folder with --out or -c."
         )
-    from harvester.operations.publish import publish_journal
+    from harvester.cli.signals import Signals
+    from harvester.operations.publish import publish_journal, stopped
 
     terminal = stderr()
     with terminal.working("publishing", shows=not (quiet or json)):
         events = _Events(None if json else terminal, quiet=quiet)
         try:
-            done = publish_journal(settings, events)
+            signals = Signals(stopped)
+            with signals.handled():
+                done = publish_journal(settings, events, signals)
         finally:
             events.tell()
     if json:

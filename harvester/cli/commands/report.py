@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from harvester.analysis.apart import Apart
     from harvester.analysis.report.figures import Between, Figures, Row, Table
     from harvester.analysis.report.report import Report
+    from harvester.analysis.report.unfinished import Books, Unknown
     from harvester.dataset.stated import Stated
+    from harvester.state.id_counts import IdCounts
 
 Html = Annotated[
     Path | None,
@@ -105,10 +107,37 @@ def as_json(made: Report) -> dict[str, object]:
         "by_weekday_and_hour": made.hours.week,
         "busiest_hours": _plain(made.hours.busiest),
         "prices": _plain(calls.prices),
-        "loose": _plain(made.loose),
-        "books": _plain(made.books),
+        "loose": _loose(made.loose),
+        "books": _books(made.books),
         **stated_as_json(made.stated),
     }
+
+
+_LOOSE = (
+    "open",
+    "open_by_reason",
+    "open_due",
+    "dead",
+    "dead_by_reason",
+    "pending",
+    "retrying",
+    "in_journal",
+)
+
+
+def _loose(found: IdCounts | Unknown) -> object:
+    from harvester.analysis.report.unfinished import Unknown
+
+    if isinstance(found, Unknown):
+        return _plain(found)
+    return {name: _plain(getattr(found, name)) for name in _LOOSE}
+
+
+def _books(found: Books) -> object:
+    from harvester.analysis.report.unfinished import RUN_COLUMNS
+
+    runs = [{name: _plain(getattr(run, name)) for name in RUN_COLUMNS} for run in found.runs]
+    return {"runs": runs, "unreadable": list(found.unreadable)}
 
 
 def stated_as_json(stated: Stated) -> dict[str, object]:

@@ -58,10 +58,10 @@ def retry(  # noqa: PLR0917 - typer makes a flag of each
         _show(dead, retrying, dry_run=dry_run, json=json)
         return 0
     from harvester.cli.duration import duration_s
-    from harvester.pipeline.run.run import Request
+    from harvester.pipeline.run.requests import RetryRequest
 
     limit_s = None if max_duration is None else duration_s(max_duration)
-    request = Request(retry=True, retry_reason=reason, max_duration_s=limit_s)
+    request = RetryRequest(reason=reason, max_duration_s=limit_s)
     return harvest(settings.config, request, Manner(json, quiet, verbose), command="retry")
 
 
@@ -70,8 +70,8 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
     was not finished are pending already.  Raises UsageError.
     """
     from harvester.pipeline.run.belonging import own_settings
-    from harvester.pipeline.run.open_read_only import has_state, looking
-    from harvester.state import records
+    from harvester.state import unresolved
+    from harvester.state.read_only import has_state, looking
     from harvester.storage.output import Output
 
     output = Output(Path(config.output.dir))
@@ -82,7 +82,7 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
         )
     with looking(output, "retry --dry-run") as db:
         own_settings(db, output, config, rebind=False)
-        found = records.retry_counts(db)
+        found = unresolved.retry_counts(db)
     if reason is not None and reason not in {one for one, _, _ in found}:
         known = ", ".join(one for one, _, _ in found) or "none: no id is dead"
         raise UsageError(f"no dead id has the reason {reason!r}. Reasons here: {known}.")

@@ -25,7 +25,8 @@ from harvester.errors import EXIT_UNEXPECTED, AlreadyRunning, HarvesterError, Us
 if TYPE_CHECKING:
     from harvester.cli.logs.logs import Logs
     from harvester.cli.logs.ping import Pinger
-    from harvester.pipeline.run.run import Request, Result
+    from harvester.pipeline.run.requests import Request
+    from harvester.pipeline.run.run import Result
 
 
 class Manner(msgspec.Struct, frozen=True):
@@ -94,11 +95,11 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
             json=json,
         )
     with uncollected():
-        from harvester.pipeline.run.run import Request
+        from harvester.pipeline.run.requests import RunRequest
 
-    request = Request(
+    request = RunRequest(
         sources=tuple(ids or ()),
-        only=only,
+        input_only=only,
         carried_over_only=carried_over_only,
         max_duration_s=limit_s,
         rebind=rebind,
@@ -141,14 +142,18 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
         try:
             with bar or ExitStack():
                 with uncollected():
+                    from harvester.cli.signals import Signals
                     from harvester.client.connect import way_to
+                    from harvester.pipeline.run.requests import stopped
                     from harvester.pipeline.run.run import run as run_harvest
 
                     way_to(config.vendor)  # which imports its library
                 # What was imported stays.  To look through it again and again while ids wait, on
                 # whichever thread, is a twelfth of a run over lean.
                 gc.freeze()
-                result = run_harvest(config, secrets, request, events)
+                signals = Signals(stopped)
+                with signals.handled():
+                    result = run_harvest(config, secrets, request, events, signals)
         except HarvesterError as exc:
             logs.message("error", "run_failed", message=str(exc), exit_code=exc.exit_code)
             # The run that holds the output has pings of its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +17,7 @@ from harvester.cli.ui.output_files import FileOption, Format, chosen_format, ref
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from harvester.analysis.query.session import Answer, Session, Source
-    from harvester.storage.output import Output
+    from harvester.analysis.query.session import Answer, Session
 
 Query = Annotated[
     str | None,
@@ -73,6 +70,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     files = dict(map(_named_file, table or []))
     from harvester.analysis.clock import Clock
     from harvester.analysis.query.session import opened
+    from harvester.analysis.query.tables import tables
     from harvester.dataset.files import list_parts
     from harvester.dataset.group_record import GROUP_RECORD
     from harvester.dataset.origin import refuse_other_settings
@@ -92,7 +90,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
         tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
         opened(
             parts,
-            _sources(output),
+            tables(output),
             files,
             clock=Clock.of(settings.billing),
             memory_limit=settings.plan.memory_limit,
@@ -158,29 +156,3 @@ def _named_file(text: str) -> tuple[str, Path]:
     if not sign or not file:
         raise UsageError(f"--table {text}: write it as --table invoice=FILE.")
     return name, Path(file)
-
-
-def _sources(output: Output) -> Mapping[str, Source]:
-    """The tables beside `cdr`, each read when it is first asked for."""
-    from harvester.analysis.query.run_table import RUN_SCHEMA, run_batch
-    from harvester.analysis.query.session import Source
-    from harvester.cli.ui.row_output import kept_batches, schema_of
-
-    def ledger(what: str) -> Iterable[pa.RecordBatch]:
-        from harvester.pipeline.run.open_read_only import has_state
-
-        if not has_state(output):
-            raise UsageError(
-                f"there is no {output.database}: only cdr and run can be asked. With the data "
-                "alone, `harvester rebuild` makes it anew."
-            )
-        yield from kept_batches(output, what, "sql")
-
-    def runs() -> Iterator[pa.RecordBatch]:
-        yield run_batch(output)
-
-    return {
-        "dead_letter": Source(schema_of("dead"), lambda: ledger("dead")),
-        "open_call": Source(schema_of("open"), lambda: ledger("open")),
-        "run": Source(RUN_SCHEMA, runs),
-    }

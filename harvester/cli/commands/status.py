@@ -45,7 +45,7 @@ def status(
       harvester status -c configs/nightly.toml --watch
     """
     settings = options.settings(config, output__dir=out).config
-    from harvester.pipeline.run.open_read_only import has_state
+    from harvester.state.read_only import has_state
     from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
@@ -96,8 +96,48 @@ def _read(output: Output, settings: Config) -> Running | Standing:
 def _as_json(found: Running | Standing) -> None:
     from harvester.operations.status import Running
 
-    running = isinstance(found, Running)
-    emit({"type": "status", "running": running, **msgspec.to_builtins(found)})
+    if isinstance(found, Running):
+        emit({"type": "status", "running": True, **msgspec.to_builtins(found)})
+    else:
+        emit({"type": "status", "running": False, **_standing(found)})
+
+
+_IDS = (
+    "in_data",
+    "in_journal",
+    "open",
+    "open_due",
+    "dead",
+    "dead_by_reason",
+    "pending",
+    "retrying",
+    "deferred",
+)
+_RUN = (
+    "started_ms",
+    "ended_ms",
+    "exit_code",
+    "delivered",
+    "open",
+    "dead",
+    "deferred",
+    "requests",
+)
+
+
+def _standing(found: Standing) -> dict[str, object]:
+    return {
+        "output": found.output,
+        "account": found.account,
+        **{name: getattr(found.ids, name) for name in _IDS},
+        "bad_lines": found.bad_lines,
+        "bad_lines_file": found.bad_lines_file,
+        "runs": [
+            {"run_id": run.id, **{name: getattr(run, name) for name in _RUN}} for run in found.runs
+        ],
+        "unended": found.unended,
+        "limit": msgspec.to_builtins(found.limit),
+    }
 
 
 class _Screen:

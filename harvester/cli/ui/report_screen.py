@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -238,7 +238,7 @@ def _loose(report: Report) -> Iterator[Line]:
     yield Line(f"  {formatting.pending(found.pending, found.retrying)}")
 
 
-def _reasons(reasons: dict[str, int]) -> str:
+def _reasons(reasons: Mapping[str, int]) -> str:
     told = ", ".join(f"{name} {formatting.count(number)}" for name, number in reasons.items())
     return f": {told}" if told else ""
 

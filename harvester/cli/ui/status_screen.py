@@ -13,9 +13,10 @@ from harvester.cli.ui.progress_bar import outcomes, sent, slowed
 from harvester.cli.ui.text import count, local_time, one_line, share, span
 
 if TYPE_CHECKING:
-    from harvester.operations.status import RunLine, Running, Standing
+    from harvester.operations.status import Running, Standing
     from harvester.pipeline.engine.progress import Progress
     from harvester.pipeline.limits.sharing import Sharing
+    from harvester.state.values import RunRecord
 
 _LABEL = 11
 _NUMBER = 13
@@ -26,10 +27,10 @@ def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Li
     """An output that nobody works on; `now` is Unix time."""
     lines = [Line(f"{found.output}, account {found.account}: no run works on it.", "bold")]
     lines += [
-        _figure("delivered", found.in_data + found.in_journal, _delivered(found)),
-        _figure("open", found.open, f"calls not over yet; {count(found.open_due)} are due"),
-        _figure("dead", found.dead, _reasons(found)),
-        _figure("pending", found.pending, _pending(found)),
+        _figure("delivered", found.ids.in_data + found.ids.in_journal, _delivered(found)),
+        _figure("open", found.ids.open, f"calls not over yet; {count(found.ids.open_due)} are due"),
+        _figure("dead", found.ids.dead, _reasons(found)),
+        _figure("pending", found.ids.pending, _pending(found)),
         *_bad_lines(found),
         Line(),
     ]
@@ -103,22 +104,23 @@ def _row(label: str, text: str, style: str = "") -> Line:
 
 
 def _delivered(found: Standing) -> str:
-    if not found.in_journal:
+    ids = found.ids
+    if not ids.in_journal:
         return "records in the data"
     return (
-        f"records: {count(found.in_data)} in the data, {count(found.in_journal)} safe in the "
+        f"records: {count(ids.in_data)} in the data, {count(ids.in_journal)} safe in the "
         f"journal until {pasted('`harvester publish`')} or the next run writes them"
     )
 
 
 def _pending(found: Standing) -> str:
-    if not found.pending:
+    if not found.ids.pending:
         return "nothing waits to be fetched"
     told = [
         f", {count(number)} of them {what}"
         for number, what in (
-            (found.retrying, "dead letters whose retry is not finished"),
-            (found.deferred, "failed before"),
+            (found.ids.retrying, "dead letters whose retry is not finished"),
+            (found.ids.deferred, "failed before"),
         )
         if number
     ]
@@ -126,9 +128,9 @@ def _pending(found: Standing) -> str:
 
 
 def _reasons(found: Standing) -> str:
-    if not found.dead_by_reason:
+    if not found.ids.dead_by_reason:
         return "ids that the vendor refused for good"
-    ranked = sorted(found.dead_by_reason.items(), key=lambda item: (-item[1], item[0]))
+    ranked = sorted(found.ids.dead_by_reason.items(), key=lambda item: (-item[1], item[0]))
     # As they are written, for `retry --reason`.
     return ", ".join(f"{reason} {count(number)}" for reason, number in ranked)
 
@@ -153,7 +155,7 @@ def _runs(found: Standing, now: float, dash: str) -> list[Line]:
     ]
 
 
-def _run(run: RunLine, dash: str) -> Line:
+def _run(run: RunRecord, dash: str) -> Line:
     began = run.started_ms / 1000
     told, style = "killed; nothing is lost", "yellow"
     if run.exit_code is not None:
@@ -168,21 +170,21 @@ def _columns(began: str, lasted: str, delivered: str, requests: str, told: str) 
 
 
 def _next(found: Standing) -> str:
-    if found.unended or found.pending or found.open_due:
+    if found.unended or found.ids.pending or found.ids.open_due:
         what = [
             f"{count(number)} {name}"
             for number, name in (
-                (found.pending, "pending"),
-                (found.open_due, "open and due"),
-                (found.in_journal, "to publish"),
+                (found.ids.pending, "pending"),
+                (found.ids.open_due, "open and due"),
+                (found.ids.in_journal, "to publish"),
             )
             if number
         ]
         told = f" ({', '.join(what)})" if what else ""
         return f"`harvester run` goes on where it stopped{told}."
-    if found.in_journal:
+    if found.ids.in_journal:
         return "`harvester publish` writes the journal into the data."
-    if found.dead:
+    if found.ids.dead:
         return "`harvester export dead` lists the dead ids; `harvester retry` fetches them again."
     return "nothing to do; give `harvester run` the next id files."
 

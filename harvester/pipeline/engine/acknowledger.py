@@ -15,21 +15,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.usage import usage_of
+from harvester.dataset.usage import as_counters, usage_of
 from harvester.errors import HarvesterError, StoreError
-from harvester.pipeline.engine.counters import Tally
 from harvester.pipeline.engine.settle import Outcome, Policy, settle
 from harvester.pipeline.engine.task import Conclusion, PutOff, Task
-from harvester.state import records
+from harvester.state import unresolved
 from harvester.state.acknowledge import acknowledge
-from harvester.state.values import Batch, Deferred, WorkList
+from harvester.state.values import Batch, Deferred, Tally, WorkList
 from harvester.state.writer import LedgerWriter
 
 BATCH_OUTCOMES = 500
 BATCH_BYTES = 8 << 20
 BATCH_S = 0.5
-COST_SCALE = 8
-"""Costs are counted in units of 10^-8, the scale of the column: sums stay whole numbers."""
 
 
 class Acknowledger:
@@ -62,7 +59,7 @@ class Acknowledger:
         """Settle one id.  Waits while both batches are full; raises StoreError once one failed."""
         earlier: Deferred | None = None
         if isinstance(conclusion, PutOff):
-            earlier = await self._ledger.call(records.deferred, task.voice_id)
+            earlier = await self._ledger.call(unresolved.deferred, task.voice_id)
         while self._is_full:
             await self._make_room()
         self._add(task, conclusion, earlier)
@@ -143,7 +140,7 @@ def keep(
     requests_of_day: tuple[str, int],
 ) -> tuple[int, Counter[str]]:
     """Commit `batch` with its usage added to `counters`; (bytes of the journal, that usage)."""
-    usage = _usage_counters(batch)
+    usage = as_counters(usage_of([entry.body for entry in batch.entries], GROUP_RECORD))
     so_far = Counter(counters)
     so_far.update(usage)  # not `+`, which drops what is not above zero: a cost may be
     size = acknowledge(
@@ -155,19 +152,3 @@ def keep(
         requests_of_day=requests_of_day,
     )
     return size, usage
-
-
-def _usage_counters(batch: Batch) -> Counter[str]:
-    """What goes into the data with this batch, as the answers tell it."""
-    usage = usage_of([entry.answer for entry in batch.entries], GROUP_RECORD)
-    counters = Counter(
-        {
-            # Runs of versions that read some answers for their rows but not for this lack it.
-            "usage.answers": len(batch.entries),
-            "usage.call_duration_s": usage.call_duration_s,
-            "usage.charged_duration_s": usage.charged_duration_s,
-        }
-    )
-    for currency, cost in usage.cost.items():
-        counters[f"usage.cost.{currency}"] = int(cost.scaleb(COST_SCALE))
-    return counters

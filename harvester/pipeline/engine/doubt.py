@@ -10,6 +10,9 @@ it is at the end of a list, where the first of these is all there is; but a list
 leaves them pending; so that one whose budget of the day is small gets somewhere, it fetches probes
 at a quarter of that: each no may cost a second request, and the probes need some as well.
 
+A vendor that was well, says no to many on end and is well again was ill in between: from `PROBES`
+on, what was held is fetched once more at the end of the list before it counts.
+
 An id that its own digits date further back than the vendor keeps records is no sign either way, nor
 is a dead letter that is fetched again on purpose: theirs are committed at once.
 
@@ -31,7 +34,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 from harvester.client.clock import VendorClock
 from harvester.client.verdicts import Busy, NetworkFailure, PushBack, Record, Verdict
@@ -40,8 +42,9 @@ from harvester.pipeline.engine.settle import KEPT_MS, Policy, is_older, is_perma
 from harvester.pipeline.engine.shutdown import CutOff, Stop
 from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.pipeline.engine.task_source import TaskSource
+from harvester.pipeline.engine.workers import Prober
 from harvester.pipeline.limits.health import RefusalWatch
-from harvester.state import records
+from harvester.state import between_runs, unresolved
 from harvester.state.writer import LedgerWriter
 
 FULL = 200
@@ -52,28 +55,6 @@ _TELL_NOTHING = (Busy, NetworkFailure, PushBack)
 """Verdicts that show neither that the vendor knows a call nor that it does not."""
 _FOR_A_REFUSAL = ("refused_", "status_")
 """What the cause of an id begins with that was deferred for what may have been meant for all."""
-
-
-class Prober(Protocol):
-    """Who fetches probes."""
-
-    last_no: bytes
-    """The body of the latest permanent failure."""
-    known: Task | None
-    """An id whose record this run got."""
-
-    async def probe(
-        self, task: Task, *, of_outage: bool = False
-    ) -> tuple[Verdict, Conclusion | None]:
-        """One request on a connection of its own, and what it concludes, if it does.
-
-        `of_outage`: it does not wait for the outage to end.
-        """
-        ...
-
-    def shown(self, body: bytes) -> bytes:
-        """The start of an answer, fit to be shown."""
-        ...
 
 
 class Doubt:
@@ -96,7 +77,7 @@ class Doubt:
         settle: Callable[[Task, Conclusion], Awaitable[None]],
         count: Callable[[str, Task], None],
     ) -> None:
-        """`proof` stands for this address with this key; see `records.prove`.
+        """`proof` stands for this address with this key; see `between_runs.prove`.
 
         `settle` has a conclusion acknowledged; `count` counts an id as "begun" or as "cut_off".
         """
@@ -111,8 +92,14 @@ class Doubt:
         self._count = count
         self.refusals = RefusalWatch(is_proven=is_proven)
         self.is_calm = False
-        """Whether this run got a record, and no permanent failure since."""
+        """Whether this run got a record, and no series of permanent failures goes on."""
         self.is_probing = False
+        self._on_end = 0
+        """Permanent failures of the series in hand; a long one ends with `PROBES` records on end,
+        since answers to the last ids of an outage may come after the first records."""
+        self._records_on_end = 0
+        self._is_last_round = False
+        """Whether what is said no to now can't be fetched again by this run."""
         self._outage_probes = 0
         self._probed = asyncio.Event()
         self._held: list[tuple[Task, Unknown | Died | PutOff]] = []
@@ -123,7 +110,7 @@ class Doubt:
 
     async def was_refused(self, voice_id: str) -> bool:
         """Whether the id is deferred for a refusal or an unknown status."""
-        item = await self._ledger.call(records.deferred, voice_id)
+        item = await self._ledger.call(unresolved.deferred, voice_id)
         return item is not None and item.cause.startswith(_FOR_A_REFUSAL)
 
     async def free(self) -> None:
@@ -136,9 +123,11 @@ class Doubt:
         """Have a conclusion acknowledged, or hold it back."""
         if isinstance(conclusion, Answered):
             if not self.is_calm:
-                await self._trust()
+                await self._note_record()
         elif isinstance(conclusion, Unknown | Died) and await self._is_held(task, conclusion):
             self._held.append((task, conclusion))
+            self._on_end += 1
+            self._records_on_end = 0
             self.is_calm = False
             return
         await self._settle(task, conclusion)
@@ -148,9 +137,18 @@ class Doubt:
         if len(self._held) < self._full or self._stop.is_set:
             return
         verdicts = await self._look()
+        if verdicts is None or _has_record(verdicts):
+            return
         # Without a rest the last ones are on their way already.
-        if self._held and verdicts is not None and (verdicts or not self.source.held):
+        if self._held and (verdicts or not self.source.held):
             self._stop.stop(self._ill())
+
+    async def end_list(self) -> None:
+        """All ids had their turn; what is deferred is fetched once more after this."""
+        if self._is_long:
+            self._put_off()
+            await self._release()
+        self._is_last_round = True
 
     async def end(self) -> None:
         """The run ends: what is held counts if the vendor still knows our calls, or stays pending.
@@ -190,8 +188,8 @@ class Doubt:
             )
         except CutOff:
             return None
-        if any(isinstance(verdict, Record) for verdict in verdicts or ()):
-            await self._trust()
+        if _has_record(verdicts or ()):
+            await self._trust(is_long=self._is_long)
         return verdicts
 
     async def probe(
@@ -261,17 +259,39 @@ class Doubt:
         return (
             is_permanent(task, no, self.policy)
             and not is_older(task, KEPT_MS, no, self.policy)
-            and not await self._ledger.call(records.is_retrying, task.voice_id)
+            and not await self._ledger.call(unresolved.is_retrying, task.voice_id)
         )
 
-    async def _trust(self) -> None:
-        """A record came: this vendor knows our calls, and its permanent failures count."""
-        self.is_calm = True
+    async def _note_record(self) -> None:
+        self._records_on_end += 1
+        is_long = self._is_long
+        self.is_calm = not is_long or self._records_on_end >= PROBES
+        if self.is_calm:
+            self._on_end = 0
+        await self._trust(is_long=is_long)
+
+    async def _trust(self, *, is_long: bool) -> None:
+        """A record came: this vendor knows our calls, and its permanent failures count.
+
+        Many on end, after a record of this run, may all be one fault that has passed.
+        """
+        if is_long:
+            self._put_off()
         await self._release(self._prove)
 
+    @property
+    def _is_long(self) -> bool:
+        return self._has_proof and not self._is_last_round and self._on_end >= PROBES
+
+    def _put_off(self) -> None:
+        """Fetch what is held again at the end of the list; what was put off before counts."""
+        self._held = [
+            (task, no if task.is_last_try else _unconfirmed(no)) for task, no in self._held
+        ]
+
     async def _prove(self) -> None:
-        if not self._has_proof and not await self._ledger.call(records.is_proven, self._proof):
-            await self._ledger.call(records.prove, self._proof)
+        if not self._has_proof and not await self._ledger.call(between_runs.is_proven, self._proof):
+            await self._ledger.call(between_runs.prove, self._proof)
         self._has_proof = True
 
     async def _release(self, first: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -295,6 +315,10 @@ class Doubt:
             "vendor.base_url, the key and the ids, or ask the vendor, then run the same command "
             "again."
         )
+
+
+def _has_record(verdicts: Sequence[Verdict]) -> bool:
+    return any(isinstance(verdict, Record) for verdict in verdicts)
 
 
 def _unconfirmed(no: Unknown | Died | PutOff) -> PutOff:

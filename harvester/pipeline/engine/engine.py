@@ -1,9 +1,11 @@
-"""The run itself: workers take ids, ask, settle; behind them batches are acknowledged and ranges
-of the journal published.
+"""The half of a run that owns what must be kept: list, state database, publication.
+
+Workers take ids from here and bring conclusions back (`workers.py`); behind them batches are
+acknowledged and ranges of the journal published.
 
 One direction and bounded queues: a worker holds its id until it is settled, a settled id waits in
 one of two batches, a batch in the journal, and the journal is published before it grows past twice
-its limit.  Whoever is in front waits for whoever is behind.
+its limit.  Each stage waits while the next one is full.
 
 However a run ends, what it has is published, unless that would have to be quick (a signal: the
 next run or `harvester publish` does it) or can't be trusted (the store fails).
@@ -12,74 +14,81 @@ next run or `harvester publish` does it) or can't be trusted (the store fails).
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from harvester.client.clock import VendorClock
-from harvester.client.connect import Way
-from harvester.config import Config, Secrets
+from harvester.config import OpenCalls, Output, Pace, Retry
 from harvester.errors import BudgetReached, HarvesterError, StoreError
 from harvester.inputs.voice_id import dated
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import Acknowledger
-from harvester.pipeline.engine.alarm import keep_watch
 from harvester.pipeline.engine.backlog import Waiting
-from harvester.pipeline.engine.counters import Tally
 from harvester.pipeline.engine.doubt import Doubt
-from harvester.pipeline.engine.fetcher import Fetcher, Sealer
 from harvester.pipeline.engine.progress import Progress, Speedometer, retries, settled
 from harvester.pipeline.engine.settle import Policy
-from harvester.pipeline.engine.shutdown import CutOff, Stop, Worker
-from harvester.pipeline.engine.task import Answered, Task
+from harvester.pipeline.engine.shutdown import CutOff, Stop, as_reason
+from harvester.pipeline.engine.task import Answered, Conclusion, Task
 from harvester.pipeline.engine.task_source import DeferredPages, Pages, RunPages, TaskSource
+from harvester.pipeline.engine.workers import Figures, MakeWorkers
 from harvester.pipeline.limits.daily_quota import DayQuota
-from harvester.pipeline.limits.outage_gate import OutageGate
-from harvester.pipeline.limits.pace import Pace, SharedLimit, SharedPace
 from harvester.pipeline.publish.publisher import Published, Publisher
-from harvester.state import records
-from harvester.state.values import WorkList
+from harvester.state import between_runs, unresolved
+from harvester.state.values import Tally, WorkList
 from harvester.state.writer import LedgerWriter
 
-QUIET_AFTER_LOCK_S = 1.0
-"""No request within a second of taking the lock: the run before this one had that second."""
 
-
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine works on."""
 
     run_id: str
-    config: Config
-    secrets: Secrets
+    pace: Pace
+    retry: Retry
+    open_calls: OpenCalls
+    output: Output
     work_list: WorkList | None
     ids: ListFile | None
     to_ask: int
     """Open calls that are due, and what is pending of the list, as far as this run goes."""
     only: bool
-    locked_at: float
     deadline: float | None
     """Monotonic time at which the run's `--max-duration` is over."""
     requests_by_day: Mapping[str, int]
     journal: tuple[int, int]
     """(records, bytes) that wait in the journal at the start."""
-    connect: Way
     proof: str
     """What stands for this address with this key in the ledger once records were delivered there.
     """
     is_proven: bool
     """Whether records were delivered there, in whichever run."""
-    limit: SharedLimit | None = None
-    """What the processes of this machine share, if `pace.limit_file` names it."""
+    workers: MakeWorkers
     last_skew_s: float = 0.0
     """What the run before learnt of (vendor clock - ours)."""
     listed: tuple[str, int] | None = None
     """The input that this run listed, by its key, and when, by our clock, in ms."""
     now: Callable[[], float] = time.time
     """Our clock, Unix time in seconds."""
-    trace: Callable[[float], None] | None = None
-    """Gets the monotonic time of each request that is written (tests)."""
+
+
+class EngineResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run has done, so far or in the end."""
+
+    counters: Tally
+    published: tuple[Published, ...]
+    reason: HarvesterError | None
+    """Why it stops early, if it does."""
+    progress: Progress
+    figures: Figures
+    requests_of_day: tuple[str, int]
+    """(day of +08:00, requests sent in it), to the last one."""
+    journal_records: int
+    """That are safe in the journal and in no publication yet."""
+    worst_skew_s: float
+    """The largest (vendor clock - ours) that was seen, in seconds."""
+    are_ages_sure: bool
+    """Whether the clock let ids end by their age."""
 
 
 class Engine:
@@ -87,7 +96,6 @@ class Engine:
 
     def __init__(self, job: Job, ledger: LedgerWriter, publisher: Publisher) -> None:
         """Must be made inside the running loop."""
-        config = job.config
         self._job = job
         self._ledger = ledger
         self._publisher = publisher
@@ -95,24 +103,17 @@ class Engine:
         self.stop = Stop()
         self.clock = VendorClock(job.now, time.monotonic, job.last_skew_s)
         self._shifted_ms = 0
-        self.published: list[Published] = []
-        rate_per_s, opens_at = config.pace.rate_per_s, job.locked_at + QUIET_AFTER_LOCK_S
-        self._pace = (
-            Pace(rate_per_s, opens_at=opens_at)
-            if job.limit is None
-            else SharedPace(rate_per_s, opens_at=opens_at, limit=job.limit)
-        )
-        self.gate = OutageGate(config.retry.max_outage_s, self.stop.stop)
+        self._published: list[Published] = []
         self._quota = DayQuota(
-            config.pace.per_day,
+            job.pace.per_day,
             job.requests_by_day,
             self.stop.stop,
             self.clock,
         )
         policy = Policy(
             job.run_id,
-            config.open_calls,
-            config.retry,
+            job.open_calls,
+            job.retry,
             dated,
             lambda: self.clock.are_ages_sure,
         )
@@ -125,99 +126,77 @@ class Engine:
             on_committed=self._note_committed,
             on_failed=self.stop.stop,
         )
-        self._doubt = Doubt(
+        self.others = Doubt(
             ledger,
             policy,
             self.clock,
             self.stop,
-            per_day=config.pace.per_day,
+            per_day=job.pace.per_day,
             proof=job.proof,
             is_proven=job.is_proven,
             settle=self._acknowledger.add,
             count=self._count,
         )
-        self._waiting = Waiting(config.output, job.journal)
+        """What is known of all ids; see `workers.Owner`."""
+        self._workers = job.workers(self, self.clock, self.stop, self.tally)
+        self.others.fetcher = self._workers.prober
+        self._waiting = Waiting(job.output, job.journal)
         self._due = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self._fetcher: Fetcher | None = None
         self._speed = Speedometer()
         self._phase = "asking"
         self._started = time.monotonic()
 
-    @property
-    def pace(self) -> Pace:
-        """The run's pace."""
-        return self._pace
-
-    @property
-    def requests_of_day(self) -> tuple[str, int]:
-        """(day of +08:00, requests sent in it), to the last one."""
-        return self._quota.stored()
-
-    @property
-    def in_journal(self) -> int:
-        """Records that are safe in the journal and in no publication yet."""
-        return self._waiting.records
-
-    @property
-    def failures(self) -> dict[str, str]:
-        """What the latest failure of each cause said."""
-        return self._fetcher.failures if self._fetcher else {}
-
     async def run(self) -> None:
         """Work the list down and publish.  Raises StoreError if nothing can be kept any more."""
-        pace = self._job.config.pace
-        sealer = Sealer(
-            self._job.secrets,
-            self._pace,
-            self.clock,
-            self.stop,
-            self._count_request,
-            concurrency=pace.concurrency,
-        )
-        transport = self._job.connect(self._job.config.vendor, pace.concurrency, sealer.seal)
-        self._fetcher = fetcher = Fetcher(
-            transport=transport,
-            sealer=sealer,
-            pace=self._pace,
-            clock=self.clock,
-            gate=self.gate,
-            stop=self.stop,
-            limits=self._job.config.retry,
-            tally=self.tally,
-            dice=random.random,
-            others=self._doubt,
-            is_counted=self._job.config.pace.per_day is not None,
-        )
-        self._doubt.fetcher = fetcher
         if not await self._depends_on_time():
-            fetcher.begin()
+            self._workers.begin()
         behind = [
             asyncio.create_task(self._acknowledger.keep_time()),
             asyncio.create_task(self._publish_when_due()),
             asyncio.create_task(self._watch_age()),
             asyncio.create_task(self._keep_budget()),
-            asyncio.create_task(keep_watch(sealer.attempts, self._job.config.vendor.timeout_s)),
         ]
         try:
-            await self._work(fetcher, self._first_pages())
+            await self._work(self._first_pages())
+            if not self.stop.is_set:
+                await self.others.end_list()
             await self._acknowledger.flush()
-            await self._work(fetcher, DeferredPages(self._ledger, self._job.run_id))
-            await self._doubt.end()
+            await self._work(DeferredPages(self._ledger, self._job.run_id))
+            await self.others.end()
             await self._acknowledger.flush()
         finally:
-            await transport.close()
+            await self._workers.close()
             for task in behind:
                 task.cancel()
             await asyncio.gather(*behind, return_exceptions=True)
         await self._keep_clock()
         await self._publish_rest()
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """What the latest failure of each cause said."""
+        return self._workers.figures().failures
+
+    def result(self) -> EngineResult:
+        """What was done so far."""
+        return EngineResult(
+            counters=Tally(self.tally),
+            published=tuple(self._published),
+            reason=self.stop.reason,
+            progress=self.progress(),
+            figures=self._workers.figures(),
+            requests_of_day=self._quota.stored(),
+            journal_records=self._waiting.records,
+            worst_skew_s=self.clock.worst_skew_s,
+            are_ages_sure=self.clock.are_ages_sure,
+        )
+
     def progress(self) -> Progress:
         """How it is going."""
         now = time.monotonic()
-        tally = self.tally
+        tally, figures = self.tally, self._workers.figures()
         done = settled(tally)
         to_ask = self._job.to_ask
         requests_per_s, settled_per_s = self._speed.mark(now, tally["requests"], done)
@@ -233,14 +212,14 @@ class Engine:
             retries=retries(tally),
             requests_per_s=requests_per_s,
             settled_per_s=settled_per_s,
-            rate_per_s=self._job.config.pace.rate_per_s,
-            pace_per_s=self._pace.rate_per_s,
-            paused_s=self._pace.closed_for_s,
-            outage=self.gate.is_shut,
+            rate_per_s=self._job.pace.rate_per_s,
+            pace_per_s=figures.pace_per_s,
+            paused_s=figures.paused_s,
+            outage=figures.is_outage,
             elapsed_s=now - self._started,
             eta_s=left / settled_per_s if settled_per_s > 0 else None,
             phase=self._phase_now,
-            received_bytes=self._fetcher.received_bytes if self._fetcher else 0,
+            received_bytes=figures.received_bytes,
         )
 
     @property
@@ -252,34 +231,66 @@ class Engine:
         job = self._job
         return RunPages(self._ledger, self.clock, job.work_list, job.ids, job.run_id, only=job.only)
 
-    async def _work(self, fetcher: Fetcher, pages: Pages) -> None:
-        """Have all workers work until the pages are done or the run stops."""
-        source = self._doubt.source = TaskSource(pages, self.stop)
-        workers = [asyncio.create_task(self._worker(fetcher, source))]
-        if not fetcher.heard.is_set():
-            await self._open(fetcher, workers[0])
-        workers += [
-            asyncio.create_task(self._worker(fetcher, source))
-            for _ in range(1, self._job.config.pace.concurrency)
-        ]
-        done, _ = await asyncio.wait(workers)
-        failed = [w for w in done if not w.cancelled() and w.exception() is not None]
-        if failed:
-            await failed[0]
+    async def _work(self, pages: Pages) -> None:
+        """Have the workers work until the pages are done or the run stops."""
+        self._source = self.others.source = TaskSource(pages, self.stop)
+        await self._workers.work()
 
     async def _depends_on_time(self) -> bool:
         """Whether it matters now what time it is: requests count by the day, or calls look due."""
-        if self._job.config.pace.per_day is not None:
+        if self._job.pace.per_day is not None:
             return True
-        return bool(await self._ledger.call(records.due_open_calls, self.clock.now_ms(), "", 1))
+        return bool(await self._ledger.call(unresolved.due_open_calls, self.clock.now_ms(), "", 1))
 
-    async def _open(self, fetcher: Fetcher, first: asyncio.Task[None]) -> None:
-        """Let one worker go alone until its answers have shown the vendor's time."""
-        hearing = asyncio.create_task(fetcher.heard.wait())
-        try:
-            await asyncio.wait({hearing, first}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            hearing.cancel()
+    def take_at_once(self) -> Task | None:
+        """See `workers.Owner`."""
+        others = self.others
+        if not others.is_calm or others.is_probing or not self._has_room.is_set():
+            return None
+        task = self._source.take_ready()
+        if task is not None and not task.is_last_try:
+            self.tally["begun"] += 1
+        return task
+
+    async def take(self) -> Task | None:
+        """See `workers.Owner`."""
+        if not self.others.is_calm:
+            await self.others.look()
+        await self._held_up()
+        task = await self._source.take()
+        if task is not None and not task.is_last_try:
+            self.tally["begun"] += 1
+        return task
+
+    def conclude_at_once(self, task: Task, conclusion: Conclusion) -> bool:
+        """See `workers.Owner`."""
+        if (
+            self.others.is_calm
+            and isinstance(conclusion, Answered)
+            and self._acknowledger.add_at_once(task, conclusion)
+        ):
+            self._source.give_back(task)
+            return True
+        return False
+
+    async def conclude(self, task: Task, conclusion: Conclusion) -> None:
+        """See `workers.Owner`."""
+        await self.others.settle(task, conclusion)
+        self._source.give_back(task)
+
+    def cut_off(self, task: Task) -> None:
+        """See `workers.Owner`."""
+        self._count("cut_off", task)
+        self._source.give_back(task)
+
+    def count_request(self) -> None:
+        """See `workers.Owner`."""
+        if not self._quota.take():
+            raise CutOff
+        self.tally["requests"] += 1
+
+    async def learnt_time(self) -> None:
+        """See `workers.Owner`."""
         try:
             await self._keep_clock()
         except StoreError as exc:
@@ -294,7 +305,7 @@ class Engine:
         before, self._shifted_ms = self._shifted_ms, int(self.clock.offset_s * 1000)
         listed = self._job.listed
         await self._ledger.call(
-            records.keep_clock,
+            between_runs.keep_clock,
             self._job.run_id,
             skew_s,
             self._shifted_ms - before,
@@ -302,59 +313,16 @@ class Engine:
             None if listed is None else (listed[0], listed[1] + before),
         )
 
-    async def _worker(self, fetcher: Fetcher, source: TaskSource) -> None:
-        with self.stop.enlisted() as worker:
-            await self._work_on(fetcher, source, worker)
-
-    async def _work_on(self, fetcher: Fetcher, source: TaskSource, worker: Worker) -> None:
-        acknowledger, doubt = self._acknowledger, self._doubt
-        while True:
-            if doubt.is_probing or not self._has_room.is_set():
-                await self._held_up()
-            task = source.take_ready() or await source.take()
-            if task is None:
-                return
-            if not task.is_last_try:
-                self.tally["begun"] += 1
-            try:
-                conclusion = await fetcher.ask(task)
-                worker.is_busy = True
-                is_usual = doubt.is_calm and isinstance(conclusion, Answered)
-                if not (is_usual and acknowledger.add_at_once(task, conclusion)):
-                    await doubt.settle(task, conclusion)
-            except CutOff:
-                self._count("cut_off", task)
-                return
-            except asyncio.CancelledError:
-                self._count("cut_off", task)
-                raise
-            except BaseException as exc:
-                # One broken worker must not leave the others running for hours beside it.
-                self.stop.stop(_as_reason(exc))
-                raise
-            finally:
-                source.give_back(task)
-            worker.is_busy = False
-            if not doubt.is_calm:
-                await doubt.look()
-
     async def _held_up(self) -> None:
         """Wait for room in the journal, and while somebody fetches probes."""
         # Who waits when the run stops is cancelled; whoever comes here after that must not wait.
         while not self.stop.is_set and not self._has_room.is_set():
             await self._has_room.wait()
-        await self._doubt.free()
+        await self.others.free()
 
     def _count(self, name: str, task: Task) -> None:
         if not task.is_last_try:
             self.tally[name] += 1
-
-    def _count_request(self) -> None:
-        if not self._quota.take():
-            raise CutOff
-        self.tally["requests"] += 1
-        if self._job.trace is not None:
-            self._job.trace(time.monotonic())
 
     def _note_committed(self, records: int, size: int) -> None:
         self._waiting.add(records, size, self._now())
@@ -364,7 +332,7 @@ class Engine:
         """`waited`: the records of the journal when the publication began."""
         if done is None:
             return
-        self.published.append(done)
+        self._published.append(done)
         took_all = done.records >= waited
         self._waiting.take(done.records, done.answer_bytes, all_before=began if took_all else None)
         self._weigh_journal()
@@ -399,7 +367,7 @@ class Engine:
                 await self._publish_once()
             except Exception as exc:  # noqa: BLE001 - whatever it is, workers wait for room behind it
                 self._has_room.set()
-                self.stop.stop(_as_reason(exc))
+                self.stop.stop(as_reason(exc))
                 return
 
     async def _publish_once(self) -> bool:
@@ -440,16 +408,3 @@ class Engine:
                 "again to go on."
             )
         )
-
-
-def _as_reason(exc: BaseException) -> HarvesterError:
-    """Why the run stops; what nobody foresaw is named, told in the log alone, and exit code 1."""
-    if isinstance(exc, HarvesterError):
-        return exc
-    reason = HarvesterError(
-        f"this is a bug: {type(exc).__name__} where nothing of the kind was expected. Please "
-        "report it with the run's log.jsonl. What was acknowledged is safe; the same command may "
-        "be run again."
-    )
-    reason.__cause__ = exc
-    return reason

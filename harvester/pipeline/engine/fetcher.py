@@ -2,26 +2,24 @@
 
 An attempt is: enter the gate (shut during an outage, but for probes), wait while the pace is
 closed, and let the transport take a connection, a turn and a signature.  What the answer means is
-judged in `vendor`; what the id does next is decided in `budget`; here both are carried out.
+judged in `client.judge`; what the id does next is decided in `limits.retry_policy`; here both are
+carried out.
 
-tenacity comes in only after a first failure: around every request it would cost as much again as
-the request itself (findings/speed.md §2).
+The loop of tries begins only after a first failure: around every request it would cost as much
+again as the request itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import assert_never
-from weakref import WeakSet
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_never
 
 from harvester.client.clock import VendorClock
 from harvester.client.judge import http_date, judge, retry_after_s
 from harvester.client.record_group import record_request
-from harvester.client.sign import signed_headers
+from harvester.client.refusal_text import refusal_message
 from harvester.client.transport import EXHAUSTED, NoReply, Reply, Transport
 from harvester.client.verdicts import (
     Busy,
@@ -35,15 +33,15 @@ from harvester.client.verdicts import (
     UnknownStatus,
     Verdict,
 )
-from harvester.config import Retry, Secrets
+from harvester.config import Retry
 from harvester.errors import VendorRefused
-from harvester.pipeline.engine.counters import Tally
-from harvester.pipeline.engine.doubt import Doubt
-from harvester.pipeline.engine.masking import without_numbers, without_secrets
+from harvester.pipeline.engine.masking import without_numbers
+from harvester.pipeline.engine.sealer import Sealer
 from harvester.pipeline.engine.settle import KEPT_MS, is_older, is_permanent
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.pipeline.engine.task_source import LEFT_MATTERS, OPENING_ATTEMPTS
+from harvester.pipeline.engine.workers import Others
 from harvester.pipeline.limits.backoff import backoff_s
 from harvester.pipeline.limits.health import UNKNOWNS_THAT_HALT
 from harvester.pipeline.limits.outage_gate import OutageGate
@@ -58,8 +56,9 @@ from harvester.pipeline.limits.retry_policy import (
     Surroundings,
     next_step,
 )
+from harvester.pipeline.limits.retrying import repeated
+from harvester.state.values import Tally
 
-ROOM_TO_SPARE = 4
 PROBES = 5
 """Ids from elsewhere in the list, before a suspicion of the vendor as a whole is believed."""
 # Tuples: `isinstance(x, A | B)` makes the union anew each time.
@@ -77,140 +76,23 @@ _CONFIRMATIONS = 20
 """So many permanent failures confirmed, and those of ids that are old anyway need no confirming."""
 
 
-class Attempt:
-    """One request on its way."""
+@dataclass(slots=True)
+class _Asking:
+    """An id whose first attempt did not conclude it, and what it has been through since."""
 
-    __slots__ = ("__weakref__", "generation", "has_place", "is_cut", "looks", "task")
-
-    def __init__(self) -> None:
-        """Of the calling task."""
-        self.has_place = False
-        """Among those that wait for a turn."""
-        self.generation: int | None = None
-        """Of the clock that it was signed with; None while it is not under way."""
-        self.looks = 0
-        """See `alarm.Watched`."""
-        self.is_cut = False
-        """Whether the alarm has ended it, and nobody has seen that yet."""
-        self.task = asyncio.current_task()
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether its request is written, and not concluded."""
-        return self.generation is not None
-
-    def cut(self) -> None:
-        """End it: the worker goes on with a network failure."""
-        if self.task is not None:
-            self.looks = 0
-            self.is_cut = True
-            self.task.cancel()
-
-    def was_cut(self) -> bool:
-        """Whether the CancelledError in hand is the alarm's, and nobody else's as well."""
-        is_cut, self.is_cut = self.is_cut, False
-        return is_cut and self.task is not None and not self.task.uncancel()
-
-
-# The seal is called by the transport, which knows nothing of attempts; but in the same task.  A
-# worker's attempts follow one another, so one object serves them all.
-_ATTEMPT: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
-
-
-class Sealer:
-    """Gives each attempt its turn and its signed headers, and counts it as a request.
-
-    A turn is waited for with a connection in hand, and an idle connection does not live for ever:
-    so only as many attempts are let in as get their turn within about a second (`enter`).
-    """
-
-    def __init__(
-        self,
-        secrets: Secrets,
-        pace: Pace,
-        clock: VendorClock,
-        stop: Stop,
-        count_request: Callable[[], None],
-        *,
-        concurrency: int,
-    ) -> None:
-        self._secrets = secrets
-        self._pace = pace
-        self._clock = clock
-        self._stop = stop
-        self._count_request = count_request
-        self._timestamp = -1
-        self._headers: dict[str, str] = {}
-        places = int(pace.limit_per_s) + ROOM_TO_SPARE
-        self._places = asyncio.Semaphore(places) if places < concurrency else None
-        self.attempts: WeakSet[Attempt] = WeakSet()
-        """One a worker, whether under way or not."""
-
-    async def enter(self) -> Attempt:
-        """Wait for a place among those that take a connection and wait for their turn."""
-        await self._pace.admitted()
-        attempt = self._begun()
-        if self._places is not None:
-            await self._places.acquire()
-            attempt.has_place = True
-        return attempt
-
-    def enter_at_once(self) -> Attempt | None:
-        """The same where nothing has to be waited for; else None."""
-        if self._places is not None or not self._pace.is_open:
-            return None
-        return self._begun()
-
-    def leave(self, attempt: Attempt) -> None:
-        """The attempt is over before it got its turn: give its place up."""
-        assert self._places is not None
-        attempt.has_place = False
-        self._places.release()
-
-    def _begun(self) -> Attempt:
-        """The calling worker's attempt, at its beginning."""
-        attempt = _ATTEMPT.get()
-        if attempt is None:
-            attempt = Attempt()
-            _ATTEMPT.set(attempt)
-            self.attempts.add(attempt)
-        attempt.has_place = False
-        attempt.generation = None
-        return attempt
-
-    def seal(self) -> dict[str, str] | Awaitable[dict[str, str]]:
-        """A turn, and the headers to send at once; see `Seal`.  Raises CutOff once stopped.
-
-        The same dict comes back as long as nothing in it has changed.
-        """
-        return self._sealed() if self._pace.take() else self._sealed_in_turn()
-
-    async def _sealed_in_turn(self) -> dict[str, str]:
-        attempt = _ATTEMPT.get()
-        assert attempt is not None
-        attempt.generation = None  # a repeat of the transport's waits; its first request is over
-        await self._pace.turn()
-        return self._sealed()
-
-    def _sealed(self) -> dict[str, str]:
-        self._stop.check()
-        self._count_request()
-        self._stop.busy()
-        attempt = _ATTEMPT.get()
-        assert attempt is not None
-        if attempt.has_place:
-            self.leave(attempt)
-        attempt.generation = self._clock.generation
-        attempt.looks = 0
-        timestamp = self._clock.timestamp()
-        if timestamp != self._timestamp:
-            self._timestamp = timestamp
-            self._headers = signed_headers(self._secrets, timestamp)
-        return self._headers
-
-    def hide(self, text: bytes) -> bytes:
-        """`text` without what was sent with each attempt, should an answer have repeated it."""
-        return without_secrets(text, self._secrets)
+    task: Task
+    spent: Spent
+    delivered_before: int
+    """Records of the run before its first attempt."""
+    succeeded_before: int
+    """Conclusive answers of the run before its latest attempt."""
+    delivered_lately: int
+    """Records of the run before its latest attempt."""
+    verdict: Verdict
+    reply: Reply | None
+    in_outage: bool
+    is_doubtful: bool = False
+    """Whether its latest no is to be confirmed on another connection."""
 
 
 class Fetcher:
@@ -228,7 +110,7 @@ class Fetcher:
         limits: Retry,
         tally: Tally,
         dice: Callable[[], float],
-        others: Doubt,
+        others: Others,
         is_counted: bool = False,
     ) -> None:
         """Must be made inside the running loop.  `is_counted`: `pace.per_day` is set."""
@@ -305,67 +187,67 @@ class Fetcher:
         first: tuple[Verdict, Reply | None, bool],
     ) -> Conclusion:
         """The slow way: budgets, backoff, another try."""
-        spent = Spent()
-        delivered_lately = delivered_before = before[0]
-        succeeded_before = before[1]
-        limits = _LAST_TRY if task.is_last_try else self._limits
-        latest: Reply | None = None
-        pending = first
-        is_doubtful = False
-
-        async def step() -> Step:
-            nonlocal pending, latest, delivered_lately, succeeded_before, is_doubtful
-            if spent.attempts:
-                await self._others.free()
-                self._stop.check()
-                delivered_lately = self._delivered
-                pending = await self._attempt(task, fresh=is_doubtful)
-            spent.attempts += 1
-            verdict, latest, in_outage = pending
-            if isinstance(verdict, PushBack) and self._turned_away >= _PUSH_BACKS:
-                await self._see_others()
-            around = Surroundings(
-                others_delivered=isinstance(verdict, UnknownStatus)
-                and spent.unknown >= MAX_UNKNOWN - 1
-                and await self._are_others_delivered(delivered_lately),
-                succeeded_since_last=self._succeeded > succeeded_before,
-                clock_verified=self._clock.is_verified,
-                is_alone=await self._is_alone(task.voice_id, verdict),
-                in_outage=in_outage,
-            )
-            succeeded_before = self._succeeded
-            result = next_step(verdict, spent, around, limits)
-            was_doubtful, is_doubtful = is_doubtful, False
-            if isinstance(result, Settle) and self._is_doubtful(task, result.verdict, latest):
-                result, is_doubtful = Again(0, "unconfirmed"), True
-            elif was_doubtful and isinstance(result, Settle):
-                self._confirmed += not isinstance(result.verdict, Record)
-            await self._before_next(task, result)
-            return result
-
-        retrying = AsyncRetrying(
-            retry=retry_if_result(lambda result: isinstance(result, Again)),
-            wait=self._wait_s,
-            stop=stop_never,
-            sleep=asyncio.sleep,
-        )
+        verdict, reply, in_outage = first
+        asking = _Asking(task, Spent(), *before, before[0], verdict, reply, in_outage)
         try:
-            last: Step = await retrying(step)
+            last = await repeated(lambda: self._next_step(asking), self._pause_s)
         finally:
             self._pushed_back.discard(task.voice_id)
         match last:
             case Settle(verdict):
-                return self._conclude(verdict, latest, spent.attempts, unknown=pending[0])
+                attempts = asking.spent.attempts
+                return self._conclude(verdict, asking.reply, attempts, unknown=asking.verdict)
             case Defer(cause):
-                counts = task.counts or self._delivered > delivered_before
-                if task.is_last_try and not counts:
-                    # The last ids of a list have none beside them: one that came may come again.
-                    counts = await self._are_others_delivered(delivered_before)
-                return PutOff(cause, spent.attempts, self._clock.now_ms(), counts)
+                return await self._put_off(asking, cause)
             case Again():
-                raise AssertionError("tenacity gave back a step that asks for another try")
+                raise AssertionError("another try is due, and none was made")
             case never:
                 assert_never(never)
+
+    async def _next_step(self, asking: _Asking) -> Step:
+        """Another attempt, unless the first has just failed, and what comes after it."""
+        task, spent = asking.task, asking.spent
+        if spent.attempts:
+            await self._others.free()
+            self._stop.check()
+            asking.delivered_lately = self._delivered
+            asking.verdict, asking.reply, asking.in_outage = await self._attempt(
+                task, fresh=asking.is_doubtful
+            )
+        spent.attempts += 1
+        if isinstance(asking.verdict, PushBack) and self._turned_away >= _PUSH_BACKS:
+            await self._see_others()
+        around = await self._surroundings(asking)
+        asking.succeeded_before = self._succeeded
+        limits = _LAST_TRY if task.is_last_try else self._limits
+        step = next_step(asking.verdict, spent, around, limits)
+        was_doubtful, asking.is_doubtful = asking.is_doubtful, False
+        if isinstance(step, Settle) and self._is_doubtful(task, step.verdict, asking.reply):
+            step, asking.is_doubtful = Again(0, "unconfirmed"), True
+        elif was_doubtful and isinstance(step, Settle):
+            self._confirmed += not isinstance(step.verdict, Record)
+        await self._before_next(task, step)
+        return step
+
+    async def _surroundings(self, asking: _Asking) -> Surroundings:
+        verdict = asking.verdict
+        return Surroundings(
+            others_delivered=isinstance(verdict, UnknownStatus)
+            and asking.spent.unknown >= MAX_UNKNOWN - 1
+            and await self._are_others_delivered(asking.delivered_lately),
+            succeeded_since_last=self._succeeded > asking.succeeded_before,
+            clock_verified=self._clock.is_verified,
+            is_alone=await self._is_alone(asking.task.voice_id, verdict),
+            in_outage=asking.in_outage,
+        )
+
+    async def _put_off(self, asking: _Asking, cause: str) -> PutOff:
+        task, before = asking.task, asking.delivered_before
+        counts = task.counts or self._delivered > before
+        if task.is_last_try and not counts:
+            # The last ids of a list have none beside them: one that came may come again.
+            counts = await self._are_others_delivered(before)
+        return PutOff(cause, asking.spent.attempts, self._clock.now_ms(), counts)
 
     async def _are_others_delivered(self, before: int) -> bool:
         """Whether more than `before` records came, or one comes again that the run got.
@@ -630,10 +512,10 @@ class Fetcher:
             self._stop.idle()
             self._stop.check()
 
-    def _wait_s(self, state: RetryCallState) -> float:
-        assert state.outcome is not None
-        step = state.outcome.result()
-        assert isinstance(step, Again)
+    def _pause_s(self, step: Step) -> float | None:
+        """Seconds until the next try; None where there is none."""
+        if not isinstance(step, Again):
+            return None
         first_s, most_s = self._limits.backoff_initial_s, self._limits.backoff_max_s
         return backoff_s(step.failures, first_s, most_s, self._dice()) if step.failures else 0.0
 
@@ -641,30 +523,3 @@ class Fetcher:
 def _all_are(kinds: tuple[type[Verdict], ...], verdicts: Sequence[Verdict] | None) -> bool:
     """Whether there are verdicts, and all of these kinds."""
     return bool(verdicts) and all(isinstance(verdict, kinds) for verdict in verdicts or ())
-
-
-def refusal_message(what: str) -> str:
-    """What was refused, and what to check."""
-    told = _REFUSALS.get(what, _WRONG_ADDRESS if what in _ADDRESS_CODES else _FORBIDDEN)
-    return (
-        f"the vendor refuses us ({what.replace('_', ' ')}): {told} Nothing is lost: the ids stay "
-        "pending. Put it right and run the same command again."
-    )
-
-
-_REFUSALS = {
-    "-1": "the key or the signature is wrong. Check HARVESTER_API_KEY and HARVESTER_API_SECRET.",
-    "-2": "this IP address is not allowed. Ask the vendor to allow it, or run from one that is.",
-    "-13": "the account is locked. Ask the vendor.",
-    "-16": "the timestamp is outside its window, though it was corrected by the vendor's own Date. "
-    "Check this machine's clock (NTP) and any proxy between.",
-    "-29": "the workspace is disabled. Ask the vendor.",
-    "-30": "the key is disabled. Ask the vendor for a new one.",
-    "-31": "this IP address is not on the key's allow-list. Add it in the vendor's console.",
-    "-32": "the key may not use this application. Check which application it belongs to.",
-}
-_WRONG_ADDRESS = "there is no such address. Check vendor.base_url, its prefix above all."
-_FORBIDDEN = "access is forbidden on the way. Check key, allow-list and any proxy between."
-_ADDRESS_CODES = frozenset(
-    {"http_404", "http_405", "http_410"} | {f"http_{code}" for code in range(300, 400)}
-)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from harvester.pipeline.engine.counters import Tally
+from harvester.state.values import Tally
 
 _RATE_WINDOW_S = 10.0
 _RETRY = "retry."

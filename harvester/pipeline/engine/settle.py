@@ -174,7 +174,7 @@ def _bury(batch: Batch, task: Task, died: Died, policy: Policy) -> Settled:
     published = _last_answer(task.open_call)
     if published is not None:
         batch.entries.append(published)
-        batch.bytes += len(published.answer)
+        batch.bytes += len(published.body)
     batch.bytes += len(died.body or b"")
     if task.open_call is not None:
         batch.closed_calls.append(task.voice_id)
@@ -245,7 +245,7 @@ def _mark_place(batch: Batch, task: Task, outcome: Outcome) -> None:
 def _last_answer(call: OpenCall | None) -> Entry | None:
     if call is None or call.answer is None or call.answer_ms is None:
         return None
-    return Entry(call.voice_id, call.answer_ms, is_final=False, answer=call.answer)
+    return Entry(call.voice_id, call.answer_ms, is_final=False, body=call.answer)
 
 
 def _delay_ms(open_calls: OpenCalls, asks: int) -> int:

@@ -116,3 +116,16 @@ def _replaces(new: HarvesterError, old: HarvesterError) -> bool:
     if isinstance(new, StoreError):
         return not isinstance(old, StoreError)
     return isinstance(new, Interrupted) and isinstance(old, BudgetReached | VendorUnavailable)
+
+
+def as_reason(exc: BaseException) -> HarvesterError:
+    """Why the run stops; what nobody foresaw is named, shown in the log alone, and exit code 1."""
+    if isinstance(exc, HarvesterError):
+        return exc
+    reason = HarvesterError(
+        f"this is a bug: {type(exc).__name__} where nothing of the kind was expected. Please "
+        "report it with the run's log.jsonl. What was acknowledged is safe; the same command may "
+        "be run again."
+    )
+    reason.__cause__ = exc
+    return reason

@@ -8,7 +8,8 @@ import msgspec
 
 from harvester.state.values import OpenCall
 
-# One of each is made for every id: a Struct is made in a tenth of a frozen dataclass's time.
+# One of each is made for every id: a Struct is made in a tenth of a frozen dataclass's time.  What
+# comes back from workers is tagged, so that it may come from another process (`workers.py`).
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
@@ -25,7 +26,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """Others were delivered around the first ask of it."""
 
 
-class Answered(msgspec.Struct, frozen=True, gc=False):
+class Answered(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The vendor gave the record; `over` is False while the call goes on."""
 
     answer: bytes
@@ -33,14 +34,14 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class Unknown(msgspec.Struct, frozen=True, tag=True):
     """The vendor knows no such record."""
 
     at_ms: int
     attempts: int
 
 
-class Died(msgspec.Struct, frozen=True):
+class Died(msgspec.Struct, frozen=True, tag=True):
     """The vendor said no for good."""
 
     reason: str
@@ -50,7 +51,7 @@ class Died(msgspec.Struct, frozen=True):
     body: bytes | None = None
 
 
-class PutOff(msgspec.Struct, frozen=True):
+class PutOff(msgspec.Struct, frozen=True, tag=True):
     """The id's budget is spent; it stays pending."""
 
     cause: str

@@ -20,7 +20,7 @@ from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.probes import spread
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.engine.task import Task
-from harvester.state import records, work_lists
+from harvester.state import unresolved, work_lists
 from harvester.state.values import CHUNK_ROWS, WorkList
 from harvester.state.writer import LedgerWriter
 
@@ -160,14 +160,14 @@ class RunPages:
             self._bits = await self._ledger.call(work_lists.settled_rows, self._list[0])
         async for page in due_open_calls(self._ledger, self._clock):
             yield page
-        if not await self._ledger.call(records.deferred_before, self._run_id):
+        if not await self._ledger.call(unresolved.deferred_before, self._run_id):
             async for page in self._pages():
                 yield page
             return
         for is_deferred in (False, True):
             async for page in self._pages():
                 ids = [task.voice_id for task in page]
-                late = await self._ledger.call(records.deferred_before, self._run_id, ids)
+                late = await self._ledger.call(unresolved.deferred_before, self._run_id, ids)
                 yield [task for task in page if (task.voice_id in late) is is_deferred]
 
     async def _pages(self) -> AsyncIterator[list[Task]]:
@@ -221,7 +221,7 @@ async def due_open_calls(ledger: LedgerWriter, clock: VendorClock) -> AsyncItera
         limit = _PAGE_ROWS if is_learnt or pages >= OPENING_ATTEMPTS else 1
         # Keyed by id, not by due time: a fetch moves the due time, and an id must come up only
         # once.
-        calls = await ledger.call(records.due_open_calls, now_ms, after, limit)
+        calls = await ledger.call(unresolved.due_open_calls, now_ms, after, limit)
         if not calls:
             return
         after, pages = calls[-1].voice_id, pages + 1
@@ -238,7 +238,7 @@ class DeferredPages:
     async def __aiter__(self) -> AsyncIterator[list[Task]]:
         """See `Pages`."""
         after = ""
-        while page := await self._ledger.call(records.deferred_of, self._run_id, after):
+        while page := await self._ledger.call(unresolved.deferred_of, self._run_id, after):
             after = page[-1].voice_id
             yield [
                 Task(
@@ -248,7 +248,7 @@ class DeferredPages:
                     # An open call has no place on the list; its row is needed to settle it.
                     None
                     if item.chunk is not None
-                    else await self._ledger.call(records.open_call, item.voice_id),
+                    else await self._ledger.call(unresolved.open_call, item.voice_id),
                     is_last_try=True,
                     counts=item.counts,
                 )

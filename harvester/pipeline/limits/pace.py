@@ -7,16 +7,16 @@ aiolimiter's usual form, capacity = rate, lets out nearly twice that in its firs
 capacity is what lets the pace make good a late wake-up; one per cent is kept back for the
 microseconds between a turn and the write.
 
-One task at a time waits in the bucket, the others in a fair lock: many waiters in aiolimiter cost
-dear (findings/speed.md §2).  While the bucket is nearly empty a handful of turns is taken from it
-at once, for less than a fifth of the price; what of it is not used within a millisecond is lost,
-so a request goes out at most that much later than the bucket believes.
+One task at a time waits in the bucket, the others in a fair lock.  While the bucket is nearly empty
+a handful of turns is taken from it at once, and whoever comes next has one without waiting
+(`take`); what of it is not used within a millisecond is lost, so a request goes out at most that
+much later than the bucket believes.
 
 Push-back lowers the rate and may close the pace for a while; from its end the rate climbs back to
 the whole limit in 5 s of calm (busy answers of a moment ago still count) and 12 s of climb.  A
-changed rate is a new bucket, and a new bucket starts full, so a change never opens a gap in the
-promise.  The pace opens one second after the output's lock was taken: then a run that follows a
-killed one keeps the promise for both.
+changed rate is a new bucket, and a new bucket is filled before anything else, so a change never
+opens a gap in the promise.  The pace opens one second after the output's lock was taken: then a run
+that follows a killed one keeps the promise for both.
 
 `SharedPace` takes its turns from a limit that other processes share (`limit_file.py`): with it the
 promise is that of all of them.  Push-back closes the shared limit, and lowers each one's own pace
@@ -30,7 +30,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Protocol
 
-from aiolimiter import AsyncLimiter
+from harvester.pipeline.limits.leaky_bucket import LeakyBucket
 
 SLOWEST_SHARE = 0.1
 _LOWERED_TO = 0.7
@@ -74,8 +74,10 @@ class Pace:
         self._one_waits = asyncio.Lock()
         self._share = 1.0
         self._climbs_from = (1.0, 0.0)
-        self._bucket = _bucket(rate_per_s)
-        self._handful = min(_HANDFUL, int(self._bucket.max_rate / _ROOM))
+        self._bucket = LeakyBucket(*bucket_shape(rate_per_s))
+        self._is_new = False
+        """Whether the bucket is one of a changed rate, and still to be filled."""
+        self._handful = max(1, min(_HANDFUL, int(self._bucket.capacity / _ROOM)))
         self._in_hand = 0
         self._in_hand_until = 0.0
         self._opens_at = opens_at
@@ -124,10 +126,7 @@ class Pace:
         now = self._loop.time()
         if self._opens_at > now or self._share < 1.0 or self._one_waits.locked():
             return False
-        if self._in_hand and now < self._in_hand_until:
-            self._in_hand -= 1
-            return True
-        return self._take_from_bucket(now)
+        return self._take_at_once(now)
 
     async def turn(self) -> None:
         """Wait for the turn of one request; the caller writes it at once."""
@@ -137,20 +136,28 @@ class Pace:
             while True:
                 await self.opened()
                 self._climb()
-                bucket = self._bucket
-                await bucket.acquire()
-                # Closed or slowed down while we waited?  Then this turn is spent unused: the new
-                # bucket knows nothing of it.
-                if bucket is self._bucket and self._opens_at <= self._loop.time():
+                if await self._turn_of_bucket():
                     return
 
-    def _take_from_bucket(self, now: float) -> bool:
+    def _take_at_once(self, now: float) -> bool:
+        if not self._in_hand or now >= self._in_hand_until:
+            return False
+        self._in_hand -= 1
+        return True
+
+    async def _turn_of_bucket(self) -> bool:
+        """Pour a turn into the bucket, or a handful; False if it is spent unused."""
         bucket, turns = self._bucket, self._handful
-        if turns < 2 or not bucket.has_capacity(_ROOM * turns):
+        if self._is_new:
+            self._is_new = False
+            await bucket.pour(bucket.capacity)
+        if turns > 1 and (self._share < 1.0 or not bucket.has_room(_ROOM * turns)):
             turns = 1
-            if not bucket.has_capacity():
-                return False
-        _pour(bucket, turns)
+        await bucket.pour(turns)
+        # Closed or slowed down while we waited?  The new bucket knows nothing of these turns.
+        now = self._loop.time()
+        if bucket is not self._bucket or self._opens_at > now:
+            return False
         self._in_hand = turns - 1
         self._in_hand_until = now + _HANDFUL_S
         return True
@@ -207,7 +214,8 @@ class Pace:
 
     def _set_share(self, share: float) -> None:
         self._share = share
-        self._bucket = _bucket(self._limit * share, full=True)
+        self._bucket = LeakyBucket(*bucket_shape(self._limit * share))
+        self._is_new = True
         self._in_hand = 0
 
 
@@ -290,9 +298,9 @@ class SharedPace(Pace):
     async def _taken(self, began: float) -> bool:
         await self.opened()
         self._climb()
+        if self._share < 1.0 and not await self._turn_of_bucket():
+            return False
         bucket = self._bucket
-        if self._share < 1.0:
-            await bucket.acquire()
         is_had = await self._take_after_the_others(began)
         return is_had and bucket is self._bucket and self._opens_at <= self._loop.time()
 
@@ -313,7 +321,7 @@ class SharedPace(Pace):
         self._had_one()
         return True
 
-    def _take_from_bucket(self, now: float) -> bool:  # noqa: ARG002
+    def _take_at_once(self, now: float) -> bool:  # noqa: ARG002
         if self._shared.take():
             self._heed_the_others()
             return False
@@ -333,22 +341,3 @@ class SharedPace(Pace):
         self._opens_at = max(self._opens_at, closed_until)
         self.is_open = False
         return True
-
-
-def _bucket(rate_per_s: float, *, full: bool = False) -> AsyncLimiter:
-    capacity, leak = bucket_shape(rate_per_s)
-    bucket = AsyncLimiter(capacity, capacity / leak)
-    if full:
-        _pour(bucket, capacity)
-    return bucket
-
-
-def _pour(bucket: AsyncLimiter, amount: float) -> None:
-    """Acquire what there is room for: `acquire` does not wait then, so one step runs it through."""
-    pouring = bucket.acquire(amount)
-    try:
-        pouring.send(None)
-    except StopIteration:
-        return
-    pouring.close()
-    raise RuntimeError(f"a bucket had no room for {amount}")

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
+from harvester.answers.answer import Answer
 from harvester.dataset.kind import RecordKind
-from harvester.dataset.normalize import Answer, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import Packer, Piece
 from harvester.state import journal
 
@@ -61,10 +62,7 @@ class Normalizer:
 
     def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
         """See `Normalizing`."""
-        self._waiting += [
-            Answer(head.id, answer, head.at, run_id, head.final)
-            for head, answer in journal.heads_and_answers(blob)
-        ]
+        self._waiting += journal.decode(blob, run_id)
         if len(self._waiting) >= NORMALIZED_ROWS:
             yield from self._normalized()
 

@@ -7,9 +7,9 @@ explained away; it ends the run with exit code 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
+
+from harvester.dataset.usage import UsageTotals
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -18,15 +18,6 @@ class Difference(msgspec.Struct, frozen=True):
     book: str
     left: str
     right: str
-
-
-class UsageSums(msgspec.Struct, frozen=True):
-    """Rows, seconds and money; costs by currency in units of 10^-8."""
-
-    rows: int
-    call_duration_s: int
-    charged_duration_s: int
-    cost: Mapping[str, int]
 
 
 def check_input(
@@ -56,7 +47,7 @@ def check_run(
     return _equal("run", "attempted", begun, "delivered + open + dead + deferred + cut off", total)
 
 
-def check_data(answers: UsageSums, data: UsageSums) -> list[Difference]:
+def check_data(answers: UsageTotals, data: UsageTotals) -> list[Difference]:
     """What the answers said against the rows read back."""
     found = [
         *_equal("data", "rows from answers", answers.rows, "rows read back", data.rows),

@@ -13,7 +13,7 @@ import msgspec
 
 from harvester.config import Config
 from harvester.pipeline.engine.progress import retries
-from harvester.state import publications, records
+from harvester.state import publications, run_records
 
 # What an output that has no records yet will take, measured with made-up ones (bytes a record in
 # the data set, by how many records of how many days):
@@ -111,8 +111,8 @@ def _retry_share(db: sqlite3.Connection | None) -> float:
     if db is None:
         return 1.0
     # A run without a delivery was refused or met an outage: it tells nothing of a usual night.
-    runs = [run for run in records.last_runs(db, _RUNS_MEASURED) if run.counters.get("delivered")]
-    requests = sum(run.counters.get("requests", 0) for run in runs)
+    runs = [run for run in run_records.last_runs(db, _RUNS_MEASURED) if run.delivered]
+    requests = sum(run.requests for run in runs)
     # By the retries, not by the ids: a run that is cut short has begun ids that it never asked.
     first_asks = requests - sum(sum(retries(run.counters).values()) for run in runs)
     return max(1.0, requests / first_asks) if first_asks > 0 else 1.0

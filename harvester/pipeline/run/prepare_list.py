@@ -21,7 +21,7 @@ from harvester.inputs.discover import IdFile
 from harvester.inputs.fingerprint import Fingerprint, Stamp, fingerprint
 from harvester.inputs.worklist.build_process import ListResult, ListSpec, make_list
 from harvester.inputs.worklist.reader import ListFile, write_ids
-from harvester.state import records, work_lists
+from harvester.state import publications, unresolved, work_lists
 from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList
 from harvester.storage.output import Output
 
@@ -89,7 +89,7 @@ def list_retry(
     db: sqlite3.Connection, output: Output, config: Config, reason: str | None, run_dir: Path
 ) -> Listing:
     """A list that asks the dead letters (of one `reason`) again, then what is pending."""
-    chosen = records.retryable_ids(db, reason)
+    chosen = unresolved.retryable_ids(db, reason)
     number = work_lists.next_list_id(db)
     places = _places(output, number, run_dir)
     result = draft_list(db, config, [], places, data_glob=data_glob(db, output), asked_again=chosen)
@@ -142,7 +142,7 @@ def known_stamps(db: sqlite3.Connection) -> dict[str, Stamp]:
 
 def data_glob(db: sqlite3.Connection, output: Output) -> str | None:
     """What to read the delivered ids from; None while nothing is published."""
-    return output.data_glob if records.has_live_parts(db) else None
+    return output.data_glob if publications.has_live_parts(db) else None
 
 
 def _pending_ids(db: sqlite3.Connection, lists: Path) -> Iterator[list[str]]:

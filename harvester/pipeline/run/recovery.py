@@ -27,7 +27,7 @@ from harvester.identity import Identity, with_address
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.belonging import own_settings
-from harvester.state import publications, records, work_lists
+from harvester.state import between_runs, publications, run_records, work_lists
 from harvester.state.belongs import binding, keep_identity
 from harvester.state.database import get_meta, open_database, store_errors, transaction
 from harvester.state.lock import OutputLock
@@ -122,8 +122,8 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
             "`harvester rebuild`), or a file was put there by hand (move it out of the data set). "
             "`harvester verify` tells which. Nothing was changed."
         )
-    for path, (state, size) in known.items():
-        if state == "live" and listing.parts.get(path) != size:
+    for path, part in known.items():
+        if part.state == "live" and listing.parts.get(path) != part.bytes:
             what = "has another size" if path in listing.parts else "is missing"
             raise StoreError(
                 f"{output.cdr / path} {what}, though the ledger holds it as published. Restore it "
@@ -187,7 +187,7 @@ def _recover(
     finished = publisher.recover()
     _remove_old_lists(db, output)
     concurrency = config.pace.concurrency
-    killed = [_close_killed_run(db, run, concurrency) for run in records.unended_runs(db)]
+    killed = [_close_killed_run(db, run, concurrency) for run in run_records.unended_runs(db)]
     return Opened(output, config, identity, db, state_id, locked_at, finished, tuple(killed))
 
 
@@ -212,21 +212,21 @@ def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
 
 def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) -> RunRecord:
     """The run with its books closed: what it had begun and not finished was cut off by the kill."""
-    counts = records.requests_by_day(db)
-    last, _ = records.requests_of_day(db)
+    counts = between_runs.requests_by_day(db)
+    last, _ = between_runs.requests_of_day(db)
     # What was sent after its last acknowledgement was not written down: assume the most, for the
     # day that was counted in last.  Killed before it wrote anything, it may have been another.
     days = {last, day_of(run.started_ms / 1000)} if not run.counters else {last}
     with transaction(db):
         for day in sorted(days - {""}):
             sent = counts.get(day, 0) + most_unrecorded(concurrency)
-            records.keep_requests_of_day(db, (day, sent))
+            between_runs.keep_requests_of_day(db, (day, sent))
     ended_ms = max(run.started_ms, time.time_ns() // 1_000_000)
     counters = dict(run.counters)
-    finished = sum(counters.get(name, 0) for name in ("delivered", "open", "dead", "deferred"))
-    if (begun := counters.get("begun", 0)) > finished:
-        counters["cut_off"] = begun - finished
-    records.end_run(db, run.id, ended_ms, None, counters)
+    finished = run.delivered + run.open + run.dead + run.deferred
+    if run.attempted > finished:
+        counters["cut_off"] = run.attempted - finished
+    run_records.end_run(db, run.id, ended_ms, None, counters)
     return replace(run, ended_ms=ended_ms, counters=counters)
 
 

@@ -6,15 +6,14 @@ trusted as long as the output exists.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,25 +21,22 @@ from harvester.dataset.files import file_sha256, list_parts, verify_part
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.inspection import Inspection, inspect
 from harvester.errors import StoreError
-from harvester.pipeline.run.state_snapshot import snapshot_number
-from harvester.state.sequence import in_order
+from harvester.pipeline.run.state_snapshot import snapshot_number, value_of
+from harvester.state.run_records import in_order
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
 from harvester.storage.output import Output
+from harvester.storage.run_summary import (
+    SUMMARY,
+    RunSummary,
+    SummaryError,
+    is_run_id,
+    read_summary,
+    summary_files,
+)
 
 PORTION = 2_000
 _SHOWN = 5
-_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 _VENDOR_OFFSET = timedelta(hours=8)
-
-
-class LastRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read of a summary.json."""
-
-    run_id: str
-    account: str
-    ended_at: datetime
-    requests: int
-    first_publication: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +83,19 @@ def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[st
     return Parts(records, frozenset(accounts), runs)
 
 
-def last_runs(output: Output) -> list[LastRun]:
+def summaries(output: Output) -> list[RunSummary]:
     """The summaries that the runs left, by name; one that can't be read is left out."""
     found = []
-    for path in sorted(output.runs.glob("*/summary.json")):
-        if _RUN_ID.fullmatch(path.parent.name):
-            try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=LastRun))
-            except (OSError, msgspec.MsgspecError):
-                continue
+    for path in summary_files(output.runs):
+        if is_run_id(path.parent.name):
+            with suppress(SummaryError):
+                found.append(read_summary(path))
     return found
 
 
 def newest_snapshot(output: Output) -> Path | None:
     """The state.parquet of the newest run that left one, where there is no data."""
-    numbers = number_runs(output, last_runs(output), ())
+    numbers = number_runs(output, summaries(output), ())
     return next(reversed(snapshots(output, in_order(numbers, {}, silent(output)))), None)
 
 
@@ -110,24 +104,24 @@ def silent(output: Output) -> frozenset[str]:
     return frozenset(
         path.name
         for path in output.runs.glob("*")
-        if not (path / "summary.json").exists() and not (path / "state.parquet").exists()
+        if not (path / SUMMARY).exists() and not (path / "state.parquet").exists()
     )
 
 
 def number_runs(
-    output: Output, summaries: Sequence[LastRun], in_data: Iterable[str]
+    output: Output, told: Sequence[RunSummary], in_data: Iterable[str]
 ) -> dict[str, int | None]:
     """Every run that left anything, with the number that its summary or snapshot says.
 
     `in_data`: those that left rows in the data set.
     """
     found: dict[str, int | None] = dict.fromkeys(
-        path.name for path in output.runs.glob("*") if path.is_dir() and is_run(path.name)
+        path.name for path in output.runs.glob("*") if path.is_dir() and is_run_id(path.name)
     )
-    found |= dict.fromkeys(filter(is_run, in_data))
+    found |= dict.fromkeys(filter(is_run_id, in_data))
     for name in found:
         found[name] = snapshot_number(output.run(name) / "state.parquet")
-    said = {run.run_id: run.first_publication for run in summaries}
+    said = {run.run_id: run.first_publication for run in told}
     return found | {name: number for name, number in said.items() if number is not None}
 
 
@@ -139,17 +133,12 @@ def snapshot_rows(path: Path) -> int:
         return 1
 
 
-def is_run(name: str) -> bool:
-    """Whether this is the name of a run."""
-    return _RUN_ID.fullmatch(name) is not None
-
-
 def snapshots(output: Output, runs: Sequence[str]) -> list[Path]:
     """The state.parquet of each of `runs` that left one, in their order."""
     return [path for run in runs if (path := output.run(run) / "state.parquet").is_file()]
 
 
-def requests_by_day(runs: list[LastRun]) -> dict[str, int]:
+def requests_by_day(runs: Sequence[RunSummary]) -> dict[str, int]:
     """Day of +08:00 to requests of the runs that ended in it: `pace.per_day` goes on from there."""
     counts = Counter[str]()
     for run in runs:
@@ -201,62 +190,12 @@ def _batch(rows: list[dict[str, Any]], in_data: set[str]) -> tuple[Batch, int]:
         is_published = bool(row.get("published"))
         if (row["voice_id"] in in_data) != is_published:
             left_out += 1
-        elif row["kind"] == "open":
-            batch.open_calls.append(_open_call(row))
-        elif row["kind"] == "dead":
-            batch.dead_letters.append(_dead_letter(row))
         else:
-            batch.deferred.append(_deferred(row))
+            match value_of(row):
+                case OpenCall() as call:
+                    batch.open_calls.append(call)
+                case DeadLetter() as letter:
+                    batch.dead_letters.append(letter)
+                case Deferred() as item:
+                    batch.deferred.append(item)
     return batch, left_out
-
-
-def _open_call(row: dict[str, Any]) -> OpenCall:
-    answer, first_ms = row["answer"], _ms(row["first_at"])
-    unknown = _ms_or_none(row.get("unknown_at"))
-    if answer is None and unknown is None:
-        unknown = first_ms
-    return OpenCall(
-        voice_id=row["voice_id"],
-        due_ms=_ms(row["due_at"]),
-        first_ms=first_ms,
-        asks=row["attempts"],
-        run_id=row["run_id"],
-        answer=answer,
-        answer_ms=_ms_or_none(row["last_at"]),
-        unknown_ms=unknown,
-    )
-
-
-def _dead_letter(row: dict[str, Any]) -> DeadLetter:
-    return DeadLetter(
-        voice_id=row["voice_id"],
-        reason=row["reason"],
-        detail=row["detail"],
-        attempts=row["attempts"],
-        first_ms=_ms(row["first_at"]),
-        died_ms=_ms(row["last_at"]),
-        run_id=row["run_id"],
-        published=row["published"],
-        body=row["answer"],
-    )
-
-
-def _deferred(row: dict[str, Any]) -> Deferred:
-    return Deferred(
-        voice_id=row["voice_id"],
-        cause=row["reason"],
-        detail=row["detail"],
-        first_ms=_ms(row["first_at"]),
-        last_ms=_ms(row["last_at"]),
-        run_id=row["run_id"],
-        runs=row["runs"],
-        days=tuple(row["days"].split(",")) if row["days"] else (),
-    )
-
-
-def _ms_or_none(instant: datetime | None) -> int | None:
-    return None if instant is None else _ms(instant)
-
-
-def _ms(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 from msgspec.structs import replace
@@ -32,7 +30,6 @@ from harvester.errors import (
     GOOD_ENDS,
     AlreadyRunning,
     HarvesterError,
-    Interrupted,
     StoreError,
     Terminated,
     worst,
@@ -40,21 +37,36 @@ from harvester.errors import (
 from harvester.identity import normal_address
 from harvester.inputs.discover import IdFile, find
 from harvester.inputs.worklist.reader import ListFile, members
-from harvester.pipeline.engine.engine import Engine, Job
+from harvester.pipeline.engine.engine import Engine, EngineResult, Job
+from harvester.pipeline.engine.local_workers import Fetching, Trace, local_workers
 from harvester.pipeline.engine.progress import Events, Progress
 from harvester.pipeline.limits.limit_file import LimitFile, sharing
 from harvester.pipeline.limits.open_files import room_for
 from harvester.pipeline.publish.normalizer_process import NormalizerAside
-from harvester.pipeline.publish.oddities import Oddities, Seen, named, oddities
-from harvester.pipeline.publish.publisher import Published, Publisher
-from harvester.pipeline.run.bad_lines import BAD_IDS, keep_bad_lines, unreported_lines
+from harvester.pipeline.publish.oddities import Oddities, named
+from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.control_totals import Difference
 from harvester.pipeline.run.estimate import estimate
 from harvester.pipeline.run.in_place import InPlace
+from harvester.pipeline.run.messages import (
+    tell_bad_lines,
+    tell_failures,
+    tell_input,
+    tell_oddities,
+    tell_recovery,
+)
 from harvester.pipeline.run.metrics_file import EVERY_S, MetricsFile
 from harvester.pipeline.run.prepare_list import Listing, list_input, list_retry
 from harvester.pipeline.run.prometheus import RunFigures
 from harvester.pipeline.run.recovery import Opened, new_run_id, open_output
+from harvester.pipeline.run.requests import (
+    NEVER,
+    Request,
+    RetryRequest,
+    RunRequest,
+    StopCheck,
+    StopSource,
+)
 from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.pipeline.run.summary import (
     InputBooks,
@@ -65,7 +77,14 @@ from harvester.pipeline.run.summary import (
     list_books,
     make_summary,
 )
-from harvester.state import publications, records, work_lists
+from harvester.state import (
+    between_runs,
+    id_counts,
+    publications,
+    run_records,
+    unresolved,
+    work_lists,
+)
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.values import InputRecord, RunRecord, WorkList
@@ -74,30 +93,6 @@ from harvester.storage.output import PRIVATE, write_atomically
 
 _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25
-_RUNS_LOOKED_AT = 100
-"""For bad lines that were reported; each night has its own list of them."""
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What one `harvester run` or `harvester retry` was asked to do."""
-
-    sources: tuple[str, ...] = ()
-    only: bool = False
-    """`--input-only`: leave alone what earlier inputs left pending."""
-    carried_over_only: bool = False
-    """Read no input: due open calls, and what is pending already."""
-    max_duration_s: float | None = None
-    retry: bool = False
-    """Put dead letters back on the list instead of reading sources."""
-    retry_reason: str | None = None
-    trace: Callable[[float], None] | None = None
-    rebind: bool = False
-    """Another address of the vendor is meant."""
-
-    @property
-    def command(self) -> str:
-        """What was typed."""
-        return "retry" if self.retry else "run"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -109,12 +104,24 @@ class Result(msgspec.Struct, frozen=True):
     """Why it stopped early; None if it worked the list down."""
 
 
-def run(config: Config, secrets: Secrets, request: Request, events: Events) -> Result:
-    """Harvest.  Raises HarvesterError where nothing was asked, or nothing can be kept."""
+def run(
+    config: Config,
+    secrets: Secrets,
+    request: Request,
+    events: Events,
+    stop: StopSource = NEVER,
+    *,
+    trace: Trace | None = None,
+) -> Result:
+    """Harvest.  Raises HarvesterError where nothing was fetched, or nothing can be kept.
+
+    It installs no signal handler, so it may be called in any thread; `stop` ends it early.
+    `trace` gets the monotonic time of each request that is written, in seconds.
+    """
     began = (time.time(), time.monotonic())
     metrics = MetricsFile(config.monitor.metrics_file, events)
     try:
-        return _harvest(config, secrets, request, events, began, metrics)
+        return _harvest(config, secrets, request, events, stop, trace, began, metrics)
     except AlreadyRunning:
         raise  # the file tells of the run that holds the output
     except HarvesterError as exc:
@@ -127,13 +134,15 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
     secrets: Secrets,
     request: Request,
     events: Events,
+    stop: StopSource,
+    trace: Trace | None,
     began: tuple[float, float],
     metrics: MetricsFile,
 ) -> Result:
+    rebind = isinstance(request, RunRequest) and request.rebind
     with (
-        interruptible(),
         open_output(
-            config, rebind=request.rebind, lock=partial(OutputLock, command=request.command)
+            config, rebind=rebind, lock=partial(OutputLock, command=request.command)
         ) as opened,
         store_errors(opened.output.database),
         # Before anything that takes its time: another rate in the file is an error at once.
@@ -147,10 +156,7 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
         files = _find_files(opened, config, request)
         this = _Run(opened, config, request, events, began, metrics, limit)
         listing = this.list_ids(files)
-        engine = this.ask(listing, secrets)
-        # The loop took its signal handlers with it.
-        with interruptible():
-            return this.close(listing, engine)
+        return this.close(listing, this.fetch(listing, secrets, stop, trace))
 
 
 class _Run:
@@ -180,29 +186,41 @@ class _Run:
         self._in_place = InPlace(opened.output)
         self._in_place.note_run(self._dir)
         events.message("info", "run_started", run_id=self._id, folder=str(self._dir))
-        self._last_success_ms = records.last_success_ms(opened.db)
+        self._last_success_ms = run_records.last_success_ms(opened.db)
         self._note_new_ids()
         self._metrics.write(self._figures())
 
     def list_ids(self, files: Sequence[IdFile] | None) -> Listing:
         """Make or find the work list.  Raises SourceError before anything is asked."""
         db, output = self._opened.db, self._opened.output
-        if self._request.retry:
-            return list_retry(db, output, self._config, self._request.retry_reason, self._dir)
+        request = self._request
+        if isinstance(request, RetryRequest):
+            return list_retry(db, output, self._config, request.reason, self._dir)
         listing = list_input(db, output, self._config, files, self._dir)
         if files is not None and listing.input is not None:
-            self._tell_input(listing.input, is_new=listing.result is not None)
+            tell_input(
+                listing.input,
+                self._events,
+                sources=request.sources or self._config.input.paths,
+                last_new_ids_ms=self._last_new_ids_ms,
+                is_new=listing.result is not None,
+            )
+            if listing.input.bad:
+                runs, bad = self._opened.output.runs, listing.input.bad
+                tell_bad_lines(db, runs, self._id, bad, self._events)
         self._note_new_ids()
         return listing
 
-    def ask(self, listing: Listing, secrets: Secrets) -> Engine:
+    def fetch(
+        self, listing: Listing, secrets: Secrets, stop: StopSource, trace: Trace | None
+    ) -> EngineResult:
         """Work the list down.  Raises StoreError."""
         opened, config = self._opened, self._config
-        job = self._job(listing, secrets)
+        job = self._job(listing, secrets, trace)
         rows = listing.work_list.rows if listing.work_list else 0
         # Before this run is among the last ones itself.
         self._planned = estimate(opened.db, config, job.to_ask, rows)
-        records.begin_run(opened.db, self._id, self._started_ms)
+        run_records.begin_run(opened.db, self._id, self._started_ms)
         if listing.work_list is not None:
             self._in_place.note_state(listing.work_list.path, listing.work_list.ids_path)
         ledger = LedgerWriter(opened.db, opened.output.database)
@@ -218,7 +236,7 @@ class _Run:
         try:
             with asyncio.Runner() as runner:
                 telling = (self._tell_status, self._tell_metrics)
-                return runner.run(_drive(job, ledger, publisher, self._events, telling))
+                return runner.run(_drive(job, ledger, publisher, self._events, stop, telling))
         except StoreError as exc:
             # What can't be written where nothing is any more is told by what is gone.
             raise (self._in_place.trouble() or exc) from exc
@@ -227,7 +245,7 @@ class _Run:
             if job.ids is not None:
                 job.ids.close()
 
-    def close(self, listing: Listing, engine: Engine) -> Result:
+    def close(self, listing: Listing, done: EngineResult) -> Result:
         """Draw up the books, write summary and snapshot, end the run.
 
         Raises StoreError where the output is not in its place any more: the run stays open, for
@@ -237,18 +255,18 @@ class _Run:
         self._refuse_moved()
         work_list = work_lists.current_list(db)
         # Read again: what was dated before the first answer goes by the vendor's clock now.
-        record = records.run_record(db, self._id)
+        record = run_records.run_record(db, self._id)
         input_ = work_lists.find_input(db, listing.input.key) if listing.input else None
         self._started_ms = record.started_ms
         self._note_new_ids()
         now_ms = record.started_ms + int((time.monotonic() - self._monotonic) * 1000)
-        ended = replace(record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=engine.tally)
+        ended = replace(record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=done.counters)
         data, differences = check_books(
             db, output, config.vendor.account, ended, record=input_, work_list=work_list
         )
-        newly_dead = records.unreported_deaths(db)
-        error = self._unbalanced(differences) or engine.stop.reason
-        odd = tell_oddities(db, engine.published, self._events, engine.tally["odd_hangups"])
+        newly_dead = unresolved.unreported_deaths(db)
+        error = self._unbalanced(differences) or done.reason
+        odd = tell_oddities(db, done.published, self._events, done.counters["odd_hangups"])
         code = _exit_code(error, _pending(db, work_list, self._request), newly_dead)
         ended = replace(ended, exit_code=code)
         summary = make_summary(
@@ -261,11 +279,11 @@ class _Run:
             data=data,
             differences=differences,
             newly_dead=newly_dead,
-            published=engine.published,
-            push_backs=engine.pace.push_backs,
-            outages=engine.gate.outages,
-            clock_skew_s=engine.clock.worst_skew_s,
-            ages_held=engine.tally["requests"] > 0 and not engine.clock.are_ages_sure,
+            published=done.published,
+            push_backs=done.figures.push_backs,
+            outages=done.figures.outages,
+            clock_skew_s=done.worst_skew_s,
+            ages_held=done.counters["requests"] > 0 and not done.are_ages_sure,
             planned=self._planned,
             odd=odd,
         )
@@ -273,11 +291,11 @@ class _Run:
         if summary.ages_held:
             self._events.message("warning", "ages_held", clock_skew_s=summary.clock_skew_s)
         write_snapshot(db, self._dir / "state.parquet")
-        sent = engine.requests_of_day
-        records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
+        sent = done.requests_of_day
+        run_records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
         self._refuse_moved()  # the books took their time
-        self._metrics.write(self._figures_at_end(engine, now_ms, code, odd))
+        self._metrics.write(self._figures_at_end(done, now_ms, code, odd))
         return Result(summary, code, error)
 
     def _note_new_ids(self) -> None:
@@ -315,7 +333,7 @@ class _Run:
 
     async def _tell_metrics(self, engine: Engine) -> None:
         while self._metrics.is_wanted:
-            await asyncio.to_thread(self._metrics.write, self._figures_of(engine))
+            await asyncio.to_thread(self._metrics.write, self._figures_of(engine.result()))
             await asyncio.sleep(EVERY_S)
 
     def _figures(self) -> RunFigures:
@@ -329,17 +347,17 @@ class _Run:
             last_new_ids_s=self._last_new_ids_ms / 1000,
         )
 
-    def _figures_of(self, engine: Engine) -> RunFigures:
-        """The run while it asks."""
-        tally, published = engine.tally, engine.published
+    def _figures_of(self, done: EngineResult) -> RunFigures:
+        """The run while it fetches."""
+        published = done.published
         return replace(
             self._figures(),
-            progress=engine.progress(),
-            cut_off=tally["cut_off"],
-            push_backs=engine.pace.push_backs,
-            outages=engine.gate.outages,
-            clock_skew_s=round(engine.clock.worst_skew_s, 1),
-            journal_records=engine.in_journal,
+            progress=done.progress,
+            cut_off=done.counters["cut_off"],
+            push_backs=done.figures.push_backs,
+            outages=done.figures.outages,
+            clock_skew_s=round(done.worst_skew_s, 1),
+            journal_records=done.journal_records,
             published_records=sum(done.records for done in published),
             published_files=sum(done.files for done in published),
             published_bytes=sum(done.bytes for done in published),
@@ -349,11 +367,11 @@ class _Run:
         )
 
     def _figures_at_end(
-        self, engine: Engine, ended_ms: int, code: int, odd: Oddities
+        self, done: EngineResult, ended_ms: int, code: int, odd: Oddities
     ) -> RunFigures:
-        figures, ended_s = self._figures_of(engine), ended_ms / 1000
+        figures, ended_s = self._figures_of(done), ended_ms / 1000
         success_s = ended_s if code in GOOD_ENDS else figures.last_success_s
-        found = records.standing(self._opened.db, ended_ms)
+        found = id_counts.count_ids(self._opened.db, ended_ms)
         stand = {
             "delivered": found.in_data + found.in_journal,
             "open": found.open,
@@ -370,30 +388,41 @@ class _Run:
             stand=stand,
         )
 
-    def _job(self, listing: Listing, secrets: Secrets) -> Job:
+    def _job(self, listing: Listing, secrets: Secrets, trace: Trace | None) -> Job:
+        config = self._within_open_files()
         db, output, work_list = self._opened.db, self._opened.output, listing.work_list
         limit_s = self._request.max_duration_s
         proof = _proof(self._config.vendor.base_url, secrets, self._opened.state_id)
         return Job(
             run_id=self._id,
-            config=self._within_open_files(),
-            secrets=secrets,
+            pace=config.pace,
+            retry=config.retry,
+            open_calls=config.open_calls,
+            output=config.output,
             work_list=work_list,
             ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
-            to_ask=records.standing(db, self._started_ms).open_due
+            to_ask=id_counts.count_ids(db, self._started_ms).open_due
             + _pending(db, work_list, self._request),
-            only=self._request.only,
-            locked_at=self._opened.locked_at,
+            only=_is_input_only(self._request),
             deadline=None if limit_s is None else self._monotonic + limit_s,
-            requests_by_day=records.requests_by_day(db),
-            last_skew_s=records.last_skew_s(db),
+            requests_by_day=between_runs.requests_by_day(db),
+            last_skew_s=between_runs.last_skew_s(db),
             listed=self._listed_now(listing.input),
             journal=publications.journal_size(db),
-            connect=way_to(self._config.vendor),
             proof=proof,
-            is_proven=records.is_proven(db, proof),
-            limit=self._limit,
-            trace=self._request.trace,
+            is_proven=between_runs.is_proven(db, proof),
+            workers=local_workers(
+                Fetching(
+                    vendor=config.vendor,
+                    pace=config.pace,
+                    retry=config.retry,
+                    secrets=secrets,
+                    connect=way_to(config.vendor),
+                    locked_at=self._opened.locked_at,
+                    limit=self._limit,
+                    trace=trace,
+                )
+            ),
         )
 
     def _listed_now(self, input_: InputRecord | None) -> tuple[str, int] | None:
@@ -419,7 +448,7 @@ class _Run:
             return None
         if work_list is None or work_list.ids_path is None:
             return input_books(record, 0)
-        died = records.died_since(self._opened.db, record.first_listed_ms)
+        died = unresolved.died_since(self._opened.db, record.first_listed_ms)
         ours = members(self._opened.output.lists / work_list.ids_path, died)
         return input_books(record, len(ours))
 
@@ -433,62 +462,47 @@ class _Run:
             f"{self._dir / 'summary.json'}."
         )
 
-    def _tell_input(self, books: InputRecord, *, is_new: bool) -> None:
-        if not books.lines:
-            sources = self._request.sources or self._config.input.paths
-            last_new = instant(self._last_new_ids_ms)
-            self._events.message("warning", "no_ids", input=" ".join(sources), last_new_at=last_new)
-        if is_new:
-            self._events.message(
-                "info",
-                "input_listed",
-                lines=books.lines,
-                bad=books.bad,
-                duplicate=books.duplicate,
-                distinct=books.distinct,
-                settled_before=books.settled_before,
-                listed=books.listed,
-            )
-        if books.bad:
-            self._tell_bad(books.bad)
 
-    def _tell_bad(self, count: int) -> None:
-        """Warn of bad lines that no ended run has reported; the others are counted."""
-        runs = self._opened.output.runs
-        file = keep_bad_lines(runs, self._id, count)
-        ended = [
-            run.id
-            for run in records.last_runs(self._opened.db, _RUNS_LOOKED_AT)
-            if run.exit_code is not None
-        ]
-        new = unreported_lines(file, [runs / run_id / BAD_IDS for run_id in ended])
-        level = "warning" if new else "info"
-        self._events.message(level, "bad_ids", count=count, new=new, file=str(file))
-
-
-async def _drive(
+async def _drive(  # noqa: PLR0917 - the parts of one call
     job: Job,
     ledger: LedgerWriter,
     publisher: Publisher,
     events: Events,
+    stop: StopSource,
     telling: Iterable[Callable[[Engine], Coroutine[None, None, None]]],
-) -> Engine:
+) -> EngineResult:
     engine = Engine(job, ledger, publisher)
-    _drain_on_signals(engine, events)
     told: set[str] = set()
-    tellers = [
-        asyncio.create_task(_tell_progress(engine, events, told)),
-        *(asyncio.create_task(tell(engine)) for tell in telling),
-    ]
-    try:
-        await engine.run()
-    finally:
-        for teller in tellers:
-            teller.cancel()
-        await asyncio.gather(*tellers, return_exceptions=True)
+    with stop.watched() as asked_to_stop:
+        tellers = [
+            asyncio.create_task(_tell_progress(engine, events, told, asked_to_stop)),
+            *(asyncio.create_task(tell(engine)) for tell in telling),
+        ]
+        try:
+            await engine.run()
+        finally:
+            for teller in tellers:
+                teller.cancel()
+            await asyncio.gather(*tellers, return_exceptions=True)
+            events.progress(engine.progress())
+            tell_failures(engine.failures, events, told)
+    return engine.result()
+
+
+async def _tell_progress(
+    engine: Engine, events: Events, told: set[str], asked_to_stop: StopCheck
+) -> None:
+    """Say how it is going, and have it stop once somebody asks for that."""
+    has_stopped = False
+    while True:
         events.progress(engine.progress())
-        _tell_failures(engine, events, told)
-    return engine
+        tell_failures(engine.failures, events, told)
+        await asyncio.sleep(_PROGRESS_EVERY_S)
+        if not has_stopped and (reason := asked_to_stop()) is not None:
+            has_stopped = True
+            name = "SIGTERM" if isinstance(reason, Terminated) else "SIGINT"
+            events.message("warning", "stopping", signal=name)
+            engine.stop.stop(reason)
 
 
 def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
@@ -505,13 +519,17 @@ def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
 _PENDING = 5
 
 
+def _is_input_only(request: Request) -> bool:
+    return isinstance(request, RunRequest) and request.input_only
+
+
 def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Request) -> int:
     """Ids of the run's scope that are still pending."""
     if work_list is None:
         return 0
-    if not request.only:
+    if not _is_input_only(request):
         return work_list.pending
-    # Ids left over from earlier inputs don't count with --only.
+    # Ids left over from earlier inputs don't count with --input-only.
     return work_lists.pending_of_input(db, work_list)
 
 
@@ -535,47 +553,13 @@ def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
 
 def _find_files(opened: Opened, config: Config, request: Request) -> list[IdFile] | None:
     """The files of the input; None where none is to be read."""
+    if isinstance(request, RetryRequest) or request.carried_over_only:
+        return None
     sources = request.sources or config.input.paths
-    if request.retry or request.carried_over_only or not sources:
+    if not sources:
         return None
     spool = opened.output.staging
     return find(sources, spool=spool, allow_empty=config.input.allow_empty)
-
-
-def tell_oddities(
-    db: sqlite3.Connection, published: Sequence[Published], events: Events, odd_hangups: int = 0
-) -> Oddities:
-    """Warn of what is odd in the records that were published; what is remembered is said once.
-
-    `odd_hangups` are counted as answers come, since most of them stay open.
-    """
-    odd, seen = oddities(
-        sum(done.records for done in published),
-        sum((done.unparsed for done in published), Counter[str]()),
-        sum((done.extra for done in published), Counter[str]()),
-        sum(done.without_cost for done in published),
-        records.fields_seen(db, Seen),
-    )
-    records.remember_fields(db, seen)
-    odd = replace(odd, odd_hangups=odd_hangups)
-    if odd.unreadable:
-        events.message("warning", "unreadable_values", fields=odd.unreadable)
-    if odd.answered_without_cost:
-        events.message("warning", "answered_without_cost", count=odd.answered_without_cost)
-    if odd.odd_hangups:
-        events.message("warning", "odd_hangups", count=odd.odd_hangups)
-    if odd.changed_fields:
-        events.message("warning", "changed_fields", fields=odd.changed_fields)
-    if odd.new_fields:
-        events.message("warning", "new_fields", fields=odd.new_fields)
-    return odd
-
-
-def tell_recovery(opened: Opened, events: Events) -> None:
-    for run in opened.killed_runs:
-        events.message("warning", "killed_run_closed", run_id=run.id)
-    if opened.finished_publications:
-        events.message("info", "publications_finished", count=opened.finished_publications)
 
 
 def _make_run_dir(opened: Opened, run_id: str) -> Path:
@@ -598,68 +582,7 @@ def _proof(base_url: str, secrets: Secrets, state_id: str) -> str:
     return hashlib.blake2s(text.encode(), key=state_id.encode(), digest_size=16).hexdigest()
 
 
-async def _tell_progress(engine: Engine, events: Events, told: set[str]) -> None:
-    while True:
-        events.progress(engine.progress())
-        _tell_failures(engine, events, told)
-        await asyncio.sleep(_PROGRESS_EVERY_S)
-
-
-_PASS_BY_THEMSELVES = frozenset({"timeout", "reset", "torn", "too_long"})
-
-
-def _tell_failures(engine: Engine, events: Events, told: set[str]) -> None:
-    """What somebody can do something about, once a run for each cause."""
-    for cause, reason in list(engine.failures.items()):
-        passes = cause in _PASS_BY_THEMSELVES and "vendor.proxy" not in reason
-        if cause not in told and not passes:
-            told.add(cause)
-            events.message("warning", "requests_fail", cause=cause, reason=reason)
-
-
 def _write_status(path: Path, status: dict[str, object]) -> None:
     """status.json: for whoever asks while the lock is held."""
     now = instant(time.time_ns() // 1_000_000)
     write_atomically(path, msgspec.json.encode({"pid": os.getpid(), "at": now, **status}))
-
-
-def _drain_on_signals(engine: Engine, events: Events) -> None:
-    """The first signal drains the run, the second ends it at once."""
-    loop = asyncio.get_running_loop()
-    received = 0
-
-    def on_signal(number: int, reason: Interrupted) -> None:
-        nonlocal received
-        received += 1
-        if received > 1:
-            # As a kill would: nothing that is acknowledged depends on a tidy end.
-            os._exit(128 + number)
-        events.message("warning", "stopping", signal=signal.Signals(number).name)
-        engine.stop.stop(reason)
-
-    loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT, Interrupted(_STOPPED))
-    loop.add_signal_handler(signal.SIGTERM, on_signal, signal.SIGTERM, Terminated(_STOPPED))
-
-
-_STOPPED = (
-    "stopped on request; what is not done stays pending: run the same command again to go on. "
-    "Records that are not in the data set yet are safe in the journal; `harvester publish` writes "
-    "them without fetching anything."
-)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Before and after the loop runs, a signal ends the run with its number, not by dying of it."""
-
-    def raise_terminated(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise Terminated(_STOPPED)
-
-    before = signal.signal(signal.SIGTERM, raise_terminated)
-    try:
-        yield
-    except KeyboardInterrupt as exc:
-        raise Interrupted(_STOPPED) from exc
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -11,9 +11,10 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from harvester.dataset.origin import footer_of, identity_in
 from harvester.errors import StoreError
 from harvester.identity import Identity
-from harvester.state import records
+from harvester.state import run_records, unresolved
 from harvester.state.belongs import read_identity
 from harvester.state.values import DeadLetter, Deferred, OpenCall
 from harvester.storage.new_file import fresh_file
@@ -93,6 +94,17 @@ def snapshot_identity(path: Path) -> Identity:
         return Identity()
 
 
+def value_of(row: dict[str, Any]) -> OpenCall | DeadLetter | Deferred:
+    """What a row of a snapshot was written for; an older version's may lack columns."""
+    match row["kind"]:
+        case "open":
+            return _open_call(row)
+        case "dead":
+            return _dead_letter(row)
+        case _:
+            return _deferred(row)
+
+
 def _metadata(path: Path) -> dict[bytes, bytes]:
     try:
         return dict(pq.read_metadata(path).metadata or {})
@@ -102,17 +114,17 @@ def _metadata(path: Path) -> dict[bytes, bytes]:
 
 def _footer(db: sqlite3.Connection) -> dict[str, str]:
     footer = footer_of(read_identity(db))
-    for run in records.last_runs(db, 1):
+    for run in run_records.last_runs(db, 1):
         footer[FOOTER_FIRST_PUBLICATION] = str(run.first_publication)
     return footer
 
 
 def _rows(db: sqlite3.Connection) -> Iterator[dict[str, object]]:
-    for call in records.all_open_calls(db):
+    for call in unresolved.all_open_calls(db):
         yield _open_row(call)
-    for letter in records.all_dead_letters(db):
+    for letter in unresolved.all_dead_letters(db):
         yield _dead_row(letter)
-    for item in records.all_deferred(db):
+    for item in unresolved.all_deferred(db):
         yield _deferred_row(item)
 
 
@@ -157,3 +169,55 @@ def _deferred_row(item: Deferred) -> dict[str, object]:
         "days": ",".join(item.days),
         "run_id": item.run_id,
     }
+
+
+def _open_call(row: dict[str, Any]) -> OpenCall:
+    answer, first_ms = row["answer"], _ms(row["first_at"])
+    unknown = _ms_or_none(row.get("unknown_at"))
+    if answer is None and unknown is None:
+        unknown = first_ms
+    return OpenCall(
+        voice_id=row["voice_id"],
+        due_ms=_ms(row["due_at"]),
+        first_ms=first_ms,
+        asks=row["attempts"],
+        run_id=row["run_id"],
+        answer=answer,
+        answer_ms=_ms_or_none(row["last_at"]),
+        unknown_ms=unknown,
+    )
+
+
+def _dead_letter(row: dict[str, Any]) -> DeadLetter:
+    return DeadLetter(
+        voice_id=row["voice_id"],
+        reason=row["reason"],
+        detail=row["detail"],
+        attempts=row["attempts"],
+        first_ms=_ms(row["first_at"]),
+        died_ms=_ms(row["last_at"]),
+        run_id=row["run_id"],
+        published=row["published"],
+        body=row["answer"],
+    )
+
+
+def _deferred(row: dict[str, Any]) -> Deferred:
+    return Deferred(
+        voice_id=row["voice_id"],
+        cause=row["reason"],
+        detail=row["detail"],
+        first_ms=_ms(row["first_at"]),
+        last_ms=_ms(row["last_at"]),
+        run_id=row["run_id"],
+        runs=row["runs"],
+        days=tuple(row["days"].split(",")) if row["days"] else (),
+    )
+
+
+def _ms_or_none(instant: datetime | None) -> int | None:
+    return None if instant is None else _ms(instant)
+
+
+def _ms(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -11,29 +11,24 @@ from decimal import Decimal
 import msgspec
 
 from harvester import __version__
-from harvester.dataset.files import Totals, totals, totals_of
+from harvester.dataset.files import totals, totals_of
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import Answer, normalize
-from harvester.dataset.usage import currency_name
-from harvester.pipeline.engine.acknowledger import COST_SCALE
-from harvester.pipeline.engine.counters import Tally
+from harvester.dataset.normalize import normalize
+from harvester.dataset.usage import COST_SCALE, UsageTotals, from_counters
 from harvester.pipeline.engine.progress import retries
 from harvester.pipeline.publish.oddities import Oddities, named
 from harvester.pipeline.publish.publisher import Published
 from harvester.pipeline.run.control_totals import (
     Difference,
-    UsageSums,
     check_data,
     check_input,
     check_list,
     check_run,
 )
 from harvester.pipeline.run.estimate import Estimate
-from harvester.state import bitmap, journal, publications, work_lists
-from harvester.state.values import CHUNK_ROWS, InputRecord, RunRecord, WorkList
+from harvester.state import journal, publications, work_lists
+from harvester.state.values import InputRecord, RunRecord, Tally, WorkList
 from harvester.storage.output import Output
-
-_COST = "usage.cost."
 
 
 class InputBooks(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,10 +187,10 @@ def check_books(
 ) -> tuple[DataBooks, list[Difference]]:
     """Read this run's rows back and compare all five books.  `run` has the final counters."""
     books = run_books(run.counters)
-    answered = _answered(run.counters, books)
+    answered = from_counters(run.counters, run.rows)
     journaled = _journaled(db, account, run.id)
     files = [output.cdr / part.path for part in publications.live_parts(db, run.first_publication)]
-    data = _sums(totals(files, run.id, GROUP_RECORD) + journaled)
+    data = totals(files, run.id, GROUP_RECORD) + journaled
     found: list[Difference] = []
     if record is not None:
         found += check_input(
@@ -212,7 +207,9 @@ def check_books(
             delivered=work_list.delivered,
             open_=work_list.open,
             dead=work_list.dead,
-            settled_bits=_settled_bits(db, work_list),
+            settled_bits=work_lists.settled_count(
+                work_list, work_lists.settled_rows(db, work_list)
+            ),
         )
     if run.exit_code is not None:
         found += check_run(
@@ -302,47 +299,17 @@ def _plan_books(planned: Estimate, tally: Tally, took_ms: int, published_bytes: 
     )
 
 
-def _answered(counters: Mapping[str, int], books: RunBooks) -> UsageSums:
-    tally = Tally(counters)
-    cost = {
-        name.removeprefix(_COST): amount for name, amount in tally.items() if name.startswith(_COST)
-    }
-    return UsageSums(
-        books.delivered + books.opens_published,
-        tally["usage.call_duration_s"],
-        tally["usage.charged_duration_s"],
-        cost,
-    )
-
-
-def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> Totals:
+def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> UsageTotals:
     """The totals of this run's answers that aren't published yet."""
-    total = Totals()
-    for (body,) in db.execute("SELECT body FROM journal WHERE run = ? ORDER BY seq", (run_id,)):
-        answers = [
-            Answer(entry.voice_id, entry.answer, entry.at_ms, run_id, entry.is_final)
-            for entry in journal.decode(body)
-        ]
-        total += totals_of(normalize(answers, account, GROUP_RECORD).table, run_id, GROUP_RECORD)
+    total = UsageTotals()
+    for row in publications.journal_blobs(db, run_id):
+        total += totals_of(
+            normalize(journal.answers_of(row), account, GROUP_RECORD).table, run_id, GROUP_RECORD
+        )
     return total
 
 
-def _settled_bits(db: sqlite3.Connection, work_list: WorkList) -> int:
-    total = 0
-    for no, bits in work_lists.settled_rows(db, work_list).items():
-        size = min(CHUNK_ROWS, work_list.rows - no * CHUNK_ROWS)
-        total += size if bits is None else bitmap.count(bits)
-    return total
-
-
-def _sums(total: Totals) -> UsageSums:
-    cost = Counter[str]()
-    for currency, amount in total.cost.items():
-        cost[currency_name(currency)] += int(amount.scaleb(COST_SCALE))
-    return UsageSums(total.rows, total.call_duration_s, total.charged_duration_s, cost)
-
-
-def _data_books(answered: UsageSums, in_journal: int) -> DataBooks:
+def _data_books(answered: UsageTotals, in_journal: int) -> DataBooks:
     return DataBooks(
         rows=answered.rows,
         rows_in_journal=in_journal,

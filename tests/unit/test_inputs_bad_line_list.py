@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harvester.inputs.bad_lines import LISTED_AT_MOST
-from harvester.pipeline.run.bad_lines import (
+from harvester.inputs.bad_line_list import (
     EXAMPLES,
     BadLines,
     first_examples,
@@ -15,6 +14,7 @@ from harvester.pipeline.run.bad_lines import (
     read_bad_lines,
     worst_first,
 )
+from harvester.inputs.bad_lines import LISTED_AT_MOST
 
 
 def line(file: str, number: int, reason: str = "not_an_id") -> str:

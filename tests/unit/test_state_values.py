@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harvester.pipeline.engine.counters import Tally
+from harvester.state.values import Tally
 
 
 def test_what_was_never_counted_is_0_and_stays_out() -> None:

@@ -1,0 +1,35 @@
+"""The tables beside `cdr` that SQL can read: what the state database and the runs' folders hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import pyarrow as pa
+
+from harvester.analysis.query.export_rows import kept_batches, schema_of
+from harvester.analysis.query.run_table import RUN_SCHEMA, run_batch
+from harvester.analysis.query.session import Source
+from harvester.errors import UsageError
+from harvester.state.read_only import has_state
+from harvester.storage.output import Output
+
+
+def tables(output: Output) -> Mapping[str, Source]:
+    """Each of them, read when it is first named."""
+
+    def of_state(what: str) -> Iterable[pa.RecordBatch]:
+        if not has_state(output):
+            raise UsageError(
+                f"there is no {output.database}: only cdr and run can be asked. With the data "
+                "alone, `harvester rebuild` makes it anew."
+            )
+        yield from kept_batches(output, what, "sql")
+
+    def runs() -> Iterator[pa.RecordBatch]:
+        yield run_batch(output)
+
+    return {
+        "dead_letter": Source(schema_of("dead"), lambda: of_state("dead")),
+        "open_call": Source(schema_of("open"), lambda: of_state("open")),
+        "run": Source(RUN_SCHEMA, runs),
+    }

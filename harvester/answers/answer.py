@@ -1,0 +1,17 @@
+"""An answer that was delivered, as the journal keeps it and the data set takes it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """One delivered answer."""
+
+    voice_id: str
+    body: bytes
+    """The vendor's whole answer: a JSON envelope {"status", "reason", "data": {…}}."""
+    fetched_at_ms: int
+    """By the vendor's clock; Unix time in milliseconds."""
+    run_id: str
+    is_final: bool

@@ -1,0 +1,109 @@
+"""What a run says while it works, one message a fact: see docs/events.md."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from harvester.inputs.bad_line_list import BAD_IDS, keep_bad_lines, unreported_lines
+from harvester.pipeline.engine.progress import Events
+from harvester.pipeline.publish.oddities import Oddities, Seen, oddities
+from harvester.pipeline.publish.publisher import Published
+from harvester.pipeline.run.recovery import Opened
+from harvester.pipeline.run.summary import instant
+from harvester.state import between_runs, run_records
+from harvester.state.values import InputRecord
+
+_RUNS_LOOKED_AT = 100
+"""For bad lines that were reported; each night has its own list of them."""
+_PASS_BY_THEMSELVES = frozenset({"timeout", "reset", "torn", "too_long"})
+"""Causes of failures that nobody can do anything about."""
+
+
+def tell_input(
+    books: InputRecord,
+    events: Events,
+    *,
+    sources: Sequence[str],
+    last_new_ids_ms: int,
+    is_new: bool,
+) -> None:
+    """Say what was read.  `is_new`: no earlier run has said it."""
+    if not books.lines:
+        last_new = instant(last_new_ids_ms)
+        events.message("warning", "no_ids", input=" ".join(sources), last_new_at=last_new)
+    if is_new:
+        events.message(
+            "info",
+            "input_listed",
+            lines=books.lines,
+            bad=books.bad,
+            duplicate=books.duplicate,
+            distinct=books.distinct,
+            settled_before=books.settled_before,
+            listed=books.listed,
+        )
+
+
+def tell_bad_lines(
+    db: sqlite3.Connection, runs: Path, run_id: str, count: int, events: Events
+) -> None:
+    """Warn of bad lines that no ended run has reported; the others are counted."""
+    file = keep_bad_lines(runs, run_id, count)
+    last = run_records.last_runs(db, _RUNS_LOOKED_AT)
+    ended = [run.id for run in last if run.exit_code is not None]
+    new = unreported_lines(file, [runs / run_id / BAD_IDS for run_id in ended])
+    level = "warning" if new else "info"
+    events.message(level, "bad_ids", count=count, new=new, file=str(file))
+
+
+def tell_failures(failures: Mapping[str, str], events: Events, told: set[str]) -> None:
+    """What somebody can do something about, once a run for each cause.
+
+    `failures`: cause to what the latest said; `told`: causes that were reported, added to.
+    """
+    for cause, reason in failures.items():
+        passes = cause in _PASS_BY_THEMSELVES and "vendor.proxy" not in reason
+        if cause not in told and not passes:
+            told.add(cause)
+            events.message("warning", "requests_fail", cause=cause, reason=reason)
+
+
+def tell_oddities(
+    db: sqlite3.Connection, published: Sequence[Published], events: Events, odd_hangups: int = 0
+) -> Oddities:
+    """Warn of what is odd in the records that were published; what is remembered is said once.
+
+    `odd_hangups` are counted as answers come, since most of them stay open.
+    """
+    odd, seen = oddities(
+        sum(done.records for done in published),
+        sum((done.unparsed for done in published), Counter[str]()),
+        sum((done.extra for done in published), Counter[str]()),
+        sum(done.without_cost for done in published),
+        between_runs.fields_seen(db, Seen),
+    )
+    between_runs.remember_fields(db, seen)
+    odd = replace(odd, odd_hangups=odd_hangups)
+    if odd.unreadable:
+        events.message("warning", "unreadable_values", fields=odd.unreadable)
+    if odd.answered_without_cost:
+        events.message("warning", "answered_without_cost", count=odd.answered_without_cost)
+    if odd.odd_hangups:
+        events.message("warning", "odd_hangups", count=odd.odd_hangups)
+    if odd.changed_fields:
+        events.message("warning", "changed_fields", fields=odd.changed_fields)
+    if odd.new_fields:
+        events.message("warning", "new_fields", fields=odd.new_fields)
+    return odd
+
+
+def tell_recovery(opened: Opened, events: Events) -> None:
+    for run in opened.killed_runs:
+        events.message("warning", "killed_run_closed", run_id=run.id)
+    if opened.finished_publications:
+        events.message("info", "publications_finished", count=opened.finished_publications)

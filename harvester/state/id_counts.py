@@ -1,0 +1,58 @@
+"""The one count of where every id stands, which all commands show."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+import msgspec
+
+from harvester.state import publications, unresolved, work_lists
+from harvester.state.between_runs import latest_ms
+from harvester.state.database import one_number
+
+
+class IdCounts(msgspec.Struct, frozen=True):
+    """How many ids stand where, over all runs: each is delivered, open, dead or pending."""
+
+    in_data: int
+    in_journal: int
+    """Delivered, but not in the data set before `publish` or the next run writes them."""
+    open: int
+    open_due: int
+    open_unknown: int
+    """Of the open ones: those that the vendor does not know yet."""
+    dead: int
+    """Without those that are being retried: they are pending."""
+    dead_by_reason: Mapping[str, int]
+    """Adds up to `dead`; the most frequent reason first."""
+    pending: int
+    retrying: int
+    """Of the pending ones: dead letters whose retry has no outcome yet."""
+    deferred: int
+    """Of the pending ones: those that failed in the last runs."""
+
+    @property
+    def open_by_reason(self) -> dict[str, int]:
+        """Adds up to `open`; reasons of no id are left out."""
+        waiting = {"not_over": self.open - self.open_unknown, "no_record": self.open_unknown}
+        return {reason: ids for reason, ids in waiting.items() if ids}
+
+
+def count_ids(db: sqlite3.Connection, now_ms: int) -> IdCounts:
+    """Where every id of the output stands; what is due at `now_ms` of our clock, counted apart."""
+    current = work_lists.current_list(db)
+    calls = unresolved.count_open_calls(db, latest_ms(db, now_ms))
+    reasons = unresolved.count_dead(db)
+    return IdCounts(
+        in_data=one_number(db, "SELECT COALESCE(SUM(rows), 0) FROM file WHERE state = 'live'"),
+        in_journal=publications.journal_size(db)[0],
+        open=calls.all,
+        open_due=calls.due,
+        open_unknown=calls.unknown,
+        dead=sum(reasons.values()),
+        dead_by_reason=reasons,
+        pending=current.pending if current else 0,
+        retrying=unresolved.count_retrying(db),
+        deferred=unresolved.count_deferred(db),
+    )

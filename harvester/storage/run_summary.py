@@ -1,0 +1,134 @@
+"""runs/<run_id>/summary.json, read back: what a run wrote down when it ended.
+
+Every version of the file is read into one `RunSummary`.  A version that changes what a field is
+called or means gets a struct of its own beside `_Version1`, and a line in `_VERSIONS`; fields that
+are only added need neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+SUMMARY = "summary.json"
+_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+
+
+class SummaryError(ValueError):
+    """A summary can't be read; its text says why."""
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run says of itself, in counts of ids but for `requests` and `rows`."""
+
+    run_id: str
+    account: str
+    started_at: datetime
+    ended_at: datetime
+    exit_code: int | None
+    """None: it was killed; its books were closed by the next one."""
+    requests: int
+    attempted: int
+    delivered: int
+    open: int
+    dead: int
+    deferred: int
+    cut_off: int
+    opens_published: int
+    rows: int
+    cost: dict[str, Decimal]
+    """By currency."""
+    balanced: bool
+    """Whether its books agreed with each other and with the rows."""
+    first_publication: int | None = None
+    """Its number among the runs of its output; None where an older version wrote none down."""
+
+
+class _Run(msgspec.Struct, frozen=True):
+    attempted: int
+    delivered: int
+    open: int
+    dead: int
+    deferred: int
+    cut_off: int
+    opens_published: int
+
+
+class _Data(msgspec.Struct, frozen=True):
+    rows: int
+    cost: dict[str, Decimal]
+
+
+class _Version1(msgspec.Struct, frozen=True):
+    """What is read of it; its other fields don't matter here."""
+
+    run_id: str
+    account: str
+    started_at: datetime
+    ended_at: datetime
+    exit_code: int | None
+    requests: int
+    run: _Run
+    data: _Data
+    differences: list[msgspec.Raw]
+    first_publication: int | None = None
+
+
+class _Head(msgspec.Struct, frozen=True):
+    version: int = 1
+
+
+def is_run_id(name: str) -> bool:
+    """Whether this is the name of a run: when it began, and six hex digits."""
+    return _RUN_ID.fullmatch(name) is not None
+
+
+def summary_files(runs: Path) -> Iterator[Path]:
+    """The summaries under `runs`, by the names of their folders, whatever these are."""
+    yield from sorted(runs.glob(f"*/{SUMMARY}"))
+
+
+def read_summary(path: Path) -> RunSummary:
+    """The summary at `path`.
+
+    Raises SummaryError if it can't be read, is none, or if a newer version wrote it.
+    """
+    try:
+        text = path.read_bytes()
+        version = msgspec.json.decode(text, type=_Head).version
+        if version not in _VERSIONS:
+            raise SummaryError(f"version {version} is that of a newer cdr-harvester")
+        return _VERSIONS[version](text)
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise SummaryError(str(exc)) from exc
+
+
+def _of_version_1(text: bytes) -> RunSummary:
+    found = msgspec.json.decode(text, type=_Version1)
+    return RunSummary(
+        run_id=found.run_id,
+        account=found.account,
+        started_at=found.started_at,
+        ended_at=found.ended_at,
+        exit_code=found.exit_code,
+        requests=found.requests,
+        attempted=found.run.attempted,
+        delivered=found.run.delivered,
+        open=found.run.open,
+        dead=found.run.dead,
+        deferred=found.run.deferred,
+        cut_off=found.run.cut_off,
+        opens_published=found.run.opens_published,
+        rows=found.data.rows,
+        cost=found.data.cost,
+        balanced=not found.differences,
+        first_publication=found.first_publication,
+    )
+
+
+_VERSIONS: dict[int, Callable[[bytes], RunSummary]] = {1: _of_version_1}
