@@ -26,6 +26,8 @@ from harvester.config import Config, Secrets, load
 from harvester.errors import Interrupted, UsageError
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.run.requests import Request, RunRequest, StopCheck, StopSource, stopped
+from harvester.pipeline.run.run import Result
+from harvester.pipeline.run.run import run as run_harvest
 from harvester.storage.output import Output as OutputPaths
 
 if TYPE_CHECKING:
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from harvester.errors import HarvesterError
     from harvester.operations.plan import Plan
     from harvester.operations.status import Running, Standing
-    from harvester.pipeline.run.run import Result
     from harvester.state.values import DeadLetter, OpenCall, RunRecord
 
 T = TypeVar("T")
@@ -239,7 +240,7 @@ class Output:
         """The runs, the newest first."""
         from harvester.state import run_records
 
-        return self._read(lambda db: run_records.all_runs(db)[::-1])
+        return self._read(run_records.all_runs)
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
         from harvester.state.read_only import has_state, looking
@@ -345,8 +346,6 @@ def start(
     stop: StopSource,
 ) -> Result:
     """A run in the calling thread, which must have no running loop; the command line's way in."""
-    from harvester.pipeline.run.run import run as run_harvest
-
     return run_harvest(config, secrets, request, _Events(on_event), stop)
 
 

@@ -201,6 +201,12 @@ def load(
     ]
     values: dict[str, object] = {}
     origins = dict.fromkeys(_hints(), "default")
+    for key in flags or {}:
+        if key not in origins:
+            raise ConfigError(
+                f"configuration: unknown key {key!r}. A key is written as section.key, for "
+                "example pace.rate_per_s; `harvester config show` has them all."
+            )
     for origin, layer in layers:
         for key, value in layer.items():
             values[key] = value

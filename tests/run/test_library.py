@@ -200,10 +200,10 @@ def test_errors_are_raised_as_they_are_named(
         harvester.load_config(overrides={"no.such": 1})
     with pytest.raises(harvester.UsageError, match="holds no harvest"):
         harvester.open_output(tmp_path)
-    denied = harvester.run(config, harvester.Secrets("key", "wrong"), ids=vendor.ids)
+    denied = harvester.run(config, harvester.Secrets("key", "hushed-secret"), ids=vendor.ids)
     assert denied.exit_code == 4
     assert isinstance(denied.error, harvester.VendorRefused)
-    assert "wrong" not in str(denied)
+    assert "hushed-secret" not in str(denied)
 
 
 def test_ctrl_c_in_a_script_ends_it_in_good_order(tmp_path: Path) -> None:

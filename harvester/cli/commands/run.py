@@ -142,10 +142,10 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
         try:
             with bar or ExitStack():
                 with uncollected():
+                    from harvester import api
                     from harvester.cli.signals import Signals
                     from harvester.client.connect import way_to
                     from harvester.pipeline.run.requests import stopped
-                    from harvester.pipeline.run.run import run as run_harvest
 
                     way_to(config.vendor)  # which imports its library
                 # What was imported stays.  To look through it again and again while ids wait, on
@@ -153,7 +153,7 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
                 gc.freeze()
                 signals = Signals(stopped)
                 with signals.handled():
-                    result = run_harvest(config, secrets, request, events, signals)
+                    result = api.start(config, secrets, request, events.hear, signals)
         except HarvesterError as exc:
             logs.message("error", "run_failed", message=str(exc), exit_code=exc.exit_code)
             # The run that holds the output has pings of its own.

@@ -12,13 +12,14 @@ from harvester.cli.ui.progress_bar import ProgressBar, is_slowed, slowed
 from harvester.pipeline.engine.progress import Progress
 
 if TYPE_CHECKING:
+    from harvester.api import Event
     from harvester.cli.logs.logs import Logs
 
 TELL_EVERY_S = 30.0
 
 
 class RunEvents:
-    """Implements `harvester.pipeline.engine.progress.Events`."""
+    """Hears what a run says."""
 
     def __init__(
         self,
@@ -43,6 +44,13 @@ class RunEvents:
         self._told_at = clock()
         self._was_out = False
         self._was_slowed = False
+
+    def hear(self, event: Event) -> None:
+        """See `harvester.run`."""
+        if event.progress is not None:
+            self.progress(event.progress)
+        else:
+            self.message(event.level, event.name, **event.fields)
 
     def message(self, level: str, event: str, **fields: object) -> None:
         """Log it; with the start of the run its own log begins."""
