@@ -13,9 +13,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import stage
-from harvester.dataset.schema import SCHEMA
 from harvester.identity import Identity
 
 LAST_DAY = date(2026, 11, 22)
@@ -144,11 +144,12 @@ def _write_day(
         found[field.name].cast(field.type)
         if field.name in found.column_names
         else pa.nulls(found.num_rows, field.type)
-        for field in SCHEMA
+        for field in GROUP_RECORD.schema
     ]
-    table = pa.table(columns, schema=SCHEMA)
+    table = pa.table(columns, schema=GROUP_RECORD.schema)
     staged = stage(
-        pieces_of([table], "UTC"),
+        pieces_of([table], "UTC", GROUP_RECORD),
+        GROUP_RECORD,
         staging=out / "staging",
         state_id="bench000",
         publication=number + 1,

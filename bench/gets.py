@@ -24,6 +24,7 @@ Get: TypeAlias = Callable[[str], Awaitable[int]]
 async def ours(name: str, address: str, stack: AsyncExitStack) -> Get:
     """One of our transports, with a seal that never waits."""
     from harvester.client.connect import connect
+    from harvester.client.record_group import record_request
     from harvester.client.transport import Reply
     from harvester.config import load
 
@@ -35,7 +36,7 @@ async def ours(name: str, address: str, stack: AsyncExitStack) -> Get:
     stack.push_async_callback(transport.close)
 
     async def get(voice_id: str) -> int:
-        reply = await transport.get(voice_id)
+        reply = await transport.send(record_request(voice_id))
         return len(reply.body) if isinstance(reply, Reply) else 0
 
     return get

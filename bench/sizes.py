@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.answers import answers
 from bench.tables import show
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import stage
@@ -24,7 +25,12 @@ def sizes(count: int) -> None:
         batches = list(iter(lambda: list(islice(made, NORMALIZED_ROWS)), []))
         raw = sum(len(one.body) for batch in batches for one in batch)
         parts = stage(
-            pieces_of((normalize(batch, "default").table for batch in batches), "UTC"),
+            pieces_of(
+                (normalize(batch, "default", GROUP_RECORD).table for batch in batches),
+                "UTC",
+                GROUP_RECORD,
+            ),
+            GROUP_RECORD,
             staging=Path(folder),
             state_id="0" * 32,
             publication=1,

@@ -163,10 +163,11 @@ def verify(output: str | os.PathLike[str], *, deep: bool = False) -> Audit:
     """
     from harvester.analysis.verify.verify import Order
     from harvester.analysis.verify.verify import verify as verify_output
+    from harvester.dataset.group_record import GROUP_RECORD
     from harvester.dataset.origin import own_days
 
     place = OutputPaths(Path(output))
-    settings = own_days(place.cdr, Config())
+    settings = own_days(place.cdr, Config(), GROUP_RECORD)
     order = Order(settings.output.partition_timezone, settings.plan.memory_limit, deep)
     return verify_output(place, order)
 
@@ -207,11 +208,11 @@ class Output:
         from pyarrow import dataset
 
         from harvester.dataset.files import list_parts
-        from harvester.dataset.schema import SCHEMA
+        from harvester.dataset.group_record import GROUP_RECORD
 
         cdr = self._output.cdr
-        files = [str(cdr / part) for part in sorted(list_parts(cdr).parts)]
-        return dataset.dataset(files, schema=SCHEMA, format="parquet")
+        files = [str(cdr / part) for part in sorted(list_parts(cdr, GROUP_RECORD).parts)]
+        return dataset.dataset(files, schema=GROUP_RECORD.schema, format="parquet")
 
     def status(self) -> Standing | Running:
         """What became of all ids; of an output that is in use, who uses it and how far it is."""
@@ -266,9 +267,10 @@ class Output:
         from harvester.analysis.query.session import opened
         from harvester.analysis.query.tables import tables
         from harvester.dataset.files import list_parts
+        from harvester.dataset.group_record import GROUP_RECORD
 
         output, settings = self._output, Config()
-        parts = [output.cdr / part for part in list_parts(output.cdr).parts]
+        parts = [output.cdr / part for part in list_parts(output.cdr, GROUP_RECORD).parts]
         with (
             tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
             opened(

@@ -19,6 +19,7 @@ from harvester.client.sign import signed_headers
 from harvester.client.transport import Reply
 from harvester.config import OpenCalls, Retry, Secrets
 from harvester.config import Output as OutputConfig
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import usage_of
 from harvester.inputs.voice_id import dated
@@ -74,7 +75,7 @@ def test_judge(price: Price, sample: list[Answer]) -> None:
 
 
 def test_usage(price: Price, sample: list[Answer]) -> None:
-    price(BATCH, usage_of, [one.body for one in sample[:BATCH]])
+    price(BATCH, usage_of, [one.body for one in sample[:BATCH]], GROUP_RECORD)
 
 
 def test_settle(price: Price, sample: list[Answer]) -> None:
@@ -101,7 +102,7 @@ def test_acknowledge(price: Price, sample: list[Answer], db: sqlite3.Connection)
 
 
 def test_normalize(price: Price, sample: list[Answer]) -> None:
-    price(NORMALIZED_ROWS, normalize, sample[:NORMALIZED_ROWS], "default")
+    price(NORMALIZED_ROWS, normalize, sample[:NORMALIZED_ROWS], "default", GROUP_RECORD)
 
 
 def test_publish(
@@ -134,7 +135,7 @@ def _publish(price: Price, sample: list[Answer], db: sqlite3.Connection, tmp_pat
 
 
 def test_normalize_plain(price: Price, plain: list[Answer]) -> None:
-    price(NORMALIZED_ROWS, normalize, plain[:NORMALIZED_ROWS], "default")
+    price(NORMALIZED_ROWS, normalize, plain[:NORMALIZED_ROWS], "default", GROUP_RECORD)
 
 
 def _settled(sample: list[Answer], first: int) -> Batch:

@@ -4,8 +4,8 @@ Theory of operation.  The pace must be kept at the socket, not at the queue, so 
 where aiohttp has a connection in its hand and is about to write: in `ClientRequest.send`
 (`request_class` is a documented parameter of ClientSession).  aiohttp sends a GET once more by
 itself when its connection ends before an answer begins (a kept-alive one that was dead already,
-above all); that repeat passes through `send` too, so it is paced, counted and signed afresh like
-any other.
+above all), but no POST; that repeat passes through `send` too, so it is paced, counted and signed
+afresh like any other.
 
 A connection can die while its request waits for the turn, and a vendor that has sent more than it
 was asked for may have left the next answer in it beforehand.  Writing to the first would fail the
@@ -55,6 +55,7 @@ from harvester.client.transport import (
     STANDING_HEADERS,
     NoReply,
     Reply,
+    Request,
     Seal,
 )
 from harvester.client.watchdog import Watchdog
@@ -62,9 +63,9 @@ from harvester.config import Vendor, proxy_login
 
 
 class _Ask:
-    """One `get`, as the watchdog knows it."""
+    """One `send`, as the watchdog knows it."""
 
-    __slots__ = ("body", "connection", "is_reused", "was_gone")
+    __slots__ = ("body", "connection", "is_reused", "is_written", "was_gone")
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
@@ -73,6 +74,8 @@ class _Ask:
         """The answer's, if it was not there as soon as its head was."""
         self.is_reused = False
         """Whether that had carried a request before."""
+        self.is_written = False
+        """Whether a byte of the request may have left."""
         self.was_gone = False
         """Whether the last look found the connection gone, and the body not at its end."""
 
@@ -91,7 +94,7 @@ class _Ask:
             self.was_gone = True
 
     def cut_off(self) -> None:
-        """Wake whoever waits for head or body with an error, which is a value in `get`."""
+        """Wake whoever waits for head or body with an error, which is a value in `send`."""
         slow = aiohttp.SocketTimeoutError("the answer took too long")
         connection = self.connection
         if connection is not None:
@@ -111,7 +114,7 @@ _ASK: ContextVar[_Ask] = ContextVar("ask")
 
 
 class AiohttpTransport:
-    """GET {base_url}/recordGroup/{voiceId} over kept-alive connections, one per concurrent ask."""
+    """Requests under vendor.base_url over kept-alive connections, one per concurrent request."""
 
     def __init__(
         self,
@@ -126,7 +129,7 @@ class AiohttpTransport:
         self._proxy = None if vendor.proxy is None else URL(vendor.proxy).with_user(None)
         self._through, standing = _through(vendor, self._proxy)
         self._base = URL(vendor.base_url)
-        self._path = f"{self._base.raw_path.rstrip('/')}/recordGroup/"
+        self._path = f"{self._base.raw_path.rstrip('/')}/"
         self._watchdog = Watchdog(vendor.timeout_s)
         request_class = _sealed_request(seal, self._watchdog)
         # Authorities take long to load: only for who needs them.
@@ -161,16 +164,18 @@ class AiohttpTransport:
         """Whether no attempt is remembered."""
         return self._watchdog.is_at_rest
 
-    async def get(self, voice_id: str, *, fresh: bool = False) -> Reply | NoReply:
-        """Ask for one record; see `Transport`."""
-        # encoded=True: a voiceId holds only unreserved characters, so there is nothing to quote.
+    async def send(self, request: Request, *, fresh: bool = False) -> Reply | NoReply:
+        """Send a request; see `Transport`."""
+        request.check()
         # Another path for the same host costs a quarter of reading an address anew.
-        url = self._base.with_path(self._path + voice_id, encoded=True)
+        url = self._base.with_path(self._path + request.path, encoded=True)
         ask = _Ask()
         _ASK.set(ask)
         session = self._session if not fresh else self._fresh_session()
         try:
-            response = await session.get(url, allow_redirects=False, **self._through)
+            response = await session.request(
+                request.method, url, data=request.body, allow_redirects=False, **self._through
+            )
             try:
                 body = await _read_capped(response, ask)
             finally:
@@ -184,28 +189,13 @@ class AiohttpTransport:
         except _SealBroke as broken:
             raise broken.cause from broken
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as exc:
-            return _TOO_SLOW if self._watchdog.has_cut_off(ask) else self._no_reply(exc)
+            if self._watchdog.has_cut_off(ask):
+                return _TOO_SLOW
+            repeats = not fresh and _is_to_repeat(request, ask, exc)
+            return await self.send(request, fresh=True) if repeats else self._no_reply(exc)
         finally:
             self._watchdog.forget(ask)
-        if body is None:
-            return TOO_LONG
-        if response.status < _FIRST_FINAL:
-            return no_http("")
-        headers = response.headers
-        if "Content-Encoding" in headers:
-            plain = decoded(body, ", ".join(headers.getall("Content-Encoding")))
-            if isinstance(plain, NoReply):
-                return plain
-            body = plain
-        return Reply(
-            response.status,
-            body,
-            headers.get("Date"),
-            headers.get("Retry-After"),
-            took_s,
-            None if body.isascii() else headers.get("Content-Type"),
-            ask.is_reused,
-        )
+        return _answer(response, body, took_s, is_reused=ask.is_reused)
 
     def _no_reply(self, exc: Exception) -> NoReply:
         """What went wrong, in words of the system or of ours: others may quote what was sent."""
@@ -296,10 +286,44 @@ def _sealed_request(seal: Seal, watchdog: Watchdog) -> type[ClientRequest]:
             if not ask.is_reused:
                 used.add(protocol)
             ask.connection = conn
+            ask.is_written = True
             watchdog.watch(ask)
             return await super().send(conn)
 
     return SealedRequest
+
+
+def _answer(
+    response: ClientResponse, body: bytes | None, took_s: float, *, is_reused: bool
+) -> Reply | NoReply:
+    if body is None:
+        return TOO_LONG
+    if response.status < _FIRST_FINAL:
+        return no_http("")
+    headers = response.headers
+    if "Content-Encoding" in headers:
+        plain = decoded(body, ", ".join(headers.getall("Content-Encoding")))
+        if isinstance(plain, NoReply):
+            return plain
+        body = plain
+    return Reply(
+        response.status,
+        body,
+        headers.get("Date"),
+        headers.get("Retry-After"),
+        took_s,
+        None if body.isascii() else headers.get("Content-Type"),
+        is_reused,
+    )
+
+
+def _is_to_repeat(request: Request, ask: _Ask, exc: Exception) -> bool:
+    """Whether a request that aiohttp does not repeat by itself goes out once more, on purpose.
+
+    Its connection was seen to be dead before it was written: so nothing of it can have arrived.
+    """
+    was_dead = isinstance(exc, aiohttp.ServerDisconnectedError) and not ask.is_written
+    return was_dead and request.method != "GET"
 
 
 async def _read_capped(response: ClientResponse, ask: _Ask) -> bytes | None:

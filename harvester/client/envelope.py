@@ -12,13 +12,14 @@ Source: vendor page recordGroup; vendor/notes.md §3.4 for `status` as text or a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TypeGuard
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeGuard
 
 import msgspec
 
 from harvester.answers.opening import REFUSED, is_nothing, is_utf8, members, plain, value_of
 from harvester.answers.times import Call, Ending, ending_of, is_usual_ending
+from harvester.client.verdicts import RawRecord
 
 _AN_ERROR = 300  # the HTTP codes from here on
 
@@ -33,14 +34,21 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """One answer of the vendor, as far as a verdict needs it."""
 
     status: str
-    voice_id: str | None
-    """The id of the record in `data`; None if `data` is null, empty, or has no id."""
+    records: tuple[RawRecord, ...]
+    """Those of `data` that name their id; of a recordGroup there is one at most."""
     has_data: bool
-    over: bool
+    """False if `data` is null or empty; where it is something without an id, `records` is empty."""
     odd_hangup: bool = False
-    """Its hangupTime is in a form that nobody knows; so the call is over by what it cost."""
-    plain: bytes | None = None
-    """The answer as JSON in UTF-8, where it came otherwise."""
+    """A hangupTime is in a form that nobody knows; so that call is over by what it cost."""
+
+    @property
+    def voice_id(self) -> str | None:
+        """The id of the first record, if there is one."""
+        return self.records[0].voice_id if self.records else None
+
+
+OpenEnvelope: TypeAlias = Callable[[bytes, int, float, str | None], Envelope | None]
+"""Opens an answer of one kind; see `open_envelope`."""
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -80,7 +88,9 @@ def open_envelope(
         and type(data.voiceId) is str
         and answer.status == "0"
     ):
-        return Envelope("0", data.voiceId.strip() or None, True, True)  # as most are
+        # As most are.  Not by `_records`: a call costs as much as what it does.
+        voice_id = data.voiceId.strip()
+        return Envelope("0", (RawRecord(voice_id, body, True),) if voice_id else (), True)
     over = False
     if data is not None:
         known = _is_over(data, now)
@@ -92,8 +102,12 @@ def open_envelope(
     if status is None or not (http_status < _AN_ERROR or _is_vendors(status)):
         return None
     if data is None:
-        return Envelope(status, None, False, False)
-    return Envelope(status, _text(data.voiceId), True, over)
+        return Envelope(status, (), False)
+    return Envelope(status, _records(_text(data.voiceId), body, over), True)
+
+
+def _records(voice_id: str | None, raw: bytes, over: bool) -> tuple[RawRecord, ...]:
+    return (RawRecord(voice_id, raw, over),) if voice_id else ()
 
 
 def _is_over(data: _Record, now: float) -> bool | None:
@@ -122,14 +136,13 @@ def _open_slowly(
             return None
         data = answer.get("data", "null")
         if is_nothing(data):
-            return Envelope(status, None, False, False)
+            return Envelope(status, (), False)
         fields = members(data) if data[0] == "{" else {}
     except (ValueError, RecursionError):
         return None
     ending = _ending(fields, now)
     voice_id = _text_of(fields.get("voiceId", "null"))
-    kept = None if made is body else made
-    return Envelope(status, voice_id, True, ending.over, ending.odd, kept)
+    return Envelope(status, _records(voice_id, made, ending.over), True, ending.odd)
 
 
 def _ending(fields: Mapping[str, str], now: float) -> Ending:

@@ -4,7 +4,7 @@ Theory of operation.  The same promises as the transport over aiohttp, at a frac
 (docs/performance.md).  A connection is taken from those that lie idle, or made; then the turn is
 waited for and the request signed; then it is written, with nothing in between that could wait.  A
 connection that died meanwhile is left, and the request goes out once more on another one, paced
-and signed afresh; so does one whose connection ends before an answer begins.
+and signed afresh; so does a GET whose connection ends before an answer begins.
 
 TLS is the system's own, verified.  There are no redirects, cookies, proxies or .netrc here, and
 none could be configured: `vendor.proxy` needs the other transport, and is refused with this one.
@@ -21,19 +21,19 @@ from urllib.parse import urlsplit
 from harvester.client.failures import no_connection, unused_proxy
 from harvester.client.http11_connection import LOST, LeanConnection, SeenHeads
 from harvester.client.tls import system_trust
-from harvester.client.transport import STANDING_HEADERS, NoReply, Reply, Seal
+from harvester.client.transport import STANDING_HEADERS, NoReply, Reply, Request, Seal
 from harvester.client.watchdog import look_every_s
 from harvester.config import Vendor
 
 _PORTS = {"http": 80, "https": 443}
-_TRIES = 2
+_TRIES = (1, 2)
 """A kept-alive connection may be dead already, above all."""
 
 _EYEBALLS_S = 0.25  # RFC 8305 §5: before the next of a name's addresses is tried as well
 
 
 class LeanTransport:
-    """GET {base_url}/recordGroup/{voiceId} over kept-alive connections, one per concurrent ask."""
+    """Requests under vendor.base_url over kept-alive connections, one per concurrent request."""
 
     def __init__(
         self,
@@ -63,7 +63,8 @@ class LeanTransport:
         """Every connection until it is found to be unusable; at most one for each ask."""
         self._idle: list[LeanConnection] = []
         """Those of them that nobody holds; they may have died meanwhile."""
-        self._start = f"GET {address.path.rstrip('/')}/recordGroup/".encode("ascii")
+        self._prefix = f" {address.path.rstrip('/')}/".encode("ascii")
+        self._get = b"GET" + self._prefix
         standing = {"Host": address.netloc, **STANDING_HEADERS}
         self._standing = b" HTTP/1.1\r\n" + _lines(standing)
         self._signed: dict[str, str] | None = None
@@ -76,12 +77,15 @@ class LeanTransport:
         """Whether nobody waits for an answer."""
         return len(self._idle) == len(self._open)
 
-    async def get(self, voice_id: str, *, fresh: bool = False) -> Reply | NoReply:
-        """Ask for one record; see `Transport`."""
+    async def send(self, request: Request, *, fresh: bool = False) -> Reply | NoReply:
+        """Send a request; see `Transport`."""
+        path, is_get = request.path.encode("ascii"), request.method == "GET"
+        if not is_get or request.body is not None or len(path.split()) != 1:
+            request.check()  # a call for each would be felt; blanks and line breaks split it
         reply: Reply | NoReply = LOST
         if fresh:
             self._leave_idle()
-        for _ in range(_TRIES):
+        for _ in _TRIES:
             connection = None if fresh else self._take_idle()
             is_sure = connection is not None
             if connection is None:
@@ -95,13 +99,16 @@ class LeanTransport:
                     headers, is_sure = await headers, False
                 # Whatever was waited for, the connection may have died meanwhile.
                 if is_sure or connection.is_usable():
-                    reply = await connection.ask(self._request(voice_id, headers))
+                    reply = await connection.ask(self._written(path, request.body, headers))
+                    is_lost = reply is LOST and is_get
+                else:
+                    is_lost = True
             except BaseException:
                 connection.abort()
                 self._open.discard(connection)
                 raise
             self._idle.append(connection)
-            if reply is not LOST:
+            if not is_lost:
                 break
         return reply
 
@@ -152,12 +159,16 @@ class LeanTransport:
             connection.cut_off(too_old)
         self._timer = self._loop.call_later(self._look_every_s, self._look)
 
-    def _request(self, voice_id: str, headers: dict[str, str]) -> bytes:
+    def _written(self, path: bytes, body: bytes | None, headers: dict[str, str]) -> bytes:
+        """A GET, or with a body a POST."""
         # The seal gives the same mapping for as long as the signature is the same: a second.
         if headers is not self._signed:
             self._rest = self._standing + _lines(headers) + b"\r\n"
             self._signed = headers
-        return self._start + voice_id.encode("ascii") + self._rest
+        if body is None:
+            return self._get + path + self._rest
+        start = b"POST" + self._prefix + path
+        return b"%s%sContent-Length: %d\r\n\r\n%s" % (start, self._rest[:-2], len(body), body)
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from harvester.client.envelope import Envelope, open_envelope
+from harvester.client.envelope import Envelope, OpenEnvelope, open_envelope
 from harvester.client.transport import Reply
 from harvester.client.verdicts import (
     Busy,
@@ -29,16 +29,24 @@ MAX_RETRY_AFTER_S = 300.0
 
 _STATUS_SHOWN = 40
 
-_OVER, _GOES_ON = Record(over=True), Record(over=False)
 _DEAD = {"-22": "parameter_exception", "-14": "bad_query_id", "-25": "out_of_time_range"}
 _REFUSED = frozenset({"-1", "-2", "-13", "-29", "-30", "-31", "-32"})
 _FORBIDDEN = frozenset({401, 403, 407})
 _WRONG_ADDRESS = frozenset({404, 405, 410})
 
 
-def judge(voice_id: str, reply: Reply, now: float) -> Verdict:
-    """What `reply` to the question for `voice_id` means.  `now` is the Unix time, in seconds."""
-    envelope = open_envelope(reply.body, reply.status, now, reply.content_type)
+def judge(
+    voice_id: str | None, reply: Reply, now: float, opens: OpenEnvelope = open_envelope
+) -> Verdict:
+    """What `reply` means.  `now` is the Unix time, in seconds.
+
+    `voice_id` is the id that was asked for; None: none by name, so that any records are an answer.
+    """
+    envelope = opens(reply.body, reply.status, now, reply.content_type)
+    if envelope is not None and envelope.status == "0":
+        records = envelope.records
+        if len(records) == 1 and records[0].voice_id == voice_id:  # as most are
+            return Record(records[0].over, envelope.odd_hangup, records)
     verdict: Verdict
     if envelope is None:
         verdict = _judge_http(reply.status)
@@ -78,7 +86,7 @@ def http_date(text: str | None) -> float | None:
     return (at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
 
 
-def _judge_status(voice_id: str, envelope: Envelope) -> Verdict:
+def _judge_status(voice_id: str | None, envelope: Envelope) -> Verdict:
     status = envelope.status
     if status == "-18":
         return Busy("-18")
@@ -97,11 +105,11 @@ def _judge_status(voice_id: str, envelope: Envelope) -> Verdict:
     return UnknownStatus(ascii(status)[1:-1][:_STATUS_SHOWN])
 
 
-def _judge_record(voice_id: str, envelope: Envelope) -> Verdict:
-    if envelope.voice_id == voice_id:
-        if envelope.odd_hangup or envelope.plain is not None:
-            return Record(envelope.over, envelope.odd_hangup, envelope.plain)
-        return _OVER if envelope.over else _GOES_ON
+def _judge_record(voice_id: str | None, envelope: Envelope) -> Verdict:
+    """What status 0 means where it did not bring the one record that was asked for."""
+    records = envelope.records
+    if voice_id is None and records:
+        return Record(all(one.over for one in records), envelope.odd_hangup, records)
     if not envelope.has_data:
         return NoRecord()
     # Another call's record, or one without an id: a cache that lies.  Taking it would bill the
@@ -109,7 +117,7 @@ def _judge_record(voice_id: str, envelope: Envelope) -> Verdict:
     return NetworkFailure("other_record")
 
 
-def _judge_no(voice_id: str, envelope: Envelope) -> Verdict:
+def _judge_no(voice_id: str | None, envelope: Envelope) -> Verdict:
     if envelope.voice_id not in (None, voice_id):
         return NetworkFailure("other_record")
     return Dead(_DEAD[envelope.status], is_named=envelope.voice_id is not None)

@@ -1,18 +1,26 @@
 """The way to the vendor, behind one small protocol.
 
-A transport sends one GET and brings back what came; it knows no status code of the vendor and
+A transport sends one request and brings back what came; it knows no status code of the vendor and
 keeps no policy.  What goes wrong on the way is a value (`NoReply`), never an exception: an id that
 fails must not end the run.
 
-The order inside `get` carries a promise: a connection first, then `seal`, then the write.  `seal`
+The order inside `send` carries a promise: a connection first, then `seal`, then the write.  `seal`
 waits for the pace and signs; so a slow connect can't delay a request into somebody else's second,
 and no signature grows old in a queue.
+
+A request whose connection ends before an answer begins may have been carried out or not.  A GET
+changes nothing, so it goes out once more, on another connection; a POST is left to the caller, who
+alone knows whether twice is harmless, unless its connection was seen to be dead before a byte of it
+was written.
+
+What is signed goes to the host of vendor.base_url and to no other: a request names a path under
+it, never an address, and a redirect is an answer like any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -39,6 +47,24 @@ has to be waited for, as a coroutine costs more than a turn that is to be had at
 
 EXHAUSTED = "exhausted"
 """The cause of a `NoReply` that is ours: no file descriptor, port or memory for a connection."""
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):  # each attempt has one
+    """One request; the headers are the transport's and the seal's."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    """Relative to vendor.base_url, without a slash in front; quoted: ASCII without blanks."""
+    body: bytes | None = None
+    """For a POST, of the type that the seal's headers name: JSON."""
+
+    def check(self) -> None:
+        """Raise ValueError for one that would be more than its line, or no request at all."""
+        path = self.path
+        if not path.isascii() or not path.isprintable() or " " in path:
+            raise ValueError("the path of a request is not quoted")
+        if (self.method == "GET") != (self.body is None):
+            raise ValueError("a POST has a body, and a GET has none")
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):  # each request has one
@@ -70,12 +96,13 @@ class NoReply(msgspec.Struct, frozen=True):
 
 
 class Transport(Protocol):
-    """Sends one signed GET at a time per caller; safe for many callers at once."""
+    """Sends one signed request at a time per caller; safe for many callers at once."""
 
-    async def get(self, voice_id: str, *, fresh: bool = False) -> Reply | NoReply:
-        """Ask for one record; `fresh`: on a connection that has brought no answer yet.
+    async def send(self, request: Request, *, fresh: bool = False) -> Reply | NoReply:
+        """Send `request`; `fresh`: on a connection that has brought no answer yet.
 
-        Raises nothing but CancelledError and what the seal raises.
+        Raises nothing but CancelledError, what the seal raises, and ValueError for a request that
+        `Request.check` refuses.
         """
         ...
 

@@ -6,21 +6,41 @@ in `harvest`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Status 0 with the record asked for.  `over` is False while the call is still going on."""
+class RawRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record of an answer, as it is kept."""
+
+    voice_id: str
+    raw: bytes
+    """A whole answer that holds this record and no other, {"status", "data": {…}}: JSON in UTF-8,
+    literals untouched."""
+    over: bool
+    """Whether its call is over."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """Status 0 with what was asked for.  `over` is False while a call of it still goes on.
+
+    Two are equal if they mean the same, whatever records they brought.
+    """
 
     over: bool
     odd_hangup: bool = False
-    """Its hangupTime is in a form that nobody knows."""
-    plain: bytes | None = field(default=None, compare=False)
-    """The answer as JSON in UTF-8, where it came otherwise: that is what is kept of it."""
+    """A hangupTime is in a form that nobody knows."""
+    records: tuple[RawRecord, ...] = ()
+    """What the answer brought; no other verdict brings any.  One, where one id was asked for."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return (self.over, self.odd_hangup) == (other.over, other.odd_hangup)
+
+    def __hash__(self) -> int:
+        return hash((self.over, self.odd_hangup))
 
 
 class NoRecord(msgspec.Struct, frozen=True):

@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from harvester.answers import literals
 from harvester.answers.times import EARLIEST_MS, EARLY_MS, LATE_MS, counts
+from harvester.dataset.kind import MONEY, SECONDS, TEXT, TIME
 from harvester.dataset.parse import Known
-from harvester.dataset.schema import MONEY, SECONDS, TEXT, TIME
 from harvester.vendor_clock import OFFSET_TEXT
 
 _DATE = (
@@ -134,7 +134,7 @@ def typed(column: pa.Array, rule: Rule, *, by_value: bool = False) -> Typed:
 def beyond(times: pa.Array, fetched_ms: pa.Array, submit: pa.Array | None) -> list[int]:
     """The positions of times that do not count, by `answers.times.counts`.
 
-    `fetched_ms` has no null; `submit` is None for submitTime itself.
+    `fetched_ms` has no null; `submit` is None for the partition's time itself.
     """
     ms = times.cast(pa.int64())
     floor: pa.Array | pa.Scalar = _EARLIEST

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -17,23 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.dataset.schema import (
-    FOOTER_MAX_VOICE_ID,
-    FOOTER_SCHEMA_VERSION,
-    SCHEMA,
-    SCHEMA_VERSION,
-)
+from harvester.dataset.footer import FOOTER_MAX_VOICE_ID, FOOTER_SCHEMA_VERSION
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.usage import UsageTotals, cost_units
 from harvester.errors import StoreError
 from harvester.storage.disk import store_error
 from harvester.storage.ownership import READ, refuse_closed
 
-PART_NAME = re.compile(
-    r"submit_date=(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|__HIVE_DEFAULT_PARTITION__)"
-    r"/part-(?P<state>[0-9A-Za-z]{1,8})-(?P<publication>[0-9]+)-(?P<k>[0-9]+)\.parquet"
-)
 _FEW = 64
-_USAGE = ["run_id", "call_duration_s", "charged_duration_s", "cost", "currency"]
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -45,7 +35,7 @@ class Listing(msgspec.Struct, frozen=True):
     """Paths that we never wrote; readers may choke on them."""
 
 
-def list_parts(cdr: Path) -> Listing:
+def list_parts(cdr: Path, kind: RecordKind) -> Listing:
     """Every file under cdr/; none where the folder doesn't exist.  Raises StoreError."""
     listing = Listing({}, [])
     refuse_closed(cdr.parent, [cdr], READ)
@@ -58,7 +48,7 @@ def list_parts(cdr: Path) -> Listing:
             if is_folder:
                 continue
             name = path.relative_to(cdr).as_posix()
-            if PART_NAME.fullmatch(name) and path.is_file() and not path.is_symlink():
+            if kind.part_name.fullmatch(name) and path.is_file() and not path.is_symlink():
                 listing.parts[name] = path.stat().st_size
             else:
                 listing.foreign.append(name)
@@ -81,34 +71,34 @@ def holds(path: Path, sha256: str) -> bool:
     return path.is_file() and file_sha256(path) == sha256
 
 
-def verify_part(path: Path) -> int:
+def verify_part(path: Path, kind: RecordKind) -> int:
     """The rows of a part, from its footer alone.
 
-    Raises StoreError if it is no whole Parquet file of our schema.
+    Raises StoreError if it is no whole Parquet file of the kind's schema.
     """
     with _opened(path) as file:
         version = (file.metadata.metadata or {}).get(FOOTER_SCHEMA_VERSION.encode())
-        if version != str(SCHEMA_VERSION).encode() or not file.schema_arrow.equals(SCHEMA):
+        if version != str(kind.version).encode() or not file.schema_arrow.equals(kind.schema):
             raise StoreError(
                 f"{path} has the schema of another version of the harvester, or of another tool "
-                f"(version {version!r}, ours is {SCHEMA_VERSION}). Move it out of the data set."
+                f"(version {version!r}, ours is {kind.version}). Move it out of the data set."
             )
         return int(file.metadata.num_rows)
 
 
-def totals(files: Iterable[Path], run_id: str) -> UsageTotals:
+def totals(files: Iterable[Path], run_id: str, kind: RecordKind) -> UsageTotals:
     """What the rows of this run in `files` add up to; one row group at a time in memory.
 
     Raises StoreError if a file can't be read.
     """
-    total = UsageTotals()
+    total, names = UsageTotals(), _usage_names(kind)
     for path in files:
         with _opened(path) as file:
             for group in _groups_of(file, run_id):
                 try:
                     # In this thread: each of Arrow's own keeps memory of its own.
-                    rows = file.read_row_group(group, columns=_USAGE, use_threads=False)
-                    total += totals_of(rows, run_id)
+                    rows = file.read_row_group(group, columns=names, use_threads=False)
+                    total += totals_of(rows, run_id, kind)
                 except (OSError, pa.ArrowException) as exc:
                     raise unreadable(path, exc) from exc
         # Or it grows with the number of files: what one has left behind does not fit the next.
@@ -116,14 +106,16 @@ def totals(files: Iterable[Path], run_id: str) -> UsageTotals:
     return total
 
 
-def totals_of(table: pa.Table, run_id: str) -> UsageTotals:
+def totals_of(table: pa.Table, run_id: str, kind: RecordKind) -> UsageTotals:
     """What the rows of this run in `table` add up to."""
-    rows = table.select(_USAGE).filter(pc.equal(table["run_id"], run_id))
+    usage = kind.usage
+    rows = table.select(_usage_names(kind)).filter(pc.equal(table["run_id"], run_id))
+    priced = rows.filter(rows[usage.cost].is_valid())
     return UsageTotals(
         rows=rows.num_rows,
-        call_duration_s=_sum(rows["call_duration_s"]),
-        charged_duration_s=_sum(rows["charged_duration_s"]),
-        cost=cost_units(_cost_by_currency(rows.filter(rows["cost"].is_valid())).items()),
+        call_duration_s=_sum(rows[usage.call_duration]),
+        charged_duration_s=_sum(rows[usage.charged_duration]),
+        cost=cost_units(_cost_by_currency(priced[usage.cost], priced[usage.currency]).items()),
     )
 
 
@@ -140,16 +132,23 @@ def newest_id(files: Iterable[Path]) -> str | None:
     return None
 
 
-def _cost_by_currency(priced: pa.Table) -> dict[str | None, Decimal]:
-    currencies = pc.unique(priced["currency"]).to_pylist()
-    if len(currencies) > _FEW:
+def _usage_names(kind: RecordKind) -> list[str]:
+    usage = kind.usage
+    return ["run_id", usage.call_duration, usage.charged_duration, usage.cost, usage.currency]
+
+
+def _cost_by_currency(
+    costs: pa.ChunkedArray, currencies: pa.ChunkedArray
+) -> dict[str | None, Decimal]:
+    found = pc.unique(currencies).to_pylist()
+    if len(found) > _FEW:
         # Imports Arrow's engine and its data sets, which is half of what summing needs.
+        priced = pa.table({"cost": costs, "currency": currencies})
         sums = priced.group_by("currency").aggregate([("cost", "sum")])
         return dict(zip(sums["currency"].to_pylist(), sums["cost_sum"].to_pylist(), strict=True))
-    is_null = priced["currency"].is_null()
-    masks = [is_null if c is None else pc.equal(priced["currency"], c) for c in currencies]
-    costs = [pc.sum(priced["cost"].filter(mask)).as_py() for mask in masks]
-    return dict(zip(currencies, costs, strict=True))
+    is_null = currencies.is_null()
+    masks = [is_null if one is None else pc.equal(currencies, one) for one in found]
+    return {one: pc.sum(costs.filter(mask)).as_py() for one, mask in zip(found, masks, strict=True)}
 
 
 def _opened(path: Path) -> pq.ParquetFile:

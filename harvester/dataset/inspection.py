@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.dataset.files import PART_NAME
-from harvester.dataset.packing import submit_dates
-from harvester.dataset.schema import (
+from harvester.dataset.footer import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
 )
+from harvester.dataset.kind import RecordKind
+from harvester.dataset.packing import submit_dates
 from harvester.errors import first_line
 
 
@@ -56,7 +56,7 @@ class _Walk:
     other_date: str = ""
 
 
-def inspect(path: Path, name: str, partition_timezone: str) -> Inspection:
+def inspect(path: Path, name: str, partition_timezone: str, kind: RecordKind) -> Inspection:
     """Read the part at `path`, called `name` relative to cdr/, one row group at a time.
 
     Never raises for what the file holds.
@@ -64,7 +64,7 @@ def inspect(path: Path, name: str, partition_timezone: str) -> Inspection:
     walk = _Walk()
     accounts: set[str] = set()
     runs: set[str] = set()
-    found = PART_NAME.fullmatch(name)
+    found = kind.part_name.fullmatch(name)
     date = found["date"] if found else ""
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -75,7 +75,7 @@ def inspect(path: Path, name: str, partition_timezone: str) -> Inspection:
             for group in range(file.num_row_groups):
                 # All columns: a page that can't be decoded shows only when it is read.
                 rows = file.read_row_group(group, use_threads=False)
-                _walk_on(walk, rows, date, partition_timezone)
+                _walk_on(walk, rows, date, partition_timezone, kind)
                 accounts.update(pc.unique(rows["account"]).drop_null().to_pylist())
                 runs.update(pc.unique(rows["run_id"]).drop_null().to_pylist())
     except (OSError, ValueError, pa.ArrowException) as exc:
@@ -83,22 +83,22 @@ def inspect(path: Path, name: str, partition_timezone: str) -> Inspection:
     return Inspection(
         walk.rows,
         frozenset(accounts),
-        (*_footer_faults(footer, walk, found), *_row_faults(walk, partition_timezone)),
+        (*_footer_faults(footer, walk, found), *_row_faults(walk, partition_timezone, kind)),
         frozenset(runs),
     )
 
 
-def _walk_on(walk: _Walk, rows: pa.Table, date: str, timezone: str) -> None:
+def _walk_on(walk: _Walk, rows: pa.Table, date: str, timezone: str, kind: RecordKind) -> None:
     if rows.num_rows == 0:
         return
-    ids = rows["voice_id"].combine_chunks()
+    ids = rows[kind.key].combine_chunks()
     first, last = ids[0].as_py(), ids[-1].as_py()
     falls = pc.any(pc.greater(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
     walk.unsorted |= bool(falls) or (walk.last is not None and first < walk.last)
     walk.rows += rows.num_rows
     walk.first = first if walk.first is None else walk.first
     walk.last = last
-    dates = submit_dates(rows, timezone)
+    dates = submit_dates(rows, timezone, kind.partition)
     others = dates.filter(pc.not_equal(dates, date))
     if len(others):
         walk.misplaced += len(others)
@@ -119,16 +119,16 @@ def _footer_faults(footer: dict[str, str], walk: _Walk, name: re.Match[str] | No
     ]
 
 
-def _row_faults(walk: _Walk, timezone: str) -> list[Fault]:
+def _row_faults(walk: _Walk, timezone: str, kind: RecordKind) -> list[Fault]:
     faults = []
     if walk.unsorted:
-        faults.append(Fault("unsorted", "its rows are not sorted by voice_id"))
+        faults.append(Fault("unsorted", f"its rows are not sorted by {kind.key}"))
     if walk.misplaced:
         faults.append(
             Fault(
                 "wrong_date",
                 f"{walk.misplaced} row(s) belong to another date, such as {walk.other_date}, by "
-                f"their submit_time in {timezone}",
+                f"their {kind.partition.column} in {timezone}",
             )
         )
     return faults

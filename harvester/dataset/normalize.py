@@ -1,4 +1,4 @@
-"""Vendor answers as a table of `schema.SCHEMA`: nothing rounded, nothing dropped, nothing fatal.
+"""Vendor answers as a table of their kind: nothing rounded, nothing dropped, nothing fatal.
 
 Every value that an answer holds ends in its column, in `extra` (a field that the vendor's page
 doesn't name) or in `unparsed` (a value that its column's type can't hold exactly).  "", null and
@@ -15,7 +15,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.answers import literals
 from harvester.answers.answer import Answer
 from harvester.answers.opening import is_json
 from harvester.dataset.columns import (
@@ -25,36 +24,15 @@ from harvester.dataset.columns import (
     Rule,
     beyond,
     beyond_by_value,
-    each_distinct,
     offsets_min,
     seconds_at_once,
     texts,
     typed,
 )
-from harvester.dataset.parse import Batch, read, readable
-from harvester.dataset.schema import (
-    COST_EUR,
-    FIELDS,
-    MONEY_COLUMNS,
-    SCHEMA,
-    SECONDS,
-    SECONDS_COLUMNS,
-    TEXT,
-    TEXT_COLUMNS,
-    TIME,
-    TIME_COLUMNS,
-)
+from harvester.dataset.kind import SECONDS, TEXT, TIME, Draft, Reads, RecordKind
+from harvester.dataset.parse import Batch, readable, reader_of
 
-NO_FEEDBACK = "-1"
-DEFAULT_CURRENCY = "USD"
-EUR = "EUR"
-
-_ORDER = {name: position for position, name in enumerate(FIELDS)}
-_RULES: dict[str, Rule] = {
-    **dict.fromkeys(SECONDS_COLUMNS, SECONDS_RULE),
-    **dict.fromkeys(MONEY_COLUMNS, MONEY_RULE),
-}
-_COLUMN_OF = {**SECONDS_COLUMNS, **MONEY_COLUMNS}
+_RULES: dict[Reads, Rule] = {Reads.SECONDS: SECONDS_RULE, Reads.MONEY: MONEY_RULE}
 
 
 class Normalized(msgspec.Struct, frozen=True):
@@ -68,168 +46,148 @@ class Normalized(msgspec.Struct, frozen=True):
     without_cost: int
     """Answered calls whose cost is absent: it was not sent, rather than sent in an odd form."""
     presumed: pa.BooleanArray
-    """Of each row, whether the vendor named no currency, so that DEFAULT_CURRENCY was taken."""
+    """Of each row, whether the vendor named no currency, so that the default one was taken."""
 
 
-class _Draft(msgspec.Struct):
-    """A batch on its way: typed columns by column name, and the untyped rest by position."""
-
-    batch: Batch
-    columns: dict[str, pa.Array]
-    unparsed: dict[int, dict[str, str]]
-    from_eur: pa.Array | None = None
-    presumed: pa.BooleanArray | None = None
-
-
-def normalize(answers: Sequence[Answer], account: str, *, by_value: bool = False) -> Normalized:
-    """The answers as rows.  Never raises for what their bodies hold.
+def normalize(
+    answers: Sequence[Answer], account: str, kind: RecordKind, *, by_value: bool = False
+) -> Normalized:
+    """The answers as rows of `kind`.  Never raises for what their bodies hold.
 
     `by_value` reads every value by the scalar rules of `literals`, which define the result.
     """
-    batch = read([answer.body for answer in answers], typed=not by_value)
-    draft = _Draft(batch, {}, {at: _shown(odd) for at, odd in batch.unparsed.items()})
-    _add_provenance(draft, answers, account)
-    _type_texts(draft)
-    _type_times(draft, by_value=by_value)
-    _type_scalars(draft, by_value=by_value)
-    _derive(draft)
-    _add_the_rest(draft)
-    assert draft.presumed is not None, "it is derived with the currency"
-    columns = [draft.columns[column.name] for column in SCHEMA]
+    batch = reader_of(kind).read([answer.body for answer in answers], typed=not by_value)
+    draft = Draft({}, {at: _shown(odd) for at, odd in batch.unparsed.items()})
+    _add_provenance(draft, answers, account, kind)
+    for name, column in kind.texts:
+        draft.columns[column.name] = texts(batch.columns[name])
+    _type_times(draft, batch, kind, by_value=by_value)
+    _type_scalars(draft, batch, kind, by_value=by_value)
+    kind.derive(draft)
+    presumed = _name_currency(draft, kind)
+    _add_the_rest(draft, batch, kind)
+    columns = [draft.columns[column.name] for column in kind.columns]
     return Normalized(
-        table=pa.Table.from_arrays(columns, schema=SCHEMA),
+        table=pa.Table.from_arrays(columns, schema=kind.schema),
         unparsed=_count(draft.unparsed.values()),
         extra=_count(batch.extra.values()),
-        without_cost=_without_cost(draft),
-        presumed=draft.presumed,
+        without_cost=_without_cost(draft, kind),
+        presumed=presumed,
     )
 
 
-def _type_texts(draft: _Draft) -> None:
-    for name, column in TEXT_COLUMNS.items():
-        draft.columns[column] = texts(draft.batch.columns[name])
-
-
-def _type_times(draft: _Draft, *, by_value: bool) -> None:
+def _type_times(draft: Draft, batch: Batch, kind: RecordKind, *, by_value: bool) -> None:
     """The times, and of them those that count: see `answers.times`."""
     fetched_ms = draft.columns["fetched_at"].cast(pa.int64())
     submit: pa.Array | None = None
-    for name, column in TIME_COLUMNS.items():
-        source = texts(draft.batch.columns[name])
+    for name, column in kind.times:
+        source = texts(batch.columns[name])
         result = typed(source, TIME_RULE, by_value=by_value)
         times, failed = result.array, result.failed
         fillers = (beyond_by_value if by_value else beyond)(times, fetched_ms, submit)
         if fillers:
             times = pc.if_else(_marks(len(times), fillers), pa.scalar(None, TIME), times)
-        draft.columns[column] = times
+        draft.columns[column.name] = times
         for position in [*failed, *fillers]:
-            _refuse(draft, position, name, source[position].as_py())
+            draft.refuse(position, name, source[position].as_py())
         if submit is None:
             submit = times
-            # A text that is no time has no offset either.
-            sent = pc.if_else(times.is_valid(), source, pa.scalar(None, TEXT))
-            draft.columns["utc_offset_min"] = offsets_min(sent)
+            if kind.offset is not None:
+                # A text that is no time has no offset either.
+                sent = pc.if_else(times.is_valid(), source, pa.scalar(None, TEXT))
+                draft.columns[kind.offset] = offsets_min(sent)
 
 
-def _type_scalars(draft: _Draft, *, by_value: bool) -> None:
-    for name, column in _COLUMN_OF.items():
-        values = draft.batch.columns[name]
-        if name in SECONDS_COLUMNS and not by_value:
+def _type_scalars(draft: Draft, batch: Batch, kind: RecordKind, *, by_value: bool) -> None:
+    for name, column in (*kind.seconds, *kind.money):
+        values = batch.columns[name]
+        if column.type == SECONDS and not by_value:
             seconds = seconds_at_once(values)
             if seconds is not None:
-                draft.columns[column] = seconds
+                draft.columns[column.name] = seconds
                 continue
         source = texts(values)
-        if name == "cost":
-            source = _with_eur(draft, source)
-        result = typed(source, _RULES[name], by_value=by_value)
-        draft.columns[column] = result.array
+        is_cost = column.name == kind.usage.cost
+        if is_cost:
+            source = _with_other_cost(draft, batch, kind, source)
+        assert column.reads is not None, "it is among those that are read"
+        result = typed(source, _RULES[column.reads], by_value=by_value)
+        draft.columns[column.name] = result.array
         for position in result.failed:
-            _refuse(draft, position, name, source[position].as_py())
+            by_other = is_cost and draft.by_other is not None and draft.by_other[position].as_py()
+            sent_as = kind.usage.other_cost if by_other else name
+            assert sent_as is not None, "by_other is set by that field alone"
+            draft.refuse(position, sent_as, source[position].as_py())
 
 
-def _with_eur(draft: _Draft, cost: pa.Array) -> pa.Array:
-    """`cost`, or where a sister brand leaves it out, its `costEur`.  `reading` allows only one."""
-    eur = texts(draft.batch.columns[COST_EUR])
-    odd = [at for at, fields in draft.batch.unparsed.items() if COST_EUR in fields]
-    if eur.null_count == len(eur) and not odd:
+def _with_other_cost(draft: Draft, batch: Batch, kind: RecordKind, cost: pa.Array) -> pa.Array:
+    """The cost, or where it is left out, the field that stands for it.  `parse` allows only one."""
+    name = kind.usage.other_cost
+    if name is None:
         return cost
-    draft.from_eur = pc.or_(eur.is_valid(), _marks(len(eur), odd))
-    return pc.coalesce(cost, eur)
+    other = texts(batch.columns[name])
+    odd = [at for at, fields in batch.unparsed.items() if name in fields]
+    if other.null_count == len(other) and not odd:
+        return cost
+    draft.by_other = pc.or_(other.is_valid(), _marks(len(other), odd))
+    return pc.coalesce(cost, other)
 
 
-def _refuse(draft: _Draft, position: int, name: str, text: str) -> None:
-    eur = name == "cost" and draft.from_eur is not None and draft.from_eur[position].as_py()
-    draft.unparsed.setdefault(position, {})[COST_EUR if eur else name] = text
+def _name_currency(draft: Draft, kind: RecordKind) -> pa.BooleanArray:
+    """Name a currency where the vendor left it out; of each row, whether that is presumed.
 
-
-def _derive(draft: _Draft) -> None:
-    """The columns that we make out of the vendor's."""
-    columns = draft.columns
-    columns["destination_country"], columns["destination_region"] = each_distinct(
-        columns["code"], [TEXT, TEXT], literals.split_code
-    )
-    columns["bill_initial_s"], columns["bill_increment_s"] = each_distinct(
-        columns["bill_period"], [SECONDS, SECONDS], literals.period_of
-    )
-    # The text has its column, but the numbers that it should hold do not: that is evidence too.
-    odd = pc.and_(columns["bill_period"].is_valid(), columns["bill_initial_s"].is_null())
-    for position in pc.indices_nonzero(odd).to_pylist():
-        _refuse(draft, position, "billPeriod", columns["bill_period"][position].as_py())
-    (columns["sip_code"],) = each_distinct(
-        columns["termination_code"], [pa.int16()], lambda text: (literals.sip_code_of(text),)
-    )
-    talked = pc.fill_null(pc.greater(columns["call_duration_s"], 0), False)
-    columns["answered"] = pc.or_(columns["answer_time"].is_valid(), talked)
-    feedback = columns["feedback_key"]
-    columns["feedback_key"] = pc.if_else(
-        pc.equal(feedback, NO_FEEDBACK), pa.scalar(None, TEXT), feedback
-    )
-    columns["currency"] = _currency(draft)
-
-
-def _currency(draft: _Draft) -> pa.Array:
-    """As sent; where left out it is the dollar, or the euro where the cost came as `costEur`."""
-    sent = draft.columns["currency"]
+    The default one, or that of the other cost where it came so.
+    """
+    usage = kind.usage
+    sent = draft.columns[usage.currency]
     named = sent.is_valid()
-    default: object = DEFAULT_CURRENCY
-    if draft.from_eur is not None:
-        default = pc.if_else(draft.from_eur, EUR, DEFAULT_CURRENCY)
-        named = pc.or_(named, draft.from_eur)  # by the name of its field
+    default: object = usage.default_currency
+    if draft.by_other is not None:
+        default = pc.if_else(draft.by_other, usage.other_currency, usage.default_currency)
+        named = pc.or_(named, draft.by_other)  # by the name of its field
     currency = pc.coalesce(sent, default)
+    field = kind.field_of(usage.currency)
     unreadable = [
-        at for at, fields in draft.unparsed.items() if "currency" in fields or "data" in fields
+        at for at, fields in draft.unparsed.items() if field in fields or "data" in fields
     ]
     if unreadable:
         # Sent, but not as text: it wasn't left out, so no default may stand for it.
         odd = _marks(len(sent), unreadable)
         currency, named = pc.if_else(odd, pa.scalar(None, TEXT), currency), pc.or_(named, odd)
-    draft.presumed = pc.invert(named)
-    return currency
+    draft.columns[usage.currency] = currency
+    return pc.invert(named)
 
 
-def _without_cost(draft: _Draft) -> int:
-    free = pc.and_(draft.columns["answered"], draft.columns["cost"].is_null())
+def _without_cost(draft: Draft, kind: RecordKind) -> int:
+    usage = kind.usage
+    if usage.answered is None:
+        return 0
+    free = pc.and_(draft.columns[usage.answered], draft.columns[usage.cost].is_null())
     found = int(pc.sum(free).as_py() or 0)
     if not found:
         return 0
-    odd = [at for at, fields in draft.unparsed.items() if {"cost", COST_EUR} & fields.keys()]
+    names = {kind.field_of(usage.cost), usage.other_cost}
+    odd = [at for at, fields in draft.unparsed.items() if names & fields.keys()]
     return found - sum(1 for at in odd if free[at].as_py())
 
 
-def _add_provenance(draft: _Draft, answers: Sequence[Answer], account: str) -> None:
+def _add_provenance(
+    draft: Draft, answers: Sequence[Answer], account: str, kind: RecordKind
+) -> None:
     columns, size = draft.columns, len(answers)
-    columns["voice_id"] = pa.array([answer.voice_id for answer in answers], TEXT)
+    columns[kind.key] = pa.array([answer.voice_id for answer in answers], TEXT)
     columns["account"] = pa.repeat(pa.scalar(account, TEXT), size)
     columns["is_final"] = pa.array([answer.is_final for answer in answers], pa.bool_())
     columns["fetched_at"] = pa.array([answer.fetched_at_ms for answer in answers], TIME)
     columns["run_id"] = pa.array([answer.run_id for answer in answers], TEXT)
 
 
-def _add_the_rest(draft: _Draft) -> None:
-    columns, size = draft.columns, len(draft.columns["voice_id"])
-    columns["extra"] = _sparse(size, {at: _object(m) for at, m in draft.batch.extra.items()})
-    columns["unparsed"] = _sparse(size, {at: _listing(m) for at, m in draft.unparsed.items()})
+def _add_the_rest(draft: Draft, batch: Batch, kind: RecordKind) -> None:
+    columns, size, order = draft.columns, len(draft.columns[kind.key]), kind.order
+    columns["extra"] = _sparse(size, {at: _object(m) for at, m in batch.extra.items()})
+    columns["unparsed"] = _sparse(
+        size, {at: _listing(m, order) for at, m in draft.unparsed.items()}
+    )
 
 
 def _object(literals_by_name: Mapping[str, str]) -> str:
@@ -238,9 +196,9 @@ def _object(literals_by_name: Mapping[str, str]) -> str:
     return "{" + ",".join(members) + "}"
 
 
-def _listing(texts_by_name: Mapping[str, str]) -> str:
-    """A JSON object of texts, in the order of `FIELDS`."""
-    names = sorted(texts_by_name, key=lambda name: _ORDER.get(name, -1))
+def _listing(texts_by_name: Mapping[str, str], order: Mapping[str, int]) -> str:
+    """A JSON object of texts, in `order`."""
+    names = sorted(texts_by_name, key=lambda name: order.get(name, -1))
     return "{" + ",".join(f"{_quoted(name)}:{_quoted(texts_by_name[name])}" for name in names) + "}"
 
 

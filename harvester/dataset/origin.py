@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from harvester.config import Config
-from harvester.dataset.files import PART_NAME, list_parts
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.files import list_parts
+from harvester.dataset.kind import RecordKind
 from harvester.errors import ConfigError
 from harvester.identity import Identity, same_dates, settled
 
@@ -27,7 +27,6 @@ _VENDORS = "Asia/Shanghai"
 _SHOWN = 3
 _KNOWN_YEARS = (1975, 2200)
 """Of folders that tell anything: before, zones had other offsets than they have now."""
-_SUBMIT_TIME = SCHEMA.get_field_index("submit_time")
 
 Span = tuple[date, datetime, datetime]
 """A folder's date, and the first and last submit_time (UTC) of rows in it."""
@@ -59,28 +58,30 @@ def identities(cdr: Path, names: Iterable[str]) -> dict[str, Identity]:
     return found
 
 
-def own_days(cdr: Path, config: Config) -> Config:
+def own_days(cdr: Path, config: Config, kind: RecordKind) -> Config:
     """The settings with the data set's own time zone and account, for who only reads.
 
     Raises ConfigError if others were set; StoreError if the folder can't be read.
     """
-    names = sorted(list_parts(cdr).parts, key=_publication, reverse=True)
+    names = sorted(
+        list_parts(cdr, kind).parts, key=lambda name: _publication(name, kind), reverse=True
+    )
     for name in names:
         own = identities(cdr, [name]).get(name, Identity())
         if own.timezone is not None:
             return settled(config, replace(own, addresses=()))
-    zone = zone_of_folders(cdr, names, config, is_kept=False)
+    zone = zone_of_folders(cdr, names, config, kind, is_kept=False)
     return settled(config, Identity(timezone=zone))
 
 
-def refuse_other_settings(cdr: Path, config: Config) -> None:
+def refuse_other_settings(cdr: Path, config: Config, kind: RecordKind) -> None:
     """Raise ConfigError if another time zone or account was set than the data set's own."""
     if config.is_set("output.partition_timezone") or config.is_set("vendor.account"):
-        own_days(cdr, config)
+        own_days(cdr, config, kind)
 
 
 def zone_of_folders(
-    cdr: Path, names: Sequence[str], config: Config, *, is_kept: bool
+    cdr: Path, names: Sequence[str], config: Config, kind: RecordKind, *, is_kept: bool
 ) -> str | None:
     """The time zone whose days the folders of these parts are; None if nothing tells.
 
@@ -88,7 +89,7 @@ def zone_of_folders(
     whoever asks will hold the output to it, so several that fit are not enough.  Raises ConfigError
     naming some that fit.
     """
-    spans = [span for name in names if (span := _span(cdr, name)) is not None]
+    spans = [span for name in names if (span := _span(cdr, name, kind)) is not None]
     given = config.output.partition_timezone
     if not spans:
         return None
@@ -129,13 +130,14 @@ def _judge(spans: Sequence[Span]) -> Callable[[str], bool]:
     return fits
 
 
-def _span(cdr: Path, name: str) -> Span | None:
-    found = PART_NAME.fullmatch(name)
+def _span(cdr: Path, name: str, kind: RecordKind) -> Span | None:
+    found = kind.part_name.fullmatch(name)
+    column = kind.schema.get_field_index(kind.partition.column)
     try:
         day = date.fromisoformat(found["date"] if found else "")
         metadata = pq.read_metadata(cdr / name)
         statistics = [
-            metadata.row_group(group).column(_SUBMIT_TIME).statistics
+            metadata.row_group(group).column(column).statistics
             for group in range(metadata.num_row_groups)
         ]
     except (OSError, ValueError, IndexError, pa.ArrowException):
@@ -146,6 +148,6 @@ def _span(cdr: Path, name: str) -> Span | None:
     return day, min(one.min for one in told), max(one.max for one in told)
 
 
-def _publication(name: str) -> int:
-    found = PART_NAME.fullmatch(name)
+def _publication(name: str, kind: RecordKind) -> int:
+    found = kind.part_name.fullmatch(name)
     return int(found["publication"]) if found else 0

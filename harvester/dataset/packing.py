@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.kind import Partition, RecordKind
 
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -34,7 +34,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     date: str
     """'YYYY-MM-DD', or NO_DATE."""
     rows: bytes
-    """An Arrow IPC file of `schema.SCHEMA`, compressed."""
+    """An Arrow IPC file of the kind's schema, compressed."""
     presumed: int = 0
     """Rows whose currency was presumed: the column does not show it."""
 
@@ -42,18 +42,20 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 class Packer:
     """Takes rows as they come and gives them back by date, in pieces."""
 
-    def __init__(self, timezone: str) -> None:
+    def __init__(self, timezone: str, kind: RecordKind) -> None:
         """`timezone` is an IANA name: whose days the dates are."""
         self._timezone = timezone
+        self._schema = kind.schema
+        self._partition = kind.partition
         self._loose: dict[str, list[pa.Table]] = {}
         self._presumed: Counter[str] = Counter()
 
     def add(self, rows: pa.Table, presumed: pa.BooleanArray | None = None) -> Iterator[Piece]:
-        """Take more rows, of `schema.SCHEMA`; the pieces that are full now.
+        """Take more rows, of the kind's schema; the pieces that are full now.
 
         `presumed`: of each row, whether its currency was; None: of none.
         """
-        dates = submit_dates(rows, self._timezone)
+        dates = submit_dates(rows, self._timezone, self._partition)
         found = pc.unique(dates).to_pylist()
         for date in found:
             of_date = pc.equal(dates, date)
@@ -73,22 +75,22 @@ class Packer:
         rows = pa.concat_tables(self._loose.pop(date)).combine_chunks()
         sink = pa.BufferOutputStream()
         options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-        with pa.ipc.new_file(sink, SCHEMA, options=options) as writer:
+        with pa.ipc.new_file(sink, self._schema, options=options) as writer:
             writer.write_table(rows)
         return Piece(date, sink.getvalue().to_pybytes(), self._presumed.pop(date, 0))
 
 
-def pieces_of(tables: Iterable[pa.Table], timezone: str) -> Iterator[Piece]:
+def pieces_of(tables: Iterable[pa.Table], timezone: str, kind: RecordKind) -> Iterator[Piece]:
     """The rows of `tables` in pieces; those of a date stay in their order."""
-    packer = Packer(timezone)
+    packer = Packer(timezone, kind)
     for table in tables:
         yield from packer.add(table)
     yield from packer.rest()
 
 
-def submit_dates(table: pa.Table, timezone: str) -> pa.Array:
-    """The partition of each row: its submit_time's date in `timezone`, 'YYYY-MM-DD', or NO_DATE."""
-    ms = table["submit_time"].combine_chunks().cast(pa.int64())
+def submit_dates(table: pa.Table, timezone: str, partition: Partition) -> pa.Array:
+    """The partition of each row: the date of its time in `timezone`, 'YYYY-MM-DD', or NO_DATE."""
+    ms = table[partition.column].combine_chunks().cast(pa.int64())
     minutes = pc.multiply(pc.divide(ms, _MINUTE_MS), _MINUTE_MS)
     encoded = pc.if_else(pc.greater(ms, _YEAR_1973_MS), minutes, ms).dictionary_encode()
     # Not Arrow's own zones: it needs the system's files, which a slim container lacks.

@@ -25,8 +25,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harvester.dataset import schema
+from harvester.dataset import footer as keys
 from harvester.dataset.files import holds
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.origin import footer_of
 from harvester.dataset.packing import Piece
 from harvester.dataset.sort_buffer import Held
@@ -37,29 +38,6 @@ from harvester.storage.disk import Disk, RealDisk, store_error
 # A row group is unpacked, sorted and encoded as a whole: one of twice the rows takes 30 MB more,
 # and makes the file one per cent smaller.
 ROW_GROUP_ROWS = 65_536
-
-# Few values each: a dictionary saves a fifth of the bytes here, and costs bytes anywhere else.
-_DICTIONARY = [
-    "account",
-    "display_num",
-    "code",
-    "destination_country",
-    "destination_region",
-    "utc_offset_min",
-    "call_duration_s",
-    "charged_duration_s",
-    "termination_code",
-    "sip_code",
-    "termination_reason",
-    *schema.MONEY_COLUMNS.values(),
-    "currency",
-    "bill_period",
-    "bill_initial_s",
-    "bill_increment_s",
-    "feedback_key",
-    "run_id",
-]
-_DELTA = dict.fromkeys([*schema.TIME_COLUMNS.values(), "fetched_at"], "DELTA_BINARY_PACKED")
 
 
 class StagedPart(msgspec.Struct, frozen=True):
@@ -77,6 +55,7 @@ class StagedPart(msgspec.Struct, frozen=True):
 
 def stage(
     pieces: Iterable[Piece],
+    kind: RecordKind,
     *,
     staging: Path,
     state_id: str,
@@ -86,25 +65,25 @@ def stage(
     identity: Identity | None = None,
     disk: Disk | None = None,
 ) -> list[StagedPart]:
-    """Write the rows of `pieces` into `staging`, one durable file a date, sorted by voice_id.
+    """Write the rows of `pieces` into `staging`, one durable file a date, sorted by the key.
 
     Deterministic: the same rows get the same names.  `mode` is that of the files, `tool` and
     `identity` go into their footers.  Raises StoreError if the disk does not take them.
     """
     disk = disk or RealDisk()
-    by_date = _by_date(pieces)
+    by_date = _by_date(pieces, kind)
     pa.default_memory_pool().release_unused()  # normalising had it; sorting takes as much again
     parts = []
     for k, date in enumerate(sorted(by_date)):
         name = f"part-{state_id[:8]}-{publication}-{k}.parquet"
         footer = {
-            schema.FOOTER_TOOL: tool,
-            schema.FOOTER_PUBLICATION: str(publication),
+            keys.FOOTER_TOOL: tool,
+            keys.FOOTER_PUBLICATION: str(publication),
             **footer_of(identity or Identity()),
         }
         held = by_date.pop(date)
         written = _write(held, staging / name, mode, footer, disk)
-        path = f"submit_date={date}/{name}"
+        path = f"{kind.partition.folder}={date}/{name}"
         parts.append(StagedPart(staging / name, path, *written, held.presumed))
         del held  # before the next date is read
     with _explained("syncing the folder", staging):
@@ -144,10 +123,10 @@ def folder_mode(mode: int) -> int:
     return mode | (mode & 0o444) >> 2 | 0o700
 
 
-def _by_date(pieces: Iterable[Piece]) -> dict[str, Held]:
+def _by_date(pieces: Iterable[Piece], kind: RecordKind) -> dict[str, Held]:
     found: dict[str, Held] = {}
     for piece in pieces:
-        found.setdefault(piece.date, Held()).add(piece)
+        found.setdefault(piece.date, Held(kind)).add(piece)
     return found
 
 
@@ -163,30 +142,31 @@ def _write(
 
 
 def _write_parquet(held: Held, sink: _Hashing, footer: dict[str, str]) -> int:
+    kind = held.kind
     rows, first, last = 0, None, None
     with pq.ParquetWriter(
         sink,
-        schema.SCHEMA,
+        kind.schema,
         compression="zstd",
         compression_level=1,
-        use_dictionary=_DICTIONARY,
-        column_encoding=_DELTA,
+        use_dictionary=kind.dictionary,
+        column_encoding=kind.column_encoding,
         write_page_index=True,
     ) as writer:
         for group in held.row_groups(ROW_GROUP_ROWS):
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
             rows += group.num_rows
-            last = group["voice_id"][-1].as_py()
-            first = first or group["voice_id"][0].as_py()
+            last = group[kind.key][-1].as_py()
+            first = first or group[kind.key][0].as_py()
             del group  # before the next one is made
         writer.add_key_value_metadata(
             {
                 **footer,
-                schema.FOOTER_SCHEMA_VERSION: str(schema.SCHEMA_VERSION),
-                schema.FOOTER_ROWS: str(rows),
-                schema.FOOTER_PRESUMED: str(held.presumed),
-                schema.FOOTER_MIN_VOICE_ID: first,
-                schema.FOOTER_MAX_VOICE_ID: last,
+                keys.FOOTER_SCHEMA_VERSION: str(kind.version),
+                keys.FOOTER_ROWS: str(rows),
+                keys.FOOTER_PRESUMED: str(held.presumed),
+                keys.FOOTER_MIN_VOICE_ID: first,
+                keys.FOOTER_MAX_VOICE_ID: last,
             }
         )
     return rows

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.packing import Piece
-from harvester.dataset.schema import SCHEMA
 
 
 class Held:
     """Pieces of one date, in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: RecordKind) -> None:
+        self.kind = kind
         self._pieces: list[bytes] = []
         self.presumed = 0
         """Rows whose currency was presumed."""
@@ -29,18 +30,19 @@ class Held:
         self.presumed += piece.presumed
 
     def row_groups(self, size: int) -> Iterator[pa.Table]:
-        """All rows by voice_id, `size` at a time; rows with the same id stay in their order."""
-        order = pc.sort_indices(self._column("voice_id"))
+        """All rows by the key, `size` at a time; those with the same one stay in their order."""
+        order = pc.sort_indices(self._column(self.kind.key))
         for start in range(0, len(order), size):
             rows = order.slice(start, size)
-            yield pa.table({name: self._column(name).take(rows) for name in SCHEMA.names}, SCHEMA)
+            columns = {name: self._column(name).take(rows) for name in self.kind.schema.names}
+            yield pa.table(columns, self.kind.schema)
 
     def _column(self, name: str) -> pa.ChunkedArray:
         wanted = pa.ipc.IpcReadOptions(
-            included_fields=[SCHEMA.get_field_index(name)], use_threads=False
+            included_fields=[self.kind.schema.get_field_index(name)], use_threads=False
         )
         chunks: list[pa.Array] = []
         for piece in self._pieces:
             rows = pa.ipc.open_file(piece, options=wanted).read_all()
             chunks.extend(rows.column(0).chunks)
-        return pa.chunked_array(chunks, SCHEMA.field(name).type)
+        return pa.chunked_array(chunks, self.kind.schema.field(name).type)

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.dataset.files import unreadable
+from harvester.dataset.footer import FOOTER_PRESUMED
 from harvester.dataset.origin import identity_in
-from harvester.dataset.schema import FOOTER_PRESUMED
 from harvester.identity import Identity, merged
 
 

@@ -18,21 +18,12 @@ from msgspec import Raw
 
 from harvester.answers import literals
 from harvester.answers.opening import value_of
-from harvester.dataset.parse import Known, as_text, read_record
-from harvester.dataset.schema import COST_EUR, FIELDS
+from harvester.dataset.kind import RecordKind
+from harvester.dataset.parse import Known, as_text, reader_of
 from harvester.money import in_units
 
-_NAMES = ("callDuration", "chargedDuration", "cost", COST_EUR, "currency")
 _NULL = Raw(b"null")
-# Money comes as text or as a number, and a number must stay a literal: hence `Raw` for these two.
-_KINDS = (Known, Known, Raw, Raw, Known)
-_DEFAULTS = (None, None, _NULL, _NULL, None)
-_Data = msgspec.defstruct("_Data", list(zip(_NAMES, _KINDS, _DEFAULTS, strict=True)), gc=False)
-_Answer = msgspec.defstruct("_Answer", [("data", _Data)], gc=False)
-_decoder = msgspec.json.Decoder[Any](_Answer)
-_all_decoder = msgspec.json.Decoder[Any](list[_Answer])  # type: ignore[valid-type]
 _astuple = msgspec.structs.astuple
-_POSITIONS = tuple(FIELDS.index(name) for name in _NAMES)
 _REFUSED = (msgspec.DecodeError, ValueError, RecursionError)
 
 _NOTHING = Decimal(0)
@@ -90,6 +81,101 @@ class UsageTotals(msgspec.Struct, frozen=True):
         )
 
 
+class UsageReader:
+    """Reads what answers of one kind add.  One serves all batches: see `usage_reader_of`."""
+
+    def __init__(self, kind: RecordKind) -> None:
+        usage, cost = kind.usage, kind.field_of(kind.usage.cost)
+        call, charged = (
+            kind.field_of(one) for one in (usage.call_duration, usage.charged_duration)
+        )
+        currency = kind.field_of(usage.currency)
+        # Money comes as text or as a number, and a number must stay a literal: hence `Raw`.
+        fields: list[Any] = [(call, Known, None), (charged, Known, None), (cost, Raw, _NULL)]
+        fields += [] if usage.other_cost is None else [(usage.other_cost, Raw, _NULL)]
+        data = msgspec.defstruct("_Data", [*fields, (currency, Known, None)], gc=False)
+        answer = msgspec.defstruct("_Answer", [("data", data)], gc=False)
+        self._decode = msgspec.json.Decoder[Any](answer).decode
+        self._decode_all = msgspec.json.Decoder[Any](list[answer]).decode  # type: ignore[valid-type]
+        self._values = _astuple if usage.other_cost is not None else _without_other
+        self._read_record = reader_of(kind).read_record
+        names = (call, charged, cost, currency)
+        self._at = tuple(kind.order[name] for name in names)
+        self._other_field = usage.other_cost
+        self._other_at = None if usage.other_cost is None else kind.order[usage.other_cost]
+        self._currency_field = currency
+        self._default = usage.default_currency
+        self._other_currency = usage.other_currency or usage.default_currency
+
+    def usage_of(self, bodies: Sequence[bytes]) -> UsageTotals:
+        """The usage of many answers, each a whole JSON text.  Never raises for what they hold."""
+        try:
+            # All at once is half the price.  One that the decoder refuses sends all the careful
+            # way.
+            answers = self._decode_all(b"[" + b",".join(bodies) + b"]")
+            return _sum(len(bodies), (self._typed(answer.data) for answer in answers))
+        except _REFUSED:
+            return _sum(len(bodies), (self.answer_totals(body) for body in bodies))
+
+    def answer_totals(self, body: bytes) -> Usage:
+        """An answer's usage, by the rules of the table.  Never raises for what the body holds."""
+        try:
+            return Usage(*self._typed(self._decode(body).data))
+        except _REFUSED:
+            return self._careful(body)
+
+    def _typed(self, data: Any) -> _Found:  # noqa: ANN401 - made at run time
+        """As `Usage`, which takes longer to make.  Raises ValueError for a cost that is none."""
+        call, charged, raw_cost, raw_other, sent = self._values(data)
+        is_sent, cost = _amount(bytes(raw_cost))
+        currency = self._default
+        if not is_sent and raw_other is not _NULL:
+            is_sent, cost = _amount(bytes(raw_other))
+            currency = self._other_currency if is_sent else currency
+        if type(sent) is str and sent:  # as most are
+            currency = sent
+        elif sent is not None:
+            currency = as_text(sent) or currency
+        return (
+            call if type(call) is int and 0 <= call <= _INT32_MAX else _seconds(call),
+            charged if type(charged) is int and 0 <= charged <= _INT32_MAX else _seconds(charged),
+            cost,
+            currency,
+        )
+
+    def _careful(self, body: bytes) -> Usage:
+        record = self._read_record(body)
+        call, charged, cost, sent = (record.row[at] for at in self._at)
+        other = None if self._other_at is None else as_text(record.row[self._other_at])
+        currency = as_text(sent)
+        if currency is None and not record.unparsed.keys() & {self._currency_field, "data"}:
+            by_other = other is not None or self._other_field in record.unparsed
+            currency = self._other_currency if by_other else self._default
+        amount = _money(as_text(cost) or other)
+        return Usage(_seconds(call), _seconds(charged), amount, currency)
+
+
+@lru_cache(maxsize=16)  # its decoders take a while to make
+def usage_reader_of(kind: RecordKind) -> UsageReader:
+    """The reader of a kind."""
+    return UsageReader(kind)
+
+
+def usage_of(bodies: Sequence[bytes], kind: RecordKind) -> UsageTotals:
+    """See `UsageReader`."""
+    return usage_reader_of(kind).usage_of(bodies)
+
+
+def answer_totals(body: bytes, kind: RecordKind) -> Usage:
+    """See `UsageReader`."""
+    return usage_reader_of(kind).answer_totals(body)
+
+
+def _without_other(data: Any) -> tuple[Any, ...]:  # noqa: ANN401 - made at run time
+    *begin, currency = _astuple(data)
+    return (*begin, _NULL, currency)
+
+
 def cost_units(costs: Iterable[tuple[str | None, Decimal]]) -> dict[str, int]:
     """Costs by currency as sent, as `UsageTotals` has them."""
     units: dict[str, int] = {}
@@ -129,16 +215,6 @@ def counted_all(counters: Mapping[str, int]) -> bool:
     return _ANSWERS in counters
 
 
-def usage_of(bodies: Sequence[bytes]) -> UsageTotals:
-    """The usage of many answers, each a whole JSON text.  Never raises for what they hold."""
-    try:
-        # All at once is half the price.  One that the decoder refuses sends all the careful way.
-        answers = _all_decoder.decode(b"[" + b",".join(bodies) + b"]")
-        return _sum(len(bodies), (_typed(answer.data) for answer in answers))
-    except _REFUSED:
-        return _sum(len(bodies), (answer_totals(body) for body in bodies))
-
-
 def _sum(rows: int, found: Iterable[_Found]) -> UsageTotals:
     call_s = charged_s = 0
     costs: dict[str | None, Decimal] = {}
@@ -151,30 +227,6 @@ def _sum(rows: int, found: Iterable[_Found]) -> UsageTotals:
     return UsageTotals(rows, call_s, charged_s, cost_units(costs.items()))
 
 
-def answer_totals(body: bytes) -> Usage:
-    """An answer's usage, by the rules of the table.  Never raises for what the body holds."""
-    try:
-        return Usage(*_typed(_decoder.decode(body).data))
-    except _REFUSED:
-        return _careful(body)
-
-
-def _typed(data: Any) -> _Found:  # noqa: ANN401 - made at run time
-    """As `Usage`, which takes longer to make.  Raises ValueError for a cost that is no amount."""
-    call, charged, raw_cost, raw_eur, sent = _astuple(data)
-    is_sent, cost = _amount(bytes(raw_cost))
-    currency = "USD"
-    if not is_sent and raw_eur is not _NULL:
-        is_sent, cost = _amount(bytes(raw_eur))
-        currency = "EUR" if is_sent else "USD"
-    return (
-        call if type(call) is int and 0 <= call <= _INT32_MAX else _seconds(call),
-        charged if type(charged) is int and 0 <= charged <= _INT32_MAX else _seconds(charged),
-        cost,
-        currency if sent is None else as_text(sent) or currency,
-    )
-
-
 @lru_cache(maxsize=4_096)  # calls of the same length cost the same
 def _amount(literal: bytes) -> tuple[bool, Decimal | None]:
     """Whether an amount was sent, and which; None for one that is none.
@@ -183,17 +235,6 @@ def _amount(literal: bytes) -> tuple[bool, Decimal | None]:
     """
     text = value_of(literal.decode()) or None
     return text is not None, _money(text)
-
-
-def _careful(body: bytes) -> Usage:
-    record = read_record(body)
-    call, charged, cost, eur, sent = (record.row[at] for at in _POSITIONS)
-    currency = as_text(sent)
-    if currency is None and not record.unparsed.keys() & {"currency", "data"}:
-        euro = as_text(eur) is not None or COST_EUR in record.unparsed
-        currency = "EUR" if euro else "USD"
-    amount = _money(as_text(cost) or as_text(eur))
-    return Usage(_seconds(call), _seconds(charged), amount, currency)
 
 
 def _seconds(value: Known) -> int:

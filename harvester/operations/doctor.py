@@ -36,6 +36,7 @@ from msgspec.structs import replace
 from harvester.client.clock import VendorClock
 from harvester.client.connect import connect
 from harvester.client.judge import http_date, judge
+from harvester.client.record_group import record_request
 from harvester.client.refusal_text import refusal_message
 from harvester.client.sign import signed_headers
 from harvester.client.transport import NoReply, Reply, Transport
@@ -376,7 +377,7 @@ _MOST_REQUESTS = 2
 
 async def _answered(transport: Transport, voice_id: str, clock: VendorClock) -> _Asked:
     try:
-        answer = await transport.get(voice_id)
+        answer = await transport.send(record_request(voice_id))
     except _OnlyOneError:
         answer = NoReply("reset", "the connection ended before an answer")
     date = http_date(answer.date) if isinstance(answer, Reply) else None

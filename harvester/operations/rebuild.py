@@ -33,6 +33,7 @@ import msgspec
 
 from harvester.config import Config
 from harvester.dataset.files import list_parts
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.origin import identities, zone_of_folders
 from harvester.dataset.parts import folder_mode
 from harvester.errors import ConfigError, StoreError, UsageError
@@ -223,7 +224,7 @@ def _own(output: Output, old: _Old) -> Identity:
 
     Raises StoreError naming two parts that say otherwise.
     """
-    own, apart = merged(identities(output.cdr, list_parts(output.cdr).parts))
+    own, apart = merged(identities(output.cdr, list_parts(output.cdr, GROUP_RECORD).parts))
     if apart:
         one, says, other, otherwise = apart
         raise StoreError(
@@ -249,7 +250,11 @@ def _of_snapshots(output: Output) -> Identity:
 def _own_days(output: Output, config: Config, own: Identity) -> Config:
     """The settings with the time zone of the data.  Raises ConfigError if another one was set."""
     zone = own.timezone or zone_of_folders(
-        output.cdr, list(list_parts(output.cdr).parts), config, is_kept=True
+        output.cdr,
+        list(list_parts(output.cdr, GROUP_RECORD).parts),
+        config,
+        GROUP_RECORD,
+        is_kept=True,
     )
     return settled(config, Identity(timezone=zone))
 

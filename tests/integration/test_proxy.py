@@ -15,6 +15,7 @@ import trustme
 
 from harvester.cli.main import run_command
 from harvester.client.aiohttp_transport import AiohttpTransport
+from harvester.client.record_group import record_request
 from harvester.client.sign import signed_headers
 from harvester.client.transport import NoReply, Reply
 from harvester.config import Config, Secrets, Vendor, known_secrets, load
@@ -123,7 +124,7 @@ async def through(
 
 async def get(transport: AiohttpTransport) -> Reply | NoReply:
     async with asyncio.timeout(10):
-        return await transport.get("1")
+        return await transport.send(record_request("1"))
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

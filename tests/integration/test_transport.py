@@ -28,8 +28,9 @@ from harvester import __version__
 from harvester.client.aiohttp_transport import AiohttpTransport
 from harvester.client.http11_transport import LeanTransport
 from harvester.client.judge import http_date, judge
+from harvester.client.record_group import record_request
 from harvester.client.sign import signed_headers
-from harvester.client.transport import MAX_BODY_BYTES, NoReply, Reply, Seal
+from harvester.client.transport import MAX_BODY_BYTES, NoReply, Reply, Request, Seal
 from harvester.client.verdicts import Record
 from harvester.config import Secrets, Vendor
 from tests.support.descriptors import no_more_files
@@ -227,7 +228,7 @@ async def transport_to(
 
 async def get(transport: Way, voice_id: str) -> Reply | NoReply:
     async with asyncio.timeout(ENOUGH_S):
-        return await transport.get(voice_id)
+        return await transport.send(record_request(voice_id))
 
 
 async def get_reply(transport: Way, voice_id: str) -> Reply:
@@ -327,7 +328,7 @@ async def test_a_fresh_request_has_a_connection_that_has_brought_no_answer() -> 
             await get_record(transport, voice_id)
         for voice_id in ("3", "4", "5"):
             async with asyncio.timeout(ENOUGH_S):
-                reply = await transport.get(voice_id, fresh=True)
+                reply = await transport.send(record_request(voice_id), fresh=True)
             assert isinstance(reply, Reply)
             assert not reply.is_reused
             assert judge(voice_id, reply, NOW) == Record(over=True)
@@ -505,6 +506,159 @@ async def test_what_the_seal_raises_comes_out_unchanged_and_leaks_nothing(
         assert vendor.asked == ["1", "3"]
 
 
+# A request with a body
+
+QUERY = b'{"page":1,"callee":"\xe9"}'
+POST = Request("POST", "recordGroupQuery/of", QUERY)
+
+
+async def body_of(ask: Ask) -> bytes:
+    (size,) = re.findall(rb"\r\nContent-Length: (\d+)\r\n", ask.head)
+    return await ask.reader.readexactly(int(size))
+
+
+async def send(transport: Way, request: Request, *, fresh: bool = False) -> Reply | NoReply:
+    async with asyncio.timeout(ENOUGH_S):
+        return await transport.send(request, fresh=fresh)
+
+
+@pytest.mark.parametrize("query", [QUERY, b"", b"x" * 300_000], ids=["short", "empty", "long"])
+async def test_a_post_carries_its_body_and_the_headers_of_any_request(query: bytes) -> None:
+    async def seal() -> dict[str, str]:
+        return signed_headers(PAGE, 1630468800)
+
+    async def takes_it(ask: Ask) -> None:
+        if ask.head.startswith(b"POST"):
+            bodies.append(await body_of(ask))
+        await right(ask)
+
+    bodies: list[bytes] = []
+    async with RawVendor(takes_it).listening() as vendor:
+        async with transport_to(vendor.base_url, seal=seal) as transport:
+            for _ in range(2):
+                reply = await send(transport, Request("POST", "recordGroupQuery/of", query))
+                assert isinstance(reply, Reply)
+                assert reply.body == envelope("of")
+            await get_record(transport, "1")  # nothing of the body is left over
+            assert vendor.opened == 1
+        lines = vendor.asks[0].head.decode().split("\r\n")
+        assert b"content-length" not in vendor.asks[2].head.lower()
+    assert bodies == [query] * 2
+    assert lines[0] == "POST /voice/recordGroupQuery/of HTTP/1.1"
+    assert sorted(lines[1:-2]) == [
+        "Accept-Encoding: identity",
+        "Accept: application/json",
+        "Api-Key: bDqJFiq9",
+        f"Content-Length: {len(query)}",
+        "Content-Type: application/json;charset=UTF-8",
+        f"Host: 127.0.0.1:{vendor.port}",
+        "Sign: 05d7a50893e22a5c4bb3216ae3396c7c",
+        "Timestamp: 1630468800",
+        f"User-Agent: cdr-harvester/{__version__}",
+    ]
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_post_that_may_have_arrived_is_not_sent_again(is_first: bool, fresh: bool) -> None:
+    async def drops_posts(ask: Ask) -> None:
+        if ask.head.startswith(b"POST"):
+            await body_of(ask)
+            ask.hang_up()
+        else:
+            await right(ask)
+
+    seal = CountingSeal()
+    async with (
+        RawVendor(drops_posts).listening() as vendor,
+        transport_to(vendor.base_url, seal=seal) as transport,
+    ):
+        if not is_first:
+            await get_record(transport, "1")
+        reply = await send(transport, POST, fresh=fresh)
+        assert isinstance(reply, NoReply)
+        assert reply.cause == "reset"
+        assert vendor.asked == (["of"] if is_first else ["1", "of"])
+        assert seal.count == len(vendor.asked)
+        assert is_at_rest(transport)
+        await get_record(transport, "2")
+
+
+async def test_a_post_that_was_not_written_goes_out_on_another_connection() -> None:
+    async def dies_meanwhile() -> dict[str, str]:
+        turns.append(vendor.live)
+        if len(turns) == 2:
+            vendor.asks[0].hang_up()
+            await vendor.until_live(0)
+            await asyncio.sleep(0.05)
+        return {"Sign": f"attempt {len(turns)}"}
+
+    async def takes_it(ask: Ask) -> None:
+        if ask.head.startswith(b"POST"):
+            bodies.append(await body_of(ask))
+        await right(ask)
+
+    turns: list[int] = []
+    bodies: list[bytes] = []
+    async with (
+        RawVendor(takes_it).listening() as vendor,
+        transport_to(vendor.base_url, seal=dies_meanwhile) as transport,
+    ):
+        await get_record(transport, "1")
+        assert isinstance(await send(transport, POST), Reply)
+        assert (vendor.asked, bodies) == (["1", "of"], [QUERY])
+        assert [_sign(ask) for ask in vendor.asks] == ["attempt 1", "attempt 3"]
+        assert is_at_rest(transport)
+
+
+async def test_a_redirected_post_is_not_sent_elsewhere() -> None:
+    async with RawVendor().listening() as elsewhere:
+
+        async def redirect(ask: Ask) -> None:
+            await body_of(ask)
+            target = f"Location: {elsewhere.base_url}/recordGroupQuery/of"
+            await ask.send(answer_of(b"", target, status="307 Temporary Redirect"))
+
+        async with (
+            RawVendor(redirect).listening() as vendor,
+            transport_to(vendor.base_url) as transport,
+        ):
+            reply = await send(transport, POST)
+            assert isinstance(reply, Reply)
+            assert reply.status == 307
+            assert vendor.asked == ["of"]
+        assert elsewhere.opened == 0
+
+
+async def test_a_path_that_looks_like_an_address_stays_under_the_base_url() -> None:
+    async with RawVendor().listening() as elsewhere, RawVendor().listening() as vendor:
+        host = f"127.0.0.1:{elsewhere.port}"
+        async with transport_to(vendor.base_url) as transport:
+            for path in (f"//{host}/1", f"http://{host}/2", f"@{host}/3"):
+                assert isinstance(await send(transport, Request("GET", path)), Reply)
+        paths = [ask.head.split(b" ")[1].decode() for ask in vendor.asks]
+        assert paths == [f"/voice///{host}/1", f"/voice/http://{host}/2", f"/voice/@{host}/3"]
+        assert elsewhere.opened == 0
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("GET", "1 HTTP/1.1\r\nX: 1"),
+        Request("GET", "a b"),
+        Request("GET", "\u00e9"),
+        Request("GET", "1", b"{}"),
+        Request("POST", "1"),
+    ],
+    ids=repr,
+)
+async def test_what_is_no_request_is_not_sent(request_: Request) -> None:
+    async with RawVendor().listening() as vendor, transport_to(vendor.base_url) as transport:
+        with pytest.raises(ValueError, match=r"request|POST|ascii"):
+            await send(transport, request_)
+        assert vendor.opened == 0
+
+
 # Cancellation, in each phase
 
 
@@ -523,7 +677,7 @@ async def test_cancelled_while_the_answer_is_awaited_leaks_nothing(behaviour: Be
         RawVendor(behaviour).listening() as vendor,
         transport_to(vendor.base_url) as transport,
     ):
-        asking = asyncio.create_task(transport.get("1"))
+        asking = asyncio.create_task(transport.send(record_request("1")))
         await until(lambda: vendor.asked == ["1"])
         await asyncio.sleep(0.05)
         await _cancel(asking)
@@ -547,7 +701,7 @@ async def test_cancelled_while_it_waits_for_its_turn_leaks_nothing() -> None:
         RawVendor(_hold).listening() as vendor,
         transport_to(vendor.base_url, seal=seal) as transport,
     ):
-        asking = asyncio.create_task(transport.get("1"))
+        asking = asyncio.create_task(transport.send(record_request("1")))
         await waits.wait()
         await vendor.until_live(1)
         await _cancel(asking)
@@ -563,7 +717,7 @@ async def test_cancelled_while_it_connects_leaks_nothing() -> None:
     async with RawVendor(tls=None).listening() as vendor:
         base_url = vendor.base_url.replace("http:", "https:")
         async with transport_to(base_url) as transport:
-            asking = asyncio.create_task(transport.get("1"))
+            asking = asyncio.create_task(transport.send(record_request("1")))
             await vendor.until_live(1)
             # asyncio leaves a socket to the garbage collector if it is cancelled in the very round
             # in which it connected: get past that, into the handshake.

@@ -24,6 +24,7 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" * 2_000
 CLIENT = """
 import asyncio, json, re, sys
 from pathlib import Path
+from harvester.client.record_group import record_request
 from harvester.config import Vendor
 from harvester.client.connect import connect
 
@@ -35,12 +36,12 @@ async def seal():
 
 async def main(transport, base_url, *ids):
     transport = connect(Vendor(base_url=base_url, timeout_s=60, transport=transport), 1, seal)
-    await transport.get("right")
+    await transport.send(record_request("right"))
     causes, before = {}, peak()
     for voice_id in ids:
-        reply = await transport.get(voice_id)
+        reply = await transport.send(record_request(voice_id))
         causes[voice_id] = getattr(reply, "cause", "reply")
-    last = await transport.get("right")
+    last = await transport.send(record_request("right"))
     await transport.close()
     print(json.dumps({"growth": peak() - before, "causes": causes, "last": last.status}))
 

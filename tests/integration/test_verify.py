@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.analysis.verify.verify import Audit, Order, verify
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import stage
@@ -558,7 +559,8 @@ def test_a_publication_that_is_half_done_is_no_damage(stopped: Path, committed: 
         assert publication is not None
         if committed:
             staged = stage(
-                pieces_of(_tables(db, publication.lo - 1, publication.hi), "UTC"),
+                pieces_of(_tables(db, publication.lo - 1, publication.hi), "UTC", GROUP_RECORD),
+                GROUP_RECORD,
                 staging=stopped / "state" / "staging",
                 state_id="0" * 32,
                 publication=publication.id,
@@ -581,7 +583,7 @@ def test_a_publication_that_is_half_done_is_no_damage(stopped: Path, committed: 
 def _tables(db: sqlite3.Connection, after: int, hi: int) -> Iterator[pa.Table]:
     while (blob := publications.next_blob(db, after, hi)) is not None:
         after, run, body = blob
-        yield normalize(journal.decode(body, run), "default").table
+        yield normalize(journal.decode(body, run), "default", GROUP_RECORD).table
 
 
 # --- the command -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.config import load
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.origin import identities, own_days
 from harvester.errors import ConfigError, StoreError
 from harvester.identity import Identity
@@ -196,7 +197,7 @@ def test_an_older_output_refuses_a_zone_that_its_folders_do_not_have(old: Path, 
 
 def test_an_older_output_is_read_verified_and_rebuilt_as_before(old: Path) -> None:
     config = load(flags={"output.dir": str(old)}).config
-    assert own_days(old / "cdr", config).output.partition_timezone == ZONE
+    assert own_days(old / "cdr", config, GROUP_RECORD).output.partition_timezone == ZONE
     assert command("verify", "--deep", "--out", old).returncode == 0
     shutil.rmtree(old / "state")
     rebuild(config)

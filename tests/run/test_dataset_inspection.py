@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.dataset.inspection import Inspection, inspect
-from harvester.dataset.schema import (
+from harvester.dataset.footer import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
-    SCHEMA,
 )
+from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.inspection import Inspection, inspect
 from tests.support.datasets import filled
 
 NAME = "submit_date=2026-11-02/part-made0000-7-0.parquet"
@@ -39,7 +39,7 @@ def part(
         FOOTER_MAX_VOICE_ID: ids[-1] if ids else "",
         FOOTER_PUBLICATION: "7",
     }
-    with pq.ParquetWriter(path, SCHEMA) as writer:
+    with pq.ParquetWriter(path, GROUP_RECORD.schema) as writer:
         for start in range(0, len(ids), 2):
             writer.write_table(table.slice(start, 2))
         writer.add_key_value_metadata({**right, **footer})
@@ -47,20 +47,20 @@ def part(
 
 
 def faults(path: Path, name: str = NAME, zone: str = "UTC") -> dict[str, str]:
-    return {fault.kind: fault.what for fault in inspect(path, name, zone).faults}
+    return {fault.kind: fault.what for fault in inspect(path, name, zone, GROUP_RECORD).faults}
 
 
 def test_a_part_as_we_write_it_has_no_fault(tmp_path: Path) -> None:
-    assert inspect(part(tmp_path / "x", ["1", "2", "3", "4"]), NAME, "UTC") == GOOD
+    assert inspect(part(tmp_path / "x", ["1", "2", "3", "4"]), NAME, "UTC", GROUP_RECORD) == GOOD
     # An id twice is another check's to find: it is sorted all the same.
-    assert inspect(part(tmp_path / "x", ["1", "2", "2", "2"]), NAME, "UTC") == GOOD
+    assert inspect(part(tmp_path / "x", ["1", "2", "2", "2"]), NAME, "UTC", GROUP_RECORD) == GOOD
     none = Inspection(0, frozenset(), ())
-    assert inspect(part(tmp_path / "x", []), NAME, "UTC") == none
+    assert inspect(part(tmp_path / "x", []), NAME, "UTC", GROUP_RECORD) == none
 
 
 def test_accounts_and_runs_are_those_of_all_row_groups(tmp_path: Path) -> None:
     rows = [{"account": "b"}, {"run_id": "run-3"}, {"run_id": "run-2", "account": "a"}]
-    found = inspect(part(tmp_path / "x", ["1", "2", "3", "4"], rows), NAME, "UTC")
+    found = inspect(part(tmp_path / "x", ["1", "2", "3", "4"], rows), NAME, "UTC", GROUP_RECORD)
     assert found == replace(
         GOOD,
         accounts=frozenset({"a", "b", "default"}),
@@ -123,7 +123,7 @@ def test_a_part_that_cannot_be_read_is_a_fault_and_no_error(tmp_path: Path, at: 
     path = part(tmp_path / "x", ["1", "2", "3", "4"])
     whole = path.read_bytes()
     path.write_bytes(whole[:at])
-    (fault,) = inspect(path, NAME, "UTC").faults
+    (fault,) = inspect(path, NAME, "UTC", GROUP_RECORD).faults
     assert (fault.kind, "\n" in fault.what) == ("unreadable", False)
     assert fault.what
     assert faults(tmp_path / "none").keys() == {"unreadable"}
@@ -136,6 +136,6 @@ def test_what_was_read_before_the_damage_is_still_counted(tmp_path: Path) -> Non
     content = bytearray(path.read_bytes())
     content[at : at + 8] = b"\xff" * 8
     path.write_bytes(bytes(content))
-    found = inspect(path, NAME, "UTC")
+    found = inspect(path, NAME, "UTC", GROUP_RECORD)
     assert (found.rows, found.accounts) == (2, frozenset({"a"}))
     assert [fault.kind for fault in found.faults] == ["unreadable"]

@@ -27,10 +27,10 @@ from hypothesis import strategies as st
 from harvester.answers.answer import Answer
 from harvester.dataset import files as dataset
 from harvester.dataset import packing, parts
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import StagedPart
-from harvester.dataset.schema import SCHEMA
 from harvester.dataset.usage import UsageTotals
 from harvester.errors import StoreError
 from harvester.storage import disk
@@ -107,7 +107,7 @@ def table(records: Sequence[tuple[str, str, str]], run_id: str = "run-1") -> pa.
         fields = {"voiceId": voice_id, "submitTime": submitted, "cost": cost, "callDuration": 2}
         body = json.dumps({"status": "0", "data": fields}).encode()
         answers.append(Answer(voice_id, body, 1_790_000_000_000, run_id, is_final=True))
-    return normalize(answers, "acme").table
+    return normalize(answers, "acme", GROUP_RECORD).table
 
 
 TWO_DAYS = [
@@ -123,7 +123,8 @@ def stage(
 ) -> list[StagedPart]:
     folder.mkdir(exist_ok=True)
     return parts.stage(
-        pieces_of(tables, "UTC"),
+        pieces_of(tables, "UTC", GROUP_RECORD),
+        GROUP_RECORD,
         staging=folder,
         state_id=STATE,
         publication=publication,
@@ -175,7 +176,7 @@ def test_a_staged_part_knows_its_size_hash_and_mode(tmp_path: Path) -> None:
         assert part.sha256 == hashlib.sha256(content).hexdigest()
         assert part.sha256 == dataset.file_sha256(part.staged)
         assert stat.S_IMODE(part.staged.stat().st_mode) == MODE
-        assert dataset.verify_part(part.staged) == part.rows
+        assert dataset.verify_part(part.staged, GROUP_RECORD) == part.rows
 
 
 def test_every_file_is_synced_and_then_the_staging_folder(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_the_file_is_encoded_as_designed(tmp_path: Path) -> None:
             for n in range(meta.num_columns)
         }
         assert "submit_date" not in columns
-        assert list(columns) == SCHEMA.names
+        assert list(columns) == GROUP_RECORD.schema.names
         assert {column.compression for column in columns.values()} == {"ZSTD"}
         assert all(column.has_offset_index for column in columns.values())
         for name in ("submit_time", "hangup_time", "fetched_at"):
@@ -221,7 +222,7 @@ def test_the_file_is_encoded_as_designed(tmp_path: Path) -> None:
             assert "RLE_DICTIONARY" in columns[name].encodings
         for name in ("voice_id", "callee", "voice_file_id", "extra"):
             assert "RLE_DICTIONARY" not in columns[name].encodings
-        assert file.schema_arrow.equals(SCHEMA)
+        assert file.schema_arrow.equals(GROUP_RECORD.schema)
         footer = {k.decode(): v.decode() for k, v in meta.metadata.items() if k[:4] == b"cdr."}
     assert footer == {
         "cdr.schema_version": "1",
@@ -252,14 +253,20 @@ def test_staging_on_a_broken_disk_is_a_store_error(tmp_path: Path, call: str) ->
 
 def test_the_partition_is_the_date_in_the_configured_time_zone() -> None:
     rows = table(TWO_DAYS)
-    assert packing.submit_dates(rows, "UTC").to_pylist() == [
+    assert packing.submit_dates(rows, "UTC", GROUP_RECORD.partition).to_pylist() == [
         "2026-09-01",
         "2026-09-02",
         "2026-09-02",
         "__HIVE_DEFAULT_PARTITION__",
     ]
-    assert packing.submit_dates(rows, "America/New_York").to_pylist()[:2] == ["2026-09-01"] * 2
-    assert packing.submit_dates(rows, "Asia/Shanghai").to_pylist()[:3] == ["2026-09-02"] * 3
+    assert (
+        packing.submit_dates(rows, "America/New_York", GROUP_RECORD.partition).to_pylist()[:2]
+        == ["2026-09-01"] * 2
+    )
+    assert (
+        packing.submit_dates(rows, "Asia/Shanghai", GROUP_RECORD.partition).to_pylist()[:3]
+        == ["2026-09-02"] * 3
+    )
 
 
 @settings(deadline=None, max_examples=200)
@@ -275,7 +282,7 @@ def test_the_date_is_that_of_the_zones_own_clock(instants: list[datetime], zone:
     whole = [at.replace(microsecond=at.microsecond // 1000 * 1000) for at in instants]
     column = pa.table({"submit_time": pa.array(whole, pa.timestamp("ms", "UTC"))})
     expected = [at.astimezone(ZoneInfo(zone)).date().isoformat() for at in whole]
-    assert packing.submit_dates(column, zone).to_pylist() == expected
+    assert packing.submit_dates(column, zone, GROUP_RECORD.partition).to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -290,7 +297,7 @@ def test_the_date_is_that_of_the_zones_own_clock(instants: list[datetime], zone:
 def test_midnight_is_exact_to_the_second(zone: str, start: datetime) -> None:
     instants = [start + timedelta(seconds=s) for s in range(0, 7200, 7)]
     column = pa.table({"submit_time": pa.array(instants, pa.timestamp("ms", "UTC"))})
-    assert packing.submit_dates(column, zone).to_pylist() == [
+    assert packing.submit_dates(column, zone, GROUP_RECORD.partition).to_pylist() == [
         at.astimezone(ZoneInfo(zone)).date().isoformat() for at in instants
     ]
 
@@ -410,12 +417,14 @@ def test_every_column_reads_back_as_it_was_written(tmp_path: Path) -> None:
         Answer(f"{n:03}", body, 1_836_000_000_000 + n, "run-1", is_final=True)
         for n, body in enumerate(bodies)
     ]
-    rows = normalize(answers, "acme").table
+    rows = normalize(answers, "acme", GROUP_RECORD).table
     cdr = tmp_path / "cdr"
     publish(stage(tmp_path / "staging", rows), cdr)
     for found in readings(cdr):
         found.sort(key=lambda row: str(row["voice_id"]))
-        assert [{name: row[name] for name in SCHEMA.names} for row in found] == rows.to_pylist()
+        assert [
+            {name: row[name] for name in GROUP_RECORD.schema.names} for row in found
+        ] == rows.to_pylist()
 
 
 # --- what lies under cdr/ ---------------------------------------------------------------------
@@ -423,14 +432,14 @@ def test_every_column_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_the_listing_tells_parts_from_strangers(tmp_path: Path) -> None:
     cdr = tmp_path / "cdr"
-    assert dataset.list_parts(cdr) == dataset.Listing({}, [])
+    assert dataset.list_parts(cdr, GROUP_RECORD) == dataset.Listing({}, [])
     staged = stage(tmp_path / "staging", table(TWO_DAYS))
     publish(staged, cdr)
     for stranger in ("x.parquet", "submit_date=2026-09-01/part-x.parquet.tmp", "_delta_log/0.json"):
         (cdr / stranger).parent.mkdir(exist_ok=True)
         (cdr / stranger).write_bytes(b"x")
     (cdr / "submit_date=2026-09-01/part-0a1b2c3d-9-0.parquet").symlink_to(cdr / staged[0].path)
-    listing = dataset.list_parts(cdr)
+    listing = dataset.list_parts(cdr, GROUP_RECORD)
     assert listing.parts == {part.path: part.bytes for part in staged}
     assert listing.foreign == [
         "_delta_log/0.json",
@@ -444,7 +453,10 @@ def test_a_damaged_part_is_a_store_error(tmp_path: Path) -> None:
     (part,) = stage(tmp_path / "staging", table(TWO_DAYS[:1]))
     whole = part.staged.read_bytes()
     part.staged.write_bytes(whole[:-20])
-    for look in (dataset.verify_part, lambda path: dataset.totals([path], "run-1")):
+    for look in (
+        lambda path: dataset.verify_part(path, GROUP_RECORD),
+        lambda path: dataset.totals([path], "run-1", GROUP_RECORD),
+    ):
         with pytest.raises(StoreError, match="can't be read as Parquet"):
             look(part.staged)
     assert not dataset.holds(part.staged, part.sha256)
@@ -455,7 +467,7 @@ def test_a_damaged_part_is_a_store_error(tmp_path: Path) -> None:
 def test_a_parquet_file_of_another_tool_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"voice_id": ["1"]}), tmp_path / "x.parquet")
     with pytest.raises(StoreError, match="another tool"):
-        dataset.verify_part(tmp_path / "x.parquet")
+        dataset.verify_part(tmp_path / "x.parquet", GROUP_RECORD)
 
 
 # --- totals -----------------------------------------------------------------------------------
@@ -467,12 +479,12 @@ def test_totals_add_up_one_run_to_the_last_digit(tmp_path: Path) -> None:
     none = table([("y", "2026-09-03T12:00:00Z", "")], run_id="run-2")
     staged = stage(tmp_path / "staging", one, other, none)
     files = [part.staged for part in staged]
-    assert dataset.totals(files, "run-1") == UsageTotals(1000, 2000, 0, {"USD": 1000})
-    assert dataset.totals(files, "run-2") == UsageTotals(2, 4, 0, {"USD": 10**18 - 1})
-    assert dataset.totals(files, "run-3") == UsageTotals()
-    assert dataset.totals_of(one, "run-1") + dataset.totals_of(
-        pa.concat_tables([other, none]), "run-2"
-    ) == dataset.totals(files, "run-1") + dataset.totals(files, "run-2")
+    assert dataset.totals(files, "run-1", GROUP_RECORD) == UsageTotals(1000, 2000, 0, {"USD": 1000})
+    assert dataset.totals(files, "run-2", GROUP_RECORD) == UsageTotals(2, 4, 0, {"USD": 10**18 - 1})
+    assert dataset.totals(files, "run-3", GROUP_RECORD) == UsageTotals()
+    assert dataset.totals_of(one, "run-1", GROUP_RECORD) + dataset.totals_of(
+        pa.concat_tables([other, none]), "run-2", GROUP_RECORD
+    ) == dataset.totals(files, "run-1", GROUP_RECORD) + dataset.totals(files, "run-2", GROUP_RECORD)
 
 
 def test_totals_keep_currencies_apart(tmp_path: Path) -> None:
@@ -484,9 +496,9 @@ def test_totals_keep_currencies_apart(tmp_path: Path) -> None:
         b'{"data":{"cost":"?","currency":"GBP"}}',
     ]
     answers = [Answer(str(n), body, 0, "run-1", is_final=True) for n, body in enumerate(bodies)]
-    staged = stage(tmp_path / "staging", normalize(answers, "acme").table)
+    staged = stage(tmp_path / "staging", normalize(answers, "acme", GROUP_RECORD).table)
     expected = {"USD": 1 * 10**8, "EUR": 5 * 10**8, "-": 4 * 10**8}
-    assert dataset.totals([part.staged for part in staged], "run-1").cost == expected
+    assert dataset.totals([part.staged for part in staged], "run-1", GROUP_RECORD).cost == expected
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65])
@@ -499,7 +511,7 @@ def test_of_many_currencies_each_has_its_sum(tmp_path: Path, count: int) -> None
         for n in range(3)
     ]
     answers = [Answer(str(n), body, 0, "run-1", is_final=True) for n, body in enumerate(bodies)]
-    found = dataset.totals_of(normalize(answers, "acme").table, "run-1")
+    found = dataset.totals_of(normalize(answers, "acme", GROUP_RECORD).table, "run-1", GROUP_RECORD)
     assert found.cost == dict.fromkeys(names, 6 * 10**8)
     assert found.rows == 3 * count
 
@@ -519,8 +531,14 @@ def test_totals_are_those_of_the_run_wherever_its_rows_are(
 ) -> None:
     path = three_runs(tmp_path / "a.parquet", write_statistics=write_statistics)
     for n in (1, 2, 3):
-        assert dataset.totals([path], f"run-{n}") == UsageTotals(1, 2, 0, {"USD": 10**8})
-    assert dataset.totals([path], "run-0") == dataset.totals([path], "run-4") == UsageTotals()
+        assert dataset.totals([path], f"run-{n}", GROUP_RECORD) == UsageTotals(
+            1, 2, 0, {"USD": 10**8}
+        )
+    assert (
+        dataset.totals([path], "run-0", GROUP_RECORD)
+        == dataset.totals([path], "run-4", GROUP_RECORD)
+        == UsageTotals()
+    )
 
 
 def test_rows_that_cannot_be_read_are_told_by_the_run_that_needs_them(tmp_path: Path) -> None:
@@ -533,9 +551,9 @@ def test_rows_that_cannot_be_read_are_told_by_the_run_that_needs_them(tmp_path: 
         content[start : start + 8] = b"\xff" * 8
     path.write_bytes(content)
     for run_id in ("run-1", "run-3"):
-        assert dataset.totals([path], run_id).rows == 1
+        assert dataset.totals([path], run_id, GROUP_RECORD).rows == 1
     with pytest.raises(StoreError, match=r"a\.parquet can't be read as Parquet"):
-        dataset.totals([path], "run-2")
+        dataset.totals([path], "run-2", GROUP_RECORD)
 
 
 def test_the_newest_id_is_the_last_of_the_first_file_that_names_one(tmp_path: Path) -> None:

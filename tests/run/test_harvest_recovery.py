@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from harvester.answers.answer import Answer
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import stage
@@ -298,7 +299,12 @@ def written_by_another_release(house: House) -> None:
     config = house.config.output
     answers = [Answer(i, answer(i), FETCHED_MS, "run-1", True) for i in IDS]
     parts = stage(
-        pieces_of([normalize(answers, ACCOUNT).table], config.partition_timezone),
+        pieces_of(
+            [normalize(answers, ACCOUNT, GROUP_RECORD).table],
+            config.partition_timezone,
+            GROUP_RECORD,
+        ),
+        GROUP_RECORD,
         staging=house.output.staging,
         state_id=house.state_id,
         publication=1,

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.answers.answer import Answer
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.pipeline.publish.oddities import NEEDED
 from harvester.state import run_records
@@ -57,7 +58,7 @@ def test_answered_calls_without_a_cost_are_counted(
     fields: dict[str, object], counts: int, by_value: bool
 ) -> None:
     paid = answer(**TALKED, cost="0.01")
-    found = normalize([paid, answer(**fields), paid], "a", by_value=by_value)
+    found = normalize([paid, answer(**fields), paid], "a", GROUP_RECORD, by_value=by_value)
     assert found.without_cost == counts
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from harvester.answers.answer import Answer
 from harvester.config import Config
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.pipeline.run.estimate import estimate
 from harvester.simulator import Fates, SimulatorOptions, make_ids, write_ids
@@ -57,6 +58,6 @@ def test_the_measured_sizes_are_what_our_writer_makes(
         Answer(one, vendor.answer(one, 0.0).body, FETCHED_MS, RUN_ID, is_final=True)
         for one in make_ids(count, end=date(2026, 11, 20), days=days)
     ]
-    write(tmp_path / "out", [normalize(answers, "default").table])
+    write(tmp_path / "out", [normalize(answers, "default", GROUP_RECORD).table])
     told = estimate(None, Config(), count, count).data_bytes
     assert agrees(told, size(tmp_path / "out" / "cdr", "*.parquet"))

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.cli.main import run_command
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.packing import Packer, Piece
 from harvester.dataset.stated import Stated, read_stated
 from harvester.identity import STAND_IN, Identity, vendor_of
@@ -34,7 +35,7 @@ KEY = "cdr.presumed_currency"
 
 def of_days(presumed: dict[int, list[bool]], out: Path, publication: int = 1) -> None:
     """A part for each day of November 2026, of which these rows' currencies were presumed."""
-    packer = Packer("UTC")
+    packer = Packer("UTC", GROUP_RECORD)
     pieces: list[Piece] = []
     for day, marks in presumed.items():
         at = datetime(2026, 11, day, 10, tzinfo=UTC)
@@ -71,7 +72,7 @@ def test_a_footer_counts_the_rows_of_its_own_day(tmp_path: Path) -> None:
 def test_rows_of_several_days_that_come_together_are_counted_each_on_its_own(
     tmp_path: Path,
 ) -> None:
-    packer = Packer("UTC")
+    packer = Packer("UTC", GROUP_RECORD)
     days = [1, 2, 1, 2, 2, 1]
     rows = [{"submit_time": datetime(2026, 11, day, 10, tzinfo=UTC)} for day in days]
     marks = [True, False, True, True, False, False]

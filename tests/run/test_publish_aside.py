@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench.answers import answers
+from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.packing import PIECE_ROWS, Piece
 from harvester.errors import HarvesterError, StoreError
 from harvester.pipeline.publish import messages
@@ -40,7 +42,10 @@ def made_by(normalizing: Normalizing, blobs: list[bytes] = BLOBS) -> list[Piece]
 
 
 def test_the_other_process_makes_the_same_pieces_and_counts_the_same() -> None:
-    here, aside = Normalizer(ACCOUNT, "Asia/Shanghai"), NormalizerAside(ACCOUNT, "Asia/Shanghai")
+    here, aside = (
+        Normalizer(ACCOUNT, "Asia/Shanghai", GROUP_RECORD),
+        NormalizerAside(ACCOUNT, "Asia/Shanghai", GROUP_RECORD),
+    )
     assert made_by(here) == made_by(aside)
     assert here.unparsed == aside.unparsed
     assert here.extra == aside.extra
@@ -54,7 +59,7 @@ def test_pieces_come_as_soon_as_they_are_full() -> None:
         Entry(f"{n:06}", 1_790_000_000_000, True, b'{"data":{"submitTime":"2026-09-02T12:00:00Z"}}')
         for n in range(PIECE_ROWS + NORMALIZED_ROWS)
     ]
-    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+    with NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD) as normalizing:
         (piece,) = normalizing.add(RUN, journal.encode(one_day)[0])
         assert piece.date == "2026-09-02"
         assert list(normalizing.rest()) == []
@@ -62,7 +67,7 @@ def test_pieces_come_as_soon_as_they_are_full() -> None:
 
 def test_no_secret_of_ours_reaches_the_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARVESTER_API_SECRET", "s3cret")
-    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+    with NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD) as normalizing:
         list(normalizing.add(RUN, BLOBS[0]))
         environment = Path(f"/proc/{normalizing.pid}/environ").read_bytes()
     assert b"HARVESTER_" not in environment
@@ -71,7 +76,7 @@ def test_no_secret_of_ours_reaches_the_other_process(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_everybody_leaves_it_to_the_run(number: signal.Signals) -> None:
-    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+    with NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD) as normalizing:
         # At once: the interpreter has hardly begun.
         os.kill(normalizing.pid, number)
         for blob in BLOBS:
@@ -80,7 +85,7 @@ def test_a_signal_to_everybody_leaves_it_to_the_run(number: signal.Signals) -> N
 
 
 def test_the_process_is_gone_with_its_publication() -> None:
-    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+    with NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD) as normalizing:
         list(normalizing.add(RUN, BLOBS[0]))
         assert is_running(normalizing.pid)
     assert not is_running(normalizing.pid)
@@ -95,16 +100,16 @@ def test_a_damaged_blob_is_told_without_a_word_of_what_it_holds() -> None:
     telling = journal.encode([Entry("7", 5, True, b'{"data":{"callee":"91856321412"}}')])[0]
     broken = telling[:-4] + b"\x00" * 4  # the checksum
     with pytest.raises(HarvesterError, match="ZstdError") as caught:
-        made_by(NormalizerAside(ACCOUNT, "UTC"), [broken])
+        made_by(NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD), [broken])
     assert "91856321412" not in str(caught.value)
     assert "journal.py" in str(caught.value)
 
 
 ORPHAN = """
 import os, signal, sys
-from harvester.harvest import frames
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.pipeline.publish.normalizer_process import NormalizerAside
-with NormalizerAside("default", "UTC") as normalizing:
+with NormalizerAside("default", "UTC", GROUP_RECORD) as normalizing:
     print(normalizing.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -124,7 +129,7 @@ def test_one_that_cannot_be_started_is_a_store_error() -> None:
     try:
         with (
             pytest.raises(StoreError, match=r"can't be started: Too many open files\. Nothing is"),
-            NormalizerAside(ACCOUNT, "UTC"),
+            NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD),
         ):
             pass
     finally:
@@ -132,7 +137,7 @@ def test_one_that_cannot_be_started_is_a_store_error() -> None:
 
 
 def test_the_process_ends_with_the_last_piece() -> None:
-    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+    with NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD) as normalizing:
         list(normalizing.add(RUN, BLOBS[0]))
         list(normalizing.rest())
         assert not is_running(normalizing.pid)
@@ -144,8 +149,15 @@ def test_the_process_ends_with_the_last_piece() -> None:
 class Killed(NormalizerAside):
     """Its process is killed after so many blobs."""
 
-    def __init__(self, account: str = ACCOUNT, timezone: str = "UTC", *, after: int = 5) -> None:
-        super().__init__(account, timezone)
+    def __init__(
+        self,
+        account: str = ACCOUNT,
+        timezone: str = "UTC",
+        kind: RecordKind = GROUP_RECORD,
+        *,
+        after: int = 5,
+    ) -> None:
+        super().__init__(account, timezone, kind)
         self._after = after
 
     def add(self, run_id: str, blob: bytes) -> Iterator[Piece]:
@@ -174,7 +186,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def publisher_of(
-    house: House, aside: Callable[[str, str], Normalizing], aside_from: int = COUNT
+    house: House, aside: Callable[[str, str, RecordKind], Normalizing], aside_from: int = COUNT
 ) -> Publisher:
     return Publisher(
         InlineLedger(house.db, house.output.database),
@@ -206,8 +218,8 @@ def test_a_run_that_stops_does_not_wait_for_the_publication(house: House) -> Non
     made: list[NormalizerAside] = []
     seen: list[int] = []
 
-    def aside(account: str, timezone: str) -> NormalizerAside:
-        made.append(NormalizerAside(account, timezone))
+    def aside(account: str, timezone: str, kind: RecordKind) -> NormalizerAside:
+        made.append(NormalizerAside(account, timezone, kind))
         return made[0]
 
     def stops_at_the_third() -> bool:
@@ -230,8 +242,8 @@ def test_only_much_work_beside_a_loop_that_asks_is_worth_a_process(
 ) -> None:
     made: list[Normalizer] = []
 
-    def aside(account: str, timezone: str) -> Normalizer:
-        made.append(Normalizer(account, timezone))
+    def aside(account: str, timezone: str, kind: RecordKind) -> Normalizer:
+        made.append(Normalizer(account, timezone, kind))
         return made[-1]
 
     done = publisher_of(house, aside, aside_from).publish(is_asking=is_asking)
@@ -242,7 +254,7 @@ def test_only_much_work_beside_a_loop_that_asks_is_worth_a_process(
 def test_answered_calls_without_a_cost_are_counted_in_the_other_process_too() -> None:
     talked = b'{"data":{"callDuration":60,"cost":%s}}'
     some = [Entry(f"{n:06}", 5, True, talked % (b"null" if n % 3 else b'"1"')) for n in range(9)]
-    aside = NormalizerAside(ACCOUNT, "UTC")
+    aside = NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD)
     made_by(aside, [journal.encode(some)[0]])
     assert aside.without_cost == 6
 
@@ -260,7 +272,7 @@ def test_a_child_whose_caller_died_before_its_order_ends_without_a_word() -> Non
 
 def test_one_that_is_gone_before_it_is_asked_is_a_store_error_too() -> None:
     """Nothing can be written to it; that must not be taken for a bug of ours."""
-    with NormalizerAside(ACCOUNT, "UTC") as normalizing:
+    with NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD) as normalizing:
         os.kill(normalizing.pid, signal.SIGKILL)
         os.waitid(os.P_PID, normalizing.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(StoreError, match=r"normalises records was killed"):

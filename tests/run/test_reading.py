@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.group_record import GROUP_RECORD
 from tests.support.pages import blocks
 from tests.support.readers import PAGE, SUMS, make_data, sums
 
@@ -24,7 +24,9 @@ def test_the_table_of_postgresql_has_the_columns_in_their_order() -> None:
     table = re.search(r"(?s)EXISTS cdr \((.*?)\n\);", load)
     assert table
     columns = [part.split()[0] for part in re.sub(r"\(.*?\)", "", table[1]).split(",")]
-    assert columns == list(SCHEMA.names)
+    assert columns == list(GROUP_RECORD.schema.names)
     types = dict(part.split()[:2] for part in re.sub(r"\(.*?\)", "", table[1]).split(","))
     money = {name for name, kind in types.items() if kind == "numeric"}
-    assert money == {field.name for field in SCHEMA if str(field.type).startswith("decimal")}
+    assert money == {
+        field.name for field in GROUP_RECORD.schema if str(field.type).startswith("decimal")
+    }

@@ -25,6 +25,7 @@ from harvester.cli.commands.audit import screen
 from harvester.cli.main import run_command
 from harvester.config import DateBy
 from harvester.dataset.files import list_parts
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.stated import Stated
 from harvester.identity import Identity
 from harvester.redact import number_in_part
@@ -471,7 +472,7 @@ def of_month(
 ) -> set[str]:
     """The ids that differ from a rule in a month of Shanghai's clock, as the command reads it."""
     scope = Scope(Clock("Asia/Shanghai", date_by), month)
-    parts = scope.parts_around(list_parts(out / "cdr").parts)
+    parts = scope.parts_around(list_parts(out / "cdr", GROUP_RECORD).parts)
     files = [out / "cdr" / part for part in parts]
     with opened(files, scope, memory_limit="400MB", scratch=scratch) as billing:
         found = {one.rule: one for one in billing.verdicts()}[rule]

@@ -19,7 +19,7 @@ import pytest
 
 from harvester.analysis.audit.bill import Verdict, opened
 from harvester.cli.main import run_command
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.simulator import SimulatorOptions, twin_of
 from harvester.simulator.ids import original_of
 from tests.run.test_report_billing import SCOPE, UNANSWERED
@@ -95,9 +95,11 @@ def audited(tmp_path: Path, table: pa.Table) -> tuple[dict[str, Verdict], dict[s
 
 def with_columns(table: pa.Table, **columns: Any) -> pa.Table:
     for name, values in columns.items():
-        place = SCHEMA.get_field_index(name)
+        place = GROUP_RECORD.schema.get_field_index(name)
         table = table.set_column(
-            place, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type)
+            place,
+            GROUP_RECORD.schema.field(name),
+            pa.array(values, GROUP_RECORD.schema.field(name).type),
         )
     return table
 
@@ -120,7 +122,7 @@ def longer(seconds: int) -> pa.Table:
                 row["call_duration_s"], row["bill_initial_s"], row["bill_increment_s"]
             )
             row["cost"] = SECOND_PRICE * row["charged_duration_s"]
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return pa.Table.from_pylist(rows, GROUP_RECORD.schema)
 
 
 def again(times: list[str], id_of: Callable[[str], str]) -> pa.Table:

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from harvester.answers.answer import Answer
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import Packer, Piece, pieces_of
 from harvester.dataset.parts import stage
-from harvester.dataset.schema import SCHEMA
 from harvester.identity import Identity
 from harvester.simulator import SimulatorOptions, make_ids
 from harvester.simulator.calls import Fate, call_of, twin_of
@@ -55,16 +55,16 @@ def made(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def filled(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """`rows`, numbered and with all columns."""
     whole = [_PLAIN | {"voice_id": f"{n:019}"} | dict(row) for n, row in enumerate(rows)]
-    return pa.Table.from_pylist(whole, SCHEMA)
+    return pa.Table.from_pylist(whole, GROUP_RECORD.schema)
 
 
 def write(out: Path, tables: Iterable[pa.Table], zone: str = "UTC", publication: int = 1) -> None:
     """Parts of `tables` under out/cdr, in the folders of an output."""
-    place(out, pieces_of(tables, zone), publication)
+    place(out, pieces_of(tables, zone, GROUP_RECORD), publication)
 
 
 def _packed(answers: Sequence[Answer], zone: str) -> Iterator[Piece]:
-    packer, found = Packer(zone), normalize(answers, "default")
+    packer, found = Packer(zone, GROUP_RECORD), normalize(answers, "default", GROUP_RECORD)
     yield from packer.add(found.table, found.presumed)
     yield from packer.rest()
 
@@ -77,6 +77,7 @@ def place(
     make_folders(output, 0o750)
     parts = stage(
         pieces,
+        GROUP_RECORD,
         identity=identity,
         staging=output.staging,
         state_id="made0000",

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec.structs import replace
 
-from harvester.client.transport import NoReply, Reply, Seal
+from harvester.client.record_group import record_request
+from harvester.client.transport import NoReply, Reply, Request, Seal
 from harvester.config import Config, Secrets, Vendor
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import keep
@@ -108,8 +109,10 @@ class FakeTransport:
         self._vendor = vendor
         self._seal = seal
 
-    async def get(self, voice_id: str, *, fresh: bool = False) -> Answer:
+    async def send(self, request: Request, *, fresh: bool = False) -> Answer:
         """Ask for one record."""
+        voice_id = request.path.rpartition("/")[2]
+        assert request == record_request(voice_id)
         vendor = self._vendor
         await asyncio.sleep(vendor.connect_s)
         connected_at = asyncio.get_running_loop().time()

@@ -16,7 +16,7 @@ import pytest
 from harvester import money, vendor_clock
 from harvester.answers.literals import decimal_of, instant_of
 from harvester.dataset.columns import MONEY_RULE, TIME_RULE
-from harvester.dataset.schema import MONEY
+from harvester.dataset.kind import MONEY
 from harvester.inputs.id_dates import instant, stamp_of
 from harvester.inputs.voice_id import dated
 from harvester.inputs.worklist.reader import ListFile

@@ -14,11 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harvester.analysis.query.masks import Masks
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.group_record import GROUP_RECORD
 
 KEY = "0123456789abcdef0123456789abcdef"
 ID = "2609021234561234567"
-MASKS = Masks(KEY)
+MASKS = Masks(KEY, GROUP_RECORD)
 NUMBER = MASKS.number("4915112345678")
 SHORT = MASKS.number("1234567")
 UNPARSED = '{"callDuration":"4915112345678","cost":"0.123456789012"}'
@@ -61,7 +61,7 @@ def test_other_digits_are_another_number(other: str) -> None:
 
 
 def test_another_key_makes_other_masks() -> None:
-    assert Masks(KEY + "x").number("4915112345678") != NUMBER
+    assert Masks(KEY + "x", GROUP_RECORD).number("4915112345678") != NUMBER
 
 
 def test_whatever_stands_in_a_number_s_place_is_masked() -> None:
@@ -175,7 +175,7 @@ def test_a_portion_keeps_its_columns_its_nulls_and_all_that_is_no_text() -> None
         {"voice_id": "4" + ID, "unparsed": UNPARSED, "extra": r'{"a":"\u0034915112345678"}'},
         {"voice_id": "4915112345678", "feedback_key": "1", "termination_reason": "Busy Here"},
     ]
-    plain = pa.RecordBatch.from_pylist(rows, SCHEMA)
+    plain = pa.RecordBatch.from_pylist(rows, GROUP_RECORD.schema)
     masked = MASKS.batch(plain)
     assert masked.schema == plain.schema
     found = masked.to_pylist()

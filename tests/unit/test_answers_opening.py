@@ -15,6 +15,7 @@ from harvester.answers.opening import members, plain
 from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import NetworkFailure, Record
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import answer_totals, usage_of
 from harvester.state import journal
@@ -43,21 +44,24 @@ def taken(body: bytes, content_type: str | None = JSON_UTF8) -> tuple[Record, di
     """The verdict, and the row of what a run keeps of the answer; the totals agree with it."""
     verdict = judge(ID, Reply(200, body, content_type=content_type), NOW)
     assert isinstance(verdict, Record), verdict
-    kept = body if verdict.plain is None else verdict.plain
+    kept = verdict.records[0].raw
     (entry,) = journal.decode(journal.encode([Entry(ID, int(NOW * 1000), True, kept)])[0], "run-1")
     (row,) = rows(entry.body)
     for found in (kept, entry.body):
-        totals = answer_totals(found)
+        totals = answer_totals(found, GROUP_RECORD)
         assert totals.call_duration_s == (row["call_duration_s"] or 0)
         assert totals.charged_duration_s == (row["charged_duration_s"] or 0)
         assert (totals.cost, totals.currency) == (row["cost"], row["currency"])
-        assert usage_of([found, text().encode()]).call_duration_s == totals.call_duration_s + 5
+        assert (
+            usage_of([found, text().encode()], GROUP_RECORD).call_duration_s
+            == totals.call_duration_s + 5
+        )
     return verdict, row
 
 
 def rows(*bodies: bytes) -> list[dict[str, Any]]:
     answers = [Answer(ID, body, int(NOW * 1000), "run-1", is_final=True) for body in bodies]
-    found: list[dict[str, Any]] = normalize(answers, "acme").table.to_pylist()
+    found: list[dict[str, Any]] = normalize(answers, "acme", GROUP_RECORD).table.to_pylist()
     return found
 
 

@@ -24,8 +24,8 @@ from harvester.answers.times import (
 from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import Record
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
-from harvester.dataset.schema import TIME_COLUMNS
 
 ID = "2203031113381000002"
 NOW = datetime(2026, 1, 18, 8, tzinfo=UTC)
@@ -100,6 +100,8 @@ ODD = [
     "14:42:55",
     "18/01/26 14:42",
 ]
+
+TIME_COLUMNS = {name: column.name for name, column in GROUP_RECORD.times}
 
 
 def call(**fields: str | None) -> Call:
@@ -231,7 +233,9 @@ def rows(
         Answer(ID, body_of(fields), at[n] if at else NOW_MS, "run-1", is_final=True)
         for n, fields in enumerate(calls)
     ]
-    found: list[dict[str, Any]] = normalize(answers, "acme", by_value=by_value).table.to_pylist()
+    found: list[dict[str, Any]] = normalize(
+        answers, "acme", GROUP_RECORD, by_value=by_value
+    ).table.to_pylist()
     return found
 
 

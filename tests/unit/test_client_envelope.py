@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from harvester.client.envelope import Envelope, open_envelope
 
@@ -18,12 +18,26 @@ NOW = 1_767_225_600.0  # 2026-01-01
 DEEP = 100_000
 
 
-def opened(text: str | bytes, http_status: int = 200) -> Envelope | None:
-    return open_envelope(text if isinstance(text, bytes) else text.encode(), http_status, NOW)
+class Seen(NamedTuple):
+    """What an envelope says, but for the bytes that are kept."""
+
+    status: str
+    voice_id: str | None
+    has_data: bool
+    over: bool
 
 
-def bare(status: str, *, has_data: bool = False, voice_id: str | None = None) -> Envelope:
-    return Envelope(status, voice_id, has_data, over=False)
+def opened(text: str | bytes, http_status: int = 200) -> Seen | None:
+    body = text if isinstance(text, bytes) else text.encode()
+    found = open_envelope(body, http_status, NOW)
+    if found is None:
+        return None
+    over = [record.over for record in found.records]
+    return Seen(found.status, found.voice_id, found.has_data, over == [True])
+
+
+def bare(status: str, *, has_data: bool = False, voice_id: str | None = None) -> Seen:
+    return Seen(status, voice_id, has_data, over=False)
 
 
 def over(voice_id: str) -> str:
@@ -58,9 +72,9 @@ def over(voice_id: str) -> str:
             bare("0", has_data=True, voice_id="22121121451211349002"),
         ),
         (f'{{"status":0,"data":{{"voiceId":" {ID} "}}}}', bare("0", has_data=True, voice_id=ID)),
-        (over(ID), Envelope("0", ID, True, True)),
-        (over(f" {ID} "), Envelope("0", ID, True, True)),
-        (over(" "), Envelope("0", None, True, True)),
+        (over(ID), Seen("0", ID, True, True)),
+        (over(f" {ID} "), Seen("0", ID, True, True)),
+        (over(" "), Seen("0", None, True, False)),
         ('{"status": "UP"}', bare("UP")),
         ('{"status": 500}', bare("500")),
         (b'\xef\xbb\xbf{"status": "0"}', bare("0")),
@@ -73,10 +87,8 @@ def over(voice_id: str) -> str:
         (b'{"status": "0", "data": {"calledInfo": "\xff\xfe"}}', bare("0", has_data=True)),
     ],
 )
-def test_an_envelope_says(text: str | bytes, envelope: Envelope) -> None:
-    found = opened(text)
-    assert found is not None
-    assert replace(found, plain=None) == envelope
+def test_an_envelope_says(text: str | bytes, envelope: Seen) -> None:
+    assert opened(text) == envelope
 
 
 @pytest.mark.parametrize(

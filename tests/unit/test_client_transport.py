@@ -17,6 +17,7 @@ from yarl import URL
 from harvester.client.aiohttp_transport import AiohttpTransport
 from harvester.client.failures import NO_HTTP
 from harvester.client.judge import judge
+from harvester.client.record_group import record_request
 from harvester.client.transport import NoReply, Reply
 from harvester.client.verdicts import Busy, NoRecord, PushBack, Record, Refusal, Verdict
 from harvester.config import Vendor
@@ -47,7 +48,7 @@ async def test_one_get_goes_to_the_ids_address_and_no_redirect_is_followed(
     transport: AiohttpTransport, web: aioresponses
 ) -> None:
     web.get(URL_OF_ID, status=302, headers={"Location": "https://elsewhere.example.com/"})
-    reply = await transport.get(ID)
+    reply = await transport.send(record_request(ID))
     assert isinstance(reply, Reply)
     assert reply.status == 302
     (calls,) = web.requests.values()
@@ -60,7 +61,7 @@ async def test_an_answer_is_handed_on_as_it_came(
 ) -> None:
     date = "Wed, 01 Sep 2021 04:00:00 GMT"
     web.get(URL_OF_ID, status=418, body=b"\xff{", headers={"date": date, "retry-after": "7"})
-    reply = await transport.get(ID)
+    reply = await transport.send(record_request(ID))
     assert isinstance(reply, Reply)
     assert replace(reply, took_s=0.0) == Reply(
         418, b"\xff{", date, "7", content_type="application/json"
@@ -71,7 +72,7 @@ async def test_what_an_answer_leaves_out_is_none(
     transport: AiohttpTransport, web: aioresponses
 ) -> None:
     web.get(URL_OF_ID, body=b"")
-    reply = await transport.get(ID)
+    reply = await transport.send(record_request(ID))
     assert isinstance(reply, Reply)
     assert replace(reply, took_s=0.0) == Reply(200, b"", None, None)
 
@@ -100,7 +101,7 @@ async def test_an_answer_gets_its_verdict(
     verdict: Verdict,
 ) -> None:
     web.get(URL_OF_ID, status=status, body=body, headers=headers)
-    reply = await transport.get(ID)
+    reply = await transport.send(record_request(ID))
     assert isinstance(reply, Reply)
     assert judge(ID, reply, 1_700_000_000.0) == verdict
 
@@ -125,7 +126,7 @@ async def test_what_goes_wrong_on_the_way_is_a_value_with_a_stable_name(
     transport: AiohttpTransport, web: aioresponses, exc: Exception, cause: str
 ) -> None:
     web.get(URL_OF_ID, exception=exc)
-    reply = await transport.get(ID)
+    reply = await transport.send(record_request(ID))
     assert isinstance(reply, NoReply)
     assert reply.cause == cause
 
@@ -139,6 +140,6 @@ async def test_a_detail_quotes_nothing_that_the_vendor_sent(
         (aiohttp.ServerDisconnectedError('"callee":"91856321412"'), "ServerDisconnectedError"),
     ):
         web.get(URL_OF_ID, exception=exc)
-        reply = await transport.get(ID)
+        reply = await transport.send(record_request(ID))
         assert isinstance(reply, NoReply)
         assert reply.detail == detail

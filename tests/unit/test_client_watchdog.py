@@ -145,6 +145,6 @@ async def test_no_header_can_smuggle_a_line(value: str) -> None:
     transport = LeanTransport(Vendor(), 1, dict)
     try:
         with pytest.raises(ValueError, match="line break"):
-            transport._request("1", {"Sign": value})
+            transport._written(b"1", None, {"Sign": value})
     finally:
         await transport.close()

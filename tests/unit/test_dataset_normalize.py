@@ -18,20 +18,17 @@ from hypothesis import strategies as st
 from harvester.answers import literals
 from harvester.answers.answer import Answer
 from harvester.dataset.columns import TIME_RULE, typed
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import Normalized, normalize
-from harvester.dataset.parse import read, read_record
-from harvester.dataset.schema import (
-    COLUMN_OF,
-    COST_EUR,
-    FIELDS,
-    MONEY_COLUMNS,
-    SCHEMA,
-    SECONDS_COLUMNS,
-    TEXT_COLUMNS,
-    TIME_COLUMNS,
-)
+from harvester.dataset.parse import reader_of
 from harvester.dataset.usage import UsageTotals, answer_totals, currency_name, usage_of
 
+FIELDS = GROUP_RECORD.fields
+TEXT_FIELDS = [name for name, _ in GROUP_RECORD.texts]
+TIME_FIELDS = [name for name, _ in GROUP_RECORD.times]
+SECONDS_FIELDS = [name for name, _ in GROUP_RECORD.seconds]
+COLUMN_OF = {one.field: one.name for one in GROUP_RECORD.columns if one.reads is not None}
+COST_EUR = "costEur"
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
 PROVENANCE = {"voice_id", "account", "is_final", "fetched_at", "run_id"}
 
@@ -47,7 +44,7 @@ def envelope(members: list[tuple[str, str]]) -> bytes:
 
 
 def rows(*bodies: bytes, by_value: bool = False) -> list[dict[str, Any]]:
-    result = normalize([answer(body) for body in bodies], "acme", by_value=by_value)
+    result = normalize([answer(body) for body in bodies], "acme", GROUP_RECORD, by_value=by_value)
     found: list[dict[str, Any]] = result.table.to_pylist()
     return found
 
@@ -95,9 +92,11 @@ def test_a_currency_is_presumed_where_the_vendor_names_none(by_value: bool) -> N
     bodies = [f'{{"status":"0","data":{data}}}'.encode() for data, _ in cases]
     expected = [presumed for _, presumed in cases]
     # All at once, and each alone: odd ones are read in another way than a batch without any.
-    found = normalize([answer(body) for body in bodies], "acme", by_value=by_value)
+    found = normalize([answer(body) for body in bodies], "acme", GROUP_RECORD, by_value=by_value)
     assert found.presumed.to_pylist() == expected
-    alone = [normalize([answer(one)], "acme", by_value=by_value).presumed for one in bodies]
+    alone = [
+        normalize([answer(one)], "acme", GROUP_RECORD, by_value=by_value).presumed for one in bodies
+    ]
     assert [one.to_pylist() for one in alone] == [[presumed] for presumed in expected]
     usd = [row["currency"] == "USD" for row in found.table.to_pylist()]
     assert all(is_usd for is_usd, presumed in zip(usd, expected, strict=True) if presumed)
@@ -111,8 +110,8 @@ def test_the_table_has_the_schema_and_the_order_of_the_answers() -> None:
         Answer(str(9 - n), envelope([("cost", f'"{n}"')]), n, f"run-{n}", is_final=n % 2 == 0)
         for n in range(9)
     ]
-    table = normalize(answers, "acme").table
-    assert table.schema.equals(SCHEMA)
+    table = normalize(answers, "acme", GROUP_RECORD).table
+    assert table.schema.equals(GROUP_RECORD.schema)
     assert table["voice_id"].to_pylist() == [str(9 - n) for n in range(9)]
     assert table["cost"].to_pylist() == [Decimal(n) for n in range(9)]
     assert table["is_final"].to_pylist() == [n % 2 == 0 for n in range(9)]
@@ -124,8 +123,8 @@ def test_the_table_has_the_schema_and_the_order_of_the_answers() -> None:
 
 
 def test_no_answers_make_an_empty_table_of_the_schema() -> None:
-    table = normalize([], "acme").table
-    assert table.schema.equals(SCHEMA)
+    table = normalize([], "acme", GROUP_RECORD).table
+    assert table.schema.equals(GROUP_RECORD.schema)
     assert table.num_rows == 0
 
 
@@ -137,6 +136,7 @@ def test_unparsed_values_and_unknown_fields_are_counted_by_their_names() -> None
             answer(envelope([("cost", '"1.2"')])),
         ],
         "acme",
+        GROUP_RECORD,
     )
     assert result.unparsed == {"cost": 2, "callee": 1}
     assert result.extra == {"new": 2, "newer": 1}
@@ -165,7 +165,7 @@ def test_a_body_that_is_no_record_is_kept_whole_and_nothing_is_raised(body: byte
     (kept,) = json.loads(row["unparsed"]).values()
     assert kept
     assert row["currency"] is None
-    assert answer_totals(body) == (0, 0, None, None)
+    assert answer_totals(body, GROUP_RECORD) == (0, 0, None, None)
 
 
 def test_bytes_that_are_not_utf8_lose_only_their_own_field() -> None:
@@ -231,7 +231,10 @@ def same(one: Normalized, other: Normalized) -> bool:
 @example([envelope([("costEur", "0"), ("cost", '"1"')]), envelope([("costEur", '"1"')])])
 def test_the_fast_way_gives_what_the_scalar_rules_give(bodies: list[bytes]) -> None:
     answers = [answer(body) for body in bodies]
-    assert same(normalize(answers, "acme"), normalize(answers, "acme", by_value=True))
+    assert same(
+        normalize(answers, "acme", GROUP_RECORD),
+        normalize(answers, "acme", GROUP_RECORD, by_value=True),
+    )
 
 
 def test_every_spelling_of_a_time_is_read_as_the_scalar_rules_read_it() -> None:
@@ -243,7 +246,10 @@ def test_every_spelling_of_a_time_is_read_as_the_scalar_rules_read_it() -> None:
         for day, gap, fraction, offset in product(days, "T ", fractions, offsets)
     ]
     answers = [answer(envelope([("submitTime", json.dumps(text))])) for text in spelt]
-    quick, by_value = normalize(answers, "acme"), normalize(answers, "acme", by_value=True)
+    quick, by_value = (
+        normalize(answers, "acme", GROUP_RECORD),
+        normalize(answers, "acme", GROUP_RECORD, by_value=True),
+    )
     assert same(quick, by_value)
     # 2 of the days, both gaps, 6 of the fractions and 7 of the offsets exist.
     assert len(spelt) - quick.table["submit_time"].null_count == 2 * 2 * 6 * 7
@@ -284,11 +290,11 @@ def encodable(text: str) -> bool:
 
 def meaning(name: str, literal: str) -> object:
     text = as_sent(literal)
-    if name in TEXT_COLUMNS:
+    if name in TEXT_FIELDS:
         return text
-    if name in SECONDS_COLUMNS:
+    if name in SECONDS_FIELDS:
         return literals.seconds_of(text)
-    if name in TIME_COLUMNS:
+    if name in TIME_FIELDS:
         ms = literals.instant_of(text)[0]
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
     return Decimal(text)
@@ -296,7 +302,7 @@ def meaning(name: str, literal: str) -> object:
 
 @settings(deadline=None)
 @given(
-    st.sampled_from([*MONEY_COLUMNS, COST_EUR]),
+    st.sampled_from(GROUP_RECORD.money_fields),
     st.decimals(-(10**10) + 1, 10**10 - 1, places=8),
     st.sampled_from(['"{:f}"', "{:f}", "{:e}", '"{:e}"']),
 )
@@ -333,7 +339,7 @@ def test_fields_that_the_page_does_not_name_stay_untouched_in_extra(
 def test_the_books_read_an_answer_as_its_row_says(members: list[tuple[str, str]]) -> None:
     body = envelope(members)
     (row,) = rows(body)
-    usage = answer_totals(body)
+    usage = answer_totals(body, GROUP_RECORD)
     assert usage.call_duration_s == (row["call_duration_s"] or 0)
     assert usage.charged_duration_s == (row["charged_duration_s"] or 0)
     assert usage.cost == row["cost"]
@@ -347,12 +353,12 @@ def test_the_books_read_an_answer_as_its_row_says(members: list[tuple[str, str]]
 def test_the_usage_of_many_answers_is_the_sum_of_each(many: list[list[tuple[str, str]]]) -> None:
     bodies = [envelope(members) for members in many]
     expected = UsageTotals()
-    for each in map(answer_totals, bodies):
+    for each in (answer_totals(one, GROUP_RECORD) for one in bodies):
         cost = {}
         if each.cost is not None:
             cost[currency_name(each.currency)] = int(each.cost * 10**8)
         expected += UsageTotals(1, each.call_duration_s, each.charged_duration_s, cost)
-    assert usage_of(bodies) == expected
+    assert usage_of(bodies, GROUP_RECORD) == expected
 
 
 @settings(max_examples=300, deadline=None)
@@ -360,11 +366,11 @@ def test_the_usage_of_many_answers_is_the_sum_of_each(many: list[list[tuple[str,
 def test_each_way_of_reading_gives_what_the_next_one_gives(members: list[tuple[str, str]]) -> None:
     body = envelope(members)
     # A lone surrogate in a field that nobody knows sends the same members down the slowest way.
-    slowest = read_record(envelope([*members, ("\udfff", '"\\udfff"')]))
-    record = read_record(body)
+    slowest = reader_of(GROUP_RECORD).read_record(envelope([*members, ("\udfff", '"\\udfff"')]))
+    record = reader_of(GROUP_RECORD).read_record(body)
     assert slowest.row == record.row
     assert slowest.unparsed == record.unparsed
-    batch = read([body])
+    batch = reader_of(GROUP_RECORD).read([body])
     assert [str(values[0]) for values in batch.columns.values()] == [str(v) for v in record.row]
 
 

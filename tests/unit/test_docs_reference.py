@@ -16,7 +16,8 @@ import typer
 from harvester.analysis.query.export_rows import schema_of
 from harvester.cli.main import application
 from harvester.config import ENV_PREFIX, SECRET_NAMES, Config
-from harvester.dataset import schema
+from harvester.dataset import footer
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.inputs.voice_id import Reason
 from harvester.pipeline.run import state_snapshot
 from harvester.pipeline.run.control_totals import Difference
@@ -232,25 +233,24 @@ def told(of_code: pa.Schema) -> list[tuple[str, str]]:
 
 def test_every_column_of_the_data_set_is_documented_with_its_type() -> None:
     data_set = section(SCHEMA_PAGE, "## The data set").split("### Footers")[0]
-    assert columns_of(data_set) == told(schema.SCHEMA)
+    assert columns_of(data_set) == told(GROUP_RECORD.schema)
 
 
-def test_every_field_of_the_vendor_is_named_beside_its_column() -> None:
-    meanings = {
-        coded(cells[0])[0]: cells[2]
-        for cells in rows(section(SCHEMA_PAGE, "## The data set"))
-        if cells[2:]
-    }
-    for field, column in schema.COLUMN_OF.items():
-        assert re.search(rf"\b{field}\b", meanings[column]), field
-    assert schema.COST_EUR in meanings["cost"]
+def test_the_page_says_of_every_column_what_the_kind_says_of_it() -> None:
+    data_set = section(SCHEMA_PAGE, "## The data set").split("### Footers")[0]
+    said = {coded(cells[0])[0]: cells[2] for cells in rows(data_set)}
+    assert said == {column.name: column.meaning for column in GROUP_RECORD.columns}
+    for column in GROUP_RECORD.columns:
+        if column.field is not None and column.reads is not None:
+            assert re.search(rf"\b{column.field}\b", column.meaning), column.name
+    assert f"`{GROUP_RECORD.usage.other_cost}`" in said[GROUP_RECORD.usage.cost]
 
 
 def test_every_key_of_a_files_footer_is_documented() -> None:
-    keys = [value for name, value in vars(schema).items() if name.startswith("FOOTER_")]
+    keys = [value for name, value in vars(footer).items() if name.startswith("FOOTER_")]
     footers = section(SCHEMA_PAGE, "### Footers")
     assert sorted(coded(cells[0])[0] for cells in rows(footers)) == sorted(keys)
-    assert f"the version of the columns: {schema.SCHEMA_VERSION} |" in footers
+    assert f"the version of the columns: {GROUP_RECORD.version} |" in footers
 
 
 @pytest.mark.parametrize("what", ["dead", "open"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.dataset.schema import MONEY_COLUMNS
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.pipeline.publish.oddities import NEEDED, Oddities, Seen, named, oddities
 
 
@@ -13,7 +13,7 @@ def test_nothing_odd_is_nothing_to_tell() -> None:
     assert (found, seen) == (Oddities(), Seen())
 
 
-@pytest.mark.parametrize("name", sorted({*MONEY_COLUMNS, "costEur", "currency", "submitTime"}))
+@pytest.mark.parametrize("name", sorted({*GROUP_RECORD.money_fields, "currency", "submitTime"}))
 def test_what_billing_needs_is_told_every_time(name: str) -> None:
     first, seen = oddities(100, {name: 3}, {}, 0, Seen())
     again, seen_again = oddities(100, {name: 2}, {}, 0, seen)

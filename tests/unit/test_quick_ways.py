@@ -20,8 +20,9 @@ from bench.answers import answers
 from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import Record
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
-from harvester.dataset.parse import read
+from harvester.dataset.parse import reader_of
 from harvester.dataset.usage import usage_of
 from harvester.inputs.bad_lines import BadIds
 from harvester.inputs.discover import find
@@ -78,9 +79,9 @@ def test_a_usual_answer_is_judged(record: dict[str, object], most: int, callee: 
 def test_usual_answers_are_read_for_their_rows_and_their_books() -> None:
     many = list(answers(500, drift=False))
     bodies = [answer.body for answer in many]
-    assert calls(lambda: usage_of(bodies)).total() <= 2.5 * len(many)
-    assert calls(lambda: read(bodies)).total() <= 1.1 * len(many)
-    assert calls(lambda: normalize(many, "acme")).total() <= 2 * len(many)
+    assert calls(lambda: usage_of(bodies, GROUP_RECORD)).total() <= 2.5 * len(many)
+    assert calls(lambda: reader_of(GROUP_RECORD).read(bodies)).total() <= 1.1 * len(many)
+    assert calls(lambda: normalize(many, "acme", GROUP_RECORD)).total() <= 2 * len(many)
 
 
 def test_answers_go_into_the_journal_and_out_of_it_together() -> None:

@@ -22,6 +22,7 @@ from harvester.analysis.report.report import Order
 from harvester.analysis.report.source import read_source
 from harvester.analysis.scope import Scope
 from harvester.dataset.files import list_parts
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.stated import Stated
 from harvester.errors import UsageError
 
@@ -62,7 +63,7 @@ def make_audit(
     `keep` gets all that differ, as in FOUND_SCHEMA.  Raises UsageError where there is no record,
     StoreError if something can't be read.
     """
-    scope, listed = order.scope, list_parts(places.cdr).parts
+    scope, listed = order.scope, list_parts(places.cdr, GROUP_RECORD).parts
     files = [places.cdr / part for part in scope.parts_around(listed)]
     if not files:
         raise _no_calls(places, scope)

@@ -27,7 +27,7 @@ import pyarrow as pa
 from harvester.analysis.apart import Apart, set_apart
 from harvester.analysis.audit.rules import DERIVED, NEAR_MS, RULES, Rule
 from harvester.analysis.scope import Scope
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.usage import ODD_CURRENCY, currency_name
 from harvester.money import SCALE, UNIT, of_units
 from harvester.storage.duckdb_engine import connect, trouble, units
@@ -42,7 +42,7 @@ FOUND_SCHEMA = pa.schema(
         pa.field("amount_currency", pa.string()),
         pa.field("found", pa.string()),
         pa.field("expected", pa.string()),
-        *SCHEMA,
+        *GROUP_RECORD.schema,
     ]
 )
 """A differing record: what the rule says of it, then the record as it is in the data set."""
@@ -190,7 +190,7 @@ class Billing:
     def differing(self, verdicts: Sequence[Verdict]) -> Iterator[pa.RecordBatch]:
         """All differing records, rule by rule, as in FOUND_SCHEMA.  Raises StoreError."""
         broken = {verdict.rule for verdict in verdicts if verdict.differing}
-        columns = ", ".join(SCHEMA.names)
+        columns = ", ".join(GROUP_RECORD.schema.names)
         with _explained():
             for rule in RULES:
                 if rule.name in broken:

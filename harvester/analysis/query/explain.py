@@ -13,6 +13,7 @@ import msgspec
 from harvester.analysis.places import Places
 from harvester.analysis.query.lookup import find_in_journal, find_on_list, find_rows
 from harvester.answers.answer import Answer
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.errors import UsageError
 from harvester.state import publications, unresolved, work_lists
@@ -265,7 +266,7 @@ def _deferred(db: sqlite3.Connection, voice_id: str) -> PutOff | None:
 
 
 def _row(answer: Answer, account: str) -> Row:
-    return _plain(normalize([answer], account).table.to_pylist()[0])
+    return _plain(normalize([answer], account, GROUP_RECORD).table.to_pylist()[0])
 
 
 def _plain(row: Mapping[str, Any]) -> Row:

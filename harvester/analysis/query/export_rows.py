@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.analysis.scope import Scope
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError
 from harvester.state import unresolved
 from harvester.state.read_only import looking
@@ -53,7 +53,7 @@ _OPEN = pa.schema(
         ("answer", pa.string()),
     ]
 )
-_SCHEMAS = {"delivered": SCHEMA, "dead": _DEAD, "open": _OPEN}
+_SCHEMAS = {"delivered": GROUP_RECORD.schema, "dead": _DEAD, "open": _OPEN}
 
 
 def schema_of(what: str) -> pa.Schema:

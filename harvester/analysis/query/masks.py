@@ -21,30 +21,38 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.types as pt
 
-from harvester.dataset.schema import COST_EUR, MONEY_COLUMNS
+from harvester.dataset.kind import Personal, RecordKind
 from harvester.redact import LEAST_NUMBER, NUMBER_WITHIN, NumberHashes
 
-NUMBERS = frozenset({"callee", "display_num"})
-"""Columns that hold a number and nothing else."""
-JSONS = frozenset({"extra", "unparsed", "answer"})
-OURS = frozenset({"voice_id", "account", "run_id"})
-"""Text that the harvester wrote, or that rows are joined by."""
+_STATE_KEY = "voice_id"
+"""What the id is called in the tables that are no kind's own: dead letters and open calls."""
+_STATE_JSONS = frozenset({"answer"})
+_STATE_TEXTS = frozenset({"detail"})
+"""Of them, what may quote a number: JSON, and text that may name the row's own id."""
 
-_NUMBER_FIELDS = frozenset({"callee", "displayNum"})
-_MONEY_FIELDS = frozenset({*MONEY_COLUMNS, COST_EUR})
 _MONEY = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
 
-_MAY_HOLD = re.compile(rf'{NUMBER_WITHIN}|\\u|"(?:callee|displayNum)"')
 _LONGEST = 40
 """Digits of a JSON number that are looked at."""
 
 
 class Masks(NumberHashes):
-    """One key's masks, of JSON and of columns too."""
+    """One key's masks, for tables of one kind and for what is kept of its ids."""
+
+    def __init__(self, key: str, kind: RecordKind) -> None:
+        super().__init__(key)
+        self._id = kind.key
+        self._numbers = kind.names(Personal.NUMBER)
+        self._jsons = kind.names(Personal.JSON) | _STATE_JSONS
+        self._ours = kind.names(Personal.OURS) | {_STATE_KEY}
+        self._number_fields = frozenset(kind.number_fields)
+        self._money_fields = frozenset(kind.money_fields)
+        names = "".join(f'|"{re.escape(name)}"' for name in kind.number_fields)
+        self._may_hold = re.compile(rf"{NUMBER_WITHIN}|\\u{names}")
 
     def json(self, text: str, voice_id: str = "") -> str:
         """JSON text with every number in it masked; what is no JSON is masked as text."""
-        if not _MAY_HOLD.search(text):
+        if not self._may_hold.search(text):
             return text
         try:
             document = json.loads(
@@ -60,7 +68,7 @@ class Masks(NumberHashes):
 
     def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A portion of an export, masked; its columns and types stay."""
-        ids = batch["voice_id"]
+        ids = batch[self._id if self._id in batch.schema.names else _STATE_KEY]
         columns = [
             self._column(name, column, ids) if pt.is_string(column.type) else column
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -68,13 +76,13 @@ class Masks(NumberHashes):
         return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
     def _column(self, name: str, column: pa.Array, ids: pa.Array) -> pa.Array:
-        if name in OURS or column.null_count == len(column):
+        if name in self._ours or column.null_count == len(column):
             return column
-        if name in JSONS or name == "detail":
-            mask = self.json if name in JSONS else self.text
+        if name in self._jsons or name in _STATE_TEXTS:
+            mask = self.json if name in self._jsons else self.text
             rows = zip(column.to_pylist(), ids.to_pylist(), strict=True)
             return pa.array([None if v is None else mask(v, own) for v, own in rows], pa.string())
-        return _each(column, self.number if name in NUMBERS else self.text)
+        return _each(column, self.number if name in self._numbers else self.text)
 
     def _written(self, value: object, voice_id: str, field: str = "") -> str:
         """A value as JSON text.  Literals are copied: no digit of an amount may be lost."""
@@ -94,9 +102,9 @@ class Masks(NumberHashes):
 
     def _scalar(self, value: str, voice_id: str, field: str) -> str:
         plain = value if isinstance(value, _Literal) else _quoted(value)
-        if field in _NUMBER_FIELDS:
+        if field in self._number_fields:
             return _quoted(self.number(value)) if value else plain
-        if value == voice_id or (field in _MONEY_FIELDS and _MONEY.fullmatch(value)):
+        if value == voice_id or (field in self._money_fields and _MONEY.fullmatch(value)):
             return plain
         if isinstance(value, _Literal):
             digits = _whole(value)

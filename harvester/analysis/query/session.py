@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from harvester.analysis.clock import Clock
 from harvester.analysis.query.read_only_sql import refuse_writing
-from harvester.dataset.schema import SCHEMA
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import HarvesterError, UsageError, first_line
 from harvester.redact import without_long_numbers
 from harvester.storage.duckdb_engine import connect, listed, pattern, trouble
@@ -200,7 +200,7 @@ def opened(
 
 def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clock) -> None:
     """Make `cdr`."""
-    columns = ", ".join(SCHEMA.names)
+    columns = ", ".join(GROUP_RECORD.schema.names)
     if parts:
         names = listed(map(pattern, parts))
         database.execute(
@@ -209,7 +209,7 @@ def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clo
             f"FROM read_parquet({names}, hive_partitioning = false, filename = true)"
         )
     else:
-        database.register("nothing", SCHEMA.empty_table())
+        database.register("nothing", GROUP_RECORD.schema.empty_table())
         database.execute(
             f"CREATE TABLE cdr AS SELECT {columns}, NULL::DATE AS submit_date, "  # noqa: S608
             "NULL::DATE AS billing_date FROM nothing"

@@ -23,6 +23,7 @@ from harvester.analysis.report.source import read_source
 from harvester.analysis.report.unfinished import Books, Unknown, read_books, read_loose
 from harvester.analysis.scope import Scope
 from harvester.dataset.files import list_parts
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.stated import Stated
 from harvester.errors import UsageError
 from harvester.state.id_counts import IdCounts
@@ -98,7 +99,7 @@ def make_report(places: Places, order: Order) -> Report:
             f"{places.root} holds no harvest. Name the right folder with --out or -c, or begin "
             f"with `harvester run IDS`."
         )
-    listing = list_parts(places.cdr)
+    listing = list_parts(places.cdr, GROUP_RECORD)
     clock, period = order.scope.clock, order.scope.period
     parts = order.scope.parts(listing.parts)
     with tempfile.TemporaryDirectory(prefix="harvester-report-") as scratch:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from harvester.analysis.places import Places
 from harvester.analysis.report import formatting
 from harvester.analysis.report.unfinished import Unknown, ask_ledger
-from harvester.dataset.normalize import DEFAULT_CURRENCY
+from harvester.dataset.group_record import DEFAULT_CURRENCY
 from harvester.dataset.stated import Stated, read_stated
 from harvester.errors import StoreError
 from harvester.identity import Identity, vendor_of

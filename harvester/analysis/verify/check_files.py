@@ -8,7 +8,8 @@ from pathlib import Path
 
 from harvester.analysis.places import Places
 from harvester.analysis.verify.findings import MOVE_OUT, OLDER_STATE, RESTORE_FILE, Finding, damage
-from harvester.dataset.files import PART_NAME, Listing, file_sha256, list_parts, verify_part
+from harvester.dataset.files import Listing, file_sha256, list_parts, verify_part
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.inspection import Fault, inspect
 from harvester.dataset.origin import identities
 from harvester.errors import StoreError
@@ -54,7 +55,7 @@ def audit_files(
 
     `tell` is told before each file how many are done, and of how many.
     """
-    listing = list_parts(places.cdr)
+    listing = list_parts(places.cdr, GROUP_RECORD)
     findings: list[Finding] = []
     readable = []
     for done, part in enumerate(expected.live):
@@ -83,7 +84,7 @@ def _live(path: Path, part: PartRecord, size: int | None) -> Iterator[Finding]:
         what = f"has {size} bytes, the ledger says {part.bytes}"
         yield damage("size", what, path, RESTORE_FILE)
     try:
-        rows = verify_part(path)
+        rows = verify_part(path, GROUP_RECORD)
     except StoreError as exc:
         yield damage("unreadable", str(exc), path, RESTORE_FILE)
         return
@@ -96,7 +97,7 @@ def _content(path: Path, part: PartRecord, expected: Expected) -> Iterator[Findi
     if file_sha256(path) != part.sha256:
         what = "its content has changed since it was published (sha256 differs)"
         yield damage("sha256", what, path, RESTORE_FILE)
-    inspection = inspect(path, part.path, expected.partition_timezone)
+    inspection = inspect(path, part.path, expected.partition_timezone, GROUP_RECORD)
     for fault in inspection.faults:
         yield damage(fault.kind, fault.what, path, _remedy(fault))
     strangers = inspection.accounts - {expected.account}
@@ -138,7 +139,7 @@ def _stranger(
         return damage("copied", f"is a copy of {original}: its rows count twice", path, MOVE_OUT)
     if not _is_whole(path):
         return damage("half_file", "is no whole Parquet file", path, MOVE_OUT)
-    part = PART_NAME.fullmatch(name)
+    part = GROUP_RECORD.part_name.fullmatch(name)
     if part is None:
         return damage("foreign", "was not written by the harvester", path, MOVE_OUT)
     if (

@@ -14,6 +14,7 @@ import zstandard
 from harvester.analysis.places import Places
 from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage, note
 from harvester.dataset.files import totals_of
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import UsageTotals
 from harvester.state import bitmap, journal, publications, run_records, unresolved, work_lists
@@ -110,9 +111,9 @@ def check_journal(db: sqlite3.Connection, account: str) -> JournalAudit:
         if row.run_id not in runs:
             what = f"belongs to run {row.run_id}, which the ledger does not know"
             audit.findings.append(damage("journal", what, where, RESTORE_STATE))
-        table = normalize(answers, account).table
+        table = normalize(answers, account, GROUP_RECORD).table
         totals = audit.totals.get(row.run_id, UsageTotals())
-        audit.totals[row.run_id] = totals + totals_of(table, row.run_id)
+        audit.totals[row.run_id] = totals + totals_of(table, row.run_id, GROUP_RECORD)
     return audit
 
 

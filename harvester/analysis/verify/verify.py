@@ -32,6 +32,7 @@ from harvester.analysis.verify.check_state import (
 from harvester.analysis.verify.dataset_scan import Content
 from harvester.analysis.verify.findings import OLDER_STATE, Finding, damage, note
 from harvester.dataset.files import list_parts
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError, UsageError
 from harvester.state import publications, run_records, work_lists
 from harvester.state.belongs import read_identity
@@ -197,7 +198,7 @@ def _list_of(db: sqlite3.Connection, places: Places) -> tuple[WorkList, Path] | 
 
 
 def _without_state(places: Places) -> Iterator[Finding]:
-    listing = list_parts(places.cdr)
+    listing = list_parts(places.cdr, GROUP_RECORD)
     if listing.parts or listing.foreign:
         what = f"there is data ({len(listing.parts)} file(s)), but no state: what was asked is lost"
         remedy = (

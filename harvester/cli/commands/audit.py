@@ -75,6 +75,7 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.analysis.report.report import Order
     from harvester.analysis.scope import Scope
     from harvester.cli.ui.row_output import write_all
+    from harvester.dataset.group_record import GROUP_RECORD
     from harvester.dataset.origin import refuse_other_settings
     from harvester.storage.output import Output
 
@@ -83,7 +84,7 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     scope = Scope(Clock.of(settings.billing), period(first, last, month))
     for target in filter(None, (file, html)):
         refuse_ours(target, output)
-    refuse_other_settings(output.cdr, settings)
+    refuse_other_settings(output.cdr, settings, GROUP_RECORD)
     order = Order(scope, settings.plan.memory_limit)
     keep = None if file is None else partial(write_all, file, FOUND_SCHEMA)
     with stderr().working("reading the data set, once for each rule", shows=not json):

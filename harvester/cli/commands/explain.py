@@ -61,11 +61,12 @@ def explain(
             f"{excerpt(voice_id)!r} is no voiceId: those are 1 to 64 letters, digits, - and _."
         )
     from harvester.analysis.query.explain import explain
+    from harvester.dataset.group_record import GROUP_RECORD
     from harvester.dataset.origin import refuse_other_settings
     from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
-    refuse_other_settings(output.cdr, settings)
+    refuse_other_settings(output.cdr, settings, GROUP_RECORD)
     found = explain(output, cleaned)
     if json:
         emit({"type": "explain", **msgspec.to_builtins(found)})

@@ -103,9 +103,10 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
         )
     if file is not None:
         refuse_ours(file, output)
+    from harvester.dataset.group_record import GROUP_RECORD
     from harvester.dataset.origin import refuse_other_settings
 
-    refuse_other_settings(output.cdr, settings)
+    refuse_other_settings(output.cdr, settings, GROUP_RECORD)
     if what is What.delivered:
         _write_delivered(scope, chosen, output, file, _masking(key))
     else:
@@ -156,8 +157,9 @@ def _masking(key: str | None) -> Masking:
     if key is None:
         return lambda batch: batch
     from harvester.analysis.query.masks import Masks
+    from harvester.dataset.group_record import GROUP_RECORD
 
-    return Masks(key).batch
+    return Masks(key, GROUP_RECORD).batch
 
 
 def _pour(sink: Sink, batches: Iterable[pa.RecordBatch]) -> None:

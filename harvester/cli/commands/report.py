@@ -56,6 +56,7 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.analysis.clock import Clock
     from harvester.analysis.report.report import Order, make_report
     from harvester.analysis.scope import Scope
+    from harvester.dataset.group_record import GROUP_RECORD
     from harvester.dataset.origin import refuse_other_settings
     from harvester.storage.output import Output
 
@@ -63,7 +64,7 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     if html is not None:
         refuse_ours(html, output)
     scope = Scope(Clock.of(settings.billing), period(first, last, month))
-    refuse_other_settings(output.cdr, settings)
+    refuse_other_settings(output.cdr, settings, GROUP_RECORD)
     order = Order(scope, settings.plan.memory_limit)
     with stderr().working("reading the data set", shows=not json):
         made = make_report(output, order)

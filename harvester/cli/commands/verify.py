@@ -48,11 +48,12 @@ def verify(
     """
     settings = options.settings(config, output__dir=out).config
     from harvester.analysis.verify.verify import Order, verify
+    from harvester.dataset.group_record import GROUP_RECORD
     from harvester.dataset.origin import own_days
     from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
-    settings = own_days(output.cdr, settings)
+    settings = own_days(output.cdr, settings, GROUP_RECORD)
     order = Order(settings.output.partition_timezone, settings.plan.memory_limit, deep)
     with stderr().working("verifying", shows=not json) as working:
 

@@ -14,6 +14,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.usage import as_counters, usage_of
 from harvester.errors import HarvesterError, StoreError
 from harvester.pipeline.engine.settle import Outcome, Policy, settle
@@ -139,7 +140,7 @@ def keep(
     requests_of_day: tuple[str, int],
 ) -> tuple[int, Counter[str]]:
     """Commit `batch` with its usage added to `counters`; (bytes of the journal, that usage)."""
-    usage = as_counters(usage_of([entry.body for entry in batch.entries]))
+    usage = as_counters(usage_of([entry.body for entry in batch.entries], GROUP_RECORD))
     so_far = Counter(counters)
     so_far.update(usage)  # not `+`, which drops what is not above zero: a cost may be
     size = acknowledge(

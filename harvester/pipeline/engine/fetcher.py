@@ -18,6 +18,7 @@ from typing import assert_never
 
 from harvester.client.clock import VendorClock
 from harvester.client.judge import http_date, judge, retry_after_s
+from harvester.client.record_group import record_request
 from harvester.client.refusal_text import refusal_message
 from harvester.client.transport import EXHAUSTED, NoReply, Reply, Transport
 from harvester.client.verdicts import (
@@ -292,7 +293,7 @@ class Fetcher:
             was_probe = is_probe or (self._gate.is_shut and await self._enter())
             attempt = self._sealer.enter_at_once() or await self._sealer.enter()
             try:
-                answer = await self._transport.get(voice_id, fresh=fresh)
+                answer = await self._transport.send(record_request(voice_id), fresh=fresh)
             except HeldUp:
                 continue
             except asyncio.CancelledError:
@@ -487,8 +488,8 @@ class Fetcher:
         assert reply is not None, "nothing is concluded without an answer"
         now_ms, body = self._clock.now_ms(), reply.body
         if isinstance(verdict, Record):
-            kept = body if verdict.plain is None else verdict.plain
-            return Answered(kept, verdict.over, now_ms)
+            (record,) = verdict.records  # one id was asked for
+            return Answered(record.raw, record.over, now_ms)
         match verdict:
             case NoRecord():
                 self.last_no = body

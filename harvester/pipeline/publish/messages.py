@@ -16,6 +16,8 @@ class Order(msgspec.Struct, frozen=True):
 
     account: str
     timezone: str
+    kind: str
+    """The name of one of `group_record.KINDS`."""
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from harvester.answers.answer import Answer
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import Packer, Piece
 from harvester.state import journal
@@ -50,9 +51,10 @@ class Normalizing(Protocol):
 class Normalizer:
     """See `Normalizing`.  Raises one of `journal.DAMAGED` for a blob that is not as it was."""
 
-    def __init__(self, account: str, timezone: str) -> None:
+    def __init__(self, account: str, timezone: str, kind: RecordKind) -> None:
         self._account = account
-        self._packer = Packer(timezone)
+        self._kind = kind
+        self._packer = Packer(timezone, kind)
         self._waiting: list[Answer] = []
         self.unparsed: Counter[str] = Counter()
         self.extra: Counter[str] = Counter()
@@ -83,7 +85,7 @@ class Normalizer:
 
     def _normalized(self) -> Iterator[Piece]:
         answers, self._waiting = self._waiting, []
-        done = normalize(answers, self._account)
+        done = normalize(answers, self._account, self._kind)
         self.unparsed.update(done.unparsed)
         self.extra.update(done.extra)
         self.without_cost += done.without_cost

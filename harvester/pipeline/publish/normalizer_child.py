@@ -14,6 +14,7 @@ from typing import IO
 
 import msgspec
 
+from harvester.dataset.group_record import KINDS
 from harvester.pipeline.publish import messages
 from harvester.pipeline.publish.normalizer import Normalizer
 from harvester.storage.import_blocker import NotHere
@@ -44,7 +45,7 @@ def _serve(asks: IO[bytes], answers: IO[bytes]) -> None:
         return
     order = msgspec.msgpack.decode(first, type=messages.Order)
     decode = msgspec.msgpack.Decoder(messages.Ask).decode
-    with Normalizer(order.account, order.timezone) as normalizer:
+    with Normalizer(order.account, order.timezone, KINDS[order.kind]) as normalizer:
         while (message := messages.read(asks)) is not None:
             ask = decode(message)
             if ask.blob is None:

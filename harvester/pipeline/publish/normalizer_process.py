@@ -24,6 +24,7 @@ from typing import NoReturn, Self
 
 import msgspec
 
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.packing import Piece
 from harvester.errors import StoreError
 from harvester.pipeline.publish import messages
@@ -39,11 +40,11 @@ class NormalizerAside:
     Raises StoreError if the child is killed, HarvesterError if it fails.
     """
 
-    def __init__(self, account: str, timezone: str) -> None:
+    def __init__(self, account: str, timezone: str, kind: RecordKind) -> None:
         self.unparsed: Counter[str] = Counter()
         self.extra: Counter[str] = Counter()
         self.without_cost = 0
-        self._order = messages.Order(account, timezone)
+        self._order = messages.Order(account, timezone, kind.name)
         self._resources = ExitStack()
         self._decode = msgspec.msgpack.Decoder(messages.Made).decode
 

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from harvester.dataset.schema import COST_EUR, MONEY_COLUMNS
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.redact import field_or_odd
 
-NEEDED = frozenset({*MONEY_COLUMNS, COST_EUR, "currency", "submitTime", "data"})
+NEEDED = frozenset({*GROUP_RECORD.needed_fields, "data"})
 """Fields without which a call can't be billed; "data" is a record of which nothing could be read.
 """
 

@@ -26,6 +26,8 @@ import msgspec
 
 from harvester.config import Output as OutputConfig
 from harvester.dataset.files import holds
+from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.packing import Piece
 from harvester.dataset.parts import StagedPart, place, stage, sync_folders
 from harvester.errors import StoreError
@@ -80,10 +82,11 @@ class Publisher:
         account: str,
         state_id: str,
         *,
-        aside: Callable[[str, str], Normalizing] = Normalizer,
+        aside: Callable[[str, str, RecordKind], Normalizing] = Normalizer,
         aside_from: int = ASIDE_ROWS,
         identity: Identity | None = None,
         disk: Disk | None = None,
+        kind: RecordKind = GROUP_RECORD,
     ) -> None:
         """`identity` goes into the parts' footers.
 
@@ -98,6 +101,7 @@ class Publisher:
         self._account = account
         self._state_id = state_id
         self._aside = aside
+        self._kind = kind
         self._aside_from = aside_from
         self._identity = identity
         self._disk = disk
@@ -151,6 +155,7 @@ class Publisher:
             try:
                 return stage(
                     self._pieces(publication, normalizing, should_stop),
+                    self._kind,
                     staging=self._output.staging,
                     state_id=self._state_id,
                     publication=publication.id,
@@ -221,8 +226,8 @@ class Publisher:
     def _is_whole(self, part: PartRecord, staged: Path) -> bool:
         return holds(staged, part.sha256) or holds(self._output.cdr / part.path, part.sha256)
 
-    def _normalizing(self, by: Callable[[str, str], Normalizing]) -> Normalizing:
-        return by(self._account, self._config.partition_timezone)
+    def _normalizing(self, by: Callable[[str, str, RecordKind], Normalizing]) -> Normalizing:
+        return by(self._account, self._config.partition_timezone, self._kind)
 
     def _abandon(self) -> None:
         self._call(publications.drop_prepared)

@@ -7,6 +7,7 @@ import sqlite3
 from msgspec.structs import replace
 
 from harvester.config import Config
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.origin import zone_of_folders
 from harvester.identity import settled
 from harvester.state import publications
@@ -30,6 +31,6 @@ def own_settings(
     own = binding(db)
     if own.timezone is None:
         names = list(publications.known_parts(db))
-        zone = zone_of_folders(output.cdr, names, config, is_kept=is_kept)
+        zone = zone_of_folders(output.cdr, names, config, GROUP_RECORD, is_kept=is_kept)
         own = replace(own, timezone=zone)
     return settled(config, own, rebind=rebind)

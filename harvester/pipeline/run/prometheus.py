@@ -16,12 +16,12 @@ from typing import Literal
 import msgspec
 
 from harvester import __version__
-from harvester.dataset.schema import FIELDS
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.pipeline.engine.progress import Progress
 from harvester.redact import label_or_odd
 
 PREFIX = "cdr_harvester_"
-_FIELDS = frozenset({*FIELDS, "data"})
+_FIELDS = frozenset({*GROUP_RECORD.fields, "data"})
 
 
 class RunFigures(msgspec.Struct, frozen=True, kw_only=True):

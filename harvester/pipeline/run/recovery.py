@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from harvester.config import Config
 from harvester.dataset.files import list_parts
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.parts import folder_mode
 from harvester.errors import StoreError
 from harvester.identity import Identity, with_address
@@ -113,7 +114,7 @@ def refuse_anothers(output: Output) -> None:
 def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     """Check that ledger, data set and list belong together.  Raises StoreError; changes nothing."""
     known = publications.known_parts(db)
-    listing = list_parts(output.cdr)
+    listing = list_parts(output.cdr, GROUP_RECORD)
     strange = sorted({*listing.foreign, *(set(listing.parts) - set(known))})
     if strange:
         raise StoreError(
@@ -143,7 +144,7 @@ def refuse_data_without_state(output: Output) -> None:
             f"a rebuild of {output.state} was interrupted. Nothing is lost: run `harvester "
             "rebuild` again."
         )
-    listing = list_parts(output.cdr)
+    listing = list_parts(output.cdr, GROUP_RECORD)
     found = [*listing.parts, *listing.foreign]
     if found:
         raise StoreError(

@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harvester.dataset.files import PART_NAME, file_sha256, list_parts, verify_part
+from harvester.dataset.files import file_sha256, list_parts, verify_part
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.inspection import Inspection, inspect
 from harvester.errors import StoreError
 from harvester.pipeline.run.state_snapshot import snapshot_number, value_of
@@ -53,7 +54,7 @@ def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[st
     `known_hashes`: what an older ledger says of them.  Raises StoreError naming what is not whole,
     not ours, or there twice, and what to do.
     """
-    listing = list_parts(output.cdr)
+    listing = list_parts(output.cdr, GROUP_RECORD)
     refused = [f"{output.cdr / name}: not written by the harvester" for name in listing.foreign]
     records: list[PartRecord] = []
     accounts: set[str] = set()
@@ -71,8 +72,9 @@ def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[st
         by_hash.setdefault(sha256, name)
         refused += [f"{path}: {what}" for what in wrong]
         if not wrong:
-            number = int(PART_NAME.fullmatch(name)["publication"])  # type: ignore[index]
-            records.append(PartRecord(name, number, verify_part(path), size, sha256))
+            number = int(GROUP_RECORD.part_name.fullmatch(name)["publication"])  # type: ignore[index]
+            rows = verify_part(path, GROUP_RECORD)
+            records.append(PartRecord(name, number, rows, size, sha256))
             for run_id in inspection.runs:
                 runs[run_id] = min(number, runs.get(run_id, number))
     if refused:
@@ -163,10 +165,10 @@ def read_snapshot(path: Path, in_data: set[str]) -> Iterator[tuple[Batch, int]]:
 
 def _inspected(path: Path, name: str, timezone: str) -> tuple[list[str], Inspection]:
     try:
-        verify_part(path)
+        verify_part(path, GROUP_RECORD)
     except StoreError as exc:
         return [str(exc)], Inspection(0, frozenset(), ())
-    inspection = inspect(path, name, timezone)
+    inspection = inspect(path, name, timezone, GROUP_RECORD)
     return [fault.what for fault in inspection.faults], inspection
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from harvester import __version__
 from harvester.dataset.files import totals, totals_of
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import UsageTotals, from_counters
 from harvester.money import of_units
@@ -189,7 +190,7 @@ def check_books(
     answered = from_counters(run.counters, run.rows)
     journaled = _journaled(db, account, run.id)
     files = [output.cdr / part.path for part in publications.live_parts(db, run.first_publication)]
-    data = totals(files, run.id) + journaled
+    data = totals(files, run.id, GROUP_RECORD) + journaled
     found: list[Difference] = []
     if record is not None:
         found += check_input(
@@ -302,7 +303,9 @@ def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> UsageTotals
     """The totals of this run's answers that aren't published yet."""
     total = UsageTotals()
     for row in publications.journal_blobs(db, run_id):
-        total += totals_of(normalize(journal.answers_of(row), account).table, run_id)
+        total += totals_of(
+            normalize(journal.answers_of(row), account, GROUP_RECORD).table, run_id, GROUP_RECORD
+        )
     return total
 
 
