@@ -33,7 +33,19 @@ _PRECEDENCE = (6, 4, 130, 143, 8, 5, 3, 0)
 
 
 class HarvesterError(Exception):
-    """The root: whatever the harvester raises on purpose.  `str()` is what the user reads."""
+    """The root: whatever the harvester raises on purpose.  `str()` is what the user reads.
+
+    `code` names the trouble for programs: it stays where a sentence is written better
+    (docs/when-it-stops.md has them all).
+    """
+
+    code: str = "internal"
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        """`code`: what it is, where the class alone does not say enough."""
+        super().__init__(message)
+        if code is not None:
+            self.code = code
 
     exit_code: ClassVar[int] = EXIT_UNEXPECTED
     resumable: ClassVar[bool] = False
@@ -43,22 +55,27 @@ class HarvesterError(Exception):
 class UsageError(HarvesterError):
     """An argument makes no sense."""
 
+    code = "usage.invalid"
     exit_code = 2
 
 
 class ConfigError(UsageError):
     """A configuration key or value, or a secret, is wrong or missing."""
 
+    code = "config.invalid"
+
 
 class SourceError(HarvesterError):
     """An id file can't be read; nothing was asked of the vendor."""
 
+    code = "input.invalid"
     exit_code = 2
 
 
 class VendorRefused(HarvesterError):
     """The vendor refuses us as a whole: key, signature, IP address, clock, or a wrong base_url."""
 
+    code = "vendor.denied"
     exit_code = 4
     resumable = True
 
@@ -66,6 +83,7 @@ class VendorRefused(HarvesterError):
 class VendorUnavailable(HarvesterError):
     """The vendor was out of reach for longer than `retry.max_outage_s`."""
 
+    code = "vendor.unavailable"
     exit_code = 5
     resumable = True
 
@@ -73,18 +91,21 @@ class VendorUnavailable(HarvesterError):
 class StoreError(HarvesterError):
     """Output or state can't be read or written, or they contradict each other."""
 
+    code = "store.failed"
     exit_code = 6
 
 
 class AlreadyRunning(HarvesterError):
     """Another process holds the lock of this output."""
 
+    code = "state.locked"
     exit_code = 7
 
 
 class BudgetReached(HarvesterError):
     """The run's own budget of time or requests is used up."""
 
+    code = "limit.reached"
     exit_code = 8
     resumable = True
 
@@ -92,6 +113,7 @@ class BudgetReached(HarvesterError):
 class Interrupted(HarvesterError):
     """SIGINT: the run drained and stopped.  Left as an exit number, not by raising the signal."""
 
+    code = "stopped.sigint"
     exit_code = 130
     resumable = True
 
@@ -99,6 +121,7 @@ class Interrupted(HarvesterError):
 class Terminated(Interrupted):
     """SIGTERM: the run drained and stopped."""
 
+    code = "stopped.sigterm"
     exit_code = 143
 
 

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 def report(exc: HarvesterError, *, as_json: bool, secrets: Sequence[str] = ()) -> int:
     """Tell an error that was raised on purpose; its exit code."""
     return complain(
-        str(exc), exc.exit_code, as_json=as_json, resumable=exc.resumable, secrets=secrets
+        str(exc),
+        exc.exit_code,
+        error_code=exc.code,
+        as_json=as_json,
+        resumable=exc.resumable,
+        secrets=secrets,
     )
 
 
@@ -30,14 +35,21 @@ def complain(
     message: str,
     code: int,
     *,
+    error_code: str,
     as_json: bool,
     resumable: bool = False,
     secrets: Sequence[str] = (),
 ) -> int:
-    """Write one error to stderr; returns `code`."""
+    """Write one error to stderr; returns `code`, the exit code."""
     message = without_secrets(pasted(message), secrets)
     if as_json:
-        error = {"type": "error", "exit_code": code, "resumable": resumable, "message": message}
+        error = {
+            "type": "error",
+            "code": error_code,
+            "exit_code": code,
+            "resumable": resumable,
+            "message": message,
+        }
         emit(error, sys.stderr)
     else:
         sys.stderr.write(_fitted(f"error: {printable(message)}") + "\n")
@@ -71,6 +83,7 @@ def report_unexpected(
         f"this is a bug: {type(exc).__name__} where nothing of the kind was expected. Please "
         f"report it: {where}. What was acknowledged is safe; the same command may be run again.",
         EXIT_UNEXPECTED,
+        error_code=HarvesterError.code,
         as_json=as_json,
         secrets=secrets,
     )

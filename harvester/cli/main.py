@@ -21,7 +21,7 @@ from harvester import __version__
 from harvester.cli.error_output import complain, report, report_unexpected
 from harvester.cli.ui import next_command
 from harvester.cli.ui.streams import STDOUT_ERRORS, NobodyReads, prepare_streams
-from harvester.errors import HarvesterError
+from harvester.errors import HarvesterError, UsageError
 from harvester.storage.import_blocker import NotHere
 
 _INTERRUPTED = 130
@@ -193,4 +193,6 @@ def _tell_usage(exc: TyperException, *, as_json: bool) -> int:
     if not message or type(exc).__name__ == "NoArgsIsHelpError":
         sys.stderr.write(f"{message}\n")
         return exc.exit_code
-    return complain(f"{message} See `{path} --help`.", exc.exit_code, as_json=as_json)
+    code = UsageError.code
+    said = f"{message} See `{path} --help`."
+    return complain(said, exc.exit_code, error_code=code, as_json=as_json)

@@ -256,11 +256,20 @@ def test_the_end_is_told_whatever_the_secret_is(
     told = capsys.readouterr().err
     assert len(told) < 2_000
     assert "bug" in told
-    assert complain(f"key {secret} is wrong", 4, as_json=as_json, secrets=[secret]) == 4
+    assert (
+        complain(
+            f"key {secret} is wrong",
+            4,
+            error_code="vendor.denied",
+            as_json=as_json,
+            secrets=[secret],
+        )
+        == 4
+    )
     told = capsys.readouterr().err
     assert f"key {secret} is" not in told
     if as_json:
-        assert set(json.loads(told)) == {"type", "exit_code", "resumable", "message"}
+        assert set(json.loads(told)) == {"type", "code", "exit_code", "resumable", "message"}
 
 
 NAMES_OF_OURS = ["run_id", "voice_id", "folder", "file", "path", "command"]

@@ -155,7 +155,9 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
                 with signals.handled():
                     result = api.start(config, secrets, request, events.hear, signals)
         except HarvesterError as exc:
-            logs.message("error", "run_failed", message=str(exc), exit_code=exc.exit_code)
+            logs.message(
+                "error", "run_failed", message=str(exc), code=exc.code, exit_code=exc.exit_code
+            )
             # The run that holds the output has pings of its own.
             if pinger and not isinstance(exc, AlreadyRunning):
                 pinger.end(exc.exit_code)

@@ -34,6 +34,7 @@ NUMBERS = frozenset(
         "duplicate",
         "elapsed_s",
         "eta_s",
+        "code",
         "exit_code",
         "files",
         "left",

@@ -37,6 +37,7 @@ _IN, _OUT, _ERR = 0, 1, 2
 class NobodyReads(HarvesterError):
     """Whoever read stdout has gone."""
 
+    code = "stdout.closed"
     exit_code = 141  # as a shell shows a process that died of SIGPIPE
 
 
