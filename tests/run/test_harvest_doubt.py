@@ -257,8 +257,9 @@ def test_dead_ids_at_the_end_of_a_list_cost_a_request_for_a_record_that_came(
     assert_run_balances(engine)
 
 
-@pytest.mark.parametrize("no", [-22, -14, -25])
-@pytest.mark.parametrize("count", [PROBES, 60, 199, 200, 450])
+@pytest.mark.parametrize(
+    ("no", "count"), [(-22, PROBES), (-14, 60), (-22, 199), (-25, 200), (-22, 450)]
+)
 def test_a_vendor_that_is_ill_for_a_while_and_well_again_makes_no_id_dead(
     house: Callable[..., House], no: int, count: int
 ) -> None:
