@@ -142,6 +142,8 @@ class Engine:
         self.others.fetcher = self._workers.prober
         self._waiting = Waiting(job.output, job.journal)
         self._due = asyncio.Event()
+        self._is_full = False
+        """Whether nobody may fetch, for the journal has no room; as `_has_room` has it."""
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._speed = Speedometer()
@@ -245,7 +247,7 @@ class Engine:
     def take_at_once(self) -> Task | None:
         """See `workers.Owner`."""
         others = self.others
-        if not others.is_calm or others.is_probing or not self._has_room.is_set():
+        if not others.is_calm or others.is_probing or self._is_full:
             return None
         task = self._source.take_ready()
         if task is not None and not task.is_last_try:
@@ -269,7 +271,7 @@ class Engine:
             and isinstance(conclusion, Answered)
             and self._acknowledger.add_at_once(task, conclusion)
         ):
-            self._source.give_back(task)
+            self._source.held.discard(task.voice_id)  # `give_back` without its call
             return True
         return False
 
@@ -344,7 +346,8 @@ class Engine:
         else:
             # What was committed while a publication ran found the journal as full as it was.
             self._due.clear()
-        if self._waiting.is_full:
+        self._is_full = self._waiting.is_full
+        if self._is_full:
             self._has_room.clear()
         else:
             self._has_room.set()

@@ -126,7 +126,10 @@ class Pace:
         now = self._loop.time()
         if self._opens_at > now or self._share < 1.0 or self._one_waits.locked():
             return False
-        return self._take_at_once(now)
+        if not self._in_hand or now >= self._in_hand_until:
+            return False
+        self._in_hand -= 1
+        return True
 
     async def turn(self) -> None:
         """Wait for the turn of one request; the caller writes it at once."""
@@ -138,12 +141,6 @@ class Pace:
                 self._climb()
                 if await self._turn_of_bucket():
                     return
-
-    def _take_at_once(self, now: float) -> bool:
-        if not self._in_hand or now >= self._in_hand_until:
-            return False
-        self._in_hand -= 1
-        return True
 
     async def _turn_of_bucket(self) -> bool:
         """Pour a turn into the bucket, or a handful; False if it is spent unused."""
@@ -321,7 +318,11 @@ class SharedPace(Pace):
         self._had_one()
         return True
 
-    def _take_at_once(self, now: float) -> bool:  # noqa: ARG002
+    def take(self) -> bool:
+        """See Pace."""
+        is_closed = self._opens_at > self._loop.time()
+        if is_closed or self._share < 1.0 or self._one_waits.locked():
+            return False
         if self._shared.take():
             self._heed_the_others()
             return False
