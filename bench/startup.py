@@ -10,7 +10,7 @@ from bench.stats import spread
 from bench.tables import show
 from bench.upstream import upstream
 
-_BUDGET_USED_UP = 8  # an exit code of design §9
+_BUDGET_USED_UP = 8  # see harvester/errors.py
 _HEADS = ("what", "value", "times")
 
 

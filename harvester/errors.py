@@ -28,7 +28,7 @@ EXIT_SOME_DEAD = 3
 GOOD_ENDS = (EXIT_DONE, EXIT_SOME_DEAD, 8)
 """Exit codes of a run that did what it was meant to; 8: as far as its own budget went."""
 
-# The first that applies is the exit code (design §9).
+# The first that applies is the exit code: what somebody must act on comes first.
 _PRECEDENCE = (6, 4, 130, 143, 8, 5, 3, 0)
 
 

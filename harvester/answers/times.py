@@ -10,7 +10,8 @@ Verdict and row decide by `counts`, from the same literals and the same instant 
 that they can't disagree.  A text in a form that we can't read is no filler and no time: somebody
 hung up, perhaps.  Then what the call cost, and how long it was, decide.
 
-Source: vendor/notes.md §4 (times as ISO 8601 here, as other texts and numbers elsewhere).
+Source: docs/internals/vendor-rules.md (times as ISO 8601 here, as other texts and numbers
+elsewhere).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LATE_MS = 86_400_000
 """How long after the fetch a time may lie."""
 
 # Values of a terminationCode that mean "established": SIP 200, and "0" in the platform's own
-# numbering, which this endpoint used until 2023 at least (vendor/notes.md §4).
+# numbering, which this endpoint used until 2023 at least (docs/internals/vendor-rules.md).
 _SUCCESS_CODES = ("0", "200", "0.0", "200.0")
 
 # A text without a digit but noughts ("0000-00-00 00:00:00+08:00", "null", "-") is no time.

@@ -1,6 +1,6 @@
 """`harvester`: the commands, and how they end.
 
-Whatever happens inside a command leaves the process as an exit *number* of design §9, interrupts
+Whatever happens inside a command leaves the process as an exit *number* (errors.py), interrupts
 included: a shell that sees the signal itself can't tell an orderly stop from a crash.
 """
 

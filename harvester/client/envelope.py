@@ -6,7 +6,7 @@ normalised, so that money never passes through a float.
 Two ways lead to one answer: msgspec for what the vendor's page shows, and `answers.opening` for
 what is odd: `data` that is no object, a number of a thousand digits, a byte order mark, GBK, NaN.
 
-Source: vendor page recordGroup; vendor/notes.md §3.4 for `status` as text or as a number.
+Source: docs/internals/vendor-rules.md, for `status` as text or as a number as well.
 """
 
 from __future__ import annotations

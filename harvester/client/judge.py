@@ -1,7 +1,7 @@
-"""From an answer to a verdict: the table of design §5.
+"""From an answer to a verdict: the table of docs/internals/vendor-rules.md.
 
 The body is read first, whatever the HTTP code: the vendor reports business errors under HTTP 200,
-and some of its clients have read an envelope under other codes (vendor/notes.md §3.4).
+and some of its clients have read an envelope under other codes (docs/internals/vendor-rules.md).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from harvester.vendor_clock import CLOCK
 
 VENDOR_KEEPS = timedelta(days=59)
-"""The shortest two months there are (vendor/notes.md §1.1): the vendor promises no number."""
+"""The shortest two months there are: no page gives a number (docs/internals/vendor-rules.md)."""
 
 _FORM = "%y%m%d%H%M%S"
 _DIGITS = "^[0-9]{19,20}$"

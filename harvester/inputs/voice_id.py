@@ -140,7 +140,7 @@ def dated(voice_id: str) -> datetime | None:
     """The instant (UTC) that an id's own digits tell, or None if they form no date.
 
     An id of 19 or 20 digits begins with yyMMddHHmmss at +08:00, after a type digit that may be
-    missing (shared/vendor/notes.md §4: seen in samples, promised nowhere).  Where both readings
+    missing (docs/internals/vendor-rules.md: in samples, promised nowhere).  Where both readings
     make a date the later one counts: who asks wants to know whether an id is *surely* old.
     """
     if not _DIGITS.fullmatch(voice_id):

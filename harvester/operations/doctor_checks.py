@@ -1,7 +1,7 @@
 """What each finding of `harvester doctor` means: ok, warn or fail, and what to do about it.
 
 Only decides; `doctor` looks.  A failure carries the exit code that a run would have ended with
-(design §9), so that a script need not tell the two apart.
+(harvester/errors.py), so that a script need not tell the two apart.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ _SHIFT = {
 }
 _MONEY = ("cost", "rate", "baseCost", "settleRate", "quoteExchange", "settlePay")
 
-# What a column can't hold (design §7): (field, JSON text, text as sent).
+# What a column can't hold (docs/schema.md): (field, JSON text, text as sent).
 SPOILT = (
     ("submitTime", '"0000-00-00 00:00:00"', "0000-00-00 00:00:00"),
     ("callTime", '"2026-02-30T10:00:00+08:00"', "2026-02-30T10:00:00+08:00"),

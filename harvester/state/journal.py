@@ -23,7 +23,7 @@ DAMAGED = (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError)
 """What `decode` raises for a blob that is not as it was written."""
 
 _BOM = b"\xef\xbb\xbf"
-_LEVEL = 1  # higher levels cost twice the CPU for a few per cent (findings/storage.md §3)
+_LEVEL = 1  # higher ones cost twice the CPU for a few per cent (docs/internals/commit-protocol.md)
 
 
 _ANSWER = b',"answer":'

@@ -107,7 +107,7 @@ def test_a_source_that_gives_nothing_is_refused_by_its_name(
 ) -> None:
     touch(tmp_path / "there.txt")
     touch(tmp_path / "twice.parquet.gz")
-    touch(tmp_path / "empty" / "notes.md")
+    touch(tmp_path / "empty" / "remarks.md")
     with pytest.raises(SourceError, match=says) as refused:
         find([str(tmp_path / source)], spool=spool)
     assert source in str(refused.value)

@@ -1,8 +1,8 @@
 """What a harvest of the simulator must come to, known without harvesting.
 
-Everything follows from the simulator's typed truth and design §5 and §7; no answer is parsed, and
-nothing of the client is imported.  A difference between a run and this page is a bug in one of
-them, and worth a look at both.
+Everything follows from the simulator's typed truth, docs/vendor-api.md and docs/schema.md; no
+answer is parsed, and nothing of the client is imported.  A difference between a run and this page
+is a bug in one of them, and worth a look at both.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def expect_all(
 
 
 def row_of(said: Statement, call: Call, *, is_final: bool) -> Row:
-    """The normalized row of a statement: columns of design §7 without those of the run."""
+    """The normalized row of a statement: columns of docs/schema.md without those of the run."""
     fields = said.fields
     row: Row = {"voice_id": call.voice_id}
     row |= {column: _value(fields, name) for column, name in _AS_SENT.items()}

@@ -1,4 +1,4 @@
-"""The table of budgets of design §5, case by case."""
+"""The table of budgets of docs/internals/states.md, case by case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a conclusion to what the ledger keeps: the states of design §1 and §5."""
+"""From a conclusion to what the ledger keeps: the states of docs/internals/states.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which places an id may stand at once: the table behind 'exactly one of' (design §8).
+"""In which places an id may stand at once: 'exactly one of', of docs/internals/states.md.
 
 An id's standing is a whole number with seven bits for each place: how often it stands there.  So
 the standings of a batch of ids are sums, and most are allowed and need no second look.

@@ -1,4 +1,4 @@
-"""`harvester verify`: does everything that design §8 promises hold?
+"""`harvester verify`: does all hold that docs/internals/commit-protocol.md says?
 
 Theory of operation.  The output's lock is held throughout, so that nothing moves; the ledger is
 viewed, not opened, and nothing is recovered or repaired.  First what lies where, then the ledger

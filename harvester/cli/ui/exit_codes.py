@@ -1,4 +1,4 @@
-"""What each exit code means, and what to type next (design §9)."""
+"""What each exit code means, and what to type next."""
 
 from __future__ import annotations
 

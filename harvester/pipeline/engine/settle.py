@@ -1,4 +1,4 @@
-"""From a conclusion to what the ledger commits: the table of states of design §1 and §5.
+"""From a conclusion to what the ledger commits: the tables of docs/internals/states.md.
 
 Plain functions: they get the time and the policy, and fill a batch.  Each id gets exactly one
 outcome, and with it its progress bit, its journal entry and its place among open calls, dead

@@ -1,7 +1,7 @@
 """What one id does after a verdict: settle, try again, or be deferred.
 
-This is the table of budgets of design §5, as plain values: each cause of failure has its own
-budget, and what isn't the id's fault costs it none.
+This is the table of budgets of docs/internals/states.md, as plain values: each cause of failure has
+its own budget, and what isn't the id's fault costs it none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Publication: from the journal into the data set, without a moment in which a reader sees less
 than all or more than once.
 
-Theory of operation (design §8).  Five steps, in this order:
+Theory of operation (docs/internals/commit-protocol.md).  Five steps, in this order:
 
     P1  transaction: publication `prepared` with its range of the journal
     P2  normalise the range, write one file a date into staging, fsync files and folder

@@ -1,4 +1,4 @@
-"""The books of a run: five equations that must balance (design §9).
+"""The books of a run: five equations that must balance.
 
 Plain arithmetic over counts that were taken in different places: the list's child process, the
 ledger's bitmaps, the workers, and the rows read back from Parquet.  A difference is never
