@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import typer
 
+from harvester.analysis.audit.rules import RULES
 from harvester.analysis.query.export_rows import schema_of
 from harvester.cli.main import application
 from harvester.config import ENV_PREFIX, SECRET_NAMES, Config
@@ -216,6 +217,11 @@ def test_every_package_is_on_the_page() -> None:
     told = [coded(cells[0])[0] for cells in rows(section(page("architecture"), "## The packages"))]
     assert len(told) == len(set(told))
     assert set(told) == (folders | alone) - {"", "pipeline"}
+
+
+def test_every_rule_of_the_audit_is_documented_with_its_tolerance() -> None:
+    told = {coded(cells[0])[0]: cells[2] for cells in rows(page("audit")) if len(cells) == 3}
+    assert list(told.items()) == [(rule.name, rule.tolerance) for rule in RULES]
 
 
 SCHEMA_PAGE = page("schema")
