@@ -14,7 +14,7 @@ from weakref import WeakSet
 from harvester.client.clock import VendorClock
 from harvester.client.sign import signed_headers
 from harvester.config import Secrets
-from harvester.pipeline.engine.shutdown import Stop
+from harvester.pipeline.engine.shutdown import CutOff, Stop, current_worker
 from harvester.pipeline.limits.pace import Pace
 from harvester.redact import answer_without_secrets
 
@@ -24,7 +24,7 @@ ROOM_TO_SPARE = 4
 class Attempt:
     """One request on its way."""
 
-    __slots__ = ("__weakref__", "generation", "has_place", "is_cut", "looks", "task")
+    __slots__ = ("__weakref__", "generation", "has_place", "is_cut", "looks", "task", "worker")
 
     def __init__(self) -> None:
         """Of the calling task."""
@@ -37,6 +37,8 @@ class Attempt:
         self.is_cut = False
         """Whether the alarm has ended it, and nobody has seen that yet."""
         self.task = asyncio.current_task()
+        self.worker = current_worker()
+        """Whose it is."""
 
     @property
     def is_under_way(self) -> bool:
@@ -137,11 +139,13 @@ class Sealer:
         return self._sealed()
 
     def _sealed(self) -> dict[str, str]:
-        self._stop.check()
+        if self._stop.is_set:
+            raise CutOff
         self._count_request()
-        self._stop.busy()
         attempt = _ATTEMPT.get()
         assert attempt is not None
+        if attempt.worker is not None:
+            attempt.worker.is_busy = True
         if attempt.has_place:
             self.leave(attempt)
         attempt.generation = self._clock.generation

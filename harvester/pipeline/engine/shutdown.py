@@ -47,6 +47,11 @@ class Worker:
 _WORKER: ContextVar[Worker | None] = ContextVar("worker", default=None)
 
 
+def current_worker() -> Worker | None:
+    """That of the calling task, if it is one."""
+    return _WORKER.get()
+
+
 class CutOff(Exception):
     """The run stops: this id stays pending."""
 
