@@ -25,7 +25,7 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test any-day mutants crash lean soak readers audit licences check lint types lowest lock clean venv \
+.PHONY: help demo install dist test any-day mutants crash lean soak readers audit licences check lint arrows types lowest lock clean venv \
 	bench bench-full bench-micro screens docs
 .DELETE_ON_ERROR:
 
@@ -70,6 +70,9 @@ check: lint types test ## What CI runs: lint, types, tests
 lint: $(VENV)/dev ## ruff: rules and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+arrows: $(VENV)/dev ## Write which package imports which into tests/architecture.toml: look at what is new
+	@$(BIN)/python -m tests.arrows
 
 types: $(VENV)/dev ## mypy --strict over package and tests
 	@$(BIN)/mypy
