@@ -87,7 +87,7 @@ class ListFile:
         if low == 0:
             return 0
         ranks = _read(self._file, self._path, low - 1, ["rank"]).column("rank")
-        return int(self._starts[low - 1] + (pc.sum(pc.equal(ranks, 0)).as_py() or 0))
+        return int(self._starts[low - 1] + pc.sum(pc.equal(ranks, 0)).as_py())
 
 
 def members(input_path: str | Path, ids: Sequence[str]) -> set[str]:
