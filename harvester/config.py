@@ -205,7 +205,8 @@ def load(
         if key not in origins:
             raise ConfigError(
                 f"configuration: unknown key {key!r}. A key is written as section.key, for "
-                "example pace.rate_per_s; `harvester config show` has them all."
+                "example pace.rate_per_s; `harvester config show` has them all.",
+                code="config.unknown_key",
             )
     for origin, layer in layers:
         for key, value in layer.items():
@@ -214,7 +215,9 @@ def load(
     try:
         config = msgspec.convert(_nest(values), Config)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"configuration: {exc}. {_whence(str(exc), origins)}") from exc
+        raise ConfigError(
+            f"configuration: {exc}. {_whence(str(exc), origins)}", code="config.value"
+        ) from exc
     check(config)
     return Settings(replace(config, given=frozenset(values)), origins)
 
@@ -235,12 +238,14 @@ def load_mask_key(environ: Mapping[str, str]) -> str:
     if not key:
         raise ConfigError(
             f"the key of the masks is missing: set {variable}, or {variable}_FILE to a file that "
-            f"holds it. {made}"
+            f"holds it. {made}",
+            code="config.mask_key",
         )
     if len(key) < SHORTEST_MASK_KEY:
         raise ConfigError(
             f"{variable} is too short: phone numbers are few, so a key that can be guessed hides "
-            f"nothing. It must have {SHORTEST_MASK_KEY} characters at least. {made}"
+            f"nothing. It must have {SHORTEST_MASK_KEY} characters at least. {made}",
+            code="config.mask_key",
         )
     return key
 
@@ -253,7 +258,9 @@ def buffer_bytes(memory_limit: str) -> int:
     """
     match = re.fullmatch(r"([0-9]+)([KMG]i?B)", memory_limit)
     if match is None:
-        raise ConfigError(f"plan.memory_limit: {memory_limit!r} isn't a size such as 400MB.")
+        raise ConfigError(
+            f"plan.memory_limit: {memory_limit!r} isn't a size such as 400MB.", code="config.value"
+        )
     limit = int(match[1]) * _SIZES[match[2]]
     return max(limit - _BESIDE_BYTES, limit // 2)
 
@@ -322,9 +329,13 @@ def _read_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise ConfigError(f"configuration file {path}: {exc.strerror or exc}") from exc
+        raise ConfigError(
+            f"configuration file {path}: {exc.strerror or exc}", code="config.file"
+        ) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"configuration file {path} is not TOML: {exc}") from exc
+        raise ConfigError(
+            f"configuration file {path} is not TOML: {exc}", code="config.file"
+        ) from exc
 
 
 def _flatten(document: Mapping[str, object]) -> dict[str, object]:
@@ -332,10 +343,13 @@ def _flatten(document: Mapping[str, object]) -> dict[str, object]:
     for section, table in document.items():
         if section not in SECTIONS:
             raise ConfigError(
-                f"configuration: unknown section [{section}]. Known are: {', '.join(SECTIONS)}."
+                f"configuration: unknown section [{section}]. Known are: {', '.join(SECTIONS)}.",
+                code="config.unknown_key",
             )
         if not isinstance(table, dict):
-            raise ConfigError(f"configuration: $.{section} must be a table: [{section}].")
+            raise ConfigError(
+                f"configuration: $.{section} must be a table: [{section}].", code="config.value"
+            )
         for key, value in table.items():
             flat[f"{section}.{key}"] = value
     return flat
@@ -355,7 +369,8 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, object]:
         if key is None:
             raise ConfigError(
                 f"environment: unknown variable {variable}. Settings are named "
-                f"{ENV_PREFIX}<SECTION>__<KEY>, for example {ENV_PREFIX}PACE__RATE_PER_S."
+                f"{ENV_PREFIX}<SECTION>__<KEY>, for example {ENV_PREFIX}PACE__RATE_PER_S.",
+                code="config.unknown_key",
             )
         values[key] = _parse_text(variable, environ[variable], hints[key])
     return values
@@ -368,7 +383,7 @@ def _parse_text(variable: str, text: str, kind: Any) -> object:  # noqa: ANN401 
             return msgspec.json.decode(text, type=kind)
         return msgspec.convert(text, kind, strict=False)
     except (msgspec.ValidationError, msgspec.DecodeError) as exc:
-        raise ConfigError(f"environment: {variable}: {exc}") from exc
+        raise ConfigError(f"environment: {variable}: {exc}", code="config.value") from exc
 
 
 def _hints() -> dict[str, Any]:
@@ -407,16 +422,21 @@ def check(config: Config) -> None:
     if not is_http or not url.hostname or url.query or url.fragment or not _has_good_port(url):
         raise ConfigError(
             "configuration: $.vendor.base_url must be http(s)://host[:port]/prefix without a "
-            "query, for example https://api.itniotech.com/voice."
+            "query, for example https://api.itniotech.com/voice.",
+            code="config.base_url",
         )
     if url.username or url.password:
-        raise ConfigError("configuration: $.vendor.base_url must not carry a user or password.")
+        raise ConfigError(
+            "configuration: $.vendor.base_url must not carry a user or password.",
+            code="config.base_url",
+        )
     insecure = url.scheme == "http" and not is_loopback(config.vendor.base_url)
     if insecure and not config.vendor.allow_insecure_http:
         raise ConfigError(
             "configuration: $.vendor.base_url is plain http to another machine, so the API key "
             "and the records would travel unencrypted. Use https, or set "
-            "vendor.allow_insecure_http = true if you mean it."
+            "vendor.allow_insecure_http = true if you mean it.",
+            code="config.base_url",
         )
     if config.vendor.proxy is not None:
         _check_proxy(config.vendor, config.vendor.proxy)
@@ -434,7 +454,8 @@ def _check_zone(key: str, name: str) -> None:
     except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
         raise ConfigError(
             f"configuration: $.{key}: no time zone is named {name!r}. Use an IANA name such as UTC "
-            "or Asia/Shanghai."
+            "or Asia/Shanghai.",
+            code="config.value",
         ) from exc
 
 
@@ -443,18 +464,21 @@ def _check_proxy(vendor: Vendor, proxy: str) -> None:
     if not _is_proxy(proxy):
         raise ConfigError(
             "configuration: $.vendor.proxy must be http(s)://[user:password@]host:port, for "
-            "example http://proxy.example.com:3128."
+            "example http://proxy.example.com:3128.",
+            code="config.proxy",
         )
     if vendor.transport != "aiohttp":
         raise ConfigError(
             'configuration: $.vendor.proxy: only vendor.transport = "aiohttp" can go through a '
-            f"proxy, {vendor.transport!r} can not. Set one or the other."
+            f"proxy, {vendor.transport!r} can not. Set one or the other.",
+            code="config.proxy",
         )
     if urlsplit(vendor.base_url).scheme == "http" and not vendor.allow_insecure_http:
         raise ConfigError(
             "configuration: $.vendor.proxy: to a $.vendor.base_url of plain http the proxy would "
             "see the API key and the records. Use https, or set vendor.allow_insecure_http = true "
-            "if you mean it."
+            "if you mean it.",
+            code="config.proxy",
         )
 
 
@@ -483,12 +507,14 @@ def _check_metrics_file(file: str, output: str) -> None:
     if any(path.is_relative_to(root / own) for own in ("cdr", "state", "runs")):
         raise ConfigError(
             f"configuration: $.monitor.metrics_file: {file} lies among the output's own files. "
-            "Put it beside the output, or where the collector looks."
+            "Put it beside the output, or where the collector looks.",
+            code="config.metrics_file",
         )
     if path.is_dir():
         raise ConfigError(
             f"configuration: $.monitor.metrics_file: {file} is a folder. Name a file in it, for "
-            "example cdr_harvester.prom."
+            "example cdr_harvester.prom.",
+            code="config.metrics_file",
         )
 
 
@@ -498,13 +524,18 @@ def _check_ping_url(text: str) -> None:
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         raise ConfigError(
             "configuration: $.monitor.ping_url must be https://host/path without a query, for "
-            "example https://hc-ping.com/your-uuid-here."
+            "example https://hc-ping.com/your-uuid-here.",
+            code="config.ping_url",
         )
     if url.username or url.password:
-        raise ConfigError("configuration: $.monitor.ping_url must not carry a user or password.")
+        raise ConfigError(
+            "configuration: $.monitor.ping_url must not carry a user or password.",
+            code="config.ping_url",
+        )
     if url.scheme == "http" and not is_loopback(text):
         raise ConfigError(
-            "configuration: $.monitor.ping_url is plain http to another machine. Use https."
+            "configuration: $.monitor.ping_url is plain http to another machine. Use https.",
+            code="config.ping_url",
         )
 
 
@@ -514,10 +545,13 @@ def _secret(name: str, environ: Mapping[str, str]) -> str:
     if not value:
         raise ConfigError(
             f"the vendor's {name.lower().replace('_', ' ')} is missing: set {variable}, or "
-            f"{variable}_FILE to a file that holds it."
+            f"{variable}_FILE to a file that holds it.",
+            code="config.secret_missing",
         )
     if not value.isascii() or not value.isprintable():
-        raise ConfigError(f"{variable} holds characters that can't stand in an HTTP header.")
+        raise ConfigError(
+            f"{variable} holds characters that can't stand in an HTTP header.", code="config.secret"
+        )
     return value
 
 
@@ -527,13 +561,19 @@ def _read_secret(name: str, environ: Mapping[str, str]) -> str:
     value = environ.get(variable, "")
     file = environ.get(f"{variable}_FILE", "")
     if value and file:
-        raise ConfigError(f"both {variable} and {variable}_FILE are set: unset one of them.")
+        raise ConfigError(
+            f"both {variable} and {variable}_FILE are set: unset one of them.", code="config.secret"
+        )
     if file:
         try:
             # Some editors put a mark of UTF-8 first; no header could hold it.
             value = Path(file).read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"{variable}_FILE: {file} can't be read ({exc}).") from exc
+            raise ConfigError(
+                f"{variable}_FILE: {file} can't be read ({exc}).", code="config.secret"
+            ) from exc
         if not value:
-            raise ConfigError(f"{variable}_FILE: {file} is empty. Write it again.")
+            raise ConfigError(
+                f"{variable}_FILE: {file} is empty. Write it again.", code="config.secret"
+            )
     return value

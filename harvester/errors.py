@@ -12,19 +12,22 @@
     └── Interrupted          130   SIGINT; run again
         └── Terminated       143   SIGTERM; run again
 
-Two endings are results of a run that worked, not exceptions: 0 (the list is worked down) and
-3 (as 0, but some ids have died that no run had reported before).  If several apply, `worst` picks
-the one that the user has to act on first.
+Three endings are results of a run that worked, not exceptions: 0 (the list is processed), 3 (as 0,
+but some ids have died that no run had reported before) and 5 without a message (some ids failed in
+every attempt).  If several apply, `worst` picks the one that the user has to act on first.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import ClassVar
 
 EXIT_DONE = 0
 EXIT_UNEXPECTED = 1
 EXIT_SOME_DEAD = 3
+EXIT_PENDING = 5
+"""Some ids failed in every attempt; an outage has the same."""
 GOOD_ENDS = (EXIT_DONE, EXIT_SOME_DEAD, 8)
 """Exit codes of a run that did what it was meant to; 8: as far as its own budget went."""
 
@@ -123,6 +126,20 @@ class Terminated(Interrupted):
 
     code = "stopped.sigterm"
     exit_code = 143
+
+
+_DISK_CODES = {
+    errno.ENOSPC: "output.full",
+    errno.EDQUOT: "output.full",
+    errno.EACCES: "output.permission",
+    errno.EPERM: "output.permission",
+    errno.EROFS: "output.permission",
+}
+
+
+def disk_code(exc: OSError) -> str:
+    """The code of what a file system refuses: a full disk, a missing right, or something else."""
+    return _DISK_CODES.get(exc.errno or 0, "output.failed")
 
 
 def first_line(exc: BaseException) -> str:

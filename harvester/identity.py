@@ -83,7 +83,8 @@ def settled(config: Config, own: Identity, *, rebind: bool | None = None) -> Con
             raise ConfigError(
                 f"the output of {where} belongs to account {own.account!r}, not "
                 f"{vendor.account!r}. Use another --out for this account, or set vendor.account "
-                "back."
+                "back.",
+                code="state.belongs.account",
             )
         vendor = replace(vendor, account=own.account)
     if own.timezone is not None:
@@ -92,7 +93,8 @@ def settled(config: Config, own: Identity, *, rebind: bool | None = None) -> Con
             raise ConfigError(
                 f"the days of {where} are those of {own.timezone}, but "
                 f"output.partition_timezone is set to {given}. Set it back or leave it out; for "
-                "days of another zone, harvest into another --out."
+                "days of another zone, harvest into another --out.",
+                code="state.belongs.timezone",
             )
         output = replace(output, partition_timezone=own.timezone)
     if own.addresses and rebind is not None:
@@ -111,7 +113,8 @@ def _address(config: Config, own: str, *, rebind: bool) -> str:
     raise ConfigError(
         f"the records of {config.output.dir} come from {_named(own)}, but vendor.base_url is set "
         f"to {_named(given)}. Use another --out for another vendor. If it is the same vendor at a "
-        "new address or through a tunnel, name it once with `harvester run --rebind`."
+        "new address or through a tunnel, name it once with `harvester run --rebind`.",
+        code="state.belongs.address",
     )
 
 

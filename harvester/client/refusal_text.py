@@ -15,6 +15,22 @@ def refusal_message(what: str) -> str:
     )
 
 
+def refusal_code(what: str) -> str:
+    """The code of a refusal, `vendor.denied.…`."""
+    return _CODES.get(what, f"{_DENIED}.{'address' if what in _ADDRESS_CODES else 'forbidden'}")
+
+
+_DENIED = "vendor.denied"
+_CODES = {
+    "-1": f"{_DENIED}.sign",
+    "-2": f"{_DENIED}.ip",
+    "-13": f"{_DENIED}.account",
+    "-16": f"{_DENIED}.clock",
+    "-29": f"{_DENIED}.workspace",
+    "-30": f"{_DENIED}.key",
+    "-31": f"{_DENIED}.ip",
+    "-32": f"{_DENIED}.application",
+}
 _REFUSALS = {
     "-1": "the key or the signature is wrong. Check HARVESTER_API_KEY and HARVESTER_API_SECRET.",
     "-2": "this IP address is not allowed. Ask the vendor to allow it, or run from one that is.",

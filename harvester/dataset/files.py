@@ -81,7 +81,8 @@ def verify_part(path: Path, kind: RecordKind) -> int:
         if version != str(kind.version).encode() or not file.schema_arrow.equals(kind.schema):
             raise StoreError(
                 f"{path} has the schema of another version of the harvester, or of another tool "
-                f"(version {version!r}, ours is {kind.version}). Move it out of the data set."
+                f"(version {version!r}, ours is {kind.version}). Move it out of the data set.",
+                code="data.schema",
             )
         return int(file.metadata.num_rows)
 
@@ -178,5 +179,6 @@ def unreadable(path: Path, exc: Exception) -> StoreError:
     """The error for a part that is no readable Parquet file, with what to do about it."""
     return StoreError(
         f"{path} can't be read as Parquet ({exc}). `harvester verify` shows what else is wrong; "
-        f"restore the file from a backup, or move it away and run `harvester rebuild`."
+        f"restore the file from a backup, or move it away and run `harvester rebuild`.",
+        code="data.unreadable",
     )

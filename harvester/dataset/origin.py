@@ -102,7 +102,7 @@ def zone_of_folders(
         return None  # damaged, or moved: whoever reads the rows says which
     certain = found[0] == _VENDORS or all(same_dates(found[0], zone) for zone in found[1:])
     if is_set or (is_kept and not certain):
-        raise ConfigError(_unlike(config, found))
+        raise ConfigError(_unlike(config, found), code="state.belongs.timezone")
     return found[0]
 
 

@@ -204,9 +204,11 @@ def _not_placed(staged: Path, final: Path) -> StoreError:
     if final.exists():
         return StoreError(
             f"{final} exists already with other content and is never replaced. Move it out of the "
-            f"data set, or see `harvester verify`; the new part waits at {staged}."
+            f"data set, or see `harvester verify`; the new part waits at {staged}.",
+            code="data.part_exists",
         )
     return StoreError(
         f"the part for {final} is neither there nor at {staged}. Run again: it is made anew from "
-        f"the journal."
+        f"the journal.",
+        code="data.part_lost",
     )

@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from harvester.errors import SourceError, StoreError
+from harvester.errors import SourceError, StoreError, disk_code
 
 Form = Literal["txt", "csv", "tsv", "jsonl", "parquet"]
 Compression = Literal["gzip", "zstd"]
@@ -81,7 +81,8 @@ def _named_by(source: str, spool: Path) -> Iterator[IdFile]:
         if not matches:
             raise SourceError(
                 f"{source}: no file matches. Check the pattern, and quote it if the shell changes "
-                f"it. {_IF_EXPECTED}"
+                f"it. {_IF_EXPECTED}",
+                code="input.missing",
             )
         for match in matches:
             yield from _under(Path(match), spool)
@@ -105,7 +106,9 @@ def _refuse_unreadable_folder(pattern: str) -> None:
             return
         folder = folder.parent
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        raise SourceError(_unreadable(folder, PermissionError(13, "Permission denied")))
+        raise SourceError(
+            _unreadable(folder, PermissionError(13, "Permission denied")), code="input.unreadable"
+        )
 
 
 def _under(path: Path, spool: Path) -> Iterator[IdFile]:
@@ -113,7 +116,8 @@ def _under(path: Path, spool: Path) -> Iterator[IdFile]:
     mode = _kind(path)
     if mode is None:
         raise SourceError(
-            f"{path}: there is no such file or folder. Check the path. {_IF_EXPECTED}"
+            f"{path}: there is no such file or folder. Check the path. {_IF_EXPECTED}",
+            code="input.missing",
         )
     if stat.S_ISDIR(mode):
         yield from _folder(path)
@@ -132,14 +136,17 @@ def _folder(folder: Path) -> list[IdFile]:
         raise SourceError(
             f"{folder}: the folder holds files ({Path(names[0]).name}), but no id files. They are "
             f"named {_SUFFIXES}; a file of another name can be given by itself and is then read as "
-            "lines of text."
+            "lines of text.",
+            code="input.no_id_files",
         )
     return files
 
 
 def _walk(folder: Path) -> Iterator[str]:
     def refuse(error: OSError) -> None:
-        raise SourceError(_unreadable(Path(error.filename or folder), error)) from error
+        raise SourceError(
+            _unreadable(Path(error.filename or folder), error), code="input.unreadable"
+        ) from error
 
     for root, _, names in os.walk(folder, onerror=refuse):
         yield from (os.path.join(root, name) for name in names)  # noqa: PTH118 - keeps any name
@@ -160,7 +167,9 @@ def _by_suffix(name: str) -> IdFile | None:
 def _explicit(path: Path) -> IdFile:
     """A file that was named itself: of an unknown suffix, it is lines of text."""
     if path.name.lower().endswith((".parquet.gz", ".parquet.zst")):
-        raise SourceError(f"{path}: a Parquet file compressed once more. Unpack it first.")
+        raise SourceError(
+            f"{path}: a Parquet file compressed once more. Unpack it first.", code="input.form"
+        )
     known = _by_suffix(str(path))
     return known or IdFile(str(path), "txt", _COMPRESSIONS.get(path.suffix.lower()))
 
@@ -178,7 +187,8 @@ def _spooled(stream: BinaryIO, spool: Path, name: str, copy_of: str) -> IdFile:
     except OSError as exc:
         raise StoreError(
             f"{spool}: the ids from {name} can't be kept here ({exc.strerror or exc}). "
-            "Make room or permit writing, then run again."
+            "Make room or permit writing, then run again.",
+            code=disk_code(exc),
         ) from exc
     return msgspec.structs.replace(_guessed(path, head), copy_of=copy_of)
 
@@ -187,7 +197,7 @@ def _read(stream: BinaryIO, name: str) -> bytes:
     try:
         return stream.read(1 << 20)
     except OSError as exc:
-        raise SourceError(_unreadable(Path(name), exc)) from exc
+        raise SourceError(_unreadable(Path(name), exc), code="input.unreadable") from exc
 
 
 def _guessed(path: str, head: bytes) -> IdFile:
@@ -204,7 +214,7 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as exc:
-        raise SourceError(_unreadable(path, exc)) from exc
+        raise SourceError(_unreadable(path, exc), code="input.unreadable") from exc
 
 
 def _identity(path: str) -> tuple[int, int]:
@@ -221,7 +231,7 @@ def _kind(path: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as exc:
-        raise SourceError(_unreadable(path, exc)) from exc
+        raise SourceError(_unreadable(path, exc), code="input.unreadable") from exc
 
 
 def _unreadable(path: Path, exc: Exception) -> str:

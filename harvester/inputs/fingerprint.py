@@ -84,7 +84,8 @@ def _stamp(path: Path, known: Mapping[str, Stamp], now_ns: Callable[[], int]) ->
             return Stamp(*seen, _hash(stream)), rested
     except OSError as exc:
         raise SourceError(
-            f"{path}: can't be read ({exc.strerror or exc}). Check its name and permissions."
+            f"{path}: can't be read ({exc.strerror or exc}). Check its name and permissions.",
+            code="input.unreadable",
         ) from exc
 
 

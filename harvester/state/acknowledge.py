@@ -62,17 +62,17 @@ def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> 
     for no, rows in batch.settled_rows.items():
         size = rows_of_chunk(no, work_list.rows)
         if min(rows) < 0 or max(rows) >= size:
-            raise StoreError(_no_such_row(no, rows, size))
+            raise StoreError(_no_such_row(no, rows, size), code="state.contradiction")
         found = db.execute(
             "SELECT bits FROM chunk WHERE list = ? AND no = ?", (work_list.id, no)
         ).fetchone()
         bits = bitmap.empty(size) if found is None else found[0]
         if bits is None:
-            raise StoreError(_settled_twice(no, rows))
+            raise StoreError(_settled_twice(no, rows), code="state.contradiction")
         try:
             bits = bitmap.with_rows(bits, rows)
         except ValueError as exc:
-            raise StoreError(_settled_twice(no, rows)) from exc
+            raise StoreError(_settled_twice(no, rows), code="state.contradiction") from exc
         is_done = bitmap.count(bits) == size
         db.execute(
             "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)",
@@ -90,7 +90,7 @@ def _change_open_calls(db: sqlite3.Connection, batch: Batch) -> None:
     if batch.closed_calls:
         closed = unresolved.remove_open_calls(db, batch.closed_calls)
         if closed != len(batch.closed_calls):
-            raise StoreError(_closed_twice(batch.closed_calls))
+            raise StoreError(_closed_twice(batch.closed_calls), code="state.contradiction")
     unresolved.put_open_calls(db, batch.open_calls)
 
 

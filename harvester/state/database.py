@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from harvester.errors import ConfigError, StoreError
+from harvester.errors import ConfigError, StoreError, disk_code
 from harvester.storage.atomic_files import NewFile
 
 SCHEMA_VERSION = 1
@@ -119,9 +119,13 @@ def store_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
-        raise StoreError(f"the ledger {path} failed: {exc}. {_remedy(str(exc))}") from exc
+        raise StoreError(
+            f"the ledger {path} failed: {exc}. {_remedy(str(exc))}", code="state.failed"
+        ) from exc
     except OSError as exc:
-        raise StoreError(f"the ledger {path} failed: {exc.strerror or exc}.") from exc
+        raise StoreError(
+            f"the ledger {path} failed: {exc.strerror or exc}.", code=disk_code(exc)
+        ) from exc
 
 
 def get_meta(db: sqlite3.Connection, key: str) -> str | None:
@@ -163,7 +167,8 @@ def _prepare(db: sqlite3.Connection, path: Path, account: str, *, is_claimed: bo
     if is_claimed and known != account:
         raise ConfigError(
             f"the output of {path.parent.parent} belongs to account {known!r}, not {account!r}. "
-            "Use another --out for this account, or set vendor.account back."
+            "Use another --out for this account, or set vendor.account back.",
+            code="state.belongs.account",
         )
     if get_meta(db, "clean") != "1":
         _check_integrity(db, path)
@@ -211,11 +216,15 @@ def _check_version(db: sqlite3.Connection, path: Path) -> None:
     except (sqlite3.Error, ValueError):
         version = 0
     if version == 0:
-        raise StoreError(f"{path} is a database, but not a ledger of cdr-harvester: move it away.")
+        raise StoreError(
+            f"{path} is a database, but not a ledger of cdr-harvester: move it away.",
+            code="state.foreign",
+        )
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} was written by a newer cdr-harvester (ledger version {version}, this one "
-            f"knows {SCHEMA_VERSION}). Nothing was changed: install the newer version."
+            f"knows {SCHEMA_VERSION}). Nothing was changed: install the newer version.",
+            code="state.newer",
         )
 
 
@@ -225,7 +234,8 @@ def _check_integrity(db: sqlite3.Connection, path: Path) -> None:
     if found != "ok":
         raise StoreError(
             f"{path} is damaged ({' '.join(found.split())}). Nothing was changed: restore state/ "
-            "from a backup, or make it anew from the data with `harvester rebuild`."
+            "from a backup, or make it anew from the data with `harvester rebuild`.",
+            code="state.damaged",
         )
 
 

@@ -21,7 +21,7 @@ from typing import Self
 
 import msgspec
 
-from harvester.errors import AlreadyRunning, StoreError
+from harvester.errors import AlreadyRunning, StoreError, disk_code
 
 WAIT_FOR_READER_S = 10.0
 _LOOK_EVERY_S = 0.05
@@ -81,7 +81,8 @@ class OutputLock:
             os.close(self._fd)
             raise StoreError(
                 f"{self._path} can't be locked: {exc.strerror}. This file system has no locks: put "
-                "the output on one that has."
+                "the output on one that has.",
+                code="output.no_locks",
             ) from exc
         return True
 
@@ -118,7 +119,8 @@ class OutputLock:
             self.release()
             raise StoreError(
                 f"the lock {self._path} can't be written: {exc.strerror}. Free some space and run "
-                "the same command again."
+                "the same command again.",
+                code=disk_code(exc),
             ) from exc
 
 
@@ -131,7 +133,8 @@ def _opened(path: Path, *, is_read: bool) -> int:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         raise StoreError(
             f"the lock {path} can't be made: {exc.strerror}. Check that the output folder is "
-            "writable."
+            "writable.",
+            code=disk_code(exc),
         ) from exc
 
 

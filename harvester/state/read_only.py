@@ -93,7 +93,7 @@ def view_ledger(path: Path, scratch: Path | None = None) -> Iterator[sqlite3.Con
         try:
             yield db
         except sqlite3.Error as exc:
-            raise StoreError(_damaged(path, str(exc))) from exc
+            raise StoreError(_damaged(path, str(exc)), code="state.damaged") from exc
 
 
 def _connect(path: Path, scratch: Path | None, stack: ExitStack) -> sqlite3.Connection:
@@ -119,19 +119,20 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     try:
         found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as exc:
-        raise StoreError(_damaged(path, str(exc))) from exc
+        raise StoreError(_damaged(path, str(exc)), code="state.damaged") from exc
     if found != "ok":
-        raise StoreError(_damaged(path, str(found)))
+        raise StoreError(_damaged(path, str(found)), code="state.damaged")
     try:
         version = int(get_meta(db, "schema") or 0)
     except (sqlite3.Error, ValueError):
         version = 0
     if version == 0:
-        raise StoreError(_damaged(path, "it is no ledger of cdr-harvester"))
+        raise StoreError(_damaged(path, "it is no ledger of cdr-harvester"), code="state.foreign")
     if version > SCHEMA_VERSION:
         raise NewerLedger(
             f"{path} was written by a newer cdr-harvester (ledger version {version}, this one "
-            f"knows {SCHEMA_VERSION}). Nothing was changed: install the newer version."
+            f"knows {SCHEMA_VERSION}). Nothing was changed: install the newer version.",
+            code="state.newer",
         )
 
 

@@ -23,7 +23,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from harvester.errors import StoreError
+from harvester.errors import StoreError, disk_code
 
 OWNER_ONLY = 0o600
 
@@ -116,7 +116,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as exc:
         raise StoreError(
             f"{path} can't be written: {exc.strerror}. Free some space, or make the folder "
-            "writable, and run the same command again."
+            "writable, and run the same command again.",
+            code=disk_code(exc),
         ) from exc
 
 

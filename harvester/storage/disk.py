@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from harvester.errors import StoreError
+from harvester.errors import StoreError, disk_code
 from harvester.storage.atomic_files import sync_file, sync_folder
 
 # File systems that know no hard links say so in different ways.
@@ -94,7 +94,7 @@ class RealDisk:
 def store_error(doing: str, path: Path, exc: OSError) -> StoreError:
     """What a user can read and act on, for a file system's error."""
     remedy = _REMEDY.get(exc.errno, _ANY_REMEDY)
-    return StoreError(f"{doing} {path}: {exc.strerror or exc}. {remedy}")
+    return StoreError(f"{doing} {path}: {exc.strerror or exc}. {remedy}", code=disk_code(exc))
 
 
 def _move_unlinked(source: Path, target: Path) -> None:

@@ -98,5 +98,6 @@ def trouble(exc: Exception) -> StoreError:
     return StoreError(
         f"the data set can't be read through: {first_line(exc)}. If that names a file, restore it; "
         "`harvester verify --deep` looks at each file by itself. If it is about memory or disk, "
-        "raise plan.memory_limit or make room."
+        "raise plan.memory_limit or make room.",
+        code="data.unreadable",
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.errors import StoreError
+from harvester.errors import StoreError, disk_code
 from harvester.storage.atomic_files import sync_folder
 
 PRIVATE = 0o700
@@ -86,12 +86,14 @@ def make_folders(output: Output, mode: int) -> None:
     except OSError as exc:
         raise StoreError(
             f"the output folder {output.root} can't be written: {exc.strerror} "
-            f"({exc.filename}). Make it writable, or choose another with --out."
+            f"({exc.filename}). Make it writable, or choose another with --out.",
+            code=disk_code(exc),
         ) from exc
     if output.cdr.stat().st_dev != output.staging.stat().st_dev:
         raise StoreError(
             f"{output.cdr} and {output.staging} lie on different file systems, so a part can't be "
-            "moved into place at once. Put the whole output folder on one."
+            "moved into place at once. Put the whole output folder on one.",
+            code="output.two_file_systems",
         )
 
 
@@ -104,4 +106,6 @@ def empty_folder(folder: Path) -> None:
             else:
                 path.unlink()
     except OSError as exc:
-        raise StoreError(f"{folder} can't be emptied: {exc.strerror}. Check its owner.") from exc
+        raise StoreError(
+            f"{folder} can't be emptied: {exc.strerror}. Check its owner.", code=disk_code(exc)
+        ) from exc

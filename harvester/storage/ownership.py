@@ -26,13 +26,15 @@ def refuse_closed(root: Path, paths: Iterable[Path], wanted: int) -> None:
     for path in paths:
         closed = _closed(path.absolute(), wanted)
         if closed is not None:
-            raise StoreError(_told(root, closed))
+            raise StoreError(_told(root, closed), code="output.permission")
 
 
 def explained(root: Path, exc: PermissionError) -> StoreError:
     """An error of the system as one that names both users."""
     name = Path(os.fsdecode(exc.filename)) if isinstance(exc.filename, str | bytes) else root
-    return StoreError(_told(root, _closed(name.absolute(), CHANGE) or name))
+    return StoreError(
+        _told(root, _closed(name.absolute(), CHANGE) or name), code="output.permission"
+    )
 
 
 def _closed(path: Path, wanted: int) -> Path | None:

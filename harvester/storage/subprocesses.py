@@ -35,13 +35,15 @@ def died(what: str, code: int, complaints: IO[bytes], *, if_killed: str) -> NoRe
     if code == -signal.SIGINT:
         raise KeyboardInterrupt
     if code == -signal.SIGKILL:
-        raise StoreError(f"{what} was killed, probably for want of memory. {if_killed}")
+        raise StoreError(
+            f"{what} was killed, probably for want of memory. {if_killed}", code="process.killed"
+        )
     if code < 0:
-        raise StoreError(f"{what} was ended by signal {-code}. Run again.")
+        raise StoreError(f"{what} was ended by signal {-code}. Run again.", code="process.killed")
     size = complaints.seek(0, os.SEEK_END)
     complaints.seek(max(0, size - _COMPLAINT_BYTES))
     said = complaints.read().decode("utf-8", "replace").strip()
-    raise HarvesterError(f"{what} failed (exit {code}): {said}")
+    raise HarvesterError(f"{what} failed (exit {code}): {said}", code="internal.process")
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -131,6 +131,7 @@ def test_a_field_that_could_be_somebodys_number_is_counted_without_its_name(
     summary = make_summary(
         run,
         account=ACCOUNT,
+        code="",
         message="",
         output=Output(tmp_path),
         input_=None,

@@ -23,6 +23,7 @@ RUN = Summary(
     started_at="",
     ended_at="",
     exit_code=3,
+    code="",
     message="",
     input=InputBooks(
         lines=1_010,

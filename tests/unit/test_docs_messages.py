@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -13,6 +14,7 @@ from harvester import errors
 from harvester.analysis.verify import id_states
 from harvester.cli.ui import event_text, exit_codes
 from harvester.client import judge, refusal_text
+from harvester.pipeline.run import summary
 from tests.unit.test_docs import ROOT, coded, page, rows, section
 
 PAGE = page("when-it-stops")
@@ -29,12 +31,27 @@ CODES = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, errors.HarvesterError)
 }
+BASES: dict[str, str] = {}
 for _tree in TREES.values():
     for _node in ast.walk(_tree):
         if isinstance(_node, ast.ClassDef):
             for _base in _node.bases:
                 if isinstance(_base, ast.Name) and _base.id in CODES:
                     CODES.setdefault(_node.name, CODES[_base.id])
+                    BASES.setdefault(_node.name, _base.id)
+
+# The code that an error has where nothing is said at the place that raises it.
+DEFAULT_CODES = {
+    name: kind.code
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.HarvesterError)
+}
+DISK_CODES = {*errors._DISK_CODES.values(), errors.disk_code(OSError())}
+DENIED_CODES = {
+    refusal_text.refusal_code(what) for what in (*refusal_text._REFUSALS, "http_404", "http_403")
+}
+# The end of a run that no error ended.
+CODES_OF_ENDS = {code: name for code, name in summary.END_CODES.items() if name}
 
 # A place that hands on what another process said, which has a place of its own.
 HANDED_ON = {"spoken['source']", "spoken['store']"}
@@ -58,6 +75,44 @@ def text_of(node: ast.expr | None, texts: dict[str, ast.expr]) -> str | None:
             return None
 
 
+def _constants(tree: ast.AST) -> Iterator[str]:
+    """The codes that are handed to `_give_up(what, code)`, or go in a `"code"` of a dict."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="_give_up"), args=[_, ast.Constant(value=str(code))]
+            ):
+                yield code
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    match key, value:
+                        case ast.Constant(value="code"), ast.Constant(value=str(code)):
+                            yield code
+                        case _:
+                            pass
+            case _:
+                pass
+
+
+def codes_of(call: ast.Call, tree: ast.Module) -> frozenset[str]:
+    """What `code` of the error may be that `call` makes."""
+    assert isinstance(call.func, ast.Name)
+    for keyword in call.keywords:
+        if keyword.arg == "code":
+            match keyword.value:
+                case ast.Constant(value=str(code)):
+                    return frozenset({code})
+                case ast.Call(func=ast.Name(id="disk_code")):
+                    return frozenset(DISK_CODES)
+                case ast.Call(func=ast.Name(id="refusal_code")):
+                    return frozenset(DENIED_CODES)
+                case ast.Name(id="code"):
+                    return frozenset(_constants(tree))
+            raise AssertionError(ast.unparse(call))
+    name = call.func.id
+    return frozenset({DEFAULT_CODES.get(name) or DEFAULT_CODES[BASES[name]]})
+
+
 def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     return {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
 
@@ -65,8 +120,8 @@ def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
 _REFUSED = _functions(TREES["client/refusal_text.py"])
 
 
-def messages() -> Iterator[tuple[str, int, str]]:
-    """(file, exit code, message) of every place in the code that makes an error."""
+def messages() -> Iterator[tuple[str, int, str, frozenset[str]]]:
+    """(file, exit code, message, codes) of every place in the code that makes an error."""
     for file, tree in TREES.items():
         functions = _REFUSED | _functions(tree)
         texts = {
@@ -80,7 +135,7 @@ def messages() -> Iterator[tuple[str, int, str]]:
             match node:
                 case ast.Call(func=ast.Name(id=name), args=[message, *_]) if name in CODES:
                     for text in _texts(message, functions, texts):
-                        yield file, CODES[name], text
+                        yield file, CODES[name], text, codes_of(node, tree)
                 case _:
                     pass
 
@@ -101,7 +156,8 @@ def _texts(
     return [text]
 
 
-MESSAGES = sorted(set(messages()))
+FOUND = set(messages())
+MESSAGES = sorted({(file, code, text) for file, code, text, _ in FOUND})
 
 
 def first_sentence(message: str) -> str:
@@ -161,6 +217,85 @@ def test_every_message_of_the_page_is_one_of_the_code(told: str) -> None:
     assert any(re.search(rf"^[^|]*{one}", told) for one in patterns if _says_enough(one))
 
 
+class Told(NamedTuple):
+    """A row of the page: a message with its codes."""
+
+    exit_codes: set[int]
+    message: str
+    codes: set[str]
+
+
+def told_codes(exit_code: int) -> Iterator[Told]:
+    """The rows of the page under an exit code."""
+    headings = re.findall(r"(?m)^### .+$", section(PAGE, "## Messages"))
+    theirs = [one for one in headings if one.endswith(f"({exit_code})")]
+    for cells in rows(section(PAGE, (theirs or headings)[0])):
+        exits, place = {exit_code}, 1
+        if re.fullmatch(r"[\d, ]+", cells[1]):
+            exits, place = {int(one) for one in cells[1].split(", ")}, 2
+        if exit_code in exits:
+            message = cells[0].replace("`", "").replace(r"\|", "|")
+            yield Told(exits, message, set(coded(cells[place])))
+
+
+EXIT_CODES = sorted({code for _, code, _ in MESSAGES})
+
+
+@pytest.mark.parametrize("exit_code", EXIT_CODES)
+def test_every_code_stands_beside_its_message_under_its_exit_code(exit_code: int) -> None:
+    told = list(told_codes(exit_code))
+    everywhere = {code for row in told for code in row.codes}
+    for file, code, message, codes in FOUND:
+        if code == exit_code:
+            assert codes <= everywhere, (file, message, codes - everywhere)
+        if code == exit_code and file not in MADE_OF_PARTS and _says_enough(pattern(message)):
+            beside = [row for row in told if re.search(f"^[^|]*{pattern(message)}", row.message)]
+            assert any(codes & row.codes for row in beside), (file, message, codes, beside)
+
+
+def made_codes(exit_code: int) -> set[str]:
+    """The codes that an error, or an end, with this exit code may have."""
+    made = {one for _, code, _, codes in FOUND if code == exit_code for one in codes}
+    # What is raised without a message of its own.
+    made |= {code for name, code in DEFAULT_CODES.items() if CODES[name] == exit_code}
+    if exit_code in CODES_OF_ENDS:
+        made.add(CODES_OF_ENDS[exit_code])
+    if exit_code == 6:
+        made |= set(_constants(TREES["inputs/worklist/build_child.py"]))
+    return made
+
+
+@pytest.mark.parametrize("exit_code", EXIT_CODES)
+def test_every_code_of_the_page_is_one_of_the_code(exit_code: int) -> None:
+    for row in told_codes(exit_code):
+        assert row.codes, row.message
+        made = {code for one in row.exit_codes for code in made_codes(one)}
+        assert row.codes <= made, (row.message, row.codes - made)
+
+
+@pytest.mark.parametrize("exit_code", sorted(CODES_OF_ENDS))
+def test_the_code_of_an_end_without_an_error_is_documented(exit_code: int) -> None:
+    assert f"`{CODES_OF_ENDS[exit_code]}`" in CODES_TOLD[exit_code][0]
+
+
+def test_the_code_of_a_killed_run_is_documented() -> None:
+    assert f"`{summary.KILLED}`" in section(PAGE, "## Exit codes")
+
+
+LOW = [file for file in TREES if not file.startswith(("cli/", "analysis/", "operations/", "api"))]
+TOO_WIDE = {"StoreError", "ConfigError", "SourceError", "VendorRefused", "VendorUnavailable"}
+
+
+@pytest.mark.parametrize("file", LOW)
+def test_every_place_that_raises_says_which_trouble_it_is(file: str) -> None:
+    for node in ast.walk(TREES[file]):
+        match node:
+            case ast.Call(func=ast.Name(id=name), keywords=keywords) if name in TOO_WIDE:
+                assert "code" in {keyword.arg for keyword in keywords}, ast.unparse(node)
+            case _:
+                pass
+
+
 def _says_enough(found: str) -> bool:
     """Whether a pattern would not be found anywhere."""
     return len(re.sub(r"\W", "", found)) > 7
@@ -209,11 +344,13 @@ def test_every_refusal_is_documented() -> None:
 
 def test_every_way_to_give_up_on_the_vendor_is_documented() -> None:
     found = re.findall(
-        r'_give_up\("(.+)"\)', (PACKAGE / "pipeline" / "limits" / "outage_gate.py").read_text()
+        r'_give_up\(\s*"(.+)", "(.+)"\s*\)',
+        (PACKAGE / "pipeline" / "limits" / "outage_gate.py").read_text(),
     )
     assert len(found) == 2
-    for what in found:
-        assert f"| the vendor has been {what} for over … s. | 5 |" in messages_of(5)
+    for what, code in found:
+        told = f"| the vendor has been {what} for over … s. | 5 | `{code}` |"
+        assert told in section(PAGE, "## Messages")
 
 
 CODES_TOLD = {int(cells[0]): cells[1:] for cells in rows(section(PAGE, "## Exit codes"))}

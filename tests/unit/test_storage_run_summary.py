@@ -56,6 +56,7 @@ def written(folder: Path, *differences: Difference) -> Path:
     made = make_summary(
         RUN,
         account="acme",
+        code="",
         message="",
         output=Output(folder),
         input_=None,

@@ -215,6 +215,7 @@ def _log_end(logs: Logs, result: Result) -> None:
         "run_ended",
         run_id=result.summary.run_id,
         exit_code=result.exit_code,
+        code=result.summary.code,
         message=result.summary.message,
         requests=result.summary.requests,
     )

@@ -102,7 +102,7 @@ def _chunks(file: IdFile, size: int) -> Generator[bytes]:
             _check(file, first)
             yield from _as_utf8(first, unpacked)
     except (OSError, EOFError, zlib.error) as exc:
-        raise SourceError(_trouble(file, exc)) from exc
+        raise SourceError(_trouble(file, exc), code="input.damaged") from exc
 
 
 def _as_utf8(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
@@ -179,15 +179,18 @@ def _gathered(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
 def _check(file: IdFile, start: bytes) -> None:
     for magic, what in _NOT_TEXT:
         if start.startswith(magic):
-            raise SourceError(f"{file.name}: isn't text but {what}.")
+            raise SourceError(f"{file.name}: isn't text but {what}.", code="input.form")
     if start[_TAR_AT:].startswith(b"ustar"):
-        raise SourceError(f"{file.name}: isn't text but a tar archive. Unpack it (tar -x).")
+        raise SourceError(
+            f"{file.name}: isn't text but a tar archive. Unpack it (tar -x).", code="input.form"
+        )
     encoding = _unmarked(start[:1024])
     if encoding is not None:
         command = converting(file, f"iconv -f {encoding} -t UTF-8")
         raise SourceError(
             f"{file.name}: isn't text but {encoding} without a mark that says so. "
-            f"Convert it: {command}"
+            f"Convert it: {command}",
+            code="input.form",
         )
 
 

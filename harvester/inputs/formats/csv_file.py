@@ -274,7 +274,8 @@ def _begin(file: IdFile, column: str, block: Block) -> tuple[_Table | None, Bloc
     if not names or b"\0" in header:
         raise SourceError(
             f"{file.name}: its first line isn't a header of columns. "
-            "Check the file, or name it .txt."
+            "Check the file, or name it .txt.",
+            code="input.no_header",
         )
     if len(names) == 1 and _is_id(names[0], column):
         return _Table(delimiter, 1, 0, no_ids(column)), Block(first, header + b"\n" + rest)
@@ -282,7 +283,8 @@ def _begin(file: IdFile, column: str, block: Block) -> tuple[_Table | None, Bloc
         # Not listed: these are no names, and a callee's number may be among them.
         raise SourceError(
             f"{file.name}: its first line holds values, not the names of columns. "
-            f"Put a header above it, with {column} over the ids."
+            f"Put a header above it, with {column} over the ids.",
+            code="input.no_header",
         )
     place = position(names, column, file.name)
     table = _Table(delimiter, len(names), place, no_ids(column, names[place]))

@@ -20,7 +20,8 @@ def position(names: Sequence[str], column: str, path: str, *, only: bool = True)
         twins = " and ".join(repr(excerpt(names[place])) for place in found[:_SHOWN])
         raise SourceError(
             f"{path}: {len(found)} columns are named {column!r}: {twins}. "
-            "Case, blanks and underscores make no difference. Rename all but one."
+            "Case, blanks and underscores make no difference. Rename all but one.",
+            code="input.ambiguous_column",
         )
     if found:
         return found[0]
@@ -28,7 +29,8 @@ def position(names: Sequence[str], column: str, path: str, *, only: bool = True)
         return 0
     raise SourceError(
         f"{path}: there is no column {column!r}. It has: {_listed(names)}. "
-        "Name the one with the ids by --column or input.column."
+        "Name the one with the ids by --column or input.column.",
+        code="input.no_column",
     )
 
 

@@ -53,7 +53,8 @@ class _Fields:
         """Raise SourceError if the file as a whole was not what its name says."""
         if self._lines and self._first is None:
             raise SourceError(
-                f"{self._path}: no line of it is a JSON object. Check the file, or name it .txt."
+                f"{self._path}: no line of it is a JSON object. Check the file, or name it .txt.",
+                code="input.form",
             )
         if self._first is not None and self._decoder is None:
             position(list(self._first), self._column, self._path, only=False)

@@ -40,7 +40,8 @@ def read_parquet(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
                 first += len(values)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
         raise SourceError(
-            f"{file.name}: isn't a Parquet file that can be read ({exc}). Write it again."
+            f"{file.name}: isn't a Parquet file that can be read ({exc}). Write it again.",
+            code="input.damaged",
         ) from exc
 
 
@@ -55,9 +56,13 @@ def _as_text(kind: pa.DataType, path: str, name: str) -> Callable[[pa.Array], pa
     if pt.is_floating(inner) or pt.is_decimal(inner):
         raise SourceError(
             f"{path}: column {name!r} is {inner}: long ids have lost digits there. "
-            "Write the file again with the ids as text."
+            "Write the file again with the ids as text.",
+            code="input.column_type",
         )
-    raise SourceError(f"{path}: column {name!r} is {inner}, not text. Name another by --column.")
+    raise SourceError(
+        f"{path}: column {name!r} is {inner}, not text. Name another by --column.",
+        code="input.column_type",
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -126,7 +126,8 @@ class _Counts(msgspec.Struct):
         if duplicate < 0 or settled < 0 or sum(f.lines for f in self.files) != self.lines:
             raise StoreError(
                 f"the list's books don't balance: {self.lines} lines, {self.bad.total} bad, "
-                f"{self.distinct} distinct, {listed} listed. This is a bug: report it."
+                f"{self.distinct} distinct, {listed} listed. This is a bug: report it.",
+                code="control_totals.differ",
             )
         return ListResult(
             lines=self.lines,
@@ -159,7 +160,8 @@ def _raw(spec: ListSpec, counts: _Counts) -> Iterator[pa.RecordBatch]:
             raise SourceError(
                 f"{file.name}: all its ids have 15 digits and then zeros: a spreadsheet has "
                 "rounded them, and nothing brings the last digits back. Export them again from "
-                "where they came, as text, without a spreadsheet."
+                "where they came, as text, without a spreadsheet.",
+                code="input.rounded_ids",
             )
 
 
@@ -195,12 +197,14 @@ def _check_share(spec: ListSpec, file: IdFile, count: FileCount, reasons: Counte
     advice = " ".join(_likeness(file, spec.column)) or "Look into it, and mend what wrote it."
     if count.bad == count.lines:
         raise SourceError(
-            f"{file.name}: not one voiceId in {count.lines:,} line(s) ({kinds}). {advice}"
+            f"{file.name}: not one voiceId in {count.lines:,} line(s) ({kinds}). {advice}",
+            code="input.no_ids",
         )
     if count.lines >= SHARE_COUNTS_FROM and count.bad > spec.max_bad_share * count.lines:
         raise SourceError(
             f"{file.name}: no voiceId in {count.bad:,} of its {count.lines:,} lines ({kinds}), "
-            f"more than input.max_bad_share = {spec.max_bad_share:g} allows. {advice}"
+            f"more than input.max_bad_share = {spec.max_bad_share:g} allows. {advice}",
+            code="input.bad_share",
         )
 
 

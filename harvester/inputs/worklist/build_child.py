@@ -61,42 +61,45 @@ def _answer(line: bytes) -> dict[str, object]:
     try:
         return {"result": msgspec.to_builtins(make(spec))}
     except SourceError as exc:
-        return {"source": str(exc)}
+        return {"source": str(exc), "code": exc.code}
     except StoreError as exc:
-        return {"store": str(exc)}
+        return {"store": str(exc), "code": exc.code}
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError) as exc:
-        return {"store": _out_of_room(spec, exc)}
+        return _out_of_room(spec, exc)
     except (duckdb.Error, pa.ArrowException, OSError) as exc:
         traceback.print_exc()
-        return {"store": _trouble(spec, exc)}
+        return _trouble(spec, exc)
 
 
-def _out_of_room(spec: ListSpec, exc: BaseException) -> str:
+def _out_of_room(spec: ListSpec, exc: BaseException) -> dict[str, object]:
     # DuckDB calls a full temp_directory out of memory as well.
     if "max_temp_directory_size" in str(exc) or "offload" in str(exc):
         return _disk_full(spec, exc)
-    return (
-        f"making the list needs more than plan.memory_limit = {spec.memory_limit}. "
-        f"Raise it (700MB serves 100 million ids), then run again. ({first_line(exc)})"
-    )
+    return {
+        "store": f"building the work list needs more than plan.memory_limit = {spec.memory_limit}. "
+        f"Raise it (700MB serves 100 million ids), then run again. ({first_line(exc)})",
+        "code": "limit.memory",
+    }
 
 
-def _trouble(spec: ListSpec, exc: BaseException) -> str:
+def _trouble(spec: ListSpec, exc: BaseException) -> dict[str, object]:
     text = str(exc)
     if "No space left" in text or "Disk quota" in text:
         return _disk_full(spec, exc)
-    return (
-        f"the list can't be made: {first_line(exc)}. If that names a file of the data set, run "
-        "`harvester verify`; else see that the folders of the output can be written."
-    )
+    return {
+        "store": f"the work list can't be built: {first_line(exc)}. If that names a file of the "
+        "data set, run `harvester verify`; else see that the folders of the output can be written.",
+        "code": "data.unreadable",
+    }
 
 
-def _disk_full(spec: ListSpec, exc: BaseException) -> str:
-    return (
-        f"no room on the disk to make the list, in {spec.scratch} or beside {spec.list_path}: "
-        f"sorting takes about 100 bytes a line there. Make room, then run again. "
-        f"({first_line(exc)})"
-    )
+def _disk_full(spec: ListSpec, exc: BaseException) -> dict[str, object]:
+    return {
+        "store": f"no room on the disk to build the work list, in {spec.scratch} or beside "
+        f"{spec.list_path}: sorting takes about 100 bytes a line there. Make room, then run again. "
+        f"({first_line(exc)})",
+        "code": "output.full",
+    }
 
 
 if __name__ == "__main__":

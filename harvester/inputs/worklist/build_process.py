@@ -56,9 +56,9 @@ def _result(answer: bytes, code: int, complaints: IO[bytes]) -> ListResult:
     except ValueError:
         _died(code, complaints)
     if "source" in spoken:
-        raise SourceError(spoken["source"])
+        raise SourceError(spoken["source"], code=spoken["code"])
     if "store" in spoken:
-        raise StoreError(spoken["store"])
+        raise StoreError(spoken["store"], code=spoken["code"])
     return msgspec.convert(spoken["result"], ListResult)
 
 

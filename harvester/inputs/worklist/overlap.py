@@ -84,5 +84,6 @@ def _answers(query: str, parameters: Mapping[str, object], room: Room) -> Genera
         except (duckdb.Error, pa.ArrowException, OSError) as exc:
             raise StoreError(
                 f"the ids of the data set can't be compared: {first_line(exc)}. Raise "
-                f"plan.memory_limit or make room in {room.scratch}, and run again."
+                f"plan.memory_limit or make room in {room.scratch}, and run again.",
+                code="data.unreadable",
             ) from exc

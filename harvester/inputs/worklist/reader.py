@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.errors import StoreError
+from harvester.errors import StoreError, disk_code
 from harvester.storage.parquet_file import IDS, ParquetOut
 
 
@@ -117,7 +117,8 @@ def write_ids(path: str | Path, ids: Iterable[Sequence[str]]) -> int:
             out.commit()
     except OSError as exc:
         raise StoreError(
-            f"{path}: can't be written ({exc.strerror or exc}). Make room or permit writing."
+            f"{path}: can't be written ({exc.strerror or exc}). Make room or permit writing.",
+            code=disk_code(exc),
         ) from exc
     return out.rows
 
@@ -139,14 +140,14 @@ def _open(path: str | Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, pre_buffer=False)
     except (OSError, pa.ArrowException) as exc:
-        raise StoreError(_unreadable(path, exc)) from exc
+        raise StoreError(_unreadable(path, exc), code="state.damaged") from exc
 
 
 def _read(parquet: pq.ParquetFile, path: str | Path, group: int, columns: list[str]) -> pa.Table:
     try:
         return parquet.read_row_group(group, columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as exc:
-        raise StoreError(_unreadable(path, exc)) from exc
+        raise StoreError(_unreadable(path, exc), code="state.damaged") from exc
 
 
 def _unreadable(path: str | Path, exc: Exception) -> str:

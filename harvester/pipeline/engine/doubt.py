@@ -313,7 +313,8 @@ class Doubt:
             f"record for others either: {body!r}. It may be ill, or these ids belong to another "
             "account. Nothing is lost: the ids stay pending. Check "
             "vendor.base_url, the key and the ids, or ask the vendor, then run the same command "
-            "again."
+            "again.",
+            code="vendor.all_failures",
         )
 
 

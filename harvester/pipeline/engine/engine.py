@@ -408,6 +408,7 @@ class Engine:
         self.stop.stop(
             BudgetReached(
                 "--max-duration is over. What is not done stays pending: run the same command "
-                "again to go on."
+                "again to go on.",
+                code="limit.duration",
             )
         )

@@ -19,7 +19,7 @@ from typing import assert_never
 from harvester.client.clock import VendorClock
 from harvester.client.judge import http_date, judge, retry_after_s
 from harvester.client.record_group import record_request
-from harvester.client.refusal_text import refusal_message
+from harvester.client.refusal_text import refusal_code, refusal_message
 from harvester.client.transport import EXHAUSTED, NoReply, Reply, Transport
 from harvester.client.verdicts import (
     Busy,
@@ -436,7 +436,7 @@ class Fetcher:
             )
             is_meant = _all_are(_REFUSALS_ALIKE, verdicts)
         if is_meant:
-            self._stop.stop(VendorRefused(refusal_message(what)))
+            self._stop.stop(VendorRefused(refusal_message(what), code=refusal_code(what)))
 
     async def _learn_unknown(self, task: Task, status: str, reply: Reply | None) -> None:
         """The same for a status that nobody explains."""
@@ -455,7 +455,8 @@ class Fetcher:
                     f"the vendor answers with a status that is unknown here ({status!r}), to "
                     f"{UNKNOWNS_THAT_HALT} ids on end and to ids from elsewhere in the list: "
                     f"{body!r}. Nothing is lost: the ids stay pending. Ask the vendor what it "
-                    "means, then run the same command again."
+                    "means, then run the same command again.",
+                    code="vendor.unknown_status",
                 )
             )
 

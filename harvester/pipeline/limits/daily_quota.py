@@ -66,7 +66,8 @@ class DayQuota:
                 BudgetReached(
                     f"pace.per_day = {self._per_day} requests are sent or counted for {self._day} "
                     f"({OFFSET_TEXT}). What is not done stays pending: run the same command again "
-                    "tomorrow."
+                    "tomorrow.",
+                    code="limit.per_day",
                 )
             )
             return False

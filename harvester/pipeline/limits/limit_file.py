@@ -186,7 +186,8 @@ class LimitFile:
     def _stuck(self) -> StoreError:
         return StoreError(
             f"the limit file {self.path} is locked by a process that does not go on. Look for one "
-            "that is stopped (Ctrl-Z, a frozen container), end it, and run the same command again."
+            "that is stopped (Ctrl-Z, a frozen container), end it, and run the same command again.",
+            code="limit_file.stuck",
         )
 
     def _times(self) -> tuple[int, int, int]:
@@ -208,7 +209,8 @@ class LimitFile:
             raise StoreError(
                 f"the limit file {self.path} was moved or replaced while a run used it, so another "
                 "process could send beside it. Leave it in its place, and run the same command "
-                "again."
+                "again.",
+                code="limit_file.moved",
             )
         if os.pread(self._fd, _HEAD_BYTES, 0) != self._head:
             raise _damaged(self.path)
@@ -250,7 +252,8 @@ class LimitFile:
             raise ConfigError(
                 f"the limit file {self.path} belongs to another vendor address or key. Each key "
                 "needs a file of its own: name another one in pace.limit_file. If key or secret "
-                "were changed, remove the file once no process uses it."
+                "were changed, remove the file once no process uses it.",
+                code="limit_file.belongs",
             )
         parties = _parties(self._fd, now)
         if found.clock != wanted.clock:
@@ -258,7 +261,8 @@ class LimitFile:
                 raise ConfigError(
                     f"the limit file {self.path} is in use by a process of another machine or "
                     "container, whose clock is another one. Give each of them a part of the rate "
-                    "and a file of its own: pace.rate_per_s and pace.limit_file."
+                    "and a file of its own: pace.rate_per_s and pace.limit_file.",
+                    code="limit_file.other_machine",
                 )
             return
         empty_at, closed_until, urgent_until = self._times()
@@ -275,7 +279,8 @@ class LimitFile:
                 f"the limit file {self.path} is in use at {found.rate_per_s:g} requests a second "
                 f"({who}), but pace.rate_per_s is {wanted.rate_per_s:g}. All that share it need "
                 "the same rate: change one of the two, or run the same command again once the "
-                "others have ended."
+                "others have ended.",
+                code="limit_file.rate",
             )
 
     def _free_slot(self) -> int:
@@ -286,7 +291,8 @@ class LimitFile:
                 return at
         raise ConfigError(
             f"{SLOTS} processes share the limit file {self.path} already. Run the same command "
-            "again once some of them have ended."
+            "again once some of them have ended.",
+            code="limit_file.full",
         )
 
     def _write_slot(self, output: bytes, priority: Priority) -> None:
@@ -366,7 +372,8 @@ def _read_head(path: Path, fd: int) -> _Head:
     found = os.pread(fd, _HEAD_BYTES, 0)
     if found[: len(_MAGIC)] != _MAGIC:
         raise ConfigError(
-            f"{path} is no limit file. Nothing was changed: name another file in pace.limit_file."
+            f"{path} is no limit file. Nothing was changed: name another file in pace.limit_file.",
+            code="limit_file.foreign",
         )
     head = found[: _HEAD.size]
     whole = len(found) == _HEAD_BYTES and os.fstat(fd).st_size == _SIZE
@@ -376,7 +383,8 @@ def _read_head(path: Path, fd: int) -> _Head:
     if version != _VERSION:
         raise ConfigError(
             f"the limit file {path} is of another version of the harvester. Use the same version "
-            "for all that share it; remove the file once no process uses it."
+            "for all that share it; remove the file once no process uses it.",
+            code="limit_file.version",
         )
     return _Head(owner, clock, rate_per_s)
 
@@ -389,7 +397,8 @@ def _is_empty(fd: int) -> bool:
 def _damaged(path: Path) -> StoreError:
     return StoreError(
         f"the limit file {path} is damaged. End what uses it, remove it, and run the same command "
-        "again: a new one is made."
+        "again: a new one is made.",
+        code="limit_file.damaged",
     )
 
 
@@ -436,7 +445,9 @@ def _opened(path: Path) -> int:
 
 def _refuse_special(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise ConfigError(f"{path} is no file. Name another one in pace.limit_file.")
+        raise ConfigError(
+            f"{path} is no file. Name another one in pace.limit_file.", code="limit_file.foreign"
+        )
 
 
 @contextmanager
@@ -446,11 +457,14 @@ def _errors(path: Path) -> Iterator[None]:
     except HarvesterError:
         raise
     except IsADirectoryError:
-        raise ConfigError(f"{path} is no file. Name another one in pace.limit_file.") from None
+        raise ConfigError(
+            f"{path} is no file. Name another one in pace.limit_file.", code="limit_file.foreign"
+        ) from None
     except PermissionError as exc:
         raise explained(path, exc) from exc
     except OSError as exc:
         raise StoreError(
             f"the limit file {path} can't be used: {exc.strerror}. It needs a local file system "
-            "with locks and some room: put it on one with pace.limit_file."
+            "with locks and some room: put it on one with pace.limit_file.",
+            code="limit_file.unusable",
         ) from exc

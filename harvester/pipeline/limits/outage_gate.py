@@ -64,7 +64,7 @@ class OutageGate:
             self._over.clear()
             self._probe_at = now + PROBE_EVERY_S
         elif now - since > self._max_outage_s:
-            self._give_up("out of reach or failing")
+            self._give_up("out of reach or failing", "vendor.unavailable")
 
     def note_push_back(self, now: float) -> None:
         """Note a push-back: free for the ids, so nothing else ends a night of nothing but these."""
@@ -72,7 +72,9 @@ class OutageGate:
         self.note(now, failed=False)
         self._turned_away_since = since
         if now - since > self._max_outage_s:
-            self._give_up("answering nothing but push-back (-15, 429, Retry-After)")
+            self._give_up(
+                "answering nothing but throttling (-15, 429, Retry-After)", "vendor.throttling"
+            )
 
     def note_exhausted(self, now: float, why: str) -> None:
         """Note that this machine had nothing left to connect with.
@@ -85,16 +87,18 @@ class OutageGate:
             self._on_give_up(
                 VendorUnavailable(
                     f"no request could be sent for over {self._max_outage_s:.0f} s: {why}. Nothing "
-                    "is lost: what is not done stays pending. Then run the same command again."
+                    "is lost: what is not done stays pending. Then run the same command again.",
+                    code="vendor.no_connection",
                 )
             )
 
-    def _give_up(self, what: str) -> None:
+    def _give_up(self, what: str, code: str) -> None:
         latest = f" The latest failure: {self.latest}." if self.latest else ""
         self._on_give_up(
             VendorUnavailable(
                 f"the vendor has been {what} for over {self._max_outage_s:.0f} s. Nothing is "
                 f"lost: what is not done stays pending.{latest} Check the network and the vendor's "
-                "status, then run the same command again."
+                "status, then run the same command again.",
+                code=code,
             )
         )

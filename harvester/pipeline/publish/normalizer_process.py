@@ -57,7 +57,8 @@ class NormalizerAside:
                 raise StoreError(
                     f"the process that normalises records can't be started: {exc.strerror}. "
                     "Nothing is lost: see to memory, open files and room for temporary files, "
-                    "then run the same command again."
+                    "then run the same command again.",
+                    code="process.start",
                 ) from exc
             self._send(self._order)
             self._resources = self._resources.pop_all()
@@ -125,7 +126,8 @@ class NormalizerAside:
         except subprocess.TimeoutExpired as exc:
             raise StoreError(
                 "the process that normalises records has closed its pipe and goes on. Nothing is "
-                "lost: run the same command again, and please report this."
+                "lost: run the same command again, and please report this.",
+                code="process.stuck",
             ) from exc
         subprocesses.died(
             "the process that normalises records",

@@ -212,7 +212,8 @@ class Publisher:
             raise StoreError(
                 f"a committed part of publication {publication.id} ({parts[0].path}, …) is lost, "
                 "and the journal gives other parts for it now. The data set was not changed. If "
-                "output.partition_timezone was changed, set it back and run again."
+                "output.partition_timezone was changed, set it back and run again.",
+                code="data.part_lost",
             )
         for part in parts:
             if holds(self._output.cdr / part.path, part.sha256):

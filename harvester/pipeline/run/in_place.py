@@ -95,4 +95,6 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _gone(path: Path, remedy: str) -> StoreError:
-    return StoreError(f"{path} was moved, removed or replaced while the run used it. {remedy}")
+    return StoreError(
+        f"{path} was moved, removed or replaced while the run used it. {remedy}", code="state.moved"
+    )

@@ -121,7 +121,8 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
             f"{output.cdr / strange[0]} is not in the ledger ({len(strange)} such file(s)). "
             "Either state/ is older than the data (put the newer one back, or make it anew with "
             "`harvester rebuild`), or a file was put there by hand (move it out of the data set). "
-            "`harvester verify` tells which. Nothing was changed."
+            "`harvester verify` tells which. Nothing was changed.",
+            code="data.unknown_file",
         )
     for path, part in known.items():
         if part.state == "live" and listing.parts.get(path) != part.bytes:
@@ -130,7 +131,8 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
                 f"{output.cdr / path} {what}, though the ledger holds it as published. Restore it "
                 "from a backup; without one, move it out of cdr/ if it is there, and let "
                 "`harvester rebuild` make the state anew: what is missing is then asked again. "
-                "Nothing was changed."
+                "Nothing was changed.",
+                code="data.missing",
             )
     _refuse_missing_list(db, output)
 
@@ -142,7 +144,8 @@ def refuse_data_without_state(output: Output) -> None:
     if (output.state / REBUILDING).exists():
         raise StoreError(
             f"a rebuild of {output.state} was interrupted. Nothing is lost: run `harvester "
-            "rebuild` again."
+            "rebuild` again.",
+            code="state.rebuild_interrupted",
         )
     listing = list_parts(output.cdr, GROUP_RECORD)
     found = [*listing.parts, *listing.foreign]
@@ -151,7 +154,8 @@ def refuse_data_without_state(output: Output) -> None:
             f"{output.cdr} holds data ({found[0]}, {len(found)} file(s)), but {output.database} "
             "does not exist, so it is unknown what was asked. Restore state/ from a backup, make "
             "it anew from the data with `harvester rebuild`, or choose another --out. Nothing was "
-            "changed."
+            "changed.",
+            code="state.missing",
         )
     _refuse_forgetting(output)
 
@@ -169,7 +173,8 @@ def _refuse_forgetting(output: Output) -> None:
             f"{kept} holds open calls, dead letters or failed ids of an earlier run, but "
             f"{output.database} does not exist, so they would be forgotten. Restore state/ from a "
             "backup, make it again with `harvester rebuild`, or choose another --out. Nothing was "
-            "changed."
+            "changed.",
+            code="state.missing",
         )
 
 
@@ -207,7 +212,8 @@ def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
         raise StoreError(
             f"the work list {output.lists / work_list.path} is missing, so its progress has no "
             "meaning. Restore state/ from a backup, or make it anew from the data with `harvester "
-            "rebuild`."
+            "rebuild`.",
+            code="state.missing",
         )
 
 

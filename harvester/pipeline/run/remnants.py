@@ -78,7 +78,7 @@ def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[st
             for run_id in inspection.runs:
                 runs[run_id] = min(number, runs.get(run_id, number))
     if refused:
-        raise StoreError(_refusal(refused))
+        raise StoreError(_refusal(refused), code="data.untrusted")
     return Parts(records, frozenset(accounts), runs)
 
 
@@ -159,7 +159,8 @@ def read_snapshot(path: Path, in_data: set[str]) -> Iterator[tuple[Batch, int]]:
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as exc:
         raise StoreError(
             f"{path} can't be read ({exc}). Move it away and run `harvester rebuild` again: then "
-            "the snapshot of the run before counts."
+            "the snapshot of the run before counts.",
+            code="state.damaged",
         ) from exc
 
 

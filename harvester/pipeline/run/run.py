@@ -26,12 +26,14 @@ from harvester.client.connect import way_to
 from harvester.config import Config, Secrets
 from harvester.errors import (
     EXIT_DONE,
+    EXIT_PENDING,
     EXIT_SOME_DEAD,
     GOOD_ENDS,
     AlreadyRunning,
     HarvesterError,
     StoreError,
     Terminated,
+    disk_code,
     worst,
 )
 from harvester.identity import normal_address
@@ -69,6 +71,8 @@ from harvester.pipeline.run.requests import (
 )
 from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.pipeline.run.summary import (
+    END_CODES,
+    KILLED,
     InputBooks,
     Summary,
     check_books,
@@ -273,6 +277,7 @@ class _Run:
         summary = make_summary(
             ended,
             account=config.vendor.account,
+            code=error.code if error else END_CODES[code],
             message=str(error) if error else "",
             output=output,
             input_=self._input_books(input_, work_list),
@@ -460,7 +465,8 @@ class _Run:
         return StoreError(
             f"the {first.book} books do not balance: {first.left}, but {first.right}. Nothing was "
             f"thrown away: keep {self._opened.output.root} as it is, and report "
-            f"{self._dir / 'summary.json'}."
+            f"{self._dir / 'summary.json'}.",
+            code="control_totals.differ",
         )
 
 
@@ -511,13 +517,10 @@ def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
     if error is not None:
         codes.append(error.exit_code)
     if pending:
-        codes.append(_PENDING)
+        codes.append(EXIT_PENDING)
     if dead:
         codes.append(EXIT_SOME_DEAD)
     return worst(codes)
-
-
-_PENDING = 5
 
 
 def _is_input_only(request: Request) -> bool:
@@ -542,6 +545,7 @@ def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
     summary = make_summary(
         run,
         account=config.vendor.account,
+        code=KILLED,
         message="the run was killed; its books were closed by the next one",
         output=opened.output,
         input_=None,
@@ -568,7 +572,9 @@ def _make_run_dir(opened: Opened, run_id: str) -> Path:
     try:
         run_dir.mkdir(mode=PRIVATE, exist_ok=True)
     except OSError as exc:
-        raise StoreError(f"{run_dir} can't be made: {exc.strerror}. Free some space.") from exc
+        raise StoreError(
+            f"{run_dir} can't be made: {exc.strerror}. Free some space.", code=disk_code(exc)
+        ) from exc
     return run_dir
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.dataset.origin import footer_of, identity_in
-from harvester.errors import StoreError
+from harvester.errors import StoreError, disk_code
 from harvester.identity import Identity
 from harvester.state import run_records, unresolved
 from harvester.state.belongs import read_identity
@@ -58,7 +58,9 @@ def write_snapshot(db: sqlite3.Connection, path: Path) -> int:
             rows = _write(db, new.stream)
             new.commit()
     except OSError as exc:
-        raise StoreError(f"{path} can't be written: {exc.strerror}. Free some space.") from exc
+        raise StoreError(
+            f"{path} can't be written: {exc.strerror}. Free some space.", code=disk_code(exc)
+        ) from exc
     return rows
 
 

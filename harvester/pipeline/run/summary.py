@@ -14,6 +14,7 @@ from harvester.dataset.files import totals, totals_of
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.usage import UsageTotals, from_counters
+from harvester.errors import EXIT_DONE, EXIT_PENDING, EXIT_SOME_DEAD
 from harvester.money import of_units
 from harvester.pipeline.engine.progress import retries
 from harvester.pipeline.publish.oddities import Oddities, named
@@ -106,6 +107,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: str
     exit_code: int | None
     """None: the run was killed; its books were closed by the next one."""
+    code: str
+    """Which trouble ended it, or what it found (`found.dead`); empty where there is none."""
     message: str
     input: InputBooks | None
     work_list: ListBooks | None = msgspec.field(name="list")
@@ -133,6 +136,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Dead ids that no run before had reported: above 0 makes exit code 3."""
     plan: PlanBooks | None = None
     """None where the run was killed."""
+
+
+END_CODES = {EXIT_DONE: "", EXIT_SOME_DEAD: "found.dead", EXIT_PENDING: "vendor.deferred"}
+"""The `code` of a run that no error ended, by its exit code."""
+KILLED = "stopped.killed"
+"""The `code` of a run that was killed: whatever ended it, it could not say so."""
 
 
 def input_books(record: InputRecord, dead: int) -> InputBooks:
@@ -228,6 +237,7 @@ def make_summary(
     run: RunRecord,
     *,
     account: str,
+    code: str,
     message: str,
     output: Output,
     input_: InputBooks | None,
@@ -254,6 +264,7 @@ def make_summary(
         started_at=instant(run.started_ms),
         ended_at=instant(run.ended_ms),
         exit_code=run.exit_code,
+        code=code,
         message=message,
         input=input_,
         work_list=list_,
