@@ -16,9 +16,9 @@ from harvester.client.verdicts import (
     Dead,
     NetworkFailure,
     NoRecord,
-    PushBack,
     Record,
     Refusal,
+    Throttled,
     TimeRefused,
     UnknownStatus,
     Verdict,
@@ -55,7 +55,7 @@ def judge(
     else:
         verdict = _judge_status(voice_id, envelope)
     if reply.retry_after and _is_unsettled(verdict):
-        return PushBack(retry_after_s(reply.retry_after, now))
+        return Throttled(retry_after_s(reply.retry_after, now))
     return verdict
 
 
@@ -93,7 +93,7 @@ def _judge_status(voice_id: str | None, envelope: Envelope) -> Verdict:
     if status == "-16":
         return TimeRefused()
     if status == "-15":
-        return PushBack(None)
+        return Throttled(None)
     if status == "-24":
         return NoRecord()
     if status in _DEAD:
@@ -127,7 +127,7 @@ def _judge_http(status: int) -> Verdict:
     if status in _FORBIDDEN or status in _WRONG_ADDRESS or 300 <= status < 400:
         return Refusal(f"http_{status}")
     if status == 429:
-        return PushBack(None)
+        return Throttled(None)
     if 500 <= status < 600:
         return Busy(f"http_{status}")
     if 400 <= status < 500:

@@ -61,7 +61,7 @@ class Refusal(msgspec.Struct, frozen=True):
     what: str
 
 
-class PushBack(msgspec.Struct, frozen=True):
+class Throttled(msgspec.Struct, frozen=True):
     """The vendor asks for fewer requests, for `after_s` seconds if it says so."""
 
     after_s: float | None
@@ -104,7 +104,7 @@ Verdict: TypeAlias = (
     | NoRecord
     | TimeRefused
     | Refusal
-    | PushBack
+    | Throttled
     | Busy
     | Dead
     | NetworkFailure

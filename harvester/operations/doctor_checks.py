@@ -16,9 +16,9 @@ from harvester.client.verdicts import (
     Dead,
     NetworkFailure,
     NoRecord,
-    PushBack,
     Record,
     Refusal,
+    Throttled,
     TimeRefused,
     UnknownStatus,
     Verdict,
@@ -188,7 +188,7 @@ def check_answer(verdict: Verdict, refused: str, detail: str = "") -> Check:
             return fail(name, f"{refused} {_UNTRIED}", "", VendorRefused)
         case Refusal():
             return fail(name, refused, "", VendorRefused)
-        case PushBack():
+        case Throttled():
             return fail(
                 name,
                 f"the vendor asks for fewer requests, though this was one; {_UNTRIED}",

@@ -208,7 +208,7 @@ def _count(
     )
     glob = data_glob(db, output) if db is not None else None
     result = draft_list(db, config, files, places, data_glob=glob)
-    found = _found(db, _of_draft(result, places.bad_ids), result.left_over)
+    found = _found(db, _of_draft(result, places.bad_ids), result.carried_over)
     _look_at(found, _ids_of_draft(places.list), only=only)
     return found
 
@@ -257,7 +257,7 @@ def _ids_of_list(
     if not current.pending:
         return
     border = current.listed + current.retried
-    bits = work_lists.settled_rows(db, current)
+    bits = work_lists.resolved_rows(db, current)
     with ListFile(output.lists / current.path) as ids:
         for no in range(chunks_of(current.rows)):
             pending = work_lists.pending_rows(current, bits, no)
@@ -273,7 +273,7 @@ def _of_draft(result: ListResult, bad_ids: Path) -> InputPlan:
         bad=result.bad,
         duplicate=result.duplicate,
         distinct=result.distinct,
-        settled=result.settled,
+        settled=result.resolved,
         to_ask=result.listed,
         bad_examples=first_examples(bad_ids),
         bad_by_reason=result.bad_by_reason,
@@ -356,7 +356,7 @@ def _plan(
         only=only,
         open=standing.open if standing else 0,
         open_due=due,
-        to_ask=whole.to_ask,
+        to_ask=whole.to_fetch,
         requests=whole.requests,
         retry_share=whole.retry_share,
         rate_per_s=config.pace.rate_per_s,

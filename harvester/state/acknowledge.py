@@ -59,7 +59,7 @@ def acknowledge(
 
 
 def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> None:
-    for no, rows in batch.settled_rows.items():
+    for no, rows in batch.resolved_rows.items():
         size = rows_of_chunk(no, work_list.rows)
         if min(rows) < 0 or max(rows) >= size:
             raise StoreError(_no_such_row(no, rows, size), code="state.contradiction")
@@ -78,7 +78,7 @@ def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> 
             "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)",
             (work_list.id, no, None if is_done else bits),
         )
-    if batch.settled_rows:
+    if batch.resolved_rows:
         db.execute(
             "UPDATE list SET delivered = delivered + ?, open = open + ?, dead = dead + ? "
             "WHERE id = ?",

@@ -45,7 +45,7 @@ class OpenCall(msgspec.Struct, frozen=True):
     voice_id: str
     due_ms: int
     first_ms: int
-    asks: int
+    fetches: int
     run_id: str
     answer: bytes | None = None
     """The last answer with a record; None where the vendor knew none."""
@@ -104,7 +104,7 @@ class Batch(msgspec.Struct):
     """What one acknowledgement commits: outcomes, progress, counters, in one transaction."""
 
     entries: list[Entry] = []
-    settled_rows: dict[int, list[int]] = {}
+    resolved_rows: dict[int, list[int]] = {}
     """Chunk number to the rows within it that are settled now."""
     open_calls: list[OpenCall] = []
     closed_calls: list[str] = []
@@ -140,7 +140,7 @@ class InputRecord(msgspec.Struct, frozen=True):
     bad: int
     duplicate: int
     distinct: int
-    settled_before: int
+    resolved_before: int
     listed: int
     first_listed_ms: int
 
@@ -156,14 +156,14 @@ class WorkList(msgspec.Struct, frozen=True):
     """All distinct ids of the input, settled or not, sorted; relative to state/ like `path`."""
     listed: int
     retried: int
-    left_over: int
+    carried_over: int
     delivered: int = 0
     open: int = 0
     dead: int = 0
 
     @property
     def rows(self) -> int:
-        return self.listed + self.retried + self.left_over
+        return self.listed + self.retried + self.carried_over
 
     @property
     def pending(self) -> int:

@@ -53,7 +53,7 @@ def replace_list(
                 new.ids_path,
                 new.listed,
                 new.retried,
-                new.left_over,
+                new.carried_over,
             ),
         )
         # Places on the old list mean nothing on the new one.
@@ -103,7 +103,7 @@ def all_inputs(db: sqlite3.Connection) -> list[InputRecord]:
     return [InputRecord(*row) for row in db.execute(f"SELECT {_INPUT_COLUMNS} FROM input")]  # noqa: S608
 
 
-def settled_rows(db: sqlite3.Connection, work_list: WorkList) -> dict[int, bytes | None]:
+def resolved_rows(db: sqlite3.Connection, work_list: WorkList) -> dict[int, bytes | None]:
     """The bitmap of each chunk that is begun; None for one that is done."""
     rows = db.execute("SELECT no, bits FROM chunk WHERE list = ?", (work_list.id,))
     return {int(no): bits for no, bits in rows}
@@ -118,7 +118,7 @@ def pending_rows(work_list: WorkList, bits: dict[int, bytes | None], no: int) ->
     return [] if chunk is None else list(bitmap.unset(chunk, size))
 
 
-def settled_count(
+def resolved_count(
     work_list: WorkList, bits: Mapping[int, bytes | None], rows: int | None = None
 ) -> int:
     """How many rows of the list are settled by `bits`; with `rows`, of its first so many."""
@@ -136,13 +136,13 @@ def settled_count(
 def pending_of_input(db: sqlite3.Connection, work_list: WorkList) -> int:
     """How many ids of the input that the list was made for (or of the retry) are pending."""
     rows = work_list.listed + work_list.retried
-    return rows - settled_count(work_list, settled_rows(db, work_list), rows)
+    return rows - resolved_count(work_list, resolved_rows(db, work_list), rows)
 
 
-def settled_ids(db: sqlite3.Connection, asked_again: Collection[str] = ()) -> Iterator[list[str]]:
+def resolved_ids(db: sqlite3.Connection, retried: Collection[str] = ()) -> Iterator[list[str]]:
     """Ids that are settled but not in the data set's files: journal, open calls, dead letters.
 
-    Dead letters that are being retried, or are to be `asked_again`, are not settled.  In portions
+    Dead letters that are being retried, or are to be `retried`, are not settled.  In portions
     of bounded size.
     """
     for row in publications.journal_blobs(db):
@@ -150,7 +150,7 @@ def settled_ids(db: sqlite3.Connection, asked_again: Collection[str] = ()) -> It
     yield from unresolved.open_ids(db)
     # A published dead letter is in the data as well: counted there.
     for portion in unresolved.dead_only_ids(db):
-        yield [voice_id for voice_id in portion if voice_id not in asked_again]
+        yield [voice_id for voice_id in portion if voice_id not in retried]
 
 
 def count_lists(db: sqlite3.Connection) -> int:
@@ -178,7 +178,7 @@ def _remember_input(
             record.bad,
             record.duplicate,
             record.distinct,
-            record.settled_before,
+            record.resolved_before,
             record.listed,
             record.first_listed_ms,
         ),

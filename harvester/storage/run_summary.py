@@ -1,7 +1,7 @@
 """runs/<run_id>/summary.json, read back: what a run wrote down when it ended.
 
 Every version of the file is read into one `RunSummary`.  A version that changes what a field is
-called or means gets a struct of its own beside `_Version1`, and a line in `_VERSIONS`; fields that
+called or means gets a struct of its own beside `_Version2`, and a line in `_VERSIONS`; fields that
 are only added need neither.
 """
 
@@ -29,7 +29,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime
     exit_code: int | None
-    """None: it was killed; its books were closed by the next one."""
+    """None: it was killed, and the next one closed its control totals."""
     requests: int
     attempted: int
     delivered: int
@@ -42,9 +42,11 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     cost: dict[str, Decimal]
     """By currency."""
     balanced: bool
-    """Whether its books agreed with each other and with the rows."""
+    """Whether its control totals agreed with each other and with the rows."""
     first_publication: int | None = None
     """Its number among the runs of its output; None where an older version wrote none down."""
+    code: str = ""
+    """Which trouble ended it, or what it found; empty where there is none, and in version 1."""
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -77,6 +79,12 @@ class _Version1(msgspec.Struct, frozen=True):
     first_publication: int | None = None
 
 
+class _Version2(_Version1, frozen=True, kw_only=True):
+    """It gave other names to fields that don't matter here, and a code to the end of the run."""
+
+    code: str
+
+
 class _Head(msgspec.Struct, frozen=True):
     version: int = 1
 
@@ -102,7 +110,15 @@ def read_summary(path: Path) -> RunSummary:
 
 
 def _of_version_1(text: bytes) -> RunSummary:
-    found = msgspec.json.decode(text, type=_Version1)
+    return _summary(msgspec.json.decode(text, type=_Version1), code="")
+
+
+def _of_version_2(text: bytes) -> RunSummary:
+    found = msgspec.json.decode(text, type=_Version2)
+    return _summary(found, code=found.code)
+
+
+def _summary(found: _Version1, *, code: str) -> RunSummary:
     return RunSummary(
         run_id=found.run_id,
         account=found.account,
@@ -121,7 +137,11 @@ def _of_version_1(text: bytes) -> RunSummary:
         cost=found.data.cost,
         balanced=not found.differences,
         first_publication=found.first_publication,
+        code=code,
     )
 
 
-_VERSIONS: dict[int, Callable[[bytes], RunSummary]] = {1: _of_version_1}
+_VERSIONS: dict[int, Callable[[bytes], RunSummary]] = {
+    1: _of_version_1,
+    2: _of_version_2,
+}

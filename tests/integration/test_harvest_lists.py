@@ -44,7 +44,7 @@ def test_overlapping_files_of_other_forms_send_only_what_is_new(tmp_path: Path) 
             ended = harvest.run(source)
             assert ended.code == 0, ended.err
             assert vendor.stats()["requests"] == asked
-        assert ended.summary["input"]["settled_before"] == 100
+        assert ended.summary["input"]["resolved_before"] == 100
     assert harvest.ids() == sorted(IDS[:1_000])
 
 

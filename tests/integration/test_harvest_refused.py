@@ -95,7 +95,7 @@ def test_push_back_slows_the_run_down_and_costs_no_id(tmp_path: Path) -> None:
         harvest = Harvest(tmp_path / "out", vendor.base_url, pace__rate_per_s=100.0)
         ended = harvest.run(source)
         assert ended.code == 0, ended.err
-        assert ended.summary["push_backs"] >= 1
+        assert ended.summary["throttled"] >= 1
         assert vendor.stats()["requests"] == 305
 
 

@@ -62,12 +62,12 @@ CASES = {
         [("cdr_harvester_run_exit_code", "8x40"), (SUCCESS, "0+3600x40")],
         [
             fires("30h", name, False)
-            for name in ("NoHarvestYet", "NoHarvestFor26Hours", "HarvestNeedsSomebody")
+            for name in ("NoHarvestYet", "NoHarvestFor26Hours", "HarvestNeedsAction")
         ],
     ),
     "one that is denied access calls somebody": (
         [("cdr_harvester_run_exit_code", "4x4")],
-        [fires("2h", "HarvestNeedsSomebody")],
+        [fires("2h", "HarvestNeedsAction")],
     ),
 }
 

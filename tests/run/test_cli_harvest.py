@@ -68,6 +68,7 @@ def test_json_on_stdout_begins_with_start_and_ends_with_the_summary(harvested: H
     assert [told[0]["type"], told[-1]["type"]] == ["start", "summary"]
     assert {one["type"] for one in told} <= {"start", "progress", "summary"}
     assert told[-1]["exit_code"] == done.returncode == 3
+    assert (told[-1]["type"], told[-1]["code"]) == ("summary", "found.dead")
     assert told[-1]["run_id"] == told[0]["run_id"]
 
 

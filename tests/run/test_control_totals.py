@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from harvester.pipeline.publish.publisher import Published
-from harvester.pipeline.run.summary import check_books, make_summary
+from harvester.pipeline.run.summary import check_control_totals, make_summary
 from harvester.simulator import make_ids
 from harvester.state.values import RunRecord
 from harvester.storage.output import Output
@@ -73,7 +73,7 @@ def test_a_difference_ends_the_run_with_exit_6_and_is_shown(
     newest = max((tmp_path / "out" / "runs").iterdir())
     summary = json.loads((newest / "summary.json").read_text())
     assert summary["exit_code"] == 6
-    assert {one["book"] for one in summary["differences"]} == {book}
+    assert {one["control_totals"] for one in summary["differences"]} == {book}
     assert summary["differences"][0]["left"] == left
     with closing(sqlite3.connect(tmp_path / "out" / "state" / "state.db")) as db:
         ended_with = db.execute("SELECT exit_code FROM run ORDER BY id DESC LIMIT 1").fetchone()
@@ -90,10 +90,10 @@ def test_the_runs_own_book_and_the_data_are_compared_also_where_a_run_was_killed
 
         def books(counters: dict[str, int]) -> list[str]:
             run = RunRecord("run-1", 1, 2, exit_code, 1, counters)
-            found = check_books(
+            found = check_control_totals(
                 house.db, house.output, ACCOUNT, run, record=None, work_list=house.work_list
             )[1]
-            return [one.book for one in found]
+            return [one.control_totals for one in found]
 
         assert books(tally) == []
         # A run that was killed has begun more than it finished: there is nothing to compare.
@@ -145,4 +145,6 @@ def test_a_field_that_could_be_somebodys_number_is_counted_without_its_name(
 
 def check_books_of_nothing(folder: Path, run: RunRecord) -> Any:
     with closing(House(folder / "out")) as house:
-        return check_books(house.db, house.output, ACCOUNT, run, record=None, work_list=None)
+        return check_control_totals(
+            house.db, house.output, ACCOUNT, run, record=None, work_list=None
+        )

@@ -411,10 +411,10 @@ class SlowPublisher(Publisher):
         self._then = then
 
     def publish(  # type: ignore[no-untyped-def]  # noqa: ANN201
-        self, should_stop: Callable[[], bool] = lambda: False, *, is_asking: bool = False
+        self, should_stop: Callable[[], bool] = lambda: False, *, is_fetching: bool = False
     ):
         self._then()
-        return self._inner.publish(should_stop, is_asking=is_asking)
+        return self._inner.publish(should_stop, is_fetching=is_fetching)
 
 
 def with_publisher(house: House, then: Callable[[], None]) -> None:
@@ -476,9 +476,9 @@ class Meanwhile(Publisher):
         self.published = 0
 
     def publish(  # type: ignore[no-untyped-def]  # noqa: ANN201
-        self, should_stop: Callable[[], bool] = lambda: False, *, is_asking: bool = False
+        self, should_stop: Callable[[], bool] = lambda: False, *, is_fetching: bool = False
     ):
-        assert is_asking
+        assert is_fetching
         self.published += 1
         self._note()
         return Published(2_500, 1, 1, 0, Counter(), Counter())
@@ -609,7 +609,7 @@ def test_one_id_that_is_always_pushed_back_does_not_hold_up_the_others(
     vendor = FakeVendor(lambda i, n: TOO_MANY if i == IDS[0] else record(i))
     run_virtually(lambda: out.run(vendor))
     assert out.delivered() == IDS[1:]
-    assert out.deferred() == {IDS[0]: "push_back"}
+    assert out.deferred() == {IDS[0]: "throttled"}
     assert vendor.asked[IDS[0]] <= 30
     assert len(out.published()) == len(IDS) - 1, "nor does it keep the night from its end"
 
@@ -707,7 +707,7 @@ def test_with_only_what_earlier_inputs_left_over_is_left_alone(
     house: Callable[..., House],
 ) -> None:
     out, vendor = house([]), FakeVendor()
-    out.put_in_force(IDS, left_over=100)
+    out.put_in_force(IDS, carried_over=100)
     run_virtually(lambda: out.run(vendor, only=True))
     assert out.pending() == IDS[200:]
     run_virtually(lambda: out.run(vendor))

@@ -54,7 +54,7 @@ class Watched(Publisher):
         self.before: Callable[[], None] = lambda: None
 
     def publish(
-        self, should_stop: Callable[[], bool] = lambda: False, *, is_asking: bool = False
+        self, should_stop: Callable[[], bool] = lambda: False, *, is_fetching: bool = False
     ) -> Published | None:
         """As the real one; never aside, a process has no virtual time."""
         self.times.append(self._loop.time())

@@ -23,7 +23,7 @@ from harvester.operations.publish import publish_journal
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.recovery import open_output
-from harvester.pipeline.run.summary import run_books
+from harvester.pipeline.run.summary import run_totals
 from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.lock import OutputLock
@@ -124,7 +124,7 @@ def house(tmp_path: Path) -> Iterator[House]:
             "run-1",
             Batch(
                 entries=[Entry(i, FETCHED_MS, True, answer(i)) for i in IDS[start : start + 10]],
-                settled_rows={0: list(range(start, start + 10))},
+                resolved_rows={0: list(range(start, start + 10))},
                 list_delivered=10,
             ),
             work_list=made.work_list,
@@ -416,7 +416,7 @@ def test_what_a_killed_run_had_begun_and_not_finished_is_cut_off_in_its_books(ho
     house.db.close()
     with open_output(house.config) as opened:
         (killed,) = opened.killed_runs
-        assert run_books(killed.counters).cut_off == 50 - 30 - 4 - 3 - 2
+        assert run_totals(killed.counters).cut_off == 50 - 30 - 4 - 3 - 2
         kept = run_records.run_record(opened.db, killed.id)
         assert kept.counters == killed.counters
 

@@ -132,7 +132,7 @@ class Meanwhile:
         pass
 
     def progress(self, progress: Progress) -> None:
-        if self._act is not None and progress.settled >= self._done:
+        if self._act is not None and progress.resolved >= self._done:
             act, self._act = self._act, None
             act()
 

@@ -75,9 +75,9 @@ def test_a_file_of_any_form_without_a_line_gives_the_list_of_what_was_carried_ov
             files=tuple(find([str(tmp_path / name)], spool=tmp_path)),
             column="voiceId",
             data_glob=None,
-            settled=(),
-            left_over=str(tmp_path / "left.out"),
-            asked_again=None,
+            resolved=(),
+            carried_over=str(tmp_path / "left.out"),
+            retried=None,
             scratch=str(tmp_path),
             memory_limit="200MB",
             list_path=str(the_list),
@@ -85,7 +85,7 @@ def test_a_file_of_any_form_without_a_line_gives_the_list_of_what_was_carried_ov
             bad_ids_path=str(tmp_path / "bad.out"),
         )
     )
-    assert (made.lines, made.bad, made.distinct, made.listed, made.left_over) == (0, 0, 0, 0, 3)
+    assert (made.lines, made.bad, made.distinct, made.listed, made.carried_over) == (0, 0, 0, 0, 3)
     assert pq.read_table(the_list)["voice_id"].to_pylist() == IDS[:3]
 
 

@@ -59,9 +59,9 @@ class Place:
             "files": files,
             "column": "voiceId",
             "data_glob": None,
-            "settled": (),
-            "left_over": None,
-            "asked_again": None,
+            "resolved": (),
+            "carried_over": None,
+            "retried": None,
             "list_path": str(self.list_path),
             "input_path": str(self.input_path),
             "bad_ids_path": str(self.bad_path),
@@ -97,7 +97,7 @@ def test_the_list_holds_each_id_once_in_order_of_bytes(place: Place) -> None:
     assert place.rows() == [(0, one) for one in expected]
     assert place.input() == expected
     assert (result.lines, result.bad, result.duplicate, result.distinct) == (10, 1, 2, 7)
-    assert (result.settled, result.listed, result.left_over) == (0, 7, 0)
+    assert (result.resolved, result.listed, result.carried_over) == (0, 7, 0)
     assert result.bad_by_reason == {"forbidden_character": 1}
     assert [(f.file, f.lines, f.bad) for f in result.files] == [(a.path, 7, 0), (b.path, 3, 1)]
     assert place.bad() == [
@@ -111,10 +111,10 @@ def test_settled_ids_are_not_listed_but_are_input(place: Place) -> None:
     journal = place.ids("journal.parquet", ["4", "4"])
     file = place.file("a.txt", ["5", "4", "3", "2", "1", "1"])
     glob = str(place.folder / "data/cdr/*/*.parquet")
-    result = make(place.spec(file, data_glob=glob, settled=(journal,)))
+    result = make(place.spec(file, data_glob=glob, resolved=(journal,)))
     assert place.rows() == [(0, "5")]
     assert place.input() == ["1", "2", "3", "4", "5"]
-    assert (result.distinct, result.settled, result.listed, result.duplicate) == (5, 4, 1, 1)
+    assert (result.distinct, result.resolved, result.listed, result.duplicate) == (5, 4, 1, 1)
 
 
 def test_a_data_set_without_a_part_settles_nothing(place: Place) -> None:
@@ -126,33 +126,33 @@ def test_a_data_set_without_a_part_settles_nothing(place: Place) -> None:
 def test_what_is_left_over_has_rank_1_unless_this_input_holds_it_or_it_is_settled(
     place: Place,
 ) -> None:
-    left_over = place.ids("left.parquet", ["9", "1", "3", "8", "0"])
+    carried_over = place.ids("left.parquet", ["9", "1", "3", "8", "0"])
     settled = place.ids("settled.parquet", ["8", "2"])
     file = place.file("a.txt", ["3", "2", "5"])
-    result = make(place.spec(file, left_over=left_over, settled=(settled,)))
+    result = make(place.spec(file, carried_over=carried_over, resolved=(settled,)))
     assert place.rows() == [(0, "3"), (0, "5"), (1, "0"), (1, "1"), (1, "9")]
-    assert (result.listed, result.settled, result.left_over) == (2, 1, 3)
+    assert (result.listed, result.resolved, result.carried_over) == (2, 1, 3)
     assert place.input() == ["2", "3", "5"]
 
 
 def test_dead_letters_that_are_asked_again_have_rank_0(place: Place) -> None:
     asked = place.ids("asked.parquet", ["1", "2", "3", "4"])
-    left_over = place.ids("left.parquet", ["2", "9"])
+    carried_over = place.ids("left.parquet", ["2", "9"])
     settled = place.ids("settled.parquet", ["4"])
     file = place.file("a.txt", ["3", "5"])
-    spec = place.spec(file, asked_again=asked, left_over=left_over, settled=(settled,))
+    spec = place.spec(file, retried=asked, carried_over=carried_over, resolved=(settled,))
     result = make(spec)
     assert place.rows() == [(0, "1"), (0, "2"), (0, "3"), (0, "5"), (1, "9")]
     # 3 is in the input, so it is listed; 4 is settled, and would be delivered twice.
-    assert (result.listed, result.asked_again, result.left_over) == (2, 2, 1)
+    assert (result.listed, result.retried, result.carried_over) == (2, 2, 1)
     assert place.input() == ["3", "5"]
 
 
 def test_a_list_can_be_made_without_an_input(place: Place) -> None:
-    left_over = place.ids("left.parquet", ["2", "1"])
-    result = make(place.spec(left_over=left_over))
+    carried_over = place.ids("left.parquet", ["2", "1"])
+    result = make(place.spec(carried_over=carried_over))
     assert place.rows() == [(1, "1"), (1, "2")]
-    assert (result.lines, result.distinct, result.left_over) == (0, 0, 2)
+    assert (result.lines, result.distinct, result.carried_over) == (0, 0, 2)
     make(place.spec(input_path=None))
     assert place.rows() == []
 
@@ -189,8 +189,8 @@ def test_many_rows_keep_their_order_across_groups_and_batches(place: Place) -> N
     ids = [f"{number:020}" for number in range(400_000)]
     file = place.file("a.txt", ids[::-1] + ids[:1000])
     settled = place.ids("settled.parquet", [one for n, one in enumerate(ids) if n % 3 == 0])
-    left_over = place.ids("left.parquet", [f"x{one}" for one in ids] + ids[:5])
-    result = make(place.spec(file, settled=(settled,), left_over=left_over))
+    carried_over = place.ids("left.parquet", [f"x{one}" for one in ids] + ids[:5])
+    result = make(place.spec(file, resolved=(settled,), carried_over=carried_over))
     open_ids = [one for n, one in enumerate(ids) if n % 3]
     assert place.rows() == [(0, i) for i in open_ids] + [(1, f"x{one}") for one in ids]
     assert place.input() == ids
@@ -212,8 +212,8 @@ def test_folders_of_any_name_will_do(tmp_path: Path, name: str) -> None:
     spec = place.spec(
         place.file("a.txt", ["1", "2", "3", "5"]),
         data_glob=f"{folder}/cdr/*/*.parquet",
-        settled=(place.ids("settled.parquet", ["2"]),),
-        left_over=place.ids("left.parquet", ["4"]),
+        resolved=(place.ids("settled.parquet", ["2"]),),
+        carried_over=place.ids("left.parquet", ["4"]),
     )
     make_list(spec)
     assert place.rows() == [(0, "3"), (0, "5"), (1, "4")]
@@ -257,17 +257,17 @@ def _is_refused(file: list[str]) -> bool:
 @given(
     files=st.lists(lines_of_few, max_size=3),
     data=st.lists(ids_of_few, max_size=2),
-    settled=ids_of_few,
-    left_over=st.none() | ids_of_few,
-    asked_again=st.none() | ids_of_few,
+    resolved=ids_of_few,
+    carried_over=st.none() | ids_of_few,
+    retried=st.none() | ids_of_few,
 )
 def test_the_list_is_what_sets_would_give_and_its_books_balance(
     tmp_path_factory: pytest.TempPathFactory,
     files: list[list[str]],
     data: list[list[str]],
-    settled: list[str],
-    left_over: list[str] | None,
-    asked_again: list[str] | None,
+    resolved: list[str],
+    carried_over: list[str] | None,
+    retried: list[str] | None,
 ) -> None:
     place = Place(tmp_path_factory.mktemp("sets") / "place")
     for number, ids in enumerate(data):
@@ -277,9 +277,9 @@ def test_the_list_is_what_sets_would_give_and_its_books_balance(
     spec = place.spec(
         *[place.file(f"{number}.txt", file) for number, file in enumerate(files)],
         data_glob=str(place.folder / "cdr/*/*.parquet"),
-        settled=(place.ids("settled.parquet", settled),),
-        left_over=None if left_over is None else place.ids("left.parquet", left_over),
-        asked_again=None if asked_again is None else place.ids("asked.parquet", asked_again),
+        resolved=(place.ids("settled.parquet", resolved),),
+        carried_over=None if carried_over is None else place.ids("left.parquet", carried_over),
+        retried=None if retried is None else place.ids("asked.parquet", retried),
     )
     if any(_is_refused(file) for file in files):
         with pytest.raises(SourceError, match=r"[0-9]\.txt: (not one|no) voiceId in"):
@@ -288,18 +288,18 @@ def test_the_list_is_what_sets_would_give_and_its_books_balance(
         return
     result = make(spec)
 
-    done = set(settled).union(*data)
+    done = set(resolved).union(*data)
     listed = set(good) - done
-    again = set(asked_again or ()) - set(good) - done
-    later = set(left_over or ()) - set(good) - set(asked_again or ()) - done
+    again = set(retried or ()) - set(good) - done
+    later = set(carried_over or ()) - set(good) - set(retried or ()) - done
     assert place.rows() == [(0, one) for one in sorted(listed | again)] + [
         (1, one) for one in sorted(later)
     ]
     assert place.input() == sorted(set(good))
     assert result.lines == len(lines) == result.bad + result.duplicate + result.distinct
     assert result.bad == len(lines) - len(good) == len(place.bad())
-    assert result.distinct == len(set(good)) == result.settled + result.listed
-    assert (result.listed, result.asked_again, result.left_over) == (
+    assert result.distinct == len(set(good)) == result.resolved + result.listed
+    assert (result.listed, result.retried, result.carried_over) == (
         len(listed),
         len(again),
         len(later),
@@ -365,7 +365,7 @@ def test_settled_files_that_cant_be_read_are_named(place: Place) -> None:
     broken = place.folder / "broken.parquet"
     broken.write_text("no Parquet at all")
     with pytest.raises(StoreError, match=r"broken\.parquet"):
-        make_list(place.spec(place.file("a.txt", ["1"]), settled=(str(broken),)))
+        make_list(place.spec(place.file("a.txt", ["1"]), resolved=(str(broken),)))
 
 
 def test_a_place_that_cant_be_written_is_named(place: Place) -> None:
@@ -510,10 +510,10 @@ def test_a_full_disk_is_told_as_such(place: Place) -> None:
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
     ):
-        assert "Make room" in build_child._trouble(spec, error)
+        assert build_child._trouble(spec, error)["code"] == "output.full"
     full = "failed to offload data block of size 256.0 KiB (1.0 MiB/1.0 MiB used)."
-    assert "Make room" in build_child._out_of_room(spec, MemoryError(full))
-    assert "plan.memory_limit" in build_child._out_of_room(spec, MemoryError(""))
+    assert build_child._out_of_room(spec, MemoryError(full))["code"] == "output.full"
+    assert build_child._out_of_room(spec, MemoryError(""))["code"] == "limit.memory"
 
 
 # The engine's arguments
@@ -554,10 +554,10 @@ def test_the_result_crosses_the_border_whole() -> None:
         bad=1,
         duplicate=0,
         distinct=0,
-        settled=0,
+        resolved=0,
         listed=0,
-        asked_again=0,
-        left_over=0,
+        retried=0,
+        carried_over=0,
         bad_by_reason={"empty": 1},
         files=(),
     )

@@ -94,7 +94,7 @@ def test_list_in_force_is_looked_at_as_a_draft_is_and_the_summary_has_the_plan(
     done = harvester(*words, "--json", cwd=folder, env=env)
     assert done.returncode == 8, done.stderr
     books = json.loads(done.stdout.splitlines()[-1])["plan"]
-    assert (books["to_ask"], books["requests_planned"]) == (43, 43)
+    assert (books["to_fetch"], books["requests_planned"]) == (43, 43)
     assert books["requests_sent"] == 10
     before = plan(folder)["input"]
     assert before["known"]
@@ -113,7 +113,7 @@ def test_list_in_force_is_looked_at_as_a_draft_is_and_the_summary_has_the_plan(
     assert "it is gone" in told
     # The list is sorted: the ids of 2020 were asked first.
     assert found["too_old"] == 0
-    assert found["to_ask"] + books["asked"] >= 43
+    assert found["to_ask"] + books["fetched"] >= 43
     (folder / "c.txt").write_text("2002021200000000001\n4902021200000000001")
     more = harvester("plan", "c.txt", "--out", "out", "--json", cwd=folder).stdout
     assert (json.loads(more)["too_old"], json.loads(more)["input"]["to_ask"]) == (1, 2)
@@ -150,7 +150,7 @@ def begun(tmp_path: Path) -> Config:
         acknowledge(
             house.db,
             "run-1",
-            Batch(settled_rows={0: [0, 4, 12]}, list_delivered=3, open_calls=[due, later]),
+            Batch(resolved_rows={0: [0, 4, 12]}, list_delivered=3, open_calls=[due, later]),
             work_list=work_list,
             counters={},
             requests_of_day=("", 0),

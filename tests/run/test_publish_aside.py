@@ -201,12 +201,12 @@ def publisher_of(
 
 def test_a_killed_process_is_a_publication_that_never_began(house: House) -> None:
     with pytest.raises(StoreError):
-        publisher_of(house, Killed).publish(is_asking=True)
+        publisher_of(house, Killed).publish(is_fetching=True)
     assert house.published() == []
     assert len(house.journaled()) == COUNT
     again = publisher_of(house, NormalizerAside)
     assert again.recover() == 0
-    done = again.publish(is_asking=True)
+    done = again.publish(is_fetching=True)
     assert done is not None
     assert done.records == COUNT
     assert done.extra
@@ -226,7 +226,7 @@ def test_a_run_that_stops_does_not_wait_for_the_publication(house: House) -> Non
         seen.append(1)
         return len(seen) > 3
 
-    assert publisher_of(house, aside).publish(stops_at_the_third, is_asking=True) is None
+    assert publisher_of(house, aside).publish(stops_at_the_third, is_fetching=True) is None
     assert len(seen) < len(BLOBS)
     assert len(house.journaled()) == COUNT
     assert list(house.output.staging.iterdir()) == []
@@ -234,11 +234,11 @@ def test_a_run_that_stops_does_not_wait_for_the_publication(house: House) -> Non
 
 
 @pytest.mark.parametrize(
-    ("is_asking", "aside_from", "begun"),
+    ("is_fetching", "aside_from", "begun"),
     [(True, COUNT, 1), (True, COUNT + 1, 0), (False, COUNT, 0)],
 )
 def test_only_much_work_beside_a_loop_that_asks_is_worth_a_process(
-    house: House, is_asking: bool, aside_from: int, begun: int
+    house: House, is_fetching: bool, aside_from: int, begun: int
 ) -> None:
     made: list[Normalizer] = []
 
@@ -246,7 +246,7 @@ def test_only_much_work_beside_a_loop_that_asks_is_worth_a_process(
         made.append(Normalizer(account, timezone, kind))
         return made[-1]
 
-    done = publisher_of(house, aside, aside_from).publish(is_asking=is_asking)
+    done = publisher_of(house, aside, aside_from).publish(is_fetching=is_fetching)
     assert done is not None
     assert len(made) == begun
 

@@ -138,12 +138,13 @@ def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(
     data = {"rows": 30, "rows_in_journal": 30, "call_duration_s": 1800, "charged_duration_s": 1800}
     odd = ("unreadable", "changed_fields", "new_fields")
     assert told == {
-        "version": 1,
+        "version": 2,
         "harvester": __version__,
         "run_id": "run-1",
         "account": "acme",
         "started_at": "1970-01-01T00:00:00.001+00:00",
         "exit_code": None,
+        "code": "stopped.killed",
         "input": None,
         "list": None,
         "run": {"attempted": 30, "delivered": 30, **counts},
@@ -151,7 +152,7 @@ def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(
         "differences": [],
         "requests": 0,
         "retries": {},
-        "push_backs": 0,
+        "throttled": 0,
         "outages": 0,
         "clock_skew_s": 0.0,
         "ages_held": False,

@@ -81,7 +81,7 @@ def test_the_files_of_a_run_tell_what_it_did(vendor: Simulator, output: Output) 
         "bad": 1,
         "duplicate": 2,
         "distinct": 10,
-        "settled_before": 0,
+        "resolved_before": 0,
         "listed": 10,
         "first_listed_at": written["input"]["first_listed_at"],
         "dead_since_first_listed": 0,
@@ -89,17 +89,18 @@ def test_the_files_of_a_run_tell_what_it_did(vendor: Simulator, output: Output) 
     assert (written["run"]["attempted"], written["run"]["delivered"]) == (10, 10)
     assert (written["data"]["rows"], written["data"]["rows_in_journal"]) == (10, 0)
     plan = written["plan"]
-    assert (plan["to_ask"], plan["asked"]) == (10, 10)
+    assert (plan["to_fetch"], plan["fetched"]) == (10, 10)
     assert (plan["requests_planned"], plan["requests_sent"]) == (10, written["requests"])
     assert plan["bytes_written"] == written["published_bytes"] > 0
     assert written["published_files"] == len(list(output.cdr.glob("*/*.parquet")))
-    assert (written["exit_code"], written["message"], written["differences"]) == (0, "", [])
+    assert (written["exit_code"], written["differences"]) == (0, [])
+    assert (written["version"], written["code"], written["message"]) == (2, "", "")
     assert written["started_at"] <= written["ended_at"]
     assert told.of("run_started") == [("info", {"run_id": run_id, "folder": str(folder)})]
     counts = {name: written["input"][name] for name in ("lines", "bad", "duplicate", "distinct")}
-    assert told.of("input_listed") == [("info", {**counts, "settled_before": 0, "listed": 10})]
+    assert told.of("input_listed") == [("info", {**counts, "resolved_before": 0, "listed": 10})]
     assert told.last is not None
-    assert (told.last.settled, told.last.to_ask) == (10, 10)
+    assert (told.last.resolved, told.last.to_fetch) == (10, 10)
     for path in (folder / "summary.json", output.status):
         assert path.stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -133,6 +134,7 @@ def test_of_a_run_that_was_killed_the_next_one_closes_the_control_totals(
     assert told.of("killed_run_closed") == [("warning", {"run_id": run_id})]
     closed = summary_of(output, run_id)
     assert (closed["run_id"], closed["exit_code"]) == (run_id, None)
+    assert closed["code"] == "stopped.killed"
     assert "killed" in closed["message"]
     assert closed["run"] == summary_of_run(first)
     assert closed["data"]["rows"] == 10

@@ -43,7 +43,7 @@ def night(out: Output, name: str, started_ms: int) -> None:
     """A run that leaves one more open call, called as it is."""
     with closing(open_database(out.database, "default")) as db:
         run = run_records.begin_run(db, name, started_ms)
-        call = OpenCall(name, due_ms=started_ms, first_ms=started_ms, asks=1, run_id=name)
+        call = OpenCall(name, due_ms=started_ms, first_ms=started_ms, fetches=1, run_id=name)
         acknowledge(
             db,
             name,

@@ -83,7 +83,7 @@ def put_off(voice_id: str, run: str = "run-1") -> Deferred:
 def test_a_batch_is_kept_whole(db: sqlite3.Connection) -> None:
     batch = Batch(
         entries=[Entry("a", 1, True, ANSWER), Entry("b", 2, False, ANSWER)],
-        settled_rows={0: [0, 9_999], 1: [5]},
+        resolved_rows={0: [0, 9_999], 1: [5]},
         open_calls=[call("c")],
         dead_letters=[letter("d")],
         deferred=[put_off("e")],
@@ -109,18 +109,18 @@ def test_a_batch_is_kept_whole(db: sqlite3.Connection) -> None:
     now = work_lists.current_list(db)
     assert now is not None
     assert (now.delivered, now.open, now.dead, now.pending) == (1, 1, 1, 12_500)
-    bits = work_lists.settled_rows(db, LIST)
+    bits = work_lists.resolved_rows(db, LIST)
     assert work_lists.pending_rows(LIST, bits, 0) == list(range(1, 9_999))
     assert 5 not in work_lists.pending_rows(LIST, bits, 1)
     assert len(work_lists.pending_rows(LIST, bits, 1)) == 2_502
 
 
 BROKEN: dict[str, dict[str, Any]] = {
-    "a bit that is set already": {"settled_rows": {0: [1], 1: [7]}},
-    "a row twice in one batch": {"settled_rows": {0: [1, 2, 2]}},
-    "a row behind the chunk's end": {"settled_rows": {1: [2_503]}},
-    "a chunk behind the list's end": {"settled_rows": {2: [0]}},
-    "a row before the beginning": {"settled_rows": {0: [-1]}},
+    "a bit that is set already": {"resolved_rows": {0: [1], 1: [7]}},
+    "a row twice in one batch": {"resolved_rows": {0: [1, 2, 2]}},
+    "a row behind the chunk's end": {"resolved_rows": {1: [2_503]}},
+    "a chunk behind the list's end": {"resolved_rows": {2: [0]}},
+    "a row before the beginning": {"resolved_rows": {0: [-1]}},
     "an open call that is closed already": {"closed_calls": ["was-open", "never-was"]},
 }
 
@@ -129,7 +129,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 def test_a_batch_that_breaks_an_invariant_changes_nothing_at_all(
     db: sqlite3.Connection, wrong: dict[str, Any]
 ) -> None:
-    commit(db, Batch(settled_rows={1: [7]}, list_dead=1, open_calls=[call("was-open")]))
+    commit(db, Batch(resolved_rows={1: [7]}, list_dead=1, open_calls=[call("was-open")]))
     before = dump(db)
     batch = Batch(
         **wrong,
@@ -151,21 +151,21 @@ def test_a_failure_at_the_last_statement_takes_the_first_back(db: sqlite3.Connec
         "CREATE TEMP TRIGGER broken BEFORE INSERT ON meta BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
     with pytest.raises(sqlite3.IntegrityError):
-        commit(db, Batch(entries=[Entry("a", 1, True, ANSWER)], settled_rows={0: [0]}))
+        commit(db, Batch(entries=[Entry("a", 1, True, ANSWER)], resolved_rows={0: [0]}))
     db.execute("DROP TRIGGER broken")
     assert dump(db) == before
-    commit(db, Batch(entries=[Entry("a", 1, True, ANSWER)], settled_rows={0: [0]}))
+    commit(db, Batch(entries=[Entry("a", 1, True, ANSWER)], resolved_rows={0: [0]}))
     assert publications.journal_size(db)[0] == 1
 
 
 def test_a_chunk_whose_rows_are_all_settled_needs_no_bits_any_more(db: sqlite3.Connection) -> None:
-    commit(db, Batch(settled_rows={1: list(range(2_502))}))
-    assert work_lists.settled_rows(db, LIST)[1] is not None
-    commit(db, Batch(settled_rows={1: [2_502]}))
-    assert work_lists.settled_rows(db, LIST) == {1: None}
+    commit(db, Batch(resolved_rows={1: list(range(2_502))}))
+    assert work_lists.resolved_rows(db, LIST)[1] is not None
+    commit(db, Batch(resolved_rows={1: [2_502]}))
+    assert work_lists.resolved_rows(db, LIST) == {1: None}
     assert work_lists.pending_rows(LIST, {1: None}, 1) == []
     with pytest.raises(StoreError, match="settled twice"):
-        commit(db, Batch(settled_rows={1: [0]}))
+        commit(db, Batch(resolved_rows={1: [0]}))
 
 
 def test_a_new_outcome_takes_the_place_of_what_was_kept_before(db: sqlite3.Connection) -> None:
@@ -209,7 +209,7 @@ def test_settled_are_the_ids_of_journal_open_calls_and_dead_letters(
         ),
     )
     work_lists.replace_list(db, WorkList(2, None, "l", None, 0, 1, 0), retrying=["retried"])
-    found = [voice_id for portion in work_lists.settled_ids(db) for voice_id in portion]
+    found = [voice_id for portion in work_lists.resolved_ids(db) for voice_id in portion]
     assert sorted(found) == ["dead", "in-journal", "last-words", "open"]
     assert unresolved.retryable_ids(db, None) == ["dead", "retried"]
     assert unresolved.retryable_ids(db, "gave_up") == []
@@ -218,14 +218,14 @@ def test_settled_are_the_ids_of_journal_open_calls_and_dead_letters(
 def test_a_new_list_replaces_the_old_one_and_its_progress_in_one_step(
     db: sqlite3.Connection,
 ) -> None:
-    commit(db, Batch(settled_rows={0: [1]}, list_delivered=1, deferred=[put_off("e")]))
+    commit(db, Batch(resolved_rows={0: [1]}, list_delivered=1, deferred=[put_off("e")]))
     new = WorkList(work_lists.next_list_id(db), "other", "list-2.parquet", None, 5, 0, 7)
     stamps = [FileStamp("/ids.txt", 1, 2, 3, 4, "hash")]
     work_lists.replace_list(
         db, new, input_record=InputRecord("other", 5, 0, 0, 5, 0, 5, 2_000), stamps=stamps
     )
     assert work_lists.current_list(db) == new
-    assert work_lists.settled_rows(db, new) == {}
+    assert work_lists.resolved_rows(db, new) == {}
     assert work_lists.known_stamps(db) == {"/ids.txt": stamps[0]}
     deferred = unresolved.deferred(db, "e")
     assert deferred is not None
@@ -260,7 +260,7 @@ def test_pending_ids_of_the_input_do_not_count_what_is_left_over(db: sqlite3.Con
     reach = LIST.listed + LIST.retried
     assert work_lists.pending_of_input(db, LIST) == reach
     behind = range(reach - CHUNK_ROWS, LIST.rows - CHUNK_ROWS)
-    commit(db, Batch(settled_rows={0: [0, 1], 1: [0, *behind]}))
+    commit(db, Batch(resolved_rows={0: [0, 1], 1: [0, *behind]}))
     assert work_lists.pending_of_input(db, LIST) == reach - 3
 
 
@@ -442,7 +442,7 @@ def test_only_what_may_hold_an_id_is_searched_for_it(
     commit(db, kept)
     statements: list[str] = []
     db.set_trace_callback(statements.append)
-    commit(db, Batch(settled_rows={0: [1]}, revived=["a"], recovered=["a"], list_delivered=1))
+    commit(db, Batch(resolved_rows={0: [1]}, revived=["a"], recovered=["a"], list_delivered=1))
     words = [text.split() for text in statements if text.startswith("DELETE")]
     assert {word[2] for word in words} == searched
 
@@ -456,7 +456,7 @@ def test_a_dead_letter_that_was_asked_again_is_forgotten_with_its_new_outcome(
     acknowledge(
         db,
         "run-1",
-        Batch(settled_rows={0: [1]}, revived=["a"], list_delivered=1),
+        Batch(resolved_rows={0: [1]}, revived=["a"], list_delivered=1),
         work_list=again,
         counters={},
         requests_of_day=("2026-09-02", 7),

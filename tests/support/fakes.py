@@ -239,16 +239,18 @@ class House:
         if ids:
             self.put_in_force(ids)
 
-    def put_in_force(self, ids: Sequence[str], left_over: int = 0) -> None:
-        """Make `ids` the work list, the last `left_over` of them from earlier inputs."""
+    def put_in_force(self, ids: Sequence[str], carried_over: int = 0) -> None:
+        """Make `ids` the work list, the last `carried_over` of them from earlier inputs."""
         self.ids = list(ids)
         number = work_lists.next_list_id(self.db)
         name = f"list-{number}.parquet"
-        listed = len(ids) - left_over
-        ranks = pa.array([0] * listed + [1] * left_over, pa.int8())
+        listed = len(ids) - carried_over
+        ranks = pa.array([0] * listed + [1] * carried_over, pa.int8())
         table = pa.table({"rank": ranks, "voice_id": pa.array(list(ids), pa.string())})
         pq.write_table(table, self.output.lists / name)
-        work_lists.replace_list(self.db, WorkList(number, "key", name, None, listed, 0, left_over))
+        work_lists.replace_list(
+            self.db, WorkList(number, "key", name, None, listed, 0, carried_over)
+        )
 
     @property
     def work_list(self) -> WorkList:
@@ -272,7 +274,7 @@ class House:
             output=config.output,
             work_list=work_list,
             ids=ListFile(self.output.lists / work_list.path) if work_list else None,
-            to_ask=0,
+            to_fetch=0,
             only=only,
             deadline=deadline,
             requests_by_day=between_runs.requests_by_day(self.db),
@@ -348,7 +350,7 @@ class House:
     def pending(self) -> list[str]:
         """The ids of the list whose bit isn't set."""
         work_list = self.work_list
-        bits = work_lists.settled_rows(self.db, work_list)
+        bits = work_lists.resolved_rows(self.db, work_list)
         chunks = range(-(-work_list.rows // 10_000))
         rows = [(no, row) for no in chunks for row in work_lists.pending_rows(work_list, bits, no)]
         return [self.ids[no * 10_000 + row] for no, row in rows]

@@ -203,8 +203,8 @@ def test_only_a_run_that_was_killed_is_marked(
 
 
 AT_WORK = Progress(
-    to_ask=1_000,
-    settled=500,
+    to_fetch=1_000,
+    resolved=500,
     delivered=490,
     open=6,
     dead=4,
@@ -212,14 +212,14 @@ AT_WORK = Progress(
     requests=520,
     retries={},
     requests_per_s=48.0,
-    settled_per_s=47.0,
+    resolved_per_s=47.0,
     rate_per_s=50.0,
     pace_per_s=50.0,
     paused_s=0.0,
     outage=False,
     elapsed_s=11.0,
     eta_s=10.6,
-    phase="asking",
+    phase="fetching",
     received_bytes=420_000,
 )
 
@@ -234,12 +234,12 @@ def test_a_run_at_work_is_told_in_a_line_for_each_thing_to_know() -> None:
     assert at_work() == [
         "out: at work (process 7 on h).",
         "Run r1, as of 2 s ago:",
-        "  asking     500 of 1,000 ids, 50 %, about 11 s left",
+        "  fetching   500 of 1,000 ids, 50 %, about 11 s left",
         "  requests   48/s of 50/s allowed · 47 ids/s · 520 sent · 420.0 KB received",
         "  so far     delivered 490 · open 6 · dead 4 · deferred 0",
     ]
     slow = at_work(eta_s=None, retries={"torn": 1}, outage=True)
-    assert slow[2] == "  asking     500 of 1,000 ids, 50 %"
+    assert slow[2] == "  fetching   500 of 1,000 ids, 50 %"
     assert slow[5] == "  retries    torn answer 1"
     assert slow[6].startswith("  pace       the vendor is out of reach")
 

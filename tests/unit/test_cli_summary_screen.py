@@ -9,11 +9,11 @@ from harvester.cli.ui.summary_screen import books, closing
 from harvester.pipeline.publish.oddities import Oddities
 from harvester.pipeline.run.control_totals import Difference
 from harvester.pipeline.run.summary import (
-    DataBooks,
-    InputBooks,
-    ListBooks,
-    PlanBooks,
-    RunBooks,
+    DataTotals,
+    InputTotals,
+    ListTotals,
+    PlanTotals,
+    RunTotals,
     Summary,
 )
 
@@ -25,23 +25,23 @@ RUN = Summary(
     exit_code=3,
     code="",
     message="",
-    input=InputBooks(
+    input=InputTotals(
         lines=1_010,
         bad=3,
         duplicate=7,
         distinct=1_000,
-        settled_before=200,
+        resolved_before=200,
         listed=800,
         first_listed_at="",
         dead_since_first_listed=0,
     ),
-    work_list=ListBooks(
-        listed=800, retried=0, left_over=20, delivered=700, open=60, dead=50, pending=10
+    work_list=ListTotals(
+        listed=800, retried=0, carried_over=20, delivered=700, open=60, dead=50, pending=10
     ),
-    run=RunBooks(
+    run=RunTotals(
         attempted=811, delivered=700, open=60, dead=50, deferred=0, cut_off=1, opens_published=2
     ),
-    data=DataBooks(
+    data=DataTotals(
         rows=702,
         rows_in_journal=0,
         call_duration_s=12_345,
@@ -51,7 +51,7 @@ RUN = Summary(
     differences=[],
     requests=1_200,
     retries={},
-    push_backs=0,
+    throttled=0,
     outages=0,
     clock_skew_s=5.0,
     published_files=0,
@@ -132,9 +132,9 @@ def test_without_unicode_the_marks_are_ascii() -> None:
     assert "12,345 s of calls, 13,000 s charged" in text
 
 
-PLAN = PlanBooks(
-    to_ask=1_000,
-    asked=900,
+PLAN = PlanTotals(
+    to_fetch=1_000,
+    fetched=900,
     requests_planned=1_100,
     requests_sent=950,
     seconds_planned=22.0,
@@ -151,10 +151,10 @@ PLAN = PlanBooks(
             {"plan": PLAN},
             ["planned  1,100 requests in 22 s for 1,000 ids; 900 were attempted"],
         ),
-        ({"plan": replace(PLAN, to_ask=0)}, []),
-        ({"retries": {"torn": 2, "push_back": 3}}, ["retries  push-back 3, torn answer 2"]),
+        ({"plan": replace(PLAN, to_fetch=0)}, []),
+        ({"retries": {"torn": 2, "throttled": 3}}, ["retries  throttling 3, torn answer 2"]),
         (
-            {"push_backs": 1_001, "outages": 2},
+            {"throttled": 1_001, "outages": 2},
             ["trouble  1,001 push-backs by the vendor · 2 outages waited out"],
         ),
         (

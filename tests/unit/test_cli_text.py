@@ -178,8 +178,8 @@ def test_event_cannot_repaint_the_screen() -> None:
 
 def _progress(**changes: object) -> Progress:
     plain: dict[str, object] = {
-        "to_ask": 1000,
-        "settled": 500,
+        "to_fetch": 1000,
+        "resolved": 500,
         "delivered": 490,
         "open": 6,
         "dead": 4,
@@ -187,14 +187,14 @@ def _progress(**changes: object) -> Progress:
         "requests": 520,
         "retries": {},
         "requests_per_s": 48.0,
-        "settled_per_s": 47.0,
+        "resolved_per_s": 47.0,
         "rate_per_s": 50.0,
         "pace_per_s": 50.0,
         "paused_s": 0.0,
         "outage": False,
         "elapsed_s": 11.0,
         "eta_s": 10.6,
-        "phase": "asking",
+        "phase": "fetching",
         "received_bytes": 420_000,
     }
     return Progress(**{**plain, **changes})  # type: ignore[arg-type]
@@ -206,8 +206,8 @@ def test_pace_is_explained_when_it_is_lowered() -> None:
     assert slowed(_progress(paused_s=0.4)).startswith("paused for under 1 s")
     lowered = {"pace_per_s": 35.0}
     assert "slowed to 35/s as many answers were errors" in slowed(_progress(**lowered))
-    pushed = _progress(**lowered, retries={"push_back": 1})
-    assert "slowed to 35/s after push-back" in slowed(pushed)
+    pushed = _progress(**lowered, retries={"throttled": 1})
+    assert "slowed to 35/s after throttling" in slowed(pushed)
     assert "slowed to 0.7/s" in slowed(_progress(pace_per_s=0.7, rate_per_s=1.0))
     assert "paused for 2 s" in slowed(_progress(paused_s=2.0))
     assert "out of reach" in slowed(_progress(outage=True))
@@ -221,16 +221,22 @@ def _drawn(progress: Progress, **environ: str) -> str:
 
 
 def test_bar_tells_rate_limit_retries_and_what_is_left() -> None:
-    told = _drawn(_progress(retries={"push_back": 2, "-18": 7}))
+    told = _drawn(_progress(retries={"throttled": 2, "-18": 7}))
     assert "420.0 KB received" in told
-    for piece in ("500 of 1,000", "50 %", "11 s left", "48/s of 50/s", "busy (-18) 7, push-back 2"):
+    for piece in (
+        "500 of 1,000",
+        "50 %",
+        "11 s left",
+        "48/s of 50/s",
+        "busy (-18) 7, throttling 2",
+    ):
         assert piece in told
 
 
 @pytest.mark.parametrize("columns", [100, 80, 50])
 def test_bar_fits_the_window_and_loses_no_cause(columns: int) -> None:
-    causes = ("-18", "http_503", "not_an_envelope", "push_back", "status_-99", "torn")
-    progress = _progress(retries=dict.fromkeys(causes, 12_345), settled=12_345, to_ask=50_000)
+    causes = ("-18", "http_503", "not_an_envelope", "throttled", "status_-99", "torn")
+    progress = _progress(retries=dict.fromkeys(causes, 12_345), resolved=12_345, to_fetch=50_000)
     screen = Screen()
     console = Terminal(screen, {"TERM": "xterm"}).console
     console.width = columns
@@ -239,7 +245,14 @@ def test_bar_fits_the_window_and_loses_no_cause(columns: int) -> None:
     told = " ".join(" ".join(lines).split())
     assert max(map(len, lines)) <= columns
     assert "11 s left" in told
-    causes = ("busy (-18)", "HTTP 503", "not an envelope", "push-back", "status -99", "torn answer")
+    causes = (
+        "busy (-18)",
+        "HTTP 503",
+        "not an envelope",
+        "throttling",
+        "status -99",
+        "torn answer",
+    )
     for cause in causes:
         assert f"{cause} 12,345" in told
 
@@ -329,26 +342,34 @@ def test_a_slower_pace_is_told_in_plain_numbers() -> None:
 
 def _told(**changes: object) -> str:
     return sentence(
-        {"event": "progress", "level": "info", "settled": 12_345, "to_ask": 50_000, "limit": 50.0}
+        {
+            "event": "progress",
+            "level": "info",
+            "resolved": 12_345,
+            "to_fetch": 50_000,
+            "limit": 50.0,
+        }
         | changes
     )
 
 
 def test_progress_is_told_where_no_bar_can_be_drawn() -> None:
-    assert _told(requests_per_s=0.0) == ("asking: 12,345 of 50,000 ids (24 %) · 0 requests/s of 50")
+    assert _told(requests_per_s=0.0) == (
+        "fetching: 12,345 of 50,000 ids (24 %) · 0 requests/s of 50"
+    )
     told = _told(
         phase="publishing",
         requests_per_s=48.6,
         open=12,
         dead=0,
         deferred=1,
-        retries={"push_back": 2, "torn": 9, "-18": 7, "reset": 2},
+        retries={"throttled": 2, "torn": 9, "-18": 7, "reset": 2},
         slowed="slowed to 35/s",
         eta_s=0.0,
     )
     assert told == (
         "publishing: 12,345 of 50,000 ids (24 %) · 49 requests/s of 50 · 12 open · 1 deferred · "
-        "retries torn answer 9, busy (-18) 7, push-back 2, connection reset 2 · slowed to 35/s · "
+        "retries torn answer 9, busy (-18) 7, connection reset 2, throttling 2 · slowed to 35/s · "
         "about under 1 s left"
     )
     assert "left" not in _told(eta_s=None)
@@ -356,7 +377,7 @@ def test_progress_is_told_where_no_bar_can_be_drawn() -> None:
 
 
 def test_a_field_of_another_kind_than_expected_stops_no_log() -> None:
-    assert "retries" not in _told(retries=3, settled="many", eta_s=None)
+    assert "retries" not in _told(retries=3, resolved="many", eta_s=None)
     odd = {"event": "ages_held", "level": "warning", "clock_skew_s": None}
     assert "(now None apart)" in sentence(odd)
 
@@ -401,7 +422,7 @@ def test_a_sentence_begins_with_its_level_and_says_no_machines_fields(
 
 def test_what_was_sent_and_what_became_of_it() -> None:
     assert sent(_progress()) == "48/s of 50/s allowed · 47 ids/s · 520 sent · 420.0 KB received"
-    many = _progress(rate_per_s=1234.5, requests_per_s=0.25, settled_per_s=1000.4, requests=12_345)
+    many = _progress(rate_per_s=1234.5, requests_per_s=0.25, resolved_per_s=1000.4, requests=12_345)
     assert sent(many).startswith("0.2/s of 1,234.5/s allowed · 1,000 ids/s · 12,345 sent · ")
     assert outcomes(_progress(delivered=1_490, deferred=2)) == (
         "delivered 1,490 · open 6 · dead 4 · deferred 2"
@@ -452,33 +473,33 @@ def _rows(progress: Progress, columns: int, *, plain: bool = True) -> list[str]:
 
 
 def test_the_bar_in_a_wide_window_and_in_a_narrow_one() -> None:
-    pushed = _progress(retries={"push_back": 2}, pace_per_s=35.0)
+    pushed = _progress(retries={"throttled": 2}, pace_per_s=35.0)
     assert [row.rstrip() for row in _rows(pushed, 120)] == [
-        f"asking    {'━' * 20}╺{'━' * 19} 500 of 1,000  50 %  11 s left",
+        f"fetching  {'━' * 20}╺{'━' * 19} 500 of 1,000  50 %  11 s left",
         "requests  48/s of 50/s allowed · 47 ids/s · 520 sent · 420.0 KB received",
         "so far    delivered 490 · open 6 · dead 4 · deferred 0",
-        "retries   push-back 2",
-        "pace      slowed to 35/s after push-back, climbing back",
+        "retries   throttling 2",
+        "pace      slowed to 35/s after throttling, climbing back",
     ]
     assert [row.rstrip() for row in _rows(_progress(), 50)] == [
-        f"asking    {'━' * 5}╺{'━' * 4} 500 of 1,000  50 %  11 s left",
+        f"fetching  {'━' * 5}╺{'━' * 4} 500 of 1,000  50 %  11 s left",
         "requests  48/s of 50/s allowed · 47 ids/s · 520",
         "          sent · 420.0 KB received",
         "so far    delivered 490 · open 6 · dead 4 ·",
         "          deferred 0",
     ]
-    assert _rows(_progress(), 20)[0].startswith("asking    ╸"), "half of the one cell that is left"
+    assert _rows(_progress(), 20)[0].startswith("fetching  ╸"), "half of the one cell that is left"
 
 
 @pytest.mark.parametrize(
     ("changes", "coloured"),
     [
         ({}, [("36", 20)]),
-        ({"settled": 250}, [("36", 10)]),
-        ({"settled": 1000}, [("32", 40)]),
-        ({"settled": 0}, []),
-        ({"settled": 0, "to_ask": 0}, []),
-        ({"settled": 1, "to_ask": 2}, [("36", 20)]),
+        ({"resolved": 250}, [("36", 10)]),
+        ({"resolved": 1000}, [("32", 40)]),
+        ({"resolved": 0}, []),
+        ({"resolved": 0, "to_fetch": 0}, []),
+        ({"resolved": 1, "to_fetch": 2}, [("36", 20)]),
     ],
 )
 def test_the_bar_is_as_long_as_what_is_done(
@@ -489,7 +510,7 @@ def test_the_bar_is_as_long_as_what_is_done(
     row = _rows(_progress(**changes), 120, plain=False)[0]
     bars = re.findall(r"\x1b\[(3[26])m(━+)", row)
     assert [(colour, len(bar)) for colour, bar in bars] == coloured
-    assert "\x1b[1masking" in row
+    assert "\x1b[1mfetching" in row
 
 
 def test_a_line_that_is_too_long_for_the_window_is_cut() -> None:
@@ -506,8 +527,8 @@ def test_a_line_that_is_too_long_for_the_window_is_cut() -> None:
     [
         ({}, "500 of 1,000  50 %  11 s left"),
         ({"eta_s": None}, "500 of 1,000  50 %"),
-        ({"to_ask": 500}, "500 of 500  100 %"),
-        ({"to_ask": 0, "settled": 0}, "0 of 0  0 %"),
+        ({"to_fetch": 500}, "500 of 500  100 %"),
+        ({"to_fetch": 0, "resolved": 0}, "0 of 0  0 %"),
     ],
 )
 def test_the_time_left_is_told_while_there_is_something_left(

@@ -17,9 +17,9 @@ from harvester.client.verdicts import (
     Dead,
     NetworkFailure,
     NoRecord,
-    PushBack,
     Record,
     Refusal,
+    Throttled,
     TimeRefused,
     UnknownStatus,
     Verdict,
@@ -112,7 +112,7 @@ def test_zero_with_another_record_or_none_that_can_be_told_is_a_network_failure(
         ("-30", Refusal("-30")),
         ("-31", Refusal("-31")),
         ("-32", Refusal("-32")),
-        ("-15", PushBack(None)),
+        ("-15", Throttled(None)),
         ("-18", Busy("-18")),
         ("-22", Dead("parameter_exception")),
         ("-14", Dead("bad_query_id")),
@@ -169,7 +169,7 @@ def test_the_vendors_status_counts_before_the_http_code(http: int) -> None:
         (404, Refusal("http_404")),
         (405, Refusal("http_405")),
         (410, Refusal("http_410")),
-        (429, PushBack(None)),
+        (429, Throttled(None)),
         (500, Busy("http_500")),
         (502, Busy("http_502")),
         (503, Busy("http_503")),
@@ -194,7 +194,7 @@ def test_without_an_envelope_the_http_code_means(body: bytes, http: int, meaning
         (404, Refusal("http_404")),
         (403, Refusal("http_403")),
         (500, Busy("http_500")),
-        (429, PushBack(None)),
+        (429, Throttled(None)),
         (400, NetworkFailure("http_400")),
     ],
 )
@@ -225,8 +225,8 @@ def test_a_servers_own_error_page_in_json_is_judged_by_its_http_code(
 def test_a_retry_after_makes_an_answer_that_settles_nothing_a_push_back(
     body: bytes, http: int
 ) -> None:
-    assert verdict(body, http, "7") == PushBack(7.0)
-    assert verdict(body, http, "soon") == PushBack(None)
+    assert verdict(body, http, "7") == Throttled(7.0)
+    assert verdict(body, http, "soon") == Throttled(None)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_an_http_date_is_read_to_the_second(at: datetime) -> None:
 @example(b'{"status":"0"}', 200, "Mon, 01 Jan 0001 00:00:00 +2359")
 def test_judging_never_raises(body: bytes, http: int, retry_after: str | None) -> None:
     found = verdict(body, http, retry_after)
-    if isinstance(found, PushBack) and found.after_s is not None:
+    if isinstance(found, Throttled) and found.after_s is not None:
         assert 0 <= found.after_s <= MAX_RETRY_AFTER_S
 
 

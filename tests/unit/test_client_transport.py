@@ -19,7 +19,7 @@ from harvester.client.failures import NO_HTTP
 from harvester.client.judge import judge
 from harvester.client.record_group import record_request
 from harvester.client.transport import NoReply, Reply
-from harvester.client.verdicts import Busy, NoRecord, PushBack, Record, Refusal, Verdict
+from harvester.client.verdicts import Busy, NoRecord, Record, Refusal, Throttled, Verdict
 from harvester.config import Vendor
 
 ID = "2203031113381000002"
@@ -85,8 +85,8 @@ async def test_what_an_answer_leaves_out_is_none(
         (500, OURS, {}, Record(over=True)),
         (200, OURS, {"Retry-After": "7"}, Record(over=True)),
         (200, '{"status":0,"data":null}', {}, NoRecord()),
-        (429, "slow down", {"Retry-After": "7"}, PushBack(7.0)),
-        (429, "slow down", {}, PushBack(None)),
+        (429, "slow down", {"Retry-After": "7"}, Throttled(7.0)),
+        (429, "slow down", {}, Throttled(None)),
         (503, "<html>", {}, Busy("http_503")),
         (404, '{"status":404,"error":"Not Found"}', {}, Refusal("http_404")),
         (302, "", {"Location": "/login"}, Refusal("http_302")),

@@ -33,7 +33,7 @@ def status(**changes: object) -> dict[str, object]:
     return {
         "pid": 7,
         "at": at,
-        "state": "asking",
+        "state": "fetching",
         "run_id": "run-1",
         "progress": NOW,
         **changes,

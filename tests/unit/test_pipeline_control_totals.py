@@ -12,9 +12,9 @@ from harvester.pipeline.run.control_totals import (
     check_run,
 )
 
-INPUT = {"lines": 10, "bad": 1, "duplicate": 2, "distinct": 7, "settled_before": 3, "listed": 4}
+INPUT = {"lines": 10, "bad": 1, "duplicate": 2, "distinct": 7, "resolved_before": 3, "listed": 4}
 RUN = {"begun": 15, "delivered": 1, "open_": 2, "dead": 3, "deferred": 4, "cut_off": 5}
-LIST = {"rows": 10, "delivered": 1, "open_": 2, "dead": 3, "settled_bits": 6}
+LIST = {"rows": 10, "delivered": 1, "open_": 2, "dead": 3, "resolved_bits": 6}
 
 
 def test_books_that_balance_have_no_difference() -> None:
@@ -33,7 +33,7 @@ def test_one_id_too_many_anywhere_in_the_run_shows(name: str) -> None:
     assert check_run(**{**RUN, name: RUN[name] + 1})
 
 
-@pytest.mark.parametrize("name", ["delivered", "open_", "dead", "settled_bits"])
+@pytest.mark.parametrize("name", ["delivered", "open_", "dead", "resolved_bits"])
 def test_a_bit_without_an_outcome_or_an_outcome_without_a_bit_shows(name: str) -> None:
     assert check_list(**{**LIST, name: LIST[name] + 1})
 
@@ -55,7 +55,7 @@ SUMS = UsageTotals(3, 60, 120, {"USD": 5, "EUR": 7})
 )
 def test_what_the_answers_said_and_what_was_read_back_must_agree(data: UsageTotals) -> None:
     (difference,) = check_data(SUMS, data)
-    assert difference.book == "data"
+    assert difference.control_totals == "data"
     assert check_data(SUMS, SUMS) == []
 
 

@@ -17,12 +17,12 @@ from harvester.state.database import open_database
 from harvester.state.values import PartRecord
 
 
-def whole(to_ask: int, share: float = 1.0) -> Estimate:
+def whole(to_fetch: int, share: float = 1.0) -> Estimate:
     return Estimate(
-        to_ask=to_ask,
-        requests=round(to_ask * share),
+        to_fetch=to_fetch,
+        requests=round(to_fetch * share),
         retry_share=share,
-        seconds=to_ask * share / 50,
+        seconds=to_fetch * share / 50,
         data_bytes=0,
         working_bytes=0,
     )
@@ -74,10 +74,10 @@ def test_the_last_run_ends_when_its_share_is_asked() -> None:
     st.integers(0, 10**6),
 )
 def test_no_budget_leaves_over_more_than_there_is(
-    to_ask: int, share: float, per_day: int | None, limit_s: float | None, sent: int
+    to_fetch: int, share: float, per_day: int | None, limit_s: float | None, sent: int
 ) -> None:
-    found = allowed(whole(to_ask, share), per_day, limit_s, sent)
-    assert 0 <= found.left_after <= to_ask
+    found = allowed(whole(to_fetch, share), per_day, limit_s, sent)
+    assert 0 <= found.left_after <= to_fetch
     assert found.runs >= 1
     assert (found.left_after == 0) or found.runs > 1
 
@@ -94,7 +94,7 @@ CONFIG = Config(
 
 def test_of_a_new_output_nothing_is_known_but_the_ids() -> None:
     found = estimate(None, CONFIG, 100, 300)
-    assert (found.to_ask, found.requests, found.retry_share, found.seconds) == (100, 100, 1, 2)
+    assert (found.to_fetch, found.requests, found.retry_share, found.seconds) == (100, 100, 1, 2)
     assert found.data_bytes == 100 * 60 + 5 * 15_000
     # The journal and the parts that are staged from it hold all of them, and the list is twice
     # there while it is made.

@@ -568,7 +568,7 @@ def test_push_back_to_one_closes_all_and_slows_down_that_one(path: Path) -> None
         with paces(path, 50, one="normal", other="low") as by_name:
             one, other = by_name["one"], by_name["other"]
             await one.turn()
-            one.push_back(7.0)
+            one.slow_down(7.0)
             assert not other.take()
             assert 6.9 < other.closed_for_s <= 7.0
             assert not other.is_open

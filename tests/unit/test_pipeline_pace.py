@@ -96,7 +96,7 @@ def measure(
     incidents=st.lists(
         st.tuples(
             st.floats(0.0, 3.0),
-            st.sampled_from(["push_back", "retry_after", "no_pause", "busy", "calm", "cut_off"]),
+            st.sampled_from(["throttled", "retry_after", "no_pause", "busy", "calm", "cut_off"]),
         ),
         max_size=12,
     ),
@@ -115,12 +115,12 @@ def test_no_sliding_second_holds_more_turns_than_the_limit_whatever_happens(
             # As many turns as a test can afford, at 5000 a second as at 1.
             await asyncio.sleep(min(wait_s, 3000 / rate))
             match what:
-                case "push_back":
-                    pace.push_back(None)
+                case "throttled":
+                    pace.slow_down(None)
                 case "retry_after":
-                    pace.push_back(dice.uniform(0, 20))
+                    pace.slow_down(dice.uniform(0, 20))
                 case "no_pause":
-                    pace.push_back(0.0)
+                    pace.slow_down(0.0)
                 case "busy":
                     for _ in range(30):
                         pace.note(asyncio.get_running_loop().time(), busy=dice.random() < 0.4)
@@ -184,7 +184,7 @@ def test_a_push_back_lowers_the_pace_by_30_percent_at_most_once_in_5_seconds() -
         seen = []
         for wait_s in (0.0, 1.0, 3.9, 0.1, 4.9, 0.2):
             await asyncio.sleep(wait_s)
-            pace.push_back(0.0)
+            pace.slow_down(0.0)
             seen.append(round(pace.rate_per_s, 6))
         return seen
 
@@ -198,7 +198,7 @@ def test_push_back_never_lowers_under_a_tenth_of_the_limit_or_one_a_second(
     async def main() -> float:
         pace = Pace(rate, opens_at=0)
         for _ in range(30):
-            pace.push_back(0.0)
+            pace.slow_down(0.0)
             await asyncio.sleep(5.0)
         return pace.rate_per_s
 
@@ -206,18 +206,18 @@ def test_push_back_never_lowers_under_a_tenth_of_the_limit_or_one_a_second(
 
 
 @pytest.mark.parametrize("rate", [20, 50, 1000])
-@pytest.mark.parametrize("push_backs", [1, 8])
+@pytest.mark.parametrize("throttled", [1, 8])
 def test_the_pace_is_back_within_30_seconds_of_the_push_backs_end(
-    rate: int, push_backs: int
+    rate: int, throttled: int
 ) -> None:
     async def main() -> int:
         loop = asyncio.get_running_loop()
         pace = Pace(rate, opens_at=0)
         crowd = Crowd(pace, 20)
-        for _ in range(push_backs):
-            pace.push_back(3.0)
+        for _ in range(throttled):
+            pace.slow_down(3.0)
             await asyncio.sleep(5.0)
-        pace.push_back(30.0)
+        pace.slow_down(30.0)
         await asyncio.sleep(30.0)
         end = loop.time()
         await asyncio.sleep(40.0)
@@ -235,8 +235,8 @@ def test_a_push_back_closes_the_pace_for_as_long_as_it_says_and_the_longest_coun
         crowd = Crowd(pace, 20)
         await asyncio.sleep(1.0)
         start = loop.time()
-        pace.push_back(10.0)
-        pace.push_back(2.0)
+        pace.slow_down(10.0)
+        pace.slow_down(2.0)
         await asyncio.sleep(15.0)
         await crowd.go_home()
         return [at - start for at in crowd.times if at > start]
@@ -323,7 +323,7 @@ def test_a_push_back_takes_the_handful_away() -> None:
         pace = Pace(5000, opens_at=0)
         await pace.turn()
         before = pace.take()
-        pace.push_back(0.0)
+        pace.slow_down(0.0)
         return [before, pace.take()]
 
     assert run_virtually(main) == [True, False]
@@ -350,7 +350,7 @@ def test_the_pace_is_open_once_it_was_waited_for_and_until_a_push_back() -> None
         seen = [pace.is_open]
         await pace.opened()
         seen.append(pace.is_open)
-        pace.push_back(5)
+        pace.slow_down(5)
         seen.append(pace.is_open)
         await pace.opened()
         return [*seen, pace.is_open]

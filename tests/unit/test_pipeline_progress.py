@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from harvester.pipeline.engine.progress import Speedometer, retries, settled
+from harvester.pipeline.engine.progress import Speedometer, resolved, retries
 from harvester.state.values import Tally
 from tests.unit.test_pipeline_prometheus import NOW
 
@@ -33,9 +33,9 @@ def test_retries_are_told_by_cause_and_only_those_that_were() -> None:
 
 
 def test_no_less_than_nothing_is_left() -> None:
-    """Calls that became due meanwhile are settled as well."""
-    assert replace(NOW, to_ask=100, settled=60).left == 40
-    assert replace(NOW, to_ask=100, settled=101).left == 0
+    """Calls that became due meanwhile are resolved as well."""
+    assert replace(NOW, to_fetch=100, resolved=60).left == 40
+    assert replace(NOW, to_fetch=100, resolved=101).left == 0
 
 
 @pytest.mark.parametrize("outcome", ["delivered", "open", "dead", "deferred"])
@@ -44,4 +44,4 @@ def test_whatever_became_of_an_id_it_is_settled(outcome: str) -> None:
     tally["delivered"] += 5
     tally["begun"] += 100
     tally[outcome] += 1
-    assert settled(tally) == 6
+    assert resolved(tally) == 6

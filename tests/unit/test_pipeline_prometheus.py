@@ -17,23 +17,23 @@ from harvester.pipeline.run.prometheus import PREFIX, RunFigures, exposition, me
 from tests.support.simulated import ROOT
 
 NOW = Progress(
-    to_ask=100,
-    settled=60,
+    to_fetch=100,
+    resolved=60,
     delivered=50,
     open=4,
     dead=3,
     deferred=3,
     requests=75,
-    retries={"push_back": 5, "-18": 3, "http_503": 2},
+    retries={"throttled": 5, "-18": 3, "http_503": 2},
     requests_per_s=9.5,
-    settled_per_s=8.1,
+    resolved_per_s=8.1,
     rate_per_s=50.0,
     pace_per_s=35.0,
     paused_s=0.0,
     outage=False,
     elapsed_s=8.0,
     eta_s=4.9,
-    phase="asking",
+    phase="fetching",
     received_bytes=60_000,
 )
 WHOLE = RunFigures(
@@ -45,7 +45,7 @@ WHOLE = RunFigures(
     last_success_s=1_764_000_100.0,
     last_new_ids_s=1_763_900_000.5,
     progress=NOW,
-    push_backs=5,
+    throttled=5,
     journal_records=7,
     unparsed={"cost": 3, "data": 1},
     unknown_fields=12,

@@ -11,9 +11,9 @@ from harvester.client.verdicts import (
     Dead,
     NetworkFailure,
     NoRecord,
-    PushBack,
     Record,
     Refusal,
+    Throttled,
     TimeRefused,
     UnknownStatus,
     Verdict,
@@ -88,7 +88,7 @@ def test_a_want_of_descriptors_costs_nothing_however_often_but_waits_longer_each
 
 
 @pytest.mark.parametrize(
-    "verdict", [Busy("-18"), NetworkFailure("timeout"), PushBack(1.0), Refusal("-1")]
+    "verdict", [Busy("-18"), NetworkFailure("timeout"), Throttled(1.0), Refusal("-1")]
 )
 def test_an_outage_costs_the_ids_nothing(verdict: Verdict) -> None:
     last = steps([verdict] * 50, around(in_outage=True))[-1]
@@ -97,17 +97,17 @@ def test_an_outage_costs_the_ids_nothing(verdict: Verdict) -> None:
 
 
 def test_a_push_back_that_everybody_gets_is_free() -> None:
-    assert steps([PushBack(None)] * 100, around(succeeded=False))[-1] == Again(0, "push_back")
+    assert steps([Throttled(None)] * 100, around(succeeded=False))[-1] == Again(0, "throttled")
 
 
 def test_a_push_back_while_others_succeed_costs_a_busy_attempt() -> None:
-    got = steps([PushBack(None)] * 4, around(succeeded=True))
-    assert got == [Again(n, "push_back") for n in (1, 2, 3)] + [Defer("push_back")]
+    got = steps([Throttled(None)] * 4, around(succeeded=True))
+    assert got == [Again(n, "throttled") for n in (1, 2, 3)] + [Defer("throttled")]
 
 
 def test_a_push_back_costs_a_busy_attempt_when_no_other_id_is_left_that_could_succeed() -> None:
-    got = steps([PushBack(None)] * 4, around(succeeded=False, alone=True))
-    assert got[-1] == Defer("push_back")
+    got = steps([Throttled(None)] * 4, around(succeeded=False, alone=True))
+    assert got[-1] == Defer("throttled")
 
 
 def test_a_refused_timestamp_is_free_three_times() -> None:

@@ -59,7 +59,7 @@ def test_a_record_of_a_call_that_is_over_is_delivered() -> None:
     result, batch = settled(LISTED, Answered(ANSWER, over=True, at_ms=NOW))
     assert result == Settled(Outcome.DELIVERED)
     assert batch.entries == [Entry("7", NOW, True, ANSWER)]
-    assert batch.settled_rows == {2: [17]}
+    assert batch.resolved_rows == {2: [17]}
     assert (batch.list_delivered, batch.list_open, batch.list_dead) == (1, 0, 0)
     assert batch.recovered == ["7"]
     assert (batch.outcomes, batch.bytes) == (1, len(ANSWER))
@@ -70,24 +70,26 @@ def test_an_open_call_that_is_over_now_leaves_the_open_calls_and_no_bit() -> Non
     assert result.outcome is Outcome.DELIVERED
     assert batch.closed_calls == ["7"]
     assert batch.entries == [Entry("7", NOW, True, LATER)]
-    assert batch.settled_rows == {}
+    assert batch.resolved_rows == {}
 
 
 def test_a_call_that_goes_on_is_kept_with_its_answer_until_it_is_due() -> None:
     result, batch = settled(LISTED, Answered(ANSWER, over=False, at_ms=NOW))
     assert result == Settled(Outcome.OPEN)
     assert batch.open_calls == [OpenCall("7", NOW + 600_000, NOW, 1, "run-1", ANSWER, NOW)]
-    assert batch.settled_rows == {2: [17]}
+    assert batch.resolved_rows == {2: [17]}
     assert batch.list_open == 1
     assert batch.entries == []
     assert batch.bytes == len(ANSWER), "answers of open calls fill a batch, too"
 
 
-@pytest.mark.parametrize(("asks", "delay_s"), [(0, 600), (1, 3600), (2, 3600), (50, 3600)])
-def test_each_ask_waits_for_its_own_delay_and_the_last_one_repeats(asks: int, delay_s: int) -> None:
-    _, batch = settled(known(asks=asks), Answered(LATER, over=False, at_ms=NOW))
+@pytest.mark.parametrize(("fetches", "delay_s"), [(0, 600), (1, 3600), (2, 3600), (50, 3600)])
+def test_each_ask_waits_for_its_own_delay_and_the_last_one_repeats(
+    fetches: int, delay_s: int
+) -> None:
+    _, batch = settled(known(fetches=fetches), Answered(LATER, over=False, at_ms=NOW))
     (call,) = batch.open_calls
-    assert (call.due_ms - NOW, call.asks) == (delay_s * 1000, asks + 1)
+    assert (call.due_ms - NOW, call.fetches) == (delay_s * 1000, fetches + 1)
     assert call.first_ms == NOW - HOUR
     assert (call.answer, call.answer_ms) == (LATER, NOW)
 
@@ -120,7 +122,7 @@ def test_no_record_is_open_the_first_time() -> None:
     assert batch.open_calls == [
         OpenCall("7", NOW + 600_000, NOW, 1, "run-1", None, None, unknown_ms=NOW)
     ]
-    assert batch.settled_rows == {2: [17]}
+    assert batch.resolved_rows == {2: [17]}
 
 
 @pytest.mark.parametrize(("said_ago", "dead"), [(DAY - 1, False), (DAY, True)])
@@ -144,7 +146,7 @@ def test_no_record_is_dead_at_once_if_the_id_dates_itself_over_3_days_back(
     dated = datetime.fromtimestamp((NOW - age) / 1000, UTC)
     result, batch = settled(LISTED, Unknown(NOW, 1), policy(dated=dated))
     assert (result.outcome is Outcome.DEAD) == dead
-    assert batch.settled_rows == {2: [17]}
+    assert batch.resolved_rows == {2: [17]}
 
 
 def test_no_record_said_once_of_a_call_that_was_open_for_days_keeps_it_open() -> None:
@@ -181,7 +183,7 @@ def test_a_no_that_contradicts_a_record_already_seen_keeps_the_call_open(
     no: Unknown | Died, dated_ago: int | None
 ) -> None:
     dated = None if dated_ago is None else datetime.fromtimestamp((NOW - dated_ago) / 1000, UTC)
-    result, batch = settled(known(asks=0), no, policy(dated=dated))
+    result, batch = settled(known(fetches=0), no, policy(dated=dated))
     assert result == Settled(Outcome.OPEN)
     (call,) = batch.open_calls
     assert (call.answer, call.answer_ms, call.first_ms) == (ANSWER, NOW - HOUR, NOW - HOUR)
@@ -238,7 +240,7 @@ def test_an_open_call_without_an_answer_dies_unpublished() -> None:
 def test_a_dead_id_of_the_list_is_counted_and_keeps_its_retried_letter_for_replacing() -> None:
     result, batch = settled(LISTED, Died("parameter_exception", "", 1, NOW))
     assert result.outcome is Outcome.DEAD
-    assert (batch.list_dead, batch.settled_rows) == (1, {2: [17]})
+    assert (batch.list_dead, batch.resolved_rows) == (1, {2: [17]})
     assert batch.revived == []
 
 
@@ -257,7 +259,7 @@ LAST_TRY = structs.replace(LISTED, is_last_try=True)
 def test_a_deferred_id_keeps_its_place_and_stays_pending() -> None:
     result, batch = settled(LISTED, put_off())
     assert result == Settled(Outcome.DEFERRED)
-    assert batch.settled_rows == {}
+    assert batch.resolved_rows == {}
     assert batch.recovered == []
     (item,) = batch.deferred
     assert (item.chunk, item.row, item.runs, item.days) == (2, 17, 0, ())
@@ -311,7 +313,7 @@ def test_an_id_gives_up_after_max_runs_runs_on_three_days(
     assert (result.outcome is Outcome.DEAD) == dead
     if dead:
         assert batch.dead_letters[0].reason == "gave_up"
-        assert batch.settled_rows == {2: [17]}
+        assert batch.resolved_rows == {2: [17]}
         assert batch.recovered == ["7"], "it is not deferred any more"
 
 
@@ -394,9 +396,9 @@ def test_while_ages_are_unsure_a_time_to_come_is_not_put_back() -> None:
 
 
 def test_a_no_to_an_open_call_is_counted_and_is_of_this_run() -> None:
-    _, batch = settled(known(None, asks=1, unknown_ms=NOW - HOUR), Unknown(NOW, 1))
+    _, batch = settled(known(None, fetches=1, unknown_ms=NOW - HOUR), Unknown(NOW, 1))
     (call,) = batch.open_calls
-    assert (call.asks, call.run_id, call.due_ms) == (2, "run-1", NOW + HOUR)
+    assert (call.fetches, call.run_id, call.due_ms) == (2, "run-1", NOW + HOUR)
 
 
 def test_a_call_that_was_first_seen_by_a_clock_ahead_begins_its_age_now() -> None:

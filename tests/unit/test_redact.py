@@ -111,7 +111,7 @@ def test_ids_runs_counts_and_paths_stay_readable() -> None:
         "run_id": "20260902T123456Z-a1b2c3",
         "folder": "data/runs/20260902T123456Z-a1b2c3",
         "requests": 123_456_789,
-        "phase": "asking",
+        "phase": "fetching",
     }
     assert redacted(fields, SECRETS) == fields
 
@@ -296,9 +296,9 @@ COUNTS = [
     "records",
     "requests",
     "rows",
-    "settled",
-    "settled_before",
-    "to_ask",
+    "resolved",
+    "resolved_before",
+    "to_fetch",
 ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.pipeline.run.control_totals import Difference
-from harvester.pipeline.run.summary import DataBooks, make_summary
+from harvester.pipeline.run.summary import DataTotals, make_summary
 from harvester.run_name import is_run_id
 from harvester.state.values import RunRecord
 from harvester.storage.output import Output
@@ -46,7 +46,7 @@ RUN = RunRecord(
 
 def written(folder: Path, *differences: Difference) -> Path:
     """The summary of RUN as a run writes it."""
-    data = DataBooks(
+    data = DataTotals(
         rows=RUN.rows,
         rows_in_journal=0,
         call_duration_s=0,
@@ -56,7 +56,7 @@ def written(folder: Path, *differences: Difference) -> Path:
     made = make_summary(
         RUN,
         account="acme",
-        code="",
+        code="found.dead",
         message="",
         output=Output(folder),
         input_=None,
@@ -88,7 +88,54 @@ def test_what_a_run_writes_is_what_is_read(tmp_path: Path) -> None:
         cost={"USD": Decimal("0.10000001")},
         balanced=True,
         first_publication=7,
+        code="found.dead",
     )
+
+
+VERSION_1 = """{
+  "version": 1, "harvester": "0.1.0", "run_id": "20261101T000000Z-00000a", "account": "acme",
+  "started_at": "2026-11-01T00:00:00.000+00:00", "ended_at": "2026-11-01T00:00:01.500+00:00",
+  "exit_code": 3, "message": "",
+  "input": {"lines": 30, "bad": 1, "duplicate": 4, "distinct": 25, "settled_before": 5,
+    "listed": 20, "first_listed_at": "2026-11-01T00:00:00.000+00:00",
+    "dead_since_first_listed": 3},
+  "list": {"listed": 20, "retried": 0, "left_over": 1, "delivered": 1, "open": 2, "dead": 3,
+    "pending": 15},
+  "run": {"attempted": 21, "delivered": 1, "open": 2, "dead": 3, "deferred": 4, "cut_off": 11,
+    "opens_published": 6},
+  "data": {"rows": 7, "rows_in_journal": 0, "call_duration_s": 0, "charged_duration_s": 0,
+    "cost": {"USD": "0.10000001"}},
+  "differences": [],
+  "requests": 99, "retries": {"push_back": 3}, "push_backs": 3, "outages": 0,
+  "clock_skew_s": 0.0, "ages_held": false, "published_files": 1, "published_bytes": 9000,
+  "unparsed": {}, "extra": {}, "odd": {"unreadable": {}, "answered_without_cost": 0,
+    "odd_hangups": 0, "changed_fields": {}, "new_fields": {}},
+  "first_publication": 7, "output": "/data/out", "presumed_currency": 0, "newly_dead": 3,
+  "plan": {"to_ask": 21, "asked": 21, "requests_planned": 21, "requests_sent": 99,
+    "seconds_planned": 0.4, "seconds_taken": 1.5, "bytes_planned": 9000, "bytes_written": 9000}
+}"""
+"""As the last version wrote it that knew no other."""
+
+
+def test_version_1_is_read_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    path.write_text(VERSION_1)
+    assert read_summary(path) == replace(read_summary(written(tmp_path)), code="")
+
+
+@pytest.mark.parametrize("differences", ["[]", '[{"book": "run", "left": "a", "right": "b"}]'])
+def test_version_1_says_whether_it_balanced(tmp_path: Path, differences: str) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text(VERSION_1.replace('"differences": []', f'"differences": {differences}'))
+    assert read_summary(path).balanced == (differences == "[]")
+
+
+def test_version_2_has_a_code(tmp_path: Path) -> None:
+    told = json.loads(written(tmp_path).read_text())
+    assert (told["version"], told.pop("code")) == (2, "found.dead")
+    (tmp_path / "summary.json").write_text(json.dumps(told))
+    with pytest.raises(SummaryError, match="code"):
+        read_summary(tmp_path / "summary.json")
 
 
 def test_a_difference_is_one_that_does_not_balance(tmp_path: Path) -> None:
@@ -101,14 +148,15 @@ def test_an_older_one_has_no_number(tmp_path: Path) -> None:
     del told["first_publication"], told["version"]
     path.write_text(json.dumps(told))
     found = read_summary(path)
-    assert found.first_publication is None
-    assert replace(found, first_publication=7) == read_summary(written(tmp_path))
+    assert (found.first_publication, found.code) == (None, "")
+    whole = replace(found, first_publication=7, code="found.dead")
+    assert whole == read_summary(written(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"version": 2}, "version 2 is that of a newer cdr-harvester"),
+        ({"version": 3}, "version 3 is that of a newer cdr-harvester"),
         ({"version": 0}, "version 0 is"),
         ({"requests": "many"}, "requests"),
         ({"run": {"dead": None}}, "dead"),

@@ -225,7 +225,7 @@ def _open(db: sqlite3.Connection, account: str, voice_id: str) -> Open | None:
     last = call.last_answer
     return Open(
         run_id=call.run_id,
-        asks=call.asks,
+        asks=call.fetches,
         first_at=_instant(call.first_ms),
         due_at=_instant(call.due_ms),
         answered_at=None if call.answer_ms is None else _instant(call.answer_ms),

@@ -171,7 +171,7 @@ def _open_row(call: OpenCall) -> dict[str, object]:
         "voice_id": call.voice_id,
         "due_at": call.due_ms,
         "first_at": call.first_ms,
-        "asks": call.asks,
+        "asks": call.fetches,
         "run_id": call.run_id,
         "answered_at": call.answer_ms,
         "answer": _readable(call.answer),

@@ -65,7 +65,7 @@ def find_on_list(
         return None
     row, rank = found
     no, at = divmod(row, CHUNK_ROWS)
-    pending = work_lists.pending_rows(work_list, work_lists.settled_rows(db, work_list), no)
+    pending = work_lists.pending_rows(work_list, work_lists.resolved_rows(db, work_list), no)
     return row, rank, at not in set(pending)
 
 

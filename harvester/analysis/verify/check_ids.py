@@ -158,7 +158,7 @@ def _of_letter(published: bool, retrying: bool) -> Place:
 
 def _of_list(db: sqlite3.Connection, work_list: WorkList, path: Path) -> Iterator[pa.RecordBatch]:
     """The list's rows, settled or pending by their bits."""
-    bits = work_lists.settled_rows(db, work_list)
+    bits = work_lists.resolved_rows(db, work_list)
     at = 0
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(CHUNK_ROWS, columns=["voice_id"], use_threads=False):

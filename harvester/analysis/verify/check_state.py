@@ -131,7 +131,7 @@ def check_list(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
         yield damage("list", "the input's ids are gone", where, RESTORE_STATE)
     yield from _list_bits(db, work_list)
     settled = work_list.delivered + work_list.open + work_list.dead
-    bits = work_lists.settled_count(work_list, work_lists.settled_rows(db, work_list))
+    bits = work_lists.resolved_count(work_list, work_lists.resolved_rows(db, work_list))
     if settled != bits:
         what = f"{bits} rows are marked settled, its counters say {settled}"
         yield damage("bits", what, _LIST, RESTORE_STATE)
@@ -157,7 +157,7 @@ def _list_bits(db: sqlite3.Connection, work_list: WorkList) -> Iterator[Finding]
     if stray := work_lists.stray_chunks(db, work_list):
         what = f"{stray} chunk(s) belong to a list that is gone"
         yield damage("bits", what, _LIST, RESTORE_STATE)
-    for no, bits in work_lists.settled_rows(db, work_list).items():
+    for no, bits in work_lists.resolved_rows(db, work_list).items():
         size = rows_of_chunk(no, work_list.rows)
         if size <= 0 or (bits is not None and not _fits(bits, size)):
             what = f"the bitmap of chunk {no} doesn't fit the list"
@@ -172,10 +172,10 @@ def check_inputs(db: sqlite3.Connection) -> Iterator[Finding]:
     """The books of every input that was listed."""
     for one in work_lists.all_inputs(db):
         lines = one.bad + one.duplicate + one.distinct
-        if one.lines != lines or one.distinct != one.settled_before + one.listed:
+        if one.lines != lines or one.distinct != one.resolved_before + one.listed:
             what = (
                 f"{one.lines} lines, but {one.bad} bad + {one.duplicate} duplicate + "
-                f"{one.distinct} distinct; of those {one.settled_before} settled + "
+                f"{one.distinct} distinct; of those {one.resolved_before} settled + "
                 f"{one.listed} listed"
             )
             yield damage("books", what, f"state.db: input {one.key}", RESTORE_STATE)

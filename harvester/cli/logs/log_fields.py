@@ -47,9 +47,9 @@ NUMBERS = frozenset(
         "records",
         "requests",
         "rows",
-        "settled",
-        "settled_before",
-        "to_ask",
+        "resolved",
+        "resolved_before",
+        "to_fetch",
     }
 )
 COUNTS = frozenset({"fields", "retries"})

@@ -102,8 +102,8 @@ def progress_fields(now: Progress) -> dict[str, object]:
     """A run at one moment, as plain fields."""
     return {
         "phase": now.phase,
-        "to_ask": now.to_ask,
-        "settled": now.settled,
+        "to_fetch": now.to_fetch,
+        "resolved": now.resolved,
         "delivered": now.delivered,
         "open": now.open,
         "dead": now.dead,

@@ -11,7 +11,8 @@ _HIDDEN = frozenset({"event", "level", "timestamp", "exception"})
 _LENGTHS = frozenset({"clock_skew_s"})
 
 _CAUSES = {
-    "push_back": "push-back",
+    "throttled": "throttling",
+    "push_back": "throttling",  # of outputs of before 0.2.0
     "-18": "busy (-18)",
     "time_refused": "time refused (-16)",
     "refused": "no connection",
@@ -28,7 +29,7 @@ _SAYINGS = {
     "run_started": "run {run_id}; its log and summary go to {folder}",
     "input_listed": (
         "input: {lines} lines, {distinct} distinct ids; {bad} bad and {duplicate} duplicate lines, "
-        "{settled_before} settled before, {listed} listed"
+        "{resolved_before} resolved before, {listed} listed"
     ),
     "no_ids": (
         "the input holds no ids ({input}): open calls and carried over ids are fetched all the "
@@ -100,10 +101,10 @@ def sentence(fields: Mapping[str, object]) -> str:
 
 def progress_line(fields: Mapping[str, object]) -> str:
     """How it is going, for where no bar can be drawn."""
-    settled, to_ask = _number(fields, "settled"), _number(fields, "to_ask")
-    done = f"{count(settled)} of {count(to_ask)} ids ({share(settled, to_ask)})"
+    resolved, to_fetch = _number(fields, "resolved"), _number(fields, "to_fetch")
+    done = f"{count(resolved)} of {count(to_fetch)} ids ({share(resolved, to_fetch)})"
     pieces = [
-        f"{fields.get('phase', 'asking')}: {done}",
+        f"{fields.get('phase', 'fetching')}: {done}",
         f"{speed(_number(fields, 'requests_per_s'))} requests/s of {_number(fields, 'limit'):g}",
     ]
     pieces += [
@@ -128,7 +129,7 @@ def retries_told(retries: Mapping[str, object]) -> str:
 
 
 def cause_told(cause: str) -> str:
-    """The name of a cause as words: "push_back" -> "push-back"."""
+    """The name of a cause as words: "throttled" -> "throttling"."""
     told = _CAUSES.get(cause, cause.replace("_", " "))
     return one_line(told.replace("http ", "HTTP "))
 

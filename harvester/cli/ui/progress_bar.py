@@ -36,7 +36,7 @@ def slowed(now: Progress) -> str:
     if now.paused_s > 0 and now.requests:
         return f"paused for {span(now.paused_s)}: the vendor asked for fewer requests"
     if is_slowed(now):
-        why = "after push-back" if now.retries.get("push_back") else "as many answers were errors"
+        why = "after throttling" if now.retries.get("throttled") else "as many answers were errors"
         return f"slowed to {speed(now.pace_per_s)}/s {why}, climbing back"
     return ""
 
@@ -49,7 +49,7 @@ def is_slowed(now: Progress) -> bool:
 def sent(now: Progress) -> str:
     """Requests against the limit, and what came back."""
     told = f"{speed(now.requests_per_s)}/s of {now.rate_per_s:,g}/s allowed · "
-    told += f"{speed(now.settled_per_s)} ids/s · {count(now.requests)} sent"
+    told += f"{speed(now.resolved_per_s)} ids/s · {count(now.requests)} sent"
     return f"{told} · {size(now.received_bytes)} received"
 
 
@@ -137,8 +137,8 @@ def _bar_line(now: Progress, width: int) -> RenderableType:
     row.add_row(
         _line(now.phase, ""),
         Bar(
-            total=max(1, now.to_ask),
-            completed=now.settled,
+            total=max(1, now.to_fetch),
+            completed=now.resolved,
             width=max(1, min(_BAR, room)),
             # rich's own colour of a bar in the middle is a red.
             complete_style="cyan",
@@ -165,7 +165,7 @@ def _unbroken(causes: str) -> str:
 
 
 def _done(now: Progress) -> str:
-    told = f"{count(now.settled)} of {count(now.to_ask)}  {share(now.settled, now.to_ask)}"
+    told = f"{count(now.resolved)} of {count(now.to_fetch)}  {share(now.resolved, now.to_fetch)}"
     if now.eta_s is not None and now.left:
         told += f"  {span(now.eta_s)} left"
     return told

@@ -86,7 +86,9 @@ def _since(at: str) -> str:
 
 def _progress(now: Progress) -> list[Line]:
     left = "" if now.eta_s is None else f", about {span(now.eta_s)} left"
-    done = f"{count(now.settled)} of {count(now.to_ask)} ids, {share(now.settled, now.to_ask)}"
+    done = (
+        f"{count(now.resolved)} of {count(now.to_fetch)} ids, {share(now.resolved, now.to_fetch)}"
+    )
     lines = [
         _row(now.phase, f"{done}{left}", "bold"),
         _row("requests", sent(now)),

@@ -12,7 +12,13 @@ from harvester.cli.ui.next_command import next_told, pasted
 from harvester.cli.ui.text import count, size, span
 
 if TYPE_CHECKING:
-    from harvester.pipeline.run.summary import DataBooks, InputBooks, ListBooks, RunBooks, Summary
+    from harvester.pipeline.run.summary import (
+        DataTotals,
+        InputTotals,
+        ListTotals,
+        RunTotals,
+        Summary,
+    )
 
 _MARK = 3
 _LABEL = 9
@@ -22,7 +28,9 @@ _TOLERATED_S = 5
 
 def books(summary: Summary, seconds: float, *, unicode: bool = True) -> list[Line]:
     """Every book of a run."""
-    screen = _Screen({difference.book for difference in summary.differences}, unicode=unicode)
+    screen = _Screen(
+        {difference.control_totals for difference in summary.differences}, unicode=unicode
+    )
     screen.title(f"The books of run {summary.run_id}, account {summary.account}")
     if summary.input is not None:
         screen.input(summary.input)
@@ -31,7 +39,7 @@ def books(summary: Summary, seconds: float, *, unicode: bool = True) -> list[Lin
     screen.run(summary.run)
     screen.data(summary.data, summary.run)
     for difference in summary.differences:
-        screen.problem(f"{difference.book}: {difference.left}, but {difference.right}")
+        screen.problem(f"{difference.control_totals}: {difference.left}, but {difference.right}")
     screen.rest(summary, seconds)
     return screen.lines
 
@@ -66,7 +74,7 @@ class _Screen:
     def problem(self, text: str) -> None:
         self.lines.append(Line(f"{self._bad:<{_MARK}}{'differs':<{_LABEL}}{text}", "bold red"))
 
-    def input(self, book: InputBooks) -> None:
+    def input(self, book: InputTotals) -> None:
         self._equation(
             "input",
             (book.lines, "lines"),
@@ -75,13 +83,13 @@ class _Screen:
         self._equation(
             "",
             (book.distinct, "distinct"),
-            [(book.settled_before, "settled before"), (book.listed, "listed")],
+            [(book.resolved_before, "settled before"), (book.listed, "listed")],
             book="input",
         )
 
-    def work_list(self, book: ListBooks) -> None:
-        total = book.listed + book.retried + book.left_over
-        parts = [f"{count(book.listed)} listed", f"{count(book.left_over)} left over"]
+    def work_list(self, book: ListTotals) -> None:
+        total = book.listed + book.retried + book.carried_over
+        parts = [f"{count(book.listed)} listed", f"{count(book.carried_over)} left over"]
         if book.retried:
             parts.insert(1, f"{count(book.retried)} retried")
         self._equation(
@@ -96,7 +104,7 @@ class _Screen:
         )
         self.lines.append(Line(" " * (_MARK + _LABEL) + f"({' + '.join(parts)})", "dim"))
 
-    def run(self, book: RunBooks) -> None:
+    def run(self, book: RunTotals) -> None:
         self._equation(
             "run",
             (book.attempted, "attempted"),
@@ -109,7 +117,7 @@ class _Screen:
             ],
         )
 
-    def data(self, book: DataBooks, run: RunBooks) -> None:
+    def data(self, book: DataTotals, run: RunTotals) -> None:
         self._equation(
             "data",
             (book.rows, "rows"),
@@ -165,8 +173,8 @@ class _Screen:
 
 def _troubles(summary: Summary) -> list[str]:
     found = []
-    if summary.push_backs:
-        found.append(f"{count(summary.push_backs)} push-backs by the vendor")
+    if summary.throttled:
+        found.append(f"{count(summary.throttled)} push-backs by the vendor")
     if summary.outages:
         found.append(f"{count(summary.outages)} outages waited out")
     if abs(summary.clock_skew_s) > _TOLERATED_S:
@@ -180,11 +188,11 @@ def _troubles(summary: Summary) -> list[str]:
 
 def _planned(summary: Summary) -> str:
     plan = summary.plan
-    if plan is None or not plan.to_ask:
+    if plan is None or not plan.to_fetch:
         return ""
     return (
         f"{count(plan.requests_planned)} requests in {span(plan.seconds_planned)} "
-        f"for {count(plan.to_ask)} ids; {count(plan.asked)} were attempted"
+        f"for {count(plan.to_fetch)} ids; {count(plan.fetched)} were attempted"
     )
 
 

@@ -44,7 +44,7 @@ from harvester.storage.atomic_files import NewTextFile
 from harvester.storage.duckdb_engine import Engine, parts, pattern
 from harvester.storage.parquet_file import IDS, LIST, ParquetOut
 
-INPUT, ASKED_AGAIN, LEFT_OVER = 0, 1, 2
+INPUT, RETRIED, CARRIED_OVER = 0, 1, 2
 _ROUNDED = r"\A[1-9][0-9]{14}0{2,}\z"
 _ROUNDED_FROM = 3
 SHARE_COUNTS_FROM = 20
@@ -95,7 +95,7 @@ def make(spec: ListSpec) -> ListResult:
 
         distinct = _noted(_distinct(_sorted(spec, engine, counts)), the_input, counts)
         unsettled = _unsettled(spec, engine, distinct)
-        _split(unsettled, the_list, counts, Path(spec.scratch) / "left_over.parquet")
+        _split(unsettled, the_list, counts, Path(spec.scratch) / "carried_over.parquet")
 
         result = counts.books()
         # The list comes last: where it is, the others are.
@@ -121,12 +121,13 @@ class _Counts(msgspec.Struct):
 
     def books(self) -> ListResult:
         """The result, if it can be true.  Raises StoreError."""
-        listed, asked_again, left_over = self.listed
-        duplicate, settled = self.good - self.distinct, self.distinct - listed
-        if duplicate < 0 or settled < 0 or sum(f.lines for f in self.files) != self.lines:
+        listed, retried, carried_over = self.listed
+        duplicate, resolved = self.good - self.distinct, self.distinct - listed
+        if duplicate < 0 or resolved < 0 or sum(f.lines for f in self.files) != self.lines:
             raise StoreError(
-                f"the list's books don't balance: {self.lines} lines, {self.bad.total} bad, "
-                f"{self.distinct} distinct, {listed} listed. This is a bug: report it.",
+                f"the control totals of the work list don't balance: {self.lines} lines, "
+                f"{self.bad.total} bad, {self.distinct} distinct, {listed} listed. This is "
+                "a bug: report it.",
                 code="control_totals.differ",
             )
         return ListResult(
@@ -134,10 +135,10 @@ class _Counts(msgspec.Struct):
             bad=self.bad.total,
             duplicate=duplicate,
             distinct=self.distinct,
-            settled=settled,
+            resolved=resolved,
             listed=listed,
-            asked_again=asked_again,
-            left_over=left_over,
+            retried=retried,
+            carried_over=carried_over,
             bad_by_reason=dict(sorted(self.bad.by_reason.items())),
             files=tuple(self.files),
         )
@@ -231,7 +232,7 @@ def _sorted(spec: ListSpec, engine: Engine, counts: _Counts) -> Iterator[pa.Reco
     engine.offer("raw", pa.RecordBatchReader.from_batches(_RAW, kept()))
     query = f"SELECT voice_id, {INPUT}::TINYINT AS tag FROM raw"  # noqa: S608 - our constants
     parameters: dict[str, object] = {}
-    for tag, path in ((ASKED_AGAIN, spec.asked_again), (LEFT_OVER, spec.left_over)):
+    for tag, path in ((RETRIED, spec.retried), (CARRIED_OVER, spec.carried_over)):
         if path is not None:
             query += f" UNION ALL SELECT voice_id, {tag}::TINYINT FROM read_parquet($extra{tag})"  # noqa: S608
             parameters[f"extra{tag}"] = [pattern(path)]
@@ -273,7 +274,7 @@ def _unsettled(
     spec: ListSpec, engine: Engine, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `batches` whose ids nothing has settled, in the same order."""
-    settled = [*parts(spec.data_glob), *map(pattern, spec.settled)]
+    settled = [*parts(spec.data_glob), *map(pattern, spec.resolved)]
     if not settled:
         yield from batches
         return
@@ -315,17 +316,17 @@ def _split(
     batches: Iterator[pa.RecordBatch], the_list: ParquetOut, counts: _Counts, later: Path
 ) -> None:
     """Write rank 0 to the list as it comes, and rank 1 behind it from a file in between."""
-    with ParquetOut(later, _RAW) as left_over:
+    with ParquetOut(later, _RAW) as carried_over:
         for batch in batches:
-            old = _tagged(batch, LEFT_OVER)
-            left_over.write(old.column("voice_id"))
-            now = batch if old.num_rows == 0 else batch.filter(_is_not(batch, LEFT_OVER))
+            old = _tagged(batch, CARRIED_OVER)
+            carried_over.write(old.column("voice_id"))
+            now = batch if old.num_rows == 0 else batch.filter(_is_not(batch, CARRIED_OVER))
             _write_rank(the_list, 0, now.column("voice_id"))
-            again = _tagged(now, ASKED_AGAIN).num_rows
-            counts.listed[ASKED_AGAIN] += again
+            again = _tagged(now, RETRIED).num_rows
+            counts.listed[RETRIED] += again
             counts.listed[INPUT] += now.num_rows - again
-        left_over.commit()
-    counts.listed[LEFT_OVER] = left_over.rows
+        carried_over.commit()
+    counts.listed[CARRIED_OVER] = carried_over.rows
     with pq.ParquetFile(later, pre_buffer=False) as parquet:
         for batch in parquet.iter_batches(use_threads=False):
             _write_rank(the_list, 1, batch.column(0))

@@ -16,12 +16,12 @@ class ListSpec(msgspec.Struct, frozen=True, kw_only=True):
     data_glob: str | None
     """The data set: 'OUT/cdr/*/*.parquet'; None when there is none yet.  What stands before the
     first part with a `*` may be a real folder's name, whatever characters it has."""
-    settled: tuple[str, ...]
+    resolved: tuple[str, ...]
     """Parquet files: ids of the journal, the open calls and the dead letters."""
-    left_over: str | None
+    carried_over: str | None
     """Parquet: ids of the old list that aren't settled."""
-    asked_again: str | None
-    """Parquet: dead letters to be asked again; they are not among `settled`."""
+    retried: str | None
+    """Parquet: dead letters to be asked again; they are not among `resolved`."""
     list_path: str
     """Out: Parquet (rank int8, voice_id string), sorted by both."""
     input_path: str | None
@@ -48,16 +48,16 @@ class FileCount(msgspec.Struct, frozen=True):
 class ListResult(msgspec.Struct, frozen=True, kw_only=True):
     """The books of a list: lines = bad + duplicate + distinct, distinct = settled + listed.
 
-    The list has listed + asked_again rows of rank 0 and left_over rows of rank 1.
+    The list has listed + retried rows of rank 0 and carried_over rows of rank 1.
     """
 
     lines: int
     bad: int
     duplicate: int
     distinct: int
-    settled: int
+    resolved: int
     listed: int
-    asked_again: int
-    left_over: int
+    retried: int
+    carried_over: int
     bad_by_reason: dict[str, int]
     files: tuple[FileCount, ...]

@@ -36,7 +36,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from harvester.client.clock import VendorClock
-from harvester.client.verdicts import Busy, NetworkFailure, PushBack, Record, Verdict
+from harvester.client.verdicts import Busy, NetworkFailure, Record, Throttled, Verdict
 from harvester.errors import VendorRefused
 from harvester.pipeline.engine.settle import KEPT_MS, Policy, is_older, is_permanent
 from harvester.pipeline.engine.shutdown import CutOff, Stop
@@ -51,7 +51,7 @@ FULL = 200
 PROBES = 20
 TRIES_OF_KNOWN = 3
 
-_TELL_NOTHING = (Busy, NetworkFailure, PushBack)
+_TELL_NOTHING = (Busy, NetworkFailure, Throttled)
 """Verdicts that show neither that the vendor knows a call nor that it does not."""
 _FOR_A_REFUSAL = ("refused_", "status_")
 """What the cause of an id begins with that was deferred for what may have been meant for all."""

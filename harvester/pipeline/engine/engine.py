@@ -3,7 +3,7 @@
 Workers take ids from here and bring conclusions back (`workers.py`); behind them batches are
 acknowledged and ranges of the journal published.
 
-One direction and bounded queues: a worker holds its id until it is settled, a settled id waits in
+One direction and bounded queues: a worker holds its id until it is resolved, a resolved id waits in
 one of two batches, a batch in the journal, and the journal is published before it grows past twice
 its limit.  Each stage waits while the next one is full.
 
@@ -27,7 +27,7 @@ from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import Acknowledger
 from harvester.pipeline.engine.backlog import Waiting
 from harvester.pipeline.engine.doubt import Doubt
-from harvester.pipeline.engine.progress import Progress, Speedometer, retries, settled
+from harvester.pipeline.engine.progress import Progress, Speedometer, resolved, retries
 from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.shutdown import CutOff, Stop, as_reason
 from harvester.pipeline.engine.task import Answered, Conclusion, Task
@@ -50,7 +50,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     output: Output
     work_list: WorkList | None
     ids: ListFile | None
-    to_ask: int
+    to_fetch: int
     """Open calls that are due, and what is pending of the list, as far as this run goes."""
     only: bool
     deadline: float | None
@@ -147,7 +147,7 @@ class Engine:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._speed = Speedometer()
-        self._phase = "asking"
+        self._phase = "fetching"
         self._started = time.monotonic()
 
     async def run(self) -> None:
@@ -199,13 +199,13 @@ class Engine:
         """How it is going."""
         now = time.monotonic()
         tally, figures = self.tally, self._workers.figures()
-        done = settled(tally)
-        to_ask = self._job.to_ask
-        requests_per_s, settled_per_s = self._speed.mark(now, tally["requests"], done)
-        left = max(0, to_ask - done)
+        done = resolved(tally)
+        to_fetch = self._job.to_fetch
+        requests_per_s, resolved_per_s = self._speed.mark(now, tally["requests"], done)
+        left = max(0, to_fetch - done)
         return Progress(
-            to_ask=to_ask,
-            settled=done,
+            to_fetch=to_fetch,
+            resolved=done,
             delivered=tally["delivered"],
             open=tally["open"],
             dead=tally["dead"],
@@ -213,20 +213,20 @@ class Engine:
             requests=tally["requests"],
             retries=retries(tally),
             requests_per_s=requests_per_s,
-            settled_per_s=settled_per_s,
+            resolved_per_s=resolved_per_s,
             rate_per_s=self._job.pace.rate_per_s,
             pace_per_s=figures.pace_per_s,
             paused_s=figures.paused_s,
             outage=figures.is_outage,
             elapsed_s=now - self._started,
-            eta_s=left / settled_per_s if settled_per_s > 0 else None,
+            eta_s=left / resolved_per_s if resolved_per_s > 0 else None,
             phase=self._phase_now,
             received_bytes=figures.received_bytes,
         )
 
     @property
     def _phase_now(self) -> str:
-        is_stopping = self.stop.is_set and (self.stop.is_hurried or self._phase == "asking")
+        is_stopping = self.stop.is_set and (self.stop.is_hurried or self._phase == "fetching")
         return "stopping" if is_stopping else self._phase
 
     def _first_pages(self) -> RunPages:
@@ -380,7 +380,7 @@ class Engine:
             asyncio.to_thread(
                 self._publisher.publish,
                 lambda: self.stop.is_hurried,
-                is_asking=self._phase == "asking",
+                is_fetching=self._phase == "fetching",
             )
         )
         try:

@@ -26,9 +26,9 @@ from harvester.client.verdicts import (
     Dead,
     NetworkFailure,
     NoRecord,
-    PushBack,
     Record,
     Refusal,
+    Throttled,
     TimeRefused,
     UnknownStatus,
     Verdict,
@@ -70,14 +70,14 @@ _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
 _STUCK = NoReply("timeout", "the transport gave no answer in three times vendor.timeout_s")
 _DATE_EVERY_S = 1.0
 _SHOWN = 300
-_PUSH_BACKS = 3
+_THROTTLED = 3
 """On end, whoever gets them: then another id is fetched."""
 _CONFIRMATIONS = 20
 """So many permanent failures confirmed, and those of ids that are old anyway need no confirming."""
 
 
 @dataclass(slots=True)
-class _Asking:
+class _Attempts:
     """An id whose first attempt did not conclude it, and what it has been through since."""
 
     task: Task
@@ -148,7 +148,7 @@ class Fetcher:
         self._turned_away = 0
         """Push-backs since the latest answer that was none."""
 
-    async def ask(self, task: Task) -> Conclusion:
+    async def fetch(self, task: Task) -> Conclusion:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
         before = (self._delivered, self._succeeded)
         verdict, reply, in_outage = await self._attempt(task)
@@ -156,7 +156,7 @@ class Fetcher:
             isinstance(verdict, _FINAL) and not self._is_doubtful(task, verdict, reply)
         ):
             return self._conclude(verdict, reply, attempts=1)
-        return await self._ask_again(task, before, (verdict, reply, in_outage))
+        return await self._fetch_again(task, before, (verdict, reply, in_outage))
 
     def begin(self) -> None:
         """Let the others begin."""
@@ -180,7 +180,7 @@ class Fetcher:
         # Cut last: half a key would not be known for one.
         return answer_without_numbers(self._sealer.hide(body))[:_SHOWN]
 
-    async def _ask_again(
+    async def _fetch_again(
         self,
         task: Task,
         before: tuple[int, int],
@@ -188,66 +188,66 @@ class Fetcher:
     ) -> Conclusion:
         """The slow way: budgets, backoff, another try."""
         verdict, reply, in_outage = first
-        asking = _Asking(task, Spent(), *before, before[0], verdict, reply, in_outage)
+        so_far = _Attempts(task, Spent(), *before, before[0], verdict, reply, in_outage)
         try:
-            last = await repeated(lambda: self._next_step(asking), self._pause_s)
+            last = await repeated(lambda: self._next_step(so_far), self._pause_s)
         finally:
             self._pushed_back.discard(task.voice_id)
         match last:
             case Settle(verdict):
-                attempts = asking.spent.attempts
-                return self._conclude(verdict, asking.reply, attempts, unknown=asking.verdict)
+                attempts = so_far.spent.attempts
+                return self._conclude(verdict, so_far.reply, attempts, unknown=so_far.verdict)
             case Defer(cause):
-                return await self._put_off(asking, cause)
+                return await self._put_off(so_far, cause)
             case Again():
                 raise AssertionError("another try is due, and none was made")
             case never:
                 assert_never(never)
 
-    async def _next_step(self, asking: _Asking) -> Step:
+    async def _next_step(self, so_far: _Attempts) -> Step:
         """Another attempt, unless the first has just failed, and what comes after it."""
-        task, spent = asking.task, asking.spent
+        task, spent = so_far.task, so_far.spent
         if spent.attempts:
             await self._others.free()
             self._stop.check()
-            asking.delivered_lately = self._delivered
-            asking.verdict, asking.reply, asking.in_outage = await self._attempt(
-                task, fresh=asking.is_doubtful
+            so_far.delivered_lately = self._delivered
+            so_far.verdict, so_far.reply, so_far.in_outage = await self._attempt(
+                task, fresh=so_far.is_doubtful
             )
         spent.attempts += 1
-        if isinstance(asking.verdict, PushBack) and self._turned_away >= _PUSH_BACKS:
+        if isinstance(so_far.verdict, Throttled) and self._turned_away >= _THROTTLED:
             await self._see_others()
-        around = await self._surroundings(asking)
-        asking.succeeded_before = self._succeeded
+        around = await self._surroundings(so_far)
+        so_far.succeeded_before = self._succeeded
         limits = _LAST_TRY if task.is_last_try else self._limits
-        step = next_step(asking.verdict, spent, around, limits)
-        was_doubtful, asking.is_doubtful = asking.is_doubtful, False
-        if isinstance(step, Settle) and self._is_doubtful(task, step.verdict, asking.reply):
-            step, asking.is_doubtful = Again(0, "unconfirmed"), True
+        step = next_step(so_far.verdict, spent, around, limits)
+        was_doubtful, so_far.is_doubtful = so_far.is_doubtful, False
+        if isinstance(step, Settle) and self._is_doubtful(task, step.verdict, so_far.reply):
+            step, so_far.is_doubtful = Again(0, "unconfirmed"), True
         elif was_doubtful and isinstance(step, Settle):
             self._confirmed += not isinstance(step.verdict, Record)
         await self._before_next(task, step)
         return step
 
-    async def _surroundings(self, asking: _Asking) -> Surroundings:
-        verdict = asking.verdict
+    async def _surroundings(self, so_far: _Attempts) -> Surroundings:
+        verdict = so_far.verdict
         return Surroundings(
             others_delivered=isinstance(verdict, UnknownStatus)
-            and asking.spent.unknown >= MAX_UNKNOWN - 1
-            and await self._are_others_delivered(asking.delivered_lately),
-            succeeded_since_last=self._succeeded > asking.succeeded_before,
+            and so_far.spent.unknown >= MAX_UNKNOWN - 1
+            and await self._are_others_delivered(so_far.delivered_lately),
+            succeeded_since_last=self._succeeded > so_far.succeeded_before,
             clock_verified=self._clock.is_verified,
-            is_alone=await self._is_alone(asking.task.voice_id, verdict),
-            in_outage=asking.in_outage,
+            is_alone=await self._is_alone(so_far.task.voice_id, verdict),
+            in_outage=so_far.in_outage,
         )
 
-    async def _put_off(self, asking: _Asking, cause: str) -> PutOff:
-        task, before = asking.task, asking.delivered_before
+    async def _put_off(self, so_far: _Attempts, cause: str) -> PutOff:
+        task, before = so_far.task, so_far.delivered_before
         counts = task.counts or self._delivered > before
         if task.is_last_try and not counts:
             # The last ids of a list have none beside them: one that came may come again.
             counts = await self._are_others_delivered(before)
-        return PutOff(cause, asking.spent.attempts, self._clock.now_ms(), counts)
+        return PutOff(cause, so_far.spent.attempts, self._clock.now_ms(), counts)
 
     async def _are_others_delivered(self, before: int) -> bool:
         """Whether more than `before` records came, or one comes again that the run got.
@@ -365,10 +365,10 @@ class Fetcher:
             self._gate.note_exhausted(now, self.failures[EXHAUSTED])
             return
         self._pace.note(now, busy=isinstance(verdict, Busy))
-        if isinstance(verdict, PushBack):
+        if isinstance(verdict, Throttled):
             self._turned_away += 1
-            self._gate.note_push_back(now)
-            self._pace.push_back(verdict.after_s)
+            self._gate.note_throttled(now)
+            self._pace.slow_down(verdict.after_s)
             return
         failed = isinstance(verdict, _FAILED)
         if isinstance(verdict, _FAILED):
@@ -402,7 +402,7 @@ class Fetcher:
             self._next_date_at = now + _DATE_EVERY_S
         if reply.retry_after and isinstance(verdict, _SPEAKS):
             # Any answer may ask for a pause, also one that settles its id.
-            self._pace.push_back(retry_after_s(reply.retry_after, clock.now()))
+            self._pace.slow_down(retry_after_s(reply.retry_after, clock.now()))
 
     def _open(self, verdict: Verdict) -> None:
         """An attempt of those that go alone is over: may the others begin?
@@ -472,7 +472,7 @@ class Fetcher:
 
     async def _is_alone(self, voice_id: str, verdict: Verdict) -> bool:
         """Whether the last few ids wait for each other: pushed back, all of them."""
-        if not isinstance(verdict, PushBack):
+        if not isinstance(verdict, Throttled):
             self._pushed_back.discard(voice_id)
             return False
         self._pushed_back.add(voice_id)

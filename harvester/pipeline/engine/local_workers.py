@@ -111,7 +111,7 @@ class LocalWorkers:
             paused_s=self._pace.closed_for_s,
             is_outage=self._gate.is_shut,
             outages=self._gate.outages,
-            push_backs=self._pace.push_backs,
+            throttled=self._pace.throttled,
             received_bytes=self._fetcher.received_bytes,
             failures=dict(self._fetcher.failures),
         )
@@ -147,13 +147,13 @@ class LocalWorkers:
             await self._work_on(worker)
 
     async def _work_on(self, worker: Worker) -> None:
-        owner, ask = self._owner, self._fetcher.ask
+        owner, fetch = self._owner, self._fetcher.fetch
         while True:
             task = owner.take_at_once() or await owner.take()
             if task is None:
                 return
             try:
-                conclusion = await ask(task)
+                conclusion = await fetch(task)
                 worker.is_busy = True
                 if not owner.conclude_at_once(task, conclusion):
                     await owner.conclude(task, conclusion)

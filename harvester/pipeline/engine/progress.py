@@ -12,14 +12,16 @@ from harvester.state.values import Tally
 
 _RATE_WINDOW_S = 10.0
 _RETRY = "retry."
+_RENAMED = {"push_back": "throttled"}
+"""What runs of before 0.2.0 called a cause."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """A run at one moment.  Counts are of this run; rates are per second."""
 
-    to_ask: int
+    to_fetch: int
     """Ids that this run set out to ask: due open calls and what was pending on the list."""
-    settled: int
+    resolved: int
     delivered: int
     open: int
     dead: int
@@ -27,7 +29,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     retries: dict[str, int]
     requests_per_s: float
-    settled_per_s: float
+    resolved_per_s: float
     rate_per_s: float
     """The limit, as configured."""
     pace_per_s: float
@@ -42,7 +44,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left(self) -> int:
-        return max(0, self.to_ask - self.settled)
+        return max(0, self.to_fetch - self.resolved)
 
 
 class Events(Protocol):
@@ -58,32 +60,34 @@ class Events(Protocol):
 
 
 class Speedometer:
-    """Requests and settled ids per second over the last 10 s."""
+    """Requests and resolved ids per second over the last 10 s."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int, int]] = deque()
 
-    def mark(self, now: float, requests: int, settled: int) -> tuple[float, float]:
-        """Note the counts at `now` (seconds); returns (requests, settled) per second."""
-        self._marks.append((now, requests, settled))
+    def mark(self, now: float, requests: int, resolved: int) -> tuple[float, float]:
+        """Note the counts at `now` (seconds); returns (requests, resolved) per second."""
+        self._marks.append((now, requests, resolved))
         while len(self._marks) > 2 and now - self._marks[0][0] > _RATE_WINDOW_S:
             self._marks.popleft()
         then, requests_then, settled_then = self._marks[0]
         elapsed = now - then
         if elapsed <= 0:
             return 0.0, 0.0
-        return (requests - requests_then) / elapsed, (settled - settled_then) / elapsed
+        return (requests - requests_then) / elapsed, (resolved - settled_then) / elapsed
 
 
 def retries(counters: Mapping[str, int]) -> dict[str, int]:
     """Retries by cause."""
-    return {
-        name.removeprefix(_RETRY): count
-        for name, count in sorted(counters.items())
-        if name.startswith(_RETRY) and count
-    }
+    found: dict[str, int] = {}
+    for name, count in counters.items():
+        if name.startswith(_RETRY) and count:
+            cause = name.removeprefix(_RETRY)
+            cause = _RENAMED.get(cause, cause)
+            found[cause] = found.get(cause, 0) + count
+    return dict(sorted(found.items()))
 
 
-def settled(tally: Tally) -> int:
+def resolved(tally: Tally) -> int:
     """Ids that have an outcome of this run, deferred ones included."""
     return tally["delivered"] + tally["open"] + tally["dead"] + tally["deferred"]

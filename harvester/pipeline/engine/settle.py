@@ -107,11 +107,13 @@ def _keep_open(batch: Batch, task: Task, answered: Answered, policy: Policy) -> 
     max_age_ms = int(policy.open_calls.max_age_s * 1000)
     if now_ms - first_ms >= max_age_ms and policy.are_ages_sure():
         return _deliver(batch, task, answered, is_final=False)
-    asks = before.asks if before else 0
+    fetches = before.fetches if before else 0
     batch.bytes += len(answered.answer)
-    due_ms = min(now_ms + _delay_ms(policy.open_calls, asks), first_ms + max_age_ms)
+    due_ms = min(now_ms + _delay_ms(policy.open_calls, fetches), first_ms + max_age_ms)
     batch.open_calls.append(
-        OpenCall(task.voice_id, due_ms, first_ms, asks + 1, policy.run_id, answered.answer, now_ms)
+        OpenCall(
+            task.voice_id, due_ms, first_ms, fetches + 1, policy.run_id, answered.answer, now_ms
+        )
     )
     return Settled(Outcome.OPEN)
 
@@ -159,8 +161,8 @@ def _take_no(batch: Batch, task: Task, no: Unknown | Died, policy: Policy) -> Se
     batch.open_calls.append(
         replace(
             before,
-            due_ms=no.at_ms + _delay_ms(policy.open_calls, before.asks),
-            asks=before.asks + 1,
+            due_ms=no.at_ms + _delay_ms(policy.open_calls, before.fetches),
+            fetches=before.fetches + 1,
             run_id=policy.run_id,
             # A time to come was noted by a clock that was ahead.
             unknown_ms=min(since_ms, no.at_ms) if policy.are_ages_sure() else since_ms,
@@ -230,7 +232,7 @@ def _mark_place(batch: Batch, task: Task, outcome: Outcome) -> None:
     if task.chunk is None:
         return
     assert task.row is not None
-    batch.settled_rows.setdefault(task.chunk, []).append(task.row)
+    batch.resolved_rows.setdefault(task.chunk, []).append(task.row)
     if outcome is _IS_DEAD:
         batch.list_dead += 1
         return
@@ -248,7 +250,7 @@ def _last_answer(call: OpenCall | None) -> Entry | None:
     return Entry(call.voice_id, call.answer_ms, is_final=False, body=call.answer)
 
 
-def _delay_ms(open_calls: OpenCalls, asks: int) -> int:
-    """The wait after the `asks + 1`-th ask; the last delay repeats."""
+def _delay_ms(open_calls: OpenCalls, fetches: int) -> int:
+    """The wait after the `fetches + 1`-th ask; the last delay repeats."""
     delays = open_calls.delays_s
-    return int(delays[min(asks, len(delays) - 1)] * 1000)
+    return int(delays[min(fetches, len(delays) - 1)] * 1000)

@@ -157,7 +157,7 @@ class RunPages:
     async def __aiter__(self) -> AsyncIterator[list[Task]]:
         """See `Pages`."""
         if self._list is not None:
-            self._bits = await self._ledger.call(work_lists.settled_rows, self._list[0])
+            self._bits = await self._ledger.call(work_lists.resolved_rows, self._list[0])
         async for page in due_open_calls(self._ledger, self._clock):
             yield page
         if not await self._ledger.call(unresolved.deferred_before, self._run_id):

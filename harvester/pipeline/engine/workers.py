@@ -35,7 +35,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     is_outage: bool
     outages: int
     """Of the run so far."""
-    push_backs: int
+    throttled: int
     received_bytes: int
     """Of answers, decoded, whatever they said."""
     failures: dict[str, str]

@@ -66,7 +66,7 @@ class OutageGate:
         elif now - since > self._max_outage_s:
             self._give_up("out of reach or failing", "vendor.unavailable")
 
-    def note_push_back(self, now: float) -> None:
+    def note_throttled(self, now: float) -> None:
         """Note a push-back: free for the ids, so nothing else ends a night of nothing but these."""
         since = now if self._turned_away_since is None else self._turned_away_since
         self.note(now, failed=False)

@@ -90,7 +90,7 @@ class Pace:
         self._answers = self._busy = 0
         self.is_open = False
         """Whether the pace was seen to be open, and was not closed since."""
-        self.push_backs = 0
+        self.throttled = 0
 
     @property
     def rate_per_s(self) -> float:
@@ -159,9 +159,9 @@ class Pace:
         self._in_hand_until = now + _HANDFUL_S
         return True
 
-    def push_back(self, after_s: float | None) -> None:
+    def slow_down(self, after_s: float | None) -> None:
         """The vendor asked for fewer requests: close for `after_s` seconds, and slow down."""
-        self.push_backs += 1
+        self.throttled += 1
         pause_s = _DEFAULT_PAUSE_S if after_s is None else after_s
         self._opens_at = max(self._opens_at, self._loop.time() + pause_s)
         self.is_open = False
@@ -256,9 +256,9 @@ class SharedPace(Pace):
         self._free = asyncio.Event()
         self._free.set()
 
-    def push_back(self, after_s: float | None) -> None:
+    def slow_down(self, after_s: float | None) -> None:
         """As Pace has it, and for all that share the limit."""
-        super().push_back(after_s)
+        super().slow_down(after_s)
         self._shared.close_until(int(self._opens_at * _NS))
 
     async def opened(self) -> None:

@@ -16,9 +16,9 @@ from harvester.client.verdicts import (
     Dead,
     NetworkFailure,
     NoRecord,
-    PushBack,
     Record,
     Refusal,
+    Throttled,
     TimeRefused,
     UnknownStatus,
     Verdict,
@@ -86,8 +86,8 @@ def next_step(verdict: Verdict, spent: Spent, around: Surroundings, limits: Retr
             return Settle(verdict)
         case TimeRefused():
             return _after_time_refused(spent, around, limits)
-        case PushBack():
-            return _after_push_back(spent, around, limits)
+        case Throttled():
+            return _after_throttled(spent, around, limits)
         case Busy(cause):
             return _after_busy(cause, spent, around, limits)
         case Refusal(what):
@@ -125,10 +125,10 @@ def _after_network(cause: str, spent: Spent, around: Surroundings, limits: Retry
     return Defer(cause) if spent.network >= limits.network_attempts else Again(spent.network, cause)
 
 
-def _after_push_back(spent: Spent, around: Surroundings, limits: Retry) -> Step:
+def _after_throttled(spent: Spent, around: Surroundings, limits: Retry) -> Step:
     if not around.succeeded_since_last and not around.is_alone:
-        return Again(0, "push_back")
-    return _after_busy("push_back", spent, around, limits)
+        return Again(0, "throttled")
+    return _after_busy("throttled", spent, around, limits)
 
 
 def _after_time_refused(spent: Spent, around: Surroundings, limits: Retry) -> Step:

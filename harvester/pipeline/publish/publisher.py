@@ -107,17 +107,17 @@ class Publisher:
         self._disk = disk
 
     def publish(
-        self, should_stop: Callable[[], bool] = lambda: False, *, is_asking: bool = False
+        self, should_stop: Callable[[], bool] = lambda: False, *, is_fetching: bool = False
     ) -> Published | None:
         """Publish the journal's oldest range; None if it is empty or `should_stop` said so.
 
-        `should_stop` is heeded up to the commit point, never after it.  `is_asking`: the event loop
-        is at work meanwhile, and should not have to share its interpreter.  Raises StoreError.
+        `should_stop` is heeded up to the commit point, never after it.  `is_fetching`: the event
+        loop is at work meanwhile, and should not have to share its interpreter.  Raises StoreError.
         """
         publication = self._call(publications.prepare, self._config.publish_bytes)
         if publication is None:
             return None
-        is_aside = is_asking and publication.records >= self._aside_from
+        is_aside = is_fetching and publication.records >= self._aside_from
         normalizing = self._normalizing(self._aside if is_aside else Normalizer)
         staged = self._stage(publication, normalizing, should_stop)
         if staged is None or should_stop():

@@ -16,26 +16,26 @@ from harvester.money import SCALE
 class Difference(msgspec.Struct, frozen=True):
     """An equation that does not hold."""
 
-    book: str
+    control_totals: str
     left: str
     right: str
 
 
 def check_input(
-    *, lines: int, bad: int, duplicate: int, distinct: int, settled_before: int, listed: int
+    *, lines: int, bad: int, duplicate: int, distinct: int, resolved_before: int, listed: int
 ) -> list[Difference]:
     """lines = bad + duplicate + distinct; distinct = settled before + listed."""
     return [
         *_equal("input", "lines", lines, "bad + duplicate + distinct", bad + duplicate + distinct),
-        *_equal("input", "distinct", distinct, "settled + listed", settled_before + listed),
+        *_equal("input", "distinct", distinct, "settled + listed", resolved_before + listed),
     ]
 
 
 def check_list(
-    *, rows: int, delivered: int, open_: int, dead: int, settled_bits: int
+    *, rows: int, delivered: int, open_: int, dead: int, resolved_bits: int
 ) -> list[Difference]:
     """listed + left over = delivered + open + dead + pending, pending counted in the bitmaps."""
-    pending = rows - settled_bits
+    pending = rows - resolved_bits
     total = delivered + open_ + dead + pending
     return _equal("list", "rows", rows, "delivered + open + dead + pending", total)
 

@@ -38,9 +38,9 @@ _RUNS_MEASURED = 10
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What `to_ask` ids should come to, at the full pace and without a budget."""
+    """What `to_fetch` ids should come to, at the full pace and without a budget."""
 
-    to_ask: int
+    to_fetch: int
     requests: int
     retry_share: float
     """Requests per id in the last runs of this output; 1 where there were none."""
@@ -64,17 +64,17 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """From the start of the first run to the end of the last, one a day."""
 
 
-def estimate(db: sqlite3.Connection | None, config: Config, to_ask: int, listed: int) -> Estimate:
+def estimate(db: sqlite3.Connection | None, config: Config, to_fetch: int, listed: int) -> Estimate:
     """`db` None: nothing was ever asked.  `listed`: rows of the list that will be in force."""
     share = _retry_share(db)
-    requests = round(to_ask * share)
+    requests = round(to_fetch * share)
     return Estimate(
-        to_ask=to_ask,
+        to_fetch=to_fetch,
         requests=requests,
         retry_share=round(share, 3),
         seconds=requests / config.pace.rate_per_s,
-        data_bytes=_data_bytes(db, to_ask),
-        working_bytes=_working_bytes(config, to_ask, listed),
+        data_bytes=_data_bytes(db, to_fetch),
+        working_bytes=_working_bytes(config, to_fetch, listed),
     )
 
 
@@ -97,10 +97,10 @@ def budget(
     rest = whole.requests - first
     more = math.ceil(rest / a_run) if rest else 0
     last = rest - (more - 1) * a_run if more else first
-    asked = whole.to_ask if not rest else math.floor(first / max(1.0, whole.retry_share))
+    asked = whole.to_fetch if not rest else math.floor(first / max(1.0, whole.retry_share))
     return Budget(
         requests=round(first),
-        left_after=whole.to_ask - asked,
+        left_after=whole.to_fetch - asked,
         runs=1 + more,
         seconds=more * 86_400 + last / rate_per_s,
     )
@@ -118,7 +118,7 @@ def _retry_share(db: sqlite3.Connection | None) -> float:
     return max(1.0, requests / first_asks) if first_asks > 0 else 1.0
 
 
-def _data_bytes(db: sqlite3.Connection | None, to_ask: int) -> int:
+def _data_bytes(db: sqlite3.Connection | None, to_fetch: int) -> int:
     """As the records that are there already, or else as made-up ones.
 
     What small files take for themselves says nothing of the records that come.
@@ -129,14 +129,14 @@ def _data_bytes(db: sqlite3.Connection | None, to_ask: int) -> int:
             rows += part.rows
             records_size += part.bytes - BYTES_PER_FILE
     per_row = records_size / rows if rows else BYTES_PER_ROW
-    return round(to_ask * per_row) + min(to_ask, FILES) * BYTES_PER_FILE
+    return round(to_fetch * per_row) + min(to_fetch, FILES) * BYTES_PER_FILE
 
 
-def _working_bytes(config: Config, to_ask: int, listed: int) -> int:
+def _working_bytes(config: Config, to_fetch: int, listed: int) -> int:
     """The journal at its fullest (twice a publication) and its staged parts, and the lists."""
-    journal = min(2 * config.output.publish_bytes, to_ask * BYTES_IN_JOURNAL)
+    journal = min(2 * config.output.publish_bytes, to_fetch * BYTES_IN_JOURNAL)
     return (
         journal
-        + min(to_ask, config.output.publish_records) * BYTES_PER_ROW
+        + min(to_fetch, config.output.publish_records) * BYTES_PER_ROW
         + (2 * listed * _BYTES_PER_LISTED)
     )

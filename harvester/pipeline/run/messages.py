@@ -44,7 +44,7 @@ def tell_input(
             bad=books.bad,
             duplicate=books.duplicate,
             distinct=books.distinct,
-            settled_before=books.settled_before,
+            resolved_before=books.resolved_before,
             listed=books.listed,
         )
 

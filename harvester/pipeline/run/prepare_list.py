@@ -77,7 +77,7 @@ def list_input(
     ids_path = places.ids.name if files else None
     new = _work_list(number, print_.key, places.list.name, ids_path, result)
     # What was pending is listed or carried over; whatever else is listed is new to the output.
-    carried = (current.pending if current else 0) - result.left_over
+    carried = (current.pending if current else 0) - result.carried_over
     new_ids_ms = record.first_listed_ms if result.listed > carried else None
     work_lists.replace_list(
         db, new, input_record=record, stamps=_stamps(print_), new_ids_ms=new_ids_ms
@@ -92,7 +92,7 @@ def list_retry(
     chosen = unresolved.retryable_ids(db, reason)
     number = work_lists.next_list_id(db)
     places = _places(output, number, run_dir)
-    result = draft_list(db, config, [], places, data_glob=data_glob(db, output), asked_again=chosen)
+    result = draft_list(db, config, [], places, data_glob=data_glob(db, output), retried=chosen)
     new = _work_list(number, None, places.list.name, None, result)
     work_lists.replace_list(db, new, retrying=chosen)
     return Listing(new, None, result)
@@ -105,23 +105,23 @@ def draft_list(
     places: Places,
     *,
     data_glob: str | None,
-    asked_again: Sequence[str] = (),
+    retried: Sequence[str] = (),
 ) -> ListResult:
     """Make a list, and change nothing else.  `db` None: nothing was ever asked."""
     scratch = places.scratch
-    settled, left_over, again = (scratch / f"{n}.parquet" for n in ("settled", "left", "again"))
+    settled, carried_over, again = (scratch / f"{n}.parquet" for n in ("settled", "left", "again"))
     if db is not None:
-        write_ids(settled, work_lists.settled_ids(db, frozenset(asked_again)))
-        write_ids(left_over, _pending_ids(db, places.old_lists))
-    if asked_again:
-        write_ids(again, [asked_again])
+        write_ids(settled, work_lists.resolved_ids(db, frozenset(retried)))
+        write_ids(carried_over, _pending_ids(db, places.old_lists))
+    if retried:
+        write_ids(again, [retried])
     spec = ListSpec(
         files=tuple(files),
         column=config.input.column,
         data_glob=data_glob,
-        settled=(str(settled),) if db is not None else (),
-        left_over=str(left_over) if db is not None else None,
-        asked_again=str(again) if asked_again else None,
+        resolved=(str(settled),) if db is not None else (),
+        carried_over=str(carried_over) if db is not None else None,
+        retried=str(again) if retried else None,
         list_path=str(places.list),
         input_path=str(places.ids) if files else None,
         bad_ids_path=str(places.bad_ids),
@@ -150,7 +150,7 @@ def _pending_ids(db: sqlite3.Connection, lists: Path) -> Iterator[list[str]]:
     old = work_lists.current_list(db)
     if old is None or not old.pending:
         return
-    bits = work_lists.settled_rows(db, old)
+    bits = work_lists.resolved_rows(db, old)
     with ListFile(lists / old.path) as ids:
         for no in range(chunks_of(old.rows)):
             pending = work_lists.pending_rows(old, bits, no)
@@ -172,8 +172,8 @@ def _places(output: Output, number: int, run_dir: Path) -> Places:
 def _work_list(
     number: int, key: str | None, path: str, ids_path: str | None, result: ListResult
 ) -> WorkList:
-    listed, retried, left_over = result.listed, result.asked_again, result.left_over
-    return WorkList(number, key, path, ids_path, listed, retried, left_over)
+    listed, retried, carried_over = result.listed, result.retried, result.carried_over
+    return WorkList(number, key, path, ids_path, listed, retried, carried_over)
 
 
 def _input_record(key: str, result: ListResult) -> InputRecord:
@@ -183,7 +183,7 @@ def _input_record(key: str, result: ListResult) -> InputRecord:
         result.bad,
         result.duplicate,
         result.distinct,
-        result.settled,
+        result.resolved,
         result.listed,
         time.time_ns() // 1_000_000,
     )

@@ -3,7 +3,7 @@
 Names follow Prometheus' conventions: a prefix, base units, `_total` on counters.  Counters are of
 one run and begin at 0 with the next; `rate()` and `increase()` expect no more.  Labels have few
 values by construction, and none can hold an id, a phone number or a secret: they are words of
-ours, and a cause that looks like anything else is told as "odd".
+ours, and a cause that looks like anything else is shown as "odd".
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/ and .../practices/naming/.
 """
@@ -25,7 +25,7 @@ _FIELDS = frozenset({*GROUP_RECORD.fields, "data"})
 
 
 class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told of a run; instants are Unix time in seconds."""
+    """What is shown of a run; instants are Unix time in seconds."""
 
     run_id: str = ""
     account: str
@@ -33,13 +33,13 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     ended_s: float | None = None
     exit_code: int | None = None
     last_success_s: float | None = None
-    """When a run last worked its list down (exit 0 or 3)."""
+    """When a run last did what it was meant to (exit 0, 3 or 8)."""
     last_new_ids_s: float | None = None
     """When an input last had ids that were new to the output."""
     progress: Progress | None = None
-    """None where nothing was asked."""
+    """None where nothing was fetched."""
     cut_off: int = 0
-    push_backs: int = 0
+    throttled: int = 0
     outages: int = 0
     clock_skew_s: float = 0.0
     journal_records: int = 0
@@ -63,7 +63,7 @@ class Metric(msgspec.Struct, frozen=True):
 
     name: str
     kind: Literal["counter", "gauge"]
-    told: str
+    help: str
     samples: Mapping[tuple[tuple[str, str], ...], float]
 
 
@@ -79,9 +79,9 @@ def metrics(figures: RunFigures) -> Iterator[Metric]:
         ("run_id", figures.run_id),
         ("version", __version__),
     )
-    yield Metric("run_info", "gauge", "The run that this file tells of.", {labels: 1})
+    yield Metric("run_info", "gauge", "The run whose figures this file holds.", {labels: 1})
     running = figures.ended_s is None
-    yield _gauge("run_active", "Whether it still works.", running)
+    yield _gauge("run_active", "Whether it is still running.", running)
     yield _gauge("run_start_timestamp_seconds", "When it was started.", figures.started_s)
     if figures.ended_s is not None:
         yield _gauge("run_end_timestamp_seconds", "When it ended.", figures.ended_s)
@@ -127,14 +127,14 @@ def _of_progress(now: Progress, cut_off: int) -> Iterator[Metric]:
     yield Metric(
         "ids_total",
         "counter",
-        "Ids that this run is through with, by outcome.",
+        "Ids processed by this run, by outcome.",
         {(("outcome", name),): number for name, number in outcomes.items()},
     )
-    yield _gauge("to_ask_ids", "Ids that this run set out to ask.", now.to_ask)
-    pending = max(0, now.to_ask - now.delivered - now.open - now.dead)
+    yield _gauge("to_fetch_ids", "Ids that this run set out to fetch.", now.to_fetch)
+    pending = max(0, now.to_fetch - now.delivered - now.open - now.dead)
     yield _gauge("pending_ids", "Ids of them that have no outcome yet.", pending)
     if now.eta_s is not None:
-        yield _gauge("eta_seconds", "Until all are asked, at the recent speed.", now.eta_s)
+        yield _gauge("eta_seconds", "Until all are fetched, at the recent speed.", now.eta_s)
 
 
 def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
@@ -145,7 +145,7 @@ def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
         retries[label] = retries.get(label, 0) + number
     yield Metric("retries_total", "counter", "Retries by cause.", retries)
     yield _counter("received_bytes_total", "Bytes of answers, decoded.", now.received_bytes)
-    yield _counter("push_backs_total", "Answers that asked for fewer requests.", figures.push_backs)
+    yield _counter("throttled_total", "Answers that throttled the run.", figures.throttled)
     yield _counter("outages_total", "Outages that the run paused for.", figures.outages)
     yield _gauge("outage", "Whether it pauses for one now.", now.outage)
     yield _gauge("pace_limit_requests_per_second", "The limit, as configured.", now.rate_per_s)
@@ -196,25 +196,25 @@ def _of_oddities(figures: RunFigures) -> Iterator[Metric]:
         )
 
 
-def _gauge(name: str, told: str, value: float) -> Metric:
-    return Metric(name, "gauge", told, {(): value})
+def _gauge(name: str, help_: str, value: float) -> Metric:
+    return Metric(name, "gauge", help_, {(): value})
 
 
-def _counter(name: str, told: str, value: float) -> Metric:
-    return Metric(name, "counter", told, {(): value})
+def _counter(name: str, help_: str, value: float) -> Metric:
+    return Metric(name, "counter", help_, {(): value})
 
 
 def _lines(metric: Metric) -> str:
     name = PREFIX + metric.name
-    head = f"# HELP {name} {metric.told}\n# TYPE {name} {metric.kind}\n"
+    head = f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n"
     return head + "".join(
         f"{name}{_labels(labels)} {_number(value)}\n" for labels, value in metric.samples.items()
     )
 
 
 def _labels(labels: tuple[tuple[str, str], ...]) -> str:
-    told = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
-    return f"{{{told}}}" if told else ""
+    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
+    return f"{{{pairs}}}" if pairs else ""
 
 
 def _escaped(value: str) -> str:

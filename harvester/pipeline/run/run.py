@@ -73,12 +73,12 @@ from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.pipeline.run.summary import (
     END_CODES,
     KILLED,
-    InputBooks,
+    InputTotals,
     Summary,
-    check_books,
-    input_books,
+    check_control_totals,
+    input_totals,
     instant,
-    list_books,
+    list_totals,
     make_summary,
 )
 from harvester.state import (
@@ -224,7 +224,7 @@ class _Run:
         job = self._job(listing, secrets, trace)
         rows = listing.work_list.rows if listing.work_list else 0
         # Before this run is among the last ones itself.
-        self._planned = estimate(opened.db, config, job.to_ask, rows)
+        self._planned = estimate(opened.db, config, job.to_fetch, rows)
         run_records.begin_run(opened.db, self._id, self._started_ms)
         if listing.work_list is not None:
             self._in_place.note_state(listing.work_list.path, listing.work_list.ids_path)
@@ -266,7 +266,7 @@ class _Run:
         self._note_new_ids()
         now_ms = record.started_ms + int((time.monotonic() - self._monotonic) * 1000)
         ended = replace(record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=done.counters)
-        data, differences = check_books(
+        data, differences = check_control_totals(
             db, output, config.vendor.account, ended, record=input_, work_list=work_list
         )
         newly_dead = unresolved.unreported_deaths(db)
@@ -280,13 +280,13 @@ class _Run:
             code=error.code if error else END_CODES[code],
             message=str(error) if error else "",
             output=output,
-            input_=self._input_books(input_, work_list),
-            list_=list_books(work_list) if work_list else None,
+            input_=self._input_totals(input_, work_list),
+            list_=list_totals(work_list) if work_list else None,
             data=data,
             differences=differences,
             newly_dead=newly_dead,
             published=done.published,
-            push_backs=done.figures.push_backs,
+            throttled=done.figures.throttled,
             outages=done.figures.outages,
             clock_skew_s=done.worst_skew_s,
             ages_held=done.counters["requests"] > 0 and not done.are_ages_sure,
@@ -360,7 +360,7 @@ class _Run:
             self._figures(),
             progress=done.progress,
             cut_off=done.counters["cut_off"],
-            push_backs=done.figures.push_backs,
+            throttled=done.figures.throttled,
             outages=done.figures.outages,
             clock_skew_s=round(done.worst_skew_s, 1),
             journal_records=done.journal_records,
@@ -407,7 +407,7 @@ class _Run:
             output=config.output,
             work_list=work_list,
             ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
-            to_ask=id_counts.count_ids(db, self._started_ms).open_due
+            to_fetch=id_counts.count_ids(db, self._started_ms).open_due
             + _pending(db, work_list, self._request),
             only=_is_input_only(self._request),
             deadline=None if limit_s is None else self._monotonic + limit_s,
@@ -446,26 +446,26 @@ class _Run:
             self._events.message("warning", "concurrency_lowered", wanted=wanted, room=room)
         return replace(self._config, pace=replace(self._config.pace, concurrency=room))
 
-    def _input_books(
+    def _input_totals(
         self, record: InputRecord | None, work_list: WorkList | None
-    ) -> InputBooks | None:
+    ) -> InputTotals | None:
         """The input's books, with how many of its ids died since it was first listed."""
         if record is None:
             return None
         if work_list is None or work_list.ids_path is None:
-            return input_books(record, 0)
+            return input_totals(record, 0)
         died = unresolved.died_since(self._opened.db, record.first_listed_ms)
         ours = members(self._opened.output.lists / work_list.ids_path, died)
-        return input_books(record, len(ours))
+        return input_totals(record, len(ours))
 
     def _unbalanced(self, differences: list[Difference]) -> StoreError | None:
         if not differences:
             return None
         first = differences[0]
         return StoreError(
-            f"the {first.book} books do not balance: {first.left}, but {first.right}. Nothing was "
-            f"thrown away: keep {self._opened.output.root} as it is, and report "
-            f"{self._dir / 'summary.json'}.",
+            f"the control totals do not balance ({first.control_totals}): {first.left}, but "
+            f"{first.right}. Nothing was thrown away: keep {self._opened.output.root} as it is, "
+            f"and report {self._dir / 'summary.json'}.",
             code="control_totals.differ",
         )
 
@@ -539,7 +539,7 @@ def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Reques
 
 def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
     """The books of a run that never ended, from its last acknowledgement."""
-    data, differences = check_books(
+    data, differences = check_control_totals(
         opened.db, opened.output, config.vendor.account, run, record=None, work_list=None
     )
     summary = make_summary(

@@ -127,7 +127,7 @@ def _open_row(call: OpenCall) -> dict[str, object]:
     return {
         "kind": "open",
         "voice_id": call.voice_id,
-        "attempts": call.asks,
+        "attempts": call.fetches,
         "first_at": call.first_ms,
         "last_at": call.answer_ms,
         "due_at": call.due_ms,
@@ -175,7 +175,7 @@ def _open_call(row: dict[str, Any]) -> OpenCall:
         voice_id=row["voice_id"],
         due_ms=_ms(row["due_at"]),
         first_ms=first_ms,
-        asks=row["attempts"],
+        fetches=row["attempts"],
         run_id=row["run_id"],
         answer=answer,
         answer_ms=_ms_or_none(row["last_at"]),

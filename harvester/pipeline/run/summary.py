@@ -31,33 +31,36 @@ from harvester.state import journal, publications, work_lists
 from harvester.state.values import InputRecord, RunRecord, Tally, WorkList
 from harvester.storage.output import Output
 
+VERSION = 2
+"""Of summary.json.  Version 1 had other names for some fields: docs/schema.md."""
 
-class InputBooks(msgspec.Struct, frozen=True, kw_only=True):
-    """lines = bad + duplicate + distinct; distinct = settled_before + listed."""
+
+class InputTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """lines = bad + duplicate + distinct; distinct = resolved_before + listed."""
 
     lines: int
     bad: int
     duplicate: int
     distinct: int
-    settled_before: int
+    resolved_before: int
     listed: int
     first_listed_at: str
     dead_since_first_listed: int
 
 
-class ListBooks(msgspec.Struct, frozen=True, kw_only=True):
-    """listed + retried + left_over = delivered + open + dead + pending."""
+class ListTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """listed + retried + carried_over = delivered + open + dead + pending."""
 
     listed: int
     retried: int
-    left_over: int
+    carried_over: int
     delivered: int
     open: int
     dead: int
     pending: int
 
 
-class RunBooks(msgspec.Struct, frozen=True, kw_only=True):
+class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
     """attempted = delivered + open + dead + deferred + cut_off."""
 
     attempted: int
@@ -69,7 +72,7 @@ class RunBooks(msgspec.Struct, frozen=True, kw_only=True):
     opens_published: int
 
 
-class DataBooks(msgspec.Struct, frozen=True, kw_only=True):
+class DataTotals(msgspec.Struct, frozen=True, kw_only=True):
     """What this run's answers said; the rows read back say the same."""
 
     rows: int
@@ -80,11 +83,11 @@ class DataBooks(msgspec.Struct, frozen=True, kw_only=True):
     """Decimal text by currency."""
 
 
-class PlanBooks(msgspec.Struct, frozen=True, kw_only=True):
+class PlanTotals(msgspec.Struct, frozen=True, kw_only=True):
     """What the run set out to do, by the last runs' figures, and what became of it."""
 
-    to_ask: int
-    asked: int
+    to_fetch: int
+    fetched: int
     requests_planned: int
     requests_sent: int
     seconds_planned: float
@@ -97,9 +100,9 @@ class PlanBooks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """One run.  Fields are only ever added."""
+    """One run.  Fields are only ever added; see `storage.run_summary` for how it is read back."""
 
-    version: int = 1
+    version: int = VERSION
     harvester: str = __version__
     run_id: str
     account: str
@@ -110,14 +113,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     """Which trouble ended it, or what it found (`found.dead`); empty where there is none."""
     message: str
-    input: InputBooks | None
-    work_list: ListBooks | None = msgspec.field(name="list")
-    run: RunBooks
-    data: DataBooks
+    input: InputTotals | None
+    work_list: ListTotals | None = msgspec.field(name="list")
+    run: RunTotals
+    data: DataTotals
     differences: list[Difference]
     requests: int
     retries: dict[str, int]
-    push_backs: int
+    throttled: int
     outages: int
     clock_skew_s: float
     ages_held: bool = False
@@ -134,7 +137,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Records that it published of which the vendor named no currency: the dollar was taken."""
     newly_dead: int = 0
     """Dead ids that no run before had reported: above 0 makes exit code 3."""
-    plan: PlanBooks | None = None
+    plan: PlanTotals | None = None
     """None where the run was killed."""
 
 
@@ -144,26 +147,26 @@ KILLED = "stopped.killed"
 """The `code` of a run that was killed: whatever ended it, it could not say so."""
 
 
-def input_books(record: InputRecord, dead: int) -> InputBooks:
+def input_totals(record: InputRecord, dead: int) -> InputTotals:
     """The books of an input, as of its last listing."""
-    return InputBooks(
+    return InputTotals(
         lines=record.lines,
         bad=record.bad,
         duplicate=record.duplicate,
         distinct=record.distinct,
-        settled_before=record.settled_before,
+        resolved_before=record.resolved_before,
         listed=record.listed,
         first_listed_at=instant(record.first_listed_ms),
         dead_since_first_listed=dead,
     )
 
 
-def list_books(work_list: WorkList) -> ListBooks:
+def list_totals(work_list: WorkList) -> ListTotals:
     """The books of the list in force."""
-    return ListBooks(
+    return ListTotals(
         listed=work_list.listed,
         retried=work_list.retried,
-        left_over=work_list.left_over,
+        carried_over=work_list.carried_over,
         delivered=work_list.delivered,
         open=work_list.open,
         dead=work_list.dead,
@@ -171,10 +174,10 @@ def list_books(work_list: WorkList) -> ListBooks:
     )
 
 
-def run_books(counters: Mapping[str, int]) -> RunBooks:
+def run_totals(counters: Mapping[str, int]) -> RunTotals:
     """The books of a run, from its counters."""
     tally = Tally(counters)
-    return RunBooks(
+    return RunTotals(
         attempted=tally["begun"],
         delivered=tally["delivered"],
         open=tally["open"],
@@ -185,7 +188,7 @@ def run_books(counters: Mapping[str, int]) -> RunBooks:
     )
 
 
-def check_books(
+def check_control_totals(
     db: sqlite3.Connection,
     output: Output,
     account: str,
@@ -193,9 +196,9 @@ def check_books(
     *,
     record: InputRecord | None,
     work_list: WorkList | None,
-) -> tuple[DataBooks, list[Difference]]:
+) -> tuple[DataTotals, list[Difference]]:
     """Read this run's rows back and compare all five books.  `run` has the final counters."""
-    books = run_books(run.counters)
+    books = run_totals(run.counters)
     answered = from_counters(run.counters, run.rows)
     journaled = _journaled(db, account, run.id)
     files = [output.cdr / part.path for part in publications.live_parts(db, run.first_publication)]
@@ -207,7 +210,7 @@ def check_books(
             bad=record.bad,
             duplicate=record.duplicate,
             distinct=record.distinct,
-            settled_before=record.settled_before,
+            resolved_before=record.resolved_before,
             listed=record.listed,
         )
     if work_list is not None:
@@ -216,8 +219,8 @@ def check_books(
             delivered=work_list.delivered,
             open_=work_list.open,
             dead=work_list.dead,
-            settled_bits=work_lists.settled_count(
-                work_list, work_lists.settled_rows(db, work_list)
+            resolved_bits=work_lists.resolved_count(
+                work_list, work_lists.resolved_rows(db, work_list)
             ),
         )
     if run.exit_code is not None:
@@ -230,7 +233,7 @@ def check_books(
             cut_off=books.cut_off,
         )
     found += check_data(answered, data)
-    return _data_books(answered, journaled.rows), found
+    return _data_totals(answered, journaled.rows), found
 
 
 def make_summary(
@@ -240,13 +243,13 @@ def make_summary(
     code: str,
     message: str,
     output: Output,
-    input_: InputBooks | None,
-    list_: ListBooks | None,
-    data: DataBooks,
+    input_: InputTotals | None,
+    list_: ListTotals | None,
+    data: DataTotals,
     differences: list[Difference],
     newly_dead: int = 0,
     published: Iterable[Published] = (),
-    push_backs: int = 0,
+    throttled: int = 0,
     outages: int = 0,
     clock_skew_s: float = 0.0,
     ages_held: bool = False,
@@ -268,12 +271,12 @@ def make_summary(
         message=message,
         input=input_,
         work_list=list_,
-        run=run_books(run.counters),
+        run=run_totals(run.counters),
         data=data,
         differences=differences,
         requests=tally["requests"],
         retries=retries(tally),
-        push_backs=push_backs,
+        throttled=throttled,
         outages=outages,
         clock_skew_s=round(clock_skew_s, 1),
         ages_held=ages_held,
@@ -286,7 +289,7 @@ def make_summary(
         first_publication=run.first_publication,
         output=str(output.root),
         newly_dead=newly_dead,
-        plan=_plan_books(planned, tally, run.ended_ms - run.started_ms, published_bytes)
+        plan=_plan_totals(planned, tally, run.ended_ms - run.started_ms, published_bytes)
         if planned
         else None,
     )
@@ -297,10 +300,10 @@ def instant(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def _plan_books(planned: Estimate, tally: Tally, took_ms: int, published_bytes: int) -> PlanBooks:
-    return PlanBooks(
-        to_ask=planned.to_ask,
-        asked=tally["begun"],
+def _plan_totals(planned: Estimate, tally: Tally, took_ms: int, published_bytes: int) -> PlanTotals:
+    return PlanTotals(
+        to_fetch=planned.to_fetch,
+        fetched=tally["begun"],
         requests_planned=planned.requests,
         requests_sent=tally["requests"],
         seconds_planned=round(planned.seconds, 1),
@@ -320,8 +323,8 @@ def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> UsageTotals
     return total
 
 
-def _data_books(answered: UsageTotals, in_journal: int) -> DataBooks:
-    return DataBooks(
+def _data_totals(answered: UsageTotals, in_journal: int) -> DataTotals:
+    return DataTotals(
         rows=answered.rows,
         rows_in_journal=in_journal,
         call_duration_s=answered.call_duration_s,
