@@ -54,7 +54,7 @@ def _undone(body: bytes, name: str) -> bytes | NoReply:
     told = name if _NAME.fullmatch(name) else "something unknown here"
     return NoReply(
         "coding",
-        f"the answer is packed with {told}, though no packing was asked for: see what stands "
+        f"the answer is packed with {told}, though no packing was requested: see what stands "
         "between us and the vendor",
     )
 

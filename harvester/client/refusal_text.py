@@ -10,8 +10,8 @@ def refusal_message(what: str) -> str:
     """What was refused, and what to check."""
     told = _REFUSALS.get(what, _WRONG_ADDRESS if what in _ADDRESS_CODES else _FORBIDDEN)
     return (
-        f"the vendor refuses us ({what.replace('_', ' ')}): {told} Nothing is lost: the ids stay "
-        "pending. Put it right and run the same command again."
+        f"the vendor denies access ({what.replace('_', ' ')}): {told} Nothing is lost: the ids "
+        "stay pending. Correct it and run the same command again."
     )
 
 

@@ -58,7 +58,7 @@ _COLUMNS = (
         field="voiceId",
         personal=Personal.OURS,
         nullable=False,
-        meaning="the id that was asked for; an answer with another one is not taken",
+        meaning="the id that was requested; an answer with another one is not taken",
     ),
     kind.ACCOUNT,
     Column(
@@ -114,7 +114,7 @@ _COLUMNS = (
         field="callTime",
         reads=Reads.TIME,
         encoding=Encoding.DELTA,
-        meaning="callTime, likewise",
+        meaning="callTime, read as submitTime",
     ),
     Column(
         name="ringing_time",
@@ -122,7 +122,7 @@ _COLUMNS = (
         field="ringingTime",
         reads=Reads.TIME,
         encoding=Encoding.DELTA,
-        meaning="ringingTime, likewise",
+        meaning="ringingTime, read as submitTime",
     ),
     Column(
         name="answer_time",
@@ -130,7 +130,7 @@ _COLUMNS = (
         field="answerTime",
         reads=Reads.TIME,
         encoding=Encoding.DELTA,
-        meaning="answerTime, likewise",
+        meaning="answerTime, read as submitTime",
     ),
     Column(
         name="hangup_time",
@@ -138,7 +138,7 @@ _COLUMNS = (
         field="hangupTime",
         reads=Reads.TIME,
         encoding=Encoding.DELTA,
-        meaning="hangupTime, likewise",
+        meaning="hangupTime, read as submitTime",
     ),
     Column(
         name="utc_offset_min",
@@ -160,7 +160,7 @@ _COLUMNS = (
         field="chargedDuration",
         reads=Reads.SECONDS,
         encoding=Encoding.DICTIONARY,
-        meaning="chargedDuration, likewise",
+        meaning="chargedDuration: number or numeric text, 0 or more",
     ),
     Column(
         name="answered",
@@ -203,7 +203,7 @@ _COLUMNS = (
         field="rate",
         reads=Reads.MONEY,
         encoding=Encoding.DICTIONARY,
-        meaning="rate, likewise",
+        meaning="rate, from its digits as sent",
     ),
     Column(
         name="base_cost",
@@ -211,7 +211,7 @@ _COLUMNS = (
         field="baseCost",
         reads=Reads.MONEY,
         encoding=Encoding.DICTIONARY,
-        meaning="baseCost, likewise",
+        meaning="baseCost, from its digits as sent",
     ),
     Column(
         name="settle_rate",
@@ -219,7 +219,7 @@ _COLUMNS = (
         field="settleRate",
         reads=Reads.MONEY,
         encoding=Encoding.DICTIONARY,
-        meaning="settleRate, likewise",
+        meaning="settleRate, from its digits as sent",
     ),
     Column(
         name="quote_exchange",
@@ -227,7 +227,7 @@ _COLUMNS = (
         field="quoteExchange",
         reads=Reads.MONEY,
         encoding=Encoding.DICTIONARY,
-        meaning="quoteExchange, likewise",
+        meaning="quoteExchange, from its digits as sent",
     ),
     Column(
         name="settle_pay",
@@ -235,7 +235,7 @@ _COLUMNS = (
         field="settlePay",
         reads=Reads.MONEY,
         encoding=Encoding.DICTIONARY,
-        meaning="settlePay, likewise",
+        meaning="settlePay, from its digits as sent",
     ),
     Column(
         name="currency",

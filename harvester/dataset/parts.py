@@ -208,7 +208,7 @@ def _not_placed(staged: Path, final: Path) -> StoreError:
             code="data.part_exists",
         )
     return StoreError(
-        f"the part for {final} is neither there nor at {staged}. Run again: it is made anew from "
+        f"the part for {final} is neither there nor at {staged}. Run again: it is made again from "
         f"the journal.",
         code="data.part_lost",
     )

@@ -33,7 +33,7 @@ _FORMS: dict[str, Form] = {
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _SUFFIXES = "*.txt, *.csv, *.tsv, *.jsonl, *.ndjson (each also .gz or .zst) or *.parquet"
 
-_IF_EXPECTED = "If a night may come without new ids, set input.allow_empty = true."
+_IF_EXPECTED = "If a run may come without new ids, set input.allow_empty = true."
 
 
 class IdFile(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ def acknowledge(
 
     `counters` are the run's, as of this batch; `requests_of_day` is (day of +08:00, requests sent
     in it).  Returns the bytes of undecoded answers that the journal took in.  Raises StoreError if
-    an id of the batch is settled already.
+    an id of the batch is resolved already.
     """
     body, size = journal.encode(batch.entries) if batch.entries else (b"", 0)
     with transaction(db):
@@ -96,20 +96,20 @@ def _change_open_calls(db: sqlite3.Connection, batch: Batch) -> None:
 
 def _settled_twice(no: int, rows: list[int]) -> str:
     return (
-        f"an id of chunk {no} (one of its rows {rows[:5]}…) would be settled twice. Nothing of "
+        f"an id of chunk {no} (one of its rows {rows[:5]}…) would be resolved twice. Nothing of "
         "this batch was kept: run the same command again, and please report this."
     )
 
 
 def _no_such_row(no: int, rows: list[int], size: int) -> str:
     return (
-        f"chunk {no} of the work list has {size} rows, but one of {rows[:5]}… would be settled. "
+        f"chunk {no} of the work list has {size} rows, but one of {rows[:5]}… would be resolved. "
         "Nothing of this batch was kept: run the same command again, and please report this."
     )
 
 
 def _closed_twice(ids: list[str]) -> str:
     return (
-        f"an open call that is closed already (one of {ids[:5]}…) would be settled twice. Nothing "
+        f"an open call that is closed already (one of {ids[:5]}…) would be resolved twice. Nothing "
         "of this batch was kept: run the same command again, and please report this."
     )

@@ -19,7 +19,7 @@ def with_rows(bits: bytes, rows: Iterable[int]) -> bytes:
     for row in rows:
         mask = 1 << (row & 7)
         if changed[row >> 3] & mask:
-            raise ValueError(f"row {row} is settled already")
+            raise ValueError(f"row {row} is resolved already")
         changed[row >> 3] |= mask
     return bytes(changed)
 

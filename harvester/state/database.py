@@ -120,11 +120,11 @@ def store_errors(path: Path | str) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         raise StoreError(
-            f"the ledger {path} failed: {exc}. {_remedy(str(exc))}", code="state.failed"
+            f"the state database {path} failed: {exc}. {_remedy(str(exc))}", code="state.failed"
         ) from exc
     except OSError as exc:
         raise StoreError(
-            f"the ledger {path} failed: {exc.strerror or exc}.", code=disk_code(exc)
+            f"the state database {path} failed: {exc.strerror or exc}.", code=disk_code(exc)
         ) from exc
 
 
@@ -217,13 +217,13 @@ def _check_version(db: sqlite3.Connection, path: Path) -> None:
         version = 0
     if version == 0:
         raise StoreError(
-            f"{path} is a database, but not a ledger of cdr-harvester: move it away.",
+            f"{path} is a database, but not a state database of cdr-harvester: move it away.",
             code="state.foreign",
         )
     if version > SCHEMA_VERSION:
         raise StoreError(
-            f"{path} was written by a newer cdr-harvester (ledger version {version}, this one "
-            f"knows {SCHEMA_VERSION}). Nothing was changed: install the newer version.",
+            f"{path} was written by a newer cdr-harvester (state database version {version}, this "
+            f"one knows {SCHEMA_VERSION}). Nothing was changed: install the newer version.",
             code="state.newer",
         )
 
@@ -234,7 +234,7 @@ def _check_integrity(db: sqlite3.Connection, path: Path) -> None:
     if found != "ok":
         raise StoreError(
             f"{path} is damaged ({' '.join(found.split())}). Nothing was changed: restore state/ "
-            "from a backup, or make it anew from the data with `harvester rebuild`.",
+            "from a backup, or make it again from the data with `harvester rebuild`.",
             code="state.damaged",
         )
 
@@ -253,7 +253,7 @@ def _remedy(message: str) -> str:
         )
     if "not a database" in message or "malformed" in message:
         return (
-            "Restore state/ from a backup, or make it anew from the data with `harvester rebuild`; "
-            "the data set itself is not touched."
+            "Restore state/ from a backup, or make it again from the data with `harvester "
+            "rebuild`; the data set itself is not touched."
         )
     return "Run the same command again; if it comes back, look at the disk."

@@ -127,11 +127,13 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     except (sqlite3.Error, ValueError):
         version = 0
     if version == 0:
-        raise StoreError(_damaged(path, "it is no ledger of cdr-harvester"), code="state.foreign")
+        raise StoreError(
+            _damaged(path, "it is no state database of cdr-harvester"), code="state.foreign"
+        )
     if version > SCHEMA_VERSION:
         raise NewerLedger(
-            f"{path} was written by a newer cdr-harvester (ledger version {version}, this one "
-            f"knows {SCHEMA_VERSION}). Nothing was changed: install the newer version.",
+            f"{path} was written by a newer cdr-harvester (state database version {version}, this "
+            f"one knows {SCHEMA_VERSION}). Nothing was changed: install the newer version.",
             code="state.newer",
         )
 
@@ -142,6 +144,6 @@ class NewerLedger(StoreError):
 
 def _damaged(path: Path, why: str) -> str:
     return (
-        f"the ledger {path} can't be read: {why}. Nothing was changed. Restore state/ from a "
-        "backup, or make it anew from the data with `harvester rebuild`."
+        f"the state database {path} can't be read: {why}. Nothing was changed. Restore state/ from "
+        "a backup, or make it again from the data with `harvester rebuild`."
     )

@@ -40,7 +40,7 @@ def test_the_power_cut_at_any_durable_step_costs_nothing_that_was_acknowledged(
 @pytest.mark.parametrize(
     ("forgotten", "shows_as"),
     [
-        pytest.param("state.db-wal", "is not in the ledger", id="the ledger's log"),
+        pytest.param("state.db-wal", "is not in the state database", id="the ledger's log"),
         pytest.param("/staging/", "Parquet", id="the files of the data set"),
         pytest.param("/cdr", "is missing", id="the folders of the data set"),
     ],

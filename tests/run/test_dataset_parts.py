@@ -366,7 +366,7 @@ def test_placing_again_after_a_crash_is_content(tmp_path: Path, crash: str) -> N
 def test_a_part_that_is_nowhere_is_said_to_be_nowhere(tmp_path: Path) -> None:
     (part,) = stage(tmp_path / "staging", table(TWO_DAYS[:1]))
     part.staged.unlink()
-    with pytest.raises(StoreError, match="made anew from the journal"):
+    with pytest.raises(StoreError, match="made again from the journal"):
         parts.place(part.staged, tmp_path / "cdr" / part.path, sha256=part.sha256, mode=MODE)
 
 

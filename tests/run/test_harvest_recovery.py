@@ -495,13 +495,19 @@ def spoil_list(house: House) -> None:
 
 
 SPOILED: dict[str, tuple[Callable[[House], None], str]] = {
-    "a file put there by hand": (spoil_strange, r"is not in the ledger .*put there by hand"),
-    "a state older than the data": (spoil_newer, r"is not in the ledger .*older than the data"),
-    "a hidden file": (spoil_hidden, r"\.tmp is not in the ledger"),
-    "a part is missing": (spoil_missing, r"is missing, though the ledger holds it"),
+    "a file put there by hand": (
+        spoil_strange,
+        r"is not in the state database .*put there by hand",
+    ),
+    "a state older than the data": (
+        spoil_newer,
+        r"is not in the state database .*older than the data",
+    ),
+    "a hidden file": (spoil_hidden, r"\.tmp is not in the state database"),
+    "a part is missing": (spoil_missing, r"is missing, though the state database has it"),
     "a part is too short": (spoil_short, r"has another size"),
-    "data without any state": (spoil_state, r"does not exist, so it is unknown what was asked"),
-    "data without a ledger": (spoil_database, r"does not exist, so it is unknown what was asked"),
+    "data without any state": (spoil_state, r"does not exist, so it is unknown what was fetched"),
+    "data without a ledger": (spoil_database, r"does not exist, so it is unknown what was fetched"),
     "the list is missing": (spoil_list, r"the work list .* is missing"),
 }
 

@@ -494,7 +494,7 @@ def test_a_killed_child_is_told_as_want_of_memory_and_leaves_no_list(
         (maker,) = children(parent.pid)
         os.kill(maker, signal.SIGKILL)
         _, err = parent.communicate(timeout=60)
-        assert "StoreError: the process that makes the list was killed" in err
+        assert "StoreError: the work-list builder process was killed" in err
     assert not place.list_path.exists()
 
 

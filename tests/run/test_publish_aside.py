@@ -92,7 +92,7 @@ def test_the_process_is_gone_with_its_publication() -> None:
 
 
 def test_one_that_was_killed_is_a_store_error_that_says_so() -> None:
-    with pytest.raises(StoreError, match=r"normalises records was killed.*publish_bytes"):
+    with pytest.raises(StoreError, match=r"normaliser process was killed.*publish_bytes"):
         made_by(Killed(after=3))
 
 
@@ -275,5 +275,5 @@ def test_one_that_is_gone_before_it_is_asked_is_a_store_error_too() -> None:
     with NormalizerAside(ACCOUNT, "UTC", GROUP_RECORD) as normalizing:
         os.kill(normalizing.pid, signal.SIGKILL)
         os.waitid(os.P_PID, normalizing.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(StoreError, match=r"normalises records was killed"):
+        with pytest.raises(StoreError, match=r"normaliser process was killed"):
             list(normalizing.add(RUN, BLOBS[0]))

@@ -164,7 +164,7 @@ def test_a_chunk_whose_rows_are_all_settled_needs_no_bits_any_more(db: sqlite3.C
     commit(db, Batch(resolved_rows={1: [2_502]}))
     assert work_lists.resolved_rows(db, LIST) == {1: None}
     assert work_lists.pending_rows(LIST, {1: None}, 1) == []
-    with pytest.raises(StoreError, match="settled twice"):
+    with pytest.raises(StoreError, match="resolved twice"):
         commit(db, Batch(resolved_rows={1: [0]}))
 
 

@@ -418,7 +418,9 @@ async def test_the_writers_thread_tells_sqlites_errors_as_store_errors(path: Pat
     with closing(open_database(path, "acme")) as db:
         writer = LedgerWriter(db, path)
         try:
-            with pytest.raises(StoreError, match=r"the ledger .*state.db failed: no such table"):
+            with pytest.raises(
+                StoreError, match=r"the state database .*state.db failed: no such table"
+            ):
                 await writer.call(lambda db: db.execute("SELECT * FROM songs"))
             assert await writer.call(publications.journal_size) == (0, 0)
         finally:

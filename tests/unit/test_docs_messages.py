@@ -338,7 +338,7 @@ def test_every_refusal_is_documented() -> None:
         (row,) = [line for line in table.splitlines() if line.startswith("| http") and told in line]
         assert str(code) in row
     assert {code for _, code, _ in MESSAGES if code == 4}
-    ids = "to 20 ids on end and to ids from elsewhere in the list"
+    ids = "to 20 ids in a row and to ids from elsewhere in the list"
     assert f"a status that is unknown here (…), {ids}: …" in table
 
 

@@ -24,7 +24,7 @@ def test_setting_a_bit_twice_is_refused_and_the_first_bitmap_stays(
     some = chosen.draw(st.sets(st.integers(0, rows - 1), min_size=1))
     bits = bitmap.with_rows(bitmap.empty(rows), some)
     twice = chosen.draw(st.sampled_from(sorted(some)))
-    with pytest.raises(ValueError, match="settled already"):
+    with pytest.raises(ValueError, match="resolved already"):
         bitmap.with_rows(bits, [twice])
     assert bitmap.count(bits) == len(some)
 

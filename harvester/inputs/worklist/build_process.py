@@ -64,7 +64,7 @@ def _result(answer: bytes, code: int, complaints: IO[bytes]) -> ListResult:
 
 def _died(code: int, complaints: IO[bytes]) -> NoReturn:
     subprocesses.died(
-        "the process that makes the list",
+        "the work-list builder process",
         code,
         complaints,
         if_killed="Lower plan.memory_limit or free memory, then run again.",

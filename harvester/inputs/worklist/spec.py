@@ -1,4 +1,4 @@
-"""What crosses the border between the run and the process that makes the list."""
+"""What crosses the border between the run and the work-list builder process."""
 
 from __future__ import annotations
 

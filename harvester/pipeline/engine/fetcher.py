@@ -453,7 +453,7 @@ class Fetcher:
             self._stop.stop(
                 VendorRefused(
                     f"the vendor answers with a status that is unknown here ({status!r}), to "
-                    f"{UNKNOWNS_THAT_HALT} ids on end and to ids from elsewhere in the list: "
+                    f"{UNKNOWNS_THAT_HALT} ids in a row and to ids from elsewhere in the list: "
                     f"{body!r}. Nothing is lost: the ids stay pending. Ask the vendor what it "
                     "means, then run the same command again.",
                     code="vendor.unknown_status",

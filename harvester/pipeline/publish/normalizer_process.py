@@ -55,7 +55,7 @@ class NormalizerAside:
                 self._start()
             except OSError as exc:
                 raise StoreError(
-                    f"the process that normalises records can't be started: {exc.strerror}. "
+                    f"the normaliser process can't be started: {exc.strerror}. "
                     "Nothing is lost: see to memory, open files and room for temporary files, "
                     "then run the same command again.",
                     code="process.start",
@@ -125,12 +125,12 @@ class NormalizerAside:
             code = self._child.wait(_GONE_WITHIN_S)
         except subprocess.TimeoutExpired as exc:
             raise StoreError(
-                "the process that normalises records has closed its pipe and goes on. Nothing is "
-                "lost: run the same command again, and please report this.",
+                "the normaliser process has closed its output pipe but is still running. Nothing "
+                "is lost: run the same command again, and please report this.",
                 code="process.stuck",
             ) from exc
         subprocesses.died(
-            "the process that normalises records",
+            "the normaliser process",
             code,
             self._complaints,
             if_killed="Nothing is lost: free memory, or lower output.publish_bytes, then run "

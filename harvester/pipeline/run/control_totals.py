@@ -27,7 +27,7 @@ def check_input(
     """lines = bad + duplicate + distinct; distinct = settled before + listed."""
     return [
         *_equal("input", "lines", lines, "bad + duplicate + distinct", bad + duplicate + distinct),
-        *_equal("input", "distinct", distinct, "settled + listed", resolved_before + listed),
+        *_equal("input", "distinct", distinct, "resolved + listed", resolved_before + listed),
     ]
 
 

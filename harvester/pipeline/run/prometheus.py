@@ -150,7 +150,7 @@ def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
     yield _gauge("outage", "Whether it pauses for one now.", now.outage)
     yield _gauge("pace_limit_requests_per_second", "The limit, as configured.", now.rate_per_s)
     yield _gauge("pace_requests_per_second", "The pace in force.", now.pace_per_s)
-    yield _gauge("pace_paused_seconds", "Until the pace opens after push-back.", now.paused_s)
+    yield _gauge("pace_paused_seconds", "Until the pace opens after throttling.", now.paused_s)
     yield _gauge(
         "clock_skew_seconds",
         "The vendor's clock less ours, at its worst in this run.",

@@ -118,20 +118,20 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     strange = sorted({*listing.foreign, *(set(listing.parts) - set(known))})
     if strange:
         raise StoreError(
-            f"{output.cdr / strange[0]} is not in the ledger ({len(strange)} such file(s)). "
-            "Either state/ is older than the data (put the newer one back, or make it anew with "
-            "`harvester rebuild`), or a file was put there by hand (move it out of the data set). "
-            "`harvester verify` tells which. Nothing was changed.",
+            f"{output.cdr / strange[0]} is not in the state database ({len(strange)} such "
+            "file(s)). Either state/ is older than the data (put the newer one back, or make it "
+            "again with `harvester rebuild`), or a file was put there by hand (move it out of the "
+            "data set). `harvester verify` shows which. Nothing was changed.",
             code="data.unknown_file",
         )
     for path, part in known.items():
         if part.state == "live" and listing.parts.get(path) != part.bytes:
             what = "has another size" if path in listing.parts else "is missing"
             raise StoreError(
-                f"{output.cdr / path} {what}, though the ledger holds it as published. Restore it "
-                "from a backup; without one, move it out of cdr/ if it is there, and let "
-                "`harvester rebuild` make the state anew: what is missing is then asked again. "
-                "Nothing was changed.",
+                f"{output.cdr / path} {what}, though the state database has it as published. "
+                "Restore it from a backup; without one, move it out of cdr/ if it is there, and "
+                "let `harvester rebuild` make the state again: what is missing is then fetched "
+                "again. Nothing was changed.",
                 code="data.missing",
             )
     _refuse_missing_list(db, output)
@@ -152,8 +152,8 @@ def refuse_data_without_state(output: Output) -> None:
     if found:
         raise StoreError(
             f"{output.cdr} holds data ({found[0]}, {len(found)} file(s)), but {output.database} "
-            "does not exist, so it is unknown what was asked. Restore state/ from a backup, make "
-            "it anew from the data with `harvester rebuild`, or choose another --out. Nothing was "
+            "does not exist, so it is unknown what was fetched. Restore state/ from a backup, make "
+            "it again from the data with `harvester rebuild`, or choose another --out. Nothing was "
             "changed.",
             code="state.missing",
         )
@@ -211,7 +211,7 @@ def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
     if work_list and not (output.lists / work_list.path).is_file():
         raise StoreError(
             f"the work list {output.lists / work_list.path} is missing, so its progress has no "
-            "meaning. Restore state/ from a backup, or make it anew from the data with `harvester "
+            "meaning. Restore state/ from a backup, or make it again from the data with `harvester "
             "rebuild`.",
             code="state.missing",
         )

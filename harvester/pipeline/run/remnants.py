@@ -178,7 +178,7 @@ def _refusal(refused: list[str]) -> str:
     return (
         f"the data set holds what can't be trusted: {'; '.join(refused[:_SHOWN])}{more}. Nothing "
         "was changed. Restore these files from a backup or move them out of cdr/ (what is missing "
-        "then is asked anew), and run `harvester rebuild` again. If all is about dates, "
+        "then is fetched again), and run `harvester rebuild` again. If all is about dates, "
         "output.partition_timezone was another one: name the configuration with -c."
     )
 

@@ -546,7 +546,7 @@ def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
         run,
         account=config.vendor.account,
         code=KILLED,
-        message="the run was killed; its books were closed by the next one",
+        message="the run was killed; the next one wrote its control totals",
         output=opened.output,
         input_=None,
         list_=None,

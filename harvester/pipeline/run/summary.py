@@ -109,7 +109,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     ended_at: str
     exit_code: int | None
-    """None: the run was killed; its books were closed by the next one."""
+    """None: the run was killed; the next one wrote its control totals."""
     code: str
     """Which trouble ended it, or what it found (`found.dead`); empty where there is none."""
     message: str
