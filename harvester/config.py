@@ -84,7 +84,7 @@ class Retry(_Section, frozen=True, kw_only=True):
 
 
 class OpenCalls(_Section, frozen=True, kw_only=True):
-    """[open_calls]: when a call that isn't over is asked again, and when that ends."""
+    """[open_calls]: when a call that isn't over is fetched again, and when that ends."""
 
     delays_s: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (600, 3600, 21600, 86400)
     max_age_s: Positive = 950400.0

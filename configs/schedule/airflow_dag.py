@@ -5,7 +5,7 @@ The exit code decides what Airflow does, and the tasks' retries are only for wha
     0, 3, 8    success    done; done, some ids are dead; at its own budget, the next night goes on
     5          retry      the vendor was out of reach, or ids are pending
     7          skip       another run works on this output already
-    others     fail       2 configuration or input, 4 the vendor refuses us, 6 output or state,
+    others     fail       2 configuration or input, 4 access denied, 6 output or state,
                           1 a bug: trying again changes nothing, somebody has to look
 
 Key and secret lie in files on the worker (a mounted secret), never in Airflow's variables, whose
@@ -43,12 +43,12 @@ def harvester(*words: str) -> None:
     ).returncode
     if code in SUCCESS:
         return
-    told = f"harvester {words[0]} ended with exit code {code}"
+    message = f"harvester {words[0]} ended with exit code {code}"
     if code in SKIP:
-        raise AirflowSkipException(told)
+        raise AirflowSkipException(message)
     if code in RETRY:
-        raise AirflowException(told)
-    raise AirflowFailException(told)
+        raise AirflowException(message)
+    raise AirflowFailException(message)
 
 
 @dag(
