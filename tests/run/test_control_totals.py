@@ -85,8 +85,8 @@ def test_the_runs_own_book_and_the_data_are_compared_also_where_a_run_was_killed
     tmp_path: Path, exit_code: int | None
 ) -> None:
     with closing(House(tmp_path / "out", ["1", "2", "3"])) as house:
-        tally = dict(run_virtually(lambda: house.run(FakeVendor())).tally)
-        assert tally["begun"] == tally["delivered"] == 3
+        counters = dict(run_virtually(lambda: house.run(FakeVendor())).counters)
+        assert counters["begun"] == counters["delivered"] == 3
 
         def books(counters: dict[str, int]) -> list[str]:
             run = RunRecord("run-1", 1, 2, exit_code, 1, counters)
@@ -95,16 +95,16 @@ def test_the_runs_own_book_and_the_data_are_compared_also_where_a_run_was_killed
             )[1]
             return [one.control_totals for one in found]
 
-        assert books(tally) == []
+        assert books(counters) == []
         # A run that was killed has begun more than it finished: there is nothing to compare.
-        assert books({**tally, "begun": 4}) == ([] if exit_code is None else ["run"])
+        assert books({**counters, "begun": 4}) == ([] if exit_code is None else ["run"])
         # A record less than was counted is a difference even then.
-        assert "data" in books({**tally, "delivered": 4})
-        assert books({**tally, "usage.charged_duration_s": 1}) == ["data"]
+        assert "data" in books({**counters, "delivered": 4})
+        assert books({**counters, "usage.charged_duration_s": 1}) == ["data"]
         part = next(house.output.cdr.glob("*/*.parquet"))
         part.unlink()
         house.db.execute("DELETE FROM file")
-        assert books(tally) == ["data"] * 4
+        assert books(counters) == ["data"] * 4
 
 
 @pytest.mark.parametrize(

@@ -183,10 +183,10 @@ def test_people_are_not_told_the_run_with_every_line(said: list[str]) -> None:
     [
         ("harvester.client.connect:way_to", False),
         ("harvester.pipeline.run.run:list_input", True),
-        ("harvester.pipeline.engine.fetcher:Fetcher.ask", True),
+        ("harvester.pipeline.engine.fetcher:Fetcher.fetch", True),
         ("harvester.pipeline.publish.publisher:Publisher.publish", True),
     ],
-    ids=["before there is a run", "before it asks", "while it asks", "while it publishes"],
+    ids=["before there is a run", "before it fetches", "while it fetches", "while it publishes"],
 )
 def test_a_bug_of_a_run_is_named_on_the_screen_and_whole_in_its_log(
     tmp_path: Path, place: str, is_of_a_run: bool

@@ -72,8 +72,8 @@ def test_a_stray_no_on_a_reused_connection_is_fetched_again_on_another_one(
     engine = run_virtually(lambda: out.run(vendor))
     assert out.delivered() == IDS[:50]
     assert vendor.asked_fresh == [IDS[7]]
-    assert (engine.tally["requests"], len(vendor.log)) == (51, 51), "it counts as a request"
-    assert engine.tally["retry.unconfirmed"] == 1
+    assert (engine.counters["requests"], len(vendor.log)) == (51, 51), "it counts as a request"
+    assert engine.counters["retry.unconfirmed"] == 1
     assert_run_balances(engine)
 
 

@@ -416,7 +416,7 @@ def test_what_a_killed_run_had_begun_and_not_finished_is_cut_off_in_its_books(ho
     house.db.close()
     with open_output(house.config) as opened:
         (killed,) = opened.killed_runs
-        assert run_totals(killed.counters).cut_off == 50 - 30 - 4 - 3 - 2
+        assert run_totals(killed).cut_off == 50 - 30 - 4 - 3 - 2
         kept = run_records.run_record(opened.db, killed.id)
         assert kept.counters == killed.counters
 

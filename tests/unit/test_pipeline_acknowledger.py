@@ -12,7 +12,7 @@ from harvester.config import OpenCalls, Retry
 from harvester.pipeline.engine.acknowledger import BATCH_BYTES, BATCH_OUTCOMES, Acknowledger
 from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.task import Answered, Task
-from harvester.state.values import Batch, Tally
+from harvester.state.values import Batch, Counters
 
 
 class SlowLedger:
@@ -30,12 +30,12 @@ class SlowLedger:
         return 0, Counter(extra=1)
 
 
-def acknowledger(ledger: SlowLedger, tally: Tally) -> Acknowledger:
+def acknowledger(ledger: SlowLedger, counters: Counters) -> Acknowledger:
     return Acknowledger(
         ledger,  # type: ignore[arg-type]
         Policy("run", OpenCalls(), Retry(), lambda _: None),
         None,
-        tally,
+        counters,
         requests_of_day=lambda: ("", 0),
         on_committed=lambda records, size: None,
         on_failed=lambda exc: None,
@@ -48,8 +48,8 @@ def acknowledger(ledger: SlowLedger, tally: Tally) -> Acknowledger:
 async def test_a_full_batch_closes_the_next_one_fills_and_then_whoever_adds_waits(
     answer: bytes, outcomes: int
 ) -> None:
-    ledger, tally = SlowLedger(), Tally()
-    ours = acknowledger(ledger, tally)
+    ledger, counters = SlowLedger(), Counters()
+    ours = acknowledger(ledger, counters)
     answered = Answered(answer, True, 0)
     for no in range(2 * outcomes):
         assert ours.add_at_once(Task(str(no)), answered), no
@@ -57,7 +57,7 @@ async def test_a_full_batch_closes_the_next_one_fills_and_then_whoever_adds_wait
             await asyncio.sleep(0)
     assert [batch.outcomes for batch in ledger.batches] == [outcomes]
     assert not ours.add_at_once(Task("late"), answered)
-    assert tally["delivered"] == 2 * outcomes
+    assert counters["delivered"] == 2 * outcomes
 
     waiting = asyncio.create_task(ours.add(Task("late"), answered))
     await asyncio.sleep(0.01)
@@ -66,13 +66,13 @@ async def test_a_full_batch_closes_the_next_one_fills_and_then_whoever_adds_wait
     await waiting
     await ours.flush()
     assert [batch.outcomes for batch in ledger.batches] == [outcomes, outcomes, 1]
-    assert tally == {"delivered": 2 * outcomes + 1, "extra": 3}
+    assert counters == {"delivered": 2 * outcomes + 1, "extra": 3}
 
 
 async def test_a_worker_that_is_cut_off_while_it_waits_takes_no_commit_with_it() -> None:
     """The grace may be over while the disk is slow: what others settled is kept."""
-    ledger, tally = SlowLedger(), Tally()
-    ours = acknowledger(ledger, tally)
+    ledger, counters = SlowLedger(), Counters()
+    ours = acknowledger(ledger, counters)
     answered = Answered(b"{}", True, 0)
     for no in range(2 * BATCH_OUTCOMES):
         assert ours.add_at_once(Task(str(no)), answered)
@@ -84,4 +84,4 @@ async def test_a_worker_that_is_cut_off_while_it_waits_takes_no_commit_with_it()
     ledger.go_on.set()
     await ours.flush()
     assert [batch.outcomes for batch in ledger.batches] == [BATCH_OUTCOMES, BATCH_OUTCOMES]
-    assert tally["delivered"] == 2 * BATCH_OUTCOMES
+    assert counters["delivered"] == 2 * BATCH_OUTCOMES

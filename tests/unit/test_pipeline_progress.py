@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from harvester.pipeline.engine.progress import Speedometer, resolved, retries
-from harvester.state.values import Tally
+from harvester.pipeline.engine.progress import Speedometer, retries
+from harvester.state.values import Counters
 from tests.unit.test_pipeline_prometheus import NOW
 
 
@@ -40,8 +40,13 @@ def test_no_less_than_nothing_is_left() -> None:
 
 @pytest.mark.parametrize("outcome", ["delivered", "open", "dead", "deferred"])
 def test_whatever_became_of_an_id_it_is_settled(outcome: str) -> None:
-    tally = Tally()
-    tally["delivered"] += 5
-    tally["begun"] += 100
-    tally[outcome] += 1
-    assert resolved(tally) == 6
+    counters = Counters()
+    counters["delivered"] += 5
+    counters["begun"] += 100
+    counters[outcome] += 1
+    assert counters.resolved == 6
+
+
+def test_a_cause_that_was_renamed_counts_with_its_new_name() -> None:
+    counters = {"retry.push_back": 3, "retry.throttled": 4, "retry.torn": 1, "retry.dns": 0}
+    assert retries(counters) == {"throttled": 7, "torn": 1}

@@ -21,7 +21,7 @@ from harvester.pipeline.engine.settle import Outcome, Policy, settle
 from harvester.pipeline.engine.task import Conclusion, PutOff, Task
 from harvester.state import unresolved
 from harvester.state.acknowledge import acknowledge
-from harvester.state.values import Batch, Deferred, Tally, WorkList
+from harvester.state.values import Batch, Counters, Deferred, WorkList
 from harvester.state.writer import LedgerWriter
 
 BATCH_OUTCOMES = 500
@@ -37,7 +37,7 @@ class Acknowledger:
         ledger: LedgerWriter,
         policy: Policy,
         work_list: WorkList | None,
-        tally: Tally,
+        counters: Counters,
         *,
         requests_of_day: Callable[[], tuple[str, int]],
         on_committed: Callable[[int, int], None],
@@ -47,7 +47,7 @@ class Acknowledger:
         self._ledger = ledger
         self._policy = policy
         self._work_list = work_list
-        self._tally = tally
+        self._counters = counters
         self._requests_of_day = requests_of_day
         self._on_committed = on_committed
         self._on_failed = on_failed
@@ -86,13 +86,13 @@ class Acknowledger:
             await self._make_room()
 
     def _add(self, task: Task, conclusion: Conclusion, earlier: Deferred | None) -> None:
-        batch, tally = self._batch, self._tally
+        batch, counters = self._batch, self._counters
         settled = settle(batch, task, conclusion, self._policy, earlier)
-        tally[settled.outcome] += 1
+        counters[settled.outcome] += 1
         if task.is_last_try:
-            tally[Outcome.DEFERRED] -= 1  # it was counted when it was deferred
+            counters[Outcome.DEFERRED] -= 1  # it was counted when it was deferred
         if settled.published is not None:
-            tally["opens_published"] += 1
+            counters["opens_published"] += 1
         self._is_full = batch.outcomes >= BATCH_OUTCOMES or batch.bytes >= BATCH_BYTES
         if self._is_full and self._commit is None:
             self._close_batch()
@@ -108,7 +108,7 @@ class Acknowledger:
     def _close_batch(self) -> None:
         batch, self._batch = self._batch, Batch()
         self._is_full = False
-        self._commit = asyncio.create_task(self._commit_batch(batch, dict(self._tally)))
+        self._commit = asyncio.create_task(self._commit_batch(batch, dict(self._counters)))
 
     async def _commit_batch(self, batch: Batch, counters: dict[str, int]) -> None:
         try:
@@ -126,7 +126,7 @@ class Acknowledger:
             raise
         self._commit = None
         for name, count in usage.items():
-            self._tally[name] += count
+            self._counters[name] += count
         self._on_committed(len(batch.entries), size)
 
 

@@ -27,7 +27,7 @@ from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import Acknowledger
 from harvester.pipeline.engine.backlog import Waiting
 from harvester.pipeline.engine.doubt import Doubt
-from harvester.pipeline.engine.progress import Progress, Speedometer, resolved, retries
+from harvester.pipeline.engine.progress import Progress, Speedometer, retries
 from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.shutdown import CutOff, Stop, as_reason
 from harvester.pipeline.engine.task import Answered, Conclusion, Task
@@ -36,7 +36,7 @@ from harvester.pipeline.engine.workers import Figures, MakeWorkers
 from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.state import between_runs, unresolved
-from harvester.state.values import Tally, WorkList
+from harvester.state.values import Counters, WorkList
 from harvester.state.writer import LedgerWriter
 
 
@@ -75,7 +75,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class EngineResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a run has done, so far or in the end."""
 
-    counters: Tally
+    counters: Counters
     published: tuple[Published, ...]
     reason: HarvesterError | None
     """Why it stops early, if it does."""
@@ -99,7 +99,7 @@ class Engine:
         self._job = job
         self._ledger = ledger
         self._publisher = publisher
-        self.tally = Tally()
+        self.counters = Counters()
         self.stop = Stop()
         self.clock = VendorClock(job.now, time.monotonic, job.last_skew_s)
         self._shifted_ms = 0
@@ -121,7 +121,7 @@ class Engine:
             ledger,
             policy,
             job.work_list,
-            self.tally,
+            self.counters,
             requests_of_day=self._quota.stored,
             on_committed=self._note_committed,
             on_failed=self.stop.stop,
@@ -138,7 +138,7 @@ class Engine:
             count=self._count,
         )
         """What is known of all ids; see `workers.Owner`."""
-        self._workers = job.workers(self, self.clock, self.stop, self.tally)
+        self._workers = job.workers(self, self.clock, self.stop, self.counters)
         self.others.fetcher = self._workers.prober
         self._waiting = Waiting(job.output, job.journal)
         self._due = asyncio.Event()
@@ -184,7 +184,7 @@ class Engine:
     def result(self) -> EngineResult:
         """What was done so far."""
         return EngineResult(
-            counters=Tally(self.tally),
+            counters=Counters(self.counters),
             published=tuple(self._published),
             reason=self.stop.reason,
             progress=self.progress(),
@@ -198,20 +198,20 @@ class Engine:
     def progress(self) -> Progress:
         """How it is going."""
         now = time.monotonic()
-        tally, figures = self.tally, self._workers.figures()
-        done = resolved(tally)
+        counters, figures = self.counters, self._workers.figures()
+        done = counters.resolved
         to_fetch = self._job.to_fetch
-        requests_per_s, resolved_per_s = self._speed.mark(now, tally["requests"], done)
+        requests_per_s, resolved_per_s = self._speed.mark(now, counters.requests, done)
         left = max(0, to_fetch - done)
         return Progress(
             to_fetch=to_fetch,
             resolved=done,
-            delivered=tally["delivered"],
-            open=tally["open"],
-            dead=tally["dead"],
-            deferred=tally["deferred"],
-            requests=tally["requests"],
-            retries=retries(tally),
+            delivered=counters.delivered,
+            open=counters.open,
+            dead=counters.dead,
+            deferred=counters.deferred,
+            requests=counters.requests,
+            retries=retries(counters),
             requests_per_s=requests_per_s,
             resolved_per_s=resolved_per_s,
             rate_per_s=self._job.pace.rate_per_s,
@@ -251,7 +251,7 @@ class Engine:
             return None
         task = self._source.take_ready()
         if task is not None and not task.is_last_try:
-            self.tally["begun"] += 1
+            self.counters["begun"] += 1
         return task
 
     async def take(self) -> Task | None:
@@ -261,7 +261,7 @@ class Engine:
         await self._held_up()
         task = await self._source.take()
         if task is not None and not task.is_last_try:
-            self.tally["begun"] += 1
+            self.counters["begun"] += 1
         return task
 
     def conclude_at_once(self, task: Task, conclusion: Conclusion) -> bool:
@@ -289,7 +289,7 @@ class Engine:
         """See `workers.Owner`."""
         if not self._quota.take():
             raise CutOff
-        self.tally["requests"] += 1
+        self.counters["requests"] += 1
 
     async def learnt_time(self) -> None:
         """See `workers.Owner`."""
@@ -303,7 +303,7 @@ class Engine:
         skew_s = self.clock.seen_skew_s
         if skew_s is None:
             return
-        self.tally["clock_skew_s"] = round(skew_s)
+        self.counters["clock_skew_s"] = round(skew_s)
         before, self._shifted_ms = self._shifted_ms, int(self.clock.offset_s * 1000)
         listed = self._job.listed
         await self._ledger.call(
@@ -324,7 +324,7 @@ class Engine:
 
     def _count(self, name: str, task: Task) -> None:
         if not task.is_last_try:
-            self.tally[name] += 1
+            self.counters[name] += 1
 
     def _note_committed(self, records: int, size: int) -> None:
         self._waiting.add(records, size, self._now())

@@ -57,7 +57,7 @@ from harvester.pipeline.limits.retry_policy import (
 )
 from harvester.pipeline.limits.retrying import repeated
 from harvester.redact import answer_without_numbers
-from harvester.state.values import Tally
+from harvester.state.values import Counters
 
 PROBES = 5
 """Ids from elsewhere in the list, before a suspicion of the vendor as a whole is believed."""
@@ -108,7 +108,7 @@ class Fetcher:
         gate: OutageGate,
         stop: Stop,
         limits: Retry,
-        tally: Tally,
+        counters: Counters,
         dice: Callable[[], float],
         others: Others,
         is_counted: bool = False,
@@ -122,7 +122,7 @@ class Fetcher:
         self._gate = gate
         self._stop = stop
         self._limits = limits
-        self._tally = tally
+        self._counters = counters
         self._dice = dice
         self._others = others
         self._policy = others.policy
@@ -359,7 +359,7 @@ class Fetcher:
             if not self._refusals.is_calm:
                 self._refusals.delivered()
             if verdict.odd_hangup:
-                self._tally["odd_hangups"] += 1
+                self._counters["odd_hangups"] += 1
             return
         if isinstance(verdict, NetworkFailure) and verdict.cause == EXHAUSTED:
             self._gate.note_exhausted(now, self.failures[EXHAUSTED])
@@ -509,7 +509,7 @@ class Fetcher:
             # Signing afresh did not help, and no id succeeds with this clock: it is all of us.
             await self._learn_refusal(task, "-16")
         if isinstance(step, Again):
-            self._tally[f"retry.{step.cause}"] += 1
+            self._counters[f"retry.{step.cause}"] += 1
             self._stop.idle()
             self._stop.check()
 

@@ -26,7 +26,7 @@ from harvester.pipeline.engine.shutdown import CutOff, Stop, Worker, as_reason
 from harvester.pipeline.engine.workers import Figures, MakeWorkers, Owner, Prober
 from harvester.pipeline.limits.outage_gate import OutageGate
 from harvester.pipeline.limits.pace import Pace, SharedLimit, SharedPace
-from harvester.state.values import Tally
+from harvester.state.values import Counters
 
 Trace: TypeAlias = Callable[[float], None]
 """Gets the loop time of each request that is written, in seconds."""
@@ -58,7 +58,7 @@ class LocalWorkers:
     """See `workers.Workers`."""
 
     def __init__(
-        self, fetching: Fetching, owner: Owner, clock: VendorClock, stop: Stop, tally: Tally
+        self, fetching: Fetching, owner: Owner, clock: VendorClock, stop: Stop, counters: Counters
     ) -> None:
         """Must be made inside the running loop."""
         pace, opens_at = fetching.pace, fetching.locked_at + QUIET_AFTER_LOCK_S
@@ -88,7 +88,7 @@ class LocalWorkers:
             gate=self._gate,
             stop=stop,
             limits=fetching.retry,
-            tally=tally,
+            counters=counters,
             dice=random.random,
             others=owner.others,
             is_counted=pace.per_day is not None,

@@ -8,8 +8,6 @@ from typing import Protocol
 
 import msgspec
 
-from harvester.state.values import Tally
-
 _RATE_WINDOW_S = 10.0
 _RETRY = "retry."
 _RENAMED = {"push_back": "throttled"}
@@ -86,8 +84,3 @@ def retries(counters: Mapping[str, int]) -> dict[str, int]:
             cause = _RENAMED.get(cause, cause)
             found[cause] = found.get(cause, 0) + count
     return dict(sorted(found.items()))
-
-
-def resolved(tally: Tally) -> int:
-    """Ids that have an outcome of this run, deferred ones included."""
-    return tally["delivered"] + tally["open"] + tally["dead"] + tally["deferred"]

@@ -22,7 +22,7 @@ from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.engine.task import Conclusion, Task
 from harvester.pipeline.limits.health import RefusalWatch
-from harvester.state.values import Tally
+from harvester.state.values import Counters
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,5 +157,5 @@ class Workers(Protocol):
         ...
 
 
-MakeWorkers: TypeAlias = Callable[[Owner, VendorClock, Stop, Tally], Workers]
-"""Makes the workers of a run, inside its loop.  They count retries in the tally."""
+MakeWorkers: TypeAlias = Callable[[Owner, VendorClock, Stop, Counters], Workers]
+"""Makes the workers of a run, inside its loop.  They count retries in the counters."""

@@ -271,7 +271,7 @@ class _Run:
         )
         newly_dead = unresolved.unreported_deaths(db)
         error = self._unbalanced(differences) or done.reason
-        odd = tell_oddities(db, done.published, self._events, done.counters["odd_hangups"])
+        odd = tell_oddities(db, done.published, self._events, done.counters.odd_hangups)
         code = _exit_code(error, _pending(db, work_list, self._request), newly_dead)
         ended = replace(ended, exit_code=code)
         summary = make_summary(
@@ -289,7 +289,7 @@ class _Run:
             throttled=done.figures.throttled,
             outages=done.figures.outages,
             clock_skew_s=done.worst_skew_s,
-            ages_held=done.counters["requests"] > 0 and not done.are_ages_sure,
+            ages_held=done.counters.requests > 0 and not done.are_ages_sure,
             planned=self._planned,
             odd=odd,
         )
@@ -359,7 +359,7 @@ class _Run:
         return replace(
             self._figures(),
             progress=done.progress,
-            cut_off=done.counters["cut_off"],
+            cut_off=done.counters.cut_off,
             throttled=done.figures.throttled,
             outages=done.figures.outages,
             clock_skew_s=round(done.worst_skew_s, 1),

@@ -1,10 +1,10 @@
-"""summary.json: what a run did, and whether its books balance."""
+"""summary.json: what a run did, and whether its control totals balance."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
@@ -28,7 +28,7 @@ from harvester.pipeline.run.control_totals import (
 )
 from harvester.pipeline.run.estimate import Estimate
 from harvester.state import journal, publications, work_lists
-from harvester.state.values import InputRecord, RunRecord, Tally, WorkList
+from harvester.state.values import InputRecord, RunRecord, WorkList
 from harvester.storage.output import Output
 
 VERSION = 2
@@ -148,7 +148,7 @@ KILLED = "stopped.killed"
 
 
 def input_totals(record: InputRecord, dead: int) -> InputTotals:
-    """The books of an input, as of its last listing."""
+    """The control totals of an input, as of its last listing."""
     return InputTotals(
         lines=record.lines,
         bad=record.bad,
@@ -162,7 +162,7 @@ def input_totals(record: InputRecord, dead: int) -> InputTotals:
 
 
 def list_totals(work_list: WorkList) -> ListTotals:
-    """The books of the list in force."""
+    """The control totals of the list in force."""
     return ListTotals(
         listed=work_list.listed,
         retried=work_list.retried,
@@ -174,17 +174,16 @@ def list_totals(work_list: WorkList) -> ListTotals:
     )
 
 
-def run_totals(counters: Mapping[str, int]) -> RunTotals:
-    """The books of a run, from its counters."""
-    tally = Tally(counters)
+def run_totals(run: RunRecord) -> RunTotals:
+    """The control totals of a run, from its counters."""
     return RunTotals(
-        attempted=tally["begun"],
-        delivered=tally["delivered"],
-        open=tally["open"],
-        dead=tally["dead"],
-        deferred=tally["deferred"],
-        cut_off=tally["cut_off"],
-        opens_published=tally["opens_published"],
+        attempted=run.attempted,
+        delivered=run.delivered,
+        open=run.open,
+        dead=run.dead,
+        deferred=run.deferred,
+        cut_off=run.cut_off,
+        opens_published=run.opens_published,
     )
 
 
@@ -197,8 +196,8 @@ def check_control_totals(
     record: InputRecord | None,
     work_list: WorkList | None,
 ) -> tuple[DataTotals, list[Difference]]:
-    """Read this run's rows back and compare all five books.  `run` has the final counters."""
-    books = run_totals(run.counters)
+    """Read this run's rows back and compare all control totals.  `run` has the final counters."""
+    books = run_totals(run)
     answered = from_counters(run.counters, run.rows)
     journaled = _journaled(db, account, run.id)
     files = [output.cdr / part.path for part in publications.live_parts(db, run.first_publication)]
@@ -259,7 +258,6 @@ def make_summary(
     """Put a summary together."""
     assert run.ended_ms is not None
     published = list(published)
-    tally = Tally(run.counters)
     published_bytes = sum(p.bytes for p in published)
     return Summary(
         run_id=run.id,
@@ -271,11 +269,11 @@ def make_summary(
         message=message,
         input=input_,
         work_list=list_,
-        run=run_totals(run.counters),
+        run=run_totals(run),
         data=data,
         differences=differences,
-        requests=tally["requests"],
-        retries=retries(tally),
+        requests=run.requests,
+        retries=retries(run.counters),
         throttled=throttled,
         outages=outages,
         clock_skew_s=round(clock_skew_s, 1),
@@ -289,7 +287,7 @@ def make_summary(
         first_publication=run.first_publication,
         output=str(output.root),
         newly_dead=newly_dead,
-        plan=_plan_totals(planned, tally, run.ended_ms - run.started_ms, published_bytes)
+        plan=_plan_totals(planned, run, run.ended_ms - run.started_ms, published_bytes)
         if planned
         else None,
     )
@@ -300,12 +298,14 @@ def instant(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def _plan_totals(planned: Estimate, tally: Tally, took_ms: int, published_bytes: int) -> PlanTotals:
+def _plan_totals(
+    planned: Estimate, run: RunRecord, took_ms: int, published_bytes: int
+) -> PlanTotals:
     return PlanTotals(
         to_fetch=planned.to_fetch,
-        fetched=tally["begun"],
+        fetched=run.attempted,
         requests_planned=planned.requests,
-        requests_sent=tally["requests"],
+        requests_sent=run.requests,
         seconds_planned=round(planned.seconds, 1),
         seconds_taken=round(took_ms / 1000, 1),
         bytes_planned=planned.data_bytes,
