@@ -132,17 +132,19 @@ async def run_async(
 ) -> RunResult:
     """As `run`, beside the running loop.  Cancelled, it ends the run in good order first."""
     halt = _Halt(stop)
-    with ThreadPoolExecutor(1, thread_name_prefix="harvester-run") as threads:
-        running = asyncio.get_running_loop().run_in_executor(
-            threads, _run, config, secrets, ids, on_event, halt
-        )
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            halt.is_wanted = True
-            with suppress(Exception):
-                await running
-            raise
+    threads = ThreadPoolExecutor(1, thread_name_prefix="harvester-run")
+    running = asyncio.get_running_loop().run_in_executor(
+        threads, _run, config, secrets, ids, on_event, halt
+    )
+    # Not waited for: that would hold the loop up, should this be cancelled once more.
+    threads.shutdown(wait=False)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        halt.is_wanted = True
+        with suppress(Exception):
+            await asyncio.shield(running)
+        raise
 
 
 def plan(config: Config, *, ids: Ids | None = None) -> Plan:
@@ -356,7 +358,7 @@ def _run(
     on_event: Callable[[Event], object] | None,
     halt: _Halt,
 ) -> RunResult:
-    with _sources(ids) as sources:
+    with _sources(ids, halt) as sources:
         request = RunRequest(sources=sources)
         events = _Guarded(on_event) if on_event is not None else _ignore
         result = start(config, secrets, request, events, halt)
@@ -400,7 +402,7 @@ class _Guarded:
             return
         try:
             self._on_event(event)
-        except Exception:
+        except BaseException:
             self._on_event = None
             logging.getLogger("harvester").exception("on_event raised; it is called no more")
 
@@ -420,9 +422,22 @@ class _Halt:
     def watched(self) -> Iterator[StopCheck]:
         yield self._reason
 
+    def check(self) -> None:
+        """Raise Interrupted if the run is to stop before it has begun."""
+        reason = self._reason()
+        if reason is not None:
+            raise reason
+
     def _reason(self) -> Interrupted | None:
-        is_wanted = self.is_wanted or (self._stop is not None and self._stop.is_set())
-        return stopped(signal.SIGINT) if is_wanted else None
+        return stopped(signal.SIGINT) if self.is_wanted or self._is_set() else None
+
+    def _is_set(self) -> bool:
+        try:
+            return self._stop is not None and bool(self._stop.is_set())
+        except Exception:
+            self._stop = None
+            logging.getLogger("harvester").exception("stop.is_set raised; it is asked no more")
+            return False
 
 
 def _in_thread(work: Callable[[_Halt], T], stop: IsSet | None) -> T:
@@ -439,7 +454,7 @@ def _in_thread(work: Callable[[_Halt], T], stop: IsSet | None) -> T:
 
 
 @contextmanager
-def _sources(ids: Ids | None) -> Iterator[tuple[str, ...]]:
+def _sources(ids: Ids | None, halt: _Halt | None = None) -> Iterator[tuple[str, ...]]:
     """Paths to read; ids are written to a file of their own, one at a time."""
     if ids is None:
         yield ()
@@ -447,18 +462,25 @@ def _sources(ids: Ids | None) -> Iterator[tuple[str, ...]]:
     if isinstance(ids, str | os.PathLike):
         yield (os.fspath(ids),)
         return
+    if not isinstance(ids, Iterable):
+        raise UsageError(
+            f"ids: it is {_kind(ids)}. Give a path, or an iterable of ids or of paths."
+        )
     with tempfile.TemporaryDirectory(prefix="harvester-ids-") as folder:
         file = Path(folder) / "ids.txt"
-        paths = _written(ids, file)
+        paths = _written(ids, file, halt)
         yield tuple(paths) if paths else (str(file),)
 
 
-def _written(ids: Iterable[object], file: Path) -> list[str]:
-    """Write ids to `file`; or, if they are paths, give these.  Raises UsageError."""
+def _written(ids: Iterable[object], file: Path, halt: _Halt | None) -> list[str]:
+    """Write ids to `file`; or, if they are paths, give these.  Raises UsageError, Interrupted."""
     paths: list[str] = []
     count = 0
-    with file.open("w", encoding="utf-8") as out:
+    # Half a character is no text: written all the same, its line is a bad one.
+    with file.open("w", encoding="utf-8", errors="surrogatepass") as out:
         for number, one in enumerate(ids, 1):
+            if halt is not None:
+                halt.check()
             if isinstance(one, os.PathLike):
                 paths.append(os.fspath(one))
             elif isinstance(one, str) and one.splitlines() == [one]:

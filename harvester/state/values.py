@@ -214,58 +214,48 @@ class KnownPart(msgspec.Struct, frozen=True):
     bytes: int
 
 
-class Counters(dict[str, int]):
-    """What a run has counted, by the names that the state database keeps; else 0, and left out.
+class Counters(msgspec.Struct):
+    """What a run has counted so far.  Whoever counts adds to a field."""
 
-    The properties are for whoever reads them; who counts names the counter, which is as quick as
-    it gets.
-
-    A `collections.Counter` does the same and more.  But counting takes it twice as long, as it has
-    a `__delitem__` of its own, and every id is counted three times.
-    """
-
-    def __missing__(self, name: str) -> int:
-        """See `dict`."""
-        return 0
-
-    @property
-    def attempted(self) -> int:
-        """Ids that were begun: they have one of the outcomes below, once the run has ended."""
-        return self["begun"]
-
-    @property
-    def delivered(self) -> int:
-        return self["delivered"]
-
-    @property
-    def open(self) -> int:
-        return self["open"]
-
-    @property
-    def dead(self) -> int:
-        return self["dead"]
-
-    @property
-    def deferred(self) -> int:
-        return self["deferred"]
+    begun: int = 0
+    """Ids: they have one of the outcomes below, once the run has ended."""
+    delivered: int = 0
+    open: int = 0
+    dead: int = 0
+    deferred: int = 0
+    cut_off: int = 0
+    opens_published: int = 0
+    """Dead letters whose last answer went into the data."""
+    requests: int = 0
+    odd_hangups: int = 0
+    """Answers whose hangupTime has an unknown form."""
+    clock_skew_s: int | None = None
+    """(vendor clock - ours); None until an answer has shown it."""
+    retries: dict[str, int] = {}
+    """By cause."""
+    usage: dict[str, int] = {}
+    """What goes into the data, as the answers have it; see `dataset.usage.as_counters`."""
 
     @property
     def resolved(self) -> int:
         """Ids that have an outcome of this run, deferred ones included."""
-        return self["delivered"] + self["open"] + self["dead"] + self["deferred"]
+        return self.delivered + self.open + self.dead + self.deferred
 
-    @property
-    def cut_off(self) -> int:
-        return self["cut_off"]
+    def stored(self) -> dict[str, int]:
+        """By the names that the state database keeps; what was never counted is left out."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        found = {name: count for name, count in plain.items() if count}
+        if self.clock_skew_s is not None:
+            found["clock_skew_s"] = self.clock_skew_s
+        found |= {f"{RETRY}{cause}": count for cause, count in self.retries.items()}
+        return found | self.usage
 
-    @property
-    def requests(self) -> int:
-        return self["requests"]
 
-    @property
-    def odd_hangups(self) -> int:
-        """Answers whose hangupTime has an unknown form."""
-        return self["odd_hangups"]
+RETRY = "retry."
+"""What the stored name of a cause of retries begins with."""
+_PLAIN = tuple(
+    name for name in Counters.__struct_fields__ if name not in {"clock_skew_s", "retries", "usage"}
+)
 
 
 class RunRecord(msgspec.Struct, frozen=True):

@@ -85,7 +85,7 @@ def test_the_runs_own_book_and_the_data_are_compared_also_where_a_run_was_killed
     tmp_path: Path, exit_code: int | None
 ) -> None:
     with closing(House(tmp_path / "out", ["1", "2", "3"])) as house:
-        counters = dict(run_virtually(lambda: house.run(FakeVendor())).counters)
+        counters = run_virtually(lambda: house.run(FakeVendor())).counters.stored()
         assert counters["begun"] == counters["delivered"] == 3
 
         def books(counters: dict[str, int]) -> list[str]:

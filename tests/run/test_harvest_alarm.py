@@ -50,7 +50,7 @@ def test_one_that_never_answers_costs_its_id_an_attempt_and_the_run_ends(
     engine, took_s = timed(out, vendor)
     assert out.delivered() == IDS
     assert vendor.asked["007"] == 2
-    assert engine.counters["retry.timeout"] == 1
+    assert engine.counters.retries.get("timeout", 0) == 1
     assert TIMEOUTS * TIMEOUT_S < took_s < LATEST_S + 5
     assert engine.stop.reason is None
 
@@ -63,7 +63,7 @@ def test_an_id_that_is_never_answered_is_deferred_and_the_others_go_on(
     engine, _ = timed(out, vendor)
     assert out.deferred() == {"007": "timeout"}
     assert out.pending() == ["007"]
-    assert engine.counters["delivered"] == len(IDS) - 1
+    assert engine.counters.delivered == len(IDS) - 1
     assert vendor.in_flight == 0
 
 
@@ -85,12 +85,12 @@ def test_all_are_cut_at_three_times_the_timeout_and_not_before(
     out = house(IDS[:8], vendor__timeout_s=4)
     vendor = FakeVendor(latency_s=lambda i, n: 3 * 4 if n == 0 else 0.05)
     engine, _ = timed(out, vendor)
-    assert engine.counters["retry.timeout"] == 0
+    assert engine.counters.retries.get("timeout", 0) == 0
     assert set(vendor.asked.values()) == {1}, "an answer within three times the timeout counts"
     out = house(IDS[:8], vendor__timeout_s=4)
     vendor = FakeVendor(latency_s=lambda i, n: 3 * 4 + 2 if n == 0 else 0.05)
     engine, _ = timed(out, vendor)
-    assert engine.counters["retry.timeout"] == 8
+    assert engine.counters.retries.get("timeout", 0) == 8
 
 
 def test_each_request_has_its_own_time(house: Callable[..., House]) -> None:
@@ -98,7 +98,7 @@ def test_each_request_has_its_own_time(house: Callable[..., House]) -> None:
     out = house(vendor__timeout_s=4)
     vendor = FakeVendor(latency_s=lambda i, n: 3.9)
     engine, _ = timed(out, vendor)
-    assert engine.counters["retry.timeout"] == 0
+    assert engine.counters.retries.get("timeout", 0) == 0
     assert set(vendor.asked.values()) == {1}
 
 
@@ -122,7 +122,7 @@ def test_what_only_waits_is_never_cut(house: Callable[..., House], slow: str) ->
     engine, took_s = timed(out, vendor)
     assert took_s > 100
     assert out.delivered() == IDS[:16]
-    assert engine.counters["retry.timeout"] == 0
+    assert engine.counters.retries.get("timeout", 0) == 0
     assert engine.stop.reason is None
 
 
@@ -132,7 +132,7 @@ def test_a_repeat_that_waits_for_its_turn_is_not_under_way(house: Callable[..., 
     vendor = FakeVendor(seals=2)
     engine, took_s = timed(out, vendor)
     assert took_s > 80
-    assert engine.counters["retry.timeout"] == 0
+    assert engine.counters.retries.get("timeout", 0) == 0
     assert out.delivered() == IDS[:3]
 
 
@@ -153,7 +153,7 @@ def test_a_stop_beside_the_alarm_ends_the_run_in_its_grace(
     assert took_s <= at_s + GRACE_S + 1
     assert isinstance(engine.stop.reason, Terminated)
     counters = engine.counters
-    assert counters["begun"] == counters["delivered"] + counters["deferred"] + counters["cut_off"]
+    assert counters.begun == counters.delivered + counters.deferred + counters.cut_off
     assert set(out.pending()) >= set(IDS[10:])
     assert vendor.in_flight == 0
     assert vendor.closed

@@ -35,7 +35,7 @@ def test_a_want_of_descriptors_costs_no_id_an_attempt(house: Callable[..., House
     assert out.deferred() == {}
     assert engine.stop.reason is None
     assert engine.result().figures.outages == 0, "it says nothing of the vendor"
-    assert engine.counters["retry.exhausted"] == 10 * 20
+    assert engine.counters.retries.get("exhausted", 0) == 10 * 20
 
 
 def test_a_last_try_without_descriptors_costs_nothing_either(house: Callable[..., House]) -> None:
@@ -107,8 +107,8 @@ def test_ids_that_always_fail_are_deferred_though_only_they_are_left(
     assert engine.result().figures.outages > 0
     assert engine.stop.reason is None
     assert took_s < 600
-    assert engine.counters["deferred"] == len(odd)
-    assert engine.counters["cut_off"] == 0
+    assert engine.counters.deferred == len(odd)
+    assert engine.counters.cut_off == 0
     assert sorted(out.deferred()) == odd
     assert out.delivered() == sorted(set(IDS) - set(odd))
 

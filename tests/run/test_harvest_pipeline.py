@@ -71,13 +71,13 @@ def stop_at(seconds: float, reason: HarvesterError = STOPPED) -> Callable[[Engin
 def assert_run_balances(engine: Engine) -> None:
     counters = engine.counters
     assert not check_run(
-        begun=counters["begun"],
-        delivered=counters["delivered"],
-        open_=counters["open"],
-        dead=counters["dead"],
-        deferred=counters["deferred"],
-        cut_off=counters["cut_off"],
-    ), dict(counters)
+        begun=counters.begun,
+        delivered=counters.delivered,
+        open_=counters.open,
+        dead=counters.dead,
+        deferred=counters.deferred,
+        cut_off=counters.cut_off,
+    ), counters
 
 
 def assert_each_id_is_in_one_state(house: House) -> None:
@@ -159,7 +159,7 @@ def test_deferred_ids_are_tried_once_more_at_the_end_with_one_attempt(
     assert {vendor.asked[i] for i in bad} == {6}
     last_asks = [voice_id for _, voice_id in vendor.log[-len(bad) :]]
     assert sorted(last_asks) == sorted(bad)
-    assert engine.counters["deferred"] == len(bad)
+    assert engine.counters.deferred == len(bad)
     assert out.deferred() == dict.fromkeys(sorted(bad), "timeout")
     assert_run_balances(engine)
 
@@ -271,8 +271,8 @@ def test_on_stop_waiting_workers_end_at_once_and_those_on_the_wire_get_their_ans
     engine, took_s = run_virtually(main)
     sent = len(vendor.log)
     assert 15 <= sent <= 21
-    assert engine.counters["delivered"] == sent, "their answers are acknowledged"
-    assert engine.counters["cut_off"] == 50 - sent
+    assert engine.counters.delivered == sent, "their answers are acknowledged"
+    assert engine.counters.cut_off == 50 - sent
     assert len(out.journaled()) == sent
     assert out.published() == [], "nothing is published by a run that is being stopped"
     assert 10.5 <= took_s <= 11.5
@@ -291,8 +291,8 @@ def test_on_stop_whoever_hangs_is_cut_off_after_the_grace(house: Callable[..., H
 
     engine, took_s = run_virtually(main)
     assert 30 + GRACE_S <= took_s <= 31 + GRACE_S
-    assert engine.counters["delivered"] == 100
-    assert engine.counters["cut_off"] == 16
+    assert engine.counters.delivered == 100
+    assert engine.counters.cut_off == 16
     assert out.pending() == IDS[100:]
     assert_run_balances(engine)
 
@@ -306,7 +306,7 @@ def test_on_stop_no_request_is_repeated_that_waited_for_its_turn(
     engine = run_virtually(lambda: out.run(vendor, meanwhile=stop_at(3.05)))
     assert vendor.log
     assert max(vendor.times) - 1000.0 <= 3.06
-    assert engine.counters["delivered"] == len(vendor.log)
+    assert engine.counters.delivered == len(vendor.log)
     assert_run_balances(engine)
 
 
@@ -523,7 +523,7 @@ def test_an_outage_is_probed_every_5_seconds_and_costs_the_ids_nothing(
     assert 25 <= len(probes) <= 31
     assert min(gaps) >= 4.9
     assert max(gaps) <= 5.2
-    assert engine.counters["deferred"] == 0
+    assert engine.counters.deferred == 0
     assert engine.result().figures.outages == 1
     assert out.delivered() == IDS
 
@@ -678,8 +678,8 @@ def test_the_runs_time_ends_it_and_what_is_done_is_kept(house: Callable[..., Hou
     deadline = time.monotonic() + 3.0
     engine = run_virtually(lambda: out.run(FakeVendor(), deadline=deadline))
     assert isinstance(engine.stop.reason, BudgetReached)
-    assert 50 <= engine.counters["delivered"] <= 110
-    assert len(out.published()) == engine.counters["delivered"]
+    assert 50 <= engine.counters.delivered <= 110
+    assert len(out.published()) == engine.counters.delivered
     assert out.journaled() == [], "a run that ends at its budget publishes what it has"
 
 
@@ -700,7 +700,7 @@ def test_open_calls_that_are_due_come_first_and_settle_without_a_place_on_the_li
     engine = run_virtually(lambda: out.run(vendor))
     assert "open-0" in [voice_id for _, voice_id in vendor.log[:16]]
     assert out.open() == ["open-1"], "it is not due yet"
-    assert engine.counters["delivered"] == len(IDS) + 1
+    assert engine.counters.delivered == len(IDS) + 1
     assert_run_balances(engine)
 
 

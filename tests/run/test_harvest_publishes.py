@@ -103,7 +103,7 @@ def test_whatever_ends_a_run_by_itself_what_it_has_is_published(
     out = house(pace__rate_per_s=50, **settings)
     engine = run_virtually(lambda: out.run(vendor))
     assert isinstance(engine.stop.reason, kind)
-    assert len(out.published()) == engine.counters["delivered"] == 100
+    assert len(out.published()) == engine.counters.delivered == 100
     assert out.journaled() == []
     assert engine.progress().phase == "publishing"
 

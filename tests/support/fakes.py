@@ -319,7 +319,7 @@ class House:
             ledger.close()
             if job.ids is not None:
                 job.ids.close()
-        run_records.end_run(self.db, job.run_id, self.runs, 0, engine.counters)
+        run_records.end_run(self.db, job.run_id, self.runs, 0, engine.counters.stored())
         return engine
 
     def published(self) -> list[str]:

@@ -57,7 +57,7 @@ async def test_a_full_batch_closes_the_next_one_fills_and_then_whoever_adds_wait
             await asyncio.sleep(0)
     assert [batch.outcomes for batch in ledger.batches] == [outcomes]
     assert not ours.add_at_once(Task("late"), answered)
-    assert counters["delivered"] == 2 * outcomes
+    assert counters.delivered == 2 * outcomes
 
     waiting = asyncio.create_task(ours.add(Task("late"), answered))
     await asyncio.sleep(0.01)
@@ -66,7 +66,7 @@ async def test_a_full_batch_closes_the_next_one_fills_and_then_whoever_adds_wait
     await waiting
     await ours.flush()
     assert [batch.outcomes for batch in ledger.batches] == [outcomes, outcomes, 1]
-    assert counters == {"delivered": 2 * outcomes + 1, "extra": 3}
+    assert counters == Counters(delivered=2 * outcomes + 1, usage={"extra": 3})
 
 
 async def test_a_worker_that_is_cut_off_while_it_waits_takes_no_commit_with_it() -> None:
@@ -84,4 +84,4 @@ async def test_a_worker_that_is_cut_off_while_it_waits_takes_no_commit_with_it()
     ledger.go_on.set()
     await ours.flush()
     assert [batch.outcomes for batch in ledger.batches] == [BATCH_OUTCOMES, BATCH_OUTCOMES]
-    assert counters["delivered"] == 2 * BATCH_OUTCOMES
+    assert counters.delivered == 2 * BATCH_OUTCOMES

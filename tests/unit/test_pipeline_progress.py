@@ -40,10 +40,8 @@ def test_no_less_than_nothing_is_left() -> None:
 
 @pytest.mark.parametrize("outcome", ["delivered", "open", "dead", "deferred"])
 def test_whatever_became_of_an_id_it_is_settled(outcome: str) -> None:
-    counters = Counters()
-    counters["delivered"] += 5
-    counters["begun"] += 100
-    counters[outcome] += 1
+    counters = Counters(delivered=5, begun=100)
+    setattr(counters, outcome, getattr(counters, outcome) + 1)
     assert counters.resolved == 6
 
 

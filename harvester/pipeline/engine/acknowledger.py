@@ -88,11 +88,11 @@ class Acknowledger:
     def _add(self, task: Task, conclusion: Conclusion, earlier: Deferred | None) -> None:
         batch, counters = self._batch, self._counters
         settled = settle(batch, task, conclusion, self._policy, earlier)
-        counters[settled.outcome] += 1
+        _count(counters, settled.outcome)
         if task.is_last_try:
-            counters[Outcome.DEFERRED] -= 1  # it was counted when it was deferred
+            counters.deferred -= 1  # it was counted when it was deferred
         if settled.published is not None:
-            counters["opens_published"] += 1
+            counters.opens_published += 1
         self._is_full = batch.outcomes >= BATCH_OUTCOMES or batch.bytes >= BATCH_BYTES
         if self._is_full and self._commit is None:
             self._close_batch()
@@ -108,7 +108,7 @@ class Acknowledger:
     def _close_batch(self) -> None:
         batch, self._batch = self._batch, Batch()
         self._is_full = False
-        self._commit = asyncio.create_task(self._commit_batch(batch, dict(self._counters)))
+        self._commit = asyncio.create_task(self._commit_batch(batch, self._counters.stored()))
 
     async def _commit_batch(self, batch: Batch, counters: dict[str, int]) -> None:
         try:
@@ -126,8 +126,23 @@ class Acknowledger:
             raise
         self._commit = None
         for name, count in usage.items():
-            self._counters[name] += count
+            kept = self._counters.usage
+            kept[name] = kept.get(name, 0) + count
         self._on_committed(len(batch.entries), size)
+
+
+def _count(counters: Counters, outcome: Outcome) -> None:
+    if outcome is _IS_DELIVERED:
+        counters.delivered += 1
+    elif outcome is Outcome.OPEN:
+        counters.open += 1
+    elif outcome is Outcome.DEAD:
+        counters.dead += 1
+    else:
+        counters.deferred += 1
+
+
+_IS_DELIVERED = Outcome.DELIVERED  # to look a member of an enum up costs more than to compare it
 
 
 def keep(

@@ -10,8 +10,10 @@ it is at the end of a list, where the first of these is all there is; but a list
 leaves them pending; so that one whose budget of the day is small gets somewhere, it fetches probes
 at a quarter of that: each no may cost a second request, and the probes need some as well.
 
-A vendor that was well, says no to many on end and is well again was ill in between: from `PROBES`
-on, what was held is fetched once more at the end of the list before it counts.
+Records before or between them don't show that the vendor was well all the time.  So a series of
+permanent failures goes on until as many records come on end as may be on their way at once, and
+`PROBES` at least.  From `PROBES` failures on, what was held is fetched once more at the end of the
+list before it counts, and there the vendor is looked at after every `PROBES` of them.
 
 An id that its own digits date further back than the vendor keeps records is no sign either way, nor
 is a dead letter that is fetched again on purpose: theirs are committed at once.
@@ -72,32 +74,36 @@ class Doubt:
         stop: Stop,
         *,
         per_day: int | None,
+        concurrency: int,
         proof: str,
         is_proven: bool,
         settle: Callable[[Task, Conclusion], Awaitable[None]],
-        count: Callable[[str, Task], None],
+        count_begun: Callable[[Task], None],
+        count_cut_off: Callable[[Task], None],
     ) -> None:
         """`proof` stands for this address with this key; see `between_runs.prove`.
 
-        `settle` has a conclusion acknowledged; `count` counts an id as "begun" or as "cut_off".
+        `settle` has a conclusion acknowledged; the other two count an id.
         """
         self._ledger = ledger
         self.policy = policy
         self._clock = clock
         self._stop = stop
         self._full = FULL if per_day is None else max(1, min(FULL, per_day // 4))
+        self._calm_after = max(PROBES, concurrency)
         self._proof = proof
         self._has_proof = False
         self._settle = settle
-        self._count = count
+        self._count_begun = count_begun
+        self._count_cut_off = count_cut_off
         self.refusals = RefusalWatch(is_proven=is_proven)
         self.is_calm = False
-        """Whether this run got a record, and no series of permanent failures goes on."""
+        """Whether this run got a record, and no permanent failure since."""
         self.is_probing = False
         self._on_end = 0
-        """Permanent failures of the series in hand; a long one ends with `PROBES` records on end,
-        since answers to the last ids of an outage may come after the first records."""
-        self._records_on_end = 0
+        """Permanent failures of the series in hand."""
+        self._records_before = 0
+        """Records of the run before the latest of them."""
         self._is_last_round = False
         """Whether what is said no to now can't be fetched again by this run."""
         self._outage_probes = 0
@@ -123,20 +129,24 @@ class Doubt:
         """Have a conclusion acknowledged, or hold it back."""
         if isinstance(conclusion, Answered):
             if not self.is_calm:
-                await self._note_record()
+                self.is_calm = True
+                await self._trust()
         elif isinstance(conclusion, Unknown | Died) and await self._is_held(task, conclusion):
             self._held.append((task, conclusion))
-            self._on_end += 1
-            self._records_on_end = 0
-            self.is_calm = False
+            self._note_no()
             return
         await self._settle(task, conclusion)
 
     async def look(self) -> None:
         """Halt the run if many permanent failures and no record are what all ids get."""
-        if len(self._held) < self._full or self._stop.is_set:
+        is_closer = self._is_last_round and self.fetcher.known is not None
+        full = min(PROBES, self._full) if is_closer else self._full
+        if self._stop.is_set or len(self._held) < full:
             return
         verdicts = await self._look()
+        if is_closer:
+            await self._end_with(verdicts)
+            return
         if verdicts is None or _has_record(verdicts):
             return
         # Without a rest the last ones are on their way already.
@@ -145,8 +155,7 @@ class Doubt:
 
     async def end_list(self) -> None:
         """All ids had their turn; what is deferred is fetched once more after this."""
-        if self._is_long:
-            self._put_off()
+        if self._is_long and self._has_proof:
             await self._release()
         self._is_last_round = True
 
@@ -163,10 +172,10 @@ class Doubt:
             else:
                 self._stop.stop(self._ill())
         for task, _ in self._held:
-            self._count("cut_off", task)
+            self._count_cut_off(task)
 
     async def _end_with(self, verdicts: Sequence[Verdict] | None) -> None:
-        if not self._held or not verdicts:
+        if not self._held or not verdicts or _has_record(verdicts):
             return
         if not isinstance(verdicts[-1], _TELL_NOTHING):
             self._stop.stop(self._ill())
@@ -189,7 +198,7 @@ class Doubt:
         except CutOff:
             return None
         if _has_record(verdicts or ()):
-            await self._trust(is_long=self._is_long)
+            await self._trust()
         return verdicts
 
     async def probe(
@@ -240,7 +249,7 @@ class Doubt:
             self.source.put_back(task)
             return verdict
         self._stop.busy()
-        self._count("begun", task)
+        self._count_begun(task)
         await self.settle(task, conclusion)
         self.source.give_back(task)
         return verdict
@@ -262,32 +271,31 @@ class Doubt:
             and not await self._ledger.call(unresolved.is_retrying, task.voice_id)
         )
 
-    async def _note_record(self) -> None:
-        self._records_on_end += 1
-        is_long = self._is_long
-        self.is_calm = not is_long or self._records_on_end >= PROBES
-        if self.is_calm:
+    def _note_no(self) -> None:
+        records = self.fetcher.delivered
+        if records - self._records_before >= self._calm_after:
             self._on_end = 0
-        await self._trust(is_long=is_long)
+        self._records_before = records
+        self._on_end += 1
+        self.is_calm = False
 
-    async def _trust(self, *, is_long: bool) -> None:
+    async def _trust(self) -> None:
         """A record came: this vendor knows our calls, and its permanent failures count.
 
         Many on end, after a record of this run, may all be one fault that has passed.
         """
-        if is_long:
-            self._put_off()
         await self._release(self._prove)
 
     @property
     def _is_long(self) -> bool:
-        return self._has_proof and not self._is_last_round and self._on_end >= PROBES
+        return not self._is_last_round and self._on_end >= PROBES
 
-    def _put_off(self) -> None:
-        """Fetch what is held again at the end of the list; what was put off before counts."""
-        self._held = [
-            (task, no if task.is_last_try else _unconfirmed(no)) for task, no in self._held
-        ]
+    async def _was_put_off(self, task: Task) -> bool:
+        """Whether the vendor said no before, in this run or in one that did not get so far."""
+        if task.is_last_try:
+            return True
+        item = await self._ledger.call(unresolved.deferred, task.voice_id)
+        return item is not None and item.cause == _UNCONFIRMED
 
     async def _prove(self) -> None:
         if not self._has_proof and not await self._ledger.call(between_runs.is_proven, self._proof):
@@ -297,11 +305,15 @@ class Doubt:
     async def _release(self, first: Callable[[], Awaitable[None]] | None = None) -> None:
         # What is held from now on waits for the record after this one.
         held, self._held = self._held, []
+        is_long = self._is_long
         try:
             if first is not None:
                 await first()
             while held:
-                await self._settle(*held[-1])
+                task, no = held[-1]
+                if is_long and not await self._was_put_off(task):
+                    no = _unconfirmed(no)
+                await self._settle(task, no)
                 held.pop()
         finally:
             self._held = [*held, *self._held]
@@ -322,5 +334,8 @@ def _has_record(verdicts: Sequence[Verdict]) -> bool:
     return any(isinstance(verdict, Record) for verdict in verdicts)
 
 
+_UNCONFIRMED = "unconfirmed"
+
+
 def _unconfirmed(no: Unknown | Died | PutOff) -> PutOff:
-    return PutOff("unconfirmed", no.attempts, no.at_ms, counts=False)
+    return PutOff(_UNCONFIRMED, no.attempts, no.at_ms, counts=False)

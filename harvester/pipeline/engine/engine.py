@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 
 import msgspec
 
@@ -132,10 +133,12 @@ class Engine:
             self.clock,
             self.stop,
             per_day=job.pace.per_day,
+            concurrency=job.pace.concurrency,
             proof=job.proof,
             is_proven=job.is_proven,
             settle=self._acknowledger.add,
-            count=self._count,
+            count_begun=self._count_begun,
+            count_cut_off=self._count_cut_off,
         )
         """What is known of all ids; see `workers.Owner`."""
         self._workers = job.workers(self, self.clock, self.stop, self.counters)
@@ -184,7 +187,7 @@ class Engine:
     def result(self) -> EngineResult:
         """What was done so far."""
         return EngineResult(
-            counters=Counters(self.counters),
+            counters=deepcopy(self.counters),
             published=tuple(self._published),
             reason=self.stop.reason,
             progress=self.progress(),
@@ -211,7 +214,7 @@ class Engine:
             dead=counters.dead,
             deferred=counters.deferred,
             requests=counters.requests,
-            retries=retries(counters),
+            retries=retries(counters.stored()),
             requests_per_s=requests_per_s,
             resolved_per_s=resolved_per_s,
             rate_per_s=self._job.pace.rate_per_s,
@@ -251,7 +254,7 @@ class Engine:
             return None
         task = self._source.take_ready()
         if task is not None and not task.is_last_try:
-            self.counters["begun"] += 1
+            self.counters.begun += 1
         return task
 
     async def take(self) -> Task | None:
@@ -261,7 +264,7 @@ class Engine:
         await self._held_up()
         task = await self._source.take()
         if task is not None and not task.is_last_try:
-            self.counters["begun"] += 1
+            self.counters.begun += 1
         return task
 
     def conclude_at_once(self, task: Task, conclusion: Conclusion) -> bool:
@@ -282,14 +285,14 @@ class Engine:
 
     def cut_off(self, task: Task) -> None:
         """See `workers.Owner`."""
-        self._count("cut_off", task)
+        self._count_cut_off(task)
         self._source.give_back(task)
 
     def count_request(self) -> None:
         """See `workers.Owner`."""
         if not self._quota.take():
             raise CutOff
-        self.counters["requests"] += 1
+        self.counters.requests += 1
 
     async def learnt_time(self) -> None:
         """See `workers.Owner`."""
@@ -303,7 +306,7 @@ class Engine:
         skew_s = self.clock.seen_skew_s
         if skew_s is None:
             return
-        self.counters["clock_skew_s"] = round(skew_s)
+        self.counters.clock_skew_s = round(skew_s)
         before, self._shifted_ms = self._shifted_ms, int(self.clock.offset_s * 1000)
         listed = self._job.listed
         await self._ledger.call(
@@ -322,9 +325,13 @@ class Engine:
             await self._has_room.wait()
         await self.others.free()
 
-    def _count(self, name: str, task: Task) -> None:
+    def _count_begun(self, task: Task) -> None:
         if not task.is_last_try:
-            self.counters[name] += 1
+            self.counters.begun += 1
+
+    def _count_cut_off(self, task: Task) -> None:
+        if not task.is_last_try:
+            self.counters.cut_off += 1
 
     def _note_committed(self, records: int, size: int) -> None:
         self._waiting.add(records, size, self._now())

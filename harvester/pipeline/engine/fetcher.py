@@ -134,7 +134,8 @@ class Fetcher:
         """The body of the latest permanent failure."""
         self._refusals = others.refusals
         self._confirmed = 0
-        self._delivered = 0
+        self.delivered = 0
+        """Records that the run got."""
         self.known: Task | None = None
         """An id whose record this run got."""
         self._succeeded = 0
@@ -150,7 +151,7 @@ class Fetcher:
 
     async def fetch(self, task: Task) -> Conclusion:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
-        before = (self._delivered, self._succeeded)
+        before = (self.delivered, self._succeeded)
         verdict, reply, in_outage = await self._attempt(task)
         if isinstance(verdict, Record) or (
             isinstance(verdict, _FINAL) and not self._is_doubtful(task, verdict, reply)
@@ -210,7 +211,7 @@ class Fetcher:
         if spent.attempts:
             await self._others.free()
             self._stop.check()
-            so_far.delivered_lately = self._delivered
+            so_far.delivered_lately = self.delivered
             so_far.verdict, so_far.reply, so_far.in_outage = await self._attempt(
                 task, fresh=so_far.is_doubtful
             )
@@ -243,7 +244,7 @@ class Fetcher:
 
     async def _put_off(self, so_far: _Attempts, cause: str) -> PutOff:
         task, before = so_far.task, so_far.delivered_before
-        counts = task.counts or self._delivered > before
+        counts = task.counts or self.delivered > before
         if task.is_last_try and not counts:
             # The last ids of a list have none beside them: one that came may come again.
             counts = await self._are_others_delivered(before)
@@ -254,7 +255,7 @@ class Fetcher:
 
         An id that is about to die of its answers: is it the id, or does nobody get another one now?
         """
-        if self._delivered > before:
+        if self.delivered > before:
             return True
         if self.known is None:
             return False
@@ -351,7 +352,7 @@ class Fetcher:
         if isinstance(verdict, Record):
             self._pace.note(now, busy=False)
             self._gate.note(now, failed=False)
-            self._delivered += 1
+            self.delivered += 1
             self._succeeded += 1
             self._turned_away = 0
             if self.known is None:
@@ -359,7 +360,7 @@ class Fetcher:
             if not self._refusals.is_calm:
                 self._refusals.delivered()
             if verdict.odd_hangup:
-                self._counters["odd_hangups"] += 1
+                self._counters.odd_hangups += 1
             return
         if isinstance(verdict, NetworkFailure) and verdict.cause == EXHAUSTED:
             self._gate.note_exhausted(now, self.failures[EXHAUSTED])
@@ -509,7 +510,8 @@ class Fetcher:
             # Signing afresh did not help, and no id succeeds with this clock: it is all of us.
             await self._learn_refusal(task, "-16")
         if isinstance(step, Again):
-            self._counters[f"retry.{step.cause}"] += 1
+            retries = self._counters.retries
+            retries[step.cause] = retries.get(step.cause, 0) + 1
             self._stop.idle()
             self._stop.check()
 

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import msgspec
 
+from harvester.state.values import RETRY
+
 _RATE_WINDOW_S = 10.0
-_RETRY = "retry."
 _RENAMED = {"push_back": "throttled"}
 """What runs of before 0.2.0 called a cause."""
 
@@ -79,8 +80,8 @@ def retries(counters: Mapping[str, int]) -> dict[str, int]:
     """Retries by cause."""
     found: dict[str, int] = {}
     for name, count in counters.items():
-        if name.startswith(_RETRY) and count:
-            cause = name.removeprefix(_RETRY)
+        if name.startswith(RETRY) and count:
+            cause = name.removeprefix(RETRY)
             cause = _RENAMED.get(cause, cause)
             found[cause] = found.get(cause, 0) + count
     return dict(sorted(found.items()))

@@ -117,6 +117,8 @@ class Prober(Protocol):
     """The body of the latest permanent failure."""
     known: Task | None
     """An id whose record this run got."""
+    delivered: int
+    """Records that the run got."""
 
     async def probe(
         self, task: Task, *, of_outage: bool = False

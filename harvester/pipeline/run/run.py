@@ -31,6 +31,7 @@ from harvester.errors import (
     GOOD_ENDS,
     AlreadyRunning,
     HarvesterError,
+    Interrupted,
     StoreError,
     Terminated,
     disk_code,
@@ -265,7 +266,9 @@ class _Run:
         self._started_ms = record.started_ms
         self._note_new_ids()
         now_ms = record.started_ms + int((time.monotonic() - self._monotonic) * 1000)
-        ended = replace(record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=done.counters)
+        ended = replace(
+            record, ended_ms=now_ms, exit_code=EXIT_DONE, counters=done.counters.stored()
+        )
         data, differences = check_control_totals(
             db, output, config.vendor.account, ended, record=input_, work_list=work_list
         )
@@ -481,6 +484,7 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
     engine = Engine(job, ledger, publisher)
     told: set[str] = set()
     with stop.watched() as asked_to_stop:
+        _stop_if_asked(engine, events, asked_to_stop)
         tellers = [
             asyncio.create_task(_tell_progress(engine, events, told, asked_to_stop)),
             *(asyncio.create_task(tell(engine)) for tell in telling),
@@ -491,25 +495,38 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
             for teller in tellers:
                 teller.cancel()
             await asyncio.gather(*tellers, return_exceptions=True)
+            if not _is_stopped(engine):
+                _stop_if_asked(engine, events, asked_to_stop)
             events.progress(engine.progress())
             tell_failures(engine.failures, events, told)
     return engine.result()
+
+
+def _stop_if_asked(engine: Engine, events: Events, asked_to_stop: StopCheck) -> bool:
+    """Have it stop once somebody asks for that; whether somebody has."""
+    reason = asked_to_stop()
+    if reason is None:
+        return False
+    name = "SIGTERM" if isinstance(reason, Terminated) else "SIGINT"
+    events.message("warning", "stopping", signal=name)
+    engine.stop.stop(reason)
+    return True
 
 
 async def _tell_progress(
     engine: Engine, events: Events, told: set[str], asked_to_stop: StopCheck
 ) -> None:
     """Say how it is going, and have it stop once somebody asks for that."""
-    has_stopped = False
+    has_stopped = _is_stopped(engine)
     while True:
         events.progress(engine.progress())
         tell_failures(engine.failures, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
-        if not has_stopped and (reason := asked_to_stop()) is not None:
-            has_stopped = True
-            name = "SIGTERM" if isinstance(reason, Terminated) else "SIGINT"
-            events.message("warning", "stopping", signal=name)
-            engine.stop.stop(reason)
+        has_stopped = has_stopped or _stop_if_asked(engine, events, asked_to_stop)
+
+
+def _is_stopped(engine: Engine) -> bool:
+    return isinstance(engine.stop.reason, Interrupted)
 
 
 def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
