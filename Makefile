@@ -31,10 +31,10 @@ PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 
 ##@ See it
 
-demo: $(VENV)/runtime ## A night in a minute: harvest 10,000 made-up calls into ./demo-out
+demo: $(VENV)/runtime ## Demo run: 10,000 made-up calls from a simulator with faults, into ./demo-out
 	@$(BIN)/harvester demo -c configs/demo.toml --out demo-out
 
-screens: $(VENV)/runtime ## Pictures of a night and a report into docs/screens, by tmux and headless Chromium
+screens: $(VENV)/runtime ## Pictures of a run and a report into docs/screens, by tmux and headless Chromium
 	@$(BIN)/python -m bench screens
 
 install: $(VENV)/runtime ## Only what the harvester itself needs, into .venv: .venv/bin/harvester
@@ -104,7 +104,7 @@ bench-micro: $(VENV)/dev ## What each stage costs, without a network
 
 ##@ Keep it
 
-audit: ## Known weaknesses of the pinned dependencies (asks the PyPI or OSV service)
+audit: ## Known weaknesses of the pinned dependencies (uses the PyPI or OSV service)
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
 		.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
 	@.venv-audit/bin/pip-audit --version
@@ -129,7 +129,7 @@ docs: .venv-docs/stamp ## Build the pages of docs/ as a site that works offline:
 dist: $(VENV)/dev ## Build sdist and wheel into dist/, look into them, install the wheel and try it (IDS=500)
 	@$(BIN)/python -m tests.dist dist $(if $(IDS),--ids $(IDS))
 
-lock: ## Make requirements.txt, requirements-dev.txt and docs/requirements.txt anew
+lock: ## Make requirements.txt, requirements-dev.txt and docs/requirements.txt again
 	@test -d .venv-lock || $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
 	@CUSTOM_COMPILE_COMMAND="make lock" $(PIP_COMPILE) -o requirements.txt pyproject.toml
@@ -148,7 +148,7 @@ help: ## This text
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Stamps: an environment is made anew when the pins change, and only then.
+# Stamps: an environment is made again when the pins change, and only then.
 
 $(VENV)/runtime: requirements.txt pyproject.toml
 	@echo "Making the environment in $(VENV) (once; a minute or two) ..."

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
     from harvester.analysis.query.explain import Explanation
-    from harvester.analysis.verify.verify import Audit
+    from harvester.analysis.verify.verify import VerifyResult
     from harvester.errors import HarvesterError
     from harvester.operations.plan import Plan
-    from harvester.operations.status import Running, Standing
+    from harvester.operations.status import OutputStatus, Running
     from harvester.state.values import DeadLetter, OpenCall, RunRecord
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ def plan(config: Config, *, ids: Ids | None = None) -> Plan:
         return make_plan(config, sources)
 
 
-def verify(output: str | os.PathLike[str], *, deep: bool = False) -> Audit:
+def verify(output: str | os.PathLike[str], *, deep: bool = False) -> VerifyResult:
     """Is everything there, whole, and once?  `.is_clean`, `.findings`.  Changes nothing.
 
     `deep` reads every byte.  Raises UsageError where there is none, AlreadyRunning, StoreError.
@@ -179,8 +179,9 @@ def open_output(path: str | os.PathLike[str]) -> Output:
     output = OutputPaths(Path(path))
     if not output.cdr.is_dir() and not output.state.is_dir():
         raise UsageError(
-            f"{output.root} holds no harvest. Name the right folder, or begin with "
-            "`harvester.run(config, secrets, ids=…)`."
+            f"{output.root} holds no data yet. Name the right folder, or begin with "
+            "`harvester.run(config, secrets, ids=…)`.",
+            code="output.no_data",
         )
     return Output(output)
 
@@ -216,13 +217,13 @@ class Output:
         files = [str(cdr / part) for part in sorted(list_parts(cdr, GROUP_RECORD).parts)]
         return dataset.dataset(files, schema=GROUP_RECORD.schema, format="parquet")
 
-    def status(self) -> Standing | Running:
+    def status(self) -> OutputStatus | Running:
         """What became of all ids; of an output that is in use, who uses it and how far it is."""
         from harvester.errors import AlreadyRunning
-        from harvester.operations.status import read_running, read_standing
+        from harvester.operations.status import read_output_status, read_running
 
         try:
-            return read_standing(self._output)
+            return read_output_status(self._output)
         except AlreadyRunning:
             return read_running(self._output)
 
@@ -250,7 +251,8 @@ class Output:
         if not has_state(self._output):
             raise UsageError(
                 f"there is no {self._output.database}: only the data set can be read. "
-                "`harvester rebuild` makes it from the data."
+                "`harvester rebuild` makes it from the data.",
+                code="state.missing",
             )
         with looking(self._output, "a library") as db:
             return read(db)
@@ -489,11 +491,13 @@ def _written(ids: Iterable[object], file: Path, halt: _Halt | None) -> list[str]
             else:
                 raise UsageError(
                     f"ids: number {number} is no id: it is {_kind(one)}. An id is a str of one "
-                    "line; a file is a pathlib.Path."
+                    "line; a file is a pathlib.Path.",
+                    code="usage.ids",
                 )
     if paths and count:
         raise UsageError(
-            f"ids: {len(paths)} paths and {count} ids are mixed. Give either, or make two runs."
+            f"ids: {len(paths)} paths and {count} ids are mixed. Give either, or make two runs.",
+            code="usage.ids",
         )
     return paths
 

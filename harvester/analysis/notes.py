@@ -27,10 +27,10 @@ def report_notes(report: Report) -> Iterator[str]:
     total = report.calls.total
     if not total.calls:
         yield "There is no call in this period."
-    if isinstance(report.loose, IdCounts) and report.loose.in_journal:
+    if isinstance(report.unfinished, IdCounts) and report.unfinished.in_journal:
         yield (
             "Delivered records that wait in the journal and are not in these figures: "
-            f"{formatting.count(report.loose.in_journal)}. `harvester publish` writes them."
+            f"{formatting.count(report.unfinished.in_journal)}. `harvester publish` writes them."
         )
     yield from apart_notes(report.calls.apart, report.scope)
     if report.calls.apart.absurd.calls:

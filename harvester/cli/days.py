@@ -48,12 +48,16 @@ def period(first: str | None, last: str | None, month: str | None) -> Period:
         if first is not None or last is not None:
             raise UsageError(
                 f"--month {month} and {'--from' if first is not None else '--to'} both name days: "
-                "leave out one of them."
+                "leave out one of them.",
+                code="usage.date",
             )
         return _month(month)
     found = Period(_day("--from", first), _day("--to", last))
     if found.first is not None and found.last is not None and found.last < found.first:
-        raise UsageError(f"--to {found.last} is before --from {found.first}: no day lies between.")
+        raise UsageError(
+            f"--to {found.last} is before --from {found.first}: no day is between.",
+            code="usage.date",
+        )
     return found
 
 
@@ -87,7 +91,9 @@ def _month(text: str) -> Period:
 
     first = _parsed(text, "%Y-%m")
     if first is None:
-        raise UsageError(f"--month {text!r} is no month: write it as 2026-11.")
+        raise UsageError(
+            f"--month {text!r} is not a month: write it as 2026-11.", code="usage.date"
+        )
     next_first = (first + timedelta(days=31)).replace(day=1)
     return Period(first, next_first - timedelta(days=1))
 
@@ -97,7 +103,9 @@ def _day(option: str, text: str | None) -> date | None:
         return None
     found = _parsed(text, "%Y-%m-%d")
     if found is None:
-        raise UsageError(f"{option} {text!r} is no day: write it as 2026-11-01.")
+        raise UsageError(
+            f"{option} {text!r} is not a date: write it as 2026-11-01.", code="usage.date"
+        )
     return found
 
 

@@ -18,7 +18,8 @@ def duration_s(text: str) -> float:
     total = sum(float(number) * _UNITS[unit] for number, unit in pieces)
     if total <= 0:
         raise UsageError(
-            f"--max-duration {text!r} is no length of time. Write a number and a unit of s, m, h "
-            "or d, for example 45m, 5h or 1h30m."
+            f"--max-duration {text!r} is not a valid duration. Write a number and a unit of s, m, "
+            "h or d, for example 45m, 5h or 1h30m.",
+            code="usage.duration",
         )
     return total

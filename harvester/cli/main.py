@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from harvester import __version__
@@ -27,29 +28,62 @@ from harvester.storage.import_blocker import NotHere
 _INTERRUPTED = 130
 _COMPLETING = "_HARVESTER_COMPLETE"  # typer's, while it answers a shell
 
-_COMMANDS = {
-    "demo": "A night in a minute, with made-up calls and no key.",
-    "init": "Write configurations and schedule files to begin with.",
-    "run": "The main job: ask for every id not settled yet.",
-    "plan": "What a run would do; sends nothing.",
-    "doctor": "Is everything in order for tonight? Tries key and secret.",
-    "status": "Where every id stands, and what to type next.",
-    "retry": "Ask dead ids once more.",
-    "publish": "Write what waits in the journal into the data set; sends nothing.",
-    "export": "Delivered, dead or open ids, as CSV or others.",
-    "sql": "Ask the data with SQL; a prompt without a query.",
-    "verify": "Is everything there, whole and once? Changes nothing.",
-    "report": "Calls, minutes, money; on the screen and as one HTML page.",
-    "audit": "Does the vendor charge what it says?",
-    "explain": "All that is known of one voiceId.",
-    "rebuild": "Make a lost state anew from the data.",
-    "simulate": "A stand-in vendor, to rehearse with.",
-    "config": "Show or check the settings in force.",
+_GROUPS = {
+    "Fetch": {
+        "run": "Fetch every id that is not resolved yet: the main job.",
+        "retry": "Fetch dead letters again.",
+        "publish": "Write the records of the journal into the data set; sends nothing.",
+    },
+    "Use": {
+        "report": "Calls, minutes and money, on the screen and as an HTML page.",
+        "audit": "Compare the vendor's bill with its own figures.",
+        "sql": "Query the data set with SQL; without a query it opens a prompt.",
+        "export": "Write delivered, dead or open ids as CSV or in other formats.",
+        "explain": "Show all that is known of one voiceId.",
+    },
+    "Check": {
+        "status": "Show the state of all ids and the next step.",
+        "plan": "Show what a run would do; sends nothing.",
+        "doctor": "Check everything that a run needs; sends one request.",
+        "verify": "Check that no record is missing, damaged or duplicate.",
+    },
+    "Maintain": {
+        "rebuild": "Make a lost state database again from the data set.",
+    },
+    "Set up": {
+        "init": "Write configuration and schedule files to begin with.",
+        "config": "Show or check the effective settings.",
+        "demo": "Try it: fetch made-up calls from a simulator; needs no key.",
+        "simulate": "Run a simulator of the vendor.",
+    },
 }
+"""The commands of the help, in its order; docs/commands.md has the same groups."""
+
+_COMMANDS = {name: says for group in _GROUPS.values() for name, says in group.items()}
 """Each is the function of its name, or an `app` of commands, in the module of its name."""
 
 _HIDDEN = {"demo-look": ("demo", "demo_look")}
 """Module and function."""
+
+
+class _Formatter(Protocol):
+    """What of typer's formatter is used: typer does not export its class."""
+
+    def section(self, name: str) -> AbstractContextManager[None]: ...
+
+    def write_dl(self, rows: Sequence[tuple[str, str]]) -> None: ...
+
+
+class _Grouped(TyperGroup):
+    """Its help lists the commands by what they are for."""
+
+    def format_commands(self, ctx: object, formatter: _Formatter) -> None:
+        """One list a group of `_GROUPS`, all with the same columns."""
+        del ctx
+        column = max(map(len, _COMMANDS))
+        for title, commands in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{column}}", says) for name, says in commands.items()])
 
 
 def _show_version(wanted: bool) -> None:
@@ -66,10 +100,10 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Fetch every call detail record of a voice API, once and exactly, into Parquet.
+    """Fetch every call detail record of a voice API exactly once, into Parquet.
 
     \b
-    A night:
+    A nightly job:
       export HARVESTER_API_KEY=... HARVESTER_API_SECRET=...
       harvester plan   ids/*.txt -c configs/nightly.toml
       harvester doctor ids/*.txt -c configs/nightly.toml
@@ -78,8 +112,8 @@ def _root(
 
     \b
     Exit codes:
-      0 done                      4 the vendor refuses us   8 own budget used up
-      3 done, some ids are dead   5 temporary, run again    1 unexpected: a bug
+      0 done                      4 access denied           8 run limit reached
+      3 done, with findings       5 temporary, run again    1 unexpected: a bug
       2 usage, config or input    6 output or state         130/143 interrupted
                                   7 already running
     """
@@ -107,6 +141,7 @@ def application(only: str | None = None) -> typer.Typer:
     """
     app = typer.Typer(
         name="harvester",
+        cls=_Grouped,
         no_args_is_help=True,
         # Plain help: it answers without rich, and looks the same in a mail, a log and a terminal.
         rich_markup_mode=None,
@@ -114,15 +149,15 @@ def application(only: str | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_root)
-    for name, told in _COMMANDS.items():
+    for name, says in _COMMANDS.items():
         if only not in (None, name):
-            app.command(name, short_help=told)(_not_loaded)
+            app.command(name, short_help=says)(_not_loaded)
             continue
         module = import_module(f"harvester.cli.commands.{name}")
         if hasattr(module, "app"):
-            app.add_typer(module.app, name=name, short_help=told)
+            app.add_typer(module.app, name=name, short_help=says)
         else:
-            app.command(name, short_help=told)(getattr(module, name))
+            app.command(name, short_help=says)(getattr(module, name))
     for name, (where, function) in _HIDDEN.items():
         if only in (None, name):
             module = import_module(f"harvester.cli.commands.{where}")
@@ -159,7 +194,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
         return report(explained(Path(), exc), as_json=as_json, secrets=_secrets())
     except TyperException as exc:
-        return _tell_usage(exc, as_json=as_json)
+        return _report_usage(exc, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except Exception as exc:  # noqa: BLE001 - the last one to see it; the user gets no traceback
@@ -186,7 +221,7 @@ def _secrets() -> list[str]:
     return list(known_secrets(os.environ))
 
 
-def _tell_usage(exc: TyperException, *, as_json: bool) -> int:
+def _report_usage(exc: TyperException, *, as_json: bool) -> int:
     context = getattr(exc, "ctx", None)
     path = context.command_path if context is not None else "harvester"
     message = exc.format_message().strip()

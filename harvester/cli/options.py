@@ -67,7 +67,7 @@ MetricsFile = Annotated[
     typer.Option(
         "--metrics-file",
         metavar="FILE",
-        help="Keep figures here for Prometheus (monitor.metrics_file).",
+        help="Write figures here for Prometheus (monitor.metrics_file).",
     ),
 ]
 Rebind = Annotated[
@@ -78,7 +78,7 @@ Rebind = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be asked; send and change nothing.")
+    bool, typer.Option("--dry-run", help="Show what would be fetched; send and change nothing.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More messages.")]
@@ -87,11 +87,12 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More messages.")
 def refuse_contradiction(
     ids: list[str] | None, *, input_only: bool, carried_over_only: bool
 ) -> None:
-    """Raise UsageError where an input is given, or asked for alone, and none is to be read."""
+    """Raise UsageError where an input is given, or wanted alone, and none is to be read."""
     if carried_over_only and (ids or input_only):
         raise UsageError(
             "--carried-over-only reads no input: leave out the IDS and --input-only, or leave out "
-            "--carried-over-only."
+            "--carried-over-only.",
+            code="usage.conflict",
         )
 
 
@@ -115,8 +116,9 @@ def _refuse_odd_name(folder: str) -> None:
     except UnicodeEncodeError:
         pass
     raise UsageError(
-        f"the output folder {folder} has a name that is no UTF-8, or this locale has another "
-        "encoding. Set LC_ALL=C.UTF-8, or choose another folder with --out."
+        f"the output folder {folder} has a name that is not UTF-8, or this locale has another "
+        "encoding. Set LC_ALL=C.UTF-8, or choose another folder with --out.",
+        code="output.name",
     )
 
 
@@ -124,5 +126,6 @@ def refuse_aimless(config: Config, *, rebind: bool) -> None:
     """Raise UsageError if another address is meant, but none is named."""
     if rebind and not config.is_set("vendor.base_url"):
         raise UsageError(
-            "--rebind needs the new address: give it with --base-url, or set vendor.base_url."
+            "--rebind needs the new address: give it with --base-url, or set vendor.base_url.",
+            code="usage.rebind",
         )

@@ -37,7 +37,7 @@ from harvester.client.clock import VendorClock
 from harvester.client.connect import connect
 from harvester.client.judge import http_date, judge
 from harvester.client.record_group import record_request
-from harvester.client.refusal_text import refusal_message
+from harvester.client.refusal_text import refusal_code, refusal_message
 from harvester.client.sign import signed_headers
 from harvester.client.transport import NoReply, Reply, Transport
 from harvester.client.verdicts import NetworkFailure, Refusal, TimeRefused
@@ -129,15 +129,20 @@ def _refuse_unwritable(output: Output) -> Path:
         if not os.access(path, os.W_OK | (os.X_OK if path.is_dir() else os.R_OK)):
             raise StoreError(
                 f"{path} can't be written by this user. Correct its owner or mode, or choose "
-                "another output with --out."
+                "another output with --out.",
+                code="output.permission",
             )
         if path in there and not path.is_dir():
-            raise StoreError(f"{path} is no folder. Choose another output with --out.")
+            raise StoreError(
+                f"{path} is not a folder. Choose another output with --out.",
+                code="output.not_a_folder",
+            )
     apart = [path for path in there if path.stat().st_dev != there[0].stat().st_dev]
     if apart:
         raise StoreError(
             f"{there[0]} and {apart[0]} lie on different file systems, so a part can't be moved "
-            "into place at once. Put the whole output folder on one."
+            "into place at once. Put the whole output folder on one.",
+            code="output.two_file_systems",
         )
     return place
 
@@ -158,16 +163,18 @@ def _check_input(config: Config, sources: Sequence[str]) -> tuple[Check, Plan | 
 
 
 def _judge_plan(plan: Plan) -> Check:
-    told = f"{plan.to_ask:,} ids to ask"
+    told = f"{plan.to_fetch:,} ids to fetch"
     book = plan.input
     if book is None:
         said = f"no input; {told}: what is carried over or open and due"
-        return doctor_checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
-    said = f"{book.lines:,} lines, {book.distinct:,} distinct ids, {book.settled:,} settled; {told}"
+        return doctor_checks.ok("input", said) if plan.to_fetch else _nothing_to_send(said)
+    said = (
+        f"{book.lines:,} lines, {book.distinct:,} distinct ids, {book.resolved:,} resolved; {told}"
+    )
     odd, remedies = [], []
     if not book.lines:
         odd.append("the input holds no ids")
-        remedies.append("Open calls and carried over ids are fetched all the same.")
+        remedies.append("Open calls and carried over ids are fetched anyway.")
     if book.bad:
         odd.append(f"lines without a voiceId: {book.bad:,}")
         remedies.append("`harvester plan` shows bad lines; they are left out.")
@@ -176,10 +183,10 @@ def _judge_plan(plan: Plan) -> Check:
         remedies.append("Run soon: the vendor keeps records for about two months.")
     if odd:
         return doctor_checks.warn("input", "; ".join([said, *odd]), " ".join(remedies))
-    return doctor_checks.ok("input", said) if plan.to_ask else _nothing_to_ask(said)
+    return doctor_checks.ok("input", said) if plan.to_fetch else _nothing_to_send(said)
 
 
-def _nothing_to_ask(said: str) -> Check:
+def _nothing_to_send(said: str) -> Check:
     return doctor_checks.warn("input", said, "A run would send nothing: give it new id files.")
 
 
@@ -408,4 +415,6 @@ def _judge(voice_id: str, asked: _Asked) -> Check:
         return doctor_checks.check_answer(failure, "", asked.answer.detail)
     verdict = judge(voice_id, asked.answer, time.time())
     what = verdict.what if isinstance(verdict, Refusal) else "-16"
-    return doctor_checks.check_answer(verdict, refusal_message(what))
+    return doctor_checks.check_answer(
+        verdict, refusal_message(what), refused_code=refusal_code(what)
+    )

@@ -52,6 +52,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
     exit_code: int = 0
     """Of a failure; 0 for the others."""
+    code: str = ""
+    """Of a failure: the code of the error that a run would end with; empty for the others."""
 
 
 def ok(name: str, said: str) -> Check:
@@ -64,14 +66,21 @@ def warn(name: str, said: str, remedy: str) -> Check:
     return Check(name=name, state="warn", said=said, remedy=remedy)
 
 
-def fail(name: str, said: str, remedy: str, kind: type[HarvesterError]) -> Check:
-    """A run would end with `kind`, or worse."""
-    return Check(name=name, state="fail", said=said, remedy=remedy, exit_code=kind.exit_code)
+def fail(name: str, said: str, remedy: str, kind: type[HarvesterError], *, code: str = "") -> Check:
+    """A run would end with `kind`, or worse; `code`: where that class alone does not say enough."""
+    return Check(
+        name=name,
+        state="fail",
+        said=said,
+        remedy=remedy,
+        exit_code=kind.exit_code,
+        code=code or kind.code,
+    )
 
 
 def failed(name: str, exc: HarvesterError) -> Check:
     """What a run would have raised; its message holds its remedy."""
-    return Check(name=name, state="fail", said=str(exc), exit_code=exc.exit_code)
+    return Check(name=name, state="fail", said=str(exc), exit_code=exc.exit_code, code=exc.code)
 
 
 def skip(name: str, why: str, remedy: str = "") -> Check:
@@ -106,7 +115,7 @@ def check_disk(free_bytes: int, data_bytes: int, working_bytes: int, place: str)
     said = f"{_size(free_bytes)} free at {place}; the plan needs about {_size(needed)}"
     if free_bytes < needed:
         remedy = "Free some space, or put the output on a larger disk with --out."
-        return fail("disk", said, remedy, StoreError)
+        return fail("disk", said, remedy, StoreError, code="output.full")
     if free_bytes < _ROOM * needed:
         return warn("disk", said, "It is an estimate: free some space before it gets tight.")
     return ok("disk", said)
@@ -128,8 +137,14 @@ def check_open_files(limit: int, concurrency: int) -> Check:
 def check_limit(pace: Pace, shared: Sharing | None) -> Check:
     """Whom the limit is for.  `shared`: who is at it before the doctor is."""
     if shared and shared.closed_s > SILENT_S:
-        said = f"the vendor wants nobody to ask for {shared.closed_s:,.0f} s more"
-        return fail("limit", said, "Another process was told so: wait.", VendorUnavailable)
+        said = f"the vendor allows no request for {shared.closed_s:,.0f} s more"
+        return fail(
+            "limit",
+            said,
+            "Another process got this answer: wait.",
+            VendorUnavailable,
+            code=_THROTTLING,
+        )
     said = f"{pace.rate_per_s:g} requests/s"
     if pace.limit_file is None:
         said += " for each process alone; pace.limit_file makes it one for all of this machine"
@@ -137,7 +152,7 @@ def check_limit(pace: Pace, shared: Sharing | None) -> Check:
         others = (
             [f"process {one.pid} with {one.output}" for one in shared.parties] if shared else []
         )
-        said += f" for all that name {pace.limit_file}: {', '.join(others) or 'nobody else now'}"
+        said += f" for all that name {pace.limit_file}: {', '.join(others) or 'no other now'}"
         said += "; another machine with this key needs a part of the rate"
     if pace.per_day is not None:
         said += f"; pace.per_day = {pace.per_day:,} is counted for this output alone"
@@ -152,14 +167,17 @@ def check_clock(skew_s: float | None) -> Check:
         return ok("clock", f"within {max(1, round(abs(skew_s)))} s of the vendor's")
     behind = "behind" if skew_s > 0 else "ahead of"
     said = f"{abs(skew_s):,.0f} s {behind} the vendor's"
-    remedy = "Set it by NTP. A run signs with the vendor's time once ours is refused."
+    remedy = "Set it by NTP. A run signs with the vendor's time once this machine's is refused."
     if abs(skew_s) > _WINDOW_S:
-        said += ", over the half hour that a page of the vendor's allows"
+        said += ", more than the half hour that the vendor's documentation allows"
     return warn("clock", said, remedy)
 
 
-def check_answer(verdict: Verdict, refused: str, detail: str = "") -> Check:
-    """What the one answer says of a night.  `refused` is the message a refusal would end it with.
+def check_answer(
+    verdict: Verdict, refused: str, detail: str = "", *, refused_code: str = ""
+) -> Check:
+    """What the one answer says of a night.  `refused` is the message a refusal would end it with,
+    `refused_code` its code.
 
     `detail`: of a request without an answer, what the transport says of it.
 
@@ -181,27 +199,29 @@ def check_answer(verdict: Verdict, refused: str, detail: str = "") -> Check:
         case Dead(reason):
             return warn(
                 name,
-                f"key and signature are accepted, but this id is refused ({reason})",
+                f"key and signature are accepted, but not this id ({reason})",
                 "Look at the id files: are these voiceIds, and of this account?",
             )
         case TimeRefused():
-            return fail(name, f"{refused} {_UNTRIED}", "", VendorRefused)
+            return fail(name, f"{refused} {_UNTRIED}", "", VendorRefused, code=refused_code)
         case Refusal():
-            return fail(name, refused, "", VendorRefused)
+            return fail(name, refused, "", VendorRefused, code=refused_code)
         case Throttled():
             return fail(
                 name,
-                f"the vendor asks for fewer requests, though this was one; {_UNTRIED}",
+                f"the vendor throttles, though this was one request; {_UNTRIED}",
                 "Does something else use this key? Wait a minute and try again.",
                 VendorUnavailable,
+                code=_THROTTLING,
             )
         case UnknownStatus():
             return fail(
                 name,
                 f"the vendor answers with a status that is unknown here ({verdict.name}); "
                 f"{_UNTRIED}",
-                "Ask the vendor what it means; 20 of them on end stop a run.",
+                "Ask the vendor what it means; 20 of them in a row stop a run.",
                 VendorUnavailable,
+                code="vendor.unknown_status",
             )
         case Busy(cause) | NetworkFailure(cause):
             return _check_no_answer(cause, detail)
@@ -210,6 +230,7 @@ def check_answer(verdict: Verdict, refused: str, detail: str = "") -> Check:
 
 
 _UNTRIED = "key and secret were NOT tried"
+_THROTTLING = "vendor.throttling"
 
 
 def not_sent(why: str) -> Check:
@@ -224,6 +245,7 @@ def nothing_to_fetch() -> Check:
         f"not sent, so {_UNTRIED}: there is no id, neither in the input nor in the output",
         "Name a file of ids: one id is enough to try them.",
         UsageError,
+        code="input.no_ids",
     )
 
 
@@ -231,10 +253,11 @@ def per_day_used_up(per_day: int) -> Check:
     """No request is left of today's budget, not even this one."""
     return fail(
         "request",
-        f"not sent, so {_UNTRIED}: pace.per_day = {per_day:,} requests are used up today "
+        f"not sent, so {_UNTRIED}: pace.per_day = {per_day:,} requests are used today "
         f"({OFFSET_TEXT})",
         "Run tomorrow, or raise pace.per_day.",
         BudgetReached,
+        code="limit.per_day",
     )
 
 
@@ -242,25 +265,29 @@ def _check_no_answer(cause: str, detail: str) -> Check:
     told, remedy = _CAUSES.get(cause, (f"the vendor's program failed ({cause})", _WAIT))
     if detail:
         told = f"{told}: {detail}"
-    return fail("request", f"{told}; {_UNTRIED}", remedy, VendorUnavailable)
+    code = "vendor.no_connection" if cause == "exhausted" else ""
+    return fail("request", f"{told}; {_UNTRIED}", remedy, VendorUnavailable, code=code)
 
 
-_WAIT = "Try again in a few minutes; if it stays, ask the vendor."
+_WAIT = "Try again in a few minutes; if it stays so, ask the vendor."
 _NET = "Check the network, any firewall, and vendor.base_url."
 _CAUSES = {
     "dns": ("the vendor's host name can't be resolved", "Check vendor.base_url and the DNS."),
     "refused": ("no connection to the vendor", _NET),
     "tls": ("no trusted TLS connection to the vendor", "Check its certificate and any TLS proxy."),
-    "timeout": ("no whole answer within vendor.timeout_s", _NET),
+    "timeout": ("no complete answer within vendor.timeout_s", _NET),
     "reset": ("the connection ended before an answer", _WAIT),
     "torn": ("the answer was cut off", _WAIT),
-    "protocol": ("what answers there speaks no HTTP", "Check vendor.base_url."),
-    "coding": ("the answer is packed as nobody asked", "Check what stands on the way."),
+    "protocol": ("the server did not reply with HTTP", "Check vendor.base_url."),
+    "coding": (
+        "the answer has an encoding that was not requested",
+        "Check for a proxy in between.",
+    ),
     "proxy": ("no way through the proxy", "Check vendor.proxy."),
     "exhausted": ("no connection could be made", "Free what is missing here; see also `files`."),
-    "too_long": ("what answers there is not the vendor's API", "Check vendor.base_url."),
-    "not_an_envelope": ("what answers there is not the vendor's API", "Check vendor.base_url."),
-    "other_record": ("the answer is another id's record", "Is there a cache on the way?"),
+    "too_long": ("the reply is not from the vendor's API", "Check vendor.base_url."),
+    "not_an_envelope": ("the reply is not from the vendor's API", "Check vendor.base_url."),
+    "other_record": ("the answer is another id's record", "Is there a cache in between?"),
 }
 
 

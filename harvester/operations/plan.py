@@ -40,27 +40,27 @@ _RUNS_LOOKED_AT = 1_000
 
 
 class InputPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """lines = bad + duplicate + distinct; distinct = settled + to_ask."""
+    """lines = bad + duplicate + distinct; distinct = resolved + to_fetch."""
 
     lines: int
     bad: int
     duplicate: int
     distinct: int
-    settled: int
-    to_ask: int
+    resolved: int
+    to_fetch: int
     bad_examples: tuple[str, ...] = ()
     bad_by_reason: dict[str, int] = {}
     bad_by_file: dict[str, int] = {}
     """Files that hold bad lines, the worst first."""
     known: bool = False
     """Whether the list in force was made for just this input.  Then no line is read again: which
-    are bad is told from the `bad_ids.jsonl` of the run that read them, while that is there."""
+    are bad is known from the `bad_ids.jsonl` of the run that read them, while that is there."""
     listed_by: str = ""
     """That run; empty where it is not known, or the input is not."""
 
 
 class OldId(msgspec.Struct, frozen=True):
-    """An id that tells its date."""
+    """An id whose digits hold its date."""
 
     voice_id: str
     at: str
@@ -74,13 +74,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     has_state: bool
     input: InputPlan | None
-    left_over: int
+    carried_over: int
     """Pending ids of earlier inputs."""
     only: bool
     """Whether they are left alone."""
     open: int
     open_due: int
-    to_ask: int
+    to_fetch: int
     requests: int
     retry_share: float
     """Requests per id in the last runs of this output; 1 where there were none."""
@@ -90,15 +90,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     first_run_requests: int
     """What the budgets allow the next run."""
     left_after: int
-    """Ids that the budgets leave over after the next run."""
+    """Ids that are still pending after the next run, by the limits."""
     seconds: float
-    """Of asking, at the full pace; nights without a run between are not counted."""
+    """Of fetching, at the full pace; nights without a run between are not counted."""
     runs: int
     """Runs that it takes, one a day, by `--max-duration` and `per_day`; 1 without a budget."""
     ends_at: float
     """Unix time, if it began now and went on at the same hour every day."""
     too_old: int
-    """Ids to ask whose own digits date them before `too_old_before`: the vendor may have
+    """Ids to fetch whose own digits date them before `too_old_before`: the vendor may have
     forgotten them."""
     too_old_before: str
     oldest: tuple[OldId, ...]
@@ -114,10 +114,10 @@ class _Found:
     """What counting came to."""
 
     input: InputPlan | None
-    left_over: int
+    carried_over: int
     ages: OldIds
     sample: str | None = None
-    """An id to ask; of the input, if it has one."""
+    """An id to fetch; of the input, if it has one."""
 
 
 def make_plan(
@@ -128,7 +128,7 @@ def make_plan(
     carried_over_only: bool = False,
     max_duration_s: float | None = None,
 ) -> Plan:
-    """Count what a run would ask.  Raises SourceError, StoreError, AlreadyRunning, ConfigError."""
+    """What a run would fetch.  Raises SourceError, StoreError, AlreadyRunning, ConfigError."""
     return survey(
         config,
         sources,
@@ -146,7 +146,7 @@ def survey(
     carried_over_only: bool = False,
     max_duration_s: float | None = None,
 ) -> tuple[Plan, str | None]:
-    """A plan, and one of the ids that it would ask; of the input, where that has any to ask."""
+    """A plan, and one of the ids that it would fetch; of the input, where that has any to fetch."""
     output = Output(Path(config.output.dir))
     sources = () if carried_over_only else sources or config.input.paths
     with tempfile.TemporaryDirectory(prefix="harvester-plan-") as folder:
@@ -213,38 +213,38 @@ def _count(
     return found
 
 
-def _found(db: sqlite3.Connection | None, input_: InputPlan | None, left_over: int) -> _Found:
+def _found(db: sqlite3.Connection | None, input_: InputPlan | None, carried_over: int) -> _Found:
     now = datetime.fromtimestamp(_now_s(db), UTC)
-    return _Found(input_, left_over, OldIds(now - VENDOR_KEEPS))
+    return _Found(input_, carried_over, OldIds(now - VENDOR_KEEPS))
 
 
 def _now_s(db: sqlite3.Connection | None) -> float:
-    """The vendor's time as far as the last run's answers told it, in Unix seconds."""
+    """The vendor's time as far as the last run's answers showed it, in Unix seconds."""
     now_ms = time.time_ns() // 1_000_000
     return (now_ms if db is None else between_runs.latest_ms(db, now_ms)) / 1000
 
 
 def _look_at(found: _Found, ids: Iterable[tuple[bool, pa.Array]], *, only: bool) -> None:
-    """Go through the ids to ask once: how old they are, and one to show.
+    """Go through the ids to fetch once: how old they are, and one to show.
 
-    `ids`: portions, each with whether it was left over from earlier inputs.
+    `ids`: portions, each with whether it is carried over from earlier inputs.
     """
     of_input = False
-    for is_left_over, portion in ids:
-        if not len(portion) or (only and is_left_over):
+    for is_carried_over, portion in ids:
+        if not len(portion) or (only and is_carried_over):
             continue
         found.ages.add(portion)
         if not of_input:
             # The last of its portion: among ids of one form the youngest, so the least forgotten.
             found.sample = portion[-1].as_py()
-            of_input = not is_left_over
+            of_input = not is_carried_over
 
 
 def _ids_of_draft(path: Path) -> Iterator[tuple[bool, pa.Array]]:
     with pq.ParquetFile(path, pre_buffer=False) as parquet:
         for batch in parquet.iter_batches(use_threads=False):
             ids = batch.column("voice_id")
-            # Sorted by rank: the left-over ones are the end.
+            # Sorted by rank: the carried over ones are the end.
             first = pc.sum(pc.equal(batch.column("rank"), 0)).as_py() or 0
             yield False, ids.slice(0, first)
             yield True, ids.slice(first)
@@ -262,9 +262,9 @@ def _ids_of_list(
         for no in range(chunks_of(current.rows)):
             pending = work_lists.pending_rows(current, bits, no)
             chunk = ids.chunk(no, CHUNK_ROWS)[0] if pending else []
-            for is_left_over in (False, True):
-                rows = [r for r in pending if (no * CHUNK_ROWS + r >= border) is is_left_over]
-                yield is_left_over, pa.array([chunk[row] for row in rows], pa.string())
+            for is_carried_over in (False, True):
+                rows = [r for r in pending if (no * CHUNK_ROWS + r >= border) is is_carried_over]
+                yield is_carried_over, pa.array([chunk[row] for row in rows], pa.string())
 
 
 def _of_draft(result: ListResult, bad_ids: Path) -> InputPlan:
@@ -273,8 +273,8 @@ def _of_draft(result: ListResult, bad_ids: Path) -> InputPlan:
         bad=result.bad,
         duplicate=result.duplicate,
         distinct=result.distinct,
-        settled=result.resolved,
-        to_ask=result.listed,
+        resolved=result.resolved,
+        to_fetch=result.listed,
         bad_examples=first_examples(bad_ids),
         bad_by_reason=result.bad_by_reason,
         bad_by_file=worst_first({file.file: file.bad for file in result.files}),
@@ -289,7 +289,7 @@ def _of_list(
     *,
     only: bool,
 ) -> _Found:
-    """The list in force is the one that a run would work down."""
+    """The list in force is the one that a run would process."""
     if db is None or current is None:
         return _found(db, None, 0)
     first = work_lists.pending_of_input(db, current)
@@ -302,7 +302,7 @@ def _of_list(
 
 
 def _of_record(
-    db: sqlite3.Connection, output: Output, record: InputRecord, to_ask: int
+    db: sqlite3.Connection, output: Output, record: InputRecord, to_fetch: int
 ) -> InputPlan:
     run_id = _run_at(db, record.first_listed_ms)
     bad = BadLines()
@@ -315,8 +315,8 @@ def _of_record(
         bad=record.bad,
         duplicate=record.duplicate,
         distinct=record.distinct,
-        settled=record.distinct - to_ask,
-        to_ask=to_ask,
+        resolved=record.distinct - to_fetch,
+        to_fetch=to_fetch,
         bad_examples=tuple(bad.examples),
         bad_by_reason=dict(bad.by_reason) if whole else {},
         bad_by_file=worst_first(bad.by_file) if whole else {},
@@ -340,11 +340,11 @@ def _plan(
     max_duration_s: float | None,
 ) -> Plan:
     now = time.time()
-    standing = id_counts.count_ids(db, int(now * 1000)) if db is not None else None
-    due = standing.open_due if standing else 0
-    new = found.input.to_ask if found.input else 0
+    counts = id_counts.count_ids(db, int(now * 1000)) if db is not None else None
+    due = counts.open_due if counts else 0
+    new = found.input.to_fetch if found.input else 0
     whole = estimate(
-        db, config, due + new + (0 if only else found.left_over), new + found.left_over
+        db, config, due + new + (0 if only else found.carried_over), new + found.carried_over
     )
     allowed = _allowed(db, config, whole, max_duration_s)
     return Plan(
@@ -352,11 +352,11 @@ def _plan(
         account=config.vendor.account,
         has_state=db is not None,
         input=found.input,
-        left_over=found.left_over,
+        carried_over=found.carried_over,
         only=only,
-        open=standing.open if standing else 0,
+        open=counts.open if counts else 0,
         open_due=due,
-        to_ask=whole.to_fetch,
+        to_fetch=whole.to_fetch,
         requests=whole.requests,
         retry_share=whole.retry_share,
         rate_per_s=config.pace.rate_per_s,

@@ -1,9 +1,9 @@
 """`harvester publish`: the journal into the data set, without a run and without the vendor.
 
 Theory of operation.  The output is opened as a run opens it, so start is recovery here as well: a
-publication past its commit point is finished, and the books of a run that was killed are closed
-before its rows move.  Then ranges of the journal are published until none is left, by the same
-steps as in a run.  The first signal ends it before the next commit point, the second at once;
+publication past its commit point is finished, and the control totals of a run that was killed are
+closed before its rows move.  Then ranges of the journal are published until none is left, by the
+same steps as in a run.  The first signal ends it before the next commit point, the second at once;
 neither loses anything.
 """
 

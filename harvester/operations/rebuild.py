@@ -1,11 +1,11 @@
-"""`harvester rebuild`: a state made anew from the data, when the old one is gone or older.
+"""`harvester rebuild`: a state made again from the data, when the old one is gone or older.
 
-Theory of operation.  The vendor is asked nothing.  The data set is the truth: every part of it is
+Theory of operation.  Nothing is sent.  The data set is the truth: every part of it is
 read through and entered as published, and their footers say what the output belongs to.  Open
 calls, dead letters and deferred ids come from the snapshot of the newest run, but for those that
 the data holds by now; the newest by its number, because our clock may have been wrong when it was
-named.  What was only in the old state is lost, and is told: the progress of the list, and answers
-that were not published yet.  Their ids are asked again when their input is given again.
+named.  What was only in the old state is lost, and is shown: the progress of the list, and answers
+that were not published yet.  Their ids are fetched again when their input is given again.
 
 The output's lock is held all the time, and it lies in state/, so that folder stays where it is:
 
@@ -74,7 +74,7 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     account: str
     reason: str
-    """Why it was made anew."""
+    """Why it was made again."""
     files: int
     rows: int
     bytes: int
@@ -84,7 +84,7 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     deferred: int
     left_out: int
-    """Rows of the snapshot that the data set settles by now, or whose own row is lost."""
+    """Rows of the snapshot that the data set resolves by now, or whose own row is lost."""
     old_state: str | None
     old_list: str | None
     unknown: tuple[str, ...]
@@ -117,7 +117,7 @@ def rebuild(
     tell: Callable[[str], None] = lambda _: None,
     disk: Disk | None = None,
 ) -> Rebuilt:
-    """Make the state of the output anew.  `tell` hears of each step; `disk` replaces the operating
+    """Make the state of the output again.  `tell` hears of each step; `disk` replaces the operating
     system's file system (tests).
 
     Raises UsageError if there is nothing to rebuild from, or no need to; AlreadyRunning;
@@ -128,7 +128,8 @@ def rebuild(
     if not output.cdr.is_dir() and not output.runs.is_dir():
         raise UsageError(
             f"{output.root} holds neither data nor runs, so there is nothing to rebuild from. "
-            "Name the right folder with --out or -c."
+            "Name the right folder with --out or -c.",
+            code="output.no_data",
         )
     make_folders(output, folder_mode(config.output.file_mode))
     with OutputLock(output.lock, "rebuild"):
@@ -137,7 +138,8 @@ def rebuild(
             raise UsageError(
                 f"the state of {output.root} agrees with its data: there is nothing to rebuild. "
                 "A rebuild forgets the work list's progress; if you want it all the same, add "
-                "--force."
+                "--force.",
+                code="state.agrees",
             )
         return _rebuild(output, config, old, tell, disk or RealDisk())
 
@@ -171,7 +173,7 @@ def _rebuild(
     return Rebuilt(
         output=str(output.root),
         account=config.vendor.account,
-        reason=old.reason or "asked for with --force",
+        reason=old.reason or "--force was given",
         files=len(parts.records),
         rows=sum(part.rows for part in parts.records),
         bytes=sum(part.bytes for part in parts.records),
@@ -230,7 +232,8 @@ def _own(output: Output, old: _Old) -> Identity:
         raise StoreError(
             f"the data set holds parts of several outputs: {output.cdr / one} has {says}, but "
             f"{output.cdr / other} has {otherwise}. Move the files that do not belong here out of "
-            "cdr/, and run `harvester rebuild` again. Nothing was changed."
+            "cdr/, and run `harvester rebuild` again. Nothing was changed.",
+            code="data.mixed",
         )
     for told in (_of_snapshots(output), old.identity):
         own = Identity(
@@ -276,12 +279,14 @@ def _own_account(
     if len(found) > 1:
         raise StoreError(
             f"the data set holds rows of several accounts ({', '.join(sorted(found))}), but an "
-            "output belongs to one. Move the files of the others out of cdr/. Nothing was changed."
+            "output belongs to one. Move the files of the others out of cdr/. Nothing was changed.",
+            code="data.mixed",
         )
     if config.is_set("vendor.account") and found and found != {given}:
         raise ConfigError(
             f"the data belongs to account {found.pop()!r}, not {given!r}. Name the configuration "
-            "that it was harvested with (-c), or its account (--account). Nothing was changed."
+            "that it was harvested with (-c), or its account (--account). Nothing was changed.",
+            code="state.belongs.account",
         )
     return settled(config, Identity(account=found.pop() if found else None))
 
@@ -299,7 +304,8 @@ def _compare_ids(output: Output, config: Config, parts: Parts, snapshot: Path | 
     if twice:
         raise StoreError(
             f"the data set holds ids twice, such as {'; '.join(twice)}. Nothing was changed. "
-            "Move the file that is too much out of cdr/, and run `harvester rebuild` again."
+            "Move the file that is too much out of cdr/, and run `harvester rebuild` again.",
+            code="data.duplicate",
         )
     return set() if snapshot is None else held_of(snapshot, files, room)
 
@@ -402,7 +408,7 @@ def _old_list(aside: Path | None) -> str | None:
 
 
 def _unknown(runs: Sequence[str], snapshot: Path | None, old: _Old) -> tuple[str, ...]:
-    """What nobody can tell any more."""
+    """What is not known any more."""
     found = ["which ids of earlier inputs were still pending: the work list is gone"]
     if old.in_journal is None:
         found.append("answers that were acknowledged but not published yet, if there were any")
@@ -425,7 +431,7 @@ def _unknown(runs: Sequence[str], snapshot: Path | None, old: _Old) -> tuple[str
 def _next(old_list: str | None) -> str:
     told = (
         "Run the same inputs again: what the data, the open calls and the dead letters hold is "
-        "settled, and only the rest is asked. "
+        "resolved, and only the rest is fetched. "
     )
     if old_list is not None:
         told += (

@@ -1,4 +1,4 @@
-"""Where every id of an output stands, for `status`: from state.db, or from what a run writes."""
+"""The state of every id of an output, for `status`: from state.db, or from what a run writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harvester.storage.output import Output
 _RUNS = 5
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class OutputStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Every id that was ever listed is in exactly one of delivered, open, dead and pending."""
 
     output: str
@@ -37,9 +37,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     bad_lines_file: str
     """What lists them; empty where there are none, or it is gone."""
     runs: tuple[RunRecord, ...]
-    """The last ones, newest first; one without an exit code was killed, or works still."""
+    """The last ones, newest first; one without an exit code was killed, or is in progress."""
     unended: int
-    """Runs that were killed; the next run closes their books."""
+    """Runs that were killed; the next run closes their control totals."""
     limit: Sharing | None = None
     """Who shares the limit; None where no file is named, or there is none yet."""
 
@@ -57,7 +57,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     command: str = "run"
     """What it does."""
     limit: Sharing | None = None
-    """As Standing has it."""
+    """As OutputStatus has it."""
 
     @property
     def is_read(self) -> bool:
@@ -73,8 +73,8 @@ class _StatusFile(msgspec.Struct, frozen=True):
     progress: Progress | None = None
 
 
-def read_standing(output: Output, config: Config | None = None) -> Standing:
-    """Where the ids stand.
+def read_output_status(output: Output, config: Config | None = None) -> OutputStatus:
+    """The state of the ids.
 
     Raises AlreadyRunning while somebody holds the output; StoreError; ConfigError if `config` has
     another account or time zone set than the output's own.
@@ -85,7 +85,7 @@ def read_standing(output: Output, config: Config | None = None) -> Standing:
         current = work_lists.current_list(db)
         known = work_lists.find_input(db, current.input_key) if current else None
         bad = known.bad if known else 0
-        return Standing(
+        return OutputStatus(
             output=str(output.root),
             account=account_of(db),
             ids=count_ids(db, time.time_ns() // 1_000_000),
@@ -98,7 +98,7 @@ def read_standing(output: Output, config: Config | None = None) -> Standing:
 
 
 def read_running(output: Output, config: Config | None = None) -> Running:
-    """What is known of a process that holds the output; the lock is not asked again."""
+    """What is known of a process that holds the output; the lock is not tried again."""
     holder = read_holder(output.lock) or Holder(0, "", "")
     told = _read_status(output)
     if told is None or told.pid != holder.pid or told.progress is None:

@@ -176,10 +176,10 @@ def test_totals_of_a_version_that_could_not_read_a_mark_are_no_damage(tmp_path: 
     lost = "UPDATE run SET counters = json_remove(counters, '$.\"usage.{}\"')"
     for name in ("call_duration_s", "charged_duration_s", "cost.USD"):
         edit(out, lost.format(name))
-    assert ("damage", "books") in kinds(), "this version leaves nothing out"
+    assert ("damage", "control_totals") in kinds(), "this version leaves nothing out"
     edit(out, lost.format("answers"))
     assert kinds() == {("note", "older_totals")}
     edit(out, "UPDATE run SET counters = json_set(counters, '$.\"usage.call_duration_s\"', 99)")
-    assert ("damage", "books") in kinds(), "rows never hold less"
+    assert ("damage", "control_totals") in kinds(), "rows never hold less"
     edit(out, "UPDATE run SET counters = json_set(counters, '$.delivered', 2, '$.begun', 2)")
-    assert ("damage", "books") in kinds()
+    assert ("damage", "control_totals") in kinds()

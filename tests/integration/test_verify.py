@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.analysis.verify.verify import Audit, Order, verify
+from harvester.analysis.verify.verify import Order, VerifyResult, verify
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import pieces_of
@@ -49,11 +49,11 @@ def stopped(outputs: Outputs, tmp_path: Path) -> Path:
     return Path(shutil.copytree(outputs.stopped, tmp_path / "out"))
 
 
-def audited(out: Path, *, deep: bool = True) -> Audit:
+def audited(out: Path, *, deep: bool = True) -> VerifyResult:
     return verify(Output(out), Order("UTC", "400MB", deep))
 
 
-def kinds(audit: Audit, severity: str = "damage") -> set[str]:
+def kinds(audit: VerifyResult, severity: str = "damage") -> set[str]:
     return {finding.kind for finding in audit.findings if finding.severity == severity}
 
 
@@ -248,10 +248,10 @@ def move_to_another_date(out: Path) -> None:
         (leave_a_link, "foreign"),
         (lie_in_the_footer, "footer"),
         (hold_a_row_twice, "twice"),
-        (drop_a_row, "settled_nowhere"),
-        (drop_a_row, "books"),
+        (drop_a_row, "resolved_nowhere"),
+        (drop_a_row, "control_totals"),
         (change_the_order, "unsorted"),
-        (change_money, "books"),
+        (change_money, "control_totals"),
         (change_the_account, "account"),
         (move_to_another_date, "wrong_date"),
     ],
@@ -272,7 +272,7 @@ def test_damage_to_the_data_set_is_found(whole: Path, damage: Damage, kind: str)
         (leave_a_half_file, "half_file"),
         (leave_a_foreign_table, "foreign"),
         (hold_a_row_twice, "twice"),
-        (change_money, "books"),
+        (change_money, "control_totals"),
     ],
 )
 def test_all_but_silent_changes_are_found_without_reading_every_byte(
@@ -341,7 +341,7 @@ def test_a_damaged_ledger_is_found(whole: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096 : 4096 * 3] = b"\xa5" * 8192
     path.write_bytes(content)
-    assert kinds(audited(whole)) == {"ledger"}
+    assert kinds(audited(whole)) == {"state_database"}
 
 
 def a_delivered_id(out: Path) -> str:
@@ -515,8 +515,8 @@ def open_a_snapshot_to_others(out: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "kind"),
     [
-        (clear_the_bit_of_a_delivered_id, "asked_again"),
-        (set_the_bit_of_a_pending_id, "settled_nowhere"),
+        (clear_the_bit_of_a_delivered_id, "fetched_again"),
+        (set_the_bit_of_a_pending_id, "resolved_nowhere"),
         (clear_a_bit_and_nothing_else, "bits"),
         (shorten_the_bits, "bits"),
         (open_a_delivered_call, "two_states"),
@@ -524,19 +524,19 @@ def open_a_snapshot_to_others(out: Path) -> None:
         (defer_a_delivered_call, "two_states"),
         (publish_a_dead_letter_without_a_row, "not_in_data"),
         (forget_a_deferred_id, "forgotten"),
-        (lose_open_calls, "settled_nowhere"),
-        (lose_dead_letters, "settled_nowhere"),
+        (lose_open_calls, "resolved_nowhere"),
+        (lose_dead_letters, "resolved_nowhere"),
         (cut_a_journal_blob, "journal"),
         (miscount_a_journal_blob, "journal"),
         (resize_a_journal_blob, "journal"),
-        (lose_a_journal_blob, "settled_nowhere"),
-        (lose_a_journal_blob, "books"),
+        (lose_a_journal_blob, "resolved_nowhere"),
+        (lose_a_journal_blob, "control_totals"),
         (journal_a_published_range, "publication"),
         (half_a_publication, "publication"),
         (forget_a_publication, "publication"),
-        (miscount_a_run, "books"),
-        (overcharge_a_run, "books"),
-        (miscount_an_input, "books"),
+        (miscount_a_run, "control_totals"),
+        (overcharge_a_run, "control_totals"),
+        (miscount_an_input, "control_totals"),
         (lose_the_list, "list"),
         (shorten_the_list, "list"),
         (forget_a_run, "unknown_run"),

@@ -112,9 +112,9 @@ BAD_USAGE = [
     (["plan", "missing.txt"], {}, "missing.txt"),
     (["plan", "ids.txt"], {"HARVESTER_PACE__RAET": "5"}, "HARVESTER_PACE__RAET"),
     (["status"], {}, "harvester run IDS"),
-    (["retry"], KEYS, "no harvest"),
-    (["publish"], {}, "no harvest"),
-    (["export", "dead"], {}, "no harvest"),
+    (["retry"], KEYS, "no data yet"),
+    (["publish"], {}, "no data yet"),
+    (["export", "dead"], {}, "no data yet"),
     (["export", "delivered", "--format", "parquet"], {}, "-o"),
     (["export", "alive"], {}, "alive"),
     (["config", "check"], {}, "HARVESTER_API_KEY"),
@@ -142,6 +142,31 @@ def test_bad_usage_exits_2_and_names_what_is_wrong(
         assert json.loads(done.stderr)["exit_code"] == 2
     else:
         assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["status"], "output.no_data"),
+        (["retry"], "output.no_data"),
+        (["verify"], "output.no_data"),
+        (["explain", "12345678"], "state.missing"),
+        (["explain", "no id"], "usage.voice_id"),
+        (["run", "ids.txt", "-q", "-v"], "usage.conflict"),
+        (["run", "ids.txt", "--max-duration", "soon"], "usage.duration"),
+        (["report", "--month", "2026-13"], "usage.date"),
+        (["audit", "--fail-above", "much"], "usage.amount"),
+        (["export", "delivered", "--format", "parquet"], "usage.target"),
+        (["frobnicate"], "usage.invalid"),
+    ],
+)
+def test_each_trouble_of_a_command_line_has_its_code(
+    words: list[str], code: str, tmp_path: Path, ids: Path
+) -> None:
+    assert ids.exists()
+    done = harvester(*words, "--json", cwd=tmp_path, env=KEYS)
+    error = json.loads(done.stderr)
+    assert (error["type"], error["code"], error["exit_code"]) == ("error", code, 2)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +236,7 @@ def test_plan_counts_sends_nothing_and_makes_nothing(tmp_path: Path, ids: Path) 
     plan = json.loads(done.stdout)
     assert (plan["input"]["lines"], plan["input"]["bad"]) == (4, 1)
     assert (plan["input"]["duplicate"], plan["input"]["distinct"]) == (1, 2)
-    assert plan["to_ask"] == 2
+    assert plan["to_fetch"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.txt"]
 
 
@@ -232,7 +257,7 @@ def test_dry_run_is_plan(tmp_path: Path, ids: Path) -> None:
 
 def test_plan_reads_stdin(tmp_path: Path) -> None:
     done = harvester("plan", "-", "--json", cwd=tmp_path, stdin="2609021234561234567\n")
-    assert json.loads(done.stdout)["to_ask"] == 1
+    assert json.loads(done.stdout)["to_fetch"] == 1
 
 
 def test_ids_of_a_pipe_that_are_refused_are_called_what_they_are(tmp_path: Path) -> None:

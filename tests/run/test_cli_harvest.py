@@ -82,7 +82,7 @@ def test_off_a_terminal_there_is_no_bar_and_no_colour(screen: str) -> None:
 
 
 def test_screen_shows_the_books_and_what_to_type_next(screen: str) -> None:
-    assert "The books of run" in screen
+    assert "Control totals of run" in screen
     assert "✗" not in screen
     assert "Exit code 3" in screen
     assert "harvester export dead" in screen
@@ -154,8 +154,8 @@ def test_status_tells_where_every_id_stands(harvested: Harvested) -> None:
 def test_plan_after_the_run_asks_nothing(harvested: Harvested) -> None:
     folder, _ = harvested
     found = objects(harvester("plan", "ids.txt", "--out", "out", "--json", cwd=folder).stdout)[0]
-    assert found["to_ask"] == 0
-    assert found["input"]["settled"] == IDS
+    assert found["to_fetch"] == 0
+    assert found["input"]["resolved"] == IDS
     assert found["input"]["known"]
 
 
@@ -163,7 +163,7 @@ def test_plan_of_an_overlapping_input_asks_only_what_is_new(harvested: Harvested
     folder, _ = harvested
     (folder / "more.txt").write_text((folder / "ids.txt").read_text() + "2609021234561234567\n")
     found = objects(harvester("plan", "more.txt", "--out", "out", "--json", cwd=folder).stdout)[0]
-    assert (found["input"]["distinct"], found["to_ask"]) == (IDS + 1, 1)
+    assert (found["input"]["distinct"], found["to_fetch"]) == (IDS + 1, 1)
 
 
 def test_while_a_run_holds_the_output_status_answers_and_others_exit_7(

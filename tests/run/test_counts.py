@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harvester.operations.status import read_standing
+from harvester.operations.status import read_output_status
 from harvester.state import id_counts, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
@@ -53,12 +53,12 @@ def test_dead_letters_whose_retry_is_not_finished_are_pending_everywhere(unfinis
     stands = {name: status[name] for name in ("dead", "pending", "retrying", "open")}
     assert stands == {"dead": 0, "pending": DEAD, "retrying": DEAD, "open": 0}
     assert status["dead_by_reason"] == {}
-    loose = asked(unfinished, "report")[-1]["loose"]
+    loose = asked(unfinished, "report")[-1]["unfinished"]
     assert {name: loose[name] for name in stands} == stands
     assert asked(unfinished, "export", "dead") == []
     assert asked(unfinished, "sql", "SELECT count(*) AS n FROM dead_letter") == [{"n": 0}]
     (plan,) = asked(unfinished, "plan")
-    assert (plan["to_ask"], plan["left_over"]) == (DEAD, DEAD)
+    assert (plan["to_fetch"], plan["carried_over"]) == (DEAD, DEAD)
     (retry,) = asked(unfinished, "retry", "--dry-run")
     assert (retry["dead"], retry["retrying"]) == ({}, DEAD)
     voice_id = (unfinished / "dead.txt").read_text().split()[0]
@@ -106,4 +106,4 @@ def test_an_open_call_that_failed_is_open_not_pending(tmp_path: Path) -> None:
     db.close()
     assert (found.open, found.open_due, found.open_unknown) == (2, 2, 1)
     assert (found.pending, found.deferred, found.retrying) == (2, 1, 0)
-    assert read_standing(output).ids.deferred == 1
+    assert read_output_status(output).ids.deferred == 1

@@ -93,7 +93,7 @@ def test_an_output_stays_as_it_is_and_so_does_the_next_run(
     before, asks = fingerprint(patient.folder / "out"), vendor.asks()
     code, found = patient.examined(vendor.base_url)
     assert code == 0, found
-    assert "25 ids to ask" in found["input"]["said"]
+    assert "25 ids to fetch" in found["input"]["said"]
     assert fingerprint(patient.folder / "out") == before
     assert sum(vendor.asks().values()) == sum(asks.values()) + 1
     done = harvester(*words, "--json", cwd=patient.folder, env=KEYS)
@@ -110,6 +110,7 @@ def test_a_used_up_day_holds_not_even_this_request(
     before = vendor.stats()["requests"]
     code, found = patient.examined(vendor.base_url)
     assert (code, found["request"]["state"]) == (8, "fail")
+    assert found["request"]["code"] == "limit.per_day"
     assert vendor.stats()["requests"] == before
 
 
@@ -240,10 +241,12 @@ def test_the_screen_has_a_line_a_check_and_the_remedies(
 ) -> None:
     (patient.folder / "ids.txt").write_text("\n".join([*IDS, "no id"]))
     told = patient.screen(vendor.base_url).splitlines()
-    checks = [line.split()[:2] for line in told if line[:1].strip() and not line.startswith("Fit")]
+    checks = [
+        line.split()[:2] for line in told if line[:1].strip() and not line.startswith("Ready")
+    ]
     assert [name for _, name in checks] == NAMES
     assert ["warn", "input"] in checks
-    assert told[-1].startswith("Fit for tonight; warnings: ")
+    assert told[-1].startswith("Ready to run; warnings: ")
 
 
 def test_its_request_is_one_of_the_days(
@@ -259,6 +262,7 @@ def test_its_request_is_one_of_the_days(
     assert harvester(*words, cwd=patient.folder, env={**KEYS, **_a_day(6)}).returncode == 8
     code, found = patient.examined(vendor.base_url)
     assert (code, found["request"]["state"]) == (8, "fail")
+    assert found["request"]["code"] == "limit.per_day"
     assert found["clock"]["state"] == "skip"
     assert vendor.stats()["requests"] == before + 1
 
@@ -378,6 +382,7 @@ def test_what_a_killed_run_may_have_sent_is_left_to_it(
     before = vendor.stats()["requests"]
     code, found = patient.examined(vendor.base_url)
     assert (code, found["request"]["state"]) == (8, "fail")
+    assert found["request"]["code"] == "limit.per_day"
     assert vendor.stats()["requests"] == before
 
 

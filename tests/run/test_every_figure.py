@@ -41,8 +41,8 @@ ELSEWHERE = {
     # Of the report: what no row says, and what other tests reckon of rows of their own.
     "made_at": test_report_overview.test_output_without_calls_is_told_and_no_error,
     "prices": test_report_overview.test_changes_are_those_of_the_records,
-    "loose": test_report_overview.test_open_and_dead_are_told_by_reason,
-    "books": test_report_overview.test_books_are_those_of_the_runs_that_began_in_the_period,
+    "unfinished": test_report_overview.test_open_and_dead_are_told_by_reason,
+    "control_totals": test_report_overview.test_runs_are_those_that_began_in_the_period,
     # Of an audit: the limits are asked for below.
     "above": test_report_billing.test_greatest_amounts_are_summed_without_error,
 }
@@ -313,6 +313,7 @@ def test_every_figure_of_an_audit(
         }
     assert {key: value for key, value in whole.items() if key not in ELSEWHERE} == {
         "type": "audit",
+        "code": None,
         **SCOPE,
         "differing": sum(len(one.ids) for one in again.values()),
         "apart": apart(rows),
@@ -336,3 +337,4 @@ def test_amounts_above_a_limit_are_those_of_the_rules(
     assert run_command([*words, "USD=1,EUR=1.99"]) == 3
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["above"] == [{"rule": "cost", "currency": "EUR", "over": "2", "limit": "1.99"}]
+    assert told["code"] == "found.amount"

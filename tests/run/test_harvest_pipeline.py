@@ -561,7 +561,7 @@ def test_a_vendor_that_pushes_back_for_ever_ends_the_run_as_unavailable(
     assert engine.stop.reason.code == "vendor.throttling"
     assert 300 <= took_s <= 330
     assert out.pending() == IDS
-    assert out.deferred() == {}, "push-back that everybody gets costs no id its budget"
+    assert out.deferred() == {}, "throttling that everybody gets costs no id its budget"
 
 
 def test_push_backs_with_answers_between_them_never_end_a_run(

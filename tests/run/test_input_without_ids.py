@@ -258,7 +258,7 @@ def test_plan_and_doctor_say_the_same(tmp_path: Path) -> None:
     out = tmp_path / "out"
     plan = make_plan(config_of(out), [str(empty)])
     assert plan.input is not None
-    assert (plan.input.lines, plan.to_ask) == (0, 0)
+    assert (plan.input.lines, plan.to_fetch) == (0, 0)
     assert "no ids: open calls and carried over ids are fetched" in "\n".join(
         line.text for line in screen(plan)
     )

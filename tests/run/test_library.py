@@ -107,10 +107,10 @@ def test_paths_and_ids_are_told_apart(
     for name, ids in (("a", vendor.ids[:5]), ("b", vendor.ids[5:12])):
         (tmp_path / f"{name}.txt").write_text("\n".join(ids))
     paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
-    assert harvester.plan(config, ids=paths).to_ask == 12
-    assert harvester.plan(config, ids=tmp_path / "b.txt").to_ask == 7
-    assert harvester.plan(config, ids=f"{tmp_path}/*.txt").to_ask == 12
-    assert harvester.plan(config, ids=iter(vendor.ids[:3])).to_ask == 3
+    assert harvester.plan(config, ids=paths).to_fetch == 12
+    assert harvester.plan(config, ids=tmp_path / "b.txt").to_fetch == 7
+    assert harvester.plan(config, ids=f"{tmp_path}/*.txt").to_fetch == 12
+    assert harvester.plan(config, ids=iter(vendor.ids[:3])).to_fetch == 3
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_errors_are_raised_as_they_are_named(
         harvester.load_config(overrides={"pace.rate_per_s": -1})
     with pytest.raises(harvester.ConfigError, match=r"no\.such"):
         harvester.load_config(overrides={"no.such": 1})
-    with pytest.raises(harvester.UsageError, match="holds no harvest"):
+    with pytest.raises(harvester.UsageError, match="holds no data yet"):
         harvester.open_output(tmp_path)
     denied = harvester.run(config, harvester.Secrets("key", "hushed-secret"), ids=vendor.ids)
     assert denied.exit_code == 4

@@ -73,10 +73,10 @@ def test_screen_is_a_table_of_one_page(folder: Path) -> None:
     told = harvester(*words, cwd=folder).stdout.splitlines()
     assert len(told) <= 30
     labels = [line.split("  ")[0] for line in told if line and not line.startswith(" ")]
-    counts = ["input", "bad", "duplicate", "distinct", "settled", "new", "left over", "open"]
-    costs = ["to ask", "too old", "requests", "time", "budget", "ends", "disk"]
+    counts = ["input", "bad", "duplicate", "distinct", "resolved", "new", "carried over", "open"]
+    costs = ["to fetch", "too old", "requests", "time", "limits", "ends", "disk"]
     assert labels[1:-1] == [*counts, *costs]
-    assert "23 ids left over" in "\n".join(told)
+    assert "23 ids still pending" in "\n".join(told)
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +110,13 @@ def test_list_in_force_is_looked_at_as_a_draft_is_and_the_summary_has_the_plan(
     assert found["input"]["bad"] == drafted["bad"]
     assert found["input"]["bad_examples"] == []
     told = harvester("plan", "a.txt", "b.txt", "--out", "out", cwd=folder).stdout
-    assert "it is gone" in told
+    assert "which is gone" in told
     # The list is sorted: the ids of 2020 were asked first.
     assert found["too_old"] == 0
-    assert found["to_ask"] + books["fetched"] >= 43
+    assert found["to_fetch"] + books["fetched"] >= 43
     (folder / "c.txt").write_text("2002021200000000001\n4902021200000000001")
     more = harvester("plan", "c.txt", "--out", "out", "--json", cwd=folder).stdout
-    assert (json.loads(more)["too_old"], json.loads(more)["input"]["to_ask"]) == (1, 2)
+    assert (json.loads(more)["too_old"], json.loads(more)["input"]["to_fetch"]) == (1, 2)
 
 
 def test_retries_are_expected_as_they_were_also_after_a_run_that_was_cut_short(
@@ -169,10 +169,10 @@ def test_what_the_list_in_force_has_left_is_counted(begun: Config) -> None:
     assert found.input is not None
     counts = found.input
     assert (counts.lines, counts.bad, counts.duplicate, counts.distinct) == (20, 1, 2, 17)
-    assert (counts.to_ask, counts.settled) == (8, 9)
+    assert (counts.to_fetch, counts.resolved) == (8, 9)
     assert (counts.known, counts.listed_by) == (True, "run-1")
-    assert (found.left_over, found.open, found.open_due) == (3, 2, 1)
-    assert (found.to_ask, found.requests) == (12, 12)
+    assert (found.carried_over, found.open, found.open_due) == (3, 2, 1)
+    assert (found.to_fetch, found.requests) == (12, 12)
     assert sample == LISTED[-1], "the youngest of the input"
     # All but those of 2020 are to come.
     assert (found.too_old, found.oldest[0].voice_id) == (3, LEFT_OVER[0])
@@ -183,7 +183,7 @@ def test_what_the_list_in_force_has_left_is_counted(begun: Config) -> None:
 
 def test_with_the_input_only_what_earlier_ones_left_over_is_not_counted(begun: Config) -> None:
     found, sample = survey(begun, [], only=True)
-    assert (found.to_ask, found.left_over, found.too_old) == (9, 3, 0)
+    assert (found.to_fetch, found.carried_over, found.too_old) == (9, 3, 0)
     assert sample == LISTED[-1]
 
 
@@ -191,4 +191,4 @@ def test_without_the_input_all_that_is_left_is_carried_over(begun: Config) -> No
     with closing(open_database(Path(begun.output.dir) / "state/state.db", "acme")) as db:
         db.execute("DELETE FROM input")
     found, _ = survey(begun, [])
-    assert (found.input, found.left_over, found.to_ask) == (None, 11, 12)
+    assert (found.input, found.carried_over, found.to_fetch) == (None, 11, 12)

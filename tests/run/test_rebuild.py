@@ -23,7 +23,7 @@ from harvester.cli.ui.status_screen import idle_screen
 from harvester.config import load
 from harvester.errors import AlreadyRunning, ConfigError, StoreError, UsageError
 from harvester.operations.rebuild import Rebuilt, rebuild
-from harvester.operations.status import read_standing
+from harvester.operations.status import read_output_status
 from harvester.pipeline.run.remnants import requests_by_day
 from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.state.acknowledge import acknowledge
@@ -365,7 +365,7 @@ def test_of_many_files_that_cannot_be_trusted_five_are_named(
 
 def test_where_no_run_is_known_status_says_so(whole: Path) -> None:
     edit(whole, "DELETE FROM run")
-    shown = [line.text for line in idle_screen(read_standing(Output(whole)), 1_800_000_000.0)]
+    shown = [line.text for line in idle_screen(read_output_status(Output(whole)), 1_800_000_000.0)]
     assert "No run yet." in shown
 
 

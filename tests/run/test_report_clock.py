@@ -240,9 +240,9 @@ def test_the_clock_is_a_setting(
     [
         (["--month", "2026-11", "--from", "2026-11-01"], "--month 2026-11 and --from both name"),
         (["--month", "2026-11", "--to", "2026-11-01"], "--month 2026-11 and --to both name"),
-        (["--month", "2026-13"], "--month '2026-13' is no month: write it as 2026-11."),
-        (["--month", "2026-11-01"], "is no month"),
-        (["--from", "9999-12-31"], "is no day"),
+        (["--month", "2026-13"], "--month '2026-13' is not a month: write it as 2026-11."),
+        (["--month", "2026-11-01"], "is not a month"),
+        (["--from", "9999-12-31"], "is not a date"),
         (["--zone", "Mars/Olympus"], "no time zone is named 'Mars/Olympus'"),
         (["--date-by", "ringing"], "billing.date_by"),
     ],

@@ -114,7 +114,7 @@ def test_an_acknowledged_id_that_is_not_published_is_shown_from_the_journal(
     assert found.journal is not None
     assert found.journal.row["voice_id"] == voice_id
     assert found.on_list is not None
-    assert found.on_list.settled
+    assert found.on_list.resolved
 
 
 def test_an_open_call_is_shown_with_asks_due_time_and_last_answer(outputs: Outputs) -> None:
@@ -124,7 +124,7 @@ def test_an_open_call_is_shown_with_asks_due_time_and_last_answer(outputs: Outpu
     found = explained(outputs.whole, voice_id)
     assert found.state == "open"
     assert found.open is not None
-    assert found.open.asks == asks
+    assert found.open.fetches == asks
     assert found.open.due_at > found.open.first_at
     assert found.open.last_answer is not None
     assert found.open.last_answer["voice_id"] == voice_id
@@ -171,7 +171,7 @@ def test_a_pending_id_is_shown_with_its_place_on_the_list(stopped: Path) -> None
     found = explained(stopped, voice_id)
     assert found.state == "pending"
     assert found.on_list is not None
-    assert not found.on_list.settled
+    assert not found.on_list.resolved
 
 
 def test_a_deferred_id_is_shown_with_cause_runs_and_days(stopped: Path) -> None:
@@ -223,7 +223,7 @@ def test_explaining_changes_nothing(outputs: Outputs, name: str) -> None:
 def test_command_refuses_what_is_no_voice_id_as_a_usage_error(outputs: Outputs, text: str) -> None:
     done = command("--out", str(outputs.whole), "--", text)
     assert done.returncode == 2
-    assert "is no voiceId" in done.stderr
+    assert "is not a valid voiceId" in done.stderr
     assert "\x1b" not in done.stderr
     assert "\u202e" not in done.stderr
 

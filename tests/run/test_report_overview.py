@@ -632,7 +632,7 @@ def with_ledger(out: Path) -> Output:
 def test_open_and_dead_are_told_by_reason(tmp_path: Path) -> None:
     made(tmp_path / "out", [{}])
     with_ledger(tmp_path / "out")
-    loose = report_of(tmp_path / "out").loose
+    loose = report_of(tmp_path / "out").unfinished
     assert isinstance(loose, IdCounts)
     assert loose.open_by_reason == {"not_over": 1, "no_record": 1}
     assert loose.dead_by_reason == {"gave_up": 2, "no_record": 1}
@@ -654,7 +654,7 @@ def summary(out: Path, run_id: str, started_at: str, differences: list[dict[str,
     (folder / "summary.json").write_text(json.dumps(told))
 
 
-def test_books_are_those_of_the_runs_that_began_in_the_period(tmp_path: Path) -> None:
+def test_runs_are_those_that_began_in_the_period(tmp_path: Path) -> None:
     out = tmp_path / "out"
     made(out, [{}])
     summary(out, "20261101T183000Z-aaaaaa", "2026-11-01T18:30:00Z", [])  # the 2nd in ZONE
@@ -663,7 +663,7 @@ def test_books_are_those_of_the_runs_that_began_in_the_period(tmp_path: Path) ->
     (out / "runs" / "20261103T100000Z-dddddd").mkdir()
     (out / "runs" / "20261103T100000Z-dddddd" / "summary.json").write_text("{")
     report = report_of(out, Period(date(2026, 11, 2), None))
-    found = report.books
+    found = report.control_totals
     assert [run.run_id[-6:] for run in found.runs] == ["cccccc", "aaaaaa"]
     assert [run.balanced for run in found.runs] == [False, True]
     assert found.runs[0].cost == {"EUR": Decimal("0.10000001")}
@@ -677,8 +677,8 @@ def test_report_is_made_while_a_run_holds_the_output(tmp_path: Path) -> None:
     with OutputLock(output.lock):
         report = report_of(output.root)
     assert report.calls.total.calls == 2
-    assert isinstance(report.loose, Unknown)
-    assert "a run holds the output" in page(report)
+    assert isinstance(report.unfinished, Unknown)
+    assert "a run uses the output" in page(report)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -777,9 +777,9 @@ def test_every_drawing_has_a_title_and_a_table(night: tuple[Path, list[Row]]) ->
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--from", "2026-13-01"], "is no day"),
+        (["--from", "2026-13-01"], "is not a date"),
         (["--from", "2026-11-02", "--to", "2026-11-01"], "is before"),
-        (["--html", "cdr/report.html"], "is ours"),
+        (["--html", "cdr/report.html"], "is inside the output"),
     ],
 )
 def test_wrong_options_are_refused(

@@ -11,7 +11,7 @@ import pytest
 from harvester.cli.ui.status_screen import idle_screen
 from harvester.config import load
 from harvester.inputs.bad_line_list import keep_bad_lines, unreported_lines
-from harvester.operations.status import read_standing
+from harvester.operations.status import read_output_status
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.run.requests import RunRequest
 from harvester.pipeline.run.run import Result, run
@@ -168,10 +168,10 @@ def test_the_same_files_every_night_report_what_is_new_and_status_shows_all(
     assert more.exit_code == 0
     assert (told.warnings, told.bad) == (["bad_ids"], {"count": 3, "new": 1})
 
-    standing = read_standing(Output(tmp_path / "out"))
+    standing = read_output_status(Output(tmp_path / "out"))
     assert (standing.ids.dead, standing.bad_lines) == (3, 3)
     shown = "\n".join(line.text for line in idle_screen(standing, 1_800_000_000.0))
-    assert f"3  of the last input hold no voiceId; {standing.bad_lines_file} lists" in shown
+    assert f"3  of the last input, without a voiceId; {standing.bad_lines_file} lists" in shown
     assert len(Path(standing.bad_lines_file).read_text().splitlines()) == 3
 
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.analysis.period import Period
-from harvester.analysis.report.unfinished import read_books
+from harvester.analysis.report.unfinished import read_run_history
 from harvester.analysis.verify.verify import Order, verify
 from harvester.config import load
 from harvester.operations.rebuild import Rebuilt, rebuild
-from harvester.operations.status import read_standing
+from harvester.operations.status import read_output_status
 from harvester.pipeline.run.state_snapshot import SCHEMA, write_snapshot
 from harvester.state import run_records
 from harvester.state.acknowledge import acknowledge
@@ -88,7 +88,7 @@ def rebuilt(out: Output) -> Rebuilt:
 
 
 def test_status_shows_the_newest_run_first(out: Output) -> None:
-    assert [run.id for run in read_standing(out).runs] == NEWEST_FIRST
+    assert [run.id for run in read_output_status(out).runs] == NEWEST_FIRST
 
 
 def test_the_last_success_is_that_of_the_newest_run(out: Output) -> None:
@@ -98,7 +98,7 @@ def test_the_last_success_is_that_of_the_newest_run(out: Output) -> None:
 
 
 def test_the_report_shows_the_books_of_the_newest_run_first(out: Output) -> None:
-    books = read_books(out, Period(), UTC)
+    books = read_run_history(out, Period(), UTC)
     assert [run.run_id for run in books.runs] == NEWEST_FIRST
 
 
@@ -151,7 +151,7 @@ def older(out: Output, name: str) -> None:
 def test_runs_of_an_older_version_go_by_name_before_those_with_a_number(out: Output) -> None:
     for name, _ in NIGHTS[:2]:
         older(out, name)
-    assert [run.run_id for run in read_books(out, Period(), UTC).runs] == NEWEST_FIRST
+    assert [run.run_id for run in read_run_history(out, Period(), UTC).runs] == NEWEST_FIRST
     assert rebuilt(out).snapshot == str(out.run(NEWEST_FIRST[0]) / "state.parquet")
 
 

@@ -71,7 +71,7 @@ def test_it_tells_until_the_run_ends_and_then_where_all_stands(
     found = [json.loads(line) for line in told.splitlines()]
     assert [one["running"] for one in found] == [True] * (len(found) - 1) + [False]
     assert len(found) >= 2
-    assert found[-2]["progress"]["settled"] > 0
+    assert found[-2]["progress"]["resolved"] > 0
     assert sum(found[-1][state] for state in ("in_data", "open", "dead")) == len(IDS)
 
 
@@ -81,7 +81,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_run(tmp_path: Path, vendor: Simula
         reader, writer = pty.openpty()
         with started(tmp_path, "status", "--out", "out", "-w", stdout=writer) as watch:
             screen = os.read(reader, 4096).decode()
-            while "at work" not in screen:
+            while ": running" not in screen:
                 screen += os.read(reader, 4096).decode()
             watch.send_signal(signal.SIGINT)
             assert watch.wait(timeout=20) == 0

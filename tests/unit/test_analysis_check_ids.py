@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.analysis.verify.check_ids import IdAudit, _grouped, audit_ids, settled_flags
+from harvester.analysis.verify.check_ids import IdCheck, _grouped, check_ids, settled_flags
 from harvester.analysis.verify.dataset_scan import STANDINGS, Content
 from harvester.analysis.verify.id_states import Place
 from harvester.state import bitmap
@@ -75,11 +75,11 @@ class Data:
         yield pa.RecordBatch.from_pydict({"voice_id": self._ids, "weight": weights}, STANDINGS)
 
 
-def audited(tmp_path: Path, times: dict[str, int], *, complete: bool = True) -> IdAudit:
+def audited(tmp_path: Path, times: dict[str, int], *, complete: bool = True) -> IdCheck:
     db = open_database(tmp_path / "state.db", "default")
     try:
         content = cast("Content", Data(times))
-        return audit_ids(db, content, work_list=None, complete=complete, rebuilt=False)
+        return check_ids(db, content, work_list=None, complete=complete, rebuilt=False)
     finally:
         db.close()
 

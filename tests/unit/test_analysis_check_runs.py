@@ -89,7 +89,7 @@ def test_every_id_that_was_attempted_has_one_outcome(db: Connection, name: str, 
     more: Any = {name: COUNTERS[name] + off}
     ran(db, **more)
     what = f"15 ids were attempted, but {15 + off} have an outcome"
-    assert ("damage", "books", what) in found(db, None)
+    assert ("damage", "control_totals", what) in found(db, None)
     assert len(found(db, None)) == 1
 
 
@@ -116,7 +116,7 @@ def test_one_more_than_the_rows_hold_is_damage(db: Connection, counter: str, say
     more: Any = {counter.replace(".", "__"): COUNTERS.get(counter, 0) + 1}
     ran(db, **more)
     ((severity, kind, what),) = found(db)
-    assert (severity, kind) == ("damage", "books")
+    assert (severity, kind) == ("damage", "control_totals")
     assert what.startswith(says)
 
 
@@ -144,20 +144,24 @@ def test_an_older_version_counted_less_than_its_rows_hold_and_never_more(db: Con
     ran(db, usage__answers=None, usage__call_duration_s=90, usage__charged_duration_s=201)
     assert [(severity, kind, what.partition(":")[0]) for severity, kind, what in found(db)] == [
         ("note", "older_totals", "call seconds"),
-        ("damage", "books", "charged seconds"),
+        ("damage", "control_totals", "charged seconds"),
     ]
 
 
 def test_this_version_counts_no_less_than_its_rows_hold(db: Connection) -> None:
     ran(db, usage__call_duration_s=99)
     assert found(db) == [
-        ("damage", "books", "call seconds: the answers came to 99, data and journal hold 100")
+        (
+            "damage",
+            "control_totals",
+            "call seconds: the answers came to 99, data and journal hold 100",
+        )
     ]
 
 
 def test_no_version_excuses_rows_that_are_missing(db: Connection) -> None:
     ran(db, usage__answers=None, opens_published=3, usage__call_duration_s=90)
-    assert {(severity, kind) for severity, kind, _ in found(db)} == {("damage", "books")}
+    assert {(severity, kind) for severity, kind, _ in found(db)} == {("damage", "control_totals")}
 
 
 def test_rows_of_a_run_that_is_unknown_are_damage(db: Connection) -> None:
@@ -167,7 +171,7 @@ def test_rows_of_a_run_that_is_unknown_are_damage(db: Connection) -> None:
         (
             "damage",
             "unknown_run",
-            f"7 rows are of run {OTHER}, which the ledger does not know",
+            f"7 rows are of run {OTHER}, which the state database does not know",
         )
     ]
 
@@ -204,13 +208,15 @@ def test_each_figure_of_a_summary_is_compared(db: Connection, tmp_path: Path, na
     ran(db)
     told = "data.rows" if name == "rows" else name
     change: Any = {name: BOOKS.get(name, 7) + 1}
-    assert said(db, tmp_path, **change) == [("summary", f"differs from the ledger in: {told}")]
+    assert said(db, tmp_path, **change) == [
+        ("summary", f"differs from the state database in: {told}")
+    ]
 
 
 def test_figures_that_differ_are_named_by_the_alphabet(db: Connection, tmp_path: Path) -> None:
     ran(db)
     assert said(db, tmp_path, open=0, attempted=0, dead=0) == [
-        ("summary", "differs from the ledger in: attempted, dead, open")
+        ("summary", "differs from the state database in: attempted, dead, open")
     ]
 
 
@@ -220,7 +226,7 @@ def test_a_summary_of_another_end_is_told(
 ) -> None:
     ran(db)
     assert said(db, tmp_path, **change) == [
-        ("summary", "differs from the ledger in: run_id or exit_code")
+        ("summary", "differs from the state database in: run_id or exit_code")
     ]
 
 
@@ -237,7 +243,7 @@ def test_a_summary_of_a_run_that_the_ledger_does_not_know_means_an_older_state(
     db: Connection, tmp_path: Path
 ) -> None:
     assert said(db, tmp_path) == [
-        ("older_state", f"run {RUN} has a summary, but the ledger does not know it")
+        ("older_state", f"run {RUN} has a summary, but the state database does not know it")
     ]
 
 

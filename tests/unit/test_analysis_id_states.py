@@ -34,7 +34,7 @@ def standing(*places: Place) -> int:
 def test_a_settled_id_may_be_settled_on_the_list_but_not_pending(places: list[Place]) -> None:
     good = allowed(with_list=True, rebuilt=False)
     assert standing(*places) in good
-    assert standing(*places, P.LIST_SETTLED) in good
+    assert standing(*places, P.LIST_RESOLVED) in good
     assert standing(*places, P.LIST_PENDING) not in good
 
 
@@ -44,7 +44,7 @@ def test_an_id_without_outcome_may_be_pending_on_the_list_but_not_settled(
 ) -> None:
     good = allowed(with_list=True, rebuilt=False)
     assert standing(*places, P.LIST_PENDING) in good
-    assert standing(*places, P.LIST_SETTLED) not in good
+    assert standing(*places, P.LIST_RESOLVED) not in good
 
 
 def test_an_id_to_be_asked_again_must_be_on_the_list_unless_the_list_was_lost() -> None:
@@ -80,10 +80,10 @@ def test_no_allowed_standing_counts_a_place_twice_or_more_places_than_told() -> 
         ([P.DATA, P.DEFERRED], "two_states", "deferred"),
         ([P.DATA, P.RETRYING, P.LIST_PENDING], "two_states", "to be retried"),
         ([P.DEAD_PUBLISHED], "not_in_data", "neither in the data nor in the journal"),
-        ([P.LIST_SETTLED], "settled_nowhere", "no outcome anywhere"),
-        ([P.DATA, P.LIST_PENDING], "asked_again", "has an outcome"),
+        ([P.LIST_RESOLVED], "resolved_nowhere", "no outcome anywhere"),
+        ([P.DATA, P.LIST_PENDING], "fetched_again", "has an outcome"),
         ([P.DEFERRED], "forgotten", "not on the list"),
-        ([P.LIST_PENDING, P.LIST_PENDING], "two_states", "can't be"),
+        ([P.LIST_PENDING, P.LIST_PENDING], "two_states", "exclude each other"),
     ],
 )
 def test_a_contradiction_has_a_kind_and_is_told_in_words(

@@ -19,7 +19,7 @@ from harvester.analysis.report.aggregate import Calls, Prices
 from harvester.analysis.report.figures import Figures, Row, Table
 from harvester.analysis.report.prices import PriceChange
 from harvester.analysis.report.report import BusyHour, Delay, Hours, Report
-from harvester.analysis.report.unfinished import Books, Unknown
+from harvester.analysis.report.unfinished import RunHistory, Unknown
 from harvester.analysis.scope import Scope
 from harvester.cli.commands.report import as_json
 from harvester.cli.ui.report_screen import screen
@@ -105,8 +105,8 @@ def report(**changes: Any) -> Report:
         "calls": calls,
         "hours": Hours(WEEK, (BusyHour(AT, 1_500, 700),)),
         "delay": Delay(3, 2_500, 9_900),
-        "loose": LOOSE,
-        "books": Books((run(2), run(1, balanced=False, exit_code=None)), ("a", "b")),
+        "unfinished": LOOSE,
+        "control_totals": RunHistory((run(2), run(1, balanced=False, exit_code=None)), ("a", "b")),
         "stated": Stated(
             Identity(account="acme", addresses=("https://api.example.com/voice",)), 1_400, 1_300, 3
         ),
@@ -365,13 +365,13 @@ def test_runs_beyond_five_and_changes_beyond_six_are_counted() -> None:
     prices = Prices(1, 0, (change,) * 8, 8, ())
     lines = shown(
         calls=_with(report().calls, prices=prices),
-        books=Books(tuple(run(n) for n in range(7, 0, -1))),
+        control_totals=RunHistory(tuple(run(n) for n in range(7, 0, -1))),
     )
     assert sum(line.endswith("balance") for line in lines) == 5
     assert "  and 2 before these (--html, --json)" in lines
     assert sum("0.01 to 0.012" in line for line in lines) == 6
     assert not any("held for most" in line for line in lines)
-    five = shown(books=Books(tuple(run(n) for n in range(5, 0, -1))))
+    five = shown(control_totals=RunHistory(tuple(run(n) for n in range(5, 0, -1))))
     assert not any("before these" in line for line in five)
 
 
@@ -393,7 +393,7 @@ def test_hours_are_drawn_as_eighths_of_the_most() -> None:
     [
         ({"foreign": 3}, "Files under cdr/ that are not the harvester's and were not read: 3."),
         (
-            {"loose": IdCounts(0, 5, 0, 0, 0, 0, {}, 0, 0, 0)},
+            {"unfinished": IdCounts(0, 5, 0, 0, 0, 0, {}, 0, 0, 0)},
             "Delivered records that wait in the journal and are not in these figures: 5.",
         ),
     ],
@@ -423,7 +423,7 @@ def test_the_days_of_a_report_are_those_asked_for_or_those_there_are(
 
 def test_a_report_without_days_says_so() -> None:
     assert shown(first_day=None, last_day=None)[0] == "Calls without a day, out"
-    unknown = shown(loose=Unknown("a run holds the output"))
+    unknown = shown(unfinished=Unknown("a run holds the output"))
     assert "  not known now: a run holds the output." in unknown
 
 
@@ -464,8 +464,8 @@ def test_json_of_a_report() -> None:
     assert told["by_weekday_and_hour"][6][23] == 83
     assert told["busiest_hours"][0]["calls"] == 1_500
     assert told["prices"]["changes"][0]["after"] == "0.012"
-    assert told["loose"]["dead_by_reason"] == {"gave_up": 4}
-    assert told["books"]["runs"][1]["exit_code"] is None
+    assert told["unfinished"]["dead_by_reason"] == {"gave_up": 4}
+    assert told["control_totals"]["runs"][1]["exit_code"] is None
     assert (told["account"], told["vendor"]) == ("acme", "api.example.com")
     assert told["presumed_currency"] == {
         "records": 1_300,

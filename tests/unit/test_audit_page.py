@@ -158,7 +158,7 @@ def test_a_page_inside_the_output_is_refused(
     made(tmp_path / "out", [{}])
     words = ["audit", "--out", str(tmp_path / "out"), "--html"]
     assert run_command([*words, str(tmp_path / "out" / "cdr" / "audit.html")]) == 2
-    assert "is ours" in capsys.readouterr().err
+    assert "is inside the output" in capsys.readouterr().err
 
 
 def test_json_comes_with_the_page_as_well(

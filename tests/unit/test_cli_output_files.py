@@ -41,18 +41,18 @@ def test_the_form_is_the_one_named_else_that_of_the_files_name(
 
 
 def test_parquet_is_no_text_for_a_terminal() -> None:
-    with pytest.raises(UsageError, match="name a file with -o"):
+    with pytest.raises(UsageError, match="write it to a file with -o"):
         chosen_format(Format.parquet, None, json=False)
 
 
 @pytest.mark.parametrize("where", ["cdr/a", "cdr/x/../a", "state/state.db", "runs/r/a", "cdr"])
 def test_nothing_is_written_among_what_is_ours(tmp_path: Path, where: str) -> None:
     output = Output(tmp_path / "out")
-    with pytest.raises(UsageError, match="which is ours"):
+    with pytest.raises(UsageError, match="inside the output folder"):
         refuse_ours(output.root / where, output)
     link = tmp_path / "link"
     link.symlink_to(output.root)
-    with pytest.raises(UsageError, match="which is ours"):
+    with pytest.raises(UsageError, match="inside the output folder"):
         refuse_ours(link / where, output)
 
 

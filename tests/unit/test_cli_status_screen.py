@@ -9,14 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.cli.ui.status_screen import idle_screen, running_screen
-from harvester.operations.status import Running, Standing
+from harvester.operations.status import OutputStatus, Running
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.limits.sharing import Party, Sharing
 from harvester.state.id_counts import IdCounts
 from harvester.state.values import RunRecord
 
 NOBODY = IdCounts(0, 0, 0, 0, 0, 0, {}, 0, 0, 0)
-STANDING = Standing(
+STANDING = OutputStatus(
     output="out",
     account="a",
     ids=NOBODY,
@@ -27,7 +27,7 @@ STANDING = Standing(
 )
 
 
-def standing(**changes: Any) -> Standing:
+def standing(**changes: Any) -> OutputStatus:
     """With the counts of ids among `changes`, and whatever else is among them."""
     ids = {name: n for name, n in changes.items() if name in NOBODY.__struct_fields__}
     more = {name: value for name, value in changes.items() if name not in ids}
@@ -93,8 +93,7 @@ def test_who_shares_it_the_latest_to_take_a_turn_first(*, is_running: bool) -> N
 def test_nobody_shares_it_and_the_vendor_wants_a_pause() -> None:
     found = shown(Sharing(file="f", rate_per_s=2.5, closed_s=1, parties=()))
     assert (
-        "Limit 2.5 requests/s in f: nobody uses it now; the vendor wants nobody to ask for 1 s"
-        in found
+        "Limit 2.5 requests/s in f: not in use now; the vendor allows no request for 1 s" in found
     )
 
 
@@ -141,21 +140,21 @@ def test_where_all_stands_is_a_table_and_a_list_of_the_last_runs() -> None:
     )
     told = [line.text for line in idle_screen(found, NOW)]
     assert told[:-1] == [
-        "out, account a: no run works on it.",
+        "out, account a: no run in progress.",
         (
             "delivered          1,234  records: 1,000 in the data, 234 safe in the journal until "
             "`harvester publish` or the next run writes them"
         ),
-        "open                  60  calls not over yet; 7 are due",
+        "open                  60  calls not final; 7 are due",
         "dead                   5  c 3, a 1, b 1",
         (
-            "pending               40  ids that wait to be fetched, 3 of them dead letters whose "
+            "pending               40  ids to fetch, 3 of them dead letters whose "
             "retry is not finished, 2 of them failed before"
         ),
-        "bad lines              9  of the last input hold no voiceId; bad.jsonl lists them",
+        "bad lines              9  of the last input, without a voiceId; bad.jsonl lists them",
         "",
-        "Last runs, the newest begun 1 h ago",
-        "  begun (NZST)          lasted  delivered  requests  exit code",
+        "Last runs, the newest began 1 h ago",
+        "  began (NZST)          lasted  delivered  requests  exit code",
         "  2026-09-02 23:00  1 min 40 s      1,234    12,345  0 — done",
         "  2026-09-02 23:00           ?          0         1  killed; nothing is lost",
         "",
@@ -167,9 +166,9 @@ def test_an_output_where_nothing_has_happened_yet_is_all_zeros_with_words() -> N
     told = [line.text for line in idle_screen(STANDING, NOW)]
     assert told[1:-2] == [
         "delivered              0  records in the data",
-        "open                   0  calls not over yet; 0 are due",
-        "dead                   0  ids that the vendor refused for good",
-        "pending                0  nothing waits to be fetched",
+        "open                   0  calls not final; 0 are due",
+        "dead                   0  permanent failures",
+        "pending                0  nothing to fetch",
         "",
         "No run yet.",
     ]
@@ -178,9 +177,9 @@ def test_an_output_where_nothing_has_happened_yet_is_all_zeros_with_words() -> N
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"pending": 4}, "ids that wait to be fetched"),
-        ({"pending": 4, "deferred": 4}, "ids that wait to be fetched, 4 of them failed before"),
-        ({"bad_lines": 1}, "of the last input hold no voiceId"),
+        ({"pending": 4}, "ids to fetch"),
+        ({"pending": 4, "deferred": 4}, "ids to fetch, 4 of them failed before"),
+        ({"bad_lines": 1}, "of the last input, without a voiceId"),
     ],
 )
 def test_what_is_not_there_is_not_told(changes: dict[str, int], told: str) -> None:
@@ -232,7 +231,7 @@ def at_work(age_s: float = 2.0, **changes: object) -> list[str]:
 
 def test_a_run_at_work_is_told_in_a_line_for_each_thing_to_know() -> None:
     assert at_work() == [
-        "out: at work (process 7 on h).",
+        "out: running (process 7 on h).",
         "Run r1, as of 2 s ago:",
         "  fetching   500 of 1,000 ids, 50 %, about 11 s left",
         "  requests   48/s of 50/s allowed · 47 ids/s · 520 sent · 420.0 KB received",
@@ -240,7 +239,7 @@ def test_a_run_at_work_is_told_in_a_line_for_each_thing_to_know() -> None:
     ]
     slow = at_work(eta_s=None, retries={"torn": 1}, outage=True)
     assert slow[2] == "  fetching   500 of 1,000 ids, 50 %"
-    assert slow[5] == "  retries    torn answer 1"
+    assert slow[5] == "  retries    incomplete answer 1"
     assert slow[6].startswith("  pace       the vendor is out of reach")
 
 
@@ -252,13 +251,13 @@ def test_figures_that_are_old_say_that_the_run_may_hang(age_s: float, *, is_old:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({}, "out: at work (process 7 on h)."),
-        ({"pid": None}, "out: at work."),
+        ({}, "out: running (process 7 on h)."),
+        ({"pid": None}, "out: running."),
         (
             {"since": "2026-09-02T12:00:00+00:00"},
-            "out: at work (process 7 on h), since 2026-09-03 00:00 NZST.",
+            "out: running (process 7 on h), since 2026-09-03 00:00 NZST.",
         ),
-        ({"since": "noon\n"}, "out: at work (process 7 on h), since noon\\n."),
+        ({"since": "noon\n"}, "out: running (process 7 on h), since noon\\n."),
         ({"command": "sql"}, "out: `harvester sql` (process 7 on h) reads it."),
         (
             {"command": "sql", "pid": None, "since": "2026-09-02T12:00:00+00:00"},
@@ -272,4 +271,4 @@ def test_whoever_holds_the_output_is_named_as_far_as_it_is_known(
     head, *rest = running_screen(replace(RUNNING, **changes), "out")
     assert head.text == told
     [more] = rest
-    assert more.text.startswith("Nothing is changed" if "sql" in told else "It has told no figures")
+    assert more.text.startswith("Nothing is changed" if "sql" in told else "No figures yet")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from harvester.cli.ui.summary_screen import books, closing
+from harvester.cli.ui.summary_screen import closing, control_totals
 from harvester.pipeline.publish.oddities import Oddities
 from harvester.pipeline.run.control_totals import Difference
 from harvester.pipeline.run.summary import (
@@ -65,22 +65,22 @@ RUN = Summary(
 
 
 def shown(summary: Summary = RUN, seconds: float = 0.0, *, unicode: bool = True) -> list[str]:
-    return [line.text for line in books(summary, seconds, unicode=unicode)]
+    return [line.text for line in control_totals(summary, seconds, unicode=unicode)]
 
 
 def test_each_total_is_a_line_with_its_equation() -> None:
     assert shown() == [
         "",
-        "The books of run r1, account a",
+        "Control totals of run r1, account a",
         "✓  input         1,010 lines     =  3 bad + 7 duplicate + 1,000 distinct",
-        "✓                1,000 distinct  =  200 settled before + 800 listed",
+        "✓                1,000 distinct  =  200 resolved before + 800 listed",
         "✓  list            820 ids       =  700 delivered + 60 open + 50 dead + 10 pending",
-        "            (800 listed + 20 left over)",
+        "            (800 listed + 20 carried over)",
         (
             "✓  run             811 attempted =  700 delivered + 60 open + 50 dead + 0 deferred "
-            "+ 1 cut off"
+            "+ 1 cancelled"
         ),
-        "✓  data            702 rows      =  700 delivered + 2 opens published",
+        "✓  data            702 rows      =  700 delivered + 2 published as not final",
         (
             "✓           answers and rows agree: 12,345 s of calls · 13,000 s charged · "
             "1,234.50 EUR · -12.07 USD · -0.30 GBP · 3.00 (none)"
@@ -100,7 +100,7 @@ def test_what_was_retried_is_part_of_the_list() -> None:
     found = shown(replace(RUN, work_list=replace(RUN.work_list, retried=30)))
     at = next(at for at, line in enumerate(found) if line.startswith("✓  list"))
     assert found[at].split()[2:4] == ["850", "ids"]
-    assert found[at + 1].strip() == "(800 listed + 30 retried + 20 left over)"
+    assert found[at + 1].strip() == "(800 listed + 30 retried + 20 carried over)"
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_what_was_retried_is_part_of_the_list() -> None:
 )
 def test_what_differs_is_marked_and_told_in_red(book: str, marked: list[str]) -> None:
     summary = replace(RUN, differences=[Difference(book, "3 rows", "4 in the list")])
-    lines = [line for line in books(summary, 0.0) if line.text.startswith("✗")]
+    lines = [line for line in control_totals(summary, 0.0) if line.text.startswith("✗")]
     assert [line.text.split()[1] for line in lines] == [*marked, "differs"]
     assert lines[-1].text == f"✗  differs  {book}: 3 rows, but 4 in the list"
     assert {line.style for line in lines} == {"bold red"}
-    good = [line for line in books(summary, 0.0) if line.text.startswith("✓")]
+    good = [line for line in control_totals(summary, 0.0) if line.text.startswith("✓")]
     assert len(good) == 6 - len(marked)
     assert {line.style for line in good} == {""}
 
@@ -152,28 +152,28 @@ PLAN = PlanTotals(
             ["planned  1,100 requests in 22 s for 1,000 ids; 900 were attempted"],
         ),
         ({"plan": replace(PLAN, to_fetch=0)}, []),
-        ({"retries": {"torn": 2, "throttled": 3}}, ["retries  throttling 3, torn answer 2"]),
+        ({"retries": {"torn": 2, "throttled": 3}}, ["retries  throttling 3, incomplete answer 2"]),
         (
             {"throttled": 1_001, "outages": 2},
-            ["trouble  1,001 push-backs by the vendor · 2 outages waited out"],
+            ["warnings throttled 1,001 times by the vendor · 2 vendor outages"],
         ),
         (
             {"clock_skew_s": 5.2},
-            ["trouble  this clock is 5 s behind the vendor's: check NTP"],
+            ["warnings this clock is 5 s behind the vendor's: check NTP"],
         ),
         (
             {"clock_skew_s": -61.0},
-            ["trouble  this clock is 1 min 1 s ahead of the vendor's: check NTP"],
+            ["warnings this clock is 1 min 1 s ahead of the vendor's: check NTP"],
         ),
         (
             {"ages_held": True},
-            ["trouble  a clock was set since the run before: no id ended for its age"],
+            ["warnings a clock was changed since the last run: no id ended for its age"],
         ),
         (
             {"unparsed": {"rate": 2, "cost": 1}, "extra": {"tag": 3}},
             [
                 (
-                    "odd data could not be typed, kept in `unparsed`: cost 1, rate 2; "
+                    "unusual  could not be converted, kept in `unparsed`: cost 1, rate 2; "
                     "unknown fields, kept in `extra`: tag 3"
                 )
             ],
@@ -181,13 +181,13 @@ PLAN = PlanTotals(
         (
             {"odd": Oddities(answered_without_cost=4, odd_hangups=5)},
             [
-                "odd data answered calls without a cost: 4; hangupTimes in an unknown form: 5",
+                "unusual  answered calls without a cost: 4; hangupTimes in an unknown form: 5",
             ],
         ),
         ({"published_files": 2, "published_bytes": 12_345}, ["written  2 files, 12.3 KB"]),
         (
             {"data": replace(RUN.data, rows_in_journal=9)},
-            ["to write 9 rows, safe in the journal: `harvester publish`"],
+            ["waiting  9 rows, safe in the journal: `harvester publish`"],
         ),
     ],
 )

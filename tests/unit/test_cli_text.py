@@ -149,10 +149,10 @@ def test_an_exit_code_that_is_none_of_ours_counts_as_unexpected(code: int) -> No
     [
         (0, "done"),
         (3, "done, some ids are dead"),
-        (4, "refused by the vendor"),
+        (4, "access denied"),
         (6, "output or state"),
         (7, "already running"),
-        (8, "own budget used up"),
+        (8, "run limit reached"),
         (130, "interrupted"),
         (143, "terminated"),
     ],
@@ -165,8 +165,8 @@ def test_what_an_exit_code_says(code: int, short: str) -> None:
 def test_known_event_is_a_sentence_and_unknown_one_is_listed() -> None:
     bad = {"event": "bad_ids", "level": "warning", "count": 3, "new": 2, "file": "b.jsonl"}
     assert sentence(bad) == (
-        "warning: 3 bad line(s) hold no voiceId, 2 of them not reported before; b.jsonl lists them "
-        "with file and line"
+        "warning: 3 bad line(s) without a voiceId, 2 of them not reported before; b.jsonl lists "
+        "them with file and line"
     )
     assert sentence({"event": "odd", "level": "info", "a": 1}) == "odd a=1"
     assert sentence({"event": "bad_ids", "level": "info"}) == "bad_ids"
@@ -251,7 +251,7 @@ def test_bar_fits_the_window_and_loses_no_cause(columns: int) -> None:
         "not an envelope",
         "throttling",
         "status -99",
-        "torn answer",
+        "incomplete answer",
     )
     for cause in causes:
         assert f"{cause} 12,345" in told
@@ -337,7 +337,7 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_slower_pace_is_told_in_plain_numbers() -> None:
     fields = {"event": "pace_lowered", "level": "warning", "pace": 700.0, "limit": 1000.0}
-    assert sentence(fields).startswith("warning: slowed to 700/s of 1,000/s by push-back")
+    assert sentence(fields).startswith("warning: slowed to 700/s of 1,000/s by vendor throttling")
 
 
 def _told(**changes: object) -> str:
@@ -369,8 +369,8 @@ def test_progress_is_told_where_no_bar_can_be_drawn() -> None:
     )
     assert told == (
         "publishing: 12,345 of 50,000 ids (24 %) · 49 requests/s of 50 · 12 open · 1 deferred · "
-        "retries torn answer 9, busy (-18) 7, connection reset 2, throttling 2 · slowed to 35/s · "
-        "about under 1 s left"
+        "retries incomplete answer 9, busy (-18) 7, connection reset 2, throttling 2 · "
+        "slowed to 35/s · about under 1 s left"
     )
     assert "left" not in _told(eta_s=None)
     assert "retries" not in _told(retries={})
@@ -479,7 +479,7 @@ def test_the_bar_in_a_wide_window_and_in_a_narrow_one() -> None:
         "requests  48/s of 50/s allowed · 47 ids/s · 520 sent · 420.0 KB received",
         "so far    delivered 490 · open 6 · dead 4 · deferred 0",
         "retries   throttling 2",
-        "pace      slowed to 35/s after throttling, climbing back",
+        "pace      slowed to 35/s after throttling, rising again",
     ]
     assert [row.rstrip() for row in _rows(_progress(), 50)] == [
         f"fetching  {'━' * 5}╺{'━' * 4} 500 of 1,000  50 %  11 s left",

@@ -12,10 +12,11 @@ import msgspec
 import pyarrow as pa
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from harvester.analysis.audit.rules import RULES
 from harvester.analysis.query.export_rows import schema_of
-from harvester.cli.main import application
+from harvester.cli.main import _GROUPS, application
 from harvester.config import ENV_PREFIX, SECRET_NAMES, Config
 from harvester.dataset import footer
 from harvester.dataset.group_record import GROUP_RECORD
@@ -70,11 +71,11 @@ def _is_option(name: str) -> bool:
 
 
 def of(name: str) -> str:
-    return section(COMMANDS_PAGE, f"## `{name}`")
+    return section(COMMANDS_PAGE, f"### `{name}`")
 
 
 def test_every_command_has_a_section_and_no_other_has() -> None:
-    assert re.findall(r"(?m)^## `(.+)`$", COMMANDS_PAGE) == list(COMMANDS)
+    assert sorted(re.findall(r"(?m)^### `(.+)`$", COMMANDS_PAGE)) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -101,14 +102,43 @@ def test_every_argument_of_a_command_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_example(name: str) -> None:
     whole = (DOCS / "commands.md").read_text()
-    assert re.search(rf"(?m)^(\w+=\S+ )?{name}\b.*$", section(whole, f"## `{name}`"))
+    assert re.search(rf"(?m)^(\w+=\S+ )?{name}\b.*$", section(whole, f"### `{name}`"))
 
 
 def test_the_readme_names_every_command_and_no_other() -> None:
-    named = [cells[0] for cells in rows(section(README, "## Commands"))]
+    named = [cells[1] for cells in rows(section(README, "## Commands"))]
     words = {re.sub(r"\W.*", "", cell.removeprefix("`harvester ")) for cell in named}
     assert len(words) == len(named)
     assert words == {name.split()[1] for name in COMMANDS}
+
+
+def test_the_help_the_page_and_the_readme_have_the_same_groups() -> None:
+    of_page = {}
+    for title in re.findall(r"(?m)^## (.+)$", COMMANDS_PAGE)[1:]:
+        named = re.findall(r"(?m)^### `harvester (\w+)", section(COMMANDS_PAGE, f"## {title}"))
+        of_page[title] = list(dict.fromkeys(named))
+    assert of_page == {title: list(commands) for title, commands in _GROUPS.items()}
+    of_readme: dict[str, list[str]] = {}
+    title = ""
+    for cells in rows(section(README, "## Commands")):
+        title = cells[0] or title
+        of_readme.setdefault(title, []).append(
+            cells[1].removeprefix("`harvester ").split()[0].strip("`")
+        )
+    assert of_readme == of_page
+
+
+def test_the_help_shows_each_command_in_its_group_on_a_line_of_80() -> None:
+    shown = CliRunner().invoke(application("run"), ["--help"], terminal_width=80).output
+    assert "Commands:" not in shown
+    at = {line: number for number, line in enumerate(shown.splitlines())}
+    for title, commands in _GROUPS.items():
+        begins = at[f"{title}:"] + 1
+        lines = shown.splitlines()[begins : begins + len(commands)]
+        assert [line.split(maxsplit=1) for line in lines] == [
+            [name, says] for name, says in commands.items()
+        ]
+        assert all(len(line) <= 80 for line in lines)
 
 
 def test_options_of_the_program_itself_are_documented() -> None:

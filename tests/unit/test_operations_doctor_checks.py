@@ -75,11 +75,11 @@ OTHER = Party(pid=7, output="/srv/b", priority="low", idle_s=None)
 @pytest.mark.parametrize(
     ("parties", "closed_s", "state", "code", "told"),
     [
-        ((), 0.0, "ok", 0, "50 requests/s for all that name a.limit: nobody else now; another"),
+        ((), 0.0, "ok", 0, "50 requests/s for all that name a.limit: no other now; another"),
         ((OTHER,), 0.0, "ok", 0, "name a.limit: process 7 with /srv/b; another machine"),
         ((OTHER, OTHER), 0.0, "ok", 0, "process 7 with /srv/b, process 7 with /srv/b;"),
-        ((), 1.0, "ok", 0, "nobody else now"),
-        ((), 61.4, "fail", 5, "the vendor wants nobody to ask for 61 s more"),
+        ((), 1.0, "ok", 0, "no other now"),
+        ((), 61.4, "fail", 5, "the vendor allows no request for 61 s more"),
     ],
 )
 def test_who_shares_the_limit(
@@ -96,7 +96,7 @@ def test_a_limit_that_nobody_shares_and_the_budget_of_a_day() -> None:
     assert "50 requests/s for each process alone; pace.limit_file makes it one" in alone.said
     assert "per_day" not in alone.said
     budget = check_limit(Pace(limit_file="a.limit", per_day=1000), None)
-    assert "nobody else now" in budget.said
+    assert "no other now" in budget.said
     assert budget.said.endswith("pace.per_day = 1,000 is counted for this output alone")
 
 

@@ -1,4 +1,4 @@
-"""`harvester audit`: every rule asked of the records of a period, and what a page says of it.
+"""`harvester audit`: every rule applied to the records of a period, and what a page says of it.
 
 Nothing is changed.  The data set is read without the output's lock, as by `report`.
 """
@@ -58,7 +58,7 @@ def make_audit(
     limits: Mapping[str, Decimal],
     keep: Callable[[Iterator[pa.RecordBatch]], None] | None = None,
 ) -> Audit:
-    """Ask every rule of the records of the order's period.
+    """Apply every rule to the records of the order's period.
 
     `keep` gets all that differ, as in FOUND_SCHEMA.  Raises UsageError where there is no record,
     StoreError if something can't be read.
@@ -96,5 +96,6 @@ def make_audit(
 def _no_calls(places: Places, scope: Scope) -> UsageError:
     return UsageError(
         f"{places.root} holds no calls of these days ({scope.told}). Name the right folder with "
-        "--out or -c, or other days."
+        "--out or -c, or other days.",
+        code="data.no_calls",
     )

@@ -161,7 +161,7 @@ _COUNTED = len(_Sums._fields) - 1
 
 
 class Billing:
-    """The records of `files` that are in scope, each rule asked of them."""
+    """The records of `files` that are in scope, each rule applied to them."""
 
     def __init__(
         self, database: duckdb.DuckDBPyConnection, files: Sequence[Path], scope: Scope
@@ -211,9 +211,9 @@ class Billing:
 
     def _sums(self) -> dict[str, list[_Sums]]:
         """By rule: the sums of each currency."""
-        asked = ", ".join(_counts(rule) for rule in RULES)
+        counts = ", ".join(_counts(rule) for rule in RULES)
         rows = self._database.execute(
-            f"SELECT currency, {asked} FROM {_ROWS} GROUP BY currency"  # noqa: S608
+            f"SELECT currency, {counts} FROM {_ROWS} GROUP BY currency"  # noqa: S608
         ).fetchall()
         found: dict[str, list[_Sums]] = {rule.name: [] for rule in RULES}
         for currency, *figures in rows:

@@ -47,12 +47,15 @@ def parse_limits(texts: Sequence[str]) -> dict[str, Decimal]:
         if found is None:
             raise UsageError(
                 f"--fail-above {part}: write currency and amount, such as USD=50 or "
-                "USD=50,EUR=20.50."
+                "USD=50,EUR=20.50.",
+                code="usage.amount",
             )
         # Also "settled" (the settlement currency), "odd" and "-": as the screen names them.
         currency = found[1].upper()
         if currency in limits:
-            raise UsageError(f"--fail-above names {currency} twice: give one amount for it.")
+            raise UsageError(
+                f"--fail-above names {currency} twice: give one amount for it.", code="usage.amount"
+            )
         limits[currency] = Decimal(found[2])
     return limits
 

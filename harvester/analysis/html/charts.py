@@ -149,7 +149,7 @@ def _drawing(axes: Axes, width: int, marks: str) -> str:
 
 
 def _path(values: Sequence[Decimal | None], low: Decimal, high: Decimal, *, steps: bool) -> str:
-    """The d of a path: begun anew after each gap, so that nothing is drawn where nothing is."""
+    """The d of a path: begun again after each gap, so that nothing is drawn where nothing is."""
     found = []
     pen_down = False
     for place, value in enumerate(values):

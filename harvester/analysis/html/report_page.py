@@ -14,7 +14,7 @@ from harvester.analysis.html.document import Head, Tile, document, section
 from harvester.analysis.html.figures import measures, ranked
 from harvester.analysis.html.hours import hours_section
 from harvester.analysis.html.prices import prices_section
-from harvester.analysis.html.runs import books_section, loose_section
+from harvester.analysis.html.runs import control_totals_section, unfinished_section
 from harvester.analysis.notes import report_notes, span
 from harvester.analysis.report import formatting
 from harvester.analysis.report.report import Report
@@ -67,8 +67,10 @@ def _sections(report: Report) -> Iterator[str]:
         )
         yield section("When calls are made", hours_section(report.hours, report.scope.clock.zone))
         yield section("Prices", prices_section(calls.prices, days))
-    yield section("Open and dead, as of now", loose_section(report.loose, Path(report.output)))
-    yield section("The books of the runs", books_section(report.books))
+    yield section(
+        "Open and dead, as of now", unfinished_section(report.unfinished, Path(report.output))
+    )
+    yield section("Control totals of the runs", control_totals_section(report.control_totals))
 
 
 def _all_days(report: Report) -> list[date]:

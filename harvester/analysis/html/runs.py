@@ -1,4 +1,4 @@
-"""A report's page: what is open or dead, and the books of the runs."""
+"""A report's page: what is open or dead, and the control totals of the runs."""
 
 from __future__ import annotations
 
@@ -7,39 +7,42 @@ from pathlib import Path
 from harvester.analysis.html.charts import escape
 from harvester.analysis.html.markup import Cell, data_table, folded
 from harvester.analysis.report import formatting
-from harvester.analysis.report.unfinished import Books, Unknown
+from harvester.analysis.report.unfinished import RunHistory, Unknown
 from harvester.state.id_counts import IdCounts
 from harvester.storage.run_summary import RunSummary
 
 
-def loose_section(loose: IdCounts | Unknown, root: Path) -> str:
+def unfinished_section(found: IdCounts | Unknown, root: Path) -> str:
     """Open and dead ids by reason; `root` is the output's folder, which a page does not name."""
-    if isinstance(loose, Unknown):
-        why = loose.why.removesuffix(".").replace(str(root.absolute()), "OUT")
+    if isinstance(found, Unknown):
+        why = found.why.removesuffix(".").replace(str(root.absolute()), "OUT")
         return f'<p class="note">Not known now: {escape(why)}.</p>'
     told = (
-        f"Over the whole output, whatever the period: {formatting.count(loose.open)} open, "
+        f"Over the whole output, whatever the period: {formatting.count(found.open)} open, "
         "of which "
-        f"{formatting.count(loose.open_due)} are due to be fetched again; "
-        f"{formatting.count(loose.dead)} dead; {formatting.pending(loose.pending, loose.retrying)}."
+        f"{formatting.count(found.open_due)} are due to be fetched again; "
+        f"{formatting.count(found.dead)} dead; {formatting.pending(found.pending, found.retrying)}."
     )
     rows = [
         [Cell(state), Cell(formatting.plain(reason), "text reason"), Cell(formatting.count(number))]
-        for state, reasons in (("open", loose.open_by_reason), ("dead", loose.dead_by_reason))
+        for state, reasons in (
+            ("open", found.open_by_reason),
+            ("dead", found.dead_by_reason),
+        )
         for reason, number in reasons.items()
     ]
     table = data_table("open and dead", ["state", "reason", "ids"], rows) if rows else ""
     return f'<p class="soft">{told}</p>{table}'
 
 
-def books_section(books: Books) -> str:
-    """The runs of the period, and whether their books balance."""
-    if not books.runs:
+def control_totals_section(history: RunHistory) -> str:
+    """The runs of the period, and whether their control totals balance."""
+    if not history.runs:
         return '<p class="soft">No run began in this period.</p>'
     heads = [
         "run",
         "exit",
-        "books",
+        "totals",
         "requests",
         "attempted",
         "delivered",
@@ -49,18 +52,18 @@ def books_section(books: Books) -> str:
         "rows",
         "cost",
     ]
-    told = "attempted = delivered + open + dead + deferred + cut off; as each run counted itself."
+    told = "attempted = delivered + open + dead + deferred + cancelled; as each run counted itself."
     unread = ""
-    if books.unreadable:
+    if history.unreadable:
         unread = (
-            f'<p class="note">{formatting.count(len(books.unreadable))} summaries can\'t be read: '
-            "`harvester verify` names them.</p>"
+            f'<p class="note">{formatting.count(len(history.unreadable))} summaries '
+            "can't be read: `harvester verify` names them.</p>"
         )
-    table = folded("runs", heads, [_book_row(run) for run in books.runs])
+    table = folded("runs", heads, [_run_row(run) for run in history.runs])
     return f'<p class="soft">{told}</p>{unread}{table}'
 
 
-def _book_row(run: RunSummary) -> list[Cell]:
+def _run_row(run: RunSummary) -> list[Cell]:
     numbers = (
         run.requests,
         run.attempted,

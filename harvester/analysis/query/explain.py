@@ -31,8 +31,8 @@ class OnList(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     """Its row, counted from 0."""
     rank: int
-    """0: of the newest input or a retry; 1: left over from an earlier one."""
-    settled: bool
+    """0: of the newest input or a retry; 1: carried over from an earlier one."""
+    resolved: bool
 
 
 class InData(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,10 +55,10 @@ class InJournal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that wasn't over, or that the vendor did not know, when it was asked last."""
+    """A call that wasn't over, or that the vendor did not know, when it was fetched last."""
 
     run_id: str
-    asks: int
+    fetches: int
     first_at: str
     due_at: str
     answered_at: str | None
@@ -67,7 +67,7 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dead(msgspec.Struct, frozen=True, kw_only=True):
-    """The vendor said no for good, or it failed in too many runs."""
+    """A permanent failure, or it failed in too many runs."""
 
     run_id: str
     reason: str
@@ -80,8 +80,8 @@ class Dead(msgspec.Struct, frozen=True, kw_only=True):
     body: str | None
 
 
-class PutOff(msgspec.Struct, frozen=True, kw_only=True):
-    """It failed in some run, stays pending, and is asked again."""
+class Deferred(msgspec.Struct, frozen=True, kw_only=True):
+    """It failed in some run, stays pending, and is fetched again."""
 
     run_id: str
     cause: str
@@ -103,7 +103,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     journal: InJournal | None
     open: Open | None
     dead: Dead | None
-    deferred: PutOff | None
+    deferred: Deferred | None
     next: str
     """What will happen to it, or what to type."""
 
@@ -118,7 +118,8 @@ def explain(places: Places, voice_id: str) -> Explanation:
     if not places.database.is_file():
         raise UsageError(
             f"{places.root} has no state: there is no {places.database}. Name the right folder "
-            "with --out or -c; if there is data, `harvester rebuild` makes the state anew."
+            "with --out or -c; if there is data, `harvester rebuild` makes the state again.",
+            code="state.missing",
         )
     scratch = places.staging if places.staging.is_dir() else None
     with OutputLock(places.lock, "explain"), view_ledger(places.database, scratch) as db:
@@ -163,18 +164,18 @@ def _state(
         return "delivered"
     if is_open:
         return "open"
-    if on_list is not None and on_list.settled:
+    if on_list is not None and on_list.resolved:
         return "lost"
     return "pending" if on_list is not None or is_deferred else "unknown"
 
 
 _NEXT = {
     "delivered": "Nothing: its record is kept.",
-    "open": "The first run after its due time asks it again.",
-    "dead": "Nothing, unless you ask for it: `harvester retry`.",
-    "pending": "The next run asks it; on a list it needs no input.",
-    "lost": "Settled on the list, but its outcome is nowhere: run `harvester verify --deep`.",
-    "unknown": "Never seen: it is not on the list nor in the data. Put it in an input and run.",
+    "open": "The first run after its due time fetches it again.",
+    "dead": "Nothing, unless you fetch it again: `harvester retry`.",
+    "pending": "The next run fetches it; on the work list it needs no input.",
+    "lost": "Resolved on the list, but without an outcome: run `harvester verify --deep`.",
+    "unknown": "Not known: it is neither on the list nor in the data. Put it in an input and run.",
 }
 
 
@@ -189,7 +190,7 @@ def _on_list(db: sqlite3.Connection, places: Places, voice_id: str) -> OnList | 
     if work_list is None:
         return None
     found = find_on_list(db, work_list, places.lists / work_list.path, voice_id)
-    return None if found is None else OnList(position=found[0], rank=found[1], settled=found[2])
+    return None if found is None else OnList(position=found[0], rank=found[1], resolved=found[2])
 
 
 def _in_data(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[InData, ...]:
@@ -225,7 +226,7 @@ def _open(db: sqlite3.Connection, account: str, voice_id: str) -> Open | None:
     last = call.last_answer
     return Open(
         run_id=call.run_id,
-        asks=call.fetches,
+        fetches=call.fetches,
         first_at=_instant(call.first_ms),
         due_at=_instant(call.due_ms),
         answered_at=None if call.answer_ms is None else _instant(call.answer_ms),
@@ -250,11 +251,11 @@ def _dead(db: sqlite3.Connection, voice_id: str) -> Dead | None:
     )
 
 
-def _deferred(db: sqlite3.Connection, voice_id: str) -> PutOff | None:
+def _deferred(db: sqlite3.Connection, voice_id: str) -> Deferred | None:
     item = unresolved.deferred(db, voice_id)
     if item is None:
         return None
-    return PutOff(
+    return Deferred(
         run_id=item.run_id,
         cause=item.cause,
         detail=item.detail,

@@ -47,7 +47,7 @@ _OPEN = pa.schema(
         ("voice_id", pa.string()),
         ("due_at", _MS),
         ("first_at", _MS),
-        ("asks", pa.int32()),
+        ("fetches", pa.int32()),
         ("run_id", pa.string()),
         ("answered_at", _MS),
         ("answer", pa.string()),
@@ -70,7 +70,8 @@ def part_batches(parts: Iterable[Path]) -> Iterator[pa.RecordBatch]:
         except (OSError, pa.ArrowException) as exc:
             raise StoreError(
                 f"{part} can't be read: {exc}. The export ends here; restore the file from a "
-                "backup and export again."
+                "backup and export again.",
+                code="data.unreadable",
             ) from exc
 
 
@@ -117,7 +118,7 @@ def kept_batches(output: Output, what: str, command: str) -> Iterator[pa.RecordB
             _room_explained(),
             pa.ipc.new_stream(file, schema_of(what)) as writer,
         ):
-            for batch in ledger_batches(db, what):
+            for batch in state_batches(db, what):
                 writer.write_batch(batch)
         file.seek(0)
         yield from pa.ipc.open_stream(file)
@@ -137,11 +138,12 @@ def _room_explained() -> Iterator[None]:
     except OSError as exc:
         raise StoreError(
             f"there is no room for temporary files: {exc.strerror or exc}. Free some space and run "
-            "the same command again."
+            "the same command again.",
+            code="output.full",
         ) from exc
 
 
-def ledger_batches(db: sqlite3.Connection, what: str) -> Iterator[pa.RecordBatch]:
+def state_batches(db: sqlite3.Connection, what: str) -> Iterator[pa.RecordBatch]:
     """The rows of the dead letters or of the open calls."""
     if what == "dead":
         rows = map(_dead_row, unresolved.dead_letters(db))
@@ -171,7 +173,7 @@ def _open_row(call: OpenCall) -> dict[str, object]:
         "voice_id": call.voice_id,
         "due_at": call.due_ms,
         "first_at": call.first_ms,
-        "asks": call.fetches,
+        "fetches": call.fetches,
         "run_id": call.run_id,
         "answered_at": call.answer_ms,
         "answer": _readable(call.answer),

@@ -43,7 +43,8 @@ def find_rows(files: Iterable[Path], voice_id: str) -> Iterator[Found]:
                             yield Found(path, group, row)
         except (OSError, pa.ArrowException) as exc:
             raise StoreError(
-                f"{path} can't be read ({exc}). `harvester verify` shows what else is wrong."
+                f"{path} can't be read ({exc}). `harvester verify` shows what else is wrong.",
+                code="data.unreadable",
             ) from exc
 
 
@@ -59,7 +60,8 @@ def find_on_list(
             found = _row_on_list(file, voice_id)
     except (OSError, pa.ArrowException) as exc:
         raise StoreError(
-            f"{path}: the work list can't be read ({exc}). Run `harvester verify`."
+            f"{path}: the work list can't be read ({exc}). Run `harvester verify`.",
+            code="state.damaged",
         ) from exc
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Which statements read and nothing else, told by DuckDB's own parser.
+"""Which statements read and nothing else, by DuckDB's own parser.
 
 Theory of operation.  What isn't known to read is refused.  A statement's kind is not enough: since
 DuckDB 2.0 a SELECT may carry a COPY or a DELETE in its WITH, which runs with it.  So the parsed
@@ -27,7 +27,7 @@ _EXPLAIN = re.compile(
     rf"{_COMMENT}*EXPLAIN{_COMMENT}+(?:ANALYZE{_COMMENT}+)?", re.IGNORECASE | re.DOTALL
 )
 _ONLY = (
-    "only statements that read can be asked here: SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, "
+    "only statements that read can be run here: SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, "
     "SHOW and EXPLAIN. Nothing of the output, no file and no setting can be changed"
 )
 
@@ -36,34 +36,40 @@ def refuse_writing(database: duckdb.DuckDBPyConnection, statement: str) -> None:
     """Raise UsageError unless `statement` is one that only reads; duckdb.Error if it is no SQL."""
     found = database.extract_statements(statement)
     if len(found) != 1:
-        raise UsageError(f"{len(found)} statements where one was expected.")
+        raise UsageError(f"{len(found)} statements where one was expected.", code="usage.query")
     kind = found[0].type
     if kind == duckdb.StatementType.EXPLAIN:
         explained = _EXPLAIN.sub("", statement, count=1)
         if explained == statement:
-            raise UsageError(f"{_ONLY}.")
+            raise UsageError(f"{_ONLY}.", code="usage.query")
         statement = explained
         kind = database.extract_statements(statement)[0].type
     if kind != duckdb.StatementType.SELECT:
-        raise UsageError(f"{_named(kind)}: {_ONLY}.")
+        raise UsageError(f"{_named(kind)}: {_ONLY}.", code="usage.query")
     _look_through(database, statement)
 
 
 def _look_through(database: duckdb.DuckDBPyConnection, statement: str) -> None:
-    ((told,),) = database.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()
-    parsed = msgspec.json.decode(told)
+    ((json_text,),) = database.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()
+    parsed = msgspec.json.decode(json_text)
     if parsed.get("error"):
-        raise UsageError(f"{parsed.get('error_message', 'it can not be looked through')}: {_ONLY}.")
+        raise UsageError(
+            f"{parsed.get('error_message', 'it can not be looked through')}: {_ONLY}.",
+            code="usage.query",
+        )
     for node in _objects(parsed):
         kind = node.get("type")
         if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _READING:
-            raise UsageError(f"{kind.removesuffix('_NODE').split('_')[0]}: {_ONLY}.")
+            raise UsageError(
+                f"{kind.removesuffix('_NODE').split('_')[0]}: {_ONLY}.", code="usage.query"
+            )
         if kind == "TABLE_FUNCTION":
             name = str(_function(node))
             if name.lower() not in _TABLE_FUNCTIONS:
                 raise UsageError(
                     f"the table function {name} can't be used here: {_ONLY}. A file of yours is "
-                    "named with --table NAME=FILE."
+                    "named with --table NAME=FILE.",
+                    code="usage.query",
                 )
 
 

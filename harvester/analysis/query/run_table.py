@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from harvester.analysis.period import Period
 from harvester.analysis.places import Places
-from harvester.analysis.report.unfinished import RUN_COLUMNS, read_books
+from harvester.analysis.report.unfinished import RUN_COLUMNS, read_run_history
 from harvester.money import SCALE
 
 _COST = pa.map_(pa.string(), pa.decimal128(38, SCALE))
@@ -32,9 +32,9 @@ RUN_SCHEMA = pa.schema(
 
 def run_batch(places: Places) -> pa.RecordBatch:
     """Every run that has a summary, newest first."""
-    books = read_books(places, Period(None, None), UTC)
+    history = read_run_history(places, Period(None, None), UTC)
     rows = [
         {name: getattr(run, name) for name in RUN_COLUMNS} | {"cost": list(run.cost.items())}
-        for run in books.runs
+        for run in history.runs
     ]
     return pa.RecordBatch.from_pylist(rows, RUN_SCHEMA)

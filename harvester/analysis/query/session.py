@@ -70,7 +70,7 @@ class Session:
         """The answer to one statement that reads.
 
         Raises UsageError if it isn't one, or can't be answered; StoreError if the data can't be
-        read; KeyboardInterrupt, after which the session can be asked again.
+        read; KeyboardInterrupt, after which the session can be used again.
         """
         with self._explained():
             self._end_last()
@@ -143,11 +143,15 @@ class Session:
         if isinstance(exc, duckdb.PermissionException):
             return UsageError(
                 f"{told(exc)} A file of yours is named with --table NAME=FILE; where rows go is "
-                "said by -o FILE."
+                "said by -o FILE.",
+                code="usage.query",
             )
         if isinstance(exc, broken) or "/cdr/submit_date=" in str(exc):
             return trouble(exc)
-        return UsageError(f"the query can't be answered: {told(exc)} There are: {self._names}.")
+        return UsageError(
+            f"the query can't be answered: {told(exc)} There are: {self._names}.",
+            code="usage.query",
+        )
 
 
 def told(exc: Exception) -> str:
@@ -267,20 +271,24 @@ def _load(
     if not _NAME.fullmatch(name) or name in taken:
         raise UsageError(
             f"--table {name}={file}: a table is named by lower-case letters, digits and _, and not "
-            f"{', '.join(sorted(taken))}."
+            f"{', '.join(sorted(taken))}.",
+            code="usage.table",
         )
     kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
     reader = _READERS.get(kind.lower())
     if reader is None:
         raise UsageError(
-            f"--table {name}={file}: only .csv, .tsv (also .gz) and .parquet are read."
+            f"--table {name}={file}: only .csv, .tsv (also .gz) and .parquet are read.",
+            code="usage.table",
         )
     read = reader.format(file=listed(pattern(path.absolute()) for path in found))
     what = "VIEW" if kind.lower() == ".parquet" else "TABLE"
     try:
         database.execute(f"CREATE {what} {name} AS SELECT * FROM {read}")  # noqa: S608
     except duckdb.Error as exc:
-        raise UsageError(f"--table {name}={file} can't be read: {_said_first(exc)}") from exc
+        raise UsageError(
+            f"--table {name}={file} can't be read: {_said_first(exc)}", code="usage.table"
+        ) from exc
 
 
 def _said_first(exc: Exception) -> str:

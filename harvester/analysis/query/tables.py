@@ -20,8 +20,9 @@ def tables(output: Output) -> Mapping[str, Source]:
     def of_state(what: str) -> Iterable[pa.RecordBatch]:
         if not has_state(output):
             raise UsageError(
-                f"there is no {output.database}: only cdr and run can be asked. With the data "
-                "alone, `harvester rebuild` makes it anew."
+                f"there is no {output.database}: only cdr and run can be queried. With the "
+                "data alone, `harvester rebuild` makes it again.",
+                code="state.missing",
             )
         yield from kept_batches(output, what, "sql")
 

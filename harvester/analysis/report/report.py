@@ -1,4 +1,4 @@
-"""`harvester report`: what the calls of a period came to, and what is still loose.
+"""`harvester report`: what the calls of a period came to, and what is unfinished.
 
 Theory of operation.  The data set is read without the output's lock: its files are complete and
 never change, and one that a run publishes meanwhile is either listed or not.  So a report can be
@@ -20,7 +20,12 @@ from harvester.analysis.places import Places
 from harvester.analysis.report.aggregate import QUARTER_MS, Calls, count_calls
 from harvester.analysis.report.figures import percentile
 from harvester.analysis.report.source import read_source
-from harvester.analysis.report.unfinished import Books, Unknown, read_books, read_loose
+from harvester.analysis.report.unfinished import (
+    RunHistory,
+    Unknown,
+    read_run_history,
+    read_unfinished,
+)
 from harvester.analysis.scope import Scope
 from harvester.dataset.files import list_parts
 from harvester.dataset.group_record import GROUP_RECORD
@@ -83,8 +88,8 @@ class Report:
     calls: Calls
     hours: Hours
     delay: Delay
-    loose: IdCounts | Unknown
-    books: Books
+    unfinished: IdCounts | Unknown
+    control_totals: RunHistory
     stated: Stated
     """What the files say of themselves."""
 
@@ -96,8 +101,9 @@ def make_report(places: Places, order: Order) -> Report:
     """
     if not places.cdr.is_dir() and not places.state.is_dir():
         raise UsageError(
-            f"{places.root} holds no harvest. Name the right folder with --out or -c, or begin "
-            f"with `harvester run IDS`."
+            f"{places.root} holds no data yet. Name the right folder with --out or -c, or begin "
+            f"with `harvester run IDS`.",
+            code="output.no_data",
         )
     listing = list_parts(places.cdr, GROUP_RECORD)
     clock, period = order.scope.clock, order.scope.period
@@ -122,8 +128,8 @@ def make_report(places: Places, order: Order) -> Report:
         calls=calls,
         hours=hours_of(calls.quarters, zone),
         delay=_delay(calls.delays),
-        loose=read_loose(places),
-        books=read_books(places, period, zone),
+        unfinished=read_unfinished(places),
+        control_totals=read_run_history(places, period, zone),
         stated=read_source(places, parts, "report"),
     )
 

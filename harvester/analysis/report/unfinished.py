@@ -1,7 +1,7 @@
-"""What no row of the data set tells: open calls, dead letters, and the books of the runs.
+"""What is in no row of the data set: open calls, dead letters, and what the runs came to.
 
-Open and dead stand in the ledger, which a run keeps to itself while it works; the books are read
-from the runs' summaries, which anybody may read at any time.
+Open and dead are in the state database, which a run keeps to itself while it works; control
+totals are read from the runs' summaries, which anybody may read at any time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harvester.state.run_records import in_order
 from harvester.storage.ownership import READ, refuse_closed
 from harvester.storage.run_summary import RunSummary, SummaryError, read_summary, summary_files
 
-Told = TypeVar("Told")
+Result = TypeVar("Result")
 
 
 RUN_COLUMNS = (
@@ -52,7 +52,7 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class RunHistory:
     """The runs that began within the period, newest first."""
 
     runs: tuple[RunSummary, ...] = ()
@@ -60,14 +60,14 @@ class Books:
     """Summaries that can't be read."""
 
 
-def read_loose(places: Places) -> IdCounts | Unknown:
+def read_unfinished(places: Places) -> IdCounts | Unknown:
     """Count the open and the dead; change nothing.  Raises StoreError if the ledger is damaged."""
     return ask_ledger(places, "report", lambda db: count_ids(db, time.time_ns() // 1_000_000))
 
 
 def ask_ledger(
-    places: Places, command: str, question: Callable[[sqlite3.Connection], Told]
-) -> Told | Unknown:
+    places: Places, command: str, question: Callable[[sqlite3.Connection], Result]
+) -> Result | Unknown:
     """What the ledger answers, unless a run holds it; `command` is who asks.
 
     Raises StoreError if it is damaged.
@@ -86,11 +86,11 @@ def ask_ledger(
         with OutputLock(places.lock, command), view_ledger(places.database, scratch) as db:
             return question(db)
     except AlreadyRunning:
-        return Unknown("a run holds the output; ask again when it is done, or `harvester status`")
+        return Unknown("a run uses the output; try again when it has ended, or `harvester status`")
 
 
-def read_books(places: Places, period: Period, zone: tzinfo) -> Books:
-    """The books of the runs that began in `period`, as days go in `zone`."""
+def read_run_history(places: Places, period: Period, zone: tzinfo) -> RunHistory:
+    """The runs that began in `period`, as days go in `zone`."""
     found: dict[str, RunSummary] = {}
     unreadable = []
     if places.runs.exists() and not os.access(places.runs, os.R_OK | os.X_OK):
@@ -104,4 +104,4 @@ def read_books(places: Places, period: Period, zone: tzinfo) -> Books:
     runs = [
         found[name] for name in newest_first if period.covers_instant(found[name].started_at, zone)
     ]
-    return Books(tuple(runs), tuple(unreadable))
+    return RunHistory(tuple(runs), tuple(unreadable))

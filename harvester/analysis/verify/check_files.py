@@ -38,7 +38,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class FileAudit:
+class FileCheck:
     """What was found, and which files the rest may build on."""
 
     findings: list[Finding]
@@ -48,10 +48,10 @@ class FileAudit:
     """Every live part is among them, with the rows that the ledger names."""
 
 
-def audit_files(
+def check_files(
     places: Places, expected: Expected, *, deep: bool, tell: Callable[[int, int], None]
-) -> FileAudit:
-    """Compare cdr/ with the ledger.  `deep` reads every byte.  Raises StoreError.
+) -> FileCheck:
+    """Compare cdr/ with the state database.  `deep` reads every byte.  Raises StoreError.
 
     `tell` is told before each file how many are done, and of how many.
     """
@@ -69,8 +69,8 @@ def audit_files(
         if usable:
             readable.append(path)
         findings += found
-    findings += _strangers(places.cdr, listing, expected)
-    return FileAudit(findings, readable, complete=len(readable) == len(expected.live))
+    findings += _unknown(places.cdr, listing, expected)
+    return FileCheck(findings, readable, complete=len(readable) == len(expected.live))
 
 
 _UNUSABLE = frozenset({"missing_file", "unreadable", "rows"})
@@ -81,7 +81,7 @@ def _live(path: Path, part: PartRecord, size: int | None) -> Iterator[Finding]:
         yield damage("missing_file", f"a file of {part.rows} rows is gone", path, RESTORE_FILE)
         return
     if size != part.bytes:
-        what = f"has {size} bytes, the ledger says {part.bytes}"
+        what = f"has {size} bytes, the state database says {part.bytes}"
         yield damage("size", what, path, RESTORE_FILE)
     try:
         rows = verify_part(path, GROUP_RECORD)
@@ -89,7 +89,7 @@ def _live(path: Path, part: PartRecord, size: int | None) -> Iterator[Finding]:
         yield damage("unreadable", str(exc), path, RESTORE_FILE)
         return
     if rows != part.rows:
-        what = f"has {rows} rows, the ledger says {part.rows}"
+        what = f"has {rows} rows, the state database says {part.rows}"
         yield damage("rows", what, path, RESTORE_FILE)
 
 
@@ -100,9 +100,9 @@ def _content(path: Path, part: PartRecord, expected: Expected) -> Iterator[Findi
     inspection = inspect(path, part.path, expected.partition_timezone, GROUP_RECORD)
     for fault in inspection.faults:
         yield damage(fault.kind, fault.what, path, _remedy(fault))
-    strangers = inspection.accounts - {expected.account}
-    if strangers:
-        what = f"holds rows of another account: {', '.join(sorted(strangers))}"
+    foreign = inspection.accounts - {expected.account}
+    if foreign:
+        what = f"holds rows of another account: {', '.join(sorted(foreign))}"
         yield damage("account", what, path, RESTORE_FILE)
     for said in identities(path.parent, [path.name]).values():
         differs = disagreement(expected.identity, said)
@@ -116,8 +116,8 @@ def _remedy(fault: Fault) -> str:
     return _REMEDY.get(fault.kind, RESTORE_FILE)
 
 
-def _strangers(cdr: Path, listing: Listing, expected: Expected) -> Iterator[Finding]:
-    """Whatever lies under cdr/ that the ledger doesn't name."""
+def _unknown(cdr: Path, listing: Listing, expected: Expected) -> Iterator[Finding]:
+    """Whatever lies under cdr/ that the state database doesn't name."""
     ours = {part.path for part in expected.live} | expected.committed
     unknown = [name for name in listing.parts if name not in ours]
     if not unknown and not listing.foreign:
@@ -126,32 +126,32 @@ def _strangers(cdr: Path, listing: Listing, expected: Expected) -> Iterator[Find
     for part in expected.live:
         by_size.setdefault(part.bytes, []).append(part)
     for name in (*unknown, *listing.foreign):
-        yield _stranger(cdr / name, name, by_size, expected)
+        yield _unknown_file(cdr / name, name, by_size, expected)
 
 
-def _stranger(
+def _unknown_file(
     path: Path, name: str, by_size: Mapping[int, Sequence[PartRecord]], expected: Expected
 ) -> Finding:
     if path.is_symlink() or not path.is_file():
-        return damage("foreign", "is no plain file", path, MOVE_OUT)
+        return damage("foreign", "is not a regular file", path, MOVE_OUT)
     original = _original(path, by_size)
     if original is not None:
         return damage("copied", f"is a copy of {original}: its rows count twice", path, MOVE_OUT)
     if not _is_whole(path):
-        return damage("half_file", "is no whole Parquet file", path, MOVE_OUT)
+        return damage("half_file", "is not a complete Parquet file", path, MOVE_OUT)
     part = GROUP_RECORD.part_name.fullmatch(name)
     if part is None:
-        return damage("foreign", "was not written by the harvester", path, MOVE_OUT)
+        return damage("foreign", "was not written by harvester", path, MOVE_OUT)
     if (
         part["state"] == expected.state_id[:8]
         and int(part["publication"]) > expected.newest_publication
     ):
         what = (
-            f"is of publication {part['publication']}, but the ledger's newest is "
+            f"is of publication {part['publication']}, but the state database's newest is "
             f"{expected.newest_publication}: state/ is older than the data"
         )
         return damage("older_state", what, path, OLDER_STATE)
-    what = "looks like a part of ours, but the ledger does not know it"
+    what = "is named like a file of this output, but the state database does not know it"
     return damage("unknown_part", what, path, f"{MOVE_OUT} If it is data of this output: {_OR}")
 
 

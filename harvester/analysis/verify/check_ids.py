@@ -26,12 +26,12 @@ from harvester.state import journal, publications, unresolved, work_lists
 from harvester.state.values import CHUNK_ROWS, WorkList, chunks_of, rows_of_chunk
 
 _EXAMPLES = 3
-_MISSING_DATA = frozenset({"settled_nowhere", "not_in_data"})
+_MISSING_DATA = frozenset({"resolved_nowhere", "not_in_data"})
 """What follows from a file that is gone or unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
-class IdAudit:
+class IdCheck:
     """What was found, and how many distinct ids were looked at."""
 
     findings: list[Finding]
@@ -53,14 +53,14 @@ class _Contradictions:
             examples.append(voice_id)
 
 
-def audit_ids(
+def check_ids(
     db: sqlite3.Connection,
     content: Content,
     *,
     work_list: tuple[WorkList, Path] | None,
     complete: bool,
     rebuilt: bool,
-) -> IdAudit:
+) -> IdCheck:
     """Look for ids that stand in two places, or in none where they should stand in one.
 
     `work_list`: the list and its file, to be counted as well.  `complete`: no file of the data set
@@ -80,7 +80,7 @@ def audit_ids(
         )
         for row in wrong.to_pylist():
             found.add(row["voice_id"], row["weight_sum"])
-    return IdAudit(_told(found, complete=complete), ids)
+    return IdCheck(_told(found, complete=complete), ids)
 
 
 def _told(found: _Contradictions, *, complete: bool) -> list[Finding]:
@@ -166,7 +166,7 @@ def _of_list(db: sqlite3.Connection, work_list: WorkList, path: Path) -> Iterato
             settled = settled_flags(work_list, bits, at, len(ids))
             weights = pc.if_else(
                 settled,
-                pa.scalar(Place.LIST_SETTLED.weight, pa.int64()),
+                pa.scalar(Place.LIST_RESOLVED.weight, pa.int64()),
                 pa.scalar(Place.LIST_PENDING.weight, pa.int64()),
             )
             yield pa.RecordBatch.from_arrays([ids, weights], schema=STANDINGS)

@@ -1,4 +1,4 @@
-"""The books of every run that the ledger knows: its counters, its rows, its summary."""
+"""The control totals of every known run: its counters, its rows, its summary."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _check_counters(run: RunRecord) -> Iterator[Finding]:
     outcomes = run.delivered + run.open + run.dead + run.deferred + run.cut_off
     if run.attempted != outcomes:
         what = f"{run.attempted} ids were attempted, but {outcomes} have an outcome"
-        yield damage("books", what, f"run {run.id}", _REPORT)
+        yield damage("control_totals", what, f"run {run.id}", _REPORT)
 
 
 def _totals(row: UsageRow) -> UsageTotals:
@@ -77,46 +77,48 @@ def _totals(row: UsageRow) -> UsageTotals:
 
 
 def _check_rows(run: RunRecord, found: UsageTotals) -> Iterator[Finding]:
-    told = from_counters(run.counters, run.rows)
+    counted = from_counters(run.counters, run.rows)
     pairs = [
-        ("rows", told.rows, found.rows),
-        ("call seconds", told.call_duration_s, found.call_duration_s),
-        ("charged seconds", told.charged_duration_s, found.charged_duration_s),
+        ("rows", counted.rows, found.rows),
+        ("call seconds", counted.call_duration_s, found.call_duration_s),
+        ("charged seconds", counted.charged_duration_s, found.charged_duration_s),
         *(
             (
                 f"cost in {name} (1e-{SCALE})",
-                told.cost.get(name, 0),
+                counted.cost.get(name, 0),
                 found.cost.get(name, 0),
             )
-            for name in sorted({*told.cost, *found.cost})
+            for name in sorted({*counted.cost, *found.cost})
         ),
     ]
     # Versions before `usage.answers` left an answer with a byte order mark out of these totals, and
     # read it right into its row.  Then no row is missing, and the rows hold more, never less.
-    is_older = told.rows == found.rows and not counted_all(run.counters)
+    is_older = counted.rows == found.rows and not counted_all(run.counters)
     for what, answered, held in pairs:
         differs = f"{what}: the answers came to {answered}, data and journal hold {held}"
         if is_older and held > answered:
             yield note("older_totals", f"{differs}; {_OLDER_TOTALS}", f"run {run.id}")
         elif answered != held:
-            yield damage("books", differs, f"run {run.id}", _REPORT)
+            yield damage("control_totals", differs, f"run {run.id}", _REPORT)
 
 
 def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, UsageTotals]) -> Iterator[Finding]:
-    """Rows of runs that the ledger doesn't know: all from before a rebuild, or none."""
+    """Rows of runs that the state database doesn't know: all from before a rebuild, or none."""
     is_before = runs_before(db)
     old = {name: one for name, one in sums.items() if is_before(name)}
     if old:
         rows = sum(one.rows for one in old.values())
         what = f"{rows} rows are of {len(old)} run(s) before the state was rebuilt"
-        yield note("rebuilt", what, "state.db: run", "Their books are in runs/*/summary.json.")
+        yield note(
+            "rebuilt", what, "state.db: run", "Their control totals are in runs/*/summary.json."
+        )
     for name in sorted(sums.keys() - old.keys()):
-        what = f"{sums[name].rows} rows are of run {name}, which the ledger does not know"
+        what = f"{sums[name].rows} rows are of run {name}, which the state database does not know"
         yield damage("unknown_run", what, "state.db: run", OLDER_STATE)
 
 
 def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
-    """runs/<run_id>/summary.json says what the ledger says."""
+    """runs/<run_id>/summary.json says what the state database says."""
     runs = {run.id: run for run in run_records.all_runs(db)}
     is_before = runs_before(db)
     for path in summary_files(places.runs):
@@ -124,7 +126,7 @@ def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]
         if name in runs:
             yield from _check_summary(runs[name], path)
         elif is_run_id(name) and not is_before(name):
-            what = f"run {name} has a summary, but the ledger does not know it"
+            what = f"run {name} has a summary, but the state database does not know it"
             yield damage("older_state", what, path, OLDER_STATE)
     for run in runs.values():
         if run.ended_ms is not None and not (places.runs / run.id / SUMMARY).is_file():
@@ -133,7 +135,7 @@ def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]
 
 
 def _check_summary(run: RunRecord, path: Path) -> Iterator[Finding]:
-    remedy = "The ledger counts; restore the summary from a backup or ignore it."
+    remedy = "The state database is right; restore the summary from a backup, or ignore it."
     try:
         summary = read_summary(path)
     except SummaryError as exc:
@@ -147,5 +149,5 @@ def _check_summary(run: RunRecord, path: Path) -> Iterator[Finding]:
     if summary.rows != run.rows:
         wrong.append("data.rows")
     if wrong:
-        what = f"differs from the ledger in: {', '.join(wrong)}"
+        what = f"differs from the state database in: {', '.join(wrong)}"
         yield damage("summary", what, path, remedy)

@@ -1,4 +1,4 @@
-"""The ledger against itself: publications, the journal, the work list, the inputs, the runs."""
+"""The state database against itself: publications, journal, work list, inputs, runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FINISHES = "The next run finishes it."
 
 
 @dataclass(slots=True)
-class JournalAudit:
+class JournalCheck:
     """What the journal holds, and what is wrong with it."""
 
     findings: list[Finding] = field(default_factory=list)
@@ -89,32 +89,32 @@ def _unlike(state: str, states: set[str]) -> str:
     return f"is {state}, but its files are {' and '.join(sorted(states)) or 'none'}"
 
 
-def check_journal(db: sqlite3.Connection, account: str) -> JournalAudit:
+def check_journal(db: sqlite3.Connection, account: str) -> JournalCheck:
     """Every blob can be read and holds what its row says; one blob in memory at a time."""
-    audit = JournalAudit()
+    check = JournalCheck()
     runs = {run.id for run in run_records.all_runs(db)}
     for row in publications.journal_blobs(db):
         where = f"{_JOURNAL}, seq {row.seq}"
-        audit.records += row.records
+        check.records += row.records
         try:
             answers = journal.answers_of(row)
             size = zstandard.frame_content_size(row.blob)
         except journal.DAMAGED as exc:
-            audit.readable = False
+            check.readable = False
             what = f"{row.records} acknowledged answer(s) can't be read: {exc}"
-            audit.findings.append(damage("journal", what, where, RESTORE_STATE))
+            check.findings.append(damage("journal", what, where, RESTORE_STATE))
             continue
         if (len(answers), size) != (row.records, row.bytes):
-            audit.readable = False
+            check.readable = False
             what = f"holds {len(answers)} answers of {size} bytes, not {row.records} of {row.bytes}"
-            audit.findings.append(damage("journal", what, where, RESTORE_STATE))
+            check.findings.append(damage("journal", what, where, RESTORE_STATE))
         if row.run_id not in runs:
-            what = f"belongs to run {row.run_id}, which the ledger does not know"
-            audit.findings.append(damage("journal", what, where, RESTORE_STATE))
+            what = f"belongs to run {row.run_id}, which the state database does not know"
+            check.findings.append(damage("journal", what, where, RESTORE_STATE))
         table = normalize(answers, account, GROUP_RECORD).table
-        totals = audit.totals.get(row.run_id, UsageTotals())
-        audit.totals[row.run_id] = totals + totals_of(table, row.run_id, GROUP_RECORD)
-    return audit
+        totals = check.totals.get(row.run_id, UsageTotals())
+        check.totals[row.run_id] = totals + totals_of(table, row.run_id, GROUP_RECORD)
+    return check
 
 
 def check_list(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
@@ -130,10 +130,10 @@ def check_list(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
         where = places.lists / work_list.ids_path
         yield damage("list", "the input's ids are gone", where, RESTORE_STATE)
     yield from _list_bits(db, work_list)
-    settled = work_list.delivered + work_list.open + work_list.dead
+    resolved = work_list.delivered + work_list.open + work_list.dead
     bits = work_lists.resolved_count(work_list, work_lists.resolved_rows(db, work_list))
-    if settled != bits:
-        what = f"{bits} rows are marked settled, its counters say {settled}"
+    if resolved != bits:
+        what = f"{bits} rows are marked resolved, its counters say {resolved}"
         yield damage("bits", what, _LIST, RESTORE_STATE)
 
 
@@ -148,7 +148,7 @@ def _list_file(work_list: WorkList, path: Path) -> Iterator[Finding]:
         yield damage("list", f"the work list can't be read: {exc}", path, RESTORE_STATE)
         return
     if rows != work_list.rows:
-        what = f"has {rows} rows, the ledger says {work_list.rows}"
+        what = f"has {rows} rows, the state database says {work_list.rows}"
         yield damage("list", what, path, RESTORE_STATE)
 
 
@@ -160,7 +160,7 @@ def _list_bits(db: sqlite3.Connection, work_list: WorkList) -> Iterator[Finding]
     for no, bits in work_lists.resolved_rows(db, work_list).items():
         size = rows_of_chunk(no, work_list.rows)
         if size <= 0 or (bits is not None and not _fits(bits, size)):
-            what = f"the bitmap of chunk {no} doesn't fit the list"
+            what = f"the bitmap of chunk {no} has not the size that the list needs"
             yield damage("bits", what, _LIST, RESTORE_STATE)
 
 
@@ -169,25 +169,25 @@ def _fits(bits: bytes, size: int) -> bool:
 
 
 def check_inputs(db: sqlite3.Connection) -> Iterator[Finding]:
-    """The books of every input that was listed."""
+    """The control totals of every input that was listed."""
     for one in work_lists.all_inputs(db):
         lines = one.bad + one.duplicate + one.distinct
         if one.lines != lines or one.distinct != one.resolved_before + one.listed:
             what = (
                 f"{one.lines} lines, but {one.bad} bad + {one.duplicate} duplicate + "
-                f"{one.distinct} distinct; of those {one.resolved_before} settled + "
+                f"{one.distinct} distinct; of those {one.resolved_before} resolved + "
                 f"{one.listed} listed"
             )
-            yield damage("books", what, f"state.db: input {one.key}", RESTORE_STATE)
+            yield damage("control_totals", what, f"state.db: input {one.key}", RESTORE_STATE)
 
 
 def check_states(db: sqlite3.Connection) -> Iterator[Finding]:
-    """Values that only one hand writes."""
+    """Values that one transaction writes."""
     for table, kind, unknown in unresolved.of_unknown_runs(db):
         if unknown and not is_rebuilt(db):
             run, count = next(iter(unknown.items()))
-            what = f"{count} {kind} are of run {run}, which the ledger does not know"
+            what = f"{count} {kind} are of run {run}, which the state database does not know"
             yield damage("run", what, f"state.db: {table}", RESTORE_STATE)
     for killed in run_records.unended_runs(db):
-        what = f"run {killed.id} was killed; its books are as of its last acknowledgement"
-        yield note("killed_run", what, "state.db: run", "The next run closes its books.")
+        what = f"run {killed.id} was killed; its control totals are as of its last acknowledgement"
+        yield note("killed_run", what, "state.db: run", "The next run closes its control totals.")

@@ -15,10 +15,10 @@ class Finding:
     severity: Severity
     """`damage`: an invariant does not hold.  `note`: all is well, and this is why it looks odd."""
     kind: str
-    """A word for machines: missing_file, twice, books, …"""
+    """A word for machines: missing_file, twice, control_totals, …"""
     what: str
     where: str
-    """A path, or a table of the ledger."""
+    """A path, or a table of the state database."""
     remedy: str
 
 
@@ -34,16 +34,14 @@ def note(kind: str, what: str, where: object, remedy: str = "Nothing to do.") ->
 
 RESTORE_FILE = (
     "Restore this file from a backup. Without one, move it out of cdr/, run `harvester rebuild`, "
-    "and harvest the same input again: what is missing is asked anew."
+    "and run the same input again: what is missing is fetched again."
 )
 RESTORE_STATE = (
-    "Restore state/ from a backup. Without one, `harvester rebuild --force` makes it anew from the "
-    "data; the old one is kept."
+    "Restore state/ from a backup. Without one, `harvester rebuild --force` makes it again from "
+    "the data; the old one is kept."
 )
 OLDER_STATE = (
-    "Put the newer state/ back, if there is one. Otherwise `harvester rebuild` makes it anew from "
-    "the data."
+    "Put the newer state/ back, if there is one. Otherwise `harvester rebuild` makes it again "
+    "from the data."
 )
-MOVE_OUT = (
-    "Move it out of cdr/: readers of the data set would take it for data, or stumble over it."
-)
+MOVE_OUT = "Move it out of cdr/: readers of the data set would read it as data, or fail on it."

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.analysis.places import Places
-from harvester.analysis.verify.check_files import Expected, FileAudit, audit_files
-from harvester.analysis.verify.check_ids import IdAudit, audit_ids
+from harvester.analysis.verify.check_files import Expected, FileCheck, check_files
+from harvester.analysis.verify.check_ids import IdCheck, check_ids
 from harvester.analysis.verify.check_permissions import check_modes
 from harvester.analysis.verify.check_runs import check_runs, check_summaries
 from harvester.analysis.verify.check_state import (
-    JournalAudit,
+    JournalCheck,
     check_inputs,
     check_journal,
     check_list,
@@ -54,7 +54,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class VerifyResult:
     """What was looked at, and what was found."""
 
     findings: tuple[Finding, ...]
@@ -80,7 +80,7 @@ def _say_nothing(what: str, done: int, total: int) -> None:
     del what, done, total
 
 
-def verify(places: Places, order: Order, tell: Tell = _say_nothing) -> Audit:
+def verify(places: Places, order: Order, tell: Tell = _say_nothing) -> VerifyResult:
     """Look at everything; change nothing.
 
     Raises AlreadyRunning while a run holds the output, UsageError where there is none, StoreError
@@ -91,33 +91,36 @@ def verify(places: Places, order: Order, tell: Tell = _say_nothing) -> Audit:
     )
     if not places.cdr.is_dir() and not places.state.is_dir():
         raise UsageError(
-            f"{places.root} holds no harvest. Name the right folder with --out or -c, or begin "
-            f"with `harvester run IDS`."
+            f"{places.root} holds no data yet. Name the right folder with --out or -c, or begin "
+            f"with `harvester run IDS`.",
+            code="output.no_data",
         )
     with OutputLock(places.lock, "verify") if places.state.is_dir() else nullcontext():
         modes = list(check_modes(places))
         if not places.database.is_file():
-            return Audit((*_without_state(places), *modes))
+            return VerifyResult((*_without_state(places), *modes))
         with ExitStack() as stack:
             scratch = stack.enter_context(_scratch(places))
             try:
                 db = stack.enter_context(view_ledger(places.database, scratch))
             except StoreError as exc:
                 where = places.database
-                return Audit((damage("ledger", str(exc), where, OLDER_STATE), *modes))
-            return _audit(db, places, order, scratch, modes, tell)
+                return VerifyResult(
+                    (damage("state_database", str(exc), where, OLDER_STATE), *modes)
+                )
+            return _verified(db, places, order, scratch, modes, tell)
 
 
-def _audit(  # noqa: PLR0917 - what verify has, handed on
+def _verified(  # noqa: PLR0917 - what verify has, handed on
     db: sqlite3.Connection,
     places: Places,
     order: Order,
     scratch: Path,
     modes: list[Finding],
     tell: Tell,
-) -> Audit:
+) -> VerifyResult:
     expected = _expected(db, order.partition_timezone)
-    files = audit_files(
+    files = check_files(
         places, expected, deep=order.deep, tell=lambda done, total: tell("files", done, total)
     )
     tell("the journal and the list", 0, 0)
@@ -140,7 +143,7 @@ def _audit(  # noqa: PLR0917 - what verify has, handed on
         *check_summaries(db, places),
         *modes,
     ]
-    return Audit(
+    return VerifyResult(
         tuple(sorted(found, key=lambda finding: finding.severity)),
         files=len(expected.live),
         rows=sum(part.rows for part in expected.live),
@@ -155,27 +158,27 @@ def _check_content(
     db: sqlite3.Connection,
     content: Content,
     work_list: tuple[WorkList, Path] | None,
-    files: FileAudit,
-    journal: JournalAudit,
+    files: FileCheck,
+    journal: JournalCheck,
 ) -> tuple[int, list[Finding]]:
     """Every id and every sum: the distinct ids that were looked at, and what was found."""
     complete = files.complete and journal.readable
     try:
-        audit = audit_ids(
+        check = check_ids(
             db, content, work_list=work_list, complete=complete, rebuilt=is_rebuilt(db)
         )
         usage = content.usage() if complete else None
     except StoreError as exc:
-        audit = IdAudit([damage("unreadable", str(exc), "cdr/", "Run `verify --deep`.")], 0)
+        check = IdCheck([damage("unreadable", str(exc), "cdr/", "Run `verify --deep`.")], 0)
         usage = None
-    found = [*audit.findings, *check_runs(db, usage, journal.totals)]
+    found = [*check.findings, *check_runs(db, usage, journal.totals)]
     if usage is None:
         what = (
             "the sums of the runs were not compared, nor was it counted which ids are missing: "
             "with what is damaged above, they can't agree"
         )
         found.append(note("not_checked", what, "cdr/", "Put that right, then verify again."))
-    return audit.ids, found
+    return check.ids, found
 
 
 def _expected(db: sqlite3.Connection, partition_timezone: str) -> Expected:
@@ -200,13 +203,16 @@ def _list_of(db: sqlite3.Connection, places: Places) -> tuple[WorkList, Path] | 
 def _without_state(places: Places) -> Iterator[Finding]:
     listing = list_parts(places.cdr, GROUP_RECORD)
     if listing.parts or listing.foreign:
-        what = f"there is data ({len(listing.parts)} file(s)), but no state: what was asked is lost"
+        what = (
+            f"there is data ({len(listing.parts)} file(s)), but no state: it is unknown what was "
+            "fetched"
+        )
         remedy = (
-            "Restore state/ from a backup, or make it anew from the data with `harvester rebuild`."
+            "Restore state/ from a backup, or make it again from the data: `harvester rebuild`."
         )
         yield damage("no_state", what, places.database, remedy)
     else:
-        yield note("empty", "nothing was harvested yet", places.root)
+        yield note("empty", "nothing was fetched yet", places.root)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`harvester audit`: does the vendor charge what it says?"""
+"""`harvester audit`: does the bill follow from the vendor's own figures?"""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ FailAbove = Annotated[
     ),
 ]
 _EXIT_ABOVE = 3
+_CODE_ABOVE = "found.amount"
 
 
 def audit(  # noqa: PLR0917 - typer makes a flag of each
@@ -52,13 +53,13 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
     fail_above: FailAbove = None,
     json: options.Json = False,
 ) -> int:
-    """Hold the vendor's bill against what it says of durations, periods, rates and currencies.
+    """Compare the vendor's bill with its own durations, periods, rates and currencies.
 
     The vendor publishes no formula: each rule says what it assumes. A difference is a question to
     the vendor, not an error of the data; nothing is changed or rejected, and the exit code is 0,
     or 3 if a rule's amount over is above --fail-above.
-    Phone numbers are masked on the screen and in --html; the FILE of -o holds the records whole.
-    Both files are readable for you alone.
+    Phone numbers are masked on the screen and in --html; the FILE of -o holds complete records.
+    Only you can read both files.
     Days and months are those of billing.zone, by billing.date_by; the heading says which.
 
     \b
@@ -185,6 +186,7 @@ def as_json(made: Audit) -> Iterator[dict[str, object]]:
         "type": "audit",
         "output": made.output,
         "differing": sum(verdict.differing for verdict in made.verdicts),
+        "code": _CODE_ABOVE if made.above else None,
         "above": [_excess_as_json(one) for one in made.above],
         **scope_as_json(made.scope),
         "apart": apart_as_json(made.apart),

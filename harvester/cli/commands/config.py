@@ -24,7 +24,7 @@ _VALUE = 38
 def show(
     config: options.ConfigFile = None, out: options.Out = None, json: options.Json = False
 ) -> int:
-    """Show every setting with the place where its value comes from.
+    """Show every effective setting and its source.
 
     Secrets are only ever shown as set or not set.
 

@@ -1,4 +1,4 @@
-"""`harvester demo`: a whole night in a minute, against the stand-in vendor on this machine.
+"""`harvester demo`: a run against a simulator on this machine that injects faults.
 
 Everything it does is a command that its reader can type; each is shown before it runs.  The
 stand-in vendor and the run are processes of their own, as they would be.
@@ -29,7 +29,7 @@ from harvester.config import load
 from harvester.errors import EXIT_DONE, EXIT_SOME_DEAD, HarvesterError
 
 RATE_PER_S = 1000
-# The vendor's own published sample, which the stand-in vendor knows.
+# The vendor's own published sample, which the simulator knows.
 _ENVIRONMENT = {"HARVESTER_API_KEY": "bDqJFiq9", "HARVESTER_API_SECRET": "7bz1lzh9"}
 _FAULTS = "busy=0.03,expired=0.01,throttle=0.0004,torn=0.01"
 _HARVESTER = (sys.executable, "-m", "harvester")
@@ -49,10 +49,10 @@ def demo(
     out: Folder = Path("demo-out"),
     ids: Number = 10_000,
 ) -> int:
-    """Harvest made-up calls from a stand-in vendor that has a bad day, and look at the data.
+    """Fetch made-up calls from a simulator that injects faults, and show the data.
 
-    Needs no network and no key: the vendor is a process of this machine. Interrupted, the same
-    command goes on where it stopped.
+    Needs no network and no key: the simulator is a process on this machine. If it is interrupted,
+    the same command goes on where it stopped.
 
     \b
     Example:
@@ -111,9 +111,9 @@ def _own_config(out: Path) -> Path:
 
 @contextmanager
 def _vendor() -> Iterator[str]:
-    """The stand-in vendor on a free port of this machine; gives its base URL."""
+    """The simulator on a free port of this machine; gives its base URL."""
     command = [*_HARVESTER, "simulate", "--port", "0", "--enforce", "--faults", _FAULTS]
-    # Without drift: its moods make amounts that would spoil a first look.
+    # Without drift: it makes amounts that would spoil a first look.
     command += ["--rate-limit", str(round(1.05 * RATE_PER_S)), "--latency-ms", "20", "--no-drift"]
     # Its own session: Ctrl-C is for the run, which still has answers to take in then.
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -127,7 +127,9 @@ def _vendor() -> Iterator[str]:
         assert process.stdout is not None
         told = process.stdout.readline()
         if not told.startswith("listening on "):
-            raise HarvesterError("the stand-in vendor did not start: try `harvester simulate`.")
+            raise HarvesterError(
+                "the simulator did not start: try `harvester simulate`.", code="internal.simulator"
+            )
         yield told.removeprefix("listening on ").strip()
     finally:
         process.terminate()
@@ -163,22 +165,22 @@ def _clean(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _opening(out: Path, file: Path, ids: int, *, again: bool) -> list[Line]:
     lines = [
-        Line("A night in a minute", "bold cyan"),
+        Line("Demo run against a simulator that injects faults", "bold cyan"),
         Line(),
-        Line(f"A stand-in vendor runs on this machine. {ids:,} voiceIds of {_DAYS} days are in"),
-        Line(f"{file}; they are asked for at no more than"),
-        Line(f"{RATE_PER_S:,} requests a second."),
+        Line("A simulator of the vendor runs on this machine."),
+        Line(f"{ids:,} voiceIds of {_DAYS} days are in {file};"),
+        Line(f"they are fetched with at most {RATE_PER_S:,} requests a second."),
         Line(),
-        Line("The vendor has a bad day: it says -18 (busy), -16 (time refused) and 429 (slow"),
-        Line("down), tears answers apart, calls a few ids wrong (-22), and of some calls it"),
-        Line("says that they are not over yet."),
+        Line("The simulator injects faults: it answers -18 (busy), -16 (wrong time) and 429"),
+        Line("(too many requests), cuts answers off, calls a few ids invalid (-22), and says"),
+        Line("of some calls that they are not over yet."),
         Line(),
     ]
     if again:
         lines += [
             Line(f"{out} is there from before, so the run goes on where that one stopped:"),
-            Line("what is settled is not asked again; if all is, no request is sent at all."),
-            Line(f"To begin anew: rm -r {out}"),
+            Line("what is resolved is not fetched again; if all is resolved, no request is sent."),
+            Line(f"To begin from scratch: rm -r {out}"),
             Line(),
         ]
     return lines
@@ -189,8 +191,8 @@ def _explained(code: int) -> list[Line]:
         return []
     return [
         Line(),
-        Line("That was to be expected: some ids of the demo are wrong on purpose, and a run"),
-        Line("that leaves dead ids says so with exit code 3: a nightly job can't overlook it."),
+        Line("This is expected: some ids of the demo are invalid on purpose. A run that leaves"),
+        Line("dead ids ends with exit code 3, so that a nightly job can't miss it."),
     ]
 
 
@@ -212,12 +214,12 @@ def _closing(out: Path, seconds: float) -> list[Line]:
         Line(),
         Line(f"All of it took {span(seconds)}. It is kept:", "bold"),
         Line(f"  {out}/cdr/submit_date=*/*.parquet   the records, for any reader of Parquet"),
-        Line(f"  {out}/runs/*/summary.json           what each run did, and its books"),
-        Line(f"  {out}/state/                        what became of every id; ours"),
+        Line(f"  {out}/runs/*/summary.json           what each run did"),
+        Line(f"  {out}/state/                        the state of every id; do not change it"),
         Line(),
         Line("What to type next:", "bold"),
         Line(f"  {harvester} status --out {out}"),
         Line(f"  {harvester} export dead --out {out}"),
-        Line(f"  {harvester} demo --out {out}    # again: nothing is fetched twice"),
+        Line(f"  {harvester} demo --out {out}    # again: fetches nothing twice"),
         Line(f"  {begin}    # to begin with, for your own ids and key"),
     ]

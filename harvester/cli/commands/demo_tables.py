@@ -30,7 +30,7 @@ GROUP BY ALL ORDER BY count(*) DESC LIMIT 1
 
 
 def first_look(out: Path, billing: Billing, *, unicode: bool = True) -> list[Line]:
-    """The newest days and the dearest destinations of the most frequent currency.
+    """The newest days and the top destinations by cost of the most frequent currency.
 
     Days are those of `billing`, as in every other command.
     """
@@ -54,7 +54,7 @@ def first_look(out: Path, billing: Billing, *, unicode: bool = True) -> list[Lin
         Line(),
         *_table("The newest days", days, currency, block),
         Line(),
-        *_table("The dearest destinations", places, currency, block),
+        *_table("Top destinations by cost", places, currency, block),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`harvester doctor`: is everything in order for tonight?"""
+"""`harvester doctor`: is everything in order for a run?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harvester.config import (
     Settings,
     load_secrets,
 )
-from harvester.errors import ConfigError
+from harvester.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from harvester.operations.doctor_checks import Check
@@ -45,16 +45,16 @@ def doctor(  # noqa: PLR0917 - typer makes a flag of each
 
     Configuration, key and secret, output, input, disk, open files; then it sends ONE signed
     request, for an id of the input or of the output, and says what the vendor answered and how far
-    its clock is from ours. (A second one, if our clock is so far off that the time is refused.) It
-    changes nothing: no id takes a step; only pace.per_day, where it is set, counts the request, and
-    a new output gets its state for that. Exits 0 if nothing failed and the vendor accepted key and
-    secret (warnings don't count), else with the code that a run would have ended with: 2
-    configuration, key or input, 4 access denied, 5 out of reach or no clear answer, 6 output, 7 a
-    run works on it, 8 the day's budget.
+    its clock is from this machine's. (A second one, if this clock is so far off that the vendor
+    does not accept the time.) It changes nothing: no id changes its state; only pace.per_day, where
+    it is set, counts the request, and a new output gets its state for that. Exits 0 if nothing
+    failed and the vendor accepted key and secret (warnings don't count), else with the code that a
+    run would have ended with: 2 configuration, key or input, 4 access denied, 5 out of reach or no
+    clear answer, 6 output, 7 a run is in progress, 8 the limit of the day.
 
     \b
     Example:
-      harvester doctor ids/*.txt -c configs/nightly.toml && echo fit for tonight
+      harvester doctor ids/*.txt -c configs/nightly.toml && echo ready
     """
     flags: dict[str, object] = {
         "output__dir": out,
@@ -160,6 +160,12 @@ def lines_of(check: Check) -> list[Line]:
     return [head, Line(f"{'':<{6 + _LABEL}}{check.remedy}")]
 
 
+def _code(found: list[Check], exit_code: int) -> str | None:
+    """The code of the failure that has to be fixed first; None if all is well."""
+    codes = [check.code for check in found if check.code and check.exit_code == exit_code]
+    return None if not exit_code else (codes or [UsageError.code])[0]
+
+
 def _close(found: list[Check], code: int, terminal: Terminal | None, *, were_tried: bool) -> None:
     numbers = {state: sum(check.state == state for check in found) for state in _STYLES}
     if terminal is None:
@@ -168,6 +174,7 @@ def _close(found: list[Check], code: int, terminal: Terminal | None, *, were_tri
                 "type": "doctor",
                 "ok": code == 0,
                 "exit_code": code,
+                "code": _code(found, code),
                 "key_was_tried": were_tried,
                 **numbers,
             }
@@ -175,11 +182,9 @@ def _close(found: list[Check], code: int, terminal: Terminal | None, *, were_tri
         return
     if code:
         untried = "" if were_tried else " Key and secret were NOT tried."
-        end = Line(
-            f"Not fit for tonight; failed: {numbers['fail']} (exit {code}).{untried}", "bold red"
-        )
+        end = Line(f"Checks failed: {numbers['fail']} (exit {code}).{untried}", "bold red")
     elif numbers["warn"]:
-        end = Line(f"Fit for tonight; warnings: {numbers['warn']}.", "bold yellow")
+        end = Line(f"Ready to run; warnings: {numbers['warn']}.", "bold yellow")
     else:
-        end = Line("Fit for tonight.", "bold green")
+        end = Line("All checks passed.", "bold green")
     terminal.show([Line(), end])

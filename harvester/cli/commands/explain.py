@@ -45,8 +45,8 @@ def explain(
 ) -> int:
     """Say all that is known of one voiceId: its state, its row and file, or why it has none.
 
-    Shows the call's record, phone numbers included. Changes nothing; exits 7 while a run works on
-    the output.
+    Shows the call's record, phone numbers included. Changes nothing; exits 7 while a run is in
+    progress on the output.
 
     \b
     Example:
@@ -58,7 +58,8 @@ def explain(
     cleaned = clean(voice_id)
     if cleaned is None:
         raise UsageError(
-            f"{excerpt(voice_id)!r} is no voiceId: those are 1 to 64 letters, digits, - and _."
+            f"{excerpt(voice_id)!r} is not a valid voiceId: 1 to 64 letters, digits, - and _.",
+            code="usage.voice_id",
         )
     from harvester.analysis.query.explain import explain
     from harvester.dataset.group_record import GROUP_RECORD

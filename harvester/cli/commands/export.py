@@ -92,14 +92,16 @@ def export(  # noqa: PLR0917 - typer makes a flag of each
     if what is not What.delivered and (scope.period.is_bounded or zone or date_by):
         raise UsageError(
             f"days are those of delivered records: `export {what.value}` has no --month, --from, "
-            "--to, --zone and --date-by. Leave them out."
+            "--to, --zone and --date-by. Leave them out.",
+            code="usage.conflict",
         )
     key = load_mask_key(os.environ) if mask else None
     output = Output(Path(settings.output.dir))
     if not has_state(output):
         raise UsageError(
-            f"{output.root} holds no harvest: there is no {output.database}. Name the right "
-            "folder with --out or -c."
+            f"{output.root} holds no data yet: there is no {output.database}. Name the right "
+            "folder with --out or -c.",
+            code="output.no_data",
         )
     if file is not None:
         refuse_ours(file, output)

@@ -40,7 +40,7 @@ def init(folder: Folder = Path(), force: Force = False, json: options.Json = Fal
     files = {folder / FOLDER / name: content for name, content in files_for_users().items()}
     there = [path for path in files if os.path.lexists(path)]
     if there and not force:
-        raise UsageError(_refusal(there))
+        raise UsageError(_refusal(there), code="usage.exists")
     write(files)
     if json:
         emit({"type": "init", "written": [str(path) for path in files]})
@@ -59,7 +59,8 @@ def write(files: Mapping[Path, bytes]) -> None:
         except OSError as exc:
             raise UsageError(
                 f"{path} can't be written: {exc.strerror or exc}. Choose another folder, or make "
-                "this one writable, and run `harvester init` again with --force."
+                "this one writable, and run `harvester init` again with --force.",
+                code="usage.unwritable",
             ) from exc
 
 

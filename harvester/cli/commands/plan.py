@@ -16,7 +16,7 @@ from harvester.config import Config
 if TYPE_CHECKING:
     from harvester.operations.plan import InputPlan, Plan
 
-_LABEL = 12
+_LABEL = 13
 _NUMBER = 13
 _FILES_SHOWN = 5
 _EXAMPLES_SHOWN = 3
@@ -36,10 +36,10 @@ def plan(  # noqa: PLR0917 - typer makes a flag of each
     max_duration: options.MaxDuration = None,
     json: options.Json = False,
 ) -> int:
-    """Say what a run would do: how many ids it would ask, and for how long.
+    """Say what a run would do: how many ids it would fetch, and how long it takes.
 
-    Sends nothing and changes nothing; needs neither key nor secret. Exits 7 while a run works on
-    the output. With --max-duration it says what one such run leaves over.
+    Sends nothing and changes nothing; needs neither key nor secret. Exits 7 while a run is in
+    progress on the output. With --max-duration it says what is still pending after one such run.
 
     \b
     Example:
@@ -79,7 +79,7 @@ def show_plan(
     from harvester.operations.plan import make_plan
 
     with stderr().working(
-        "reading the input and comparing it with what is settled", shows=not json
+        "reading the input and comparing it with what is resolved", shows=not json
     ):
         found = make_plan(
             config,
@@ -97,14 +97,14 @@ def show_plan(
 
 def screen(found: Plan) -> list[Line]:
     """A plan as lines."""
-    state = "" if found.has_state else " (nothing there yet)"
+    state = "" if found.has_state else " (no output yet)"
     lines = [Line(f"Plan for {found.output}{state}, account {found.account}", "bold")]
     if found.input is not None:
         lines += _input(found.input)
     lines += [
-        _figure("left over", count(found.left_over), _left_over(found)),
-        _figure("open", count(found.open), f"calls not over yet; {count(found.open_due)} are due"),
-        _figure("to ask", count(found.to_ask), "ids", "bold"),
+        _figure("carried over", count(found.carried_over), _carried_over(found)),
+        _figure("open", count(found.open), f"calls not final; {count(found.open_due)} are due"),
+        _figure("to fetch", count(found.to_fetch), "ids", "bold"),
     ]
     return lines + _cost(found)
 
@@ -115,14 +115,14 @@ def _input(book: InputPlan) -> list[Line]:
         _figure("bad", count(book.bad), _bad(book), "yellow" if book.bad else ""),
     ]
     if not book.lines:
-        lines.append(_note("no ids: open calls and carried over ids are fetched all the same"))
+        lines.append(_note("no ids: open calls and carried over ids are fetched anyway"))
     lines += [_note(text, "yellow") for text in _where_bad(book)]
     return [
         *lines,
         _figure("duplicate", count(book.duplicate), "seen before in this input"),
         _figure("distinct", count(book.distinct), "ids"),
-        _figure("settled", count(book.settled), "of them: delivered, open or dead"),
-        _figure("new", count(book.to_ask), "of them: to ask"),
+        _figure("resolved", count(book.resolved), "of them: delivered, open or dead"),
+        _figure("new", count(book.to_fetch), "of them: to fetch"),
     ]
 
 
@@ -136,39 +136,37 @@ def _lines(book: InputPlan) -> str:
 def _bad(book: InputPlan) -> str:
     ranked = sorted(book.bad_by_reason.items(), key=lambda one: (-one[1], one[0]))
     reasons = ", ".join(f"{reason.replace('_', ' ')} {count(number)}" for reason, number in ranked)
-    return f"hold no voiceId{': ' if reasons else ''}{reasons}"
+    return f"lines without a voiceId{': ' if reasons else ''}{reasons}"
 
 
 def _where_bad(book: InputPlan) -> list[str]:
     """In which files, and the first few lines."""
     if book.bad and not book.bad_examples:
-        return ["which ones was in the bad_ids.jsonl of the run that read them; it is gone"]
+        return ["they were listed in the bad_ids.jsonl of the run that read them, which is gone"]
     files = [f"{file}: {count(bad)}" for file, bad in book.bad_by_file.items()]
     more = len(files) - _FILES_SHOWN
     shown = files[:_FILES_SHOWN] + ([f"and {count(more)} files more"] if more > 0 else [])
     return [*(shown if len(files) > 1 else []), *book.bad_examples[:_EXAMPLES_SHOWN]]
 
 
-def _left_over(found: Plan) -> str:
-    if not found.left_over:
+def _carried_over(found: Plan) -> str:
+    if not found.carried_over:
         return "of earlier inputs"
-    return "of earlier inputs" + (
-        ", left alone by --input-only" if found.only else ", asked as well"
-    )
+    return "of earlier inputs" + (", left out by --input-only" if found.only else " (included)")
 
 
 def _cost(found: Plan) -> list[Line]:
-    if not found.to_ask:
+    if not found.to_fetch:
         return [Line(), Line("A run would send nothing.", "green")]
     share = f"{found.retry_share:.2f} an id, as in the last runs"
-    told = share if found.has_state else "and what retries take: no run yet to tell"
-    size_told = f"of data, about; and {size(found.working_bytes)} while it works"
+    told = share if found.has_state else "plus retries: no run yet to estimate them from"
+    size_told = f"of data (estimate), and {size(found.working_bytes)} while the run works"
     return [
         Line(),
         *_too_old(found),
         _figure("requests", count(found.requests), told),
         _figure("time", span(found.seconds), f"at {found.rate_per_s:g} requests/s"),
-        *_budgets(found),
+        *_limits(found),
         _figure("ends", *_end(found)),
         _figure("disk", size(found.data_bytes), size_told),
         Line(),
@@ -194,7 +192,7 @@ def _too_old(found: Plan) -> list[Line]:
     ]
 
 
-def _budgets(found: Plan) -> list[Line]:
+def _limits(found: Plan) -> list[Line]:
     limits = []
     if found.max_duration_s is not None:
         limits.append(f"--max-duration {span(found.max_duration_s)}")
@@ -203,9 +201,9 @@ def _budgets(found: Plan) -> list[Line]:
     if not limits:
         return []
     left = f"{count(found.left_after)} ids" if found.left_after else "nothing"
-    told = f"requests in the next run by {' and '.join(limits)}; {left} left over"
+    told = f"requests in the next run by {' and '.join(limits)}; {left} still pending"
     style = "yellow" if found.left_after else ""
-    return [_figure("budget", count(found.first_run_requests), told, style)]
+    return [_figure("limits", count(found.first_run_requests), told, style)]
 
 
 def _end(found: Plan) -> tuple[str, str]:

@@ -29,7 +29,7 @@ def publish(
 
     A run does so by itself, unless it is stopped by a signal or killed: then this command does it
     without fetching anything. Needs no key and no secret. Exits 0 also where nothing waits, 7 while
-    a run works on the output.
+    a run is in progress on the output.
 
     \b
     Example:
@@ -44,8 +44,9 @@ def publish(
     if not has_state(output):
         refuse_data_without_state(output)
         raise UsageError(
-            f"{output.root} holds no harvest: there is no {output.database}, so nothing can be "
-            "published. Name the right folder with --out or -c."
+            f"{output.root} holds no data yet: there is no {output.database}, so nothing can be "
+            "published. Name the right folder with --out or -c.",
+            code="output.no_data",
         )
     from harvester.cli.signals import Signals
     from harvester.operations.publish import publish_journal, stopped

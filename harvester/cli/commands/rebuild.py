@@ -1,4 +1,4 @@
-"""`harvester rebuild`: the state made anew from the data."""
+"""`harvester rebuild`: the state database made again from the data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harvester.operations.rebuild import Rebuilt
 
 Force = Annotated[
-    bool, typer.Option("--force", help="Even if the state agrees with the data: forget it.")
+    bool, typer.Option("--force", help="Even if the state agrees with the data: replace it.")
 ]
 
 
@@ -28,11 +28,11 @@ def rebuild(  # noqa: PLR0917 - typer makes a flag of each
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> int:
-    """Make state/ anew from the data, when it is gone, damaged or older than the data.
+    """Make state/ again from the data, when it is gone, damaged or older than the data.
 
-    Asks nothing of the vendor. Reads every file of the data set, and refuses (exit 6) if one isn't
-    whole or isn't ours. An old state is moved to state.old-TIME, never deleted. Afterwards the same
-    inputs ask only for what is really missing.
+    Sends nothing. Reads every file of the data set, and fails (exit 6) if one is not complete or
+    not of this output. An old state is moved to state.old-TIME, never deleted. Afterwards a run of
+    the same inputs fetches only what is really missing.
 
     \b
     Example:
@@ -65,7 +65,7 @@ def screen(done: Rebuilt) -> list[Line]:
             f"{count(done.deferred)} deferred ids"
         ),
         Line(f"  from         {one_line(source)}"),
-        Line(f"  left out     {count(done.left_out)} of its rows: settled since, or row lost"),
+        Line(f"  left out     {count(done.left_out)} of its rows: resolved since, or row lost"),
         Line(f"  old state    {one_line(done.old_state or 'there was none')}"),
         Line(),
         Line("What could not be known:", "bold yellow"),

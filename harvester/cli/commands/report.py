@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from harvester.analysis.apart import Apart
     from harvester.analysis.report.figures import Between, Figures, Row, Table
     from harvester.analysis.report.report import Report
-    from harvester.analysis.report.unfinished import Books, Unknown
+    from harvester.analysis.report.unfinished import RunHistory, Unknown
     from harvester.dataset.stated import Stated
     from harvester.state.id_counts import IdCounts
 
 Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Also write it as one page that works offline."),
+    typer.Option("--html", metavar="FILE", help="Also write it as an HTML page, to read offline."),
 ]
 
 
@@ -41,7 +41,7 @@ def report(  # noqa: PLR0917 - typer makes a flag of each
     json: options.Json = False,
 ) -> int:
     """Calls, minutes and money by day, destination and termination code; ASR, ABR, NER, SEER, ACD
-    and PDD; busiest hours, price changes, open and dead ids, and the books of the runs.
+    and PDD; busiest hours, price changes, open and dead ids, and the control totals of the runs.
 
     Days and months are those of billing.zone, by billing.date_by; the heading says which. Works
     while a run does, and changes nothing. No phone number and no id is shown.
@@ -107,13 +107,13 @@ def as_json(made: Report) -> dict[str, object]:
         "by_weekday_and_hour": made.hours.week,
         "busiest_hours": _plain(made.hours.busiest),
         "prices": _plain(calls.prices),
-        "loose": _loose(made.loose),
-        "books": _books(made.books),
+        "unfinished": _unfinished(made.unfinished),
+        "control_totals": _history(made.control_totals),
         **stated_as_json(made.stated),
     }
 
 
-_LOOSE = (
+_UNFINISHED = (
     "open",
     "open_by_reason",
     "open_due",
@@ -125,15 +125,15 @@ _LOOSE = (
 )
 
 
-def _loose(found: IdCounts | Unknown) -> object:
+def _unfinished(found: IdCounts | Unknown) -> object:
     from harvester.analysis.report.unfinished import Unknown
 
     if isinstance(found, Unknown):
         return _plain(found)
-    return {name: _plain(getattr(found, name)) for name in _LOOSE}
+    return {name: _plain(getattr(found, name)) for name in _UNFINISHED}
 
 
-def _books(found: Books) -> object:
+def _history(found: RunHistory) -> object:
     from harvester.analysis.report.unfinished import RUN_COLUMNS
 
     runs = [{name: _plain(getattr(run, name)) for name in RUN_COLUMNS} for run in found.runs]

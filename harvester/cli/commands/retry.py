@@ -1,4 +1,4 @@
-"""`harvester retry`: dead letters back on the list."""
+"""`harvester retry`: dead letters fetched again."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def retry(  # noqa: PLR0917 - typer makes a flag of each
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> int:
-    """Ask dead ids once more, together with what is pending.
+    """Fetch dead letters again, together with what is pending.
 
     A dead letter stays one until its new outcome is safe. Those whose last answer was published
-    as it stood are not asked again.
+    as not final are not fetched again.
 
     \b
     Example:
@@ -77,15 +77,18 @@ def _chosen(config: Config, reason: str | None) -> tuple[dict[str, int], int]:
     output = Output(Path(config.output.dir))
     if not has_state(output):
         raise UsageError(
-            f"{output.root} holds no harvest yet, so nothing can be fetched again. Name the right "
-            "folder with --out or -c."
+            f"{output.root} holds no data yet, so nothing can be fetched again. Name the right "
+            "folder with --out or -c.",
+            code="output.no_data",
         )
     with looking(output, "retry --dry-run") as db:
         own_settings(db, output, config, rebind=False)
         found = unresolved.retry_counts(db)
     if reason is not None and reason not in {one for one, _, _ in found}:
         known = ", ".join(one for one, _, _ in found) or "none: no id is dead"
-        raise UsageError(f"no dead id has the reason {reason!r}. Reasons here: {known}.")
+        raise UsageError(
+            f"no dead id has the reason {reason!r}. Reasons here: {known}.", code="usage.reason"
+        )
     chosen = [row for row in found if reason in (None, row[0])]
     return {one: dead for one, dead, _ in chosen if dead}, sum(again for _, _, again in chosen)
 
@@ -101,9 +104,7 @@ def _show(chosen: dict[str, int], retrying: int, *, dry_run: bool, json: bool) -
     ]
     if retrying:
         lines.append(
-            Line(
-                f"{count(retrying)} more of an earlier retry are pending; they are fetched as well."
-            )
+            Line(f"{count(retrying)} more of an earlier retry are pending; they are fetched too.")
         )
     stdout().show(lines)
 

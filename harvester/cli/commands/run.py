@@ -18,7 +18,7 @@ from harvester.cli.logs.run_events import RunEvents
 from harvester.cli.ui.console import Line, Terminal, emit, stderr
 from harvester.cli.ui.progress_bar import ProgressBar
 from harvester.cli.ui.streams import Aside
-from harvester.cli.ui.summary_screen import books, closing
+from harvester.cli.ui.summary_screen import closing, control_totals
 from harvester.config import Config, Log, known_secrets, load_secrets
 from harvester.errors import EXIT_UNEXPECTED, AlreadyRunning, HarvesterError, UsageError
 
@@ -58,7 +58,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> int:
-    """Ask the vendor for every id that is not settled yet, and publish the records.
+    """Fetch every id that is not resolved yet, and publish the records.
 
     Without IDS it reads input.paths. With --carried-over-only, and where no input is named at all,
     it fetches what earlier runs carried over, and open calls that are due. Interrupted, killed or
@@ -113,7 +113,9 @@ def harvest(config: Config, request: Request, manner: Manner, *, command: str) -
         from harvester.cli.logs.logs import Logs
 
     if manner.quiet and manner.verbose:
-        raise UsageError("--quiet and --verbose contradict each other: give one of them.")
+        raise UsageError(
+            "--quiet and --verbose contradict each other: give one of them.", code="usage.conflict"
+        )
     secrets = load_secrets(os.environ)
     hidden = (secrets.api_key, secrets.api_secret, *known_secrets(os.environ, config))
     terminal = stderr()
@@ -195,7 +197,7 @@ def _pinger(config: Config, logs: Logs) -> Pinger | None:
 
 
 _UNSAID = frozenset({"run_failed", "run_ended", "unexpected_error"})
-"""Events for the log file alone: the screen tells the end in its own words."""
+"""Events for the log file alone: the screen shows the end in its own words."""
 
 
 def _log_config(log: Log, manner: Manner) -> Log:
@@ -231,7 +233,7 @@ def _tell(result: Result, terminal: Terminal, manner: Manner, seconds: float) ->
             _tell_failure(terminal, result.exit_code, message)
         return
     unicode = terminal.speaks_unicode
-    terminal.show(books(result.summary, seconds, unicode=unicode))
+    terminal.show(control_totals(result.summary, seconds, unicode=unicode))
     terminal.show(closing(result.exit_code, message, unicode=unicode))
     terminal.show(_places(result))
 

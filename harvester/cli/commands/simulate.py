@@ -1,4 +1,4 @@
-"""`harvester simulate`: the stand-in vendor, to rehearse a night."""
+"""`harvester simulate`: a simulator of the vendor, to try things out."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ DriftKind = Annotated[
     typer.Option(
         "--drift",
         help="Records as on the vendor's page (none); unknown fields, numbers as text and other "
-        "moods (plain); and absurd amounts as well (wild).",
+        "variants (plain); and absurd amounts too (wild).",
     ),
 ]
 NoDrift = Annotated[bool, typer.Option("--no-drift", help="The same as --drift none.")]
@@ -173,7 +173,9 @@ def _sheet(file: Path) -> Sheet:
             return parse_sheet(lines, str(file))
     except (OSError, UnicodeDecodeError) as exc:
         said = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
-        raise UsageError(f"{file} can't be read: {said}. --rates takes a CSV file.") from exc
+        raise UsageError(
+            f"{file} can't be read: {said}. --rates takes a CSV file.", code="usage.rates"
+        ) from exc
 
 
 def _announcer(wishes: SimulatorOptions, *, json: bool) -> Callable[[str], None]:
@@ -189,7 +191,7 @@ def _announcer(wishes: SimulatorOptions, *, json: bool) -> Callable[[str], None]
 
 
 def _summer(*, json: bool) -> Callable[[Mapping[str, object]], None]:
-    """What is told at the end: was the limit kept?"""
+    """What is shown at the end: was the limit kept?"""
 
     def sum_up(stats: Mapping[str, object]) -> None:
         if json:
@@ -222,7 +224,9 @@ def _write_ids(number: int, file: Path, wishes: SimulatorOptions, *, days: int, 
     try:
         written = write_ids(file, number, wishes.seed, end=end, days=days, twin_of=twins)
     except OSError as exc:
-        raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
+        raise UsageError(
+            f"{file} can't be written: {exc.strerror or exc}.", code="usage.unwritable"
+        ) from exc
     if json:
         emit({"type": "ids", "count": written, "file": str(file)})
     else:

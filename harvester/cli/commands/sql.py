@@ -49,7 +49,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     date_by: DateBy = None,
     json: options.Json = False,
 ) -> int:
-    """Ask the data with SQL (DuckDB): the tables are cdr, dead_letter, open_call and run.
+    """Query the data set with SQL (DuckDB): the tables are cdr, dead_letter, open_call and run.
 
     Without QUERY there is a prompt (.help, .tables, .quit); statements end with a semicolon.
     Nothing can be changed: only statements that read are taken, and no file is opened but the
@@ -79,8 +79,9 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     output = Output(Path(settings.output.dir))
     if not output.cdr.is_dir() and not output.state.is_dir():
         raise UsageError(
-            f"{output.root} holds no harvest. Name the right folder with --out or -c, or begin "
-            f"with `harvester run IDS`."
+            f"{output.root} holds no data yet. Name the right folder with --out or -c, or begin "
+            f"with `harvester run IDS`.",
+            code="output.no_data",
         )
     if file is not None:
         refuse_ours(file, output)
@@ -112,7 +113,10 @@ def _converse(session: Session, query: str | None, show: Callable[[Answer], None
     text = split(sys.stdin.read() if query is None else query)
     statements = [*text.whole, *filter(None, [text.rest.strip()])]
     if not statements:
-        raise UsageError('there is no query: write one, as `harvester sql "FROM cdr LIMIT 5"`.')
+        raise UsageError(
+            'there is no query: write one, as `harvester sql "FROM cdr LIMIT 5"`.',
+            code="usage.query",
+        )
     for statement in statements:
         show(session.ask(statement))
 
@@ -128,7 +132,9 @@ def _way_out(form: Format | None, file: Path | None) -> Callable[[Answer], None]
         from harvester.cli.ui.row_output import opened
 
         if file is not None and written:
-            raise UsageError(f"{file} holds the answer of one query: ask them one by one.")
+            raise UsageError(
+                f"{file} holds the answer of one query: run them one by one.", code="usage.target"
+            )
         written.append(form.value)
         schema = plain_schema(answer.schema)
         with opened(form.value, file, schema) as sink:
@@ -154,5 +160,5 @@ def _show(answer: Answer) -> None:
 def _named_file(text: str) -> tuple[str, Path]:
     name, sign, file = text.partition("=")
     if not sign or not file:
-        raise UsageError(f"--table {text}: write it as --table invoice=FILE.")
+        raise UsageError(f"--table {text}: write it as --table invoice=FILE.", code="usage.table")
     return name, Path(file)

@@ -1,4 +1,4 @@
-"""`harvester status`: where every id stands."""
+"""`harvester status`: the state of every id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harvester.errors import AlreadyRunning, UsageError
 
 if TYPE_CHECKING:
     from harvester.config import Config
-    from harvester.operations.status import Running, Standing
+    from harvester.operations.status import OutputStatus, Running
     from harvester.storage.output import Output
 
 WATCH_EVERY_S = 2.0
@@ -34,9 +34,9 @@ def status(
     watch: Watch = False,
     json: options.Json = False,
 ) -> int:
-    """Say where every id stands, how the last runs ended, and what to type next.
+    """Show the state of every id, how the last runs ended, and what to type next.
 
-    While a run works it tells of the run, as of at most two seconds ago; with --watch again and
+    While a run is in progress it shows the run, at most two seconds old; with --watch again and
     again, until the run ends. Ctrl-C ends the watching, never the run. Exits 2 where there is no
     output yet, 6 where there is data whose state is lost.
 
@@ -54,52 +54,53 @@ def status(
 
         refuse_data_without_state(output)
         raise UsageError(
-            f"{output.root} holds no harvest yet: there is no {output.database}. Begin with "
-            f"`harvester run IDS`, or name the right folder with --out or -c."
+            f"{output.root} holds no data yet: there is no {output.database}. Begin with "
+            f"`harvester run IDS`, or name the right folder with --out or -c.",
+            code="output.no_data",
         )
-    teller = _as_json if json else _Screen(stdout(), str(output.root), redraws=watch)
+    show = _as_json if json else _Screen(stdout(), str(output.root), redraws=watch)
     if not watch:
-        teller(_read(output, settings))
+        show(_read(output, settings))
         return 0
     try:
-        watch_until_idle(lambda: _read(output, settings), teller, time.sleep)
+        watch_until_idle(lambda: _read(output, settings), show, time.sleep)
     except KeyboardInterrupt:
         return 0  # whoever watches has seen enough; the run goes on
     return 0
 
 
 def watch_until_idle(
-    read: Callable[[], Running | Standing],
-    tell: Callable[[Running | Standing], None],
+    read: Callable[[], Running | OutputStatus],
+    show: Callable[[Running | OutputStatus], None],
     sleep: Callable[[float], None],
 ) -> None:
-    """Tell how it stands every `WATCH_EVERY_S`, until no run works on the output."""
-    from harvester.operations.status import Standing
+    """Show the state every `WATCH_EVERY_S`, until no run uses the output."""
+    from harvester.operations.status import OutputStatus
 
     while True:
         found = read()
-        tell(found)
-        if isinstance(found, Standing):
+        show(found)
+        if isinstance(found, OutputStatus):
             return
         sleep(WATCH_EVERY_S)
 
 
-def _read(output: Output, settings: Config) -> Running | Standing:
-    from harvester.operations.status import read_running, read_standing
+def _read(output: Output, settings: Config) -> Running | OutputStatus:
+    from harvester.operations.status import read_output_status, read_running
 
     try:
-        return read_standing(output, settings)
+        return read_output_status(output, settings)
     except AlreadyRunning:
         return read_running(output, settings)
 
 
-def _as_json(found: Running | Standing) -> None:
+def _as_json(found: Running | OutputStatus) -> None:
     from harvester.operations.status import Running
 
     if isinstance(found, Running):
         emit({"type": "status", "running": True, **msgspec.to_builtins(found)})
     else:
-        emit({"type": "status", "running": False, **_standing(found)})
+        emit({"type": "status", "running": False, **_fields(found)})
 
 
 _IDS = (
@@ -125,7 +126,7 @@ _RUN = (
 )
 
 
-def _standing(found: Standing) -> dict[str, object]:
+def _fields(found: OutputStatus) -> dict[str, object]:
     return {
         "output": found.output,
         "account": found.account,
@@ -141,19 +142,19 @@ def _standing(found: Standing) -> dict[str, object]:
 
 
 class _Screen:
-    """Shows how it stands; on a terminal the new picture takes the place of the old one."""
+    """Shows the state; on a terminal the new picture takes the place of the old one."""
 
     def __init__(self, terminal: Terminal, root: str, *, redraws: bool) -> None:
         self._terminal = terminal
         self._root = root
         self._redraws = redraws and terminal.is_live
 
-    def __call__(self, found: Running | Standing) -> None:
+    def __call__(self, found: Running | OutputStatus) -> None:
         if self._redraws:
             self._terminal.console.clear()
         self._terminal.show(self._lines(found))
 
-    def _lines(self, found: Running | Standing) -> list[Line]:
+    def _lines(self, found: Running | OutputStatus) -> list[Line]:
         from harvester.operations.status import Running
 
         if isinstance(found, Running):

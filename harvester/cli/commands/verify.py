@@ -1,4 +1,4 @@
-"""`harvester verify`: is everything that was harvested there, whole and once?"""
+"""`harvester verify`: integrity and uniqueness of what was fetched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harvester.errors import EXIT_DONE, StoreError
 
 if TYPE_CHECKING:
     from harvester.analysis.verify.findings import Finding
-    from harvester.analysis.verify.verify import Audit
+    from harvester.analysis.verify.verify import VerifyResult
 
 _SHOWN = 20
 """Findings of one kind on the screen; --json gives all."""
@@ -25,7 +25,7 @@ Deep = Annotated[
     bool,
     typer.Option(
         "--deep",
-        help="Read every byte as well: hashes, order and dates of the rows, and the work list "
+        help="Also read every byte: hashes, order and dates of the rows, and the work list "
         "against every id.",
     ),
 ]
@@ -37,10 +37,10 @@ def verify(
     deep: Deep = False,
     json: options.Json = False,
 ) -> int:
-    """Check that everything harvested is there, whole, and there once; that the books add up.
+    """Check that every record is there, complete and only once, and that the control totals agree.
 
-    Changes nothing and asks nothing of the vendor. Exits 6 when anything is off, and says for each
-    finding what to do; 7 while a run works on the output.
+    Changes nothing and sends nothing. Exits 6 when something is wrong, and says for each finding
+    what to do; 7 while a run is in progress on the output.
 
     \b
     Example:
@@ -61,39 +61,39 @@ def verify(
             far = f" {count(done)} of {count(total)}" if total else ""
             working(f"verifying: {what}{far}")
 
-        audit = verify(output, order, tell)
+        result = verify(output, order, tell)
     if json:
-        for finding in audit.findings:
+        for finding in result.findings:
             emit({"type": "finding", **msgspec.to_builtins(finding)})
-        emit(_figures(audit, str(output.root), deep=deep))
+        emit(_figures(result, str(output.root), deep=deep))
     else:
-        stdout().show(screen(audit, str(output.root), deep=deep))
-    return EXIT_DONE if audit.is_clean else StoreError.exit_code
+        stdout().show(screen(result, str(output.root), deep=deep))
+    return EXIT_DONE if result.is_clean else StoreError.exit_code
 
 
-def screen(audit: Audit, root: str, *, deep: bool) -> list[Line]:
-    """An audit as lines."""
+def screen(result: VerifyResult, root: str, *, deep: bool) -> list[Line]:
+    """What was found, as lines."""
     depth = "every byte" if deep else "without reading every byte (--deep does)"
     lines = [
         Line(f"Verified {one_line(root)}, {depth}", "bold"),
         Line(
-            f"  {count(audit.files)} files, {count(audit.rows)} rows, {size(audit.bytes)}; "
-            f"{count(audit.in_journal)} records not published yet; "
-            f"{count(audit.ids)} distinct ids; the books of {count(audit.runs)} runs"
+            f"  {count(result.files)} files, {count(result.rows)} rows, {size(result.bytes)}; "
+            f"{count(result.in_journal)} records not published yet; "
+            f"{count(result.ids)} distinct ids; control totals of {count(result.runs)} runs"
         ),
         Line(),
     ]
     seen: Counter[str] = Counter()
-    for finding in audit.findings:
+    for finding in result.findings:
         seen[finding.kind] += 1
         if seen[finding.kind] <= _SHOWN:
             lines += _finding(finding)
     for kind, found in seen.items():
         if found > _SHOWN:
             lines.append(Line(f"… and {count(found - _SHOWN)} more of kind {kind} (--json)."))
-    if audit.is_clean:
-        return [*lines, Line("All is well: nothing is missing, nothing is double.", "bold green")]
-    wrong = sum(finding.severity == "damage" for finding in audit.findings)
+    if result.is_clean:
+        return [*lines, Line("All is well: no missing and no duplicate records.", "bold green")]
+    wrong = sum(finding.severity == "damage" for finding in result.findings)
     return [*lines, Line(f"{count(wrong)} finding(s). Nothing was changed.", "bold red")]
 
 
@@ -107,16 +107,16 @@ def _finding(finding: Finding) -> list[Line]:
     ]
 
 
-def _figures(audit: Audit, root: str, *, deep: bool) -> dict[str, object]:
-    figures: dict[str, object] = msgspec.to_builtins(audit)
+def _figures(result: VerifyResult, root: str, *, deep: bool) -> dict[str, object]:
+    figures: dict[str, object] = msgspec.to_builtins(result)
     del figures["findings"]
-    damaged = sum(finding.severity == "damage" for finding in audit.findings)
-    notes = len(audit.findings) - damaged
+    damaged = sum(finding.severity == "damage" for finding in result.findings)
+    notes = len(result.findings) - damaged
     return {
         "type": "verify",
         "output": root,
         "deep": deep,
-        "clean": audit.is_clean,
+        "clean": result.is_clean,
         "damage": damaged,
         "notes": notes,
         **figures,

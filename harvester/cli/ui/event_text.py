@@ -12,12 +12,11 @@ _LENGTHS = frozenset({"clock_skew_s"})
 
 _CAUSES = {
     "throttled": "throttling",
-    "push_back": "throttling",  # of outputs of before 0.2.0
     "-18": "busy (-18)",
     "time_refused": "time refused (-16)",
     "refused": "no connection",
     "reset": "connection reset",
-    "torn": "torn answer",
+    "torn": "incomplete answer",
     "dns": "host name unknown",
     "tls": "no trusted TLS",
     "protocol": "no HTTP",
@@ -36,19 +35,21 @@ _SAYINGS = {
         "same; new ids last came {last_new_at}"
     ),
     "bad_ids": (
-        "{count} bad line(s) hold no voiceId, {new} of them not reported before; {file} lists them "
-        "with file and line"
+        "{count} bad line(s) without a voiceId, {new} of them not reported before; {file} lists "
+        "them with file and line"
     ),
-    "killed_run_closed": "run {run_id} was killed; its books were closed, and nothing is lost",
+    "killed_run_closed": (
+        "run {run_id} was killed; its control totals were closed, and nothing is lost"
+    ),
     "ages_held": (
         "this machine's clock or the vendor's was set since the run before (now {clock_skew_s} "
         "apart): ids are dated by the vendor's, and in this run none was given up, ended or "
         "published for its age; the next run does. Check NTP"
     ),
-    "publications_finished": "finished {count} publication(s) that an earlier run left half done",
+    "publications_finished": "finished {count} publication(s) that an earlier run did not complete",
     "outage_began": (
-        "the vendor is out of reach or failing: one request every 5 s until it answers; no id "
-        "loses a try by it"
+        "the vendor is out of reach or failing: one request every 5 s until it answers; the "
+        "retries of an id are not used up by it"
     ),
     "concurrency_lowered": (
         "{room} connections, not pace.concurrency = {wanted}: more open files are not allowed. "
@@ -56,8 +57,8 @@ _SAYINGS = {
     ),
     "requests_fail": "requests fail: {reason}",
     "outage_over": "the vendor answers again",
-    "pace_lowered": "slowed to {pace}/s of {limit}/s by push-back or errors, climbing back",
-    "pace_restored": "back at the whole limit of {limit}/s",
+    "pace_lowered": "slowed to {pace}/s of {limit}/s by vendor throttling or errors, rising again",
+    "pace_restored": "the full limit again: {limit}/s",
     "stopping": (
         "{signal}: no new request starts, those under way may finish (15 s); once more stops at "
         "once"
@@ -129,7 +130,7 @@ def retries_told(retries: Mapping[str, object]) -> str:
 
 
 def cause_told(cause: str) -> str:
-    """The name of a cause as words: "throttled" -> "throttling"."""
+    """The name of a cause as words: "time_refused" -> "time refused (-16)"."""
     told = _CAUSES.get(cause, cause.replace("_", " "))
     return one_line(told.replace("http ", "HTTP "))
 

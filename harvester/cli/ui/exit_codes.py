@@ -18,22 +18,22 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 _AGAIN = (
-    "Run the same command again; or `harvester publish`, to have what came in the data set at once."
+    "Run the same command again; or `harvester publish`, to write what came into the data set now."
 )
 _ENDINGS = {
     0: Ending(
         "done",
         "the list is processed, and no id has died that was not reported before",
-        "Nothing to do. The same command again asks only for open calls that are due.",
+        "Nothing to do. The same command again fetches only open calls that are due.",
         good=True,
     ),
     1: Ending(
         "a bug", "something unexpected happened; this is a bug", "Report it with the log file."
     ),
     2: Ending(
-        "nothing was asked",
-        "the command, the configuration or an input file is wrong; nothing was asked",
-        "Put it right and run the same command again.",
+        "nothing was fetched",
+        "the command, the configuration or an input file is wrong; nothing was fetched",
+        "Fix it, then run the same command again.",
     ),
     3: Ending(
         "done, some ids are dead",
@@ -41,9 +41,9 @@ _ENDINGS = {
         "`harvester export dead` lists them with reasons; `harvester retry` fetches them again.",
     ),
     4: Ending(
-        "refused by the vendor",
-        "the vendor refuses us; what is not done stays pending",
-        "Put right what the message names, then run the same command again.",
+        "access denied",
+        "the vendor denies access; what is not done stays pending",
+        "Fix what the message names, then run the same command again.",
     ),
     5: Ending(
         "temporary, ids are pending",
@@ -57,12 +57,12 @@ _ENDINGS = {
     ),
     7: Ending(
         "already running",
-        "another run works on this output",
+        "another run is in progress on this output",
         "Wait for it, or see how it is doing with `harvester status`.",
     ),
     8: Ending(
-        "own budget used up",
-        "the run's own budget is used up; what is not done stays pending",
+        "run limit reached",
+        "the limit of the run is reached (time or requests); what is not done stays pending",
         "Run the same command again to go on.",
     ),
     130: Ending("interrupted", "interrupted; what is not done stays pending", _AGAIN),

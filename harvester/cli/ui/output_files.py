@@ -40,7 +40,10 @@ def chosen_format(form: Format | None, file: Path | None, *, json: bool) -> Form
         named = file.suffix.lower().removeprefix(".")
         return Format({"ndjson": "jsonl"}.get(named, named)) if named in _SUFFIXES else Format.csv
     if form is Format.parquet and file is None:
-        raise UsageError("Parquet is no text for a terminal or a pipe: name a file with -o.")
+        raise UsageError(
+            "Parquet is binary, not for a terminal or a pipe: write it to a file with -o.",
+            code="usage.target",
+        )
     return form
 
 
@@ -49,7 +52,10 @@ def refuse_ours(file: Path, output: Output) -> None:
     target = file.resolve()
     owned = (output.cdr, output.state, output.runs)
     if any(target.is_relative_to(own.resolve()) for own in owned):
-        raise UsageError(f"{file} lies inside {output.root}, which is ours: choose another place.")
+        raise UsageError(
+            f"{file} is inside the output folder {output.root}: choose a path outside it.",
+            code="usage.target",
+        )
 
 
 @contextmanager
@@ -59,7 +65,9 @@ def private_file(file: Path) -> Iterator[BinaryIO]:
         with in_place_of(file) as stream:
             yield stream
     except OSError as exc:
-        raise UsageError(f"{file} can't be written: {exc.strerror or exc}.") from exc
+        raise UsageError(
+            f"{file} can't be written: {exc.strerror or exc}.", code="usage.unwritable"
+        ) from exc
 
 
 def write_private(file: Path, text: str) -> None:

@@ -29,15 +29,15 @@ def slowed(now: Progress) -> str:
     """Why the pace is under the limit; empty where it isn't."""
     if now.outage:
         return (
-            "the vendor is out of reach or failing: asking once every 5 s until it answers, or "
+            "the vendor is out of reach or failing: one request every 5 s until it answers, or "
             "retry.max_outage_s is over"
         )
     # Before the first request the pace is closed for a second after the lock: not worth a word.
     if now.paused_s > 0 and now.requests:
-        return f"paused for {span(now.paused_s)}: the vendor asked for fewer requests"
+        return f"paused for {span(now.paused_s)}: the vendor throttles"
     if is_slowed(now):
         why = "after throttling" if now.retries.get("throttled") else "as many answers were errors"
-        return f"slowed to {speed(now.pace_per_s)}/s {why}, climbing back"
+        return f"slowed to {speed(now.pace_per_s)}/s {why}, rising again"
     return ""
 
 
@@ -111,7 +111,7 @@ def drawn(now: Progress) -> RenderableType:
 
 
 class _Drawing:
-    """Laid out anew each time: the window may have changed its size."""
+    """Laid out again each time: the window may have changed its size."""
 
     def __init__(self, now: Progress) -> None:
         self._now = now

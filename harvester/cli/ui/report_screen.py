@@ -105,8 +105,8 @@ def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Ite
         yield from _table("Termination codes", codes, columns, most=_ROWS)
         yield from _hours(report, unicode=unicode)
         yield from _prices(report)
-    yield from _loose(report)
-    yield from _books(report)
+    yield from _unfinished(report)
+    yield from _runs_of(report)
 
 
 def _total(report: Report) -> Iterator[Line]:
@@ -226,10 +226,10 @@ def _prices(report: Report) -> Iterator[Line]:
         )
 
 
-def _loose(report: Report) -> Iterator[Line]:
-    found = report.loose
+def _unfinished(report: Report) -> Iterator[Line]:
+    found = report.unfinished
     yield Line()
-    yield Line("Open and dead, as of now, over the whole output", "bold")
+    yield Line("Open and dead now, in the whole output", "bold")
     if isinstance(found, Unknown):
         yield Line(f"  not known now: {one_line(found.why)}.", "yellow")
         return
@@ -243,13 +243,13 @@ def _reasons(reasons: Mapping[str, int]) -> str:
     return f": {told}" if told else ""
 
 
-def _books(report: Report) -> Iterator[Line]:
-    books = report.books
+def _runs_of(report: Report) -> Iterator[Line]:
+    history = report.control_totals
     yield Line()
-    yield Line(f"Runs that began in the period: {formatting.count(len(books.runs))}", "bold")
-    if books.runs:
-        yield Line(f"  {'':<23}  {'':<8}{'delivered':>12}{'open':>8}{'dead':>8}  books", "dim")
-    for run in books.runs[:_RUNS]:
+    yield Line(f"Runs that began in the period: {formatting.count(len(history.runs))}", "bold")
+    if history.runs:
+        yield Line(f"  {'':<23}  {'':<8}{'delivered':>12}{'open':>8}{'dead':>8}  totals", "dim")
+    for run in history.runs[:_RUNS]:
         code = "killed" if run.exit_code is None else f"exit {run.exit_code}"
         figures = (
             f"{formatting.count(run.delivered):>12}{formatting.count(run.open):>8}"
@@ -260,10 +260,10 @@ def _books(report: Report) -> Iterator[Line]:
             f"{'balance' if run.balanced else 'DIFFER'}",
             "" if run.balanced else "bold red",
         )
-    if len(books.runs) > _RUNS:
+    if len(history.runs) > _RUNS:
         yield Line(
-            f"  and {formatting.count(len(books.runs) - _RUNS)} before these (--html, --json)"
+            f"  and {formatting.count(len(history.runs) - _RUNS)} before these (--html, --json)"
         )
-    if books.unreadable:
-        number = formatting.count(len(books.unreadable))
+    if history.unreadable:
+        number = formatting.count(len(history.unreadable))
         yield Line(f"  {number} summaries can't be read: `harvester verify` names them.", "yellow")

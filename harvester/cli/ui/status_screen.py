@@ -13,7 +13,7 @@ from harvester.cli.ui.progress_bar import outcomes, sent, slowed
 from harvester.cli.ui.text import count, local_time, one_line, share, span
 
 if TYPE_CHECKING:
-    from harvester.operations.status import Running, Standing
+    from harvester.operations.status import OutputStatus, Running
     from harvester.pipeline.engine.progress import Progress
     from harvester.pipeline.limits.sharing import Sharing
     from harvester.state.values import RunRecord
@@ -23,12 +23,12 @@ _NUMBER = 13
 _STALE_S = 10
 
 
-def idle_screen(found: Standing, now: float, *, unicode: bool = True) -> list[Line]:
-    """An output that nobody works on; `now` is Unix time."""
-    lines = [Line(f"{found.output}, account {found.account}: no run works on it.", "bold")]
+def idle_screen(found: OutputStatus, now: float, *, unicode: bool = True) -> list[Line]:
+    """An output without a run in progress; `now` is Unix time."""
+    lines = [Line(f"{found.output}, account {found.account}: no run in progress.", "bold")]
     lines += [
         _figure("delivered", found.ids.in_data + found.ids.in_journal, _delivered(found)),
-        _figure("open", found.ids.open, f"calls not over yet; {count(found.ids.open_due)} are due"),
+        _figure("open", found.ids.open, f"calls not final; {count(found.ids.open_due)} are due"),
         _figure("dead", found.ids.dead, _reasons(found)),
         _figure("pending", found.ids.pending, _pending(found)),
         *_bad_lines(found),
@@ -44,18 +44,18 @@ def running_screen(found: Running, output: str) -> list[Line]:
     since = f", since {_since(found.since)}" if found.since else ""
     if found.is_read:
         told = f"{output}: `harvester {found.command}`{who} reads it{since}."
-        return [Line(told, "bold"), Line("Nothing is changed; ask again when it has ended.")]
-    lines = [Line(f"{output}: at work{who}{since}.", "bold")]
+        return [Line(told, "bold"), Line("Nothing is changed; look again when it has ended.")]
+    lines = [Line(f"{output}: running{who}{since}.", "bold")]
     if found.progress is None:
-        lines.append(Line("It has told no figures yet: it reads its input and makes its list."))
+        lines.append(Line("No figures yet: it reads its input and builds its work list."))
         return lines + _limit(found.limit)
     assert found.age_s is not None  # that of the figures
     lines.append(Line(f"Run {found.run_id}, as of {span(found.age_s)} ago:"))
     if found.age_s > _STALE_S:
         lines.append(
             Line(
-                "That is old for a run that works: it may be stopped (Ctrl-Z), or its disk may "
-                "hang. `ps` tells; it is safe to end it and to run again.",
+                "That is old for a run in progress: it may be stopped (Ctrl-Z), or its disk may "
+                "hang. `ps` shows its state; it is safe to end it and to run again.",
                 "yellow",
             )
         )
@@ -68,8 +68,8 @@ def _limit(found: Sharing | None) -> list[Line]:
         return []
     if found.trouble:
         return [Line(), Line(f"Limit: {one_line(found.trouble)}", "yellow")]
-    closed = f"; the vendor wants nobody to ask for {span(found.closed_s)}" * (found.closed_s > 0)
-    who = "shared by" if found.parties else "nobody uses it now"
+    closed = f"; the vendor allows no request for {span(found.closed_s)}" * (found.closed_s > 0)
+    who = "shared by" if found.parties else "not in use now"
     lines = [Line(f"Limit {found.rate_per_s:g} requests/s in {found.file}: {who}{closed}", "bold")]
     for one in sorted(found.parties, key=lambda one: (one.idle_s is None, one.idle_s)):
         turn = "no turn yet" if one.idle_s is None else f"latest turn {one.idle_s:.1f} s ago"
@@ -105,7 +105,7 @@ def _row(label: str, text: str, style: str = "") -> Line:
     return Line(f"  {label:<{_LABEL}}{text}", style)
 
 
-def _delivered(found: Standing) -> str:
+def _delivered(found: OutputStatus) -> str:
     ids = found.ids
     if not ids.in_journal:
         return "records in the data"
@@ -115,9 +115,9 @@ def _delivered(found: Standing) -> str:
     )
 
 
-def _pending(found: Standing) -> str:
+def _pending(found: OutputStatus) -> str:
     if not found.ids.pending:
-        return "nothing waits to be fetched"
+        return "nothing to fetch"
     told = [
         f", {count(number)} of them {what}"
         for number, what in (
@@ -126,32 +126,32 @@ def _pending(found: Standing) -> str:
         )
         if number
     ]
-    return f"ids that wait to be fetched{''.join(told)}"
+    return f"ids to fetch{''.join(told)}"
 
 
-def _reasons(found: Standing) -> str:
+def _reasons(found: OutputStatus) -> str:
     if not found.ids.dead_by_reason:
-        return "ids that the vendor refused for good"
+        return "permanent failures"
     ranked = sorted(found.ids.dead_by_reason.items(), key=lambda item: (-item[1], item[0]))
     # As they are written, for `retry --reason`.
     return ", ".join(f"{reason} {count(number)}" for reason, number in ranked)
 
 
-def _bad_lines(found: Standing) -> list[Line]:
+def _bad_lines(found: OutputStatus) -> list[Line]:
     if not found.bad_lines:
         return []
     listed = f"; {found.bad_lines_file} lists them" if found.bad_lines_file else ""
-    return [_figure("bad lines", found.bad_lines, f"of the last input hold no voiceId{listed}")]
+    return [_figure("bad lines", found.bad_lines, f"of the last input, without a voiceId{listed}")]
 
 
-def _runs(found: Standing, now: float, dash: str) -> list[Line]:
+def _runs(found: OutputStatus, now: float, dash: str) -> list[Line]:
     if not found.runs:
         return [Line("No run yet.")]
     zone = local_time(now).rpartition(" ")[2]
     ago = span(now - found.runs[0].started_ms / 1000)
-    heads = _columns(f"begun ({zone})", "lasted", "delivered", "requests", "exit code")
+    heads = _columns(f"began ({zone})", "lasted", "delivered", "requests", "exit code")
     return [
-        Line(f"Last runs, the newest begun {ago} ago", "bold"),
+        Line(f"Last runs, the newest began {ago} ago", "bold"),
         Line(heads, "dim"),
         *(_run(run, dash) for run in found.runs),
     ]
@@ -171,7 +171,7 @@ def _columns(began: str, lasted: str, delivered: str, requests: str, told: str) 
     return f"  {began:<16}{lasted:>12}{delivered:>11}{requests:>10}  {told}"
 
 
-def _next(found: Standing) -> str:
+def _next(found: OutputStatus) -> str:
     if found.unended or found.ids.pending or found.ids.open_due:
         what = [
             f"{count(number)} {name}"

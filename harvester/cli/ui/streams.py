@@ -116,8 +116,9 @@ class _Stdout(_Stream):
         if exc.errno == errno.EPIPE:
             raise NobodyReads from exc
         raise StdoutFailed(
-            f"stdout can't be written: {exc.strerror}. What was shown is not whole; nothing else "
-            "has failed. Give the command a stdout with room, and run it again."
+            f"stdout can't be written: {exc.strerror}. What was shown is incomplete; nothing "
+            "else has failed. Give the command a stdout with room, and run it again.",
+            code="stdout.failed",
         ) from exc
 
 

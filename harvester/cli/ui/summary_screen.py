@@ -1,4 +1,4 @@
-"""The books after a run, as a screen: each with its equation and whether it balances."""
+"""The control totals after a run, as a screen: each with its equation and whether it balances."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _EQUATION = 10
 _TOLERATED_S = 5
 
 
-def books(summary: Summary, seconds: float, *, unicode: bool = True) -> list[Line]:
-    """Every book of a run."""
+def control_totals(summary: Summary, seconds: float, *, unicode: bool = True) -> list[Line]:
+    """Every total of a run."""
     screen = _Screen(
         {difference.control_totals for difference in summary.differences}, unicode=unicode
     )
-    screen.title(f"The books of run {summary.run_id}, account {summary.account}")
+    screen.title(f"Control totals of run {summary.run_id}, account {summary.account}")
     if summary.input is not None:
         screen.input(summary.input)
     if summary.work_list is not None:
@@ -83,13 +83,13 @@ class _Screen:
         self._equation(
             "",
             (book.distinct, "distinct"),
-            [(book.resolved_before, "settled before"), (book.listed, "listed")],
+            [(book.resolved_before, "resolved before"), (book.listed, "listed")],
             book="input",
         )
 
     def work_list(self, book: ListTotals) -> None:
         total = book.listed + book.retried + book.carried_over
-        parts = [f"{count(book.listed)} listed", f"{count(book.carried_over)} left over"]
+        parts = [f"{count(book.listed)} listed", f"{count(book.carried_over)} carried over"]
         if book.retried:
             parts.insert(1, f"{count(book.retried)} retried")
         self._equation(
@@ -113,7 +113,7 @@ class _Screen:
                 (book.open, "open"),
                 (book.dead, "dead"),
                 (book.deferred, "deferred"),
-                (book.cut_off, "cut off"),
+                (book.cut_off, "cancelled"),
             ],
         )
 
@@ -121,7 +121,7 @@ class _Screen:
         self._equation(
             "data",
             (book.rows, "rows"),
-            [(run.delivered, "delivered"), (run.opens_published, "opens published")],
+            [(run.delivered, "delivered"), (run.opens_published, "published as not final")],
         )
         agreed = [
             f"{count(book.call_duration_s)} s of calls",
@@ -140,14 +140,14 @@ class _Screen:
         self._note("sent", f"{count(summary.requests)} requests{pace}")
         self._note("planned", _planned(summary))
         self._note("retries", retries_told(summary.retries))
-        self._note("trouble", self._dot.join(_troubles(summary)))
-        self._note("odd data", _oddities(summary))
+        self._note("warnings", self._dot.join(_troubles(summary)))
+        self._note("unusual", _oddities(summary))
         if summary.published_files:
             written = f"{count(summary.published_files)} files, {size(summary.published_bytes)}"
             self._note("written", written)
         if waiting := summary.data.rows_in_journal:
             told = pasted("safe in the journal: `harvester publish`")
-            self._note("to write", f"{count(waiting)} rows, {told}")
+            self._note("waiting", f"{count(waiting)} rows, {told}")
 
     def _note(self, label: str, text: str) -> None:
         if text:
@@ -174,15 +174,15 @@ class _Screen:
 def _troubles(summary: Summary) -> list[str]:
     found = []
     if summary.throttled:
-        found.append(f"{count(summary.throttled)} push-backs by the vendor")
+        found.append(f"throttled {count(summary.throttled)} times by the vendor")
     if summary.outages:
-        found.append(f"{count(summary.outages)} outages waited out")
+        found.append(f"{count(summary.outages)} vendor outages")
     if abs(summary.clock_skew_s) > _TOLERATED_S:
         side = "behind" if summary.clock_skew_s > _TOLERATED_S else "ahead of"
         told = span(abs(summary.clock_skew_s))
         found.append(f"this clock is {told} {side} the vendor's: check NTP")
     if summary.ages_held:
-        found.append("a clock was set since the run before: no id ended for its age")
+        found.append("a clock was changed since the last run: no id ended for its age")
     return found
 
 
@@ -199,7 +199,7 @@ def _planned(summary: Summary) -> str:
 def _oddities(summary: Summary) -> str:
     found = []
     for what, fields in (
-        ("could not be typed, kept in `unparsed`", summary.unparsed),
+        ("could not be converted, kept in `unparsed`", summary.unparsed),
         ("unknown fields, kept in `extra`", summary.extra),
     ):
         if fields:
