@@ -4,7 +4,7 @@
     ├── UsageError             2   an argument that makes no sense
     │   └── ConfigError        2   a bad key or value, a missing secret (message carries its path)
     ├── SourceError            2   an id file that can't be read (message carries the file)
-    ├── VendorRefused          4   key, signature, IP address, clock or address refused
+    ├── VendorRefused          4   access denied: key, signature, IP address, clock, address
     ├── VendorUnavailable      5   an outage outlasted `retry.max_outage_s`; run again later
     ├── StoreError             6   output or state can't be written, or they disagree
     ├── AlreadyRunning         7   another run holds the output's lock
@@ -69,14 +69,14 @@ class ConfigError(UsageError):
 
 
 class SourceError(HarvesterError):
-    """An id file can't be read; nothing was asked of the vendor."""
+    """An id file can't be read; nothing was fetched."""
 
     code = "input.invalid"
     exit_code = 2
 
 
 class VendorRefused(HarvesterError):
-    """The vendor refuses us as a whole: key, signature, IP address, clock, or a wrong base_url."""
+    """Access denied as a whole: key, signature, IP address, clock, or a wrong base_url."""
 
     code = "vendor.denied"
     exit_code = 4
