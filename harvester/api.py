@@ -466,7 +466,9 @@ def _sources(ids: Ids | None, halt: _Halt | None = None) -> Iterator[tuple[str, 
         return
     if not isinstance(ids, Iterable):
         raise UsageError(
-            f"ids: it is {_kind(ids)}. Give a path, or an iterable of ids or of paths."
+            f"ids can't be read from what is {_kind(ids)}. Give a path, or an iterable of ids or "
+            "of paths.",
+            code="usage.ids",
         )
     with tempfile.TemporaryDirectory(prefix="harvester-ids-") as folder:
         file = Path(folder) / "ids.txt"

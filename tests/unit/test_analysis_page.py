@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from harvester.analysis.clock import Clock
+from harvester.analysis.html.figures import money_columns
 from harvester.analysis.html.report_page import page
 from harvester.analysis.period import Period
 from harvester.analysis.report.aggregate import Calls, Prices
@@ -514,3 +515,8 @@ def test_an_instant_is_of_the_day_that_it_is_in_the_zone() -> None:
             begins + timedelta(days=1),
         )
     ] == [False, True, True, False]
+
+
+def test_a_column_of_settled_amounts_is_there_where_a_call_has_one() -> None:
+    assert money_columns(TWO) == ["EUR"]
+    assert len(money_columns(ONE)) == len(["USD", "settled"])

@@ -95,7 +95,7 @@ def members(input_path: str | Path, ids: Sequence[str]) -> set[str]:
 
     Raises StoreError if it can't be read.
     """
-    wanted = sorted(set(ids))
+    wanted = sorted(ids)
     found: set[str] = set()
     with _open(input_path) as parquet:
         for group, here in _reached(parquet, wanted):

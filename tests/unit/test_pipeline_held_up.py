@@ -147,3 +147,17 @@ def test_held_up_nobody_slips_through_and_the_first_turn_ends_it() -> None:
         assert pace.is_open
 
     run_virtually(main)
+
+
+def test_what_the_vendor_throttles_goes_slower_although_the_others_leave_the_whole_limit() -> None:
+    async def main() -> list[float]:
+        pace = shared_pace(Limit(0.0))
+        pace.slow_down(None)
+        attempts = Attempts(pace)
+        await attempts.all(3 * RATE)
+        return attempts.turns
+
+    turns = run_virtually(main)
+    first = turns[0]
+    in_a_second = sum(at < first + 1.0 for at in turns)
+    assert 0.6 * RATE <= in_a_second <= 0.7 * RATE
