@@ -205,7 +205,7 @@ def _check_limit(config: Config, secrets: Secrets | None, output: Output) -> Che
         return doctor_checks.check_limit(config.pace, None)
     try:
         shared = read_sharing(Path(file))
-        with sharing(config, secrets, output.root):
+        with sharing(config.vendor, config.pace, secrets, output.root):
             return doctor_checks.check_limit(config.pace, shared)
     except HarvesterError as exc:
         return doctor_checks.failed("limit", exc)
@@ -295,7 +295,7 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
             count = _DayCount(db, per_day, config.pace.concurrency, clock)
         # One request, and somebody waits for it: no others go first.
         first = replace(config, pace=replace(config.pace, priority="normal"))
-        limit = held.enter_context(sharing(first, secrets, output.root))
+        limit = held.enter_context(sharing(first.vendor, first.pace, secrets, output.root))
         asked = asyncio.run(_ask(config, secrets, voice_id, clock, count.take, limit=limit))
         count.keep()
         return doctor_checks.per_day_used_up(per_day or 0) if asked is None else asked

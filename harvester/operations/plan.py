@@ -207,7 +207,7 @@ def _count(
         output.lists,
     )
     glob = data_glob(db, output) if db is not None else None
-    result = draft_list(db, config, files, places, data_glob=glob)
+    result = draft_list(db, config.input, config.plan, files, places, data_glob=glob)
     found = _found(db, _of_draft(result, places.bad_ids), result.carried_over)
     _look_at(found, _ids_of_draft(places.list), only=only)
     return found
@@ -343,9 +343,8 @@ def _plan(
     counts = id_counts.count_ids(db, int(now * 1000)) if db is not None else None
     due = counts.open_due if counts else 0
     new = found.input.to_fetch if found.input else 0
-    whole = estimate(
-        db, config, due + new + (0 if only else found.carried_over), new + found.carried_over
-    )
+    to_fetch = due + new + (0 if only else found.carried_over)
+    whole = estimate(db, config.pace, config.output, to_fetch, new + found.carried_over)
     allowed = _allowed(db, config, whole, max_duration_s)
     return Plan(
         output=str(Path(config.output.dir)),

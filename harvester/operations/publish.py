@@ -68,7 +68,7 @@ def publish_journal(config: Config, events: Events, stop: StopSource = NEVER) ->
         with store_errors(opened.output.database):
             tell_recovery(opened, events)
             for killed in opened.killed_runs:
-                close_killed(opened, config, killed)
+                close_killed(opened, killed)
             done = list(_published(opened, config, asked_to_stop))
             odd = tell_oddities(opened.db, done, events)
             left, _ = publications.journal_size(opened.db)

@@ -203,7 +203,7 @@ def listed(house: House, ids: list[str] | None, name: str = "ids.txt") -> int | 
     run_dir = house.output.runs / "run"
     run_dir.mkdir(exist_ok=True)
     found = None if ids is None else find([str(path)], spool=run_dir)
-    list_input(house.db, house.output, house.config, found, run_dir)
+    list_input(house.db, house.output, house.config.input, house.config.plan, found, run_dir)
     return work_lists.last_new_ids_ms(house.db)
 
 

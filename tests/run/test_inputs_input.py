@@ -27,7 +27,7 @@ def listed(house: House, *files: Path) -> Listing:
     run_dir = house.output.runs / "run"
     run_dir.mkdir(exist_ok=True)
     found = [IdFile(str(path), "txt") for path in files]
-    return list_input(house.db, house.output, house.config, found, run_dir)
+    return list_input(house.db, house.output, house.config.input, house.config.plan, found, run_dir)
 
 
 def test_an_input_that_holds_other_ids_makes_another_list_though_size_and_mtime_are_the_same(

@@ -257,7 +257,7 @@ from harvester.config import load, load_secrets
 from harvester.pipeline.limits.limit_file import sharing
 
 config = load(environ=os.environ).config
-with sharing(config, load_secrets(os.environ), Path("elsewhere")):
+with sharing(config.vendor, config.pace, load_secrets(os.environ), Path("elsewhere")):
     print(os.getpid(), flush=True)
     sys.stdin.read()
 """
@@ -269,7 +269,7 @@ from harvester.config import load, load_secrets
 from harvester.pipeline.limits.limit_file import sharing
 
 config = load(environ=os.environ).config
-with sharing(config, load_secrets(os.environ), Path("elsewhere")) as limit:
+with sharing(config.vendor, config.pace, load_secrets(os.environ), Path("elsewhere")) as limit:
     print(os.getpid(), flush=True)
     while True:
         time.sleep(limit.take(more=True) / 1e9)

@@ -127,10 +127,10 @@ def test_retries_are_expected_as_they_were_also_after_a_run_that_was_cut_short(
     with closing(open_database(tmp_path / "state.db", "default")) as db:
         begin_run(db, "20261122T011000Z-5eed00", 1)
         end_run(db, "20261122T011000Z-5eed00", 2, 8, counters)
-        assert estimate(db, Config(), 1_000, 1_000).requests == 1_050
+        assert estimate(db, Config().pace, Config().output, 1_000, 1_000).requests == 1_050
         begin_run(db, "20261123T011000Z-5eed00", 3)
         end_run(db, "20261123T011000Z-5eed00", 4, 4, {"requests": 30, "retry.refused": 30})
-        assert estimate(db, Config(), 1_000, 1_000).requests == 1_050
+        assert estimate(db, Config().pace, Config().output, 1_000, 1_000).requests == 1_050
 
 
 LISTED = [f"49{number:02}011200000000001" for number in range(1, 11)]

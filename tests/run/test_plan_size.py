@@ -59,5 +59,5 @@ def test_the_measured_sizes_are_what_our_writer_makes(
         for one in make_ids(count, end=date(2026, 11, 20), days=days)
     ]
     write(tmp_path / "out", [normalize(answers, "default", GROUP_RECORD).table])
-    told = estimate(None, Config(), count, count).data_bytes
+    told = estimate(None, Config().pace, Config().output, count, count).data_bytes
     assert agrees(told, size(tmp_path / "out" / "cdr", "*.parquet"))

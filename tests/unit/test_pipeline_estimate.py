@@ -93,19 +93,19 @@ CONFIG = Config(
 
 
 def test_of_a_new_output_nothing_is_known_but_the_ids() -> None:
-    found = estimate(None, CONFIG, 100, 300)
+    found = estimate(None, CONFIG.pace, CONFIG.output, 100, 300)
     assert (found.to_fetch, found.requests, found.retry_share, found.seconds) == (100, 100, 1, 2)
     assert found.data_bytes == 100 * 60 + 5 * 15_000
     # The journal and the parts that are staged from it hold all of them, and the list is twice
     # there while it is made.
     assert found.working_bytes == 100 * 140 + 100 * 60 + 2 * 300 * 30
     # A file has a record at least, and nothing takes nothing.
-    assert estimate(None, CONFIG, 2, 2).data_bytes == 2 * 60 + 2 * 15_000
-    assert estimate(None, CONFIG, 0, 0).data_bytes == 0
+    assert estimate(None, CONFIG.pace, CONFIG.output, 2, 2).data_bytes == 2 * 60 + 2 * 15_000
+    assert estimate(None, CONFIG.pace, CONFIG.output, 0, 0).data_bytes == 0
 
 
 def test_the_journal_and_what_is_staged_are_never_more_than_two_publications() -> None:
-    found = estimate(None, CONFIG, 10**6, 10**6)
+    found = estimate(None, CONFIG.pace, CONFIG.output, 10**6, 10**6)
     assert found.working_bytes == 200_000 + 1_000 * 60 + 2 * 10**6 * 30
 
 
@@ -134,14 +134,14 @@ def test_retries_are_expected_as_the_last_runs_had_them(
                 for more in range(10 - len(runs)):
                     run_records.begin_run(db, f"more-{more}", more)
                     run_records.end_run(db, f"more-{more}", more, 5, {})
-        found = estimate(db, CONFIG, 100, 0)
+        found = estimate(db, CONFIG.pace, CONFIG.output, 100, 0)
     assert (found.requests, found.retry_share) == (100 * share, share)
     assert found.seconds == 100 * share / 50
 
 
 def test_records_are_expected_to_take_what_those_there_take(tmp_path: Path) -> None:
     with closing(open_database(tmp_path / "state.db", "acme")) as db:
-        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 60 + 5 * 15_000
+        assert estimate(db, CONFIG.pace, CONFIG.output, 100, 0).data_bytes == 100 * 60 + 5 * 15_000
         db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
         parts = [
             PartRecord("a", 1, 1_000, 15_000 + 40_000, "x"),
@@ -150,11 +150,11 @@ def test_records_are_expected_to_take_what_those_there_take(tmp_path: Path) -> N
         ]
         publications.commit(db, 1, parts)
         db.execute("UPDATE file SET state = 'live'")
-        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 30 + 5 * 15_000
+        assert estimate(db, CONFIG.pace, CONFIG.output, 100, 0).data_bytes == 100 * 30 + 5 * 15_000
         db.execute("DELETE FROM file WHERE path <> 'small'")
-        assert estimate(db, CONFIG, 100, 0).data_bytes == 100 * 60 + 5 * 15_000, (
-            "a file of a few records tells nothing of what more of them will take"
-        )
+        assert (
+            estimate(db, CONFIG.pace, CONFIG.output, 100, 0).data_bytes == 100 * 60 + 5 * 15_000
+        ), "a file of a few records tells nothing of what more of them will take"
 
 
 def test_what_is_counted_is_a_whole_number_and_a_share_has_three_places(tmp_path: Path) -> None:
@@ -164,6 +164,6 @@ def test_what_is_counted_is_a_whole_number_and_a_share_has_three_places(tmp_path
         db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
         publications.commit(db, 1, [PartRecord("a", 1, 3, 31_000, "x")])
         db.execute("UPDATE file SET state = 'live'")
-        found = estimate(db, CONFIG, 100, 0)
+        found = estimate(db, CONFIG.pace, CONFIG.output, 100, 0)
     assert (repr(found.requests), found.retry_share) == ("133", 1.333)
     assert repr(found.data_bytes) == "608333", "3 records in 16,000 bytes, and five files"

@@ -322,12 +322,12 @@ def test_the_owner_is_told_by_address_key_and_secret_and_shows_none(path: Path) 
         flags={"pace.limit_file": str(path), "vendor.base_url": "https://a.test/v"}
     ).config
     secrets = Secrets("bDqJFiq9", "7bz1lzh9")
-    with sharing(config, secrets, Path("out")):
+    with sharing(config.vendor, config.pace, secrets, Path("out")):
         pass
     for other in (Secrets("bDqJFiq8", "7bz1lzh9"), Secrets("bDqJFiq9", "7bz1lzh8")):
         with (
             pytest.raises(ConfigError, match="another vendor address or key"),
-            sharing(config, other, Path("out")),
+            sharing(config.vendor, config.pace, other, Path("out")),
         ):
             pass
     elsewhere = load(
@@ -335,13 +335,13 @@ def test_the_owner_is_told_by_address_key_and_secret_and_shows_none(path: Path) 
     ).config
     with (
         pytest.raises(ConfigError, match="another vendor address or key"),
-        sharing(elsewhere, secrets, Path("out")),
+        sharing(elsewhere.vendor, elsewhere.pace, secrets, Path("out")),
     ):
         pass
     same = load(
         flags={"pace.limit_file": str(path), "vendor.base_url": "https://A.test:443/v/"}
     ).config
-    with sharing(same, secrets, Path("out")) as limit:
+    with sharing(same.vendor, same.pace, secrets, Path("out")) as limit:
         assert limit is not None
     for hidden in (b"bDqJFiq9", b"7bz1lzh9", b"a.test"):
         assert hidden not in path.read_bytes()
@@ -351,7 +351,8 @@ def test_the_owner_is_told_by_address_key_and_secret_and_shows_none(path: Path) 
 
 
 def test_without_a_file_there_is_nothing_to_share(tmp_path: Path) -> None:
-    with sharing(load().config, Secrets("a", "b"), tmp_path) as limit:
+    plain = load().config
+    with sharing(plain.vendor, plain.pace, Secrets("a", "b"), tmp_path) as limit:
         assert limit is None
 
 
@@ -472,7 +473,7 @@ def test_so_many_may_share_it_and_no_more(path: Path) -> None:
 def test_who_shares_it_can_be_read(path: Path) -> None:
     assert read_sharing(path) is None
     config = load(flags={"pace.limit_file": str(path), "pace.priority": "low"}).config
-    with sharing(config, Secrets("a", "b"), Path("out")):
+    with sharing(config.vendor, config.pace, Secrets("a", "b"), Path("out")):
         found = read_sharing(path)
         assert found is not None
         assert (found.file, found.rate_per_s) == (str(path), 50.0)

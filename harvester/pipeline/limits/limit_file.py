@@ -38,7 +38,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.config import Config, Priority, Secrets
+from harvester.config import Pace, Priority, Secrets, Vendor
 from harvester.errors import ConfigError, HarvesterError, StoreError
 from harvester.identity import normal_address
 from harvester.pipeline.limits.pace import bucket_shape
@@ -301,17 +301,19 @@ class LimitFile:
 
 
 @contextmanager
-def sharing(config: Config, secrets: Secrets, output: Path) -> Iterator[LimitFile | None]:
+def sharing(
+    vendor: Vendor, pace: Pace, secrets: Secrets, output: Path
+) -> Iterator[LimitFile | None]:
     """This process's part in `pace.limit_file`; None where none is named.  Raises as LimitFile."""
-    if config.pace.limit_file is None:
+    if pace.limit_file is None:
         yield None
         return
     limit = LimitFile(
-        Path(config.pace.limit_file),
-        rate_per_s=config.pace.rate_per_s,
-        owner=_owner(config, secrets),
+        Path(pace.limit_file),
+        rate_per_s=pace.rate_per_s,
+        owner=_owner(vendor, secrets),
         output=str(output.absolute()),
-        priority=config.pace.priority,
+        priority=pace.priority,
     )
     try:
         yield limit
@@ -319,13 +321,13 @@ def sharing(config: Config, secrets: Secrets, output: Path) -> Iterator[LimitFil
         limit.leave()
 
 
-def _owner(config: Config, secrets: Secrets) -> bytes:
+def _owner(vendor: Vendor, secrets: Secrets) -> bytes:
     """What stands for address and key, and from which neither can be guessed.
 
     Secrets may be short: all of a digest would show by trying which one it is.  Four bytes tell
     keys apart as well, and leave tens of thousands of secrets of eight characters to choose from.
     """
-    text = f"limit file: {normal_address(config.vendor.base_url)} {secrets.api_key}"
+    text = f"limit file: {normal_address(vendor.base_url)} {secrets.api_key}"
     digest = hmac.digest(secrets.api_secret.encode(), text.encode(), hashlib.sha256)
     return digest[:_OWNER_SHOWN].ljust(_OWNER_BYTES, b"\0")
 

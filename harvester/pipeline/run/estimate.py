@@ -11,7 +11,7 @@ import sqlite3
 
 import msgspec
 
-from harvester.config import Config
+from harvester.config import Output, Pace
 from harvester.pipeline.engine.progress import retries
 from harvester.state import publications, run_records
 
@@ -64,7 +64,9 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """From the start of the first run to the end of the last, one a day."""
 
 
-def estimate(db: sqlite3.Connection | None, config: Config, to_fetch: int, listed: int) -> Estimate:
+def estimate(
+    db: sqlite3.Connection | None, pace: Pace, output: Output, to_fetch: int, listed: int
+) -> Estimate:
     """`db` None: nothing was ever asked.  `listed`: rows of the list that will be in force."""
     share = _retry_share(db)
     requests = round(to_fetch * share)
@@ -72,9 +74,9 @@ def estimate(db: sqlite3.Connection | None, config: Config, to_fetch: int, liste
         to_fetch=to_fetch,
         requests=requests,
         retry_share=round(share, 3),
-        seconds=requests / config.pace.rate_per_s,
+        seconds=requests / pace.rate_per_s,
         data_bytes=_data_bytes(db, to_fetch),
-        working_bytes=_working_bytes(config, to_fetch, listed),
+        working_bytes=_working_bytes(output, to_fetch, listed),
     )
 
 
@@ -132,11 +134,11 @@ def _data_bytes(db: sqlite3.Connection | None, to_fetch: int) -> int:
     return round(to_fetch * per_row) + min(to_fetch, FILES) * BYTES_PER_FILE
 
 
-def _working_bytes(config: Config, to_fetch: int, listed: int) -> int:
+def _working_bytes(output: Output, to_fetch: int, listed: int) -> int:
     """The journal at its fullest (twice a publication) and its staged parts, and the lists."""
-    journal = min(2 * config.output.publish_bytes, to_fetch * BYTES_IN_JOURNAL)
+    journal = min(2 * output.publish_bytes, to_fetch * BYTES_IN_JOURNAL)
     return (
         journal
-        + min(to_fetch, config.output.publish_records) * BYTES_PER_ROW
+        + min(to_fetch, output.publish_records) * BYTES_PER_ROW
         + (2 * listed * _BYTES_PER_LISTED)
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.config import Config
+from harvester.config import Input, Plan
 from harvester.inputs.discover import IdFile
 from harvester.inputs.fingerprint import Fingerprint, Stamp, fingerprint
 from harvester.inputs.worklist.build_process import ListResult, ListSpec, make_list
@@ -47,10 +47,11 @@ class Places(msgspec.Struct, frozen=True):
     """The folder of the list in force."""
 
 
-def list_input(
+def list_input(  # noqa: PLR0917 - what a list is made of
     db: sqlite3.Connection,
     output: Output,
-    config: Config,
+    settings: Input,
+    plan: Plan,
     files: Sequence[IdFile] | None,
     run_dir: Path,
 ) -> Listing:
@@ -65,14 +66,14 @@ def list_input(
     if files is None:
         known = work_lists.find_input(db, current.input_key) if current else None
         return Listing(current, known, None)
-    print_ = fingerprint(files, config.input.column, known_stamps(db))
+    print_ = fingerprint(files, settings.column, known_stamps(db))
     known = work_lists.find_input(db, print_.key)
     if current and known and current.input_key == print_.key:
         work_lists.remember_stamps(db, _stamps(print_))
         return Listing(current, known, None)
     number = work_lists.next_list_id(db)
     places = _places(output, number, run_dir)
-    result = draft_list(db, config, files, places, data_glob=data_glob(db, output))
+    result = draft_list(db, settings, plan, files, places, data_glob=data_glob(db, output))
     record = _input_record(print_.key, result)
     ids_path = places.ids.name if files else None
     new = _work_list(number, print_.key, places.list.name, ids_path, result)
@@ -85,14 +86,21 @@ def list_input(
     return Listing(new, work_lists.find_input(db, print_.key), result)
 
 
-def list_retry(
-    db: sqlite3.Connection, output: Output, config: Config, reason: str | None, run_dir: Path
+def list_retry(  # noqa: PLR0917 - what a list is made of
+    db: sqlite3.Connection,
+    output: Output,
+    settings: Input,
+    plan: Plan,
+    reason: str | None,
+    run_dir: Path,
 ) -> Listing:
     """A list that asks the dead letters (of one `reason`) again, then what is pending."""
     chosen = unresolved.retryable_ids(db, reason)
     number = work_lists.next_list_id(db)
     places = _places(output, number, run_dir)
-    result = draft_list(db, config, [], places, data_glob=data_glob(db, output), retried=chosen)
+    result = draft_list(
+        db, settings, plan, [], places, data_glob=data_glob(db, output), retried=chosen
+    )
     new = _work_list(number, None, places.list.name, None, result)
     work_lists.replace_list(db, new, retrying=chosen)
     return Listing(new, None, result)
@@ -100,7 +108,8 @@ def list_retry(
 
 def draft_list(
     db: sqlite3.Connection | None,
-    config: Config,
+    settings: Input,
+    plan: Plan,
     files: Sequence[IdFile],
     places: Places,
     *,
@@ -117,7 +126,7 @@ def draft_list(
         write_ids(again, [retried])
     spec = ListSpec(
         files=tuple(files),
-        column=config.input.column,
+        column=settings.column,
         data_glob=data_glob,
         resolved=(str(settled),) if db is not None else (),
         carried_over=str(carried_over) if db is not None else None,
@@ -126,8 +135,8 @@ def draft_list(
         input_path=str(places.ids) if files else None,
         bad_ids_path=str(places.bad_ids),
         scratch=str(scratch),
-        memory_limit=config.plan.memory_limit,
-        max_bad_share=config.input.max_bad_share,
+        memory_limit=plan.memory_limit,
+        max_bad_share=settings.max_bad_share,
     )
     return make_list(spec)
 

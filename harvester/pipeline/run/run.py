@@ -23,7 +23,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harvester.client.connect import way_to
-from harvester.config import Config, Secrets
+from harvester.config import Config, Input, Secrets
 from harvester.errors import (
     EXIT_DONE,
     EXIT_PENDING,
@@ -95,7 +95,7 @@ from harvester.state.lock import OutputLock
 from harvester.state.values import InputRecord, RunRecord, WorkList
 from harvester.state.writer import LedgerWriter
 from harvester.storage.atomic_files import write_atomically
-from harvester.storage.output import PRIVATE
+from harvester.storage.output import PRIVATE, Output
 
 _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25
@@ -152,14 +152,14 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
         ) as opened,
         store_errors(opened.output.database),
         # Before anything that takes its time: another rate in the file is an error at once.
-        sharing(opened.config, secrets, opened.output.root) as limit,
+        sharing(opened.config.vendor, opened.config.pace, secrets, opened.output.root) as limit,
     ):
         config = opened.config
         tell_recovery(opened, events)
         for killed in opened.killed_runs:
-            close_killed(opened, config, killed)
+            close_killed(opened, killed)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
-        files = _find_files(opened, config, request)
+        files = _find_files(opened.output, config.input, request)
         this = _Run(opened, config, request, events, began, metrics, limit)
         listing = this.list_ids(files)
         return this.close(listing, this.fetch(listing, secrets, stop, trace))
@@ -199,10 +199,10 @@ class _Run:
     def list_ids(self, files: Sequence[IdFile] | None) -> Listing:
         """Make or find the work list.  Raises SourceError before anything is asked."""
         db, output = self._opened.db, self._opened.output
-        request = self._request
+        request, config = self._request, self._config
         if isinstance(request, RetryRequest):
-            return list_retry(db, output, self._config, request.reason, self._dir)
-        listing = list_input(db, output, self._config, files, self._dir)
+            return list_retry(db, output, config.input, config.plan, request.reason, self._dir)
+        listing = list_input(db, output, config.input, config.plan, files, self._dir)
         if files is not None and listing.input is not None:
             tell_input(
                 listing.input,
@@ -225,7 +225,7 @@ class _Run:
         job = self._job(listing, secrets, trace)
         rows = listing.work_list.rows if listing.work_list else 0
         # Before this run is among the last ones itself.
-        self._planned = estimate(opened.db, config, job.to_fetch, rows)
+        self._planned = estimate(opened.db, config.pace, config.output, job.to_fetch, rows)
         run_records.begin_run(opened.db, self._id, self._started_ms)
         if listing.work_list is not None:
             self._in_place.note_state(listing.work_list.path, listing.work_list.ids_path)
@@ -554,14 +554,14 @@ def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Reques
     return work_lists.pending_of_input(db, work_list)
 
 
-def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
+def close_killed(opened: Opened, run: RunRecord) -> None:
     """The books of a run that never ended, from its last acknowledgement."""
     data, differences = check_control_totals(
-        opened.db, opened.output, config.vendor.account, run, record=None, work_list=None
+        opened.db, opened.output, opened.config.vendor.account, run, record=None, work_list=None
     )
     summary = make_summary(
         run,
-        account=config.vendor.account,
+        account=opened.config.vendor.account,
         code=KILLED,
         message="the run was killed; the next one wrote its control totals",
         output=opened.output,
@@ -573,15 +573,15 @@ def close_killed(opened: Opened, config: Config, run: RunRecord) -> None:
     _write_summary(_make_run_dir(opened, run.id), summary)
 
 
-def _find_files(opened: Opened, config: Config, request: Request) -> list[IdFile] | None:
+def _find_files(output: Output, settings: Input, request: Request) -> list[IdFile] | None:
     """The files of the input; None where none is to be read."""
     if isinstance(request, RetryRequest) or request.carried_over_only:
         return None
-    sources = request.sources or config.input.paths
+    sources = request.sources or settings.paths
     if not sources:
         return None
-    spool = opened.output.staging
-    return find(sources, spool=spool, allow_empty=config.input.allow_empty)
+    spool = output.staging
+    return find(sources, spool=spool, allow_empty=settings.allow_empty)
 
 
 def _make_run_dir(opened: Opened, run_id: str) -> Path:
