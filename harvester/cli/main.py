@@ -18,12 +18,12 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from harvester import __version__
 from harvester.cli.error_output import complain, report, report_unexpected
 from harvester.cli.ui import next_command
 from harvester.cli.ui.streams import STDOUT_ERRORS, NobodyReads, prepare_streams
 from harvester.errors import HarvesterError, UsageError
 from harvester.storage.import_blocker import NotHere
+from harvester.version import __version__
 
 _INTERRUPTED = 130
 _COMPLETING = "_HARVESTER_COMPLETE"  # typer's, while it answers a shell

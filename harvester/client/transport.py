@@ -24,7 +24,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from harvester import __version__
+from harvester.version import __version__
 
 MAX_BODY_BYTES = 1 << 20
 """The longest answer that is read, decoded: a record has under 2 KB, so this is already a lie."""

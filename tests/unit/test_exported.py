@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import harvester
 
@@ -58,3 +60,9 @@ def test_importing_it_imports_nothing_heavy() -> None:
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     assert not hasattr(harvester, "harvest")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    root = Path(__file__).resolve().parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert harvester.__version__ == project["version"]

@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from harvester import __version__
 from harvester.client.tls import system_trust
 from harvester.errors import GOOD_ENDS
+from harvester.version import __version__
 
 WAIT_S = 3.0
 

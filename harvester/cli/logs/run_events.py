@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harvester import __version__
 from harvester.cli.ui.progress_bar import ProgressBar, is_slowed, slowed
 from harvester.pipeline.engine.progress import Progress
+from harvester.version import __version__
 
 if TYPE_CHECKING:
     from harvester.api import Event

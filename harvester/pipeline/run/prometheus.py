@@ -15,10 +15,10 @@ from typing import Literal
 
 import msgspec
 
-from harvester import __version__
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.pipeline.engine.progress import Progress
 from harvester.redact import label_or_odd
+from harvester.version import __version__
 
 PREFIX = "cdr_harvester_"
 _FIELDS = frozenset({*GROUP_RECORD.fields, "data"})

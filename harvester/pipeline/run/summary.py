@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from harvester import __version__
 from harvester.dataset.files import totals, totals_of
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
@@ -30,6 +29,7 @@ from harvester.pipeline.run.estimate import Estimate
 from harvester.state import journal, publications, work_lists
 from harvester.state.values import InputRecord, RunRecord, WorkList
 from harvester.storage.output import Output
+from harvester.version import __version__
 
 VERSION = 2
 """Of summary.json.  Version 1 had other names for some fields: docs/schema.md."""
