@@ -184,6 +184,13 @@ def test_an_interval_is_told_with_its_signs(interval: str, told: str, session: S
     assert plain(batch, plain_schema(batch.schema)).to_pylist() == [{"span": told}]
 
 
+def test_an_instant_is_told_to_the_millisecond_whatever_it_has_beyond(session: Session) -> None:
+    answer = session.ask("SELECT TIMESTAMPTZ '2026-11-02 10:00:00.123456+08' AS at")
+    [batch] = answer.batches
+    at = datetime(2026, 11, 2, 2, 0, 0, 123_000, UTC)
+    assert plain(batch, plain_schema(batch.schema)).to_pylist() == [{"at": at}]
+
+
 def test_json_lines_lose_no_digit_and_hold_every_type(folder: Path) -> None:
     done = sql(folder, "--json", TYPES)
     assert done.returncode == 0, done.stderr
