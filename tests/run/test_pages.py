@@ -17,7 +17,7 @@ INSTALL = "docs/install.md"
 
 
 def test_the_quick_start_works_in_one_shell_of_an_empty_folder(tmp_path: Path) -> None:
-    by_hand, stop = blocks(QUICKSTART, "## By hand, against the stand-in vendor", "bash")
+    by_hand, stop = blocks(QUICKSTART, "## By hand, against the simulator", "bash")
     (with_key,) = blocks(QUICKSTART, "## With your key", "bash")
     (read,) = blocks(QUICKSTART, "## Read the data", "python")
     # A reader has a real key and the real vendor; here both are the stand-in's.
@@ -69,7 +69,7 @@ def test_installing_ends_with_a_demo_and_files_to_begin_with(tmp_path: Path) -> 
     assert (
         "$ harvester run demo-out/ids/calls.txt -c demo-out/demo.toml --out demo-out" in done.stdout
     )
-    assert "# again: nothing is fetched twice" in done.stdout
+    assert "# again: fetches nothing twice" in done.stdout
     assert "harvester init    # to begin with" in done.stdout
 
 

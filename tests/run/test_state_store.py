@@ -158,7 +158,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> Non
 def test_another_programs_database_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE songs (title TEXT)")
-    with pytest.raises(StoreError, match="not a ledger of cdr-harvester: move it away"):
+    with pytest.raises(StoreError, match="not a state database of cdr-harvester: move it away"):
         open_database(path, "acme")
 
 
