@@ -41,7 +41,7 @@ def test_the_quick_start_works_in_one_shell_of_an_empty_folder(tmp_path: Path) -
     done = type_in(script, tmp_path)
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert "All is well" in done.stdout
-    assert "Fit for tonight" in done.stdout
+    assert "All checks passed" in done.stdout
     assert len(list(tmp_path.glob("rehearsal/cdr/*/*.parquet"))) > 1
     assert len(list(tmp_path.glob("data/cdr/*/*.parquet"))) > 1, "the nightly run's output"
 
