@@ -172,7 +172,7 @@ _KINDS = (".py", ".toml", ".md", ".c", ".sh", ".txt", ".yaml", ".yml", ".in", ".
 def sources() -> list[Path]:
     """Everything that people wrote, but for the change log, which is of its day."""
     inside = (file for folder in _FOLDERS for file in (ROOT / folder).rglob("*"))
-    top = [ROOT / "Makefile", *ROOT.glob("*.toml"), *(ROOT / ".ci").iterdir(), *TOP]
+    top = [ROOT / "Makefile", *ROOT.glob("*.toml"), *(ROOT / ".ci").glob("*"), *TOP]
     found = [file for file in inside if file.suffix in _KINDS]
     return sorted({*found, *top} - {ROOT / "CHANGELOG.md"})
 

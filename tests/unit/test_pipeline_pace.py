@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harvester.pipeline.limits.pace import Pace, bucket_shape
-from tests.support.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually, virtual_loop
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -356,3 +356,19 @@ def test_the_pace_is_open_once_it_was_waited_for_and_until_a_push_back() -> None
         return [*seen, pace.is_open]
 
     assert run_virtually(main) == [False, True, False, True]
+
+
+def test_who_waits_for_a_turn_while_the_pace_is_closed_anew_waits_until_it_opens() -> None:
+    async def main() -> float:
+        pace = Pace(2, opens_at=0)
+        pace.slow_down(0.0)
+        await pace.turn()
+        waiting = asyncio.create_task(pace.turn())
+        await asyncio.sleep(0.1)
+        # Within 5 s of the first: the rate stays, and with it the bucket that is waited in.
+        pace.slow_down(10.0)
+        closed_at = virtual_loop().time()
+        await waiting
+        return virtual_loop().time() - closed_at
+
+    assert run_virtually(main) >= 10.0
