@@ -150,6 +150,48 @@ def test_stop_ends_it_in_good_order_and_the_next_run_goes_on(
     assert sum(one.delivered + one.open + one.dead for one in done) == 300
 
 
+def test_a_stop_that_is_set_before_the_run_sends_nothing(
+    vendor: harvester.Vendor, config: harvester.Config
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(harvester.Interrupted):
+        harvester.run(config, vendor.secrets, ids=vendor.ids, stop=stop)
+    paths = Path(config.output.dir).parent / "ids.txt"
+    paths.write_text("\n".join(vendor.ids))
+    result = harvester.run(config, vendor.secrets, ids=paths, stop=stop)
+    assert (result.exit_code, result.counts.requests) == (130, 0)
+
+
+def test_a_stop_is_heeded_while_the_ids_are_read(
+    vendor: harvester.Vendor, config: harvester.Config
+) -> None:
+    stop = threading.Event()
+
+    def endless() -> Iterator[str]:
+        for number in range(10**9):
+            if number == 1_000:
+                stop.set()
+            yield str(number)
+
+    with pytest.raises(harvester.Interrupted):
+        harvester.run(config, vendor.secrets, ids=endless(), stop=stop)
+
+
+def test_a_stop_that_raises_ends_no_run(
+    vendor: harvester.Vendor, config: harvester.Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def is_set(self) -> bool:
+            raise ValueError("a fault of the caller's")
+
+    result = harvester.run(config, vendor.secrets, ids=vendor.ids, stop=Broken())
+    assert result.counts.delivered > 0
+    assert [record.message for record in caplog.records if record.name == "harvester"] == [
+        "stop.is_set raised; it is asked no more"
+    ]
+
+
 def test_cancelling_run_async_ends_it_in_good_order(
     vendor: harvester.Vendor, tmp_path: Path
 ) -> None:
