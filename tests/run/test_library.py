@@ -216,14 +216,48 @@ def test_cancelling_run_async_ends_it_in_good_order(
     assert run.exit_code == 130
 
 
+def test_a_second_cancel_does_not_hold_up_the_loop(
+    vendor: harvester.Vendor, tmp_path: Path
+) -> None:
+    """The run drains in its thread all the same, and the next one waits for its lock."""
+    config = configured(vendor, tmp_path, pace__rate_per_s=50)
+    has_begun, is_free = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def on_event(event: harvester.Event) -> None:
+        if event.progress is not None and event.progress.requests:
+            has_begun.set()
+            # A drain that lasts until the loop has shown that it is not held up by it.
+            waited.append(is_free.wait(10))
+
+    async def main() -> None:
+        running = asyncio.create_task(
+            harvester.run_async(config, vendor.secrets, ids=vendor.ids, on_event=on_event)
+        )
+        await asyncio.to_thread(has_begun.wait)
+        for _ in range(2):
+            running.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        is_free.set()
+
+    asyncio.run(main())
+    assert False not in waited
+
+
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt])
 def test_a_callback_that_raises_ends_no_run(
-    vendor: harvester.Vendor, config: harvester.Config, caplog: pytest.LogCaptureFixture
+    vendor: harvester.Vendor,
+    config: harvester.Config,
+    caplog: pytest.LogCaptureFixture,
+    raised: type[BaseException],
 ) -> None:
     calls: list[object] = []
 
     def on_event(event: harvester.Event) -> None:
         calls.append(event)
-        raise ValueError("a fault of the caller's")
+        raise raised("a fault of the caller's")
 
     result = harvester.run(config, vendor.secrets, ids=vendor.ids, on_event=on_event)
     assert result.exit_code in (0, 3)

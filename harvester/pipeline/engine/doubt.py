@@ -280,10 +280,7 @@ class Doubt:
         self.is_calm = False
 
     async def _trust(self) -> None:
-        """A record came: this vendor knows our calls, and its permanent failures count.
-
-        Many on end, after a record of this run, may all be one fault that has passed.
-        """
+        """A record came: this vendor knows our calls, and its permanent failures count."""
         await self._release(self._prove)
 
     @property

@@ -31,7 +31,6 @@ from harvester.errors import (
     GOOD_ENDS,
     AlreadyRunning,
     HarvesterError,
-    Interrupted,
     StoreError,
     Terminated,
     disk_code,
@@ -484,7 +483,7 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
     engine = Engine(job, ledger, publisher)
     told: set[str] = set()
     with stop.watched() as asked_to_stop:
-        _stop_if_asked(engine, events, asked_to_stop)
+        _stop_if_asked(engine, events, told, asked_to_stop)
         tellers = [
             asyncio.create_task(_tell_progress(engine, events, told, asked_to_stop)),
             *(asyncio.create_task(tell(engine)) for tell in telling),
@@ -495,38 +494,37 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
             for teller in tellers:
                 teller.cancel()
             await asyncio.gather(*tellers, return_exceptions=True)
-            if not _is_stopped(engine):
-                _stop_if_asked(engine, events, asked_to_stop)
+            _stop_if_asked(engine, events, told, asked_to_stop)
             events.progress(engine.progress())
             tell_failures(engine.failures, events, told)
     return engine.result()
 
 
-def _stop_if_asked(engine: Engine, events: Events, asked_to_stop: StopCheck) -> bool:
-    """Have it stop once somebody asks for that; whether somebody has."""
-    reason = asked_to_stop()
-    if reason is None:
-        return False
+def _stop_if_asked(
+    engine: Engine, events: Events, told: set[str], asked_to_stop: StopCheck
+) -> None:
+    """Have it stop once somebody asks for that; said once."""
+    if _STOPPING in told or (reason := asked_to_stop()) is None:
+        return
+    told.add(_STOPPING)
     name = "SIGTERM" if isinstance(reason, Terminated) else "SIGINT"
     events.message("warning", "stopping", signal=name)
     engine.stop.stop(reason)
-    return True
+
+
+_STOPPING = "stopping"
+"""Among what was said, where causes of failures stand as well: none is called so."""
 
 
 async def _tell_progress(
     engine: Engine, events: Events, told: set[str], asked_to_stop: StopCheck
 ) -> None:
     """Say how it is going, and have it stop once somebody asks for that."""
-    has_stopped = _is_stopped(engine)
     while True:
         events.progress(engine.progress())
         tell_failures(engine.failures, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
-        has_stopped = has_stopped or _stop_if_asked(engine, events, asked_to_stop)
-
-
-def _is_stopped(engine: Engine) -> bool:
-    return isinstance(engine.stop.reason, Interrupted)
+        _stop_if_asked(engine, events, told, asked_to_stop)
 
 
 def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
