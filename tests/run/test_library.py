@@ -244,6 +244,11 @@ def test_a_second_cancel_does_not_hold_up_the_loop(
 
     asyncio.run(main())
     assert False not in waited
+    for thread in threading.enumerate():
+        if thread.name.startswith("harvester-run"):
+            thread.join()
+    (run,) = harvester.open_output(config.output.dir).runs()
+    assert run.exit_code == 130
 
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt])
