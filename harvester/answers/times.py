@@ -49,8 +49,11 @@ _COMPACT = (8, 12, 14, 17)
 """Lengths of a date without hyphens, from yyyyMMdd to the milliseconds."""
 _SECONDS_END = 100_000_000_000  # as seconds it is the year 5138; as milliseconds, 1973
 
-_USUAL_MARKS = frozenset({"-T::+:", "-T::-:", "-T::Z"})
-"""Every third character of such a time, from the second hyphen on."""
+_USUAL_MARKS = "-T::"
+"""Every third character of such a time, from the second hyphen to its seconds."""
+_USUAL_OFFSETS = frozenset(
+    ["Z", *(f"{sign}{h:02}:{m:02}" for sign in "+-" for h in range(15) for m in (0, 15, 30, 45))]
+)
 _FIRST = "2000-01-02"
 _HOUR_S = 3600
 _SAFE_HOURS = 9
@@ -134,10 +137,11 @@ def is_usual_ending(hangup: Any, submit: Any, fetched_s: float) -> bool:  # noqa
     if not _usual.begins <= fetched_s < _usual.ends:
         _usual.move(fetched_s)
     try:
+        offset = hangup[19:]
         if (
-            hangup[19:] != submit[19:]
-            or hangup[7::3] not in _USUAL_MARKS
-            or hangup[23:24] > "5"  # the offset's minutes, which `fromisoformat` takes over 59
+            offset != submit[19:]
+            or offset not in _USUAL_OFFSETS
+            or hangup[7:19:3] != _USUAL_MARKS
             or submit[10:11] != "T"
             or not _FIRST <= submit <= hangup < _usual.limit
         ):

@@ -36,9 +36,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakSet
 
 import aiohttp
+import msgspec
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
@@ -62,22 +63,19 @@ from harvester.client.watchdog import Watchdog
 from harvester.config import Vendor, proxy_login
 
 
-class _Ask:
+class _Ask(msgspec.Struct, eq=False):  # each request has one
     """One `send`, as the watchdog knows it."""
 
-    __slots__ = ("body", "connection", "is_reused", "is_written", "was_gone")
-
-    def __init__(self) -> None:
-        self.connection: Connection | None = None
-        """That which the request was written to."""
-        self.body: StreamReader | None = None
-        """The answer's, if it was not there as soon as its head was."""
-        self.is_reused = False
-        """Whether that had carried a request before."""
-        self.is_written = False
-        """Whether a byte of the request may have left."""
-        self.was_gone = False
-        """Whether the last look found the connection gone, and the body not at its end."""
+    connection: Connection | None = None
+    """That which the request was written to."""
+    body: StreamReader | None = None
+    """The answer's, if it was not there as soon as its head was."""
+    is_reused: bool = False
+    """Whether that had carried a request before."""
+    is_written: bool = False
+    """Whether a byte of the request may have left."""
+    was_gone: bool = False
+    """Whether the last look found the connection gone, and the body not at its end."""
 
     def look(self) -> None:
         """End a body that nothing more can come for.
@@ -131,7 +129,7 @@ class AiohttpTransport:
         self._base = URL(vendor.base_url)
         self._path = f"{self._base.raw_path.rstrip('/')}/"
         self._watchdog = Watchdog(vendor.timeout_s)
-        request_class = _sealed_request(seal, self._watchdog)
+        request_class = _sealed_request(seal, self._watchdog, concurrency)
         # Authorities take long to load: only for who needs them.
         uses_tls = "https" in (self._base.scheme, self._proxy.scheme if self._proxy else "")
         trust = tls if tls is not None else system_trust() if uses_tls else True
@@ -262,15 +260,16 @@ class _SealBroke(Exception):
         self.cause = cause
 
 
-def _sealed_request(seal: Seal, watchdog: Watchdog) -> type[ClientRequest]:
-    used: WeakSet[object] = WeakSet()
+def _sealed_request(seal: Seal, watchdog: Watchdog, concurrency: int) -> type[ClientRequest]:
+    used: set[ResponseHandler] = set()  # a weak one costs more than the signature
 
     class SealedRequest(ClientRequest):
         """A request that waits for its turn and is signed with its connection in hand."""
 
         async def send(self, conn: Connection) -> ClientResponse:
             ask = _ASK.get()
-            watchdog.forget(ask)  # a first attempt, if this is aiohttp's second
+            if ask.is_written:
+                watchdog.forget(ask)  # the first attempt: this is aiohttp's second
             broken: Exception | None = None
             try:
                 sealed = seal()
@@ -284,6 +283,8 @@ def _sealed_request(seal: Seal, watchdog: Watchdog) -> type[ClientRequest]:
                 raise aiohttp.ServerDisconnectedError
             ask.is_reused = protocol in used
             if not ask.is_reused:
+                if len(used) > concurrency:
+                    used.difference_update([one for one in used if not one.is_connected()])
                 used.add(protocol)
             ask.connection = conn
             ask.is_written = True

@@ -91,7 +91,7 @@ class VendorClock:
 
         For the day that a request counts for: the vendor's word, though said once, against ours.
         """
-        if self.is_learnt or not self._doubts:
+        if self._anchor_s is not None or not self._doubts:
             return self._base + self._ticks()
         return self._began + self._doubted_s + self._ticks()
 

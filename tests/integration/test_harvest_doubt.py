@@ -15,6 +15,7 @@ import pytest
 
 from harvester.config import Secrets
 from tests.support.harvesting import Ended, Harvest
+from tests.support.ports import free_port
 
 NOW = datetime.now(timezone(timedelta(hours=8)))
 WAYS = ["aiohttp", "lean"]
@@ -48,7 +49,7 @@ class Liar:
     """A server of HTTP by hand: `answer` gets (voiceId, the how-manieth on its connection)."""
 
     answer: Callable[[str, int], bytes]
-    port: int = 0
+    port: int = field(default_factory=free_port)
     asked: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -58,7 +59,6 @@ class Liar:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = server.sockets[0].getsockname()[1]
         try:
             yield
         finally:

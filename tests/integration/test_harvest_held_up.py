@@ -14,6 +14,7 @@ from pathlib import Path
 from harvester.simulator import make_ids
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.support.harvesting import Harvest, worst_second
+from tests.support.ports import free_port
 from tests.support.simulated import END, Simulator
 
 IDLE_S = 1.5
@@ -28,7 +29,7 @@ class Impatient:
         self._loop = asyncio.new_event_loop()
         self._is_listening = threading.Event()
         self._thread = threading.Thread(target=self._work)
-        self.port = 0
+        self.port = free_port()
 
     def start(self) -> None:
         self._thread.start()
@@ -39,8 +40,9 @@ class Impatient:
         self._thread.join()
 
     def _work(self) -> None:
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
+        server = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        )
         self._is_listening.set()
         self._loop.run_forever()
         server.close()

@@ -21,6 +21,7 @@ from harvester.client.transport import NoReply, Reply
 from harvester.config import Config, Secrets, Vendor, known_secrets, load
 from harvester.errors import ConfigError
 from tests.run.test_cli_commands import KEYS
+from tests.support.ports import free_port
 
 SECRETS = Secrets(api_key="bDqJFiq9", api_secret="7bz1lzh9")
 LOGIN = "someone:p%40ss%3Aword"
@@ -50,13 +51,12 @@ class Server:
     """What a proxy answers instead of making a tunnel; b"-" for nothing at all."""
     heads: list[bytes] = field(default_factory=list)
     opened: int = 0
-    port: int = 0
+    port: int = field(default_factory=free_port)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Server]:
-        server = await asyncio.start_server(self._greet, "127.0.0.1", 0, ssl=self.tls)
-        self.port = server.sockets[0].getsockname()[1]
+        server = await asyncio.start_server(self._greet, "127.0.0.1", self.port, ssl=self.tls)
         try:
             yield self
         finally:

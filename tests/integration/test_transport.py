@@ -34,6 +34,7 @@ from harvester.client.transport import MAX_BODY_BYTES, NoReply, Reply, Request, 
 from harvester.client.verdicts import Record
 from harvester.config import Secrets, Vendor
 from tests.support.descriptors import no_more_files
+from tests.support.ports import free_port
 from tests.support.simulated import Simulator
 
 PAGE = Secrets(api_key="bDqJFiq9", api_secret="7bz1lzh9")
@@ -111,7 +112,7 @@ class RawVendor:
     greeting: bytes = b""
     """Sent as soon as a connection is made, before any request."""
     tls: ssl.SSLContext | None = field(default_factory=_of_vendor)
-    port: int = 0
+    port: int = field(default_factory=free_port)
     opened: int = 0
     live: int = 0
     asks: list[Ask] = field(default_factory=list)
@@ -127,8 +128,7 @@ class RawVendor:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[RawVendor]:
-        server = await asyncio.start_server(self._greet, "127.0.0.1", 0, ssl=self.tls)
-        self.port = server.sockets[0].getsockname()[1]
+        server = await asyncio.start_server(self._greet, "127.0.0.1", self.port, ssl=self.tls)
         try:
             yield self
         finally:
@@ -383,7 +383,7 @@ async def test_a_turn_is_taken_with_the_connection_in_hand_and_directly_before_t
 
 async def test_no_turn_is_spent_on_a_connection_that_fails() -> None:
     seal = CountingSeal()
-    async with transport_to(f"http://127.0.0.1:{_free_port()}/voice", seal=seal) as transport:
+    async with transport_to(f"http://127.0.0.1:{free_port()}/voice", seal=seal) as transport:
         assert isinstance(await get(transport, "1"), NoReply)
     assert seal.count == 0
 
@@ -909,7 +909,7 @@ async def test_plain_http_where_tls_is_expected_gets_nothing() -> None:
 
 
 async def test_nobody_listens_is_refused() -> None:
-    async with transport_to(f"http://127.0.0.1:{_free_port()}/voice") as transport:
+    async with transport_to(f"http://127.0.0.1:{free_port()}/voice") as transport:
         assert await _cause_of(transport) == "refused"
         assert is_at_rest(transport)
 
@@ -922,7 +922,7 @@ async def test_a_proxy_of_the_environment_is_named_where_there_is_no_connection(
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
-    async with transport_to(f"http://127.0.0.1:{_free_port()}/voice") as transport:
+    async with transport_to(f"http://127.0.0.1:{free_port()}/voice") as transport:
         reply = await get(transport, "1")
     assert isinstance(reply, NoReply)
     assert reply.cause == "refused"
@@ -975,13 +975,6 @@ async def _cause_of(transport: Way, voice_id: str = "1") -> str:
     reply = await get(transport, voice_id)
     assert isinstance(reply, NoReply), reply
     return reply.cause
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def _sign(ask: Ask) -> str:

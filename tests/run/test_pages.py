@@ -9,7 +9,8 @@ import pytest
 
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.run.test_init import FILES, written
-from tests.support.pages import blocks, free_port, type_in
+from tests.support.pages import blocks, type_in
+from tests.support.ports import free_port
 from tests.support.simulated import Simulator
 
 QUICKSTART = "docs/quickstart.md"

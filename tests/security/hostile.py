@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from tests.support.ports import free_port
+
 Behaviour: TypeAlias = Callable[["Ask"], None]
 
 
@@ -61,7 +63,7 @@ class HostileVendor:
 
     def __init__(self, behave: Behaviour) -> None:
         self._behave = behave
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listener = socket.create_server(("127.0.0.1", free_port()), backlog=256)
         self._is_open = True
         self.asks: list[Ask] = []
         self.connections = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,10 +48,3 @@ def type_in(
         timeout=170,
         check=False,
     )
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens, for a page that names one."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

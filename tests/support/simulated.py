@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support import ways
+from tests.support.ports import free_port
 
 END = date(2023, 1, 10)
 """The last day of the ids that tests make up: the same ids, calls and partitions on any day.
@@ -38,6 +39,7 @@ class Simulator:
         certificate = ways.certificate()
         if certificate is not None:
             options = {"tls_cert": certificate, **options}
+        options = {"port": free_port(), **options}
         self._command = [sys.executable, "-m", "harvester.simulator", *_arguments(options)]
         self._process: subprocess.Popen[str] | None = None
         self.base_url = ""

@@ -88,7 +88,10 @@ class Acknowledger:
     def _add(self, task: Task, conclusion: Conclusion, earlier: Deferred | None) -> None:
         batch, counters = self._batch, self._counters
         settled = settle(batch, task, conclusion, self._policy, earlier)
-        _count(counters, settled.outcome)
+        if settled.outcome is _IS_DELIVERED:
+            counters.delivered += 1
+        else:
+            _count(counters, settled.outcome)
         if task.is_last_try:
             counters.deferred -= 1  # it was counted when it was deferred
         if settled.published is not None:
@@ -132,9 +135,7 @@ class Acknowledger:
 
 
 def _count(counters: Counters, outcome: Outcome) -> None:
-    if outcome is _IS_DELIVERED:
-        counters.delivered += 1
-    elif outcome is Outcome.OPEN:
+    if outcome is Outcome.OPEN:
         counters.open += 1
     elif outcome is Outcome.DEAD:
         counters.dead += 1
