@@ -178,6 +178,24 @@ def test_who_has_normal_priority_and_waits_goes_first_and_for_a_tenth_of_a_secon
     assert low.take() == 0, "whoever does not come back keeps nobody"
 
 
+def test_a_low_one_is_not_told_to_come_before_there_can_be_a_turn(path: Path) -> None:
+    kernel = Kernel()
+    low, normal = joined(path, kernel, 2, "low"), joined(path, kernel, 2)
+    kernel.pass_(2 * SECOND)
+    assert normal.take() == 0
+    assert normal.take() > 0, "it waits, for a tenth of a second as far as others know"
+    assert low.take() > 400_000_000, "two a second: half a second, less what makes good a wake-up"
+
+
+def test_a_low_one_is_told_to_come_back_where_a_turn_was_ready_long_ago(path: Path) -> None:
+    kernel = Kernel()
+    low, normal = joined(path, kernel, 200, "low"), joined(path, kernel, 200)
+    kernel.pass_(60 * SECOND)
+    assert normal.take(more=True) == 0
+    kernel.pass_(90_000_000)
+    assert 0 < low.take() <= 10_000_000, "a normal one said that it wants more"
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     steps=st.lists(
