@@ -1,5 +1,23 @@
-"""`python -m harvester` is the `harvester` command."""
+"""The `harvester` command, also as `python -m harvester`.
 
-from harvester.cli.main import main
+Its own imports take a quarter of a second, and Ctrl-C may come in that too.
+"""
 
-main()
+from __future__ import annotations
+
+import sys
+
+_INTERRUPTED = 130  # as for every command, and every shell
+
+
+def main() -> None:
+    """Run the command that the arguments name; ends the process."""
+    try:
+        from harvester.cli.main import main as run  # here, so that an interrupt ends it quietly
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    run()
+
+
+if __name__ == "__main__":
+    main()

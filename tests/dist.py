@@ -103,7 +103,7 @@ def _odd_metadata(content: dict[str, bytes]) -> Iterator[str]:
     if payload.decode().strip() != (ROOT / "README.md").read_text().strip():
         yield "METADATA's description is not README.md"
     entries = content.get(f"{STEM}.dist-info/entry_points.txt", b"").decode()
-    if "harvester = harvester.cli.main:main" not in entries:
+    if "harvester = harvester.__main__:main" not in entries:
         yield "entry_points.txt has no `harvester`"
 
 
