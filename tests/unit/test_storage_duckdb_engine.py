@@ -67,3 +67,10 @@ def test_no_other_module_starts_a_database() -> None:
         if "duckdb.connect(" in path.read_text()
     }
     assert found == {"storage/duckdb_engine.py", "cli/commands/demo_tables.py"}
+
+
+def test_what_can_not_be_read_has_its_code_and_names_what_to_do() -> None:
+    found = trouble(ValueError("no magic bytes in part-1.parquet"))
+    assert found.code == "data.unreadable"
+    assert "no magic bytes in part-1.parquet" in str(found)
+    assert "verify --deep" in str(found)
