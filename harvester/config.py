@@ -84,10 +84,12 @@ class Retry(_Section, frozen=True, kw_only=True):
 
 
 class OpenCalls(_Section, frozen=True, kw_only=True):
-    """[open_calls]: when a call that isn't over is fetched again, and when that ends."""
+    """[open_calls]: when a call that isn't over or rated is fetched again, and when that ends."""
 
     delays_s: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (600, 3600, 21600, 86400)
     max_age_s: Positive = 950400.0
+    unrated_max_age_s: Positive = 259200.0
+    free_destinations: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
 
 
 class Input(_Section, frozen=True, kw_only=True):

@@ -15,3 +15,5 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """By the vendor's clock; Unix time in milliseconds."""
     run_id: str
     is_final: bool
+    is_rated: bool = True
+    """False: the call is over, but the vendor had not put a price on it (`answers.rating`)."""

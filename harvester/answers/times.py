@@ -112,11 +112,7 @@ def ending_of(call: Call, fetched_ms: int) -> Ending:
 
     A code that says "established" while nobody answered is a call that still rings.
     """
-    submitted_ms = None
-    if call.hangup or call.answer:
-        submitted_ms = _instant(call.submit)
-        if submitted_ms is not None and not counts(submitted_ms, fetched_ms):
-            submitted_ms = None
+    submitted_ms = _submitted(call, fetched_ms) if call.hangup or call.answer else None
     hangup = _kind_of(call.hangup, fetched_ms, submitted_ms)
     if hangup is _Kind.TIME:
         return Ending.OVER
@@ -126,6 +122,13 @@ def ending_of(call: Call, fetched_ms: int) -> Ending:
     unanswered = _kind_of(call.answer, fetched_ms, submitted_ms) is _Kind.NONE
     failed = bool(call.code) and call.code not in _SUCCESS_CODES
     return Ending.OVER if unanswered and failed else Ending.GOES_ON
+
+
+def talk_ms(call: Call, fetched_ms: int) -> int:
+    """From answer to hang-up by the times that count; 0 where one of them does not."""
+    submitted_ms = _submitted(call, fetched_ms)
+    begun, ended = (_counted(text, fetched_ms, submitted_ms) for text in (call.answer, call.hangup))
+    return 0 if begun is None or ended is None else max(0, ended - begun)
 
 
 def is_usual_ending(hangup: Any, submit: Any, fetched_s: float) -> bool:  # noqa: ANN401
@@ -173,6 +176,17 @@ class _Usual:
 
 
 _usual = _Usual()
+
+
+def _submitted(call: Call, fetched_ms: int) -> int | None:
+    """The submitTime, where that counts."""
+    return _counted(call.submit, fetched_ms)
+
+
+def _counted(text: str | None, fetched_ms: int, submitted_ms: int | None = None) -> int | None:
+    """The instant that a text means, where it can be one of this call."""
+    ms = _instant(text)
+    return ms if ms is not None and counts(ms, fetched_ms, submitted_ms) else None
 
 
 def _kind_of(text: str | None, fetched_ms: int, submitted_ms: int | None) -> _Kind:

@@ -17,7 +17,16 @@ from typing import TypeAlias, TypeGuard
 
 import msgspec
 
-from harvester.answers.opening import REFUSED, is_nothing, is_utf8, members, plain, value_of
+from harvester.answers.opening import (
+    REFUSED,
+    data_of,
+    is_nothing,
+    is_utf8,
+    members,
+    plain,
+    value_of,
+)
+from harvester.answers.rating import is_surely_rated, is_unrated
 from harvester.answers.times import Call, Ending, ending_of, is_usual_ending
 from harvester.client.verdicts import RawRecord
 
@@ -57,6 +66,9 @@ class _Record(msgspec.Struct, gc=False):
     answerTime: object = None  # noqa: N815
     hangupTime: object = None  # noqa: N815
     terminationCode: object = None  # noqa: N815
+    callDuration: object = None  # noqa: N815
+    cost: object = None
+    costEur: object = None  # noqa: N815
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -90,7 +102,8 @@ def open_envelope(
     ):
         # As most are.  Not by `_records`: a call costs as much as what it does.
         voice_id = data.voiceId.strip()
-        return Envelope("0", (RawRecord(voice_id, body, True),) if voice_id else (), True)
+        rated = _is_rated(data, body, now)
+        return Envelope("0", (RawRecord(voice_id, body, True, rated),) if voice_id else (), True)
     over = False
     if data is not None:
         known = _is_over(data, now)
@@ -103,11 +116,19 @@ def open_envelope(
         return None
     if data is None:
         return Envelope(status, (), False)
-    return Envelope(status, _records(_text(data.voiceId), body, over), True)
+    rated = not over or _is_rated(data, body, now)
+    return Envelope(status, _records(_text(data.voiceId), body, over, rated), True)
 
 
-def _records(voice_id: str | None, raw: bytes, over: bool) -> tuple[RawRecord, ...]:
-    return (RawRecord(voice_id, raw, over),) if voice_id else ()
+def _records(voice_id: str | None, raw: bytes, over: bool, rated: bool) -> tuple[RawRecord, ...]:
+    return (RawRecord(voice_id, raw, over, rated),) if voice_id else ()
+
+
+def _is_rated(data: _Record, body: bytes, now: float) -> bool:
+    """Whether a call that is over has its price; most show it at a glance."""
+    if is_surely_rated(data.cost, data.costEur, data.callDuration, data.answerTime):
+        return True
+    return not is_unrated(data_of(body), int(now * 1000))
 
 
 def _is_over(data: _Record, now: float) -> bool | None:
@@ -142,7 +163,8 @@ def _open_slowly(
         return None
     ending = _ending(fields, now)
     voice_id = _text_of(fields.get("voiceId", "null"))
-    return Envelope(status, _records(voice_id, made, ending.over), True, ending.odd)
+    rated = not ending.over or not is_unrated(fields, int(now * 1000))
+    return Envelope(status, _records(voice_id, made, ending.over, rated), True, ending.odd)
 
 
 def _ending(fields: Mapping[str, str], now: float) -> Ending:

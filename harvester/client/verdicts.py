@@ -20,6 +20,8 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
     literals untouched."""
     over: bool
     """Whether its call is over."""
+    is_rated: bool = True
+    """False: it is over, but the vendor has not put a price on it (`answers.rating`)."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, eq=False):

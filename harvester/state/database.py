@@ -55,7 +55,7 @@ CREATE TABLE file (
 CREATE TABLE open_call (
     id TEXT PRIMARY KEY, due_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL,
     asks INTEGER NOT NULL, run TEXT NOT NULL, answer BLOB,
-    answer_ms INTEGER, unknown_ms INTEGER) WITHOUT ROWID;
+    answer_ms INTEGER, unknown_ms INTEGER, unrated_ms INTEGER) WITHOUT ROWID;
 CREATE TABLE dead_letter (
     id TEXT PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL, attempts INTEGER NOT NULL,
     first_ms INTEGER NOT NULL, died_ms INTEGER NOT NULL, run TEXT NOT NULL,
@@ -73,7 +73,10 @@ CREATE TABLE run (
 # Columns that came later: (table, name, definition); only ever appended to, as their number names
 # the copy that is kept.  A database that was made without one gets it when it is opened; an older
 # harvester goes on reading it, as it names the columns that it reads.
-_ADDED = (("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),)
+_ADDED = (
+    ("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),
+    ("open_call", "unrated_ms", "INTEGER"),
+)
 
 
 def open_database(path: Path, account: str, *, is_claimed: bool = True) -> sqlite3.Connection:
@@ -93,6 +96,20 @@ def open_database(path: Path, account: str, *, is_claimed: bool = True) -> sqlit
             db.close()
             raise
         return db
+
+
+def complete_for_reading(db: sqlite3.Connection) -> None:
+    """Let `db`, which is not to be changed, be read as if it had the columns that came later.
+
+    A view of this connection alone stands in the place of each table that lacks some.
+    """
+    for table in {added[0] for added in _ADDED}:
+        lacking = [
+            added for added in _ADDED if added[0] == table and not _has_column(db, *added[:2])
+        ]
+        if lacking:
+            filled = ", ".join(f"{_default(kind)} AS {name}" for _, name, kind in lacking)
+            db.execute(f"CREATE TEMP VIEW {table} AS SELECT *, {filled} FROM main.{table}")  # noqa: S608
 
 
 def refuse_changes(db: sqlite3.Connection) -> None:
@@ -199,6 +216,11 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
 def _has_column(db: sqlite3.Connection, table: str, name: str) -> bool:
     return name in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+
+
+def _default(definition: str) -> str:
+    """What rows have in a column that was just added."""
+    return definition.partition("DEFAULT ")[2] or "NULL"
 
 
 def _keep_copy(db: sqlite3.Connection, copy: Path) -> None:

@@ -22,6 +22,8 @@ class IdCounts(msgspec.Struct, frozen=True):
     open_due: int
     open_unknown: int
     """Of the open ones: those that the vendor does not know yet."""
+    open_unrated: int
+    """Of the open ones: those that are over, and that the vendor has not put a price on yet."""
     dead: int
     """Without those that are being retried: they are pending."""
     dead_by_reason: Mapping[str, int]
@@ -35,7 +37,11 @@ class IdCounts(msgspec.Struct, frozen=True):
     @property
     def open_by_reason(self) -> dict[str, int]:
         """Adds up to `open`; reasons of no id are left out."""
-        waiting = {"not_over": self.open - self.open_unknown, "no_record": self.open_unknown}
+        waiting = {
+            "not_over": self.open - self.open_unknown - self.open_unrated,
+            "unrated": self.open_unrated,
+            "no_record": self.open_unknown,
+        }
         return {reason: ids for reason, ids in waiting.items() if ids}
 
 
@@ -50,6 +56,7 @@ def count_ids(db: sqlite3.Connection, now_ms: int) -> IdCounts:
         open=calls.all,
         open_due=calls.due,
         open_unknown=calls.unknown,
+        open_unrated=calls.unrated,
         dead=sum(reasons.values()),
         dead_by_reason=reasons,
         pending=current.pending if current else 0,

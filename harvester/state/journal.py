@@ -1,6 +1,7 @@
 """The journal's blobs: zstd-compressed lines of JSON, one an answer.
 
-A line is {"id": …, "at": …, "final": …, "answer": {…}}, with the vendor's answer pasted in as it
+A line is {"id": …, "at": …, "final": …, "answer": {…}}, of an unrated call with "rated": false
+before the answer, and with the vendor's answer pasted in as it
 came, so that every literal (money above all) keeps its digits.  JSON text holds line breaks only
 between tokens, where a space means the same; so a line stays a line.
 
@@ -35,6 +36,7 @@ class _Head(msgspec.Struct, gc=False):
     id: str
     at: int
     final: bool
+    rated: bool = True
 
 
 _decode = msgspec.json.Decoder(list[_Head]).decode
@@ -63,7 +65,7 @@ def decode(blob: bytes, run_id: str) -> list[Answer]:
     # All heads at once: half the price of one after the other.
     found = _decode(b"[" + b"},".join([*heads, b""])[:-1] + b"]") if heads else []
     return [
-        Answer(head.id, answer, head.at, run_id, head.final)
+        Answer(head.id, answer, head.at, run_id, head.final, head.rated)
         for head, answer in zip(found, answers, strict=True)
     ]
 
@@ -80,10 +82,11 @@ def _lines(entries: Iterable[Entry]) -> bytes:
         # Numbers, not texts: `in` tries a text as a number first, and forms the error at length.
         if _LF in answer or _CR in answer:
             answer = answer.replace(b"\r", b" ").replace(b"\n", b" ")
-        head = b'{"id":"%s","at":%d,"final":%s,"answer":' % (
+        head = b'{"id":"%s","at":%d,"final":%s%s,"answer":' % (
             entry.voice_id.encode(),
             entry.fetched_at_ms,
             b"true" if entry.is_final else b"false",
+            b"" if entry.is_rated else b',"rated":false',
         )
         # One join of everything: to format an answer into its line would copy it once more.
         parts += (head, answer, b"}\n")

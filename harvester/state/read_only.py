@@ -25,6 +25,7 @@ from urllib.parse import quote
 from harvester.errors import StoreError
 from harvester.state.database import (
     SCHEMA_VERSION,
+    complete_for_reading,
     get_meta,
     open_database,
     refuse_changes,
@@ -88,8 +89,9 @@ def view_ledger(path: Path, scratch: Path | None = None) -> Iterator[sqlite3.Con
     with ExitStack() as stack:
         with store_errors(path):
             db = stack.enter_context(closing(_connect(path, scratch, stack)))
-            refuse_changes(db)
             _check(db, path)
+            complete_for_reading(db)
+            refuse_changes(db)
         try:
             yield db
         except sqlite3.Error as exc:

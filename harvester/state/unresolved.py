@@ -32,7 +32,7 @@ _IS_DEAD = "retrying = 0"
 _IS_RETRYING = "retrying = 1"
 
 # In the order of the fields of OpenCall, DeadLetter and Deferred.
-_OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, unknown_ms"
+_OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, unknown_ms, unrated_ms"
 _DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body, retrying"
 _DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row, counts"
 
@@ -40,11 +40,15 @@ _KINDS = {"open_call": "open calls", "dead_letter": "dead letters"}
 
 
 class OpenCounts(NamedTuple):
-    """How many calls are open; of those, how many are due and how many the vendor doesn't know."""
+    """How many calls are open; of those, how many are due, and why they are open.
+
+    One that the vendor knew, unrated, and then did not know is unrated: it is over.
+    """
 
     all: int
     due: int
     unknown: int
+    unrated: int
 
 
 # --- open calls ----------------------------------------------------------------------------------
@@ -79,7 +83,11 @@ def count_open_calls(db: sqlite3.Connection, at_ms: int) -> OpenCounts:
     return OpenCounts(
         all=one_number(db, "SELECT COUNT(*) FROM open_call"),
         due=one_number(db, due, at_ms, at_ms),
-        unknown=one_number(db, "SELECT COUNT(*) FROM open_call WHERE unknown_ms IS NOT NULL"),
+        unknown=one_number(
+            db,
+            "SELECT COUNT(*) FROM open_call WHERE unknown_ms IS NOT NULL AND unrated_ms IS NULL",
+        ),
+        unrated=one_number(db, "SELECT COUNT(*) FROM open_call WHERE unrated_ms IS NOT NULL"),
     )
 
 

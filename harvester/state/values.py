@@ -37,10 +37,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     is_final: bool
     body: bytes
     """The vendor's whole answer as it came: UTF-8 JSON, literals untouched."""
+    is_rated: bool = True
+    """As in `Answer`."""
 
 
 class OpenCall(msgspec.Struct, frozen=True):
-    """A call that isn't over yet, or that the vendor does not know yet."""
+    """A call that isn't over or rated yet, or that the vendor does not know yet."""
 
     voice_id: str
     due_ms: int
@@ -53,13 +55,39 @@ class OpenCall(msgspec.Struct, frozen=True):
     unknown_ms: int | None = None
     """When the vendor first said no, be it that it knows no such record or that the id is none;
     None if it gave a record when last asked."""
+    unrated_ms: int | None = None
+    """When its record first showed a call that is over and unrated; None if the last one did not.
+
+    The last record then is all that there may ever be: whatever ends the waiting delivers it.
+    """
+
+    @property
+    def is_unrated(self) -> bool:
+        """Whether the call is over, and waits for its price alone."""
+        return self.unrated_ms is not None
+
+    @property
+    def last_entry(self) -> Entry | None:
+        """The last answer with a record, as it would be delivered."""
+        if self.answer is None or self.answer_ms is None:
+            return None
+        over = self.is_unrated
+        return Entry(self.voice_id, self.answer_ms, over, self.answer, is_rated=not over)
 
     @property
     def last_answer(self) -> Answer | None:
-        """The last answer with a record, as one that isn't final."""
-        if self.answer is None or self.answer_ms is None:
+        """The same as an answer of the run that fetched it."""
+        entry = self.last_entry
+        if entry is None:
             return None
-        return Answer(self.voice_id, self.answer, self.answer_ms, self.run_id, is_final=False)
+        return Answer(
+            entry.voice_id,
+            entry.body,
+            entry.fetched_at_ms,
+            self.run_id,
+            entry.is_final,
+            entry.is_rated,
+        )
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -226,6 +254,8 @@ class Counters(msgspec.Struct):
     cut_off: int = 0
     opens_published: int = 0
     """Dead letters whose last answer went into the data."""
+    unrated: int = 0
+    """Of the delivered ones: calls that the vendor had not put a price on."""
     requests: int = 0
     odd_hangups: int = 0
     """Answers whose hangupTime has an unknown form."""
@@ -298,6 +328,11 @@ class RunRecord(msgspec.Struct, frozen=True):
     def opens_published(self) -> int:
         """Dead letters whose last answer went into the data."""
         return self.counters.get("opens_published", 0)
+
+    @property
+    def unrated(self) -> int:
+        """Of the delivered ones: calls that the vendor had not put a price on."""
+        return self.counters.get("unrated", 0)
 
     @property
     def requests(self) -> int:

@@ -66,7 +66,7 @@ PRICES = Prices(
     4,
     (),
 )
-LOOSE = IdCounts(0, 0, 3, 2, 1, 4, {"gave_up": 4}, 12, 9, 0)
+LOOSE = IdCounts(0, 0, 3, 2, 1, 0, 4, {"gave_up": 4}, 12, 9, 0)
 
 
 def run(number: int, *, balanced: bool = True, exit_code: int | None = 0) -> RunSummary:
@@ -394,7 +394,7 @@ def test_hours_are_drawn_as_eighths_of_the_most() -> None:
     [
         ({"foreign": 3}, "Files under cdr/ that are not the harvester's and were not read: 3."),
         (
-            {"unfinished": IdCounts(0, 5, 0, 0, 0, 0, {}, 0, 0, 0)},
+            {"unfinished": IdCounts(0, 5, 0, 0, 0, 0, 0, {}, 0, 0, 0)},
             "Delivered records that wait in the journal and are not in these figures: 5.",
         ),
     ],

@@ -15,7 +15,7 @@ from harvester.pipeline.limits.sharing import Party, Sharing
 from harvester.state.id_counts import IdCounts
 from harvester.state.values import RunRecord
 
-NOBODY = IdCounts(0, 0, 0, 0, 0, 0, {}, 0, 0, 0)
+NOBODY = IdCounts(0, 0, 0, 0, 0, 0, 0, {}, 0, 0, 0)
 STANDING = OutputStatus(
     output="out",
     account="a",

@@ -408,3 +408,117 @@ def test_a_call_that_was_first_seen_by_a_clock_ahead_begins_its_age_now() -> Non
     task = known(None, unknown_ms=NOW + 30 * DAY)
     _, batch = settled(task, Unknown(NOW, 1))
     assert batch.open_calls[0].unknown_ms == NOW
+
+
+WAIT = 3 * DAY
+
+
+def unrated(**changes: int | None) -> Task:
+    """A call that is over and was unrated an hour ago."""
+    return known(unrated_ms=NOW - HOUR, **changes)
+
+
+def priceless(at_ms: int = NOW) -> Answered:
+    return Answered(LATER, over=True, at_ms=at_ms, is_rated=False)
+
+
+def test_an_unrated_call_is_kept_until_it_is_due() -> None:
+    result, batch = settled(LISTED, priceless())
+    assert result == Settled(Outcome.OPEN)
+    (call,) = batch.open_calls
+    assert call == OpenCall("7", NOW + 600_000, NOW, 1, "run-1", LATER, NOW, None, NOW)
+    assert call.is_unrated
+    assert call.last_entry == Entry("7", NOW, True, LATER, is_rated=False)
+    assert (batch.entries, batch.list_open, batch.bytes) == ([], 1, len(LATER))
+
+
+def test_an_unrated_call_that_is_rated_now_is_delivered() -> None:
+    result, batch = settled(unrated(), Answered(LATER, over=True, at_ms=NOW))
+    assert result == Settled(Outcome.DELIVERED)
+    assert batch.entries == [Entry("7", NOW, True, LATER)]
+    assert batch.closed_calls == ["7"]
+
+
+@pytest.mark.parametrize(("waited", "ends"), [(WAIT - 1, False), (WAIT, True)])
+def test_nobody_waits_for_a_price_longer_than_its_time(waited: int, ends: bool) -> None:
+    """However old the call is: it may have been open, or unknown, for long before."""
+    task = known(first_ms=NOW - 10 * DAY, unrated_ms=NOW - waited)
+    result, batch = settled(task, priceless())
+    if ends:
+        assert result == Settled(Outcome.DELIVERED, is_rated=False)
+        assert batch.entries == [Entry("7", NOW, True, LATER, is_rated=False)]
+        assert (batch.closed_calls, batch.open_calls) == (["7"], [])
+    else:
+        (call,) = batch.open_calls
+        assert (result.outcome, call.unrated_ms) == (Outcome.OPEN, NOW - waited)
+        assert call.due_ms == NOW + 1, "a last time when it is so old"
+
+
+def test_the_age_of_a_call_that_went_on_is_not_that_of_its_waiting() -> None:
+    _, batch = settled(known(first_ms=NOW - 9 * DAY), priceless())
+    (call,) = batch.open_calls
+    assert (call.first_ms, call.unrated_ms) == (NOW - 9 * DAY, NOW)
+
+
+def test_a_call_that_goes_on_again_waits_for_no_price() -> None:
+    _, batch = settled(unrated(), Answered(LATER, over=False, at_ms=NOW))
+    (call,) = batch.open_calls
+    assert call.unrated_ms is None
+    assert call.last_entry == Entry("7", NOW, False, LATER)
+
+
+@pytest.mark.parametrize("free", [("*",), ("France",)])
+def test_a_call_to_a_free_destination_has_its_price(free: tuple[str, ...]) -> None:
+    rules = structs.replace(policy(), open_calls=OpenCalls(free_destinations=free))
+    body = b'{"status":0,"data":{"voiceId":"7","code":"France(Paris)"}}'
+    result, batch = settled(LISTED, Answered(body, True, NOW, is_rated=False), rules)
+    assert result == Settled(Outcome.DELIVERED)
+    assert batch.entries == [Entry("7", NOW, True, body)]
+
+
+def test_no_other_call_is_free() -> None:
+    rules = structs.replace(policy(), open_calls=OpenCalls(free_destinations=("Spain",)))
+    assert settled(LISTED, priceless(), rules)[0] == Settled(Outcome.OPEN)
+
+
+@pytest.mark.parametrize("no", NOS, ids=lambda no: getattr(no, "reason", "no_record"))
+@pytest.mark.parametrize(
+    ("said_ago", "waited", "ends"),
+    [(DAY - 1, 2 * DAY, False), (DAY, 2 * DAY, True), (HOUR, WAIT, True)],
+    ids=["said before", "said a day before", "waited for long enough"],
+)
+def test_an_unrated_call_that_the_vendor_forgot_is_delivered_as_it_was_last(
+    no: Unknown | Died, said_ago: int, waited: int, ends: bool
+) -> None:
+    task = known(unknown_ms=NOW - said_ago, unrated_ms=NOW - waited)
+    result, batch = settled(task, no)
+    if ends:
+        assert result == Settled(Outcome.DELIVERED, is_rated=False)
+        assert batch.entries == [Entry("7", NOW - HOUR, True, ANSWER, is_rated=False)]
+        assert (batch.dead_letters, batch.closed_calls) == ([], ["7"])
+    else:
+        (call,) = batch.open_calls
+        assert (result.outcome, call.unrated_ms) == (Outcome.OPEN, NOW - waited)
+        assert call.unknown_ms == NOW - said_ago
+
+
+def test_a_no_does_not_put_off_the_end_of_the_waiting() -> None:
+    task = known(fetches=1, unrated_ms=NOW - WAIT + 60_000)
+    _, batch = settled(task, Unknown(NOW, 1))
+    assert batch.open_calls[0].due_ms == NOW + 60_000
+
+
+def test_an_unrated_call_that_gives_up_is_delivered_as_it_was_last() -> None:
+    task = structs.replace(unrated(), is_last_try=True)
+    days = ("2026-08-30", "2026-08-31")
+    result, batch = settled(task, put_off(), earlier=deferred(runs=6, days=days))
+    assert result == Settled(Outcome.DELIVERED, is_rated=False)
+    assert batch.dead_letters == []
+    assert batch.recovered == ["7"], "it is not deferred any more"
+
+
+def test_with_a_new_skew_of_the_clock_nobody_stops_waiting() -> None:
+    rules = structs.replace(policy(), are_ages_sure=lambda: False)
+    for conclusion in (priceless(), Unknown(NOW, 1)):
+        result, _ = settled(known(unrated_ms=NOW - 9 * DAY), conclusion, rules)
+        assert result == Settled(Outcome.OPEN)

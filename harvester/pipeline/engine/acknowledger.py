@@ -96,6 +96,8 @@ class Acknowledger:
             counters.deferred -= 1  # it was counted when it was deferred
         if settled.published is not None:
             counters.opens_published += 1
+        if not settled.is_rated:
+            counters.unrated += 1
         self._is_full = batch.outcomes >= BATCH_OUTCOMES or batch.bytes >= BATCH_BYTES
         if self._is_full and self._commit is None:
             self._close_batch()

@@ -491,7 +491,7 @@ class Fetcher:
         now_ms, body = self._clock.now_ms(), reply.body
         if isinstance(verdict, Record):
             (record,) = verdict.records  # one id was asked for
-            return Answered(record.raw, record.over, now_ms)
+            return Answered(record.raw, record.over, now_ms, record.is_rated)
         match verdict:
             case NoRecord():
                 self.last_no = body

@@ -15,6 +15,7 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
+from harvester.answers.rating import is_free
 from harvester.config import OpenCalls, Retry
 from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall
@@ -56,9 +57,12 @@ class Settled(msgspec.Struct, frozen=True):
     outcome: Outcome
     published: Entry | None = None
     """A dead open call's last answer, which goes into the data all the same."""
+    is_rated: bool = True
+    """False: delivered without a price."""
 
 
 _DELIVERED = Settled(Outcome.DELIVERED)
+_DELIVERED_UNRATED = Settled(Outcome.DELIVERED, is_rated=False)
 
 # Every id passes here, and to look a member of an enum up costs more than to compare it.
 _IS_DELIVERED, _IS_OPEN, _IS_DEAD = Outcome.DELIVERED, Outcome.OPEN, Outcome.DEAD
@@ -70,8 +74,10 @@ def settle(
 ) -> Settled:
     """Add one id's outcome to `batch`.  `earlier`: how often the id was deferred before."""
     match conclusion:
-        case Answered() if conclusion.over:
+        case Answered() if conclusion.over and conclusion.is_rated:
             settled = _deliver(batch, task, conclusion, is_final=True)
+        case Answered() if conclusion.over:
+            settled = _await_price(batch, task, conclusion, policy)
         case Answered():
             settled = _keep_open(batch, task, conclusion, policy)
         case Unknown() | Died():
@@ -89,33 +95,90 @@ def settle(
 
 def _deliver(batch: Batch, task: Task, answered: Answered, *, is_final: bool) -> Settled:
     entry = Entry(task.voice_id, answered.at_ms, is_final, answered.answer)
+    _enter(batch, task, entry)
+    return _DELIVERED
+
+
+def _deliver_unrated(batch: Batch, task: Task, entry: Entry) -> Settled:
+    """The call is over, and nobody waits for its price any more."""
+    _enter(batch, task, entry)
+    return _DELIVERED_UNRATED
+
+
+def _enter(batch: Batch, task: Task, entry: Entry) -> None:
     batch.entries.append(entry)
-    batch.bytes += len(answered.answer)
+    batch.bytes += len(entry.body)
     if task.open_call is not None:
         batch.closed_calls.append(task.voice_id)
-    return _DELIVERED
+
+
+def _await_price(batch: Batch, task: Task, answered: Answered, policy: Policy) -> Settled:
+    """The call is over and unrated: keep the answer, and say when to ask for its price again."""
+    rules = policy.open_calls
+    if rules.free_destinations and is_free(answered.answer, rules.free_destinations):
+        return _deliver(batch, task, answered, is_final=True)
+    before, now_ms = task.open_call, answered.at_ms
+    since_ms = before.unrated_ms if before and before.unrated_ms is not None else now_ms
+    if policy.are_ages_sure():
+        since_ms = min(since_ms, now_ms)  # later, it was noted by a clock that was ahead
+    if _is_price_overdue(since_ms, now_ms, policy):
+        entry = Entry(task.voice_id, now_ms, is_final=True, body=answered.answer, is_rated=False)
+        return _deliver_unrated(batch, task, entry)
+    _keep(batch, task, answered, policy, end_ms=since_ms + _wait_ms(policy), unrated_ms=since_ms)
+    return Settled(Outcome.OPEN)
+
+
+def _is_price_overdue(since_ms: int, now_ms: int, policy: Policy) -> bool:
+    return policy.are_ages_sure() and now_ms - since_ms >= _wait_ms(policy)
+
+
+def _wait_ms(policy: Policy) -> int:
+    """How long an unrated call may wait for its price."""
+    return int(policy.open_calls.unrated_max_age_s * 1000)
 
 
 def _keep_open(batch: Batch, task: Task, answered: Answered, policy: Policy) -> Settled:
     """The call goes on: keep the answer, and say when to ask again."""
-    now_ms = answered.at_ms
-    before = task.open_call
-    # Its age counts from its first open answer; while the vendor did not know it, it had none.
+    first_ms = _first_ms(task.open_call, answered.at_ms, policy)
+    max_age_ms = int(policy.open_calls.max_age_s * 1000)
+    if answered.at_ms - first_ms >= max_age_ms and policy.are_ages_sure():
+        return _deliver(batch, task, answered, is_final=False)
+    _keep(batch, task, answered, policy, end_ms=first_ms + max_age_ms)
+    return Settled(Outcome.OPEN)
+
+
+def _first_ms(before: OpenCall | None, now_ms: int, policy: Policy) -> int:
+    """When an open call first had an answer; while the vendor did not know it, it had no age."""
     first_ms = before.first_ms if before and before.answer is not None else now_ms
     if policy.are_ages_sure():
         first_ms = min(first_ms, now_ms)  # later, it was noted by a clock that was ahead
-    max_age_ms = int(policy.open_calls.max_age_s * 1000)
-    if now_ms - first_ms >= max_age_ms and policy.are_ages_sure():
-        return _deliver(batch, task, answered, is_final=False)
+    return first_ms
+
+
+def _keep(  # noqa: PLR0917 - what is known of the call
+    batch: Batch,
+    task: Task,
+    answered: Answered,
+    policy: Policy,
+    end_ms: int,
+    unrated_ms: int | None = None,
+) -> None:
+    """Open, with this answer; due after the next delay, and not later than `end_ms`."""
+    before, now_ms = task.open_call, answered.at_ms
     fetches = before.fetches if before else 0
     batch.bytes += len(answered.answer)
-    due_ms = min(now_ms + _delay_ms(policy.open_calls, fetches), first_ms + max_age_ms)
     batch.open_calls.append(
         OpenCall(
-            task.voice_id, due_ms, first_ms, fetches + 1, policy.run_id, answered.answer, now_ms
+            task.voice_id,
+            min(now_ms + _delay_ms(policy.open_calls, fetches), end_ms),
+            _first_ms(before, now_ms, policy),
+            fetches + 1,
+            policy.run_id,
+            answered.answer,
+            now_ms,
+            unrated_ms=unrated_ms,
         )
     )
-    return Settled(Outcome.OPEN)
 
 
 def is_permanent(task: Task, no: Unknown | Died, policy: Policy) -> bool:
@@ -128,6 +191,9 @@ def is_permanent(task: Task, no: Unknown | Died, policy: Policy) -> bool:
     before = task.open_call
     was_seen = before is not None and before.answer is not None
     if not was_seen and (isinstance(no, Died) or is_older(task, FORGOTTEN_AFTER_MS, no, policy)):
+        return True
+    since_ms = before.unrated_ms if before is not None else None
+    if since_ms is not None and _is_price_overdue(since_ms, no.at_ms, policy):
         return True
     return policy.are_ages_sure() and no.at_ms - _no_since_ms(before, no) >= DAY_MS
 
@@ -158,10 +224,13 @@ def _take_no(batch: Batch, task: Task, no: Unknown | Died, policy: Policy) -> Se
         return _bury(batch, task, no, policy)
     before = task.open_call or OpenCall(task.voice_id, no.at_ms, no.at_ms, 0, policy.run_id)
     since_ms = _no_since_ms(task.open_call, no)
+    due_ms = no.at_ms + _delay_ms(policy.open_calls, before.fetches)
+    if before.unrated_ms is not None:
+        due_ms = min(due_ms, before.unrated_ms + _wait_ms(policy))
     batch.open_calls.append(
         replace(
             before,
-            due_ms=no.at_ms + _delay_ms(policy.open_calls, before.fetches),
+            due_ms=due_ms,
             fetches=before.fetches + 1,
             run_id=policy.run_id,
             # A time to come was noted by a clock that was ahead.
@@ -172,8 +241,13 @@ def _take_no(batch: Batch, task: Task, no: Unknown | Died, policy: Policy) -> Se
 
 
 def _bury(batch: Batch, task: Task, died: Died, policy: Policy) -> Settled:
-    """Dead; the last answer of an open call goes into the data, marked as not final."""
-    published = _last_answer(task.open_call)
+    """Dead; the last answer of an open call goes into the data, marked as not final.
+
+    But for a call that is over: its record is whole without a price, so that it is delivered.
+    """
+    published = task.open_call.last_entry if task.open_call else None
+    if published is not None and not published.is_rated:
+        return _deliver_unrated(batch, task, published)
     if published is not None:
         batch.entries.append(published)
         batch.bytes += len(published.body)
@@ -242,12 +316,6 @@ def _mark_place(batch: Batch, task: Task, outcome: Outcome) -> None:
     else:
         assert outcome is _IS_OPEN, "a deferred id keeps its place"
         batch.list_open += 1
-
-
-def _last_answer(call: OpenCall | None) -> Entry | None:
-    if call is None or call.answer is None or call.answer_ms is None:
-        return None
-    return Entry(call.voice_id, call.answer_ms, is_final=False, body=call.answer)
 
 
 def _delay_ms(open_calls: OpenCalls, fetches: int) -> int:

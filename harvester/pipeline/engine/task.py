@@ -32,6 +32,8 @@ class Answered(msgspec.Struct, frozen=True, gc=False, tag=True):
     answer: bytes
     over: bool
     at_ms: int
+    is_rated: bool = True
+    """False: the call is over, but the vendor has not put a price on it."""
 
 
 class Unknown(msgspec.Struct, frozen=True, tag=True):

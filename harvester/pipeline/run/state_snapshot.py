@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         pa.field("last_at", _MS),
         pa.field("due_at", _MS),
         pa.field("unknown_at", _MS),
+        pa.field("unrated_at", _MS),
         pa.field("runs", pa.int32()),
         pa.field("days", pa.string()),
         pa.field("published", pa.bool_()),
@@ -132,6 +133,7 @@ def _open_row(call: OpenCall) -> dict[str, object]:
         "last_at": call.answer_ms,
         "due_at": call.due_ms,
         "unknown_at": call.unknown_ms,
+        "unrated_at": call.unrated_ms,
         "run_id": call.run_id,
         "answer": call.answer,
     }
@@ -180,6 +182,7 @@ def _open_call(row: dict[str, Any]) -> OpenCall:
         answer=answer,
         answer_ms=_ms_or_none(row["last_at"]),
         unknown_ms=unknown,
+        unrated_ms=_ms_or_none(row.get("unrated_at")),
     )
 
 
