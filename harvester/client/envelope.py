@@ -128,7 +128,11 @@ def _is_rated(data: _Record, body: bytes, now: float) -> bool:
     """Whether a call that is over has its price; most show it at a glance."""
     if is_surely_rated(data.cost, data.costEur, data.callDuration, data.answerTime):
         return True
-    return not is_unrated(data_of(body), int(now * 1000))
+    try:
+        fields = data_of(body)
+    except (ValueError, RecursionError):
+        return True  # nested as deep as may be: what one decoder took is too much for the other
+    return not is_unrated(fields, int(now * 1000))
 
 
 def _is_over(data: _Record, now: float) -> bool | None:

@@ -101,6 +101,12 @@ def test_a_cost_that_was_sent_and_cannot_be_typed_is_no_reason(odd: Any) -> None
     assert not is_unrated(cost=odd)
 
 
+def test_an_answer_nested_as_deep_as_may_be_ends_nothing() -> None:
+    for depth in range(850, 1010):
+        text = body(deep=None).replace(b'"deep": null', b'"deep":' + b"[" * depth + b"]" * depth)
+        judge(ID, Reply(200, text), NOW)
+
+
 def test_the_cost_in_euro_stands_for_one_that_is_left_out() -> None:
     assert not is_unrated(cost=ABSENT, costEur="0.04")
     assert not is_unrated(cost="", costEur="0.04")

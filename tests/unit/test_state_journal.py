@@ -51,14 +51,17 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     indent=st.sampled_from(["", " ", "\n", "\r\n  ", "\r", "\t", "\n\n\t"]),
     at_ms=st.integers(0, 2**53),
     is_final=st.booleans(),
+    is_rated=st.booleans(),
 )
 def test_any_answer_comes_back_with_every_literal_as_it_was(
-    value: dict[str, Any], escape: bool, indent: str, at_ms: int, is_final: bool
+    value: dict[str, Any], escape: bool, indent: str, at_ms: int, is_final: bool, is_rated: bool
 ) -> None:
     answer = literal(value, escape, indent).encode("utf-8", "surrogatepass")
-    blob, size = journal.encode([Entry("a-1", at_ms, is_final, answer), Entry("b", 0, True, b"{}")])
+    entry = Entry("a-1", at_ms, is_final, answer, is_rated)
+    blob, size = journal.encode([entry, Entry("b", 0, True, b"{}")])
     first, second = journal.decode(blob, "run-1")
-    assert (first.voice_id, first.fetched_at_ms, first.is_final) == ("a-1", at_ms, is_final)
+    assert (first.voice_id, first.fetched_at_ms) == ("a-1", at_ms)
+    assert (first.is_final, first.is_rated) == (is_final, is_rated)
     assert first.body == answer.replace(b"\r", b" ").replace(b"\n", b" ")
     assert second == Answer("b", b"{}", 0, "run-1", True)
     assert size >= len(answer)
