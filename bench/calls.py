@@ -89,7 +89,8 @@ SELECT lpad(i::VARCHAR, 19, '1') AS voice_id, 'default' AS account,
        (tariff * 0.000001::DECIMAL(7, 6))::DECIMAL(18, 8) AS rate, 0::DECIMAL(18, 8) AS base_cost,
        CASE WHEN in_euros THEN 'EUR' ELSE 'USD' END AS currency,
        step || '+' || step AS bill_period, step AS bill_initial_s, step AS bill_increment_s,
-       true AS is_final, submit_ms + 90000000 AS fetched_at,
+       true AS is_final, true AS is_rated, false AS currency_presumed,
+       submit_ms + 90000000 AS fetched_at, 'single' AS fetched_by,
        '20261122T010000Z-abcdef' AS run_id
 FROM billed
 """

@@ -211,11 +211,13 @@ class Output:
         from pyarrow import dataset
 
         from harvester.dataset.files import list_parts
-        from harvester.dataset.group_record import GROUP_RECORD
+        from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
+        from harvester.dataset.origin import own_version
 
         cdr = self._output.cdr
-        files = [str(cdr / part) for part in sorted(list_parts(cdr, GROUP_RECORD).parts)]
-        return dataset.dataset(files, schema=GROUP_RECORD.schema, format="parquet")
+        parts = sorted(list_parts(cdr, GROUP_RECORD).parts)
+        schema = own_version(cdr, parts, VERSIONS).schema
+        return dataset.dataset([str(cdr / part) for part in parts], schema=schema, format="parquet")
 
     def status(self) -> OutputStatus | Running:
         """What became of all ids; of an output that is in use, who uses it and how far it is."""
@@ -271,14 +273,16 @@ class Output:
         from harvester.analysis.query.session import opened
         from harvester.analysis.query.tables import tables
         from harvester.dataset.files import list_parts
-        from harvester.dataset.group_record import GROUP_RECORD
+        from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
+        from harvester.dataset.origin import own_version
 
         output, settings = self._output, Config()
-        parts = [output.cdr / part for part in list_parts(output.cdr, GROUP_RECORD).parts]
+        parts = list_parts(output.cdr, GROUP_RECORD).parts
         with (
             tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
             opened(
-                parts,
+                [output.cdr / part for part in parts],
+                own_version(output.cdr, parts, VERSIONS),
                 tables(output),
                 {},
                 clock=Clock.of(settings.billing),

@@ -6,6 +6,9 @@ brand on the same platform sends for `cost`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,6 +25,7 @@ from harvester.dataset.kind import (
     RecordKind,
     UsageColumns,
 )
+from harvester.errors import StoreError
 
 NO_FEEDBACK = "-1"
 DEFAULT_CURRENCY = "USD"
@@ -294,7 +298,17 @@ _COLUMNS = (
     kind.RUN_ID,
 )
 
-GROUP_RECORD = RecordKind(
+
+def _with_more(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The columns of version 2, from those of version 1: none moved but for room."""
+    after = {
+        kind.IS_FINAL: (kind.IS_RATED, kind.CURRENCY_PRESUMED),
+        kind.FETCHED_AT: (kind.FETCHED_BY,),
+    }
+    return tuple(each for one in columns for each in (one, *after.get(one, ())))
+
+
+GROUP_RECORD_1 = RecordKind(
     name="recordGroup",
     version=1,
     key="voice_id",
@@ -313,5 +327,24 @@ GROUP_RECORD = RecordKind(
     offset="utc_offset_min",
     derive=_derive,
 )
-KINDS = {GROUP_RECORD.name: GROUP_RECORD}
-"""All kinds that there are, by name: a process of its own is told a name."""
+"""What harvesters before 0.3.0 write; an output that one of them began goes on so."""
+
+GROUP_RECORD = replace(GROUP_RECORD_1, version=2, columns=_with_more(GROUP_RECORD_1.columns))
+"""The newest version: what new outputs are written in."""
+
+VERSIONS: Mapping[int, RecordKind] = {one.version: one for one in (GROUP_RECORD_1, GROUP_RECORD)}
+"""Every version that outputs may have."""
+KINDS = {(one.name, one.version): one for one in VERSIONS.values()}
+"""All kinds that there are, by name and version: a process of its own is told these."""
+
+
+def of_version(version: int) -> RecordKind:
+    """The kind in this version of its columns.  Raises StoreError if it is a newer harvester's."""
+    if version not in VERSIONS:
+        raise StoreError(
+            f"the data set was written by a newer cdr-harvester (version {version} of its columns, "
+            f"this one knows {GROUP_RECORD.version}). Nothing was changed: install the newer "
+            "version.",
+            code="state.newer",
+        )
+    return VERSIONS[version]

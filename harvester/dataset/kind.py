@@ -125,7 +125,10 @@ class RecordKind:
 
     name: str
     version: int
-    """Of its columns.  Every file carries it in its footer; a change of them needs a new one."""
+    """Of its columns.  Every file carries it in its footer; a change of them needs a new one.
+
+    The files of an output have one and the same: most readers fail where columns differ.
+    """
     key: str
     """The column of the id that was asked for.  Rows are sorted by it."""
     columns: tuple[Column, ...]
@@ -252,6 +255,27 @@ IS_FINAL = Column(
     meaning="false: the call never ended within `open_calls.max_age_s`, or its id died while it "
     "was open; the row is its last known state",
     nullable=False,
+)
+IS_RATED = Column(
+    name="is_rated",
+    type=pa.bool_(),
+    meaning="false: the call is over and was answered, and the vendor put no price on it within "
+    "`open_calls.unrated_max_age_s`, or forgot it; true for every other row, also where "
+    "is_final is false",
+    nullable=False,
+)
+CURRENCY_PRESUMED = Column(
+    name="currency_presumed",
+    type=pa.bool_(),
+    meaning="true: the vendor named no currency, so that the default one stands in its column",
+)
+FETCHED_BY = Column(
+    name="fetched_by",
+    type=TEXT,
+    meaning='the request that brought it: "single", one for this id',
+    encoding=Encoding.DICTIONARY,
+    nullable=False,
+    personal=Personal.OURS,
 )
 EXTRA = Column(
     name="extra",

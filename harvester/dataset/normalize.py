@@ -32,6 +32,9 @@ from harvester.dataset.columns import (
 from harvester.dataset.kind import SECONDS, TEXT, TIME, Draft, Reads, RecordKind
 from harvester.dataset.parse import Batch, readable, reader_of
 
+SINGLE = "single"
+"""How a row was fetched: by a request for its id alone."""
+
 _RULES: dict[Reads, Rule] = {Reads.SECONDS: SECONDS_RULE, Reads.MONEY: MONEY_RULE}
 
 
@@ -65,6 +68,7 @@ def normalize(
     _type_scalars(draft, batch, kind, by_value=by_value)
     kind.derive(draft)
     presumed = _name_currency(draft, kind)
+    draft.columns["currency_presumed"] = presumed
     _add_the_rest(draft, batch, kind)
     columns = [draft.columns[column.name] for column in kind.columns]
     return Normalized(
@@ -178,7 +182,9 @@ def _add_provenance(
     columns[kind.key] = pa.array([answer.voice_id for answer in answers], TEXT)
     columns["account"] = pa.repeat(pa.scalar(account, TEXT), size)
     columns["is_final"] = pa.array([answer.is_final for answer in answers], pa.bool_())
+    columns["is_rated"] = pa.array([answer.is_rated for answer in answers], pa.bool_())
     columns["fetched_at"] = pa.array([answer.fetched_at_ms for answer in answers], TIME)
+    columns["fetched_by"] = pa.repeat(pa.scalar(SINGLE, TEXT), size)
     columns["run_id"] = pa.array([answer.run_id for answer in answers], TEXT)
 
 

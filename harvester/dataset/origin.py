@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from harvester.config import Config
 from harvester.dataset.files import list_parts
+from harvester.dataset.footer import FOOTER_SCHEMA_VERSION
 from harvester.dataset.kind import RecordKind
 from harvester.errors import ConfigError
 from harvester.identity import Identity, same_dates, settled
@@ -63,15 +64,30 @@ def own_days(cdr: Path, config: Config, kind: RecordKind) -> Config:
 
     Raises ConfigError if others were set; StoreError if the folder can't be read.
     """
-    names = sorted(
-        list_parts(cdr, kind).parts, key=lambda name: _publication(name, kind), reverse=True
-    )
+    names = _newest_first(list_parts(cdr, kind).parts, kind)
     for name in names:
         own = identities(cdr, [name]).get(name, Identity())
         if own.timezone is not None:
             return settled(config, replace(own, addresses=()))
     zone = zone_of_folders(cdr, names, config, kind, is_kept=False)
     return settled(config, Identity(timezone=zone))
+
+
+def own_version(cdr: Path, names: Iterable[str], versions: Mapping[int, RecordKind]) -> RecordKind:
+    """The version that these parts of one output are written in, by the newest of them.
+
+    A part that can't be read, or does not say it, is passed over; without any it is the newest.
+    """
+    newest = versions[max(versions)]
+    for name in _newest_first(names, newest):
+        try:
+            footer = pq.read_metadata(cdr / name).metadata or {}
+        except (OSError, pa.ArrowException):
+            continue
+        said = footer.get(FOOTER_SCHEMA_VERSION.encode(), b"")
+        if said.isdigit():
+            return versions.get(int(said), newest)
+    return newest
 
 
 def refuse_other_settings(cdr: Path, config: Config, kind: RecordKind) -> None:
@@ -146,6 +162,10 @@ def _span(cdr: Path, name: str, kind: RecordKind) -> Span | None:
     if not told or not _KNOWN_YEARS[0] <= day.year <= _KNOWN_YEARS[1]:
         return None
     return day, min(one.min for one in told), max(one.max for one in told)
+
+
+def _newest_first(names: Iterable[str], kind: RecordKind) -> list[str]:
+    return sorted(names, key=lambda name: _publication(name, kind), reverse=True)
 
 
 def _publication(name: str, kind: RecordKind) -> int:

@@ -94,6 +94,7 @@ def _published(opened: Opened, config: Config, stop: StopCheck) -> Iterator[Publ
         config.vendor.account,
         opened.state_id,
         identity=opened.identity,
+        kind=opened.kind,
     )
     while stop() is None and (done := publisher.publish(lambda: stop() is not None)) is not None:
         yield done

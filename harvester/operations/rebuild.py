@@ -33,8 +33,8 @@ import msgspec
 
 from harvester.config import Config
 from harvester.dataset.files import list_parts
-from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.origin import identities, zone_of_folders
+from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
+from harvester.dataset.origin import identities, own_version, zone_of_folders
 from harvester.dataset.parts import folder_mode
 from harvester.errors import ConfigError, StoreError, UsageError
 from harvester.identity import Identity, merged, settled
@@ -53,7 +53,7 @@ from harvester.pipeline.run.state_snapshot import snapshot_identity
 from harvester.run_name import stamp_at
 from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
-from harvester.state.belongs import keep_identity, read_identity
+from harvester.state.belongs import keep_data_version, keep_identity, read_identity
 from harvester.state.database import open_database, store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import NewerLedger, view_ledger
@@ -150,7 +150,9 @@ def _rebuild(
     tell("reading the data set")
     own = _own(output, old)
     config = _own_days(output, config, own)
-    parts = read_parts(output, config.output.partition_timezone, old.hashes)
+    listed = list_parts(output.cdr, GROUP_RECORD).parts
+    kind = own_version(output.cdr, listed, VERSIONS)
+    parts = read_parts(output, config.output.partition_timezone, old.hashes, kind)
     told = summaries(output)
     numbers = number_runs(output, told, parts.runs)
     runs = in_order(numbers, parts.runs, silent(output))
@@ -165,7 +167,9 @@ def _rebuild(
         timezone=config.output.partition_timezone if parts.records else None,
         addresses=own.addresses,
     )
-    restored = _write(output, identity, parts, kept, _requests(told, old), numbers, disk)
+    restored = _write(
+        output, identity, kind.version, parts, kept, _requests(told, old), numbers, disk
+    )
     tell("putting the new state in place")
     aside = _swap(output, tell, disk)
     tell("done")
@@ -323,6 +327,7 @@ def _requests(runs: Sequence[RunSummary], old: _Old) -> dict[str, int]:
 def _write(  # noqa: PLR0917 - what a ledger is made of
     output: Output,
     identity: Identity,
+    version: int,
     parts: Parts,
     snapshot: tuple[Path, set[str]] | None,
     requests: dict[str, int],
@@ -341,6 +346,7 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
         now_ms = time.time_ns() // 1_000_000
         take_over(db, parts.records, now_ms, runs=runs, newest=newest)
         keep_identity(db, identity)
+        keep_data_version(db, version)
         for sent in requests.items():
             acknowledge(db, "", Batch(), work_list=None, counters={}, requests_of_day=sent)
         for batch, left_out in read_snapshot(*snapshot) if snapshot else ():

@@ -1,4 +1,4 @@
-"""What an output belongs to, as its state database has it."""
+"""What an output belongs to, as its state database has it, and the version of its data set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import sqlite3
 from harvester.identity import Identity
 from harvester.state.database import exists, get_meta, set_meta, transaction
 
+_VERSION = "data_schema"
+FIRST_VERSION = 1
+"""Of outputs whose state database does not say it: they were begun before there was another."""
+_HISTORY = ("file", "journal", "open_call", "dead_letter", "deferred", "run")
 _FIELDS = ("account", "partition_timezone", "base_urls")
 
 
@@ -37,3 +41,18 @@ def keep_identity(db: sqlite3.Connection, identity: Identity) -> None:
     with transaction(db):
         for name, value in identity.encoded().items():
             set_meta(db, name, value)
+
+
+def data_version(db: sqlite3.Connection, newest: int) -> int:
+    """The version of its columns that this output is written in; `newest`: that of new ones."""
+    said = get_meta(db, _VERSION)
+    if said is not None:
+        return int(said)
+    return FIRST_VERSION if any(exists(db, table) for table in _HISTORY) else newest
+
+
+def keep_data_version(db: sqlite3.Connection, version: int) -> None:
+    """Write it down, if it isn't: from now on every part of the output is written so."""
+    if get_meta(db, _VERSION) != str(version):
+        with transaction(db):
+            set_meta(db, _VERSION, str(version))

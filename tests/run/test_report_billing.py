@@ -60,7 +60,7 @@ def again_of_night(night: tuple[Path, list[Row]]) -> dict[str, Reckoned]:
 
 def verdicts(out: Path, tmp_path: Path) -> dict[str, Verdict]:
     files = sorted(out.glob("cdr/*/*.parquet"))
-    with opened(files, SCOPE, memory_limit="400MB", scratch=tmp_path) as billing:
+    with opened(files, SCOPE, GROUP_RECORD, memory_limit="400MB", scratch=tmp_path) as billing:
         return {one.rule: one for one in billing.verdicts()}
 
 
@@ -474,7 +474,7 @@ def of_month(
     scope = Scope(Clock("Asia/Shanghai", date_by), month)
     parts = scope.parts_around(list_parts(out / "cdr", GROUP_RECORD).parts)
     files = [out / "cdr" / part for part in parts]
-    with opened(files, scope, memory_limit="400MB", scratch=scratch) as billing:
+    with opened(files, scope, GROUP_RECORD, memory_limit="400MB", scratch=scratch) as billing:
         found = {one.rule: one for one in billing.verdicts()}[rule]
         ids = {one.voice_id[-1] for one in found.worst}
         assert len(ids) == found.differing

@@ -83,7 +83,7 @@ def audited(tmp_path: Path, table: pa.Table) -> tuple[dict[str, Verdict], dict[s
     """The verdicts on a data set of `table`, and the ids that differ, both by broken rule."""
     write(tmp_path / "out", [table])
     files = sorted((tmp_path / "out").glob("cdr/*/*.parquet"))
-    with opened(files, SCOPE, memory_limit="400MB", scratch=tmp_path) as billing:
+    with opened(files, SCOPE, GROUP_RECORD, memory_limit="400MB", scratch=tmp_path) as billing:
         verdicts = billing.verdicts()
         ids: dict[str, set[str]] = {one.rule: set() for one in verdicts if one.differing}
         for batch in billing.differing(verdicts):
@@ -278,7 +278,7 @@ def test_a_rehearsed_bill_is_found_whole(tmp_path: Path) -> None:
         if waited and drawn.early and waited > SECOND:
             early.add(voice_id)
     files = sorted((tmp_path / "out").glob("cdr/*/*.parquet"))
-    with opened(files, SCOPE, memory_limit="400MB", scratch=tmp_path) as billing:
+    with opened(files, SCOPE, GROUP_RECORD, memory_limit="400MB", scratch=tmp_path) as billing:
         verdicts = {one.rule: one for one in billing.verdicts() if one.differing}
         found: dict[str, set[str]] = {rule: set() for rule in verdicts}
         for batch in billing.differing(tuple(verdicts.values())):

@@ -30,6 +30,7 @@ from harvester.analysis.query.session import Session, opened
 from harvester.analysis.query.split_sql import split
 from harvester.analysis.query.tables import tables
 from harvester.cli.ui.sql_table import screen
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import UsageError
 from harvester.state.lock import OutputLock
 from harvester.storage.output import Output
@@ -90,7 +91,7 @@ def asked(out: Path, scratch: Path, folder: Path | None = None) -> Iterator[Sess
     sources = tables(output)
     clock = Clock("Asia/Shanghai", "submit")
     with opened(
-        parts, sources, files, clock=clock, memory_limit="400MB", scratch=scratch
+        parts, GROUP_RECORD, sources, files, clock=clock, memory_limit="400MB", scratch=scratch
     ) as session:
         yield session
 

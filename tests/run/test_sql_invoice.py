@@ -15,6 +15,7 @@ from harvester.analysis.clock import Clock
 from harvester.analysis.query.session import opened
 from harvester.analysis.query.tables import tables
 from harvester.config import DateBy
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.storage.output import Output
 from tests.run.test_sql import BLOCKS, rows
 from tests.support.datasets import made
@@ -86,7 +87,7 @@ def asked(out: Path, tmp_path: Path, invoice: list[Bill]) -> tuple[Any, Any]:
     sources = tables(Output(out))
     clock = Clock("Asia/Shanghai", "submit")
     with opened(
-        parts, sources, files, clock=clock, memory_limit="400MB", scratch=tmp_path
+        parts, GROUP_RECORD, sources, files, clock=clock, memory_limit="400MB", scratch=tmp_path
     ) as session:
         return rows(session, BY_CURRENCY), rows(session, BY_CALL)
 
@@ -98,6 +99,7 @@ def bill_of(
     parts = sorted(out.glob("cdr/*/*.parquet"))
     with opened(
         parts,
+        GROUP_RECORD,
         tables(Output(out)),
         {},
         clock=Clock(zone, date_by),

@@ -114,6 +114,9 @@ _PLAIN: dict[str, Any] = {
     "bill_initial_s": 20,
     "bill_increment_s": 20,
     "is_final": True,
+    "is_rated": True,
+    "currency_presumed": False,
+    "fetched_by": "single",
     "fetched_at": datetime(2026, 11, 2, 12, tzinfo=UTC),
     "run_id": RUN_ID,
 }

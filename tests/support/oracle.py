@@ -130,6 +130,9 @@ def row_of(said: Statement, call: Call, *, is_final: bool) -> Row:
         "bill_increment_s": call.bill_increment_s if typed_period else None,
         "feedback_key": None if key == "-1" else key,
         "is_final": is_final,
+        "is_rated": True,
+        "currency_presumed": "costEur" not in fields and _value(fields, "currency") is None,
+        "fetched_by": "single",
         "extra": _extra(said),
         "unparsed": _unparsed(fields),
     }

@@ -30,7 +30,10 @@ SECONDS_FIELDS = [name for name, _ in GROUP_RECORD.seconds]
 COLUMN_OF = {one.field: one.name for one in GROUP_RECORD.columns if one.reads is not None}
 COST_EUR = "costEur"
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.toml"))
-PROVENANCE = {"voice_id", "account", "is_final", "fetched_at", "run_id"}
+PROVENANCE = {
+    *("voice_id", "account", "is_final", "is_rated", "fetched_at", "fetched_by", "run_id"),
+    "currency_presumed",  # has a test of its own
+}
 
 
 def answer(body: bytes) -> Answer:
@@ -94,6 +97,7 @@ def test_a_currency_is_presumed_where_the_vendor_names_none(by_value: bool) -> N
     # All at once, and each alone: odd ones are read in another way than a batch without any.
     found = normalize([answer(body) for body in bodies], "acme", GROUP_RECORD, by_value=by_value)
     assert found.presumed.to_pylist() == expected
+    assert found.table["currency_presumed"].to_pylist() == expected
     alone = [
         normalize([answer(one)], "acme", GROUP_RECORD, by_value=by_value).presumed for one in bodies
     ]
@@ -107,7 +111,7 @@ def test_a_currency_is_presumed_where_the_vendor_names_none(by_value: bool) -> N
 
 def test_the_table_has_the_schema_and_the_order_of_the_answers() -> None:
     answers = [
-        Answer(str(9 - n), envelope([("cost", f'"{n}"')]), n, f"run-{n}", is_final=n % 2 == 0)
+        Answer(str(9 - n), envelope([("cost", f'"{n}"')]), n, f"run-{n}", n % 2 == 0, n % 3 == 0)
         for n in range(9)
     ]
     table = normalize(answers, "acme", GROUP_RECORD).table
@@ -115,6 +119,8 @@ def test_the_table_has_the_schema_and_the_order_of_the_answers() -> None:
     assert table["voice_id"].to_pylist() == [str(9 - n) for n in range(9)]
     assert table["cost"].to_pylist() == [Decimal(n) for n in range(9)]
     assert table["is_final"].to_pylist() == [n % 2 == 0 for n in range(9)]
+    assert table["is_rated"].to_pylist() == [n % 3 == 0 for n in range(9)]
+    assert set(table["fetched_by"].to_pylist()) == {"single"}
     assert table["run_id"].to_pylist() == [f"run-{n}" for n in range(9)]
     assert set(table["account"].to_pylist()) == {"acme"}
     assert [at.timestamp() for at in table["fetched_at"].to_pylist()] == [

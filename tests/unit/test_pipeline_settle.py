@@ -415,7 +415,7 @@ WAIT = 3 * DAY
 
 def unrated(**changes: int | None) -> Task:
     """A call that is over and was unrated an hour ago."""
-    return known(unrated_ms=NOW - HOUR, **changes)
+    return known(ANSWER, unrated_ms=NOW - HOUR, **changes)
 
 
 def priceless(at_ms: int = NOW) -> Answered:

@@ -22,7 +22,8 @@ from harvester.analysis.report.report import Order
 from harvester.analysis.report.source import read_source
 from harvester.analysis.scope import Scope
 from harvester.dataset.files import list_parts
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
+from harvester.dataset.origin import own_version
 from harvester.dataset.stated import Stated
 from harvester.errors import UsageError
 
@@ -56,11 +57,11 @@ def make_audit(
     places: Places,
     order: Order,
     limits: Mapping[str, Decimal],
-    keep: Callable[[Iterator[pa.RecordBatch]], None] | None = None,
+    keep: Callable[[pa.Schema, Iterator[pa.RecordBatch]], None] | None = None,
 ) -> Audit:
     """Apply every rule to the records of the order's period.
 
-    `keep` gets all that differ, as in FOUND_SCHEMA.  Raises UsageError where there is no record,
+    `keep` gets all that differ, and their columns.  Raises UsageError where there is no record,
     StoreError if something can't be read.
     """
     scope, listed = order.scope, list_parts(places.cdr, GROUP_RECORD).parts
@@ -69,14 +70,20 @@ def make_audit(
         raise _no_calls(places, scope)
     with (
         tempfile.TemporaryDirectory(prefix="harvester-audit-") as scratch,
-        opened(files, scope, memory_limit=order.memory_limit, scratch=Path(scratch)) as billing,
+        opened(
+            files,
+            scope,
+            own_version(places.cdr, listed, VERSIONS),
+            memory_limit=order.memory_limit,
+            scratch=Path(scratch),
+        ) as billing,
     ):
         calls, first, last = billing.calls()
         if not calls:
             raise _no_calls(places, scope)
         verdicts, apart = billing.verdicts(), billing.apart()
         if keep is not None:
-            keep(billing.differing(verdicts))
+            keep(billing.found_schema, billing.differing(verdicts))
     parts = scope.parts(listed)
     return Audit(
         output=str(places.root),

@@ -27,7 +27,7 @@ import pyarrow as pa
 from harvester.analysis.apart import Apart, set_apart
 from harvester.analysis.audit.rules import DERIVED, NEAR_MS, RULES, Rule
 from harvester.analysis.scope import Scope
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.usage import ODD_CURRENCY, currency_name
 from harvester.money import SCALE, UNIT, of_units
 from harvester.storage.duckdb_engine import connect, trouble, units
@@ -35,17 +35,13 @@ from harvester.storage.duckdb_engine import connect, trouble, units
 WORST = 10
 _BATCH_ROWS = 8_192
 _AMOUNT = pa.decimal128(30, SCALE)
-FOUND_SCHEMA = pa.schema(
-    [
-        pa.field("rule", pa.string(), nullable=False),
-        pa.field("amount", _AMOUNT),
-        pa.field("amount_currency", pa.string()),
-        pa.field("found", pa.string()),
-        pa.field("expected", pa.string()),
-        *GROUP_RECORD.schema,
-    ]
+_FOUND = (
+    pa.field("rule", pa.string(), nullable=False),
+    pa.field("amount", _AMOUNT),
+    pa.field("amount_currency", pa.string()),
+    pa.field("found", pa.string()),
+    pa.field("expected", pa.string()),
 )
-"""A differing record: what the rule says of it, then the record as it is in the data set."""
 
 # An absurd amount must not overflow the sum of all: 10^19 of any currency is beyond every bill.
 _MOST = 10**27
@@ -164,9 +160,16 @@ class Billing:
     """The records of `files` that are in scope, each rule applied to them."""
 
     def __init__(
-        self, database: duckdb.DuckDBPyConnection, files: Sequence[Path], scope: Scope
+        self,
+        database: duckdb.DuckDBPyConnection,
+        files: Sequence[Path],
+        scope: Scope,
+        kind: RecordKind,
     ) -> None:
         self._database = database
+        self._columns = ", ".join(kind.schema.names)
+        self.found_schema = pa.schema([*_FOUND, *kind.schema])
+        """Of a differing record: what the rule says of it, then the record as in the data set."""
         self._prepare(files, scope)
 
     def calls(self) -> tuple[int, date | None, date | None]:
@@ -188,16 +191,17 @@ class Billing:
             return tuple(self._verdict(rule, sums[rule.name]) for rule in RULES)
 
     def differing(self, verdicts: Sequence[Verdict]) -> Iterator[pa.RecordBatch]:
-        """All differing records, rule by rule, as in FOUND_SCHEMA.  Raises StoreError."""
+        """All differing records, rule by rule, as in `found_schema`.  Raises StoreError."""
         broken = {verdict.rule for verdict in verdicts if verdict.differing}
-        columns = ", ".join(GROUP_RECORD.schema.names)
         with _explained():
             for rule in RULES:
                 if rule.name in broken:
-                    query = f"SELECT {_told(rule)}, {columns} FROM {_ROWS} WHERE {_broken(rule)}"  # noqa: S608
+                    query = (
+                        f"SELECT {_told(rule)}, {self._columns} FROM {_ROWS} WHERE {_broken(rule)}"  # noqa: S608
+                    )
                     found = self._database.sql(query)
                     for batch in found.to_arrow_reader(_BATCH_ROWS):
-                        yield _as_found(batch)
+                        yield _cast(batch, self.found_schema)
 
     def _prepare(self, files: Sequence[Path], scope: Scope) -> None:
         with _explained():
@@ -250,12 +254,15 @@ class Billing:
 
 @contextmanager
 def opened(
-    files: Sequence[Path], scope: Scope, *, memory_limit: str, scratch: Path
+    files: Sequence[Path], scope: Scope, kind: RecordKind, *, memory_limit: str, scratch: Path
 ) -> Iterator[Billing]:
-    """A billing over the records of `files` in scope.  Raises StoreError if they can't be read."""
+    """A billing over the records of `files` in scope.  Raises StoreError if they can't be read.
+
+    `kind`: in the version that the files are written in.
+    """
     database = connect(memory_limit, scratch)
     try:
-        yield Billing(database, files, scope)
+        yield Billing(database, files, scope, kind)
     finally:
         database.close()
 
@@ -301,6 +308,6 @@ def _by_currency(sums: Iterable[tuple[str, int]]) -> dict[str, Decimal]:
     return {name: of_units(amount) for name, amount in found.items() if amount}
 
 
-def _as_found(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [batch[name].cast(FOUND_SCHEMA.field(name).type) for name in FOUND_SCHEMA.names]
-    return pa.RecordBatch.from_arrays(columns, schema=FOUND_SCHEMA)
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [batch[name].cast(schema.field(name).type) for name in schema.names]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -13,10 +13,12 @@ import msgspec
 from harvester.analysis.places import Places
 from harvester.analysis.query.lookup import find_in_journal, find_on_list, find_rows
 from harvester.answers.answer import Answer
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, of_version
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.normalize import normalize
 from harvester.errors import UsageError
 from harvester.state import publications, unresolved, work_lists
+from harvester.state.belongs import data_version
 from harvester.state.database import get_meta
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import view_ledger
@@ -55,13 +57,15 @@ class InJournal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that wasn't over, or that the vendor did not know, when it was fetched last."""
+    """A call that wasn't over or rated, or that the vendor did not know, when fetched last."""
 
     run_id: str
     fetches: int
     first_at: str
     due_at: str
     answered_at: str | None
+    unrated_since: str | None
+    """When it was first found over, but without a price; None where that is not what it is."""
     last_answer: Row | None
     """The last answer's record, normalised; None where the vendor knew none."""
 
@@ -128,10 +132,11 @@ def explain(places: Places, voice_id: str) -> Explanation:
 
 def _explain(db: sqlite3.Connection, places: Places, voice_id: str) -> Explanation:
     account = get_meta(db, "account") or ""
+    kind = of_version(data_version(db, GROUP_RECORD.version))
     on_list = _on_list(db, places, voice_id)
     data = _in_data(db, places, voice_id)
-    journal = _in_journal(db, account, voice_id)
-    open_ = _open(db, account, voice_id)
+    journal = _in_journal(db, account, kind, voice_id)
+    open_ = _open(db, account, kind, voice_id)
     dead = _dead(db, voice_id)
     deferred = _deferred(db, voice_id)
     state = _state(
@@ -208,18 +213,20 @@ def _in_data(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[InD
     )
 
 
-def _in_journal(db: sqlite3.Connection, account: str, voice_id: str) -> InJournal | None:
+def _in_journal(
+    db: sqlite3.Connection, account: str, kind: RecordKind, voice_id: str
+) -> InJournal | None:
     answer = find_in_journal(db, voice_id)
     if answer is None:
         return None
     return InJournal(
         run_id=answer.run_id,
         fetched_at=_instant(answer.fetched_at_ms),
-        row=_row(answer, account),
+        row=_row(answer, account, kind),
     )
 
 
-def _open(db: sqlite3.Connection, account: str, voice_id: str) -> Open | None:
+def _open(db: sqlite3.Connection, account: str, kind: RecordKind, voice_id: str) -> Open | None:
     call = unresolved.open_call(db, voice_id)
     if call is None:
         return None
@@ -230,7 +237,8 @@ def _open(db: sqlite3.Connection, account: str, voice_id: str) -> Open | None:
         first_at=_instant(call.first_ms),
         due_at=_instant(call.due_ms),
         answered_at=None if call.answer_ms is None else _instant(call.answer_ms),
-        last_answer=None if last is None else _row(last, account),
+        unrated_since=None if call.unrated_ms is None else _instant(call.unrated_ms),
+        last_answer=None if last is None else _row(last, account, kind),
     )
 
 
@@ -266,8 +274,8 @@ def _deferred(db: sqlite3.Connection, voice_id: str) -> Deferred | None:
     )
 
 
-def _row(answer: Answer, account: str) -> Row:
-    return _plain(normalize([answer], account, GROUP_RECORD).table.to_pylist()[0])
+def _row(answer: Answer, account: str, kind: RecordKind) -> Row:
+    return _plain(normalize([answer], account, kind).table.to_pylist()[0])
 
 
 def _plain(row: Mapping[str, Any]) -> Row:

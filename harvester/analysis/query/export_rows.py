@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.analysis.scope import Scope
-from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError
 from harvester.state import unresolved
 from harvester.state.read_only import looking
@@ -50,14 +49,15 @@ _OPEN = pa.schema(
         ("fetches", pa.int32()),
         ("run_id", pa.string()),
         ("answered_at", _MS),
+        ("unrated_since", _MS),
         ("answer", pa.string()),
     ]
 )
-_SCHEMAS = {"delivered": GROUP_RECORD.schema, "dead": _DEAD, "open": _OPEN}
+_SCHEMAS = {"dead": _DEAD, "open": _OPEN}
 
 
 def schema_of(what: str) -> pa.Schema:
-    """The columns of an export."""
+    """The columns of an export of dead letters or open calls."""
     return _SCHEMAS[what]
 
 
@@ -176,6 +176,7 @@ def _open_row(call: OpenCall) -> dict[str, object]:
         "fetches": call.fetches,
         "run_id": call.run_id,
         "answered_at": call.answer_ms,
+        "unrated_since": call.unrated_ms,
         "answer": _readable(call.answer),
     }
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from harvester.analysis.clock import Clock
 from harvester.analysis.query.read_only_sql import refuse_writing
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.kind import RecordKind
 from harvester.errors import HarvesterError, UsageError, first_line
 from harvester.redact import without_long_numbers
 from harvester.storage.duckdb_engine import connect, listed, pattern, trouble
@@ -165,6 +165,7 @@ def told(exc: Exception) -> str:
 @contextmanager
 def opened(
     parts: Sequence[Path],
+    kind: RecordKind,
     sources: Mapping[str, Source],
     files: Mapping[str, Path],
     *,
@@ -174,7 +175,8 @@ def opened(
 ) -> Iterator[Session]:
     """A session over `parts`, with `sources` beside them, and `files` of the user's by name.
 
-    `clock` gives each record of `cdr` its billing_date.
+    `kind`: that of the parts, in the version that they are written in.  `clock` gives each record
+    of `cdr` its billing_date.
 
     Raises UsageError if one of the files can't be read, StoreError if a part can't.
     """
@@ -189,7 +191,7 @@ def opened(
         for name, source in sources.items():
             _announce(database, name, source.schema)
         try:
-            _view(database, [part.absolute() for part in parts], clock)
+            _view(database, [part.absolute() for part in parts], kind, clock)
             _shut(database, [*parts, *(path for paths in found.values() for path in paths)])
         except duckdb.Error as exc:
             raise trouble(exc) from exc
@@ -202,9 +204,11 @@ def opened(
         database.close()
 
 
-def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clock) -> None:
+def _view(
+    database: duckdb.DuckDBPyConnection, parts: Sequence[Path], kind: RecordKind, clock: Clock
+) -> None:
     """Make `cdr`."""
-    columns = ", ".join(GROUP_RECORD.schema.names)
+    columns = ", ".join(kind.schema.names)
     if parts:
         names = listed(map(pattern, parts))
         database.execute(
@@ -213,7 +217,7 @@ def _view(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], clock: Clo
             f"FROM read_parquet({names}, hive_partitioning = false, filename = true)"
         )
     else:
-        database.register("nothing", GROUP_RECORD.schema.empty_table())
+        database.register("nothing", kind.schema.empty_table())
         database.execute(
             f"CREATE TABLE cdr AS SELECT {columns}, NULL::DATE AS submit_date, "  # noqa: S608
             "NULL::DATE AS billing_date FROM nothing"

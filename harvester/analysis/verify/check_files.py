@@ -11,6 +11,7 @@ from harvester.analysis.verify.findings import MOVE_OUT, OLDER_STATE, RESTORE_FI
 from harvester.dataset.files import Listing, file_sha256, list_parts, verify_part
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.inspection import Fault, inspect
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.origin import identities
 from harvester.errors import StoreError
 from harvester.identity import Identity, disagreement, told
@@ -35,6 +36,8 @@ class Expected:
     account: str
     partition_timezone: str
     identity: Identity = field(default_factory=Identity)
+    kind: RecordKind = GROUP_RECORD
+    """In the version that the data set is written in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def check_files(
     for done, part in enumerate(expected.live):
         tell(done, len(expected.live))
         path = places.cdr / part.path
-        found = list(_live(path, part, listing.parts.get(part.path)))
+        found = list(_live(path, part, listing.parts.get(part.path), expected.kind))
         usable = not {finding.kind for finding in found} & _UNUSABLE
         if usable and deep:
             found += _content(path, part, expected)
@@ -76,7 +79,7 @@ def check_files(
 _UNUSABLE = frozenset({"missing_file", "unreadable", "rows"})
 
 
-def _live(path: Path, part: PartRecord, size: int | None) -> Iterator[Finding]:
+def _live(path: Path, part: PartRecord, size: int | None, kind: RecordKind) -> Iterator[Finding]:
     if size is None:
         yield damage("missing_file", f"a file of {part.rows} rows is gone", path, RESTORE_FILE)
         return
@@ -84,7 +87,7 @@ def _live(path: Path, part: PartRecord, size: int | None) -> Iterator[Finding]:
         what = f"has {size} bytes, the state database says {part.bytes}"
         yield damage("size", what, path, RESTORE_FILE)
     try:
-        rows = verify_part(path, GROUP_RECORD)
+        rows = verify_part(path, kind)
     except StoreError as exc:
         yield damage("unreadable", str(exc), path, RESTORE_FILE)
         return
@@ -97,7 +100,7 @@ def _content(path: Path, part: PartRecord, expected: Expected) -> Iterator[Findi
     if file_sha256(path) != part.sha256:
         what = "its content has changed since it was published (sha256 differs)"
         yield damage("sha256", what, path, RESTORE_FILE)
-    inspection = inspect(path, part.path, expected.partition_timezone, GROUP_RECORD)
+    inspection = inspect(path, part.path, expected.partition_timezone, expected.kind)
     for fault in inspection.faults:
         yield damage(fault.kind, fault.what, path, _remedy(fault))
     foreign = inspection.accounts - {expected.account}

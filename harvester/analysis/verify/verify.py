@@ -32,10 +32,10 @@ from harvester.analysis.verify.check_state import (
 from harvester.analysis.verify.dataset_scan import Content
 from harvester.analysis.verify.findings import OLDER_STATE, Finding, damage, note
 from harvester.dataset.files import list_parts
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, of_version
 from harvester.errors import StoreError, UsageError
 from harvester.state import publications, run_records, work_lists
-from harvester.state.belongs import read_identity
+from harvester.state.belongs import data_version, read_identity
 from harvester.state.database import get_meta, newest_number
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import view_ledger
@@ -192,6 +192,7 @@ def _expected(db: sqlite3.Connection, partition_timezone: str) -> Expected:
         get_meta(db, "account") or "",
         partition_timezone,
         read_identity(db),
+        of_version(data_version(db, GROUP_RECORD.version)),
     )
 
 

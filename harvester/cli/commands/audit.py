@@ -70,7 +70,6 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
         config, output__dir=out, billing__zone=zone, billing__date_by=date_by
     ).config
     from harvester.analysis.audit.audit import make_audit
-    from harvester.analysis.audit.bill import FOUND_SCHEMA
     from harvester.analysis.audit.limits import parse_limits
     from harvester.analysis.clock import Clock
     from harvester.analysis.report.report import Order
@@ -87,7 +86,7 @@ def audit(  # noqa: PLR0917 - typer makes a flag of each
         refuse_ours(target, output)
     refuse_other_settings(output.cdr, settings, GROUP_RECORD)
     order = Order(scope, settings.plan.memory_limit)
-    keep = None if file is None else partial(write_all, file, FOUND_SCHEMA)
+    keep = None if file is None else partial(write_all, file)
     with stderr().working("reading the data set, once for each rule", shows=not json):
         made = make_audit(output, order, limits, keep)
     if html is not None:

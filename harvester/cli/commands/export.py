@@ -129,18 +129,21 @@ def _write_kept(
 def _write_delivered(
     scope: Scope, form: Format, output: Output, file: Path | None, masking: Masking
 ) -> None:
-    from harvester.analysis.query.export_rows import Chosen, part_batches, schema_of
+    from harvester.analysis.query.export_rows import Chosen, part_batches
     from harvester.cli.ui.row_output import opened
+    from harvester.dataset.group_record import GROUP_RECORD, of_version
     from harvester.state import publications
+    from harvester.state.belongs import data_version
     from harvester.state.read_only import looking
 
     with looking(output, "export") as db:
         live = [part.path for part in publications.live_parts(db)]
         waiting = publications.journal_size(db)[0]
+        schema = of_version(data_version(db, GROUP_RECORD.version)).schema
     parts = [output.cdr / part for part in scope.parts(live)]
     chosen = Chosen(scope)
     # Parts never change and never go: the lock needn't be held while they are read.
-    with opened(form.value, file, schema_of("delivered")) as sink:
+    with opened(form.value, file, schema) as sink:
         _pour(sink, map(masking, chosen.of(part_batches(parts))))
     if scope.period.is_bounded:
         undated = f"; {chosen.undated:,} without a day left out" if chosen.undated else ""

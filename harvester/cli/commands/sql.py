@@ -72,8 +72,8 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.analysis.query.session import opened
     from harvester.analysis.query.tables import tables
     from harvester.dataset.files import list_parts
-    from harvester.dataset.group_record import GROUP_RECORD
-    from harvester.dataset.origin import refuse_other_settings
+    from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
+    from harvester.dataset.origin import own_version, refuse_other_settings
     from harvester.storage.output import Output
 
     output = Output(Path(settings.output.dir))
@@ -86,11 +86,12 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     if file is not None:
         refuse_ours(file, output)
     refuse_other_settings(output.cdr, settings, GROUP_RECORD)
-    parts = [output.cdr / part for part in list_parts(output.cdr, GROUP_RECORD).parts]
+    parts = list_parts(output.cdr, GROUP_RECORD).parts
     with (
         tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
         opened(
-            parts,
+            [output.cdr / part for part in parts],
+            own_version(output.cdr, parts, VERSIONS),
             tables(output),
             files,
             clock=Clock.of(settings.billing),

@@ -17,7 +17,8 @@ class Order(msgspec.Struct, frozen=True):
     account: str
     timezone: str
     kind: str
-    """The name of one of `group_record.KINDS`."""
+    version: int
+    """Of one of `group_record.KINDS`: its name and its version."""
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):

@@ -45,7 +45,8 @@ def _serve(asks: IO[bytes], answers: IO[bytes]) -> None:
         return
     order = msgspec.msgpack.decode(first, type=messages.Order)
     decode = msgspec.msgpack.Decoder(messages.Ask).decode
-    with Normalizer(order.account, order.timezone, KINDS[order.kind]) as normalizer:
+    kind = KINDS[order.kind, order.version]
+    with Normalizer(order.account, order.timezone, kind) as normalizer:
         while (message := messages.read(asks)) is not None:
             ask = decode(message)
             if ask.blob is None:

@@ -20,7 +20,8 @@ from msgspec.structs import replace
 
 from harvester.config import Config
 from harvester.dataset.files import list_parts
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, of_version
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.parts import folder_mode
 from harvester.errors import StoreError
 from harvester.identity import Identity, with_address
@@ -30,7 +31,7 @@ from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.belonging import own_settings
 from harvester.run_name import stamp_at
 from harvester.state import between_runs, publications, run_records, work_lists
-from harvester.state.belongs import binding, keep_identity
+from harvester.state.belongs import binding, data_version, keep_data_version, keep_identity
 from harvester.state.database import get_meta, open_database, store_errors, transaction
 from harvester.state.lock import OutputLock
 from harvester.state.values import RunRecord
@@ -51,6 +52,8 @@ class Opened(msgspec.Struct, frozen=True):
     config: Config
     """The settings, with the output's own in place of those that were not set."""
     identity: Identity
+    kind: RecordKind
+    """That of its records, in the version that it is written in."""
     db: sqlite3.Connection
     state_id: str
     locked_at: float
@@ -96,7 +99,9 @@ def open_output(
                     timezone=config.output.partition_timezone,
                 )
                 keep_identity(db, identity)
-                opened = _recover(db, output, config, locked_at, identity)
+                kind = of_version(data_version(db, GROUP_RECORD.version))
+                keep_data_version(db, kind.version)
+                opened = _recover(db, output, config, locked_at, identity, kind)
             yield opened
         finally:
             db.close()
@@ -178,8 +183,13 @@ def _refuse_forgetting(output: Output) -> None:
         )
 
 
-def _recover(
-    db: sqlite3.Connection, output: Output, config: Config, locked_at: float, identity: Identity
+def _recover(  # noqa: PLR0917 - what it is opened with
+    db: sqlite3.Connection,
+    output: Output,
+    config: Config,
+    locked_at: float,
+    identity: Identity,
+    kind: RecordKind,
 ) -> Opened:
     state_id = str(get_meta(db, "state_id"))
     publisher = Publisher(
@@ -189,12 +199,13 @@ def _recover(
         config.vendor.account,
         state_id,
         identity=identity,
+        kind=kind,
     )
     finished = publisher.recover()
     _remove_old_lists(db, output)
     concurrency = config.pace.concurrency
     killed = [_close_killed_run(db, run, concurrency) for run in run_records.unended_runs(db)]
-    return Opened(output, config, identity, db, state_id, locked_at, finished, tuple(killed))
+    return Opened(output, config, identity, kind, db, state_id, locked_at, finished, tuple(killed))
 
 
 def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.dataset.files import file_sha256, list_parts, verify_part
-from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.inspection import Inspection, inspect
+from harvester.dataset.kind import RecordKind
 from harvester.errors import StoreError
 from harvester.pipeline.run.state_snapshot import snapshot_number, value_of
 from harvester.run_name import is_run_id
@@ -48,13 +48,15 @@ class Parts:
     """The runs whose rows it holds, each with the number of the publication that has the first."""
 
 
-def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[str, str]) -> Parts:
+def read_parts(
+    output: Output, partition_timezone: str, known_hashes: Mapping[str, str], kind: RecordKind
+) -> Parts:
     """Every part of the data set, inspected.
 
-    `known_hashes`: what an older ledger says of them.  Raises StoreError naming what is not whole,
-    not ours, or there twice, and what to do.
+    `kind`: in the version that all of them must have.  `known_hashes`: what an older ledger says of
+    them.  Raises StoreError naming what is not whole, not ours, or there twice, and what to do.
     """
-    listing = list_parts(output.cdr, GROUP_RECORD)
+    listing = list_parts(output.cdr, kind)
     refused = [f"{output.cdr / name}: not written by the harvester" for name in listing.foreign]
     records: list[PartRecord] = []
     accounts: set[str] = set()
@@ -63,7 +65,7 @@ def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[st
     for name, size in listing.parts.items():
         path = output.cdr / name
         sha256 = file_sha256(path)
-        wrong, inspection = _inspected(path, name, partition_timezone)
+        wrong, inspection = _inspected(path, name, partition_timezone, kind)
         accounts |= inspection.accounts
         if known_hashes.get(name, sha256) != sha256:
             wrong.append("changed since it was published (sha256 differs)")
@@ -72,8 +74,8 @@ def read_parts(output: Output, partition_timezone: str, known_hashes: Mapping[st
         by_hash.setdefault(sha256, name)
         refused += [f"{path}: {what}" for what in wrong]
         if not wrong:
-            number = int(GROUP_RECORD.part_name.fullmatch(name)["publication"])  # type: ignore[index]
-            rows = verify_part(path, GROUP_RECORD)
+            number = int(kind.part_name.fullmatch(name)["publication"])  # type: ignore[index]
+            rows = verify_part(path, kind)
             records.append(PartRecord(name, number, rows, size, sha256))
             for run_id in inspection.runs:
                 runs[run_id] = min(number, runs.get(run_id, number))
@@ -164,12 +166,14 @@ def read_snapshot(path: Path, in_data: set[str]) -> Iterator[tuple[Batch, int]]:
         ) from exc
 
 
-def _inspected(path: Path, name: str, timezone: str) -> tuple[list[str], Inspection]:
+def _inspected(
+    path: Path, name: str, timezone: str, kind: RecordKind
+) -> tuple[list[str], Inspection]:
     try:
-        verify_part(path, GROUP_RECORD)
+        verify_part(path, kind)
     except StoreError as exc:
         return [str(exc)], Inspection(0, frozenset(), ())
-    inspection = inspect(path, name, timezone, GROUP_RECORD)
+    inspection = inspect(path, name, timezone, kind)
     return [fault.what for fault in inspection.faults], inspection
 
 

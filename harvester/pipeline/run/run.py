@@ -237,6 +237,7 @@ class _Run:
             opened.state_id,
             aside=NormalizerAside,
             identity=opened.identity,
+            kind=opened.kind,
         )
         try:
             with asyncio.Runner() as runner:
