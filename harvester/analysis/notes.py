@@ -40,6 +40,11 @@ def report_notes(report: Report) -> Iterator[str]:
             "Calls that never ended while they were fetched (is_final = false), counted as they "
             f"stood: {formatting.count(total.unfinished)}."
         )
+    if total.unrated:
+        yield (
+            "Calls that the vendor had put no price on when they were delivered "
+            f"(is_rated = false), without their money: {formatting.count(total.unrated)}."
+        )
     if report.foreign:
         yield (
             "Files under cdr/ that are not the harvester's and were not read: "

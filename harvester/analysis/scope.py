@@ -19,6 +19,7 @@ from harvester.analysis.clock import Clock
 from harvester.analysis.period import Period
 from harvester.storage.duckdb_engine import listed, pattern
 
+_RATED = "is_rated"
 AROUND_DAYS = 1
 """How far beyond a period `around` reaches: no call lasts longer."""
 
@@ -44,8 +45,11 @@ class Scope:
         return self.clock.parts_of(parts, self.period.widened(AROUND_DAYS))
 
     def see(self, database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
-        """Make the views over `files`, of which there is one at least.  Raises duckdb.Error."""
-        read = f"read_parquet({listed(map(pattern, files))}, hive_partitioning = false)"
+        """Make the views over `files`, of which there is one at least.  Raises duckdb.Error.
+
+        What an older version of the columns lacks is NULL.
+        """
+        read = _read(database, files)
         at, day = self.clock.column, self.clock.day_sql()
         around = self.clock.within_sql(self.period.widened(AROUND_DAYS))
         database.execute(
@@ -60,3 +64,11 @@ class Scope:
             f"CREATE OR REPLACE TEMP VIEW undated AS SELECT * FROM {read} "  # noqa: S608
             f"WHERE {at} IS NULL"
         )
+
+
+def _read(database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
+    read = f"read_parquet({listed(map(pattern, files))}, hive_partitioning = false)"
+    found = database.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()  # noqa: S608
+    if any(name == _RATED for name, *_ in found):
+        return read
+    return f"(SELECT *, NULL::BOOLEAN AS {_RATED} FROM {read})"  # noqa: S608

@@ -327,7 +327,7 @@ GROUP_RECORD_1 = RecordKind(
     offset="utc_offset_min",
     derive=_derive,
 )
-"""What harvesters before 0.3.0 write; an output that one of them began goes on so."""
+"""What harvesters before 0.2.0 write; an output that one of them began goes on so."""
 
 GROUP_RECORD = replace(GROUP_RECORD_1, version=2, columns=_with_more(GROUP_RECORD_1.columns))
 """The newest version: what new outputs are written in."""

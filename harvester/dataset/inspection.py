@@ -19,7 +19,7 @@ from harvester.dataset.footer import (
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
 )
-from harvester.dataset.kind import RecordKind
+from harvester.dataset.kind import IS_RATED, RecordKind
 from harvester.dataset.packing import submit_dates
 from harvester.errors import first_line
 
@@ -42,6 +42,8 @@ class Inspection:
     faults: tuple[Fault, ...]
     runs: frozenset[str] = frozenset()
     """Those that fetched its rows."""
+    unrated: int = 0
+    """Rows without a price, where its version says it."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class _Walk:
     last: str | None = None
     unsorted: bool = False
     misplaced: int = 0
+    unrated: int = 0
     other_date: str = ""
 
 
@@ -85,6 +88,7 @@ def inspect(path: Path, name: str, partition_timezone: str, kind: RecordKind) ->
         frozenset(accounts),
         (*_footer_faults(footer, walk, found), *_row_faults(walk, partition_timezone, kind)),
         frozenset(runs),
+        walk.unrated,
     )
 
 
@@ -98,6 +102,8 @@ def _walk_on(walk: _Walk, rows: pa.Table, date: str, timezone: str, kind: Record
     walk.rows += rows.num_rows
     walk.first = first if walk.first is None else walk.first
     walk.last = last
+    if IS_RATED in kind.columns:
+        walk.unrated += pc.invert(rows[IS_RATED.name].combine_chunks()).true_count
     dates = submit_dates(rows, timezone, kind.partition)
     others = dates.filter(pc.not_equal(dates, date))
     if len(others):

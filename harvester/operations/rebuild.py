@@ -344,7 +344,7 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
     newest = max((number for number in runs.values() if number is not None), default=0)
     with store_errors(path), closing(open_database(path, identity.account or "")) as db:
         now_ms = time.time_ns() // 1_000_000
-        take_over(db, parts.records, now_ms, runs=runs, newest=newest)
+        take_over(db, parts.records, now_ms, runs=runs, newest=newest, unrated=parts.unrated)
         keep_identity(db, identity)
         keep_data_version(db, version)
         for sent in requests.items():

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from harvester.state import publications, unresolved, work_lists
+from harvester.state import publications, run_records, unresolved, work_lists
 from harvester.state.between_runs import latest_ms
 from harvester.state.database import one_number
+from harvester.state.restore import unrated_before
 
 
 class IdCounts(msgspec.Struct, frozen=True):
@@ -33,6 +34,8 @@ class IdCounts(msgspec.Struct, frozen=True):
     """Of the pending ones: dead letters whose retry has no outcome yet."""
     deferred: int
     """Of the pending ones: those that failed in the last runs."""
+    delivered_unrated: int = 0
+    """Of the delivered ones: calls that the vendor had not put a price on."""
 
     @property
     def open_by_reason(self) -> dict[str, int]:
@@ -62,4 +65,5 @@ def count_ids(db: sqlite3.Connection, now_ms: int) -> IdCounts:
         pending=current.pending if current else 0,
         retrying=unresolved.count_retrying(db),
         deferred=unresolved.count_deferred(db),
+        delivered_unrated=run_records.count_unrated(db) + unrated_before(db),
     )

@@ -19,6 +19,7 @@ from harvester.state.values import PartRecord
 
 _REBUILT = "rebuilt_ms"
 _RUNS_BEFORE = "runs_before_rebuild"
+_UNRATED_BEFORE = "unrated_before_rebuild"
 
 
 def take_over(
@@ -28,10 +29,12 @@ def take_over(
     *,
     runs: Iterable[str] = (),
     newest: int = 0,
+    unrated: int = 0,
 ) -> None:
     """Enter files that lie in the data set already as published, and note that this was done.
 
     `runs`: those that left something behind; `newest`: the highest number that any of them had.
+    `unrated`: rows in the files that the vendor had not put a price on.
     """
     with transaction(db):
         for part in parts:
@@ -46,6 +49,12 @@ def take_over(
         keep_newest_number(db, newest)
         set_meta(db, _REBUILT, str(now_ms))
         set_meta(db, _RUNS_BEFORE, msgspec.json.encode(sorted(runs)).decode())
+        set_meta(db, _UNRATED_BEFORE, str(unrated))
+
+
+def unrated_before(db: sqlite3.Connection) -> int:
+    """Unrated rows in the data when this ledger was made anew from it; its runs count theirs."""
+    return int(get_meta(db, _UNRATED_BEFORE) or 0)
 
 
 def is_rebuilt(db: sqlite3.Connection) -> bool:

@@ -88,6 +88,11 @@ def all_runs(db: sqlite3.Connection) -> list[RunRecord]:
     return last_runs(db, -1)  # no limit, to SQLite
 
 
+def count_unrated(db: sqlite3.Connection) -> int:
+    """How many calls all runs delivered without a price."""
+    return one_number(db, "SELECT COALESCE(SUM(json_extract(counters, '$.unrated')), 0) FROM run")
+
+
 def last_success_ms(db: sqlite3.Connection) -> int | None:
     """When a run last did what it was meant to; None if none did."""
     row = db.execute(

@@ -47,6 +47,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Its number among the runs of its output; None where an older version wrote none down."""
     code: str = ""
     """Which trouble ended it, or what it found; empty where there is none, and in version 1."""
+    unrated: int = 0
+    """Of the delivered ones: calls without a price."""
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -57,6 +59,7 @@ class _Run(msgspec.Struct, frozen=True):
     deferred: int
     cut_off: int
     opens_published: int
+    unrated: int = 0
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -138,6 +141,7 @@ def _summary(found: _Version1, *, code: str) -> RunSummary:
         balanced=not found.differences,
         first_publication=found.first_publication,
         code=code,
+        unrated=found.run.unrated,
     )
 
 

@@ -74,6 +74,7 @@ _SUMS = {
     "call_s": "coalesce(sum(call_duration_s), 0)",
     "charged_s": "coalesce(sum(charged_duration_s), 0)",
     "unfinished": "count(*) FILTER (NOT is_final)",
+    "unrated": "count(*) FILTER (NOT is_rated)",
     "pdd_calls": f"count(*) FILTER ({_PDD} BETWEEN 0 AND {LONGEST_PDD_MS})",
     "pdd_ms": f"coalesce(sum({_PDD}) FILTER ({_PDD} BETWEEN 0 AND {LONGEST_PDD_MS}), 0)",
     "seized": "count(*) FILTER (seized)",

@@ -73,6 +73,8 @@ class Figures:
     settle_pay: Decimal = Decimal(0)
     """In the currency that the account is settled in, which no record names."""
     cost: dict[str, Decimal] = field(default_factory=dict)
+    unrated: int = 0
+    """Calls that were delivered without a price (is_rated = false)."""
 
     def add(self, other: Figures) -> None:
         """Take other calls in."""

@@ -122,6 +122,7 @@ _UNFINISHED = (
     "pending",
     "retrying",
     "in_journal",
+    "delivered_unrated",
 )
 
 
@@ -164,6 +165,7 @@ def _figures(one: Figures) -> dict[str, object]:
         "minutes": _text(one.minutes, 1),
         "charged_minutes": _text(one.charged_minutes, 1),
         "unfinished": one.unfinished,
+        "unrated": one.unrated,
         "seizures": one.seized,
         "asr_percent": _text(one.asr, 2),
         "abr_percent": _text(one.abr, 2),

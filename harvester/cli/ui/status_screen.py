@@ -28,7 +28,7 @@ def idle_screen(found: OutputStatus, now: float, *, unicode: bool = True) -> lis
     lines = [Line(f"{found.output}, account {found.account}: no run in progress.", "bold")]
     lines += [
         _figure("delivered", found.ids.in_data + found.ids.in_journal, _delivered(found)),
-        _figure("open", found.ids.open, f"calls not final; {count(found.ids.open_due)} are due"),
+        _figure("open", found.ids.open, _open(found)),
         _figure("dead", found.ids.dead, _reasons(found)),
         _figure("pending", found.ids.pending, _pending(found)),
         *_bad_lines(found),
@@ -107,12 +107,19 @@ def _row(label: str, text: str, style: str = "") -> Line:
 
 def _delivered(found: OutputStatus) -> str:
     ids = found.ids
+    unrated = f"; {count(ids.delivered_unrated)} without a price" * (ids.delivered_unrated > 0)
     if not ids.in_journal:
-        return "records in the data"
+        return f"records in the data{unrated}"
     return (
         f"records: {count(ids.in_data)} in the data, {count(ids.in_journal)} safe in the "
-        f"journal until {pasted('`harvester publish`')} or the next run writes them"
+        f"journal until {pasted('`harvester publish`')} or the next run writes them{unrated}"
     )
+
+
+def _open(found: OutputStatus) -> str:
+    ids = found.ids
+    unrated = f"; {count(ids.open_unrated)} are over and unrated" * (ids.open_unrated > 0)
+    return f"calls not final; {count(ids.open_due)} are due{unrated}"
 
 
 def _pending(found: OutputStatus) -> str:

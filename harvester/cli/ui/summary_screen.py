@@ -141,6 +141,7 @@ class _Screen:
         self._note("planned", _planned(summary))
         self._note("retries", retries_told(summary.retries))
         self._note("warnings", self._dot.join(_troubles(summary)))
+        self._note("unrated", _unrated(summary, self._dot))
         self._note("unusual", _oddities(summary))
         if summary.published_files:
             written = f"{count(summary.published_files)} files, {size(summary.published_bytes)}"
@@ -184,6 +185,15 @@ def _troubles(summary: Summary) -> list[str]:
     if summary.ages_held:
         found.append("a clock was changed since the last run: no id ended for its age")
     return found
+
+
+def _unrated(summary: Summary, dot: str) -> str:
+    found = []
+    if summary.open_unrated:
+        found.append(f"{count(summary.open_unrated)} calls wait for their price")
+    if summary.run.unrated:
+        found.append(f"{count(summary.run.unrated)} were delivered without one")
+    return dot.join(found)
 
 
 def _planned(summary: Summary) -> str:

@@ -39,6 +39,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     """None where nothing was fetched."""
     cut_off: int = 0
+    unrated: int = 0
+    """Delivered without a price."""
     throttled: int = 0
     outages: int = 0
     clock_skew_s: float = 0.0
@@ -56,6 +58,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Fields that are new, or whose form is; known once it ended."""
     stand: Mapping[str, int] = {}
     """How many ids of the whole output stand where, as `status` counts them; once it ended."""
+    stand_unrated: Mapping[str, int] = {}
+    """Of these, the unrated calls that are open, and those delivered."""
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -101,18 +105,27 @@ def metrics(figures: RunFigures) -> Iterator[Metric]:
         )
     if figures.progress is not None:
         yield from _of_progress(figures.progress, figures.cut_off)
+        yield _counter(
+            "unrated_ids_total", "Calls delivered without a price by this run.", figures.unrated
+        )
         yield from _of_vendor(figures, figures.progress)
         yield from _of_store(figures)
-    yield from _of_output(figures.stand)
+    yield from _of_output(
+        "output_ids",
+        "Ids of the whole output by state, as `harvester status` counts them.",
+        figures.stand,
+    )
+    yield from _of_output(
+        "output_unrated_ids",
+        "Of these: calls that the vendor has not put a price on, open and delivered.",
+        figures.stand_unrated,
+    )
 
 
-def _of_output(stand: Mapping[str, int]) -> Iterator[Metric]:
+def _of_output(name: str, help_: str, stand: Mapping[str, int]) -> Iterator[Metric]:
     if stand:
         yield Metric(
-            "output_ids",
-            "gauge",
-            "Ids of the whole output by state, as `harvester status` counts them.",
-            {(("state", state),): number for state, number in stand.items()},
+            name, "gauge", help_, {(("state", state),): number for state, number in stand.items()}
         )
 
 

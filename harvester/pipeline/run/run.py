@@ -287,6 +287,7 @@ class _Run:
             list_=list_totals(work_list) if work_list else None,
             data=data,
             differences=differences,
+            open_unrated=unresolved.count_open_calls(db, now_ms).unrated,
             newly_dead=newly_dead,
             published=done.published,
             throttled=done.figures.throttled,
@@ -363,6 +364,7 @@ class _Run:
             self._figures(),
             progress=done.progress,
             cut_off=done.counters.cut_off,
+            unrated=done.counters.unrated,
             throttled=done.figures.throttled,
             outages=done.figures.outages,
             clock_skew_s=round(done.worst_skew_s, 1),
@@ -388,6 +390,7 @@ class _Run:
             "pending": found.pending,
             "retrying": found.retrying,
         }
+        unrated = {"open": found.open_unrated, "delivered": found.delivered_unrated}
         return replace(
             figures,
             ended_s=ended_s,
@@ -395,6 +398,7 @@ class _Run:
             last_success_s=success_s,
             changed_fields=len(odd.changed_fields) + len(odd.new_fields),
             stand=stand,
+            stand_unrated=unrated,
         )
 
     def _job(self, listing: Listing, secrets: Secrets, trace: Trace | None) -> Job:

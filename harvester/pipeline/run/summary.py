@@ -70,6 +70,8 @@ class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
     deferred: int
     cut_off: int
     opens_published: int
+    unrated: int = 0
+    """Of the delivered ones: calls that the vendor had not put a price on."""
 
 
 class DataTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +137,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     presumed_currency: int = 0
     """Records that it published of which the vendor named no currency: the dollar was taken."""
+    open_unrated: int = 0
+    """Open calls of the whole output that were over and waited for their price, at its end."""
     newly_dead: int = 0
     """Dead ids that no run before had reported: above 0 makes exit code 3."""
     plan: PlanTotals | None = None
@@ -184,6 +188,7 @@ def run_totals(run: RunRecord) -> RunTotals:
         deferred=run.deferred,
         cut_off=run.cut_off,
         opens_published=run.opens_published,
+        unrated=run.unrated,
     )
 
 
@@ -246,6 +251,7 @@ def make_summary(
     list_: ListTotals | None,
     data: DataTotals,
     differences: list[Difference],
+    open_unrated: int = 0,
     newly_dead: int = 0,
     published: Iterable[Published] = (),
     throttled: int = 0,
@@ -286,6 +292,7 @@ def make_summary(
         presumed_currency=sum(p.presumed_currency for p in published),
         first_publication=run.first_publication,
         output=str(output.root),
+        open_unrated=open_unrated,
         newly_dead=newly_dead,
         plan=_plan_totals(planned, run, run.ended_ms - run.started_ms, published_bytes)
         if planned
