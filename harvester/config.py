@@ -99,6 +99,7 @@ class Input(_Section, frozen=True, kw_only=True):
     allow_empty: bool = False
     column: Annotated[str, Meta(min_length=1)] = "voiceId"
     max_bad_share: Share = 0.5
+    min_age_s: Annotated[float, Meta(ge=0, le=5_184_000)] = 0.0
 
 
 class Output(_Section, frozen=True, kw_only=True):

@@ -59,13 +59,28 @@ def stamps(ids: pa.Array) -> pa.Array:
 
     In that form a later instant is a greater text: the years are those of one century.
     """
+    return pc.max_element_wise(*_readings(ids))
+
+
+def between(ids: pa.Array, after: str, until: str) -> pa.Array:
+    """Which ids can only be dated after one stamp, and not after another one; never null.
+
+    By the earlier reading, where an id has two: it may be as old as that.
+    """
+    told = pc.min_element_wise(*_readings(ids))
+    within = pc.and_(pc.greater(told, after), pc.less_equal(told, until))
+    return pc.fill_null(within, False)
+
+
+def _readings(ids: pa.Array) -> list[pa.Array]:
+    """The stamps that the digits of each id can be read as, with and without a type digit."""
     digits = pc.match_substring_regex(ids, _DIGITS)
     readings = []
     for start in (0, 1):
         text = pc.utf8_slice_codeunits(ids, start, start + 12)
         is_date = pc.and_(digits, pc.match_substring_regex(text, _STAMP))
         readings.append(pc.if_else(is_date, text, pa.scalar(None, pa.string())))
-    return pc.max_element_wise(*readings)
+    return readings
 
 
 def stamp_of(at: datetime) -> str:

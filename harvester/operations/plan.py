@@ -30,7 +30,13 @@ from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.run.belonging import own_settings
 from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
-from harvester.pipeline.run.prepare_list import Places, data_glob, draft_list, known_stamps
+from harvester.pipeline.run.prepare_list import (
+    Places,
+    data_glob,
+    draft_list,
+    is_in_force,
+    known_stamps,
+)
 from harvester.state import between_runs, id_counts, run_records, work_lists
 from harvester.state.read_only import has_state, looking
 from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList, chunks_of
@@ -40,7 +46,7 @@ _RUNS_LOOKED_AT = 1_000
 
 
 class InputPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """lines = bad + duplicate + distinct; distinct = resolved + to_fetch."""
+    """lines = bad + duplicate + distinct; distinct = resolved + too_young + to_fetch."""
 
     lines: int
     bad: int
@@ -48,6 +54,8 @@ class InputPlan(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     resolved: int
     to_fetch: int
+    too_young: int = 0
+    """Younger than `input.min_age_s`: they are fetched by a later run with the same input."""
     bad_examples: tuple[str, ...] = ()
     bad_by_reason: dict[str, int] = {}
     bad_by_file: dict[str, int] = {}
@@ -196,8 +204,8 @@ def _count(
         return _of_list(db, output, current, known, only=only)
     stamps = known_stamps(db) if db is not None else {}
     print_ = fingerprint(files, config.input.column, stamps)
-    if db is not None and current is not None and current.input_key == print_.key:
-        known = work_lists.find_input(db, print_.key)
+    known = work_lists.find_input(db, print_.key) if db is not None else None
+    if current is not None and known is not None and is_in_force(current, known):
         return _of_list(db, output, current, known, only=only)
     places = Places(
         scratch / "list.parquet",
@@ -275,6 +283,7 @@ def _of_draft(result: ListResult, bad_ids: Path) -> InputPlan:
         distinct=result.distinct,
         resolved=result.resolved,
         to_fetch=result.listed,
+        too_young=result.too_young,
         bad_examples=first_examples(bad_ids),
         bad_by_reason=result.bad_by_reason,
         bad_by_file=worst_first({file.file: file.bad for file in result.files}),

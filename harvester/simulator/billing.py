@@ -11,7 +11,8 @@ from harvester.simulator.rates import Sheet
 
 MISCHIEF: Mapping[str, str] = {
     "late": "rated late: the call is over, but cost and rate are empty and chargedDuration is 0 "
-    "until so many seconds after its end; 21600, or as in late=0.1:3600",
+    "until so many seconds after its end (21600, or as in late=0.1:3600), or for so many answers "
+    "to its id, as in late=0.1:2x",
     "early": "billed from ringing: callDuration is longer than from answerTime to hangupTime",
     "double": "billed twice: once more a second later, under another id, which --ids writes",
 }
@@ -26,6 +27,8 @@ class Billing:
     late_s: float = LATE_S
     early: float = 0.0
     double: float = 0.0
+    late_answers: int | None = None
+    """Answers to an id that come without money, whatever the time; None: `late_s` counts."""
 
     def draw(self, seed: int, voice_id: str) -> Mischief:
         """What becomes of the call behind `voice_id`, if it is answered."""
@@ -56,6 +59,7 @@ def parse_billing(text: str) -> Billing:
     Raises UsageError naming the part that makes no sense.
     """
     found: dict[str, float] = {}
+    late_answers: int | None = None
     for part in (piece.strip() for piece in text.split(",")):
         if part in ("", "none"):
             continue
@@ -69,9 +73,11 @@ def parse_billing(text: str) -> Billing:
         found[name] = _number(share, 1, part)
         if colon and name != "late":
             raise UsageError(f"billing: {part!r}: only late takes seconds, such as late=0.1:3600.")
-        if colon:
+        if colon and seconds.endswith("x"):
+            late_answers = int(_number(seconds.removesuffix("x"), 1e9, part))
+        elif colon:
             found["late_s"] = _number(seconds, 1e9, part)
-    return Billing(**found)
+    return Billing(**found, late_answers=late_answers)
 
 
 def _number(text: str, most: float, part: str) -> float:

@@ -17,13 +17,14 @@ _DAY_S = 86_400
 
 
 class Records:
-    """Answers from the truth; keeps only how far the calls that end later have come."""
+    """Answers from the truth; keeps only how far calls that end or are rated later have come."""
 
     def __init__(self, options: SimulatorOptions) -> None:
         self._options = options
         self._bill = options.bill
         self._asks: dict[str, int] = {}
         self._first_asked_at: dict[str, float] = {}
+        self._late_answers: dict[str, int] = {}
 
     def answer(
         self, voice_id: str, at: float, *, counts: bool = True, now_s: float | None = None
@@ -45,7 +46,7 @@ class Records:
         if call.fate is Fate.NO_RECORD:
             return self._no_record(voice_id)
         if call.fate is Fate.RECORD or self._is_over(call, at, counts=counts):
-            is_late = self._is_unrated(call, now_s)
+            is_late = self._is_unrated(call, now_s, counts=counts)
             said = self._said(call)
             return _reply(unrated(said), "unrated") if is_late else _reply(said, "record")
         return _reply(self._said(as_open(call)), "open")
@@ -77,12 +78,17 @@ class Records:
             return refuse("-25", "forgotten", numeric=self._is_numeric(voice_id))
         return self._no_record(voice_id, "forgotten")
 
-    def _is_unrated(self, call: Call, now_s: float | None) -> bool:
+    def _is_unrated(self, call: Call, now_s: float | None, *, counts: bool) -> bool:
         billing = self._bill.billing
         if not billing.late or now_s is None or not call.answer_time or not call.hangup_time:
             return False
-        is_due = now_s >= call.hangup_time.timestamp() + billing.late_s
-        return not is_due and billing.draw(self._options.seed, call.voice_id).late
+        if not billing.draw(self._options.seed, call.voice_id).late:
+            return False
+        if billing.late_answers is None:
+            return now_s < call.hangup_time.timestamp() + billing.late_s
+        given = self._late_answers.get(call.voice_id, 0)
+        self._late_answers[call.voice_id] = given + counts
+        return given < billing.late_answers
 
     def _is_over(self, call: Call, at: float, *, counts: bool) -> bool:
         if call.fate is Fate.OPEN_FOREVER:

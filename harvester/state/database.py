@@ -29,7 +29,8 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE input (
     key TEXT PRIMARY KEY, lines INTEGER NOT NULL, bad INTEGER NOT NULL,
     duplicate INTEGER NOT NULL, distinct_ids INTEGER NOT NULL, settled_before INTEGER NOT NULL,
-    listed INTEGER NOT NULL, first_listed_ms INTEGER NOT NULL) WITHOUT ROWID;
+    listed INTEGER NOT NULL, first_listed_ms INTEGER NOT NULL,
+    too_young INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE input_file (
     path TEXT PRIMARY KEY, inode INTEGER NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, xxh128 TEXT NOT NULL, ctime_ns INTEGER NOT NULL DEFAULT 0)
@@ -76,6 +77,7 @@ CREATE TABLE run (
 _ADDED = (
     ("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),
     ("open_call", "unrated_ms", "INTEGER"),
+    ("input", "too_young", "INTEGER NOT NULL DEFAULT 0"),
 )
 
 

@@ -171,6 +171,8 @@ class InputRecord(msgspec.Struct, frozen=True):
     resolved_before: int
     listed: int
     first_listed_ms: int
+    too_young: int = 0
+    """Ids that are neither resolved nor listed: they are when they are old enough."""
 
 
 class WorkList(msgspec.Struct, frozen=True):

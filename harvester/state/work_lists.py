@@ -11,7 +11,9 @@ from harvester.state.values import FileStamp, InputRecord, WorkList, rows_of_chu
 
 _LIST_COLUMNS = "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead"
 _NEW_IDS = "new_ids_ms"
-_INPUT_COLUMNS = "key, lines, bad, duplicate, distinct_ids, settled_before, listed, first_listed_ms"
+_INPUT_COLUMNS = (
+    "key, lines, bad, duplicate, distinct_ids, settled_before, listed, first_listed_ms, too_young"
+)
 _STAMP_COLUMNS = "path, inode, size, mtime_ns, ctime_ns, xxh128"
 
 
@@ -168,10 +170,11 @@ def _remember_input(
 ) -> None:
     # The first listing's date stays: exit code 3 is about deaths since then.
     db.execute(
-        "INSERT INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+        f"INSERT INTO input ({_INPUT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+        "ON CONFLICT (key) DO UPDATE SET "
         "lines = excluded.lines, bad = excluded.bad, duplicate = excluded.duplicate, "
         "distinct_ids = excluded.distinct_ids, settled_before = excluded.settled_before, "
-        "listed = excluded.listed",
+        "listed = excluded.listed, too_young = excluded.too_young",
         (
             record.key,
             record.lines,
@@ -181,6 +184,7 @@ def _remember_input(
             record.resolved_before,
             record.listed,
             record.first_listed_ms,
+            record.too_young,
         ),
     )
     _write_stamps(db, stamps)

@@ -20,7 +20,7 @@ from tests.support.simulated import ROOT, Simulator
 ARCHIVES = sorted((ROOT / "tests" / "old_outputs").glob("*.tar.gz"))
 # Those of make.sh: the vendor still says of each id what it said then.
 FATES = "dead_param=0.02,open_then_final=0.02,open_forever=0.02,no_record=0.02"
-BEFORE = "state.db.before-1.2"
+BEFORE = "state.db.before-1.3"
 """The copy of a ledger that lacks `ctime_ns`, the first column that came later."""
 
 

@@ -21,6 +21,7 @@ IDS = tuple(make_ids(4_000, 11, end=date(2026, 9, 30)))
 ALL_RECORDS = Fates(0, 0, 0, 0, 0, 0)
 ALL_ANSWERED = Fates(0, 0, 0, 0, 0, 0, 1)
 SECOND = timedelta(seconds=1)
+LONG_AFTER = datetime(2040, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ SECOND = timedelta(seconds=1)
         ("", Billing()),
         ("late=0.1,early=0.05,double=0.02", Billing(0.1, 21_600, 0.05, 0.02)),
         ("late=1:90", Billing(1, 90)),
+        ("late=0.5:3x", Billing(0.5, late_answers=3)),
         (" double=1 , late=0:0 ", Billing(0, 0, 0, 1)),
     ],
 )
@@ -45,6 +47,8 @@ def test_shares_are_read_as_those_of_faults(text: str, expected: Billing) -> Non
         ("early=2", "needs a share from 0 to 1"),
         ("late=0.1:", "needs a share"),
         ("late=0.1:-1", "needs a share"),
+        ("late=0.1:x", "needs a share"),
+        ("early=0.1:2x", "only late"),
         ("early=0.1:60", "only late takes seconds"),
         ("double=nan", "needs a share"),
     ],
@@ -105,6 +109,15 @@ def test_late_calls_are_rated_so_long_after_their_end() -> None:
             assert before == after
     answered = sum(call.answer_time is not None for call in calls(Billing()))
     assert 0.2 < late / answered < 0.3
+
+
+def test_late_calls_may_be_rated_after_so_many_answers() -> None:
+    options = SimulatorOptions(billing="late=1:2x", fates=ALL_RECORDS, drift=False)
+    records = Records(options)
+    for call in calls(Billing()):
+        is_late = call.answer_time is not None
+        whys = [record(records, call, LONG_AFTER)[0] for _ in range(4)]
+        assert whys == ["unrated" if is_late and n < 2 else "record" for n in range(4)]
 
 
 def test_an_id_and_its_double_lead_to_each_other() -> None:

@@ -172,11 +172,12 @@ def check_inputs(db: sqlite3.Connection) -> Iterator[Finding]:
     """The control totals of every input that was listed."""
     for one in work_lists.all_inputs(db):
         lines = one.bad + one.duplicate + one.distinct
-        if one.lines != lines or one.distinct != one.resolved_before + one.listed:
+        distinct = one.resolved_before + one.listed + one.too_young
+        if one.lines != lines or one.distinct != distinct:
             what = (
                 f"{one.lines} lines, but {one.bad} bad + {one.duplicate} duplicate + "
                 f"{one.distinct} distinct; of those {one.resolved_before} resolved + "
-                f"{one.listed} listed"
+                f"{one.listed} listed + {one.too_young} too young"
             )
             yield damage("control_totals", what, f"state.db: input {one.key}", RESTORE_STATE)
 

@@ -122,8 +122,16 @@ def _input(book: InputPlan) -> list[Line]:
         _figure("duplicate", count(book.duplicate), "seen before in this input"),
         _figure("distinct", count(book.distinct), "ids"),
         _figure("resolved", count(book.resolved), "of them: delivered, open or dead"),
+        *_too_young(book),
         _figure("new", count(book.to_fetch), "of them: to fetch"),
     ]
+
+
+def _too_young(book: InputPlan) -> list[Line]:
+    if not book.too_young:
+        return []
+    told = "of them: younger than input.min_age_s, fetched by a later run with this input"
+    return [_figure("too young", count(book.too_young), told)]
 
 
 def _lines(book: InputPlan) -> str:

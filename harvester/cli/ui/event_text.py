@@ -38,6 +38,10 @@ _SAYINGS = {
         "{count} bad line(s) without a voiceId, {new} of them not reported before; {file} lists "
         "them with file and line"
     ),
+    "too_young": (
+        "{count} id(s) of the input are younger than input.min_age_s: a later run with the same "
+        "input fetches them"
+    ),
     "killed_run_closed": (
         "run {run_id} was killed; its control totals were closed, and nothing is lost"
     ),

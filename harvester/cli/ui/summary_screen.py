@@ -83,7 +83,11 @@ class _Screen:
         self._equation(
             "",
             (book.distinct, "distinct"),
-            [(book.resolved_before, "resolved before"), (book.listed, "listed")],
+            [
+                (book.resolved_before, "resolved before"),
+                (book.listed, "listed"),
+                *([(book.too_young, "too young")] if book.too_young else []),
+            ],
             book="input",
         )
 

@@ -14,8 +14,8 @@ of bytes; a mistake here asks for an id twice or never.
    nothing settled, step 2 is left out.
 
 Every count is taken where the rows pass, so that the books (lines = bad + duplicate + distinct,
-distinct = settled + listed) compare independent numbers, and they are compared before the files
-get their names.
+distinct = settled + listed + too young) compare independent numbers, and they are compared before
+the files get their names.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from harvester.inputs.formats.jsonl_file import read_jsonl
 from harvester.inputs.formats.likeness import HEAD_BYTES, likeness
 from harvester.inputs.formats.parquet_file import read_parquet
 from harvester.inputs.formats.text_file import read_text
+from harvester.inputs.id_dates import between
 from harvester.inputs.worklist.spec import FileCount, ListResult, ListSpec
 from harvester.storage.atomic_files import NewTextFile
 from harvester.storage.duckdb_engine import Engine, parts, pattern
@@ -95,7 +96,8 @@ def make(spec: ListSpec) -> ListResult:
 
         distinct = _noted(_distinct(_sorted(spec, engine, counts)), the_input, counts)
         unsettled = _unsettled(spec, engine, distinct)
-        _split(unsettled, the_list, counts, Path(spec.scratch) / "carried_over.parquet")
+        of_age = _of_age(spec, unsettled, counts)
+        _split(of_age, the_list, counts, Path(spec.scratch) / "carried_over.parquet")
 
         result = counts.books()
         # The list comes last: where it is, the others are.
@@ -114,6 +116,7 @@ class _Counts(msgspec.Struct):
     files: list[FileCount] = []
     distinct: int = 0
     listed: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    too_young: int = 0
 
     @property
     def lines(self) -> int:
@@ -122,7 +125,8 @@ class _Counts(msgspec.Struct):
     def books(self) -> ListResult:
         """The result, if it can be true.  Raises StoreError."""
         listed, retried, carried_over = self.listed
-        duplicate, resolved = self.good - self.distinct, self.distinct - listed
+        duplicate = self.good - self.distinct
+        resolved = self.distinct - listed - self.too_young
         if duplicate < 0 or resolved < 0 or sum(f.lines for f in self.files) != self.lines:
             raise StoreError(
                 f"the control totals of the work list don't balance: {self.lines} lines, "
@@ -141,6 +145,7 @@ class _Counts(msgspec.Struct):
             carried_over=carried_over,
             bad_by_reason=dict(sorted(self.bad.by_reason.items())),
             files=tuple(self.files),
+            too_young=self.too_young,
         )
 
 
@@ -310,6 +315,36 @@ def _taken(
         yield batch.take(pc.subtract(waiting.slice(0, here), start))
         waiting = waiting.slice(here)
         start = end
+
+
+def _of_age(
+    spec: ListSpec, batches: Iterator[pa.RecordBatch], counts: _Counts
+) -> Iterator[pa.RecordBatch]:
+    """The same without ids of the input that are too young, which are counted.
+
+    One that was listed before stays: it was old enough by another `input.min_age_s`, and the list
+    must not forget it.  Hardly any is both, so those fit into memory.
+    """
+    if spec.too_young is None:
+        yield from batches
+        return
+    known = _young_and_pending(spec)
+    for batch in batches:
+        ids = batch.column("voice_id")
+        young = pc.and_(between(ids, *spec.too_young), pc.invert(_is_not(batch, INPUT)))
+        held = pc.and_(young, pc.invert(pc.is_in(ids, value_set=known)))
+        counts.too_young += held.true_count
+        yield batch.filter(pc.invert(held))
+
+
+def _young_and_pending(spec: ListSpec) -> pa.Array:
+    found: list[pa.Array] = [pa.array([], pa.string())]
+    if spec.carried_over is not None and spec.too_young is not None:
+        with pq.ParquetFile(spec.carried_over, pre_buffer=False) as parquet:
+            for batch in parquet.iter_batches(use_threads=False):
+                ids = batch.column(0)
+                found.append(ids.filter(between(ids, *spec.too_young)))
+    return pa.concat_arrays(found)
 
 
 def _split(

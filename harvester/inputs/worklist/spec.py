@@ -34,6 +34,9 @@ class ListSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the child may use, such as '400MB'."""
     max_bad_share: float = 0.5
     """A file with more bad lines than that is refused."""
+    too_young: tuple[str, str] | None = None
+    """Ids dated after one stamp and up to another (`id_dates.between`) are not listed yet; None:
+    all are."""
     threads: int = 2
 
 
@@ -46,7 +49,8 @@ class FileCount(msgspec.Struct, frozen=True):
 
 
 class ListResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The books of a list: lines = bad + duplicate + distinct, distinct = settled + listed.
+    """The books of a list: lines = bad + duplicate + distinct; of the distinct ids, those that
+    aren't settled are listed, but for the ones that are too young.
 
     The list has listed + retried rows of rank 0 and carried_over rows of rank 1.
     """
@@ -61,3 +65,5 @@ class ListResult(msgspec.Struct, frozen=True, kw_only=True):
     carried_over: int
     bad_by_reason: dict[str, int]
     files: tuple[FileCount, ...]
+    too_young: int = 0
+    """Ids of the input that are not settled and not listed, because they were dated too late."""

@@ -22,12 +22,20 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def check_input(
-    *, lines: int, bad: int, duplicate: int, distinct: int, resolved_before: int, listed: int
+    *,
+    lines: int,
+    bad: int,
+    duplicate: int,
+    distinct: int,
+    resolved_before: int,
+    listed: int,
+    too_young: int,
 ) -> list[Difference]:
-    """lines = bad + duplicate + distinct; distinct = settled before + listed."""
+    """lines = bad + duplicate + distinct; distinct = settled before + listed + too young."""
+    of_distinct = resolved_before + listed + too_young
     return [
         *_equal("input", "lines", lines, "bad + duplicate + distinct", bad + duplicate + distinct),
-        *_equal("input", "distinct", distinct, "resolved + listed", resolved_before + listed),
+        *_equal("input", "distinct", distinct, "resolved + listed + too young", of_distinct),
     ]
 
 

@@ -47,6 +47,8 @@ def tell_input(
             resolved_before=books.resolved_before,
             listed=books.listed,
         )
+    if books.too_young:
+        events.message("info", "too_young", count=books.too_young)
 
 
 def tell_bad_lines(

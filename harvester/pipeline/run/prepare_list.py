@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -19,9 +20,10 @@ import msgspec
 from harvester.config import Input, Plan
 from harvester.inputs.discover import IdFile
 from harvester.inputs.fingerprint import Fingerprint, Stamp, fingerprint
+from harvester.inputs.id_dates import stamp_of
 from harvester.inputs.worklist.build_process import ListResult, ListSpec, make_list
 from harvester.inputs.worklist.reader import ListFile, write_ids
-from harvester.state import publications, unresolved, work_lists
+from harvester.state import between_runs, publications, unresolved, work_lists
 from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList, chunks_of
 from harvester.storage.output import Output
 
@@ -68,7 +70,7 @@ def list_input(  # noqa: PLR0917 - what a list is made of
         return Listing(current, known, None)
     print_ = fingerprint(files, settings.column, known_stamps(db))
     known = work_lists.find_input(db, print_.key)
-    if current and known and current.input_key == print_.key:
+    if current and known and is_in_force(current, known):
         work_lists.remember_stamps(db, _stamps(print_))
         return Listing(current, known, None)
     number = work_lists.next_list_id(db)
@@ -84,6 +86,14 @@ def list_input(  # noqa: PLR0917 - what a list is made of
         db, new, input_record=record, stamps=_stamps(print_), new_ids_ms=new_ids_ms
     )
     return Listing(new, work_lists.find_input(db, print_.key), result)
+
+
+def is_in_force(current: WorkList, known: InputRecord) -> bool:
+    """Whether the list in force is all that there is to make of a known input.
+
+    It is not while ids of it were too young: they may be old enough by now.
+    """
+    return current.input_key == known.key and not known.too_young
 
 
 def list_retry(  # noqa: PLR0917 - what a list is made of
@@ -137,8 +147,23 @@ def draft_list(
         scratch=str(scratch),
         memory_limit=plan.memory_limit,
         max_bad_share=settings.max_bad_share,
+        too_young=_too_young(db, settings.min_age_s),
     )
     return make_list(spec)
+
+
+def _too_young(db: sqlite3.Connection | None, min_age_s: float) -> tuple[str, str] | None:
+    """The stamps between which ids are held back; None: none are.
+
+    An id that dates itself beyond tomorrow is not dated by its digits: it would wait for ever.
+    """
+    if not min_age_s:
+        return None
+    now_ms = time.time_ns() // 1_000_000
+    if db is not None:
+        now_ms = between_runs.latest_ms(db, now_ms)
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return stamp_of(now - timedelta(seconds=min_age_s)), stamp_of(now + timedelta(days=1))
 
 
 def known_stamps(db: sqlite3.Connection) -> dict[str, Stamp]:
@@ -195,6 +220,7 @@ def _input_record(key: str, result: ListResult) -> InputRecord:
         result.resolved,
         result.listed,
         time.time_ns() // 1_000_000,
+        result.too_young,
     )
 
 

@@ -36,7 +36,7 @@ VERSION = 2
 
 
 class InputTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """lines = bad + duplicate + distinct; distinct = resolved_before + listed."""
+    """lines = bad + duplicate + distinct; distinct = resolved_before + listed + too_young."""
 
     lines: int
     bad: int
@@ -46,6 +46,8 @@ class InputTotals(msgspec.Struct, frozen=True, kw_only=True):
     listed: int
     first_listed_at: str
     dead_since_first_listed: int
+    too_young: int = 0
+    """Dated within `input.min_age_s`: a later run with the same input lists them."""
 
 
 class ListTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +164,7 @@ def input_totals(record: InputRecord, dead: int) -> InputTotals:
         listed=record.listed,
         first_listed_at=instant(record.first_listed_ms),
         dead_since_first_listed=dead,
+        too_young=record.too_young,
     )
 
 
@@ -216,6 +219,7 @@ def check_control_totals(
             distinct=record.distinct,
             resolved_before=record.resolved_before,
             listed=record.listed,
+            too_young=record.too_young,
         )
     if work_list is not None:
         found += check_list(
