@@ -105,6 +105,38 @@ def test_the_list_holds_each_id_once_in_order_of_bytes(place: Place) -> None:
     ]
 
 
+YOUNG = ["2611220000001000001", "22611212359591000002", "2611230000001000003"]
+OLD = ["2611212359581000004", "21611212359591000005", "abc-1", "123", "2612220000001000006"]
+"""The last one is dated so late that it is no date."""
+HELD = ("261121235958", "261123235959")
+
+
+def test_ids_that_are_too_young_are_held_back_and_counted(place: Place) -> None:
+    file = place.file("a.txt", [*YOUNG, *OLD, YOUNG[0]])
+    result = make(place.spec(file, too_young=HELD))
+    assert place.rows() == [(0, one) for one in sorted(OLD)]
+    assert place.input() == sorted({*YOUNG, *OLD})
+    assert (result.lines, result.duplicate, result.distinct) == (9, 1, 8)
+    assert (result.resolved, result.listed, result.too_young) == (0, 5, 3)
+
+
+def test_what_is_resolved_listed_before_or_asked_again_is_not_held_back(place: Place) -> None:
+    resolved, carried_over, retried, young = [*YOUNG, "2611230000001000009"]
+    file = place.file("a.txt", [resolved, carried_over, young])
+    result = make(
+        place.spec(
+            file,
+            resolved=(place.ids("settled.parquet", [resolved]),),
+            carried_over=place.ids("left.parquet", [carried_over]),
+            retried=place.ids("again.parquet", [retried]),
+            too_young=HELD,
+        )
+    )
+    assert place.rows() == [(0, one) for one in sorted([carried_over, retried])]
+    assert (result.resolved, result.listed, result.too_young) == (1, 1, 1)
+    assert (result.distinct, result.retried, result.carried_over) == (3, 1, 0)
+
+
 def test_settled_ids_are_not_listed_but_are_input(place: Place) -> None:
     place.ids("data/cdr/submit_date=2026-09-01/part-1.parquet", ["1", "2", "99"])
     place.ids("data/cdr/submit_date=2026-09-02/part-2.parquet", ["2", "3"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.inputs.id_dates import OldIds, instant, stamps
+from harvester.inputs.id_dates import OldIds, between, instant, stamps
 from harvester.inputs.voice_id import dated
 
 _CLOCK = timezone(timedelta(hours=8))
@@ -67,3 +67,21 @@ def test_the_border_is_drawn_by_the_vendors_clock() -> None:
     old.add(pa.array(["2609240759590000001", "2609240800000000001"]))
     assert [voice_id for _, voice_id in old.oldest] == ["2609240759590000001"]
     assert instant(old.oldest[0][0]) == datetime(2026, 9, 24, 7, 59, 59, tzinfo=_CLOCK)
+
+
+def test_an_id_is_between_two_stamps_by_the_earlier_of_its_readings() -> None:
+    ids = {
+        "2611220000001000001": True,
+        "12611220000001000001": True,
+        "2611210000001000001": False,  # not after the first
+        "2611230000001000001": True,
+        "2611230000011000001": False,  # after the second
+        # 26-11-22 08:21:12 without a type digit, 16-11-22 11:22:11 with one
+        "2611220821121000001": True,
+        "21611220821121000001": False,
+        "abc": False,
+        "": False,
+    }
+    found = between(pa.array(ids, pa.string()), "261121000000", "261123000000")
+    assert dict(zip(ids, found.to_pylist(), strict=True)) == ids
+    assert between(pa.array([], pa.string()), "1", "2").to_pylist() == []

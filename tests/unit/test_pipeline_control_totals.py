@@ -12,7 +12,15 @@ from harvester.pipeline.run.control_totals import (
     check_run,
 )
 
-INPUT = {"lines": 10, "bad": 1, "duplicate": 2, "distinct": 7, "resolved_before": 3, "listed": 4}
+INPUT = {
+    "lines": 10,
+    "bad": 1,
+    "duplicate": 2,
+    "distinct": 7,
+    "resolved_before": 2,
+    "listed": 4,
+    "too_young": 1,
+}
 RUN = {"begun": 15, "delivered": 1, "open_": 2, "dead": 3, "deferred": 4, "cut_off": 5}
 LIST = {"rows": 10, "delivered": 1, "open_": 2, "dead": 3, "resolved_bits": 6}
 
