@@ -225,7 +225,7 @@ def test_the_file_is_encoded_as_designed(tmp_path: Path) -> None:
         assert file.schema_arrow.equals(GROUP_RECORD.schema)
         footer = {k.decode(): v.decode() for k, v in meta.metadata.items() if k[:4] == b"cdr."}
     assert footer == {
-        "cdr.schema_version": "1",
+        "cdr.schema_version": "2",
         "cdr.tool": "cdr-harvester test",
         "cdr.publication": "7",
         "cdr.rows": "132000",

@@ -140,6 +140,7 @@ def figures(rows: Iterable[Row]) -> dict[str, Any]:
         "minutes": half_up(Fraction(sum(lengths), 60), 1),
         "charged_minutes": half_up(Fraction(sum(charged), 60), 1),
         "unfinished": sum(not row["is_final"] for row in found),
+        "unrated": sum(not row["is_rated"] for row in found),
         "seizures": len(seized),
         "asr_percent": half_up(part(len(answered), len(seized), 100), 2),
         "abr_percent": half_up(part(len(answered), len(found), 100), 2),

@@ -10,16 +10,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
+from harvester import open_output
+from harvester.simulator import make_ids
 from tests.run.test_cli_commands import harvester
+from tests.support.datasets import filled, write
 from tests.support.harvesting import Harvest
 from tests.support.outputs import fingerprint, look
-from tests.support.simulated import ROOT, Simulator
+from tests.support.simulated import END, ROOT, Simulator
 
 ARCHIVES = sorted((ROOT / "tests" / "old_outputs").glob("*.tar.gz"))
 # Those of make.sh: the vendor still says of each id what it said then.
 FATES = "dead_param=0.02,open_then_final=0.02,open_forever=0.02,no_record=0.02"
+NEW_COLUMNS = {"is_rated", "currency_presumed", "fetched_by"}
+"""Those of version 2 of the columns; an output that was begun before it goes on without them."""
 BEFORE = "state.db.before-1.3"
 """The copy of a ledger that lacks `ctime_ns`, the first column that came later."""
 
@@ -50,6 +57,19 @@ def is_migrated(ledger: Path) -> bool:
 
 def parts_of(out: Path) -> dict[str, tuple[int, str]]:
     return {name: how for name, how in fingerprint(out).items() if name.endswith(".parquet")}
+
+
+def versions_of(out: Path) -> set[str]:
+    """What the footers of the data set say; each file has the columns of its version."""
+    found = set()
+    for path in out.glob("cdr/*/*.parquet"):
+        schema = pq.read_schema(path)
+        said = (schema.metadata or {}).get(b"cdr.schema_version")
+        if said is None:
+            said = (pq.read_metadata(path).metadata or {})[b"cdr.schema_version"]
+        assert not NEW_COLUMNS & set(schema.names) or said == b"2"
+        found.add(said.decode())
+    return found
 
 
 def test_there_is_one() -> None:
@@ -121,12 +141,62 @@ def test_it_runs_to_its_end_verifies_and_rebuilds(home: Path) -> None:
     assert len(delivered) + len(dead) + len(still_open) == 1_000, "each in one state"
     deep = harvester("verify", "--deep", "--out", "out", cwd=home)
     assert deep.returncode == 0, deep.stdout
+    it_goes_on_in_its_own_version(home, min(delivered - was_delivered))
 
     rebuilt = of_json(home, "rebuild", "--force")
     assert rebuilt["rows"] == len(found)
+    it_goes_on_in_its_own_version(home, min(delivered - was_delivered))
     assert (out / str(Path(rebuilt["old_state"]).name) / BEFORE).is_file(), "moved with the rest"
     deep = harvester("verify", "--deep", "--out", "out", cwd=home)
     assert deep.returncode == 0, deep.stdout
+
+
+def it_goes_on_in_its_own_version(home: Path, new_id: str) -> None:
+    """All files have the same columns, so that every reader takes all of them at once."""
+    out = home / "out"
+    assert versions_of(out) == {"1"}
+    meta = look(out, "SELECT value FROM meta WHERE key = 'data_schema'")
+    assert meta == [("1",)]
+    rows = len(Harvest(out, "").ids())
+    by_day = pl.scan_parquet(out / "cdr/*/*.parquet", hive_partitioning=True)
+    assert by_day.group_by("submit_date").len().collect()["len"].sum() == rows
+    (row,) = of_json(home, "explain", new_id)["data"]
+    assert not NEW_COLUMNS & row["row"].keys()
+    for words in (["sql", "FROM cdr"], ["export", "delivered"]):
+        told = harvester(*words, "--out", "out", "--json", cwd=home).stdout.splitlines()
+        assert len(told) == rows
+        assert not NEW_COLUMNS & json.loads(told[0]).keys()
+    assert of_json(home, "report")["total"]["unrated"] == 0
+    audited = harvester("audit", "--out", "out", "-o", "differ.parquet", cwd=home)
+    assert audited.returncode == 0, audited.stderr
+    assert not NEW_COLUMNS & set(pq.read_schema(home / "differ.parquet").names)
+    opened = open_output(out).dataset()
+    assert opened.count_rows() == rows
+    assert not NEW_COLUMNS & set(opened.schema.names)
+
+
+def test_a_new_output_has_the_newest_version(tmp_path: Path) -> None:
+    ids = "\n".join(make_ids(50, 7, end=END))
+    (tmp_path / "ids.txt").write_text(ids)
+    with Simulator(seed=7, rate_limit=0) as vendor:
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
+        harvest.run(tmp_path / "ids.txt")
+    assert versions_of(tmp_path / "out") == {"2"}
+    assert look(tmp_path / "out", "SELECT value FROM meta WHERE key = 'data_schema'") == [("2",)]
+    assert open_output(tmp_path / "out").dataset().schema.names[-3:] == [
+        *("fetched_at", "fetched_by", "run_id")
+    ]
+
+
+def test_files_of_two_versions_are_never_taken_for_one_output(home: Path) -> None:
+    out = home / "out"
+    assert harvester("publish", "--out", "out", cwd=home).returncode == 0
+    write(out, [filled([{}])], publication=999)
+    deep = harvester("verify", "--out", "out", cwd=home)
+    assert deep.returncode == 6
+    rebuilt = harvester("rebuild", "--force", "--out", "out", cwd=home)
+    assert rebuilt.returncode == 6
+    assert "another version" in rebuilt.stderr
 
 
 def test_its_journal_is_published_without_the_vendor(home: Path) -> None:

@@ -78,6 +78,7 @@ def reckon(rows: Iterable[Row]) -> Figures:
         found.call_s += row["call_duration_s"] or 0
         found.charged_s += row["charged_duration_s"] or 0
         found.unfinished += not row["is_final"]
+        found.unrated += not row["is_rated"]
         delay = pdd(row)
         if delay is not None:
             found.pdd_calls += 1

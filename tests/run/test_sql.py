@@ -65,6 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"submit_time": late, "rate": Decimal("0.5"), "extra": '{"new":1}'},
         *[{"code": "Fiji"}] * 20,
         *[{"code": "Fiji", "rate": Decimal("0.013"), "submit_time": late}] * 20,
+        {"callee": "4915112345679", "cost": None, "rate": None, "is_rated": False},
     ]
     write(folder / NAME, [filled(rows)], publication=99)
     with (folder / "invoice.csv").open("w") as file:

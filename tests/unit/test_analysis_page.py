@@ -442,6 +442,7 @@ def test_json_of_a_report() -> None:
         "minutes": "2.0",
         "charged_minutes": "2.5",
         "unfinished": 1,
+        "unrated": 0,
         "seizures": 8,
         "asr_percent": "50.00",
         "abr_percent": "40.00",

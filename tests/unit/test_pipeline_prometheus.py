@@ -50,8 +50,10 @@ WHOLE = RunFigures(
     unparsed={"cost": 3, "data": 1},
     unknown_fields=12,
     without_cost=2,
+    unrated=6,
     changed_fields=1,
     stand={"delivered": 57, "open": 4, "dead": 3, "pending": 43, "retrying": 2},
+    stand_unrated={"open": 1, "delivered": 8},
 )
 
 
@@ -67,6 +69,9 @@ def read(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 def test_another_parser_reads_the_same_figures() -> None:
     found = read(exposition(WHOLE))
     assert found[("requests_total", ())] == 75
+    assert found[("unrated_ids_total", ())] == 6
+    assert found[("output_unrated_ids", (("state", "open"),))] == 1
+    assert found[("output_unrated_ids", (("state", "delivered"),))] == 8
     assert found[("retries_total", (("cause", "-18"),))] == 3
     assert found[("ids_total", (("outcome", "delivered"),))] == 50
     assert found[("pending_ids", ())] == 43

@@ -105,9 +105,6 @@ def metrics(figures: RunFigures) -> Iterator[Metric]:
         )
     if figures.progress is not None:
         yield from _of_progress(figures.progress, figures.cut_off)
-        yield _counter(
-            "unrated_ids_total", "Calls delivered without a price by this run.", figures.unrated
-        )
         yield from _of_vendor(figures, figures.progress)
         yield from _of_store(figures)
     yield from _of_output(
@@ -200,6 +197,9 @@ def _of_oddities(figures: RunFigures) -> Iterator[Metric]:
         "answered_without_cost_total",
         "Answered calls of records written that have no cost.",
         figures.without_cost,
+    )
+    yield _counter(
+        "unrated_ids_total", "Calls delivered without a price by this run.", figures.unrated
     )
     if figures.changed_fields is not None:
         yield _gauge(
