@@ -85,6 +85,7 @@ def test_the_files_of_a_run_tell_what_it_did(vendor: Simulator, output: Output) 
         "listed": 10,
         "first_listed_at": written["input"]["first_listed_at"],
         "dead_since_first_listed": 0,
+        "too_young": 0,
     }
     assert (written["run"]["attempted"], written["run"]["delivered"]) == (10, 10)
     assert (written["data"]["rows"], written["data"]["rows_in_journal"]) == (10, 0)

@@ -131,16 +131,16 @@ def _write_delivered(
 ) -> None:
     from harvester.analysis.query.export_rows import Chosen, part_batches
     from harvester.cli.ui.row_output import opened
-    from harvester.dataset.group_record import GROUP_RECORD, of_version
+    from harvester.dataset.group_record import VERSIONS
+    from harvester.dataset.origin import own_version
     from harvester.state import publications
-    from harvester.state.belongs import data_version
     from harvester.state.read_only import looking
 
     with looking(output, "export") as db:
         live = [part.path for part in publications.live_parts(db)]
         waiting = publications.journal_size(db)[0]
-        schema = of_version(data_version(db, GROUP_RECORD.version)).schema
     parts = [output.cdr / part for part in scope.parts(live)]
+    schema = own_version(output.cdr, live, VERSIONS).schema
     chosen = Chosen(scope)
     # Parts never change and never go: the lock needn't be held while they are read.
     with opened(form.value, file, schema) as sink:
