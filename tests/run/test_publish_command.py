@@ -133,7 +133,8 @@ def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(
     now = datetime.now(UTC)
     assert datetime.fromisoformat(told.pop("ended_at")) - now < timedelta(minutes=10)
     assert "was killed" in told.pop("message")
-    counts = {"dead": 0, "open": 0, "deferred": 0, "cut_off": 0, "opens_published": 0}
+    none = ("dead", "open", "deferred", "cut_off", "opens_published", "unrated")
+    counts = dict.fromkeys(none, 0)
     # Of each record: a minute, charged as such, for 0.0125.
     data = {"rows": 30, "rows_in_journal": 30, "call_duration_s": 1800, "charged_duration_s": 1800}
     odd = ("unreadable", "changed_fields", "new_fields")
@@ -164,6 +165,7 @@ def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(
         "odd": {"answered_without_cost": 0, "odd_hangups": 0, **{name: {} for name in odd}},
         "first_publication": 1,
         "output": str(out.output.root),
+        "open_unrated": 0,
         "newly_dead": 0,
         "plan": None,
     }
