@@ -267,7 +267,8 @@ def _id_to_try(output: Output, sample: str | None) -> str | None:
     with looking(output, "doctor") as db:
         if sample is not None and unresolved.deferred(db, sample) is None:
             return sample
-        parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
+        there = publications.current_parts(db, output.cdr)
+        parts = sorted(there, key=lambda part: -part.publication)
         found = newest_id(output.cdr / part.path for part in parts) or ""
         is_id = re.fullmatch(GRAMMAR, found) is not None  # it becomes a part of the address
         return (found if is_id else sample) or publications.known_id(db)

@@ -20,8 +20,8 @@ from tests.support.simulated import ROOT, Simulator
 ARCHIVES = sorted((ROOT / "tests" / "old_outputs").glob("*.tar.gz"))
 # Those of make.sh: the vendor still says of each id what it said then.
 FATES = "dead_param=0.02,open_then_final=0.02,open_forever=0.02,no_record=0.02"
-BEFORE = "state.db.before-1.1"
-"""The copy of a ledger that lacks `ctime_ns`, the first column that came later."""
+BEFORE = "state.db.before-2.1"
+"""The copy of a ledger of version 1 that lacks `ctime_ns`, the first column that came later."""
 
 
 @pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.partition(".")[0])

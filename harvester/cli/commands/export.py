@@ -135,7 +135,7 @@ def _write_delivered(
     from harvester.state.read_only import looking
 
     with looking(output, "export") as db:
-        live = [part.path for part in publications.live_parts(db)]
+        live = [part.path for part in publications.current_parts(db, output.cdr)]
         waiting = publications.journal_size(db)[0]
     parts = [output.cdr / part for part in scope.parts(live)]
     chosen = Chosen(scope)

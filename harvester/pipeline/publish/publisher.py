@@ -141,7 +141,10 @@ class Publisher:
         self._call(publications.drop_prepared)
         unfinished = self._call(publications.unfinished)
         for publication in unfinished:
-            self._finish(publication)
+            if publication.is_rewrite:
+                self._finish_rewrite(publication)
+            else:
+                self._finish(publication)
         empty_folder(self._output.staging)
         return len(unfinished)
 
@@ -203,6 +206,20 @@ class Publisher:
         if not all(self._is_whole(part, staged[part.path]) for part in parts):
             self._make_again(publication, parts)
         self._put_in_place(publication, staged)
+
+    def _finish_rewrite(self, rewrite: Publication) -> None:
+        # Here, not at the top: hardly a start has one to finish.
+        from harvester.pipeline.publish.rewrite import Rewriter
+
+        Rewriter(
+            self._ledger,
+            self._output,
+            self._config,
+            self._state_id,
+            identity=self._identity,
+            disk=self._disk,
+            kind=self._kind,
+        ).finish(rewrite)
 
     def _make_again(self, publication: Publication, parts: list[PartRecord]) -> None:
         """Write a publication's parts once more, from the same rows: a power cut took some."""
