@@ -83,7 +83,9 @@ class Gathered:
 def contents_of(rows: pa.Table, kind: RecordKind) -> Contents:
     """What the rows come to."""
     digest = xxhash.xxh3_128_intdigest
-    ids = sum(digest(voice_id) for voice_id in rows[kind.key].to_pylist()) % _HASHES
+    ids = (
+        sum(digest(voice_id) for voice_id in rows[kind.key].cast(pa.binary()).to_pylist()) % _HASHES
+    )
     return Contents(usage_in(rows, kind), ids)
 
 
