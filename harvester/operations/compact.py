@@ -54,6 +54,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Those that have at least so many files."""
     older_than_s: float = 172_800.0
     """Those that began so long ago; 0: all."""
+    most_rows: int = MOST_ROWS
+    """Of a file that is made of others; one of more than half of it stays as it is."""
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -151,7 +153,7 @@ def choose(parts: Sequence[PartRecord], order: Order, timezone: str, now: dateti
         day = _day_of(name)
         if order.date is not None and day != order.date:
             continue
-        groups = _groups(of_date)
+        groups = _groups(of_date, order.most_rows)
         if not _is_older(day, order.older_than_s, timezone, now):
             too_young += 1
         elif len(of_date) < order.min_files or len(groups) == len(of_date):
@@ -176,14 +178,14 @@ def _is_older(day: date | None, than_s: float, timezone: str, now: datetime) -> 
     return (now - begin).total_seconds() >= than_s
 
 
-def _groups(parts: Sequence[PartRecord]) -> tuple[tuple[PartRecord, ...], ...]:
+def _groups(parts: Sequence[PartRecord], most_rows: int) -> tuple[tuple[PartRecord, ...], ...]:
     """Which parts of a date become one: small ones, as many as have room in a file."""
     groups: list[list[PartRecord]] = []
     room = 0
-    for part in sorted(parts, key=lambda part: (part.rows > MOST_ROWS // 2, part.path)):
-        if part.rows > MOST_ROWS // 2 or part.rows > room:
+    for part in sorted(parts, key=lambda part: (part.rows > most_rows // 2, part.path)):
+        if part.rows > most_rows // 2 or part.rows > room:
             groups.append([])
-            room = 0 if part.rows > MOST_ROWS // 2 else MOST_ROWS
+            room = 0 if part.rows > most_rows // 2 else most_rows
         groups[-1].append(part)
         room -= part.rows
     return tuple(map(tuple, groups))
