@@ -145,6 +145,7 @@ class FaultFs:
             name = kept.name.split(".", 2)[2]
             if not _is_sqlites(name) and dice.random() < 0.5:
                 (folder / name).write_bytes(kept.read_bytes())
+                (folder / name).chmod(0o600)
 
     def _lose_bytes(self, path: Path) -> None:
         kept = self._shadow / f"{path.stat().st_ino}.bytes"
