@@ -27,7 +27,7 @@ from harvester.state.lock import OutputLock
 from harvester.storage.disk import RealDisk
 from tests.run.test_cli_commands import harvester
 from tests.support.fakes import ACCOUNT, House
-from tests.support.nights import DAYS, damage, nights
+from tests.support.nights import DAYS, damage, nights, run_of
 from tests.support.outputs import edit, fingerprint, look
 
 ALL = Order(min_files=2, older_than_s=0)
@@ -139,7 +139,8 @@ def test_where_folders_cannot_be_exchanged_it_is_refused(
 def test_a_signal_ends_it_before_the_next_commit_point(
     house: House, number: int, kind: type[HarvesterError]
 ) -> None:
-    edit(house.output.root, "UPDATE run SET ended_ms = NULL, exit_code = NULL WHERE id = 'run-9'")
+    killed = "UPDATE run SET ended_ms = NULL, exit_code = NULL WHERE id = ?"
+    edit(house.output.root, killed, run_of(9))
     signals = Signals(stopped)
     with signals.handled(), pytest.raises(kind, match="run `harvester compact` again"):
         compact(house.config, ALL, Events(number), signals)
@@ -263,7 +264,7 @@ def test_a_rebuild_knows_the_order_of_the_runs_by_the_merged_files_alone(house: 
     from harvester.pipeline.run.remnants import read_parts
 
     runs = read_parts(house.output, "UTC", {}).runs
-    assert runs == {f"run-{night}": night + 1 for night in range(10)}
+    assert runs == {run_of(night): night + 1 for night in range(10)}
 
 
 def test_damage_that_only_a_rewrite_can_have_is_found(house: House) -> None:

@@ -41,7 +41,7 @@ from harvester.dataset.origin import footer_of
 from harvester.dataset.parts import explained, write_part
 from harvester.errors import StoreError
 from harvester.identity import Identity
-from harvester.pipeline.publish.publisher import Ledger
+from harvester.pipeline.publish.ledger import Ledger
 from harvester.state import publications
 from harvester.state.values import Note, PartRecord, Publication
 from harvester.storage.disk import Disk, RealDisk
