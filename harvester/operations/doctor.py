@@ -123,7 +123,7 @@ def _check_output(output: Output, config: Config, *, rebind: bool) -> tuple[Chec
 
 
 def _check_exchange(output: Output) -> Check:
-    """Whether `compact` would work: tried where nobody reads, and where the next start tidies up."""
+    """Whether `compact` would work, tried where nobody reads and the next start tidies up."""
     try:
         with OutputLock(output.lock, "doctor"):
             return doctor_checks.check_exchange(why_no_exchange(output.staging))

@@ -122,7 +122,7 @@ def check_disk(free_bytes: int, data_bytes: int, working_bytes: int, place: str)
 
 
 def check_exchange(why_not: str) -> Check:
-    """Whether `harvester compact` would work.  `why_not`: what the file system says; "" if it does."""
+    """Whether `harvester compact` would work.  `why_not`: what keeps it from that; "" if nothing."""
     if why_not:
         return warn(
             "exchange",
