@@ -122,7 +122,7 @@ def check_disk(free_bytes: int, data_bytes: int, working_bytes: int, place: str)
 
 
 def check_exchange(why_not: str) -> Check:
-    """Whether `harvester compact` would work.  `why_not`: what keeps it from that; "" if nothing."""
+    """Whether `harvester compact` would work.  `why_not`: what hinders it; "" if nothing does."""
     if why_not:
         return warn(
             "exchange",
