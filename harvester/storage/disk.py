@@ -93,7 +93,7 @@ class RealDisk:
         if path.is_dir():
             return
         self.make_folder(path.parent, mode)
-        path.mkdir()
+        path.mkdir(mode)  # a kill before the next line must leave nothing that is open to more
         path.chmod(mode)
 
     def move(self, source: Path, target: Path) -> None:
