@@ -139,8 +139,8 @@ def _write_delivered(
         waiting = publications.journal_size(db)[0]
     parts = [output.cdr / part for part in scope.parts(live)]
     chosen = Chosen(scope)
-    # Parts never change, and where a compaction takes one away meanwhile this ends with an error: so
-    # the lock needn't be held while they are read.
+    # Parts never change, and where a compaction takes one away meanwhile this ends with an error:
+    # so the lock needn't be held while they are read.
     with opened(form.value, file, schema_of("delivered")) as sink:
         _pour(sink, map(masking, chosen.of(part_batches(parts))))
     if scope.period.is_bounded:
