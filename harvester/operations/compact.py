@@ -30,7 +30,7 @@ from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.values import PartRecord
 from harvester.state.writer import InlineLedger
-from harvester.storage.disk import store_error, why_no_exchange
+from harvester.storage.disk import Disk, store_error, why_no_exchange
 from harvester.storage.output import Output
 
 MOST_ROWS = 1_000_000
@@ -56,6 +56,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Those that began so long ago; 0: all."""
     most_rows: int = MOST_ROWS
     """Of a file that is made of others; one of more than half of it stays as it is."""
+    rows_at_once: int = ROWS_AT_ONCE
+    """Dates of about so many rows have one commit point."""
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -91,14 +93,22 @@ def stopped(number: int) -> Interrupted:
     return Terminated(_STOPPED) if number == signal.SIGTERM else Interrupted(_STOPPED)
 
 
-def compact(config: Config, order: Order, events: Events, stop: StopSource = NEVER) -> Compacted:
+def compact(
+    config: Config,
+    order: Order,
+    events: Events,
+    stop: StopSource = NEVER,
+    *,
+    disk: Disk | None = None,
+) -> Compacted:
     """Merge the small files of the dates that `order` names; sends nothing.
 
+    `disk` replaces the operating system's file system (tests).
     Raises AlreadyRunning, StoreError, ConfigError; UsageError where folders can't be exchanged;
     Interrupted when a signal ended it.
     """
     with stop.watched() as asked_to_stop, open_output(config, rebind=None, lock=_LOCK) as opened:
-        refuse_no_exchange(opened.output)
+        refuse_no_exchange(opened.output, disk)
         with store_errors(opened.output.database):
             tell_recovery(opened, events)
             for killed in opened.killed_runs:
@@ -106,7 +116,8 @@ def compact(config: Config, order: Order, events: Events, stop: StopSource = NEV
             parts = publications.current_parts(opened.db, opened.output.cdr)
             zone = opened.config.output.partition_timezone
             chosen = choose(parts, order, zone, datetime.now(UTC))
-            done = list(_rewritten(opened, chosen.folders, asked_to_stop))
+            some = _some_at_a_time(chosen.folders, order.rows_at_once)
+            done = list(_rewritten(opened, some, asked_to_stop, disk))
         reason = asked_to_stop()
         go = [part for one in done for part in one.go]
         come = [part for one in done for part in one.come]
@@ -127,10 +138,10 @@ def compact(config: Config, order: Order, events: Events, stop: StopSource = NEV
         )
 
 
-def refuse_no_exchange(output: Output) -> None:
+def refuse_no_exchange(output: Output, disk: Disk | None = None) -> None:
     """Raise UsageError where folders can't be exchanged."""
     try:
-        why = why_no_exchange(output.staging)
+        why = why_no_exchange(output.staging, disk)
     except OSError as exc:
         raise store_error("writing into", output.staging, exc) from exc
     if why:
@@ -191,15 +202,18 @@ def _groups(parts: Sequence[PartRecord], most_rows: int) -> tuple[tuple[PartReco
     return tuple(map(tuple, groups))
 
 
-def _rewritten(opened: Opened, folders: Sequence[Folder], stop: StopCheck) -> Iterator[Rewritten]:
+def _rewritten(
+    opened: Opened, at_a_time: Iterable[list[Folder]], stop: StopCheck, disk: Disk | None
+) -> Iterator[Rewritten]:
     rewriter = Rewriter(
         InlineLedger(opened.db, opened.output.database),
         opened.output,
         opened.config.output,
         opened.state_id,
         identity=opened.identity,
+        disk=disk,
     )
-    for some in _some_at_a_time(folders):
+    for some in at_a_time:
         if stop() is not None:
             return
         done = rewriter.rewrite(some, "compact", lambda: stop() is not None)
@@ -208,13 +222,13 @@ def _rewritten(opened: Opened, folders: Sequence[Folder], stop: StopCheck) -> It
         yield done
 
 
-def _some_at_a_time(folders: Iterable[Folder]) -> Iterator[list[Folder]]:
+def _some_at_a_time(folders: Iterable[Folder], most_rows: int) -> Iterator[list[Folder]]:
     some: list[Folder] = []
     rows = 0
     for folder in folders:
         some.append(folder)
         rows += sum(part.rows for part in folder.go)
-        if rows >= ROWS_AT_ONCE:
+        if rows >= most_rows:
             yield some
             some, rows = [], 0
     if some:

@@ -119,15 +119,16 @@ def test_damage_exits_6_and_changes_nothing(tmp_path: Path, house: House) -> Non
     assert files(house) == 29
 
 
-def test_where_folders_cannot_be_exchanged_it_is_refused(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unable(self: RealDisk, one: Path, other: Path) -> None:
+class Unable(RealDisk):
+    """One whose folders can't be exchanged."""
+
+    def exchange(self, one: Path, other: Path) -> None:
         raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr(RealDisk, "exchange", unable)
+
+def test_where_folders_cannot_be_exchanged_it_is_refused(house: House) -> None:
     with pytest.raises(UsageError, match="can't exchange two folders") as raised:
-        compact(house.config, ALL, Events())
+        compact(house.config, ALL, Events(), disk=Unable())
     assert (raised.value.exit_code, raised.value.code) == (2, "output.no_exchange")
     assert files(house) == 30
     assert damage(house) == []
@@ -148,9 +149,9 @@ def test_a_signal_ends_it_before_the_next_commit_point(
     assert compact(house.config, ALL, Events()).dates == 3
 
 
-def test_dates_are_rewritten_some_at_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harvester.operations.compact.ROWS_AT_ONCE", 80)
-    assert compact(house.config, ALL, Events()).dates == 3
+def test_dates_are_rewritten_some_at_a_time(house: House) -> None:
+    order = Order(min_files=2, older_than_s=0, rows_at_once=80)
+    assert compact(house.config, order, Events()).dates == 3
     kinds = look(house.output.root, "SELECT kind, count(*) FROM publication GROUP BY 1 ORDER BY 1")
     assert kinds == [("append", 10), ("rewrite", 2)]
     assert damage(house) == []

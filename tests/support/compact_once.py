@@ -45,12 +45,13 @@ def _finish_blindly(self: Rewriter, rewrite: Publication) -> None:
     self._put_in_place(rewrite.id, come, go)
 
 
-def _add_then_remove(self: RealDisk, one: Path, other: Path) -> None:
-    old = list(other.iterdir())
-    for path in list(one.iterdir()):
-        path.rename(other / path.name)
-    for path in old:
-        path.rename(one / path.name)
+class _AddThenRemove(RealDisk):
+    def exchange(self, one: Path, other: Path) -> None:
+        old = list(other.iterdir())
+        for path in list(one.iterdir()):
+            path.rename(other / path.name)
+        for path in old:
+            path.rename(one / path.name)
 
 
 def main() -> int:
@@ -58,12 +59,11 @@ def main() -> int:
     mistake = os.environ.get("CARELESS")
     if mistake == "blind":
         Rewriter.finish = _finish_blindly  # type: ignore[method-assign]
-    elif mistake == "add_then_remove":
-        RealDisk.exchange = _add_then_remove  # type: ignore[method-assign]
     config = load(flags={"output.dir": sys.argv[1], "compact.grace_s": 0}).config
     order = Order(min_files=2, older_than_s=0, most_rows=MOST_ROWS)
     try:
-        done = compact(config, order, _Quiet())
+        disk = _AddThenRemove() if mistake == "add_then_remove" else RealDisk()
+        done = compact(config, order, _Quiet(), disk=disk)
     except HarvesterError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
