@@ -7,7 +7,8 @@ back, read from the disk again, are added up in the same way (`Contents`): rows,
 currency, and a sum of hashes over the ids, in which order plays no part and an id that is there
 twice counts twice.  They must be equal.
 
-One file is in memory at a time, and the rows that go in, packed: 168 MB for a million.
+One file is in memory at a time, and the rows that go in, packed: 168 MB for a million, and 475 MB
+at the peak of sorting and writing them.
 """
 
 from __future__ import annotations

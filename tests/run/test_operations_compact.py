@@ -23,7 +23,7 @@ from harvester.operations.rebuild import rebuild
 from harvester.pipeline.run.recovery import open_output
 from harvester.state import publications
 from harvester.state.database import open_database
-from harvester.state.lock import OutputLock
+from harvester.state.lock import OutputLock, reads
 from harvester.storage.disk import RealDisk
 from tests.run.test_cli_commands import harvester
 from tests.support.fakes import ACCOUNT, House
@@ -109,6 +109,7 @@ def test_while_somebody_holds_the_output_it_exits_7(tmp_path: Path, house: House
         done = harvester("compact", "--out", "out", cwd=tmp_path)
     assert done.returncode == 7
     assert files(house) == 30
+    assert not reads("compact"), "nobody waits for it to be done soon"
 
 
 def test_damage_exits_6_and_changes_nothing(tmp_path: Path, house: House) -> None:
