@@ -34,7 +34,7 @@ from harvester.storage.disk import Disk, store_error, why_no_exchange
 from harvester.storage.output import Output
 
 MOST_ROWS = 1_000_000
-"""Of a file that is made of others: as it is sorted it takes 170 MB of memory, packed."""
+"""Of a file that is made of others: to sort so many takes 0.5 GB of memory and 9 s of CPU."""
 ROWS_AT_ONCE = 5_000_000
 """Of a rewrite: so much is done again if it is killed before its commit point."""
 
