@@ -206,7 +206,7 @@ class Output:
         """The records that are published now, as a pyarrow Dataset; docs/schema.md has its columns.
 
         The files under it are complete and never change; what is published later is in the next
-        one.
+        one.  After a compaction it fails to read those that are gone: open the next one then.
         """
         from pyarrow import dataset
 

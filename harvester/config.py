@@ -36,6 +36,7 @@ SHORTEST_MASK_KEY = 32
 tried out."""
 
 Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Mode = Annotated[str, Meta(pattern=r"^0[0-7]{3}$")]
@@ -124,6 +125,12 @@ class Plan(_Section, frozen=True, kw_only=True):
     memory_limit: Memory = "400MB"
 
 
+class Compact(_Section, frozen=True, kw_only=True):
+    """[compact]: files of the data set take the place of others."""
+
+    grace_s: NotNegative = 3600.0
+
+
 class Billing(_Section, frozen=True, kw_only=True):
     """[billing]: what a day and a month mean where calls and money are counted."""
 
@@ -155,6 +162,7 @@ class Config(_Section, frozen=True, kw_only=True):
     input: Input = Input()
     output: Output = Output()
     plan: Plan = Plan()
+    compact: Compact = Compact()
     billing: Billing = Billing()
     log: Log = Log()
     monitor: Monitor = Monitor()

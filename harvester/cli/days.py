@@ -52,7 +52,7 @@ def period(first: str | None, last: str | None, month: str | None) -> Period:
                 code="usage.date",
             )
         return _month(month)
-    found = Period(_day("--from", first), _day("--to", last))
+    found = Period(day("--from", first), day("--to", last))
     if found.first is not None and found.last is not None and found.last < found.first:
         raise UsageError(
             f"--to {found.last} is before --from {found.first}: no day is between.",
@@ -98,7 +98,8 @@ def _month(text: str) -> Period:
     return Period(first, next_first - timedelta(days=1))
 
 
-def _day(option: str, text: str | None) -> date | None:
+def day(option: str, text: str | None) -> date | None:
+    """The day that an option names.  Raises UsageError."""
     if text is None:
         return None
     found = _parsed(text, "%Y-%m-%d")

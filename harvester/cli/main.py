@@ -48,6 +48,7 @@ _GROUPS = {
         "verify": "Check that no record is missing, damaged or duplicate.",
     },
     "Maintain": {
+        "compact": "Merge the small files of each date into few.",
         "rebuild": "Make a lost state database again from the data set.",
     },
     "Set up": {

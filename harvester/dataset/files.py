@@ -77,14 +77,19 @@ def verify_part(path: Path, kind: RecordKind) -> int:
     Raises StoreError if it is no whole Parquet file of the kind's schema.
     """
     with _opened(path) as file:
-        version = (file.metadata.metadata or {}).get(FOOTER_SCHEMA_VERSION.encode())
-        if version != str(kind.version).encode() or not file.schema_arrow.equals(kind.schema):
-            raise StoreError(
-                f"{path} has the schema of another version of the harvester, or of another tool "
-                f"(version {version!r}, ours is {kind.version}). Move it out of the data set.",
-                code="data.schema",
-            )
+        refuse_other_schema(file, path, kind)
         return int(file.metadata.num_rows)
+
+
+def refuse_other_schema(file: pq.ParquetFile, path: Path, kind: RecordKind) -> None:
+    """Raise StoreError if the open file at `path` has not the kind's schema."""
+    version = (file.metadata.metadata or {}).get(FOOTER_SCHEMA_VERSION.encode())
+    if version != str(kind.version).encode() or not file.schema_arrow.equals(kind.schema):
+        raise StoreError(
+            f"{path} has the schema of another version of the harvester, or of another tool "
+            f"(version {version!r}, ours is {kind.version}). Move it out of the data set.",
+            code="data.schema",
+        )
 
 
 def totals(files: Iterable[Path], run_id: str, kind: RecordKind) -> UsageTotals:
@@ -109,8 +114,13 @@ def totals(files: Iterable[Path], run_id: str, kind: RecordKind) -> UsageTotals:
 
 def totals_of(table: pa.Table, run_id: str, kind: RecordKind) -> UsageTotals:
     """What the rows of this run in `table` add up to."""
+    rows = table.select(_usage_names(kind))
+    return usage_in(rows.filter(pc.equal(table["run_id"], run_id)), kind)
+
+
+def usage_in(rows: pa.Table, kind: RecordKind) -> UsageTotals:
+    """What rows add up to."""
     usage = kind.usage
-    rows = table.select(_usage_names(kind)).filter(pc.equal(table["run_id"], run_id))
     priced = rows.filter(rows[usage.cost].is_valid())
     return UsageTotals(
         rows=rows.num_rows,

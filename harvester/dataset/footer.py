@@ -9,6 +9,11 @@ FOOTER_ROWS = "cdr.rows"
 FOOTER_PRESUMED = "cdr.presumed_currency"
 FOOTER_MIN_VOICE_ID = "cdr.min_voice_id"
 FOOTER_MAX_VOICE_ID = "cdr.max_voice_id"
+# Where it is known of some rows alone, of how many: parts of an older version do not say it.
+FOOTER_PRESUMED_OF = "cdr.presumed_currency_of"
+# Of a part that a rewrite wrote: its number, and which run is of which publication (JSON).
+FOOTER_THROUGH = "cdr.through"
+FOOTER_RUNS = "cdr.runs"
 # What the output belongs to: the fields of `identity.Identity.encoded`.
 FOOTER_ACCOUNT = "cdr.account"
 FOOTER_TIMEZONE = "cdr.partition_timezone"

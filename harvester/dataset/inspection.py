@@ -6,9 +6,11 @@ Only reads.  A fault is a value, not an error: whoever asks may want to see all 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +20,8 @@ from harvester.dataset.footer import (
     FOOTER_MIN_VOICE_ID,
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
+    FOOTER_RUNS,
+    FOOTER_THROUGH,
 )
 from harvester.dataset.kind import IS_RATED, RecordKind
 from harvester.dataset.packing import submit_dates
@@ -40,8 +44,8 @@ class Inspection:
     rows: int
     accounts: frozenset[str]
     faults: tuple[Fault, ...]
-    runs: frozenset[str] = frozenset()
-    """Those that fetched its rows."""
+    runs: Mapping[str, int] = field(default_factory=dict)
+    """Those that fetched its rows, each with the number of the first publication that has some."""
     unrated: int = 0
     """Rows without a price, where its version says it."""
 
@@ -81,15 +85,23 @@ def inspect(path: Path, name: str, partition_timezone: str, kind: RecordKind) ->
                 _walk_on(walk, rows, date, partition_timezone, kind)
                 accounts.update(pc.unique(rows["account"]).drop_null().to_pylist())
                 runs.update(pc.unique(rows["run_id"]).drop_null().to_pylist())
+            first = first_publications(footer)
     except (OSError, ValueError, pa.ArrowException) as exc:
         return Inspection(walk.rows, frozenset(accounts), (Fault("unreadable", first_line(exc)),))
     return Inspection(
         walk.rows,
         frozenset(accounts),
         (*_footer_faults(footer, walk, found), *_row_faults(walk, partition_timezone, kind)),
-        frozenset(runs),
+        {run: first.get(run, int(found["publication"]) if found else 0) for run in runs},
         walk.unrated,
     )
+
+
+def first_publications(footer: Mapping[str, str]) -> dict[str, int]:
+    """Run -> the first publication that has rows of it, by the footer of a part that was made of
+    others.  Raises ValueError.
+    """
+    return msgspec.json.decode(footer.get(FOOTER_RUNS, "{}"), type=dict[str, int])
 
 
 def _walk_on(walk: _Walk, rows: pa.Table, date: str, timezone: str, kind: RecordKind) -> None:
@@ -118,11 +130,17 @@ def _footer_faults(footer: dict[str, str], walk: _Walk, name: re.Match[str] | No
         FOOTER_MAX_VOICE_ID: walk.last or "",
         FOOTER_PUBLICATION: name["publication"] if name else "",
     }
-    return [
+    faults = [
         Fault("footer", f"its footer says {key} = {footer.get(key)}, its rows say {value}")
         for key, value in expected.items()
         if footer.get(key) != value
     ]
+    through, rewrite = footer.get(FOOTER_THROUGH), name["rewrite"] if name else None
+    # A later rewrite of its folder gives it a new name, not a new footer.
+    if through is not None and (rewrite is None or int(through) > int(rewrite)):
+        what = f"its footer says {FOOTER_THROUGH} = {through}, its name says {rewrite}"
+        faults.append(Fault("footer", what))
+    return faults
 
 
 def _row_faults(walk: _Walk, timezone: str, kind: RecordKind) -> list[Fault]:

@@ -232,11 +232,14 @@ class RecordKind:
 
     @cached_property
     def part_name(self) -> re.Pattern[str]:
-        """What a part is called, relative to cdr/: date, state, publication and k."""
+        """What a part is called, relative to cdr/: date, state, publication, k, and the rewrite
+        that put it there, if one did.
+        """
         return re.compile(
             rf"{re.escape(self.partition.folder)}"
             r"=(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|__HIVE_DEFAULT_PARTITION__)"
-            r"/part-(?P<state>[0-9A-Za-z]{1,8})-(?P<publication>[0-9]+)-(?P<k>[0-9]+)\.parquet"
+            r"/part-(?P<state>[0-9A-Za-z]{1,8})-(?P<publication>[0-9]+)-(?P<k>[0-9]+)"
+            r"(?:-r(?P<rewrite>[0-9]+))?\.parquet"
         )
 
 

@@ -168,6 +168,14 @@ def _newest_first(names: Iterable[str], kind: RecordKind) -> list[str]:
     return sorted(names, key=lambda name: _publication(name, kind), reverse=True)
 
 
-def _publication(name: str, kind: RecordKind) -> int:
+def numbers_of(name: str, kind: RecordKind) -> tuple[int, int | None]:
+    """(publication, rewrite) in the name of a part, relative to cdr/; 0 if it is none of ours."""
     found = kind.part_name.fullmatch(name)
-    return int(found["publication"]) if found else 0
+    if found is None:
+        return 0, None
+    return int(found["publication"]), None if found["rewrite"] is None else int(found["rewrite"])
+
+
+def _publication(name: str, kind: RecordKind) -> int:
+    publication, rewrite = numbers_of(name, kind)
+    return max(publication, rewrite or 0)

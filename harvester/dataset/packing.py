@@ -73,11 +73,16 @@ class Packer:
 
     def _packed(self, date: str) -> Piece:
         rows = pa.concat_tables(self._loose.pop(date)).combine_chunks()
-        sink = pa.BufferOutputStream()
-        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-        with pa.ipc.new_file(sink, self._schema, options=options) as writer:
-            writer.write_table(rows)
-        return Piece(date, sink.getvalue().to_pybytes(), self._presumed.pop(date, 0))
+        return Piece(date, packed(rows, self._schema), self._presumed.pop(date, 0))
+
+
+def packed(rows: pa.Table, schema: pa.Schema) -> bytes:
+    """Rows as `Piece.rows` has them."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    with pa.ipc.new_file(sink, schema, options=options) as writer:
+        writer.write_table(rows)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def pieces_of(tables: Iterable[pa.Table], timezone: str, kind: RecordKind) -> Iterator[Piece]:

@@ -82,11 +82,11 @@ def stage(
             **footer_of(identity or Identity()),
         }
         held = by_date.pop(date)
-        written = _write(held, staging / name, mode, footer, disk)
+        written = write_part(held, staging / name, mode, footer, disk)
         path = f"{kind.partition.folder}={date}/{name}"
         parts.append(StagedPart(staging / name, path, *written, held.presumed))
         del held  # before the next date is read
-    with _explained("syncing the folder", staging):
+    with explained("syncing the folder", staging):
         disk.sync_folder(staging)
     pa.default_memory_pool().release_unused()
     return parts
@@ -100,7 +100,7 @@ def place(staged: Path, final: Path, *, sha256: str, mode: int, disk: Disk | Non
     Durable only after `sync_folders`.
     """
     disk = disk or RealDisk()
-    with _explained("moving a part to", final):
+    with explained("moving a part to", final):
         disk.make_folder(final.parent, folder_mode(mode))
         try:
             disk.move(staged, final)
@@ -114,7 +114,7 @@ def sync_folders(finals: Iterable[Path], cdr: Path, *, disk: Disk | None = None)
     """Make the names of placed parts durable: their folders, then cdr/ and the one above it."""
     disk = disk or RealDisk()
     for folder in [*sorted({final.parent for final in finals}), cdr, cdr.parent]:
-        with _explained("syncing the folder", folder):
+        with explained("syncing the folder", folder):
             disk.sync_folder(folder)
 
 
@@ -130,11 +130,11 @@ def _by_date(pieces: Iterable[Piece], kind: RecordKind) -> dict[str, Held]:
     return found
 
 
-def _write(
+def write_part(
     held: Held, path: Path, mode: int, footer: dict[str, str], disk: Disk
 ) -> tuple[int, int, str]:
-    """One part: (rows, bytes, sha256)."""
-    with _explained("writing", path), disk.create(path, mode) as file:
+    """One part at `path`, synced: (rows, bytes, sha256).  Raises StoreError."""
+    with explained("writing", path), disk.create(path, mode) as file:
         sink = _Hashing(file)
         rows = _write_parquet(held, sink, footer)
         disk.sync_file(file)
@@ -193,7 +193,8 @@ class _Hashing:
 
 
 @contextmanager
-def _explained(doing: str, path: Path) -> Iterator[None]:
+def explained(doing: str, path: Path) -> Iterator[None]:
+    """An error of the disk as a StoreError that says what was done."""
     try:
         yield
     except OSError as exc:

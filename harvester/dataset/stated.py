@@ -5,7 +5,7 @@ Only footers are read.  A part of an older version says less, and is counted as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.dataset.files import unreadable
-from harvester.dataset.footer import FOOTER_PRESUMED
+from harvester.dataset.footer import FOOTER_PRESUMED, FOOTER_PRESUMED_OF
 from harvester.dataset.origin import identity_in
 from harvester.identity import Identity, merged
 
@@ -29,7 +29,18 @@ class Stated:
     presumed: int
     """Rows among them of which the vendor named no currency."""
     silent: int
-    """Parts that do not say it: an older version wrote them."""
+    """Parts that do not say it of all their rows: an older version wrote them."""
+
+
+def presumed_in(footer: Mapping[bytes, bytes], rows: int) -> tuple[int, int]:
+    """(presumed currencies, of how many rows), by the footer of a part of `rows` rows.
+
+    Raises ValueError.
+    """
+    said = footer.get(FOOTER_PRESUMED.encode())
+    if said is None:
+        return 0, 0
+    return int(said), int(footer.get(FOOTER_PRESUMED_OF.encode(), rows))
 
 
 def read_stated(cdr: Path, names: Iterable[str]) -> Stated:
@@ -41,10 +52,10 @@ def read_stated(cdr: Path, names: Iterable[str]) -> Stated:
             metadata = pq.read_metadata(cdr / name)
             footer = metadata.metadata or {}
             identities[name] = identity_in(footer)
-            said = footer.get(FOOTER_PRESUMED.encode())
-            presumed += 0 if said is None else int(said)
+            found, of = presumed_in(footer, metadata.num_rows)
         except (OSError, ValueError, pa.ArrowException) as exc:
             raise unreadable(cdr / name, exc) from exc
-        rows += 0 if said is None else metadata.num_rows
-        silent += said is None
+        presumed += found
+        rows += of
+        silent += of < metadata.num_rows
     return Stated(merged(identities)[0], rows, presumed, silent)

@@ -64,6 +64,7 @@ from harvester.state import between_runs, publications, run_records, unresolved
 from harvester.state.database import open_database, store_errors, transaction
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import has_state, looking
+from harvester.storage.disk import store_error, why_no_exchange
 from harvester.storage.output import Output, make_folders
 
 
@@ -92,6 +93,8 @@ def examine(
         input_, plan, sample = _check_input(config, sources)
         yield input_
     yield _check_disk(output, plan)
+    if found.state == "ok" and output.staging.is_dir():
+        yield _check_exchange(output)
     yield doctor_checks.check_open_files(most_files(), config.pace.concurrency)
     limit = _check_limit(config, secrets, output)
     yield limit
@@ -117,6 +120,17 @@ def _check_output(output: Output, config: Config, *, rebind: bool) -> tuple[Chec
     if own != config:
         said += f"; it keeps its own account {own.vendor.account} at {own.vendor.base_url}"
     return doctor_checks.ok("output", said), own
+
+
+def _check_exchange(output: Output) -> Check:
+    """Whether `compact` would work, tried where nobody reads and the next start tidies up."""
+    try:
+        with OutputLock(output.lock, "doctor"):
+            return doctor_checks.check_exchange(why_no_exchange(output.staging))
+    except HarvesterError as exc:
+        return doctor_checks.failed("exchange", exc)
+    except OSError as exc:
+        return doctor_checks.failed("exchange", store_error("writing into", output.staging, exc))
 
 
 def _refuse_unwritable(output: Output) -> Path:
@@ -267,7 +281,8 @@ def _id_to_try(output: Output, sample: str | None) -> str | None:
     with looking(output, "doctor") as db:
         if sample is not None and unresolved.deferred(db, sample) is None:
             return sample
-        parts = sorted(publications.live_parts(db), key=lambda part: -part.publication)
+        there = publications.current_parts(db, output.cdr)
+        parts = sorted(there, key=lambda part: -part.publication)
         found = newest_id(output.cdr / part.path for part in parts) or ""
         is_id = re.fullmatch(GRAMMAR, found) is not None  # it becomes a part of the address
         return (found if is_id else sample) or publications.known_id(db)

@@ -121,6 +121,17 @@ def check_disk(free_bytes: int, data_bytes: int, working_bytes: int, place: str)
     return ok("disk", said)
 
 
+def check_exchange(why_not: str) -> Check:
+    """Whether `harvester compact` would work.  `why_not`: what hinders it; "" if nothing does."""
+    if why_not:
+        return warn(
+            "exchange",
+            f"this file system can't exchange two folders in one step ({why_not})",
+            "A run works all the same, but `harvester compact` needs it: many small files stay.",
+        )
+    return ok("exchange", "folders can be exchanged: `harvester compact` would work")
+
+
 def check_open_files(limit: int, concurrency: int) -> Check:
     """Whether every worker can have its connection.  `limit`: RLIMIT_NOFILE; -1 for none."""
     needed = concurrency + SPARE_FILES

@@ -201,7 +201,9 @@ def _judge(output: Output) -> _Old:
     try:
         with view_ledger(output.database, output.staging) as db:
             old.identity = read_identity(db)
-            old.hashes = {part.path: part.sha256 for part in publications.live_parts(db)}
+            old.hashes = {
+                part.path: part.sha256 for part in publications.current_parts(db, output.cdr)
+            }
             old.requests = between_runs.requests_by_day(db)
             old.in_journal = publications.journal_size(db)[0]
             old.reason = _outdated(db, output)
@@ -341,7 +343,9 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
         _rebuilding(output).mkdir(mode=_PRIVATE)
     path = _rebuilding(output) / output.database.name
     restored = _Restored()
-    newest = max((number for number in runs.values() if number is not None), default=0)
+    # Those of folders that rewrites have left behind: their names are taken.
+    taken = [int(one.name) for one in output.retired.glob("*") if one.name.isdigit()]
+    newest = max([*taken, *(number for number in runs.values() if number is not None)], default=0)
     with store_errors(path), closing(open_database(path, identity.account or "")) as db:
         now_ms = time.time_ns() // 1_000_000
         take_over(db, parts.records, now_ms, runs=runs, newest=newest, unrated=parts.unrated)

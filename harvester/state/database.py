@@ -22,7 +22,8 @@ from pathlib import Path
 from harvester.errors import ConfigError, StoreError, disk_code
 from harvester.storage.atomic_files import NewFile
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""A harvester that knows a lower one refuses the database."""
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -46,13 +47,17 @@ CREATE TABLE journal (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, n INTEGER NOT NULL,
     bytes INTEGER NOT NULL, body BLOB NOT NULL);
 -- AUTOINCREMENT: a number that was prepared and dropped is never used again, nor a file's name.
+-- note: what a rewrite is made of, and why (JSON: `values.Note`).  Its range is empty: 1 to 0.
 CREATE TABLE publication (
     id INTEGER PRIMARY KEY AUTOINCREMENT, lo INTEGER NOT NULL, hi INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('prepared', 'committed', 'live')));
+    state TEXT NOT NULL CHECK (state IN ('prepared', 'committed', 'live')),
+    kind TEXT NOT NULL DEFAULT 'append' CHECK (kind IN ('append', 'rewrite')), note TEXT);
+-- publication: that in its name.  rewrite: the one that put it into its folder, if one did.
 CREATE TABLE file (
     path TEXT PRIMARY KEY, publication INTEGER NOT NULL, rows INTEGER NOT NULL,
     bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('committed', 'live'))) WITHOUT ROWID;
+    state TEXT NOT NULL CHECK (state IN ('committed', 'live', 'retired')),
+    rewrite INTEGER, superseded_by INTEGER, retired_ms INTEGER) WITHOUT ROWID;
 CREATE TABLE open_call (
     id TEXT PRIMARY KEY, due_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL,
     asks INTEGER NOT NULL, run TEXT NOT NULL, answer BLOB,
@@ -71,9 +76,13 @@ CREATE TABLE run (
     first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
 """
 
+# Tables of version 1 that SQLite can't give their new form (a CHECK can't be altered): made anew as
+# they stand in _TABLES, with the rows and the columns that they had.
+_MADE_ANEW = ("publication", "file")
+
 # Columns that came later: (table, name, definition); only ever appended to, as their number names
 # the copy that is kept.  A database that was made without one gets it when it is opened; an older
-# harvester goes on reading it, as it names the columns that it reads.
+# harvester of the same version goes on reading it, as it names the columns that it reads.
 _ADDED = (
     ("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),
     ("open_call", "unrated_ms", "INTEGER"),
@@ -98,20 +107,6 @@ def open_database(path: Path, account: str, *, is_claimed: bool = True) -> sqlit
             db.close()
             raise
         return db
-
-
-def complete_for_reading(db: sqlite3.Connection) -> None:
-    """Let `db`, which is not to be changed, be read as if it had the columns that came later.
-
-    A view of this connection alone stands in the place of each table that lacks some.
-    """
-    for table in {added[0] for added in _ADDED}:
-        lacking = [
-            added for added in _ADDED if added[0] == table and not _has_column(db, *added[:2])
-        ]
-        if lacking:
-            filled = ", ".join(f"{_default(kind)} AS {name}" for _, name, kind in lacking)
-            db.execute(f"CREATE TEMP VIEW {table} AS SELECT *, {filled} FROM main.{table}")  # noqa: S608
 
 
 def refuse_changes(db: sqlite3.Connection) -> None:
@@ -175,6 +170,13 @@ def newest_number(db: sqlite3.Connection, table: str) -> int:
     return 0 if row is None else int(row[0])
 
 
+def keep_number(db: sqlite3.Connection, table: str, number: int) -> None:
+    """Let the next number of `table` be above `number`, inside whatever transaction is open."""
+    if newest_number(db, table) < number:
+        db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        db.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, number))
+
+
 def _prepare(db: sqlite3.Connection, path: Path, account: str, *, is_claimed: bool) -> None:
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA journal_mode = WAL")
@@ -194,11 +196,14 @@ def _prepare(db: sqlite3.Connection, path: Path, account: str, *, is_claimed: bo
     _migrate(db, path)
 
 
+def _statements() -> list[str]:
+    return [statement for statement in _TABLES.split(";") if statement.strip()]
+
+
 def _create(db: sqlite3.Connection, account: str) -> None:
     with transaction(db):
-        for statement in _TABLES.split(";"):
-            if statement.strip():
-                db.execute(statement)
+        for statement in _statements():
+            db.execute(statement)
         set_meta(db, "schema", str(SCHEMA_VERSION))
         set_meta(db, "state_id", secrets.token_hex(16))
         set_meta(db, "account", account)
@@ -207,22 +212,49 @@ def _create(db: sqlite3.Connection, account: str) -> None:
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     """Give a database of an older version what came since; a copy of it as it was is kept first."""
-    missing = [added for added in _ADDED if not _has_column(db, added[0], added[1])]
-    if not missing:
+    if not is_older(db):
         return
     _keep_copy(db, path.with_name(f"{path.name}.before-{SCHEMA_VERSION}.{len(_ADDED)}"))
+    bring_up_to_date(db)
+
+
+def is_older(db: sqlite3.Connection) -> bool:
+    """Whether it lacks what this version asks for."""
+    return _version(db) < SCHEMA_VERSION or bool(_missing_columns(db))
+
+
+def bring_up_to_date(db: sqlite3.Connection) -> None:
+    """Give a database of an older version the tables of this one: in one transaction, so that it
+    is whole in one of the two at any time.  Nothing happens to one that has them.
+    """
+    if not is_older(db):
+        return
     with transaction(db):
-        for table, name, definition in missing:
+        if _version(db) < SCHEMA_VERSION:
+            for table in _MADE_ANEW:
+                _make_anew(db, table)
+        for table, name, definition in _missing_columns(db):
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
+        set_meta(db, "schema", str(SCHEMA_VERSION))
 
 
-def _has_column(db: sqlite3.Connection, table: str, name: str) -> bool:
-    return name in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+def _make_anew(db: sqlite3.Connection, table: str) -> None:
+    columns = ", ".join(_columns(db, table))
+    newest = newest_number(db, table)
+    db.execute(f"ALTER TABLE {table} RENAME TO older")
+    (statement,) = (one for one in _statements() if f"CREATE TABLE {table} (" in one)
+    db.execute(statement)
+    db.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM older")  # noqa: S608
+    db.execute("DROP TABLE older")
+    keep_number(db, table, newest)
 
 
-def _default(definition: str) -> str:
-    """What rows have in a column that was just added."""
-    return definition.partition("DEFAULT ")[2] or "NULL"
+def _missing_columns(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    return [added for added in _ADDED if added[1] not in _columns(db, added[0])]
+
+
+def _columns(db: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
 
 
 def _keep_copy(db: sqlite3.Connection, copy: Path) -> None:
@@ -234,11 +266,16 @@ def _keep_copy(db: sqlite3.Connection, copy: Path) -> None:
         new.commit()
 
 
-def _check_version(db: sqlite3.Connection, path: Path) -> None:
+def _version(db: sqlite3.Connection) -> int:
+    """0: it is no state database."""
     try:
-        version = int(get_meta(db, "schema") or 0)
+        return int(get_meta(db, "schema") or 0)
     except (sqlite3.Error, ValueError):
-        version = 0
+        return 0
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    version = _version(db)
     if version == 0:
         raise StoreError(
             f"{path} is a database, but not a state database of cdr-harvester: move it away.",

@@ -3,16 +3,29 @@
 States: prepared (P1: a range was chosen), committed (P3: its files are staged, durable and named
 here; from now on it is only ever finished), live (P5: the files are in place and the range is gone
 from the journal).
+
+A rewrite is a publication too, with an empty range: it names files that come and files that go.
+From its commit point on, the files that come are committed, and those that go are live and marked
+as superseded; once all folders are exchanged the former are live and the latter retired.  In
+between a folder is either as before or as after, and what lies in it says which: `current_parts`.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
 
 from harvester.state import journal
 from harvester.state.database import exists, transaction
-from harvester.state.values import JournalBlob, KnownPart, PartRecord, Publication
+from harvester.state.values import JournalBlob, KnownPart, Note, PartRecord, Publication
+
+_PART = "path, publication, rows, bytes, sha256, rewrite"
+_PUBLICATION = "id, lo, hi, state, kind, note"
+_EMPTY = (1, 0)
+"""The range of a publication that takes nothing from the journal."""
 
 
 def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:
@@ -51,11 +64,70 @@ def next_blob(db: sqlite3.Connection, after: int, hi: int) -> tuple[int, str, by
 def commit(db: sqlite3.Connection, publication: int, parts: Sequence[PartRecord]) -> None:
     """P3, the commit point: the staged files are the data of this range from now on."""
     with transaction(db):
-        db.executemany(
-            "INSERT INTO file VALUES (?, ?, ?, ?, ?, 'committed')",
-            [(p.path, publication, p.rows, p.bytes, p.sha256) for p in parts],
-        )
+        _enter(db, parts, "committed")
         db.execute("UPDATE publication SET state = 'committed' WHERE id = ?", (publication,))
+
+
+def prepare_rewrite(db: sqlite3.Connection) -> int:
+    """W1: the number of a rewrite."""
+    with transaction(db):
+        cursor = db.execute(
+            "INSERT INTO publication (lo, hi, state, kind) VALUES (?, ?, 'prepared', 'rewrite')",
+            _EMPTY,
+        )
+        return int(cursor.lastrowid or 0)
+
+
+def commit_rewrite(
+    db: sqlite3.Connection,
+    rewrite: int,
+    come: Sequence[PartRecord],
+    go: Sequence[PartRecord],
+    note: Note,
+) -> None:
+    """W3, the commit point: the staged files `come` stand for the files `go` from now on."""
+    with transaction(db):
+        _enter(db, come, "committed")
+        db.executemany(
+            "UPDATE file SET superseded_by = ? WHERE path = ? AND state = 'live'",
+            [(rewrite, part.path) for part in go],
+        )
+        db.execute(
+            "UPDATE publication SET state = 'committed', note = ? WHERE id = ?",
+            (msgspec.json.encode(note).decode(), rewrite),
+        )
+
+
+def retire(db: sqlite3.Connection, rewrite: int, now_ms: int) -> None:
+    """W5: every folder is as after, durable; the files that went are kept for a while."""
+    with transaction(db):
+        db.execute("UPDATE publication SET state = 'live' WHERE id = ?", (rewrite,))
+        db.execute("UPDATE file SET state = 'live' WHERE rewrite = ?", (rewrite,))
+        db.execute(
+            "UPDATE file SET state = 'retired', retired_ms = ? WHERE superseded_by = ?",
+            (now_ms, rewrite),
+        )
+
+
+def forget_retired(db: sqlite3.Connection, rewrite: int) -> None:
+    """W6: what `rewrite` took out of the data set is gone from the disk."""
+    with transaction(db):
+        db.execute("DELETE FROM file WHERE state = 'retired' AND superseded_by = ?", (rewrite,))
+
+
+def retired_at(db: sqlite3.Connection) -> dict[int, int]:
+    """Rewrite -> when the files that it took out of the data set were retired (ms)."""
+    rows = db.execute(
+        "SELECT superseded_by, MAX(retired_ms) FROM file WHERE state = 'retired' GROUP BY 1"
+    )
+    return {int(rewrite): int(at) for rewrite, at in rows}
+
+
+def _enter(db: sqlite3.Connection, parts: Sequence[PartRecord], state: str) -> None:
+    db.executemany(
+        f"INSERT INTO file ({_PART}, state) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        [(p.path, p.publication, p.rows, p.bytes, p.sha256, p.rewrite, state) for p in parts],
+    )
 
 
 def amend(db: sqlite3.Connection, part: PartRecord) -> None:
@@ -71,7 +143,10 @@ def make_live(db: sqlite3.Connection, publication: Publication) -> None:
     """P5: the files are durable in their places, so the journal's range may go."""
     with transaction(db):
         db.execute("UPDATE publication SET state = 'live' WHERE id = ?", (publication.id,))
-        db.execute("UPDATE file SET state = 'live' WHERE publication = ?", (publication.id,))
+        db.execute(
+            "UPDATE file SET state = 'live' WHERE publication = ? AND state = 'committed'",
+            (publication.id,),
+        )
         db.execute(
             "DELETE FROM journal WHERE seq BETWEEN ? AND ?", (publication.lo, publication.hi)
         )
@@ -86,44 +161,91 @@ def drop_prepared(db: sqlite3.Connection) -> int:
 def unfinished(db: sqlite3.Connection) -> list[Publication]:
     """Committed publications that aren't live yet, oldest first."""
     rows = db.execute(
-        "SELECT id, lo, hi, state FROM publication WHERE state = 'committed' ORDER BY id"
+        f"SELECT {_PUBLICATION} FROM publication WHERE state = 'committed' "  # noqa: S608
+        "ORDER BY id"
     )
-    return [Publication(*row) for row in rows]
+    return [_publication(*row) for row in rows]
 
 
 def parts_of(db: sqlite3.Connection, publication: int) -> list[PartRecord]:
-    """The files of one publication."""
+    """The files that one publication puts into the data set."""
     rows = db.execute(
-        "SELECT path, publication, rows, bytes, sha256 FROM file WHERE publication = ? "
+        f"SELECT {_PART} FROM file WHERE COALESCE(rewrite, publication) = ? "  # noqa: S608
         "ORDER BY path",
         (publication,),
     )
     return [PartRecord(*row) for row in rows]
 
 
+def superseded_parts(db: sqlite3.Connection, rewrite: int) -> list[PartRecord]:
+    """The files that a rewrite takes out of the data set."""
+    rows = db.execute(
+        f"SELECT {_PART} FROM file WHERE superseded_by = ? ORDER BY path",  # noqa: S608
+        (rewrite,),
+    )
+    return [PartRecord(*row) for row in rows]
+
+
 def known_parts(db: sqlite3.Connection) -> dict[str, KnownPart]:
-    """Every file that the state database knows, by path."""
-    rows = db.execute("SELECT path, publication, state, rows, bytes FROM file")
-    return {part.path: part for part in (KnownPart(*row) for row in rows)}
+    """Every file that the state database knows, by path; retired ones lie under cdr/ no more."""
+    rows = db.execute(
+        f"SELECT {_PART}, state, superseded_by, retired_ms FROM file"  # noqa: S608
+    )
+    return {
+        row[0]: KnownPart(*row[:6], state=row[6], superseded_by=row[7], retired_ms=row[8])
+        for row in rows
+    }
 
 
 def all_publications(db: sqlite3.Connection) -> list[Publication]:
     """Every publication, oldest first, with how many of its records the journal still holds."""
     rows = db.execute(
-        "SELECT id, lo, hi, state, (SELECT COALESCE(SUM(n), 0) FROM journal "
+        f"SELECT {_PUBLICATION}, (SELECT COALESCE(SUM(n), 0) FROM journal "  # noqa: S608
         "WHERE seq BETWEEN lo AND hi) FROM publication ORDER BY id"
     )
-    return [Publication(*row) for row in rows]
+    return [_publication(*row) for row in rows]
 
 
-def live_parts(db: sqlite3.Connection, since: int = 0) -> list[PartRecord]:
-    """The data set's files, of publications from number `since` on."""
+def _publication(  # noqa: PLR0917 - a row
+    id_: int, lo: int, hi: int, state: str, kind: str, note: str | None, records: int = 0
+) -> Publication:
+    decoded = None if note is None else msgspec.json.decode(note, type=Note)
+    return Publication(id_, lo, hi, state, records, kind=kind, note=decoded)
+
+
+def current_parts(db: sqlite3.Connection, cdr: Path, since: int = 0) -> list[PartRecord]:
+    """The files of the data set in `cdr`, by path; only those whose publication is `since` or
+    later.
+
+    Where a rewrite past its commit point is not finished, what lies in each of its folders says
+    whether that is as before or as after.
+    """
     rows = db.execute(
-        "SELECT path, publication, rows, bytes, sha256 FROM file "
-        "WHERE state = 'live' AND publication >= ? ORDER BY path",
+        f"SELECT {_PART} FROM file WHERE state = 'live' AND publication >= ? AND "  # noqa: S608
+        "superseded_by IS NULL ORDER BY path",
         (since,),
     )
-    return [PartRecord(*row) for row in rows]
+    parts = [PartRecord(*row) for row in rows]
+    if exists(db, "publication WHERE state = 'committed' AND kind = 'rewrite'"):
+        parts += [part for part in _of_unfinished(db, cdr) if part.publication >= since]
+        parts.sort(key=lambda part: part.path)
+    return parts
+
+
+def committed_paths(db: sqlite3.Connection) -> set[str]:
+    """The files of publications of the journal that are committed: in their places, or not yet."""
+    rows = db.execute("SELECT path FROM file WHERE state = 'committed' AND rewrite IS NULL")
+    return {str(path) for (path,) in rows}
+
+
+def _of_unfinished(db: sqlite3.Connection, cdr: Path) -> Iterator[PartRecord]:
+    for rewrite in unfinished(db):
+        if rewrite.is_rewrite:
+            come = parts_of(db, rewrite.id)
+            exchanged = {part.folder for part in come if (cdr / part.path).exists()}
+            yield from (part for part in come if part.folder in exchanged)
+            go = superseded_parts(db, rewrite.id)
+            yield from (part for part in go if part.folder not in exchanged)
 
 
 def journal_size(db: sqlite3.Connection) -> tuple[int, int]:

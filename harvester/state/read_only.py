@@ -3,7 +3,8 @@
 Theory of operation.  Opening a ledger in the usual way is already a change: SQLite brings what a
 kill left in the write-ahead log into the file, and removes the log.  Whoever audits an output, or
 decides whether its state can be trusted, must leave it as found.  So a ledger without such a log is
-opened as an immutable file, and of one with a log a private copy is opened (`view_ledger`).
+opened as an immutable file, and of one with a log a private copy is opened (`view_ledger`).  One of
+an older version is brought up to date in such a copy.
 
 Whoever only looks at what an output holds (`plan`, `status`, `export`) opens it in the usual way,
 but for reading, and with the lock, because SQLite's file has one user at a time (`looking`).
@@ -25,8 +26,9 @@ from urllib.parse import quote
 from harvester.errors import StoreError
 from harvester.state.database import (
     SCHEMA_VERSION,
-    complete_for_reading,
+    bring_up_to_date,
     get_meta,
+    is_older,
     open_database,
     refuse_changes,
     store_errors,
@@ -90,7 +92,8 @@ def view_ledger(path: Path, scratch: Path | None = None) -> Iterator[sqlite3.Con
         with store_errors(path):
             db = stack.enter_context(closing(_connect(path, scratch, stack)))
             _check(db, path)
-            complete_for_reading(db)
+            if is_older(db):
+                db = stack.enter_context(closing(_newer(db, _folder(scratch, stack))))
             refuse_changes(db)
         try:
             yield db
@@ -102,12 +105,14 @@ def _connect(path: Path, scratch: Path | None, stack: ExitStack) -> sqlite3.Conn
     options = "mode=ro&immutable=1"
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
-        if scratch is not None and not os.access(scratch, os.W_OK | os.X_OK):
-            scratch = None  # another user's, who lets us read
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)))
+        folder = _folder(scratch, stack)
         for file in (path, log):
             shutil.copyfile(file, folder / file.name)
         path, options = folder / path.name, "mode=rw"
+    return _opened_file(path, options)
+
+
+def _opened_file(path: Path, options: str) -> sqlite3.Connection:
     # DuckDB reads the tables through threads of its own, one at a time.
     return sqlite3.connect(
         f"file:{quote(os.fsencode(path.absolute()))}?{options}",
@@ -115,6 +120,26 @@ def _connect(path: Path, scratch: Path | None, stack: ExitStack) -> sqlite3.Conn
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def _newer(db: sqlite3.Connection, folder: Path) -> sqlite3.Connection:
+    """A copy of `db` in `folder`, with the tables of this version."""
+    copy = _opened_file(folder / "newer.db", "mode=rwc")
+    try:
+        copy.execute("PRAGMA synchronous = OFF")  # nobody reads it after us
+        db.backup(copy)
+        bring_up_to_date(copy)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+def _folder(scratch: Path | None, stack: ExitStack) -> Path:
+    """A folder that is removed when the stack is left."""
+    if scratch is not None and not os.access(scratch, os.W_OK | os.X_OK):
+        scratch = None  # another user's, who lets us read
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)))
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:

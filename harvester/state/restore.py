@@ -39,12 +39,14 @@ def take_over(
     with transaction(db):
         for part in parts:
             db.execute(
-                "INSERT OR IGNORE INTO publication (id, lo, hi, state) VALUES (?, 1, 0, 'live')",
-                (part.publication,),
+                "INSERT OR IGNORE INTO publication (id, lo, hi, state, kind) "
+                "VALUES (?, 1, 0, 'live', ?)",
+                (part.brought_by, "append" if part.rewrite is None else "rewrite"),
             )
             db.execute(
-                "INSERT INTO file VALUES (?, ?, ?, ?, ?, 'live')",
-                (part.path, part.publication, part.rows, part.bytes, part.sha256),
+                "INSERT INTO file (path, publication, rows, bytes, sha256, rewrite, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'live')",
+                (part.path, part.publication, part.rows, part.bytes, part.sha256, part.rewrite),
             )
         keep_newest_number(db, newest)
         set_meta(db, _REBUILT, str(now_ms))

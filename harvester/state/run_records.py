@@ -14,7 +14,7 @@ import msgspec
 
 from harvester.errors import GOOD_ENDS
 from harvester.state.between_runs import keep_requests_of_day
-from harvester.state.database import newest_number, one_number, set_meta, transaction
+from harvester.state.database import keep_number, newest_number, one_number, set_meta, transaction
 from harvester.state.values import RunRecord
 
 _PUBLICATION = "publication"
@@ -40,9 +40,7 @@ def begin_run(db: sqlite3.Connection, run_id: str, started_ms: int) -> RunRecord
 
 def keep_newest_number(db: sqlite3.Connection, number: int) -> None:
     """Let the next publication's number be above `number`, inside whatever transaction is open."""
-    if newest_number(db, _PUBLICATION) < number:
-        db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (_PUBLICATION,))
-        db.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (_PUBLICATION, number))
+    keep_number(db, _PUBLICATION, number)
 
 
 def end_run(

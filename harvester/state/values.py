@@ -200,8 +200,19 @@ class WorkList(msgspec.Struct, frozen=True):
         return self.rows - self.delivered - self.open - self.dead
 
 
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a rewrite is made of, and why."""
+
+    command: str
+    """Who wanted it."""
+    made_of: Mapping[str, tuple[str, ...]]
+    """Path of a file that comes -> paths of the files that go into it."""
+
+
 class Publication(msgspec.Struct, frozen=True):
-    """A range of the journal, lo…hi, on its way into the data set."""
+    """What changes the data set in one step: a range of the journal, lo…hi, becomes files of it
+    (append), or files take the place of others (rewrite).
+    """
 
     id: int
     lo: int
@@ -211,6 +222,13 @@ class Publication(msgspec.Struct, frozen=True):
     """Of its range, those that are in the journal."""
     bytes: int = 0
     """Of undecoded answers."""
+    kind: str = "append"
+    note: Note | None = None
+    """Of a rewrite."""
+
+    @property
+    def is_rewrite(self) -> bool:
+        return self.kind == "rewrite"
 
 
 class JournalBlob(msgspec.Struct, frozen=True):
@@ -232,16 +250,28 @@ class PartRecord(msgspec.Struct, frozen=True):
     rows: int
     bytes: int
     sha256: str
+    rewrite: int | None = None
+    """The publication that put it into its folder, if that was a rewrite."""
+
+    @property
+    def brought_by(self) -> int:
+        """The publication that made this file part of the data set."""
+        return self.publication if self.rewrite is None else self.rewrite
+
+    @property
+    def folder(self) -> str:
+        """Its partition: the folder's name, relative to cdr/."""
+        return self.path.partition("/")[0]
 
 
-class KnownPart(msgspec.Struct, frozen=True):
-    """A file that the state database knows; `state` is committed or live."""
+class KnownPart(PartRecord, frozen=True, kw_only=True):
+    """A file that the state database knows."""
 
-    path: str
-    publication: int
     state: str
-    rows: int
-    bytes: int
+    """committed, live or retired."""
+    superseded_by: int | None = None
+    """The rewrite that took it out of its folder, or is doing so."""
+    retired_ms: int | None = None
 
 
 class Counters(msgspec.Struct):

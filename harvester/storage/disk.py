@@ -1,13 +1,16 @@
 """The few things that publishing does to a file system, each one durable or atomic on its own.
 
-`Disk` is what `parts` asks for; `RealDisk` does it.  A test puts a recording or a broken one in its
-place.  Neither decides anything: which file, which order, and what an error means is up to `parts`.
+`Disk` is what publications and rewrites ask for; `RealDisk` does it.  A test puts a recording or a
+broken one in its place.  Neither decides anything: which file, which order, and what an error means
+is up to those who ask.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -25,6 +28,9 @@ _REMEDY: dict[int | None, str] = {
     errno.EROFS: "The file system is mounted read-only: remount it, and run again.",
     errno.EIO: "The disk reports an error: look at the kernel log before you run again.",
 }
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
 _ANY_REMEDY = "Look at the disk and run again; nothing acknowledged is lost."
 
 
@@ -49,6 +55,21 @@ class Disk(Protocol):
     def remove(self, path: Path) -> None:
         """Remove a file; one that is gone already is fine."""
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give the file `source` a second name.  FileExistsError if there is a `target`."""
+
+    def make_alike(self, path: Path, pattern: Path) -> None:
+        """Make a folder that the same people may read as the folder `pattern`."""
+
+    def exchange(self, one: Path, other: Path) -> None:
+        """Let two folders swap their names, in one step that no reader sees half of."""
+
+    def rename_folder(self, source: Path, target: Path) -> None:
+        """Give a folder another name, which none has."""
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder with all that is in it; one that is gone already is fine."""
+
 
 class RealDisk:
     """The operating system's file system."""
@@ -72,7 +93,7 @@ class RealDisk:
         if path.is_dir():
             return
         self.make_folder(path.parent, mode)
-        path.mkdir()
+        path.mkdir(mode)  # a kill before the next line must leave nothing that is open to more
         path.chmod(mode)
 
     def move(self, source: Path, target: Path) -> None:
@@ -89,6 +110,63 @@ class RealDisk:
     def remove(self, path: Path) -> None:
         """See `Disk`."""
         path.unlink(missing_ok=True)
+
+    def link(self, source: Path, target: Path) -> None:
+        """See `Disk`."""
+        target.hardlink_to(source)
+
+    def make_alike(self, path: Path, pattern: Path) -> None:
+        """See `Disk`.  Lists of access rights beside the mode go along."""
+        path.mkdir()
+        group = pattern.stat().st_gid
+        if path.stat().st_gid != group:
+            os.chown(path, -1, group)
+        shutil.copystat(pattern, path)
+
+    def exchange(self, one: Path, other: Path) -> None:
+        """See `Disk`.  OSError with ENOSYS or EINVAL where the system or the file system can't."""
+        # Here, not at the top: whoever fetches needs none of it.
+        import ctypes
+
+        # The C library's function, not the bare system call: what is preloaded before that library
+        # sees it (tests/crash).
+        call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if call is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(one))
+        names = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+        place = (ctypes.c_int, ctypes.c_char_p)
+        call.argtypes = [*place, *place, ctypes.c_uint]
+        if call(*names, _RENAME_EXCHANGE):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+    def rename_folder(self, source: Path, target: Path) -> None:
+        """See `Disk`."""
+        source.rename(target)
+
+    def remove_folder(self, path: Path) -> None:
+        """See `Disk`."""
+        if path.exists():
+            shutil.rmtree(path)
+
+
+def why_no_exchange(folder: Path, disk: Disk | None = None) -> str:
+    """Why folders on the file system of `folder` can't be exchanged, tried in it; "" if they can.
+
+    Raises OSError if nothing can be written there.
+    """
+    disk = disk or RealDisk()
+    with tempfile.TemporaryDirectory(prefix="exchange-", dir=folder) as made:
+        one, other = Path(made, "one"), Path(made, "other")
+        one.mkdir()
+        other.mkdir()
+        (one / "file").touch()
+        try:
+            disk.link(one / "file", one / "again")
+            disk.exchange(one, other)
+        except OSError as exc:
+            return exc.strerror or str(exc)
+        return "" if (other / "again").exists() else "the exchange did nothing"
 
 
 def store_error(doing: str, path: Path, exc: OSError) -> StoreError:

@@ -1,7 +1,7 @@
 """The output folder: what lies where, and who may read it.
 
     OUT/cdr/submit_date=…/part-….parquet    the data set; nothing but finished parts
-    OUT/state/  state.db status.json lock lists/ staging/    ours
+    OUT/state/  state.db status.json lock lists/ staging/ retired/    ours
     OUT/runs/<run_id>/  summary.json bad_ids.jsonl log.jsonl state.parquet
 
 state/ and runs/ hold answers and ids and are for the owner only; cdr/ follows `output.mode`.
@@ -54,6 +54,11 @@ class Output(msgspec.Struct, frozen=True):
     @property
     def staging(self) -> Path:
         return self.state / "staging"
+
+    @property
+    def retired(self) -> Path:
+        """A folder a rewrite: the partitions that it took out of cdr/, as long as they are kept."""
+        return self.state / "retired"
 
     @property
     def runs(self) -> Path:

@@ -1,11 +1,12 @@
 /* Faults of a file system, by preloading: every durable step of a process under FAULT_ROOT is
  * counted and written to FAULT_TRACE, and the one numbered FAULT_AT is the last thing that the
- * process does (FAULT_WHEN=before or after it: SIGKILL), or fails (FAULT_WHEN=eio).  Only a process
- * with FAULT_PROCESS in its command line is counted and hurt.
+ * process does (FAULT_WHEN=before or after it: SIGKILL), or fails (FAULT_WHEN=eio or enospc).  Only
+ * a process with FAULT_PROCESS in its command line is counted and hurt.
  *
  * With FAULT_SHADOW, each synced file is copied there under its inode's number and each synced
  * folder's names are listed there: what a power cut would leave.  What an unlink or a rename took
- * away is kept there too, until its folder is synced: it may come back.  See faultfs.py.
+ * away is kept there too, until its folder is synced: it may come back.  A folder that is exchanged
+ * for another one, or renamed, is noted with both parents, until they are synced.  See faultfs.py.
  *
  * FAULT_FORGET is for negative controls: a sync of a path that contains it does nothing at all,
  * like code that forgot it.
@@ -57,7 +58,7 @@ static void path_of(int fd, char *path) {
     path[n < 0 ? 0 : n] = 0;
 }
 
-/* Counts a step; returns 1 if it is the one that fails.  Called with the lock held. */
+/* Counts a step; returns the error if it is the one that fails, or 0.  Called with the lock held. */
 static int step(const char *op, const char *path) {
     if (!counted) return 0;
     count++;
@@ -69,7 +70,7 @@ static int step(const char *op, const char *path) {
     }
     if (count != at) return 0;
     if (!strcmp(when, "before")) kill(getpid(), SIGKILL);
-    return !strcmp(when, "eio");
+    return !strcmp(when, "eio") ? EIO : !strcmp(when, "enospc") ? ENOSPC : 0;
 }
 
 static void done(void) {
@@ -107,12 +108,57 @@ static void keep_gone(const char *path) {
     REAL(rename)(from, to);
 }
 
+static unsigned long parent_of(const char *path) {
+    struct stat s;
+    char parent[PATH_MAX];
+    snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (!slash) return 0;
+    *slash = 0;
+    return stat(parent, &s) ? 0 : (unsigned long)s.st_ino;
+}
+
+/* A folder got another place: "undo.N" says how, and "wait.N.PARENT" stands for each sync that is
+ * still to come before that is durable. */
+static void note_move(const char *op, const char *a, const char *b) {
+    static int moves;
+    char name[PATH_MAX];
+    if (!shadow) return;
+    unsigned long parents[2] = {parent_of(a), parent_of(b)};
+    moves++;
+    snprintf(name, sizeof name, "%s/undo.%d", shadow, moves);
+    FILE *out = fopen(name, "w");
+    if (out) { fprintf(out, "%s\n%s\n%s", op, a, b); fclose(out); }
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%s/wait.%d.%lu", shadow, moves, parents[i]);
+        int fd = open(name, O_WRONLY | O_CREAT, 0600);
+        if (fd >= 0) close(fd);
+    }
+}
+
+/* The folder is synced: what waited for it waits no more. */
+static void forget_moves(unsigned long folder) {
+    char end[64], name[PATH_MAX];
+    snprintf(end, sizeof end, ".%lu", folder);
+    DIR *d = opendir(shadow);
+    struct dirent *e;
+    while (d && (e = readdir(d))) {
+        char *last = strrchr(e->d_name, '.');
+        if (!strncmp(e->d_name, "wait.", 5) && last && !strcmp(last, end)) {
+            snprintf(name, sizeof name, "%s/%s", shadow, e->d_name);
+            REAL(unlink)(name);
+        }
+    }
+    if (d) closedir(d);
+}
+
 static void keep(int fd, const char *path) {
     struct stat s;
     char name[PATH_MAX];
     if (!shadow || fstat(fd, &s)) return;
     if (S_ISDIR(s.st_mode)) {
         forget_gone((unsigned long)s.st_ino);
+        forget_moves((unsigned long)s.st_ino);
         snprintf(name, sizeof name, "%s/%lu.names", shadow, (unsigned long)s.st_ino);
         FILE *out = fopen(name, "w");
         DIR *d = opendir(path);
@@ -139,8 +185,8 @@ static void keep(int fd, const char *path) {
         if (!ours(path)) return REAL(name)(fd);                                                 \
         if (forget && strstr(path, forget)) return 0;                                           \
         pthread_mutex_lock(&one);                                                               \
-        int result = -1;                                                                        \
-        if (step("sync", path)) errno = EIO;                                                    \
+        int result = -1, error;                                                                 \
+        if ((error = step("sync", path))) errno = error;                                        \
         else if (!(result = REAL(name)(fd))) keep(fd, path);                                    \
         done();                                                                                 \
         pthread_mutex_unlock(&one);                                                             \
@@ -152,8 +198,8 @@ SYNC(fdatasync)
 #define CALL(op, path, taken, real)                                                             \
     if (!ours(path)) return real;                                                               \
     pthread_mutex_lock(&one);                                                                   \
-    int result = -1;                                                                            \
-    if (step(op, path)) errno = EIO;                                                            \
+    int result = -1, error;                                                                     \
+    if ((error = step(op, path))) errno = error;                                                \
     else {                                                                                      \
         if (taken) keep_gone(path);                                                             \
         result = real;                                                                          \
@@ -164,7 +210,18 @@ SYNC(fdatasync)
     errno = kept;                                                                               \
     return result;
 
-int rename(const char *a, const char *b) { CALL("rename", b, 1, REAL(rename)(a, b)) }
+static int moved(const char *op, const char *a, const char *b, int result) {
+    struct stat s;
+    if (!result && !stat(b, &s) && S_ISDIR(s.st_mode)) note_move(op, a, b);
+    return result;
+}
+
+int rename(const char *a, const char *b) {
+    CALL("rename", b, 1, moved("rename", a, b, REAL(rename)(a, b)))
+}
+int renameat2(int f, const char *a, int t, const char *b, unsigned int g) {
+    CALL("exchange", b, 0, moved("exchange", a, b, REAL(renameat2)(f, a, t, b, g)))
+}
 int link(const char *a, const char *b) { CALL("link", b, 0, REAL(link)(a, b)) }
 int linkat(int f, const char *a, int t, const char *b, int g) {
     CALL("link", b, 0, REAL(linkat)(f, a, t, b, g))

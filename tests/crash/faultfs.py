@@ -3,7 +3,9 @@
 `faultfs.c` counts the steps.  A power cut is made out of a kill: what was never synced is taken
 back.  A file's content becomes that of its last fsync (or nothing); a name that a folder did not
 have at its own last fsync is gone, and one that was removed or replaced since is there again with
-its old content, or not: as the dice say.  That is harder than LazyFS, which does not lose names.
+its old content, or not: as the dice say.  Folders that changed places, or got another name, are
+back where they were, unless both parents were synced since.  That is harder than LazyFS, which does
+not lose names.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ import random
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from harvester.storage.disk import RealDisk
 
 SOURCE = Path(__file__).with_name("faultfs.c")
 
@@ -83,6 +88,7 @@ class FaultFs:
 
     def cut_power(self, dice: random.Random) -> None:
         """Take back what the killed process had not made durable."""
+        self._undo_moves()
         for path in sorted(self._root.rglob("*"), reverse=True):
             if path.is_dir():
                 self._lose_names(path, dice)
@@ -104,6 +110,25 @@ class FaultFs:
             elif path.is_file():
                 shutil.copyfile(path, self._shadow / f"{path.stat().st_ino}.bytes")
 
+    def _undo_moves(self) -> None:
+        """Folders back to where they were, the last first."""
+        durable: list[tuple[str, str]] = []
+        moves = [(int(one.name.split(".")[1]), one) for one in self._shadow.glob("undo.*")]
+        for number, kept in sorted(moves, reverse=True):
+            operation, source, target = kept.read_text().split("\n")
+            if not list(self._shadow.glob(f"wait.{number}.*")):
+                if operation == "rename":
+                    durable.append((source, target))
+                continue
+            # A parent that was renamed for good since has its new name.
+            places = [_renamed(path, reversed(durable)) for path in (source, target)]
+            if not places[1].exists() or (operation == "exchange" and not places[0].exists()):
+                continue  # removed since: there is nothing to take back
+            if operation == "exchange":
+                RealDisk().exchange(*places)
+            else:
+                places[1].rename(places[0])
+
     def _lose_names(self, folder: Path, dice: random.Random) -> None:
         kept = self._shadow / f"{folder.stat().st_ino}.names"
         durable = set(kept.read_text().split("\n")) if kept.exists() else set()
@@ -120,6 +145,7 @@ class FaultFs:
             name = kept.name.split(".", 2)[2]
             if not _is_sqlites(name) and dice.random() < 0.5:
                 (folder / name).write_bytes(kept.read_bytes())
+                (folder / name).chmod(0o600)
 
     def _lose_bytes(self, path: Path) -> None:
         kept = self._shadow / f"{path.stat().st_ino}.bytes"
@@ -127,6 +153,13 @@ class FaultFs:
             path.write_bytes(kept.read_bytes())
         else:
             path.write_bytes(b"")
+
+
+def _renamed(path: str, renames: Iterable[tuple[str, str]]) -> Path:
+    for source, target in renames:
+        if path.startswith(f"{source}/"):
+            path = target + path.removeprefix(source)
+    return Path(path)
 
 
 def _is_sqlites(name: str) -> bool:

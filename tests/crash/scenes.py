@@ -27,7 +27,7 @@ from harvester.simulator.calls import Fate, call_of
 from harvester.storage.output import Output
 from tests.crash.faultfs import FaultFs, Step, chosen
 from tests.support.harvesting import Ended, Harvest
-from tests.support.outputs import wait_for_requests
+from tests.support.outputs import make_version_1, wait_for_requests
 from tests.support.simulated import END, ROOT, Simulator
 
 POINTS = int(os.environ.get("CRASH_POINTS", "3")) or None
@@ -39,7 +39,7 @@ FIRST, SECOND = IDS[:120], IDS[80:]
 MANY_DATES = sorted(make_ids(120, 4, end=END, days=50))
 VENDOR_SEED = 5
 
-Process = Literal["harvest_once", "worklist.build_child", "rebuild_once"]
+Process = Literal["harvest_once", "worklist.build_child", "rebuild_once", "compact_once"]
 """The process that is hurt, by a part of its command line."""
 
 
@@ -50,14 +50,17 @@ class Scene:
     name: str
     before: Path | None
     order: Mapping[str, object]
-    """Of the run; of the run that follows, if the command is a rebuild."""
+    """Of the run; of the run that follows, if the command is another one."""
     ids: Sequence[str]
     """What must be in the data in the end, if the vendor has it."""
-    rebuilds: bool = False
+    other: Literal["", "rebuild_once", "compact_once"] = ""
+    """The command, if it is no run; it sends nothing."""
 
 
 def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
-    """A first night; one after an unfinished one; a retry of the dead; a rebuild."""
+    """A first night; one after an unfinished one; a retry of the dead; a rebuild; a compaction;
+    a night with a state database of version 1.
+    """
     first, second = folder / "first.txt", folder / "second.txt"
     many = folder / "many.txt"
     for file, ids in ((first, FIRST), (second, SECOND), (many, MANY_DATES)):
@@ -71,6 +74,13 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
     finished = harvest_of(folder / "finished", vendor)
     assert finished.run(first).code == 3
     older = shutil.copytree(finished.out / "state", folder / "older")
+    compacted = harvest_of(folder / "compacted", vendor)
+    shutil.copytree(finished.out, compacted.out)
+    old_version = Path(shutil.copytree(finished.out, folder / "old version"))
+    make_version_1(old_version / "state" / "state.db")
+    # So the next one sweeps what this one has left, and finds files of both kinds.
+    assert other_command("compact_once", compacted.out).code == 0
+    finish(compacted, second)
     finish(finished, second)
     overtaken = Path(shutil.copytree(finished.out, folder / "overtaken"))
     shutil.rmtree(overtaken / "state")
@@ -81,7 +91,9 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
         "many dates": Scene("many dates", None, {"sources": [str(many)]}, MANY_DATES),
         "go on": Scene("go on", unfinished.out, order, IDS),
         "retry": Scene("retry", finished.out, {"retry": True}, IDS),
-        "rebuild": Scene("rebuild", overtaken, order, IDS, rebuilds=True),
+        "rebuild": Scene("rebuild", overtaken, order, IDS, other="rebuild_once"),
+        "compact": Scene("compact", compacted.out, order, IDS, other="compact_once"),
+        "migrate": Scene("migrate", old_version, order, IDS),
     }
 
 
@@ -106,35 +118,42 @@ class Trial:
     def complete(self) -> None:
         """A reader looks, then the same command runs again, and the oracle judges."""
         look_as_a_reader(self.harvest)
-        if self.scene.rebuilds:
-            self._rebuild_again()
+        if self.scene.other:
+            self.again()
         asked_before = self.vendor.stats()["requests"]
         done = self.harvest.run(**dict(self.scene.order))
         assert done.code in (0, 3), (self.step, done.err)
         asked = self.vendor.stats()["requests"] - asked_before
         # The data and its newest snapshot tell all that was known of a finished harvest.
-        assert asked <= (0 if self.scene.rebuilds else len(IDS)), (self.step, asked)
+        assert asked <= (0 if self.scene.other else len(IDS)), (self.step, asked)
         finish(self.harvest)
         assert self.harvest.ids() == in_data(self.scene.ids), self.step
         assert damage_of(self.harvest.out) == [], self.step
 
-    def _rebuild_again(self) -> None:
+    def again(self) -> None:
         """Nothing may begin on half a state; a rebuild that was whole needs no other."""
         again = _command(self.scene, self.harvest, None)
         if again.code != 0:
+            assert self.scene.other == "rebuild_once", (self.step, again.err)
             assert "there is nothing to rebuild" in again.err, (self.step, again.err)
 
 
 def trials(
-    tmp_path: Path, vendor: Simulator, scene: Scene, process: Process, purpose: str
+    tmp_path: Path,
+    vendor: Simulator,
+    scene: Scene,
+    process: Process,
+    purpose: str,
+    *,
+    only: int | None = POINTS,
 ) -> Iterator[Trial]:
-    """Copies of the scene, one for each chosen step of its command."""
+    """Copies of the scene, one for each chosen step of its command; None: for all of these."""
     whole = _traced(tmp_path, vendor, scene, process)
     steps = whole.fault.steps()
     # A retry makes its list from the ledger alone.
     assert steps or (scene.name, process) == ("retry", "worklist.build_child")
     dice = random.Random(f"{SEED} {purpose} {process} {scene.name}")
-    found = chosen(steps, only=POINTS, dice=dice)
+    found = chosen(steps, only=only, dice=dice)
     with counted(f"{purpose}, {scene.name}, {process}: {len(found)} of {len(steps)} steps"):
         for step in found:
             yield _trial(whole.fault, step, whole.harvest.out, scene, vendor)
@@ -152,10 +171,14 @@ def sync_trials(tmp_path: Path, vendor: Simulator, scene: Scene, count: int) -> 
 
 
 def careless_trials(
-    tmp_path: Path, vendor: Simulator, scene: Scene, forgotten: str
+    tmp_path: Path,
+    vendor: Simulator,
+    scene: Scene,
+    forgotten: str,
+    process: Process = "harvest_once",
 ) -> Iterator[Trial]:
     """Late moments of a command that forgets a kind of sync (see `FaultFs.environment`)."""
-    whole = _traced(tmp_path, vendor, scene, "harvest_once", forget=forgotten)
+    whole = _traced(tmp_path, vendor, scene, process, forget=forgotten)
     steps = whole.fault.steps()
     late = steps[len(steps) // 2 :]
     for step in random.Random(f"{SEED} {forgotten}").sample(late, 8):
@@ -208,6 +231,15 @@ def damage_of(out: Path) -> list[str]:
     return [f"{f.kind}: {f.what} {f.where}" for f in audit.findings if f.severity == "damage"]
 
 
+def other_command(name: str, out: Path, environment: dict[str, str] | None = None) -> Ended:
+    """A command that is no run, in a process of its own."""
+    words = [sys.executable, "-W", "error", "-m", f"tests.support.{name}", str(out)]
+    told = subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    return Ended(told.returncode, told.stdout, told.stderr)
+
+
 def _traced(
     tmp_path: Path, vendor: Simulator, scene: Scene, process: Process, forget: str | None = None
 ) -> Trial:
@@ -229,13 +261,9 @@ def _trial(fault: FaultFs, step: Step, out: Path, scene: Scene, vendor: Simulato
 
 
 def _command(scene: Scene, harvest: Harvest, environment: dict[str, str] | None) -> Ended:
-    if not scene.rebuilds:
+    if not scene.other:
         harvest.environment = environment
         done = harvest.run(**dict(scene.order))
         harvest.environment = None
         return done
-    words = [sys.executable, "-W", "error", "-m", "tests.support.rebuild_once", str(harvest.out)]
-    told = subprocess.run(
-        words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
-    return Ended(told.returncode, told.stdout, told.stderr)
+    return other_command(scene.other, harvest.out, environment)

@@ -43,6 +43,8 @@ FULL_IDS = 2_400
         ("begin", "worklist.build_child"),
         ("go on", "harvest_once"),
         ("rebuild", "rebuild_once"),
+        ("compact", "compact_once"),
+        ("migrate", "harvest_once"),
     ],
 )
 def test_an_io_error_at_any_durable_step_loses_nothing(
@@ -50,6 +52,13 @@ def test_an_io_error_at_any_durable_step_loses_nothing(
 ) -> None:
     for trial in trials(tmp_path, vendor, scenes[name], process, "eio"):
         _fail(trial, process)
+
+
+def test_a_disk_that_is_full_at_any_durable_step_of_a_compaction_loses_nothing(
+    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene]
+) -> None:
+    for trial in trials(tmp_path, vendor, scenes["compact"], "compact_once", "enospc"):
+        _fail(trial, "compact_once", "enospc")
 
 
 def test_an_io_error_at_each_of_the_first_100_syncs_loses_nothing(
@@ -84,8 +93,8 @@ def test_a_disk_that_is_full_at_any_size_stops_the_run_and_loses_nothing(
                 assert damage_of(harvest.out) == [], size_kb
 
 
-def _fail(trial: Trial, process: Process) -> None:
-    environment = trial.fault.environment(at=trial.step.number, when="eio", process=process)
+def _fail(trial: Trial, process: Process, how: str = "eio") -> None:
+    environment = trial.fault.environment(at=trial.step.number, when=how, process=process)
     hurt = trial.hurt(environment)
     assert hurt.code in (0, 3, 6), (trial.step, hurt.code, hurt.err)
     if hurt.code == 6:

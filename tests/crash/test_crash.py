@@ -44,6 +44,7 @@ SLICES = 4
         ("go on", "worklist.build_child"),
         ("retry", "harvest_once"),
         ("rebuild", "rebuild_once"),
+        ("migrate", "harvest_once"),
     ],
 )
 def test_killed_at_any_durable_step_the_same_command_completes_it(

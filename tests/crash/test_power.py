@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
         ("go on", "harvest_once"),
         ("retry", "harvest_once"),
         ("rebuild", "rebuild_once"),
+        ("compact", "compact_once"),
+        ("migrate", "harvest_once"),
     ],
 )
 def test_the_power_cut_at_any_durable_step_costs_nothing_that_was_acknowledged(
@@ -57,6 +59,23 @@ def test_negative_control_a_forgotten_sync_is_found_out_by_the_power_cut(
         except (AssertionError, ArrowInvalid) as found:
             print(f"found out: {found}")
             if shows_as in str(found):
+                return
+    pytest.fail("no power cut found it out, so these tests prove nothing")
+
+
+def test_negative_control_a_compaction_without_syncs_of_the_folders_is_found_out(
+    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene]
+) -> None:
+    dice = random.Random(f"{SEED} control compact")
+    scene: Scene = scenes["compact"]
+    process: Process = "compact_once"
+    for trial in careless_trials(tmp_path, vendor, scene, "/cdr", process):
+        _cut(trial, process, dice, forget="/cdr")
+        try:
+            trial.complete()
+        except AssertionError as found:
+            print(f"found out: {found}")
+            if "is not in the state database" in str(found):
                 return
     pytest.fail("no power cut found it out, so these tests prove nothing")
 

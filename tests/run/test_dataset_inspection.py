@@ -22,7 +22,7 @@ from harvester.dataset.inspection import Inspection, inspect
 from tests.support.datasets import filled
 
 NAME = "submit_date=2026-11-02/part-made0000-7-0.parquet"
-GOOD = Inspection(4, frozenset({"default"}), (), frozenset({"run-1"}))
+GOOD = Inspection(4, frozenset({"default"}), (), {"run-1": 7})
 
 
 def part(
@@ -64,7 +64,7 @@ def test_accounts_and_runs_are_those_of_all_row_groups(tmp_path: Path) -> None:
     assert found == replace(
         GOOD,
         accounts=frozenset({"a", "b", "default"}),
-        runs=frozenset({"run-1", "run-2", "run-3"}),
+        runs={"run-1": 7, "run-2": 7, "run-3": 7},
     )
 
 

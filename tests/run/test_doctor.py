@@ -94,6 +94,7 @@ def test_an_output_stays_as_it_is_and_so_does_the_next_run(
     code, found = patient.examined(vendor.base_url)
     assert code == 0, found
     assert "25 ids to fetch" in found["input"]["said"]
+    assert found["exchange"]["state"] == "ok", "tried, and nothing of it is left"
     assert fingerprint(patient.folder / "out") == before
     assert sum(vendor.asks().values()) == sum(asks.values()) + 1
     done = harvester(*words, "--json", cwd=patient.folder, env=KEYS)

@@ -22,8 +22,10 @@ from harvester.state import publications, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import get_meta, open_database, set_meta, store_errors
 from harvester.state.lock import OutputLock, read_holder
-from harvester.state.values import Batch, Entry, FileStamp
+from harvester.state.read_only import view_ledger
+from harvester.state.values import Batch, Entry, FileStamp, PartRecord
 from harvester.state.writer import LedgerWriter
+from tests.support import outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,7 +106,7 @@ def test_before_a_migration_the_ledger_is_copied_as_it_was(path: Path) -> None:
         db.execute("ALTER TABLE input_file DROP COLUMN ctime_ns")
         db.execute("INSERT INTO input_file VALUES ('/ids.txt', 1, 2, 3, 'hash')")
         set_meta(db, "mark", "as it was")
-    copy = path.with_name("state.db.before-1.3")
+    copy = path.with_name("state.db.before-2.3")
     open_database(path, "acme").close()
     assert "ctime_ns" in columns(path)
     assert "ctime_ns" not in columns(copy)
@@ -116,6 +118,65 @@ def test_before_a_migration_the_ledger_is_copied_as_it_was(path: Path) -> None:
     assert {one.name for one in path.parent.iterdir()} == {path.name, copy.name}
 
 
+def number_of_version_1(path: Path) -> int:
+    """A ledger of version 1 with two live files; returns the highest number it ever gave out."""
+    with closing(open_database(path, "acme")) as db:
+        for _ in range(2):
+            keep(db, batch(1))
+            publication = publications.prepare(db, 1)
+            assert publication is not None
+            part = PartRecord(f"d/{publication.id}", publication.id, 10, 99, "hash")
+            publications.commit(db, publication.id, [part])
+            publications.make_live(db, publication)
+        keep(db, batch(1))
+        publications.prepare(db, 1)
+        publications.drop_prepared(db)
+    outputs.make_version_1(path)
+    return 3
+
+
+def test_a_ledger_of_version_1_is_made_anew_with_all_that_it_had(path: Path) -> None:
+    newest = number_of_version_1(path)
+    with closing(open_database(path, "acme")) as db:
+        assert get_meta(db, "schema") == "2"
+        parts = publications.current_parts(db, Path("cdr"))
+        assert parts == [PartRecord(f"d/{n}", n, 10, 99, "hash") for n in (1, 2)]
+        assert [one.kind for one in publications.all_publications(db)] == ["append"] * 2
+        again = publications.prepare(db, 1)
+        assert again is not None
+        assert again.id == newest + 1, "a number that was dropped is never used again"
+    with closing(open_database(path.with_name("fresh.db"), "acme")) as fresh:
+        forms = fresh.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    with closing(sqlite3.connect(path)) as db:
+        found = db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    assert [(n, " ".join(s.split())) for n, s in found if s] == [
+        (n, " ".join(s.split())) for n, s in forms if s
+    ]
+
+
+def test_a_ledger_of_version_1_is_viewed_without_a_change(path: Path, tmp_path: Path) -> None:
+    number_of_version_1(path)
+    before = path.read_bytes()
+    with view_ledger(path, tmp_path) as db:
+        assert [part.rewrite for part in publications.current_parts(db, Path("cdr"))] == [None] * 2
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("tmp*"))
+
+
+def test_a_migration_that_fails_leaves_version_1_whole(path: Path) -> None:
+    number_of_version_1(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE older (x)")  # its second step has no place to work
+    with pytest.raises(StoreError, match="older"):
+        open_database(path, "acme")
+    with closing(sqlite3.connect(path)) as db:
+        assert get_meta(db, "schema") == "1"
+        assert db.execute("SELECT count(*) FROM file").fetchone() == (2,)
+        db.execute("DROP TABLE older")
+    with closing(open_database(path, "acme")) as db:
+        assert len(publications.current_parts(db, Path("cdr"))) == 2
+
+
 def test_only_a_migration_makes_a_copy(path: Path) -> None:
     open_database(path, "acme").close()
     open_database(path, "acme").close()
@@ -125,7 +186,7 @@ def test_only_a_migration_makes_a_copy(path: Path) -> None:
 def test_a_copy_that_cannot_be_made_leaves_the_ledger_as_it_was(path: Path) -> None:
     with closing(open_database(path, "acme")) as db:
         db.execute("ALTER TABLE input_file DROP COLUMN ctime_ns")
-    path.with_name("state.db.before-1.3").mkdir()
+    path.with_name("state.db.before-2.3").mkdir()
     with pytest.raises(StoreError, match=r"state\.db failed: Is a directory"):
         open_database(path, "acme")
     assert "ctime_ns" not in columns(path)

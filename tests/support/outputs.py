@@ -110,6 +110,34 @@ def look(out: Path, query: str, *values: object) -> list[Any]:
         return db.execute(query, values).fetchall()
 
 
+def make_version_1(database: Path) -> None:
+    """Give a state database without a rewrite the tables of version 1."""
+    with closing(sqlite3.connect(database)) as db:
+        db.executescript(_VERSION_1)
+
+
+_VERSION_1 = """
+BEGIN;
+ALTER TABLE publication RENAME TO new_publication;
+ALTER TABLE file RENAME TO new_file;
+CREATE TABLE publication (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, lo INTEGER NOT NULL, hi INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('prepared', 'committed', 'live')));
+CREATE TABLE file (
+    path TEXT PRIMARY KEY, publication INTEGER NOT NULL, rows INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('committed', 'live'))) WITHOUT ROWID;
+INSERT INTO publication SELECT id, lo, hi, state FROM new_publication;
+INSERT INTO file SELECT path, publication, rows, bytes, sha256, state FROM new_file;
+DELETE FROM sqlite_sequence WHERE name = 'publication';
+UPDATE sqlite_sequence SET name = 'publication' WHERE name = 'new_publication';
+DROP TABLE new_publication;
+DROP TABLE new_file;
+UPDATE meta SET value = '1' WHERE key = 'schema';
+COMMIT;
+"""
+
+
 def fingerprint(out: Path) -> dict[str, tuple[int, str]]:
     """Mode and content of everything in an output but the text of its lock."""
     return {

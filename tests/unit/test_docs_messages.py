@@ -317,7 +317,7 @@ def test_every_step_of_the_disk_is_documented() -> None:
         for node in ast.walk(tree):
             match node:
                 case ast.Call(
-                    func=ast.Name(id="_explained" | "store_error"),
+                    func=ast.Name(id="_explained" | "explained" | "store_error"),
                     args=[ast.Constant(value=str(doing)), *_],
                 ):
                     doings.add(doing)

@@ -24,6 +24,7 @@ from harvester.operations.doctor_checks import (
     check_answer,
     check_clock,
     check_disk,
+    check_exchange,
     check_limit,
     check_open_files,
     exit_code,
@@ -47,6 +48,14 @@ GB = 10**9
 def test_disk_against_the_plan(free: int, state: str, code: int) -> None:
     found = check_disk(free, 2 * GB, 1 * GB, "/data")
     assert (found.state, found.exit_code) == (state, code)
+
+
+def test_without_an_exchange_of_folders_a_run_works_all_the_same() -> None:
+    assert check_exchange("").state == "ok"
+    found = check_exchange("Invalid argument")
+    assert (found.state, found.exit_code) == ("warn", 0)
+    assert "Invalid argument" in found.said
+    assert "harvester compact" in found.remedy
 
 
 @pytest.mark.parametrize(

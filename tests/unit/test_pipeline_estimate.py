@@ -142,7 +142,7 @@ def test_retries_are_expected_as_the_last_runs_had_them(
 def test_records_are_expected_to_take_what_those_there_take(tmp_path: Path) -> None:
     with closing(open_database(tmp_path / "state.db", "acme")) as db:
         assert estimate(db, CONFIG.pace, CONFIG.output, 100, 0).data_bytes == 100 * 60 + 5 * 15_000
-        db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
+        db.execute("INSERT INTO publication (id, lo, hi, state) VALUES (1, 1, 1, 'prepared')")
         parts = [
             PartRecord("a", 1, 1_000, 15_000 + 40_000, "x"),
             PartRecord("b", 1, 3_000, 15_000 + 80_000, "y"),
@@ -161,7 +161,7 @@ def test_what_is_counted_is_a_whole_number_and_a_share_has_three_places(tmp_path
     with closing(open_database(tmp_path / "state.db", "acme")) as db:
         run_records.begin_run(db, "run-1", 1)
         run_records.end_run(db, "run-1", 2, 0, {"delivered": 3, "requests": 4, "retry.reset": 1})
-        db.execute("INSERT INTO publication VALUES (1, 1, 1, 'prepared')")
+        db.execute("INSERT INTO publication (id, lo, hi, state) VALUES (1, 1, 1, 'prepared')")
         publications.commit(db, 1, [PartRecord("a", 1, 3, 31_000, "x")])
         db.execute("UPDATE file SET state = 'live'")
         found = estimate(db, CONFIG.pace, CONFIG.output, 100, 0)

@@ -199,7 +199,7 @@ def _on_list(db: sqlite3.Connection, places: Places, voice_id: str) -> OnList | 
 
 
 def _in_data(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[InData, ...]:
-    parts = {places.cdr / part.path: part for part in publications.live_parts(db)}
+    parts = {places.cdr / part.path: part for part in publications.current_parts(db, places.cdr)}
     return tuple(
         InData(
             file=str(found.path),

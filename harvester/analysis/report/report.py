@@ -2,7 +2,8 @@
 
 Theory of operation.  The data set is read without the output's lock: its files are complete and
 never change, and one that a run publishes meanwhile is either listed or not.  So a report can be
-had while a run works; only the open and the dead can't be told then.  Nothing is changed.
+had while a run works; only the open and the dead can't be told then.  Should a compaction take away
+what was listed, reading it ends with an error.  Nothing is changed.
 
 Days are those of the order's clock, whatever the folders of the data set are named by.
 """

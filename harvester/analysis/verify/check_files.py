@@ -30,7 +30,7 @@ class Expected:
 
     live: Sequence[PartRecord]
     committed: frozenset[str]
-    """Paths of a publication past its commit point that isn't finished."""
+    """Paths of a publication of the journal past its commit point that isn't finished."""
     state_id: str
     newest_publication: int
     account: str
@@ -147,10 +147,11 @@ def _unknown_file(
         return damage("foreign", "was not written by harvester", path, MOVE_OUT)
     if (
         part["state"] == expected.state_id[:8]
-        and int(part["publication"]) > expected.newest_publication
+        and (number := max(int(part["publication"]), int(part["rewrite"] or 0)))
+        > expected.newest_publication
     ):
         what = (
-            f"is of publication {part['publication']}, but the state database's newest is "
+            f"is of publication {number}, but the state database's newest is "
             f"{expected.newest_publication}: state/ is older than the data"
         )
         return damage("older_state", what, path, OLDER_STATE)

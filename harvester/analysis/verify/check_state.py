@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage, n
 from harvester.dataset.files import totals_of
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
+from harvester.dataset.origin import numbers_of
 from harvester.dataset.usage import UsageTotals
 from harvester.state import bitmap, journal, publications, run_records, unresolved, work_lists
 from harvester.state.restore import is_rebuilt
@@ -41,13 +42,19 @@ class JournalCheck:
 def check_publications(db: sqlite3.Connection) -> Iterator[Finding]:
     """Ranges of the journal and their states fit together."""
     parts: dict[int, list[KnownPart]] = {}
+    went: dict[int, list[KnownPart]] = {}
     for part in publications.known_parts(db).values():
-        parts.setdefault(part.publication, []).append(part)
+        parts.setdefault(part.brought_by, []).append(part)
+        if part.superseded_by is not None:
+            went.setdefault(part.superseded_by, []).append(part)
     last_hi = 0
     known = set()
-    for one in publications.all_publications(db):
+    found = publications.all_publications(db)
+    emptied = _emptied(found)
+    for one in found:
         known.add(one.id)
-        yield from _publication(one, parts.get(one.id, []))
+        yield from _publication(one, parts.get(one.id, []), is_emptied=one.id in emptied)
+        yield from _rewrite(one, parts.get(one.id, []), went.get(one.id, []))
         if one.lo <= one.hi:  # those of a rebuilt state have no range
             if one.lo <= last_hi:
                 what = (
@@ -55,12 +62,42 @@ def check_publications(db: sqlite3.Connection) -> Iterator[Finding]:
                 )
                 yield damage("publication", what, _PUBLICATION, RESTORE_STATE)
             last_hi = one.hi
-    for number in sorted(parts.keys() - known):
+    for number in sorted({*parts, *went} - known):
         what = f"publication {number} has files, but no entry"
         yield damage("publication", what, _PUBLICATION, RESTORE_STATE)
 
 
-def _publication(one: Publication, files: list[KnownPart]) -> Iterator[Finding]:
+def _emptied(found: Sequence[Publication]) -> set[int]:
+    """Publications of whose files rewrites have taken some out, so that none may be left."""
+    paths = (path for one in found if one.note for old in one.note.made_of.values() for path in old)
+    return {rewrite or publication for publication, rewrite in map(_numbers, paths)}
+
+
+def _numbers(path: str) -> tuple[int, int | None]:
+    return numbers_of(path, GROUP_RECORD)
+
+
+def _rewrite(
+    one: Publication, came: Sequence[KnownPart], went: Sequence[KnownPart]
+) -> Iterator[Finding]:
+    """What a rewrite took out and what it put in are the same rows, as long as both are known."""
+    wrong = []
+    if went and sum(part.rows for part in came) != sum(part.rows for part in went):
+        rows = f"{sum(part.rows for part in went)} rows, and put {sum(p.rows for p in came)} there"
+        wrong.append(f"took files out of the data set that have {rows}")
+    if went and not one.is_rewrite:
+        wrong.append("is no rewrite, but files were taken out of the data set by it")
+    states = {"committed": {"live"}, "live": {"retired"}}.get(one.state, set())
+    odd = sorted({part.state for part in went} - states)
+    if odd:
+        wrong.append(f"is {one.state}, but files that it took out are {' and '.join(odd)}")
+    for what in wrong:
+        yield damage("publication", f"publication {one.id} {what}", _PUBLICATION, RESTORE_STATE)
+
+
+def _publication(
+    one: Publication, files: list[KnownPart], *, is_emptied: bool
+) -> Iterator[Finding]:
     waiting = one.records
     states = {part.state for part in files}
     rows = sum(part.rows for part in files)
@@ -71,11 +108,13 @@ def _publication(one: Publication, files: list[KnownPart]) -> Iterator[Finding]:
     elif one.state == "committed":
         what = f"publication {one.id} ({rows} records) is committed, but not all in place yet"
         yield note("unfinished", what, _PUBLICATION, _FINISHES)
+        is_short = rows != waiting and not one.is_rewrite
         wrong = _unlike("committed", states) or (
-            f"has {rows} rows, but {waiting} records wait for it" if rows != waiting else ""
+            f"has {rows} rows, but {waiting} records wait for it" if is_short else ""
         )
     else:
-        wrong = _unlike("live", states) or (
+        still = states - {"retired"} if is_emptied else states
+        wrong = ("" if is_emptied and not still else _unlike("live", still)) or (
             f"is live, but {waiting} of its records are in the journal still" if waiting else ""
         )
     if wrong:

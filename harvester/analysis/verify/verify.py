@@ -119,7 +119,7 @@ def _verified(  # noqa: PLR0917 - what verify has, handed on
     modes: list[Finding],
     tell: Tell,
 ) -> VerifyResult:
-    expected = _expected(db, order.partition_timezone)
+    expected = _expected(db, places, order.partition_timezone)
     files = check_files(
         places, expected, deep=order.deep, tell=lambda done, total: tell("files", done, total)
     )
@@ -181,12 +181,10 @@ def _check_content(
     return check.ids, found
 
 
-def _expected(db: sqlite3.Connection, partition_timezone: str) -> Expected:
-    known = publications.known_parts(db).values()
-    committed = (part.path for part in known if part.state == "committed")
+def _expected(db: sqlite3.Connection, places: Places, partition_timezone: str) -> Expected:
     return Expected(
-        publications.live_parts(db),
-        frozenset(committed),
+        publications.current_parts(db, places.cdr),
+        frozenset(publications.committed_paths(db)),
         get_meta(db, "state_id") or "",
         newest_number(db, "publication"),
         get_meta(db, "account") or "",

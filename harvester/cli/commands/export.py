@@ -137,12 +137,13 @@ def _write_delivered(
     from harvester.state.read_only import looking
 
     with looking(output, "export") as db:
-        live = [part.path for part in publications.live_parts(db)]
+        live = [part.path for part in publications.current_parts(db, output.cdr)]
         waiting = publications.journal_size(db)[0]
     parts = [output.cdr / part for part in scope.parts(live)]
     schema = own_version(output.cdr, live, VERSIONS).schema
     chosen = Chosen(scope)
-    # Parts never change and never go: the lock needn't be held while they are read.
+    # Parts never change, and where a compaction takes one away meanwhile this ends with an error:
+    # so the lock needn't be held while they are read.
     with opened(form.value, file, schema) as sink:
         _pour(sink, map(masking, chosen.of(part_batches(parts))))
     if scope.period.is_bounded:

@@ -53,7 +53,7 @@ def publish(
 
     terminal = stderr()
     with terminal.working("publishing", shows=not (quiet or json)):
-        events = _Events(None if json else terminal, quiet=quiet)
+        events = Told(None if json else terminal, quiet=quiet)
         try:
             signals = Signals(stopped)
             with signals.handled():
@@ -79,7 +79,7 @@ def screen(done: PublishedAll) -> list[Line]:
     ]
 
 
-class _Events:
+class Told:
     """Implements `harvester.pipeline.engine.progress.Events`: there is no run, so no log of one."""
 
     def __init__(self, terminal: Terminal | None, *, quiet: bool) -> None:

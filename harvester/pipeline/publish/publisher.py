@@ -18,9 +18,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -32,6 +31,7 @@ from harvester.dataset.packing import Piece
 from harvester.dataset.parts import StagedPart, place, stage, sync_folders
 from harvester.errors import StoreError
 from harvester.identity import Identity
+from harvester.pipeline.publish.ledger import Ledger
 from harvester.pipeline.publish.normalizer import Normalizer, Normalizing
 from harvester.state import publications
 from harvester.state.values import PartRecord, Publication
@@ -40,19 +40,6 @@ from harvester.storage.output import Output, empty_folder
 
 ASIDE_ROWS = 20_000
 """A process costs a fifth of a second: as much as normalising so many records."""
-
-
-class Ledger(Protocol):
-    """What a publication needs of the ledger: functions of (database, …), one at a time."""
-
-    def submit(
-        self,
-        function: Callable[..., Any],
-        *args: Any,  # noqa: ANN401 - those of `function`
-        **kwargs: Any,  # noqa: ANN401
-    ) -> Future[Any]:
-        """Run `function(db, *args)` on the ledger's thread."""
-        ...
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -141,7 +128,10 @@ class Publisher:
         self._call(publications.drop_prepared)
         unfinished = self._call(publications.unfinished)
         for publication in unfinished:
-            self._finish(publication)
+            if publication.is_rewrite:
+                self._finish_rewrite(publication)
+            else:
+                self._finish(publication)
         empty_folder(self._output.staging)
         return len(unfinished)
 
@@ -203,6 +193,20 @@ class Publisher:
         if not all(self._is_whole(part, staged[part.path]) for part in parts):
             self._make_again(publication, parts)
         self._put_in_place(publication, staged)
+
+    def _finish_rewrite(self, rewrite: Publication) -> None:
+        # Here, not at the top: hardly a start has one to finish.
+        from harvester.pipeline.publish.rewrite import Rewriter
+
+        Rewriter(
+            self._ledger,
+            self._output,
+            self._config,
+            self._state_id,
+            identity=self._identity,
+            disk=self._disk,
+            kind=self._kind,
+        ).finish(rewrite)
 
     def _make_again(self, publication: Publication, parts: list[PartRecord]) -> None:
         """Write a publication's parts once more, from the same rows: a power cut took some."""

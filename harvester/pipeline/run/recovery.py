@@ -110,7 +110,7 @@ def open_output(
 def refuse_anothers(output: Output) -> None:
     """Raise StoreError if another user owns what a run would have to change."""
     roots = [output.root, output.state, output.database, output.lock, output.lists, output.runs]
-    refuse_closed(output.root, [*roots, output.staging, output.cdr], CHANGE)
+    refuse_closed(output.root, [*roots, output.staging, output.retired, output.cdr], CHANGE)
     for folder in (output.state, output.lists, output.cdr):
         inside = sorted(folder.iterdir()) if folder.is_dir() else []
         refuse_closed(output.root, [one for one in inside if not os.access(one, CHANGE)], CHANGE)
@@ -118,9 +118,10 @@ def refuse_anothers(output: Output) -> None:
 
 def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     """Check that ledger, data set and list belong together.  Raises StoreError; changes nothing."""
-    known = publications.known_parts(db)
+    current = publications.current_parts(db, output.cdr)
+    known = {part.path for part in current} | publications.committed_paths(db)
     listing = list_parts(output.cdr, GROUP_RECORD)
-    strange = sorted({*listing.foreign, *(set(listing.parts) - set(known))})
+    strange = sorted({*listing.foreign, *(set(listing.parts) - known)})
     if strange:
         raise StoreError(
             f"{output.cdr / strange[0]} is not in the state database ({len(strange)} such "
@@ -129,11 +130,11 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
             "data set). `harvester verify` shows which. Nothing was changed.",
             code="data.unknown_file",
         )
-    for path, part in known.items():
-        if part.state == "live" and listing.parts.get(path) != part.bytes:
-            what = "has another size" if path in listing.parts else "is missing"
+    for part in current:
+        if listing.parts.get(part.path) != part.bytes:
+            what = "has another size" if part.path in listing.parts else "is missing"
             raise StoreError(
-                f"{output.cdr / path} {what}, though the state database has it as published. "
+                f"{output.cdr / part.path} {what}, though the state database has it as published. "
                 "Restore it from a backup; without one, move it out of cdr/ if it is there, and "
                 "let `harvester rebuild` make the state again: what is missing is then fetched "
                 "again. Nothing was changed.",
@@ -202,10 +203,22 @@ def _recover(  # noqa: PLR0917 - what it is opened with
         kind=kind,
     )
     finished = publisher.recover()
+    _sweep(db, output, config)
     _remove_old_lists(db, output)
     concurrency = config.pace.concurrency
     killed = [_close_killed_run(db, run, concurrency) for run in run_records.unended_runs(db)]
     return Opened(output, config, identity, kind, db, state_id, locked_at, finished, tuple(killed))
+
+
+def _sweep(db: sqlite3.Connection, output: Output, config: Config) -> None:
+    """Remove what rewrites took out of the data set, once nobody can be reading it any more."""
+    if not output.retired.is_dir() or not any(output.retired.iterdir()):
+        return
+    # Only an output with such files comes here: others need not wait for the import.
+    from harvester.pipeline.publish.rewrite import sweep_retired
+
+    ledger = InlineLedger(db, output.database)
+    sweep_retired(ledger, output, config.compact.grace_s, time.time_ns() // 1_000_000)
 
 
 def _remove_old_lists(db: sqlite3.Connection, output: Output) -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from harvester.dataset.files import file_sha256, list_parts, verify_part
 from harvester.dataset.inspection import Inspection, inspect
 from harvester.dataset.kind import RecordKind
+from harvester.dataset.origin import numbers_of
 from harvester.errors import StoreError
 from harvester.pipeline.run.state_snapshot import snapshot_number, value_of
 from harvester.run_name import is_run_id
@@ -78,11 +79,11 @@ def read_parts(
         by_hash.setdefault(sha256, name)
         refused += [f"{path}: {what}" for what in wrong]
         if not wrong:
-            number = int(kind.part_name.fullmatch(name)["publication"])  # type: ignore[index]
+            number, rewrite = numbers_of(name, kind)
             rows = verify_part(path, kind)
-            records.append(PartRecord(name, number, rows, size, sha256))
-            for run_id in inspection.runs:
-                runs[run_id] = min(number, runs.get(run_id, number))
+            records.append(PartRecord(name, number, rows, size, sha256, rewrite))
+            for run_id, first in inspection.runs.items():
+                runs[run_id] = min(first, runs.get(run_id, first))
     if refused:
         raise StoreError(_refusal(refused), code="data.untrusted")
     return Parts(records, frozenset(accounts), runs, unrated)

@@ -208,7 +208,8 @@ def check_control_totals(
     books = run_totals(run)
     answered = from_counters(run.counters, run.rows)
     journaled = _journaled(db, account, run.id)
-    files = [output.cdr / part.path for part in publications.live_parts(db, run.first_publication)]
+    parts = publications.current_parts(db, output.cdr, run.first_publication)
+    files = [output.cdr / part.path for part in parts]
     data = totals(files, run.id, GROUP_RECORD) + journaled
     found: list[Difference] = []
     if record is not None:

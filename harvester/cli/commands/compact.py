@@ -1,0 +1,108 @@
+"""`harvester compact`: the small files of a date become few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from harvester.cli import options
+from harvester.cli.commands.publish import Told
+from harvester.cli.ui.console import Line, emit, stderr, stdout
+from harvester.cli.ui.text import count, one_line, size, span
+from harvester.errors import UsageError
+
+if TYPE_CHECKING:
+    from harvester.operations.compact import Compacted
+
+
+def compact(  # noqa: PLR0917 - typer makes a flag of each
+    config: options.ConfigFile = None,
+    out: options.Out = None,
+    account: options.Account = None,
+    date: Annotated[
+        str | None, typer.Option("--date", metavar="DATE", help="This date alone, as 2026-11-01.")
+    ] = None,
+    min_files: Annotated[
+        int,
+        typer.Option("--min-files", metavar="N", min=2, help="Dates of at least so many files."),
+    ] = 8,
+    older_than: Annotated[
+        str,
+        typer.Option(
+            "--older-than", metavar="TIME", help="Dates that began so long ago; 0d for all dates."
+        ),
+    ] = "2d",
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> int:
+    """Merge the small files of each date into few, sorted by voiceId; sends nothing.
+
+    Every record stays as it is, in the folder of its date; only files change. A reader that works
+    meanwhile either counts right or gets an error that a file is gone, and reads again:
+    docs/reading.md. The old files are kept for an hour (compact.grace_s). Exits 0 also where there
+    is nothing to do, 2 where the file system can't do it, 7 while a run is in progress.
+
+    \b
+    Example:
+      harvester compact -c configs/nightly.toml
+    """
+    from harvester.cli.days import day
+    from harvester.cli.duration import duration_s
+
+    settings = options.settings(config, output__dir=out, vendor__account=account).config
+    one_day = day("--date", date)
+    older_than_s = duration_s(older_than, "--older-than", may_be_zero=True)
+    from harvester.pipeline.run.recovery import refuse_data_without_state
+    from harvester.state.read_only import has_state
+    from harvester.storage.output import Output
+
+    output = Output(Path(settings.output.dir))
+    if not has_state(output):
+        refuse_data_without_state(output)
+        raise UsageError(
+            f"{output.root} holds no data yet: there is no {output.database}, so nothing can be "
+            "compacted. Name the right folder with --out or -c.",
+            code="output.no_data",
+        )
+    from harvester.cli.signals import Signals
+    from harvester.operations.compact import Order, stopped
+    from harvester.operations.compact import compact as compact_output
+
+    order = Order(date=one_day, min_files=min_files, older_than_s=older_than_s)
+    terminal = stderr()
+    with terminal.working("compacting", shows=not (quiet or json)):
+        events = Told(None if json else terminal, quiet=quiet)
+        try:
+            signals = Signals(stopped)
+            with signals.handled():
+                done = compact_output(settings, order, events, signals)
+        finally:
+            events.tell()
+    if json:
+        emit({"type": "compact", **msgspec.to_builtins(done)})
+    elif not quiet:
+        stdout().show(screen(done))
+    return 0
+
+
+def screen(done: Compacted) -> list[Line]:
+    """What was merged, as lines."""
+    where = f"{one_line(done.output)}/cdr"
+    if not done.dates:
+        return [
+            Line(f"Nothing to compact in {where}.", "bold green"),
+            Line(
+                f"Left out: {count(done.few_files)} dates of too few files (--min-files), "
+                f"{count(done.too_young)} too young (--older-than)."
+            ),
+        ]
+    files = f"{count(done.files_before)} files became {count(done.files_after)}"
+    sizes = f"{size(done.bytes_before)} became {size(done.bytes_after)}"
+    return [
+        Line(f"Compacted {count(done.dates)} dates: {files}, {sizes}.", "bold green"),
+        Line(f"Data:     {where}/*/*.parquet, {count(done.rows)} records as before"),
+        Line(f"Kept:     the old files, for {span(done.grace_s)} (compact.grace_s)"),
+    ]

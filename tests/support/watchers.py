@@ -1,0 +1,111 @@
+"""Readers that count the rows of a data set without pause, each in a process of its own.
+
+`python -m tests.support.watchers NAME GLOB CONTROL`: counts as long as the file CONTROL says how
+many rows there must be, and prints a line for each count that was not disturbed: right, wrong N, or
+error.
+"""
+
+from __future__ import annotations
+
+import glob
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.simulated import ROOT
+
+NAMES = ("duckdb", "polars")
+
+
+class Watchers:
+    """One reader by DuckDB over a list of `glob.glob`, and one by Polars."""
+
+    def __init__(self, out: Path, control: Path) -> None:
+        """Counts what lies in `out`, which may come and go while nobody is told to watch."""
+        self._control = control
+        control.write_text("")
+        pattern = f"{out}/cdr/*/*.parquet"
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.support.watchers", name, pattern, str(control)],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for name in NAMES
+        ]
+
+    @contextmanager
+    def watching(self, rows: int) -> Iterator[None]:
+        """As long as this lasts there must be so many rows, whenever somebody looks."""
+        new = self._control.with_suffix(".new")
+        new.write_text(f"{rows} {time.monotonic_ns()}")
+        new.replace(self._control)
+        try:
+            yield
+        finally:
+            new.write_text("")
+            new.replace(self._control)
+
+    def close(self) -> dict[str, Counter[str]]:
+        """By reader: how many counts were right, went wrong in which way, or ended in an error."""
+        self._control.unlink()
+        found = {}
+        for name, process in zip(NAMES, self._processes, strict=True):
+            told, _ = process.communicate(timeout=60)
+            found[name] = Counter(told.splitlines())
+        return found
+
+
+def _counter(name: str, pattern: str) -> Callable[[], int]:
+    if name == "polars":
+        import polars as pl
+
+        def count_lazily() -> int:
+            rows = pl.scan_parquet(
+                pattern, hive_partitioning=True, missing_columns="insert", extra_columns="ignore"
+            )
+            return int(rows.select("voice_id").collect().height)
+
+        return count_lazily
+    import duckdb
+
+    def count() -> int:
+        files = glob.glob(pattern)  # noqa: PTH207 - the line that the docs give to readers
+        rows = duckdb.read_parquet(files, hive_partitioning=True, union_by_name=True)
+        return len(rows.select(duckdb.ColumnExpression("voice_id")).fetchall())
+
+    return count
+
+
+def main() -> None:
+    """Count until the control file is gone."""
+    name, pattern, control = sys.argv[1:]
+    count, file = _counter(name, pattern), Path(control)
+    while True:
+        try:
+            told = file.read_text()
+        except FileNotFoundError:
+            return
+        if not told:
+            time.sleep(0.002)
+            continue
+        try:
+            rows = count()
+            said = "right" if str(rows) == told.split()[0] else f"wrong {rows}"
+        except Exception as exc:  # noqa: BLE001 - whatever a reader raises is loud
+            said = f"error {type(exc).__name__}"
+        try:
+            undisturbed = file.read_text() == told
+        except FileNotFoundError:
+            return
+        if undisturbed:
+            print(said, flush=True)
+
+
+if __name__ == "__main__":
+    main()
