@@ -22,12 +22,14 @@ from msgspec.structs import replace
 from harvester.client.record_group import record_request
 from harvester.client.transport import NoReply, Reply, Request, Seal
 from harvester.config import Config, Secrets, Vendor
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.engine.engine import Engine, Job
 from harvester.pipeline.engine.local_workers import Fetching, local_workers
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.state import between_runs, journal, publications, run_records, unresolved, work_lists
+from harvester.state.belongs import data_version, keep_data_version
 from harvester.state.database import get_meta, open_database
 from harvester.state.values import WorkList
 from harvester.state.writer import LedgerWriter
@@ -233,6 +235,7 @@ class House:
         self.output = Output(root)
         make_folders(self.output, 0o750)
         self.db = open_database(self.output.database, ACCOUNT) if db is None else db
+        keep_data_version(self.db, data_version(self.db, GROUP_RECORD.version))
         self.state_id = get_meta(self.db, "state_id") or ""
         self.ids = list(ids)
         self.runs = 0
