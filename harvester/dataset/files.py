@@ -187,6 +187,13 @@ def _sum(column: pa.ChunkedArray) -> int:
 
 def unreadable(path: Path, exc: Exception) -> StoreError:
     """The error for a part that is no readable Parquet file, with what to do about it."""
+    if isinstance(exc, FileNotFoundError):
+        return StoreError(
+            f"{path} can't be read as Parquet: it is gone. Run the command again, as `harvester "
+            "compact` may have put another in its place meanwhile. If it is missing still, restore "
+            "it from a backup; `harvester verify` shows what else is wrong.",
+            code="data.unreadable",
+        )
     return StoreError(
         f"{path} can't be read as Parquet ({exc}). `harvester verify` shows what else is wrong; "
         f"restore the file from a backup, or move it away and run `harvester rebuild`.",

@@ -96,8 +96,9 @@ def units(money: str) -> str:
 def trouble(exc: Exception) -> StoreError:
     """An error of DuckDB or Arrow over the data set, with what to do about it."""
     return StoreError(
-        f"the data set can't be read through: {first_line(exc)}. If that names a file, restore it; "
-        "`harvester verify --deep` looks at each file by itself. If it is about memory or disk, "
-        "raise plan.memory_limit or make room.",
+        f"the data set can't be read through: {first_line(exc)}. If that names a file, run the "
+        "command again, as `harvester compact` may have put another in its place meanwhile; else "
+        "restore it. `harvester verify --deep` looks at each file by itself. If it is about memory "
+        "or disk, raise plan.memory_limit or make room.",
         code="data.unreadable",
     )

@@ -111,7 +111,7 @@ class TestSystemd:
 def test_crontab_lines_have_five_fields_and_a_command() -> None:
     lines = (FOLDER / "crontab").read_text().splitlines()
     jobs = [line for line in lines if re.match(r"[0-9*]", line)]
-    assert len(jobs) == 3
+    assert len(jobs) == 4
     for job in jobs:
         assert re.match(r"(?:[0-9*,/-]+ ){5} cd /srv/cdr && ", job)
         assert "%" not in job, "cron takes it for the end of the line"
