@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -27,27 +26,12 @@ from harvester.state.database import open_database
 from harvester.state.lock import OutputLock, reads
 from harvester.storage.disk import RealDisk
 from tests.run.test_cli_commands import harvester
+from tests.support.events import SignallingEvents
 from tests.support.fakes import ACCOUNT, House
 from tests.support.nights import DAYS, damage, nights, run_of
 from tests.support.outputs import edit, fingerprint, look
 
 ALL = Order(min_files=2, older_than_s=0)
-
-
-class Events:
-    """Sends the process a signal at the first message, if it is told to."""
-
-    def __init__(self, number: int | None = None) -> None:
-        self._number = number
-        self.said: list[str] = []
-
-    def message(self, level: str, event: str, **fields: object) -> None:
-        self.said.append(event)
-        if self._number is not None:
-            os.kill(os.getpid(), self._number)
-
-    def progress(self, progress: object) -> None:
-        raise AssertionError("nothing is fetched")
 
 
 @pytest.fixture
@@ -130,7 +114,7 @@ class Unable(RealDisk):
 
 def test_where_folders_cannot_be_exchanged_it_is_refused(house: House) -> None:
     with pytest.raises(UsageError, match="can't exchange two folders") as raised:
-        compact(house.config, ALL, Events(), disk=Unable())
+        compact(house.config, ALL, SignallingEvents(), disk=Unable())
     assert (raised.value.exit_code, raised.value.code) == (2, "output.no_exchange")
     assert files(house) == 30
     assert damage(house) == []
@@ -146,21 +130,21 @@ def test_a_signal_ends_it_before_the_next_commit_point(
     edit(house.output.root, killed, run_of(9))
     signals = Signals(stopped)
     with signals.handled(), pytest.raises(kind, match="run `harvester compact` again"):
-        compact(house.config, ALL, Events(number), signals)
+        compact(house.config, ALL, SignallingEvents(number), signals)
     assert files(house) == 30
-    assert compact(house.config, ALL, Events()).dates == 3
+    assert compact(house.config, ALL, SignallingEvents()).dates == 3
 
 
 def test_dates_are_rewritten_some_at_a_time(house: House) -> None:
     order = Order(min_files=2, older_than_s=0, rows_at_once=80)
-    assert compact(house.config, order, Events()).dates == 3
+    assert compact(house.config, order, SignallingEvents()).dates == 3
     kinds = look(house.output.root, "SELECT kind, count(*) FROM publication GROUP BY 1 ORDER BY 1")
     assert kinds == [("append", 10), ("rewrite", 2)]
     assert damage(house) == []
 
 
 def test_its_reason_is_written_down(house: House) -> None:
-    compact(house.config, ALL, Events())
+    compact(house.config, ALL, SignallingEvents())
     ((note,),) = look(house.output.root, "SELECT note FROM publication WHERE kind = 'rewrite'")
     told = json.loads(note)
     assert told["command"] == "compact"
@@ -178,7 +162,7 @@ def test_readers_find_the_same(house: House) -> None:
         return by_sql, pl.scan_parquet(pattern).select(pl.len()).collect().item()
 
     before = read()
-    compact(house.config, ALL, Events())
+    compact(house.config, ALL, SignallingEvents())
     assert read() == before
 
 
@@ -190,7 +174,7 @@ def test_what_shows_an_output_shows_the_same(tmp_path: Path, house: House) -> No
         return [status["in_data"], sorted(export.splitlines()), len(report.splitlines())]
 
     before = shown()
-    compact(house.config, ALL, Events())
+    compact(house.config, ALL, SignallingEvents())
     assert shown() == before
     one = look(house.output.root, "SELECT path FROM file WHERE state = 'live' ORDER BY path")[0][0]
     voice_id = "2609011200000000000"
@@ -244,7 +228,7 @@ def test_in_the_middle_of_it_what_only_reads_counts_right(tmp_path: Path, house:
 @pytest.mark.parametrize("moment", ["whole", "in the middle"])
 def test_a_state_that_is_lost_is_made_again(house: House, moment: str) -> None:
     if moment == "whole":
-        compact(house.config, ALL, Events())
+        compact(house.config, ALL, SignallingEvents())
     else:
         cut_after_commit(house)
     ids, there = sorted(house.published()), files(house)
@@ -256,14 +240,14 @@ def test_a_state_that_is_lost_is_made_again(house: House, moment: str) -> None:
         parts = publications.current_parts(opened.db, opened.output.cdr)
         kinds = {one.id: one.kind for one in publications.all_publications(opened.db)}
     assert {kinds[part.brought_by] for part in parts if part.rewrite} == {"rewrite"}
-    compact(house.config, ALL, Events())
+    compact(house.config, ALL, SignallingEvents())
     assert sorted(house.published()) == ids
     assert damage(house) == []
 
 
 def test_a_rebuild_knows_the_order_of_the_runs_by_the_merged_files_alone(house: House) -> None:
-    compact(house.config, ALL, Events())
-    compact(house.config, ALL, Events())
+    compact(house.config, ALL, SignallingEvents())
+    compact(house.config, ALL, SignallingEvents())
     from harvester.pipeline.run.remnants import read_parts
 
     runs = read_parts(house.output, "UTC", {}, GROUP_RECORD).runs
@@ -271,7 +255,7 @@ def test_a_rebuild_knows_the_order_of_the_runs_by_the_merged_files_alone(house: 
 
 
 def test_damage_that_only_a_rewrite_can_have_is_found(house: House) -> None:
-    compact(house.config, ALL, Events())
+    compact(house.config, ALL, SignallingEvents())
     root = house.output.root
     edit(root, "UPDATE file SET rows = rows + 1 WHERE state = 'retired'")
     assert any("took files out of the data set" in one for one in damage(house))
@@ -286,7 +270,7 @@ def test_damage_that_only_a_rewrite_can_have_is_found(house: House) -> None:
 
 
 def test_a_merged_file_that_is_lost_is_missed(tmp_path: Path, house: House) -> None:
-    compact(house.config, ALL, Events())
+    compact(house.config, ALL, SignallingEvents())
     min(house.output.cdr.glob("*/*.parquet")).unlink()
     assert any(one.startswith("missing_file") for one in damage(house))
     done = harvester("publish", "--out", "out", "--account", "acme", cwd=tmp_path)
@@ -294,7 +278,7 @@ def test_a_merged_file_that_is_lost_is_missed(tmp_path: Path, house: House) -> N
 
 
 def test_a_retired_file_that_is_put_back_is_found(tmp_path: Path, house: House) -> None:
-    compact(house.config, ALL, Events())
+    compact(house.config, ALL, SignallingEvents())
     old = min(house.output.retired.glob("*/*/*.parquet"))
     shutil.copy(old, house.output.cdr / old.parent.name / old.name)
     assert any(one.startswith(("unknown_part", "copied")) for one in damage(house))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections import Counter
@@ -19,12 +18,12 @@ from harvester.cli.signals import Signals
 from harvester.errors import HarvesterError, Interrupted, Terminated
 from harvester.operations.publish import publish_journal, stopped
 from harvester.pipeline.engine.acknowledger import keep
-from harvester.pipeline.engine.progress import Progress
 from harvester.state import journal, publications, run_records
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, Entry
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
+from tests.support.events import SignallingEvents
 from tests.support.fakes import House, record
 from tests.support.harvesting import Harvest
 from tests.support.simulated import Simulator
@@ -96,26 +95,10 @@ def left_behind(root: Path, *, blobs: int = 3) -> House:
     return out
 
 
-class _Events:
-    """Sends itself a signal at the first message: the killed run, before anything is published."""
-
-    def __init__(self, number: int | None = None) -> None:
-        self._number = number
-        self.said: list[str] = []
-
-    def message(self, level: str, event: str, **fields: object) -> None:
-        self.said.append(event)
-        if self._number is not None:
-            os.kill(os.getpid(), self._number)
-
-    def progress(self, progress: Progress) -> None:
-        raise AssertionError("nothing is fetched")
-
-
 def test_every_range_of_the_journal_is_published(tmp_path: Path) -> None:
     with closing(left_behind(tmp_path / "out")) as out:
         out.close()
-        events = _Events()
+        events = SignallingEvents()
         done = publish_journal(out.config, events)
     assert events.said == ["killed_run_closed"]
     assert (done.records, done.files, done.in_journal) == (30, 3, 0)
@@ -127,7 +110,7 @@ def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(
 ) -> None:
     out = left_behind(tmp_path / "out")
     out.close()
-    publish_journal(out.config, _Events())
+    publish_journal(out.config, SignallingEvents())
     (path,) = out.output.runs.glob("*/summary.json")
     told = json.loads(path.read_text())
     now = datetime.now(UTC)
@@ -182,10 +165,10 @@ def test_a_signal_ends_it_before_the_next_commit_point(
     out.close()
     signals = Signals(stopped)
     with signals.handled(), pytest.raises(kind, match="safe in the journal"):
-        publish_journal(out.config, _Events(number), signals)
+        publish_journal(out.config, SignallingEvents(number), signals)
     assert signal.getsignal(number) is before
     assert out.published() == []
-    done = publish_journal(out.config, _Events())
+    done = publish_journal(out.config, SignallingEvents())
     assert (done.records, done.in_journal) == (30, 0)
 
 
