@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import sqlite3
 import time
@@ -42,10 +41,8 @@ from harvester.client.sign import signed_headers
 from harvester.client.transport import NoReply, Reply, Transport
 from harvester.client.verdicts import NetworkFailure, Refusal, TimeRefused
 from harvester.config import Config, Secrets
-from harvester.dataset.files import newest_id
 from harvester.dataset.parts import folder_mode
 from harvester.errors import HarvesterError, SourceError, StoreError
-from harvester.inputs.voice_id import GRAMMAR
 from harvester.operations import doctor_checks
 from harvester.operations.doctor_checks import Check
 from harvester.operations.plan import Plan, survey
@@ -54,6 +51,7 @@ from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.limits.limit_file import LimitFile, read_sharing, sharing
 from harvester.pipeline.limits.open_files import most_files
 from harvester.pipeline.run.belonging import own_settings
+from harvester.pipeline.run.delivered_id import newest_delivered
 from harvester.pipeline.run.recovery import (
     compare_with_data,
     most_unrecorded,
@@ -281,11 +279,7 @@ def _id_to_try(output: Output, sample: str | None) -> str | None:
     with looking(output, "doctor") as db:
         if sample is not None and unresolved.deferred(db, sample) is None:
             return sample
-        there = publications.current_parts(db, output.cdr)
-        parts = sorted(there, key=lambda part: -part.publication)
-        found = newest_id(output.cdr / part.path for part in parts) or ""
-        is_id = re.fullmatch(GRAMMAR, found) is not None  # it becomes a part of the address
-        return (found if is_id else sample) or publications.known_id(db)
+        return newest_delivered(db, output.cdr) or sample or publications.known_id(db)
 
 
 _NO_DATE = "without an answer there is no Date to compare with"

@@ -217,6 +217,56 @@ def test_a_list_that_ends_before_200_commits_its_nos(
     assert_run_balances(engine)
 
 
+@pytest.mark.parametrize("no", [status(-22), NULL], ids=["-22", "null"])
+@pytest.mark.parametrize("count", [5, 150])
+def test_a_whole_night_of_nos_is_doubted_where_an_earlier_one_had_records(
+    house: Callable[..., House], count: int, no: Reply
+) -> None:
+    out = house(ids := dated(5, count))
+    (out.newest,) = dated(6)
+    vendor = FakeVendor(lambda i, n: no)
+    engine = run_virtually(lambda: out.run(vendor))
+    assert isinstance(engine.stop.reason, VendorRefused)
+    assert (out.dead(), out.pending()) == ({}, ids)
+    assert vendor.asked[out.newest] >= 1
+
+
+def test_nos_count_if_what_an_earlier_night_delivered_still_has_its_record(
+    house: Callable[..., House],
+) -> None:
+    out = house(ids := dated(5, 5))
+    (out.newest,) = dated(6)
+    vendor = FakeVendor(lambda i, n: record(i) if i == out.newest else status(-22))
+    run_virtually(lambda: out.run(vendor))
+    assert list(out.dead()) == ids
+    assert vendor.asked[out.newest] == 1
+    assert out.delivered() == [], "it is in the data already"
+
+
+def test_a_night_of_nos_by_a_vendor_that_is_well_again_is_fetched_again_before_it_counts(
+    house: Callable[..., House],
+) -> None:
+    out = house(ids := dated(5, 150))
+    (out.newest,) = dated(6)
+    vendor = FakeVendor(lambda i, n: status(-22) if n == 0 and i != out.newest else record(i))
+    run_virtually(lambda: out.run(vendor))
+    assert (out.dead(), out.delivered()) == ({}, ids)
+
+
+@pytest.mark.parametrize(
+    "newest", [None, *dated(61), "00000"], ids=["none", "forgotten", "no date"]
+)
+def test_without_a_record_that_the_vendor_must_have_a_few_nos_count(
+    house: Callable[..., House], newest: str | None
+) -> None:
+    out = house(ids := dated(5, 30))
+    out.newest = newest
+    vendor = FakeVendor(lambda i, n: status(-22))
+    run_virtually(lambda: out.run(vendor))
+    assert list(out.dead()) == ids
+    assert vendor.asked[newest or ""] == 0
+
+
 @pytest.mark.parametrize("no", [-22, -14, -25, -24])
 @pytest.mark.parametrize("good", [1, 100, 700, 999])
 def test_a_vendor_that_falls_ill_in_the_middle_makes_no_id_dead(

@@ -5,8 +5,10 @@ within seconds.  So permanent failures are held back until the next record: neit
 committed.  That shows that this is the vendor that knows our calls, and all of them count.  When
 `FULL` are held, probes are fetched: an id whose record the run got, then ids from elsewhere in the
 list.  A record among them, and the run goes on; none, and it halts, and every id stays pending.  So
-it is at the end of a list, where the first of these is all there is; but a list that ends before
-200 and without any record commits what is held: so few show nothing.  A run that stops sooner
+it is at the end of a list, where the first of these is all there is.  A run that got no record
+fetches one that an earlier run delivered; only an output that has none, or none that is young
+enough, commits what is held at the end of a list before 200: so few show nothing.  A run that stops
+sooner
 leaves them pending; so that one whose budget of the day is small gets somewhere, it fetches probes
 at a quarter of that: each no may cost a second request, and the probes need some as well.
 
@@ -33,6 +35,7 @@ conclude goes back to the list.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -77,11 +80,13 @@ class Doubt:
         concurrency: int,
         proof: str,
         is_proven: bool,
+        newest: Callable[[sqlite3.Connection], str | None],
         settle: Callable[[Task, Conclusion], Awaitable[None]],
         count_begun: Callable[[Task], None],
         count_cut_off: Callable[[Task], None],
     ) -> None:
-        """`proof` stands for this address with this key; see `between_runs.prove`.
+        """`proof` stands for this address with this key; see `between_runs.prove`.  `newest`: an
+        id whose record lies in the data set, the youngest that is easily found.
 
         `settle` has a conclusion acknowledged; the other two count an id.
         """
@@ -93,6 +98,7 @@ class Doubt:
         self._calm_after = max(PROBES, concurrency)
         self._proof = proof
         self._has_proof = False
+        self._newest = newest
         self._settle = settle
         self._count_begun = count_begun
         self._count_cut_off = count_cut_off
@@ -143,7 +149,7 @@ class Doubt:
         full = min(PROBES, self._full) if is_closer else self._full
         if self._stop.is_set or len(self._held) < full:
             return
-        verdicts = await self._look()
+        verdicts = await self._look(self.fetcher.known)
         if is_closer:
             await self._end_with(verdicts)
             return
@@ -155,24 +161,40 @@ class Doubt:
 
     async def end_list(self) -> None:
         """All ids had their turn; what is deferred is fetched once more after this."""
-        if self._is_long and self._has_proof:
+        if self._is_long and not self._has_proof:
+            witness = await self._witness()
+            if witness is not None:
+                await self._look(witness)
+        elif self._is_long:
             await self._release()
         self._is_last_round = True
 
     async def end(self) -> None:
         """The run ends: what is held counts if the vendor still knows our calls, or stays pending.
 
-        Where it gave no record at all, few count and many don't.
+        Where it never gave one, to no run, few count and many don't.
         """
         if self._held and self._stop.reason is None:
-            if self.fetcher.known is not None:
-                await self._end_with(await self._look())
+            witness = await self._witness()
+            if witness is not None:
+                await self._end_with(await self._look(witness))
             elif len(self._held) < self._full:
                 await self._release()
             else:
                 self._stop.stop(self._ill())
         for task, _ in self._held:
             self._count_cut_off(task)
+
+    async def _witness(self) -> Task | None:
+        """An id whose record this run got, or an earlier one, if the vendor must have it still."""
+        if self.fetcher.known is not None:
+            return self.fetcher.known
+        voice_id = await self._ledger.call(self._newest)
+        if voice_id is None or self.policy.dated(voice_id) is None:
+            return None
+        task = Task(voice_id)
+        is_kept = not is_older(task, KEPT_MS, Unknown(self._clock.now_ms(), 1), self.policy)
+        return task if is_kept and self.policy.are_ages_sure() else None
 
     async def _end_with(self, verdicts: Sequence[Verdict] | None) -> None:
         if not self._held or not verdicts or _has_record(verdicts):
@@ -184,15 +206,15 @@ class Doubt:
         self._held = [(task, _unconfirmed(no)) for task, no in self._held]
         await self._release()
 
-    async def _look(self) -> Sequence[Verdict] | None:
-        """Fetch probes; what is held counts once there is a record among them."""
+    async def _look(self, known: Task | None) -> Sequence[Verdict] | None:
+        """Fetch probes, `known` first; what is held counts once there is a record among them."""
         # Whatever the vendor's state, it gives no record for an id older than it keeps them.
         before = datetime.fromtimestamp(self._clock.now() - KEPT_MS / 1000, UTC)
         try:
             verdicts = await self.probe(
                 PROBES,
                 lambda verdict: isinstance(verdict, Record),
-                known=self.fetcher.known,
+                known=known,
                 before=before,
             )
         except CutOff:

@@ -14,6 +14,7 @@ next run or `harvester publish` does it) or can't be trusted (the store fails).
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -64,6 +65,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """
     is_proven: bool
     """Whether records were delivered there, in whichever run."""
+    newest: Callable[[sqlite3.Connection], str | None] = lambda _: None
+    """An id whose record lies in the data set; None for none."""
     workers: MakeWorkers
     last_skew_s: float = 0.0
     """What the run before learnt of (vendor clock - ours)."""
@@ -136,6 +139,7 @@ class Engine:
             concurrency=job.pace.concurrency,
             proof=job.proof,
             is_proven=job.is_proven,
+            newest=job.newest,
             settle=self._acknowledger.add,
             count_begun=self._count_begun,
             count_cut_off=self._count_cut_off,

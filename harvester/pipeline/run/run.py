@@ -48,6 +48,7 @@ from harvester.pipeline.publish.normalizer_process import NormalizerAside
 from harvester.pipeline.publish.oddities import Oddities, named
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.control_totals import Difference
+from harvester.pipeline.run.delivered_id import newest_delivered
 from harvester.pipeline.run.estimate import estimate
 from harvester.pipeline.run.in_place import InPlace
 from harvester.pipeline.run.messages import (
@@ -424,6 +425,7 @@ class _Run:
             journal=publications.journal_size(db),
             proof=proof,
             is_proven=between_runs.is_proven(db, proof),
+            newest=partial(newest_delivered, cdr=output.cdr),
             workers=local_workers(
                 Fetching(
                     vendor=config.vendor,

@@ -1,0 +1,22 @@
+"""An id that the vendor has given a record for, to ask again where it is doubted."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+from harvester.dataset.files import newest_id
+from harvester.inputs.voice_id import GRAMMAR
+from harvester.state import publications
+
+
+def newest_delivered(db: sqlite3.Connection, cdr: Path) -> str | None:
+    """The last id of the newest part of the data set in `cdr`; None if there is none.
+
+    Raises StoreError if a part can't be read.
+    """
+    parts = sorted(publications.current_parts(db, cdr), key=lambda part: -part.publication)
+    found = newest_id(cdr / part.path for part in parts) or ""
+    # It becomes a part of the address, and comes from a file.
+    return found if re.fullmatch(GRAMMAR, found) is not None else None
