@@ -178,6 +178,17 @@ def test_a_time_refused_to_one_id_alone_is_that_ids_trouble(house: Callable[...,
     assert_run_balances(engine)
 
 
+def test_a_refused_time_is_put_right_at_once_whatever_pause_its_answer_asks_for(
+    house: Callable[..., House],
+) -> None:
+    out = house()
+    refused = replace(status(-16), retry_after="20")
+    vendor = FakeVendor(script=lambda i, n: refused if i == IDS[150] and not n else record(i))
+    run_virtually(lambda: out.run(vendor))
+    assert max(after - before for before, after in pairwise(vendor.times)) < 10
+    assert out.delivered() == IDS
+
+
 @pytest.mark.parametrize("poison", [IDS[0], IDS[5], IDS[-1]], ids=["first", "sixth", "last"])
 @pytest.mark.parametrize("concurrency", [1, 16])
 def test_a_lone_poison_id_counts_a_run_even_though_its_last_try_is_alone(
@@ -575,6 +586,7 @@ def test_push_backs_with_answers_between_them_never_end_a_run(
     assert max(vendor.times) - min(vendor.times) > 4 * 30
     assert engine.stop.reason is None
     assert out.delivered() == IDS
+    assert len(vendor.log) == len(IDS) + len(pushed_back), "nor do they cost others a request"
 
 
 @pytest.mark.parametrize("answer", [record(IDS[0]), status(-22)], ids=["record", "no"])
