@@ -169,3 +169,31 @@ def test_exit_code_is_that_of_what_has_to_be_put_right_first() -> None:
     assert exit_code([late, refused, store, config]) == 2
     assert exit_code([late, refused, store]) == 6
     assert exit_code([late, refused]) == 4
+
+
+def test_a_failure_has_the_code_of_the_error_that_a_run_would_end_with() -> None:
+    busy = Sharing(file="a.limit", rate_per_s=50, closed_s=60, parties=())
+    codes = {
+        check_answer(Throttled(None), "").code: "vendor.throttling",
+        check_answer(UnknownStatus("-99"), "").code: "vendor.unknown_status",
+        check_answer(NetworkFailure("exhausted"), "").code: "vendor.no_connection",
+        check_answer(NetworkFailure("dns"), "").code: "vendor.unavailable",
+        check_answer(Refusal("-1"), "", refused_code="vendor.denied.sign").code: (
+            "vendor.denied.sign"
+        ),
+        check_answer(TimeRefused(), "", refused_code="vendor.denied.clock").code: (
+            "vendor.denied.clock"
+        ),
+        check_disk(1, 2, 0, "out").code: "output.full",
+        nothing_to_fetch().code: "input.no_ids",
+        per_day_used_up(5).code: "limit.per_day",
+        ok("output", "").code: "",
+    }
+    assert list(codes) == list(codes.values())
+    assert check_limit(Pace(limit_file="a.limit"), busy).code == "vendor.throttling"
+
+
+def test_a_request_without_an_answer_says_what_the_transport_says_of_it() -> None:
+    found = check_answer(NetworkFailure("dns"), "", "the name is not known")
+    assert "the name is not known" in found.said
+    assert "resolved" in found.said
