@@ -615,6 +615,17 @@ def test_nobody_takes_a_connection_while_the_pace_is_closed(house: Callable[...,
     assert out.delivered() == IDS
 
 
+def test_no_connection_is_taken_that_would_wait_for_its_turn_for_long(
+    house: Callable[..., House],
+) -> None:
+    """It would be closed for idleness: at two a second six may wait, of however many workers."""
+    out = house(IDS[:100], pace__rate_per_s=2, pace__concurrency=64)
+    vendor = FakeVendor()
+    run_virtually(lambda: out.run(vendor))
+    assert 2.5 <= max(vendor.waits_s) <= 3.2
+    assert out.delivered() == IDS[:100]
+
+
 def test_one_id_that_is_always_pushed_back_does_not_hold_up_the_others(
     house: Callable[..., House],
 ) -> None:

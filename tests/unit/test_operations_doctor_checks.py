@@ -197,3 +197,19 @@ def test_a_request_without_an_answer_says_what_the_transport_says_of_it() -> Non
     found = check_answer(NetworkFailure("dns"), "", "the name is not known")
     assert "the name is not known" in found.said
     assert "resolved" in found.said
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_record_is_told_and_whether_its_call_goes_on(over: bool) -> None:
+    said = check_answer(Record(over=over), "").said
+    assert "the record came" in said
+    assert ("not over yet" in said) is not over
+
+
+@pytest.mark.parametrize(
+    ("free", "state"), [(199, "fail"), (200, "warn"), (299, "warn"), (300, "ok")]
+)
+def test_room_for_just_what_is_needed_is_tight_and_half_as_much_again_is_enough(
+    free: int, state: str
+) -> None:
+    assert check_disk(free, 120, 80, "out").state == state
