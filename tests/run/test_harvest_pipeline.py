@@ -28,6 +28,7 @@ from harvester.errors import (
 )
 from harvester.pipeline.engine.engine import Engine
 from harvester.pipeline.engine.fetcher import PROBES
+from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.engine.shutdown import GRACE_S
 from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.pipeline.run.control_totals import check_run
@@ -613,6 +614,40 @@ def test_nobody_takes_a_connection_while_the_pace_is_closed(house: Callable[...,
     # Three may have been about to write when the pause began.
     assert sum(wait_s > 1 for wait_s in vendor.waits_s) <= 3
     assert out.delivered() == IDS
+
+
+@pytest.mark.parametrize(
+    ("reason", "phases"),
+    [
+        (None, ["fetching", "fetching", "publishing"]),
+        (BudgetReached("enough"), ["fetching", "stopping", "publishing"]),
+        (STOPPED, ["fetching", "stopping", "stopping"]),
+    ],
+    ids=["to its end", "out of its budget", "at a signal"],
+)
+def test_how_a_run_is_doing_is_told_from_its_beginning_to_its_end(
+    house: Callable[..., House], reason: HarvesterError | None, phases: list[str]
+) -> None:
+    # More ids than the job foresaw, which are none: no time is left then, never less.
+    out = house(pace__rate_per_s=100)
+    told: list[Progress] = []
+
+    def begin(engine: Engine) -> None:
+        def look() -> None:
+            if reason is not None:
+                engine.stop.stop(reason)
+            told.append(engine.progress())
+
+        told.append(engine.progress())
+        asyncio.get_running_loop().call_later(2.0, look)
+
+    engine = run_virtually(lambda: out.run(FakeVendor(), meanwhile=begin))
+    told.append(engine.progress())
+    assert [one.phase for one in told] == phases
+    assert 50 < told[1].resolved < 150
+    assert (told[1].eta_s, told[2].eta_s) == (0, 0)
+    assert all(0 <= one.elapsed_s < 600 for one in told)
+    assert told[0].elapsed_s <= told[1].elapsed_s <= told[2].elapsed_s
 
 
 def test_no_connection_is_taken_that_would_wait_for_its_turn_for_long(
