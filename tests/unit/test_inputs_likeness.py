@@ -1,4 +1,4 @@
-"""What a file that gives no ids looks like: half of its lines decide, and only its start is read."""
+"""What a file that gives no ids looks like: half of its lines decide, and its start alone is read."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_the_command_writes_beside_the_file_and_never_over_it() -> None:
         ("a\n1;\n2;\n", "csv", "end with a semicolon more"),
         ("a\tb\n1\t2\t\n", "tsv", "s/\\t\\r?$//"),
         ("call 1234567890123456 x", "txt", "among other text"),
-        ("\n".join(["a", "a", "a", "| a |", "| 1 |"]), "txt", "database client draws"),
+        ("a\na\na\n| a |\n| 1 |", "txt", "database client draws"),
     ],
 )
 def test_what_it_looks_like_and_what_to_do(text: str, form: str, says: str) -> None:
