@@ -1,4 +1,4 @@
-"""What a file that gives no ids looks like: half of its lines decide, and its start alone is read."""
+"""What a file that gives no ids looks like: half of its lines decide, at its start alone."""
 
 from __future__ import annotations
 
