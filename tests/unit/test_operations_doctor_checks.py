@@ -28,6 +28,7 @@ from harvester.operations.doctor_checks import (
     check_open_files,
     exit_code,
     fail,
+    failed,
     not_sent,
     nothing_to_fetch,
     ok,
@@ -171,32 +172,43 @@ def test_exit_code_is_that_of_what_has_to_be_put_right_first() -> None:
     assert exit_code([late, refused]) == 4
 
 
-def test_a_failure_has_the_code_of_the_error_that_a_run_would_end_with() -> None:
-    busy = Sharing(file="a.limit", rate_per_s=50, closed_s=60, parties=())
-    codes = {
-        check_answer(Throttled(None), "").code: "vendor.throttling",
-        check_answer(UnknownStatus("-99"), "").code: "vendor.unknown_status",
-        check_answer(NetworkFailure("exhausted"), "").code: "vendor.no_connection",
-        check_answer(NetworkFailure("dns"), "").code: "vendor.unavailable",
-        check_answer(Refusal("-1"), "", refused_code="vendor.denied.sign").code: (
-            "vendor.denied.sign"
+CODES: list[tuple[Check, str]] = [
+    (check_answer(Throttled(None), ""), "vendor.throttling"),
+    (check_answer(UnknownStatus("-99"), ""), "vendor.unknown_status"),
+    (check_answer(NetworkFailure("exhausted"), ""), "vendor.no_connection"),
+    (check_answer(NetworkFailure("dns"), ""), "vendor.unavailable"),
+    (check_answer(Refusal("-1"), "", refused_code="vendor.denied.sign"), "vendor.denied.sign"),
+    (check_answer(TimeRefused(), "", refused_code="vendor.denied.clock"), "vendor.denied.clock"),
+    (check_disk(1, 2, 0, "out"), "output.full"),
+    (nothing_to_fetch(), "input.no_ids"),
+    (per_day_used_up(5), "limit.per_day"),
+    (failed("output", StoreError("full", code="output.full")), "output.full"),
+    (
+        check_limit(
+            Pace(limit_file="a.limit"),
+            Sharing(file="a.limit", rate_per_s=50, closed_s=60, parties=()),
         ),
-        check_answer(TimeRefused(), "", refused_code="vendor.denied.clock").code: (
-            "vendor.denied.clock"
-        ),
-        check_disk(1, 2, 0, "out").code: "output.full",
-        nothing_to_fetch().code: "input.no_ids",
-        per_day_used_up(5).code: "limit.per_day",
-        ok("output", "").code: "",
-    }
-    assert list(codes) == list(codes.values())
-    assert check_limit(Pace(limit_file="a.limit"), busy).code == "vendor.throttling"
+        "vendor.throttling",
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "code"), CODES)
+def test_a_failure_has_the_code_of_the_error_that_a_run_would_end_with(
+    check: Check, code: str
+) -> None:
+    assert (check.state, check.code) == ("fail", code)
+    assert check.exit_code
+
+
+def test_what_is_in_order_has_no_code() -> None:
+    assert ok("output", "").code == ""
 
 
 def test_a_request_without_an_answer_says_what_the_transport_says_of_it() -> None:
     found = check_answer(NetworkFailure("dns"), "", "the name is not known")
-    assert "the name is not known" in found.said
-    assert "resolved" in found.said
+    assert "resolved: the name is not known; " in found.said
+    assert "resolved; " in check_answer(NetworkFailure("dns"), "").said
 
 
 @pytest.mark.parametrize("over", [True, False])
@@ -213,3 +225,13 @@ def test_room_for_just_what_is_needed_is_tight_and_half_as_much_again_is_enough(
     free: int, state: str
 ) -> None:
     assert check_disk(free, 120, 80, "out").state == state
+
+
+def test_room_is_told_in_a_unit_that_fits_it() -> None:
+    said = check_disk(2 * GB, 99_000_000, 900_000, "out").said
+    assert said == "2.0 GB free at out; the plan needs about 99.9 MB"
+
+
+def test_only_a_skew_of_over_half_an_hour_is_more_than_the_vendor_allows() -> None:
+    assert "half hour" not in check_clock(-1_800.0).said
+    assert "half hour" in check_clock(-1_801.0).said

@@ -53,6 +53,7 @@ def test_a_run_that_writes_its_status_is_shown_with_it(output: Output) -> None:
     assert (found.run_id, found.progress) == ("run-1", NOW)
     assert found.age_s is not None
     assert 60 <= found.age_s < 600
+    assert found.age_s == round(found.age_s, 1)
 
 
 def test_a_status_from_the_future_is_no_time_old(output: Output) -> None:

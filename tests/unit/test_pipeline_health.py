@@ -33,6 +33,7 @@ def fed(*answers: tuple[float, int, int]) -> OutageWatch:
         ([(0, 0, 30), (30, 0, 20)], True),
         ([(0, 0, 30), (61, 0, 33)], False),
         ([(0, 0, 40), (61, 1, 0), (62, 30, 29)], False),
+        ([(0, 1000, 1), (0, 1, 63)], False),
     ],
     ids=[
         "49 failures are too few",
@@ -47,6 +48,7 @@ def fed(*answers: tuple[float, int, int]) -> OutageWatch:
         "50 in two heaps",
         "failures of a minute ago do not count towards the 50",
         "nor do they make half of the others",
+        "a row begins anew after a good answer",
     ],
 )
 def test_an_outage_is_over_half_of_a_minutes_answers_or_64_in_a_row(
@@ -142,6 +144,9 @@ def test_an_id_that_was_passed_over_is_no_sign() -> None:
         watch.refused(voice_id, "-1")
     assert watch.all_refused({*"abcd", "known"}, "-1")
     assert not watch.all_refused({*"abcde", "known"}, "-1")
+    nobody = RefusalWatch()
+    nobody.pass_over("known")
+    assert not nobody.all_refused({"known"}, "-1")
 
 
 def test_however_many_were_passed_over_they_raise_no_suspicion() -> None:

@@ -111,10 +111,13 @@ def test_push_back_on_end_ends_the_run_after_the_same_time_and_is_no_outage() ->
         ended = Ended()
         for after_s in (0.0, 30.0, MAX_OUTAGE_S):
             ended.gate.note_throttled(1000.0 + after_s)
+        for _ in range(2 * OUTAGE_ROW):
+            ended.gate.note_throttled(1000.0 + MAX_OUTAGE_S)
         assert ended.codes == []
         assert not ended.gate.is_shut
         ended.gate.note_throttled(1000.5 + MAX_OUTAGE_S)
         assert ended.codes == ["vendor.throttling"]
+        assert "latest failure" not in str(ended.reasons[0]), "there was none"
 
     run_virtually(main)
 
