@@ -41,11 +41,12 @@ def decoded(body: bytes, header: str) -> bytes | NoReply:
 
 
 def _undone(body: bytes, name: str) -> bytes | NoReply:
+    """`body`, which is not empty, without one coding."""
     if name in ("gzip", "x-gzip"):
         return _inflate_gzip(body)
     if name == "deflate":
         # Meant is zlib's format; some send bare deflate (RFC 9110 §8.4.1.2).
-        is_zlib = bool(body) and body[0] & 0xF == zlib.DEFLATED
+        is_zlib = body[0] & 0xF == zlib.DEFLATED
         unpacker = zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
         inflated = _inflate(unpacker, body)
         return inflated if isinstance(inflated, NoReply) or unpacker.eof else _CUT_SHORT

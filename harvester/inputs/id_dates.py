@@ -46,8 +46,6 @@ class OldIds(msgspec.Struct):
         told = stamps(ids)
         old = pc.fill_null(pc.less(told, stamp_of(self.before)), False)
         found = pa.table({"at": told, "id": ids}).filter(old)
-        if not found.num_rows:
-            return
         self.count += found.num_rows
         first = pc.select_k_unstable(found, self.shown, [("at", "ascending"), ("id", "ascending")])
         rows = sorted((row["at"], row["id"]) for row in found.take(first).to_pylist())

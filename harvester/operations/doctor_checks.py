@@ -103,9 +103,7 @@ def are_accepted(checks: list[Check]) -> bool:
 
 def were_tried(checks: list[Check]) -> bool:
     """Whether an answer has shown whether the vendor takes key and secret, or us at all."""
-    refused = any(
-        check.name == "request" and check.exit_code == VendorRefused.exit_code for check in checks
-    )
+    refused = any(check.exit_code == VendorRefused.exit_code for check in checks)
     return refused or are_accepted(checks)
 
 

@@ -343,6 +343,16 @@ def test_a_vendor_that_is_ill_for_a_while_and_well_again_makes_no_id_dead(
     assert_each_id_is_in_one_state(out)
 
 
+def test_an_illness_at_the_very_end_of_a_list_makes_no_id_dead(house: Callable[..., House]) -> None:
+    out = house()
+    ill = set(IDS[-40:])
+    vendor = FakeVendor(lambda i, n: status(-22) if i in ill and not n else record(i))
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.dead() == {}
+    assert out.delivered() == IDS
+
+
 def test_a_run_that_does_not_get_to_its_lists_end_puts_no_id_off_twice(
     house: Callable[..., House],
 ) -> None:

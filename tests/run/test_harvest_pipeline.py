@@ -28,6 +28,7 @@ from harvester.errors import (
 )
 from harvester.pipeline.engine.engine import Engine
 from harvester.pipeline.engine.fetcher import PROBES
+from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.engine.shutdown import GRACE_S
 from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.pipeline.run.control_totals import check_run
@@ -176,6 +177,17 @@ def test_a_time_refused_to_one_id_alone_is_that_ids_trouble(house: Callable[...,
         "signed afresh at once: waiting would change nothing"
     )
     assert_run_balances(engine)
+
+
+def test_a_refused_time_is_put_right_at_once_whatever_pause_its_answer_asks_for(
+    house: Callable[..., House],
+) -> None:
+    out = house()
+    refused = replace(status(-16), retry_after="20")
+    vendor = FakeVendor(script=lambda i, n: refused if i == IDS[150] and not n else record(i))
+    run_virtually(lambda: out.run(vendor))
+    assert max(after - before for before, after in pairwise(vendor.times)) < 10
+    assert out.delivered() == IDS
 
 
 @pytest.mark.parametrize("poison", [IDS[0], IDS[5], IDS[-1]], ids=["first", "sixth", "last"])
@@ -575,6 +587,7 @@ def test_push_backs_with_answers_between_them_never_end_a_run(
     assert max(vendor.times) - min(vendor.times) > 4 * 30
     assert engine.stop.reason is None
     assert out.delivered() == IDS
+    assert len(vendor.log) == len(IDS) + len(pushed_back), "nor do they cost others a request"
 
 
 @pytest.mark.parametrize("answer", [record(IDS[0]), status(-22)], ids=["record", "no"])
@@ -601,6 +614,51 @@ def test_nobody_takes_a_connection_while_the_pace_is_closed(house: Callable[...,
     # Three may have been about to write when the pause began.
     assert sum(wait_s > 1 for wait_s in vendor.waits_s) <= 3
     assert out.delivered() == IDS
+
+
+@pytest.mark.parametrize(
+    ("reason", "phases"),
+    [
+        (None, ["fetching", "fetching", "publishing"]),
+        (BudgetReached("enough"), ["fetching", "stopping", "publishing"]),
+        (STOPPED, ["fetching", "stopping", "stopping"]),
+    ],
+    ids=["to its end", "out of its budget", "at a signal"],
+)
+def test_how_a_run_is_doing_is_told_from_its_beginning_to_its_end(
+    house: Callable[..., House], reason: HarvesterError | None, phases: list[str]
+) -> None:
+    # More ids than the job foresaw, which are none: no time is left then, never less.
+    out = house(pace__rate_per_s=100)
+    told: list[Progress] = []
+
+    def begin(engine: Engine) -> None:
+        def look() -> None:
+            if reason is not None:
+                engine.stop.stop(reason)
+            told.append(engine.progress())
+
+        told.append(engine.progress())
+        asyncio.get_running_loop().call_later(2.0, look)
+
+    engine = run_virtually(lambda: out.run(FakeVendor(), meanwhile=begin))
+    told.append(engine.progress())
+    assert [one.phase for one in told] == phases
+    assert 50 < told[1].resolved < 150
+    assert (told[1].eta_s, told[2].eta_s) == (0, 0)
+    assert all(0 <= one.elapsed_s < 600 for one in told)
+    assert told[0].elapsed_s <= told[1].elapsed_s <= told[2].elapsed_s
+
+
+def test_no_connection_is_taken_that_would_wait_for_its_turn_for_long(
+    house: Callable[..., House],
+) -> None:
+    """It would be closed for idleness: at two a second six may wait, of however many workers."""
+    out = house(IDS[:100], pace__rate_per_s=2, pace__concurrency=64)
+    vendor = FakeVendor()
+    run_virtually(lambda: out.run(vendor))
+    assert 2.5 <= max(vendor.waits_s) <= 3.2
+    assert out.delivered() == IDS[:100]
 
 
 def test_one_id_that_is_always_pushed_back_does_not_hold_up_the_others(

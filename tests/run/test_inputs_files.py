@@ -71,6 +71,16 @@ def test_a_glob_gives_its_matches_in_order(tmp_path: Path, spool: Path) -> None:
     assert [f.path for f in found] == sorted(paths)
 
 
+@pytest.mark.parametrize("source", ["in", "in/*.txt"])
+def test_files_come_by_their_names_in_whichever_order_they_were_made(
+    tmp_path: Path, spool: Path, source: str
+) -> None:
+    names = [f"{n * 7 % 20:02}.txt" for n in range(20)]
+    paths = [touch(tmp_path / "in" / name) for name in names]
+    assert paths != sorted(paths)
+    assert [f.path for f in find([str(tmp_path / source)], spool=spool)] == sorted(paths)
+
+
 def test_a_glob_may_cross_folders(tmp_path: Path, spool: Path) -> None:
     path = touch(tmp_path / "a" / "b" / "c.txt")
     assert [f.path for f in find([str(tmp_path / "**" / "*.txt")], spool=spool)] == [path]
@@ -135,6 +145,8 @@ class Stdin:
         (b"", "txt", None),
         (gzip.compress(b"1\n", mtime=0), "txt", "gzip"),
         (b'{"voiceId": "1"}\n', "jsonl", None),
+        (b' \n{"voiceId": "1"}\n', "jsonl", None),
+        (b"\x28\xb5\x2f\xfd....", "txt", "zstd"),
         (b"PAR1....", "parquet", None),
     ],
 )
@@ -165,3 +177,24 @@ def test_a_named_pipe_is_kept_in_the_spool_for_it_can_be_read_only_once(
     writer.join()
     assert Path(found.path).parent == spool
     assert Path(found.path).read_bytes() == b"1\n2\n"
+
+
+def test_what_is_kept_of_several_pipes_lies_in_a_folder_for_this_user_alone(tmp_path: Path) -> None:
+    spool = tmp_path / "new" / "spool"
+    pipes = [tmp_path / "one", tmp_path / "two"]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    writers = [
+        threading.Thread(target=pipe.write_bytes, args=(pipe.name.encode(),)) for pipe in pipes
+    ]
+    for writer in writers:
+        writer.start()
+    before = os.umask(0o022)
+    try:
+        found = find(list(map(str, pipes)), spool=spool)
+    finally:
+        os.umask(before)
+    for writer in writers:
+        writer.join()
+    assert [Path(file.path).read_bytes() for file in found] == [b"one", b"two"]
+    assert spool.stat().st_mode & 0o777 == 0o700

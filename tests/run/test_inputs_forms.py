@@ -432,6 +432,13 @@ def test_short_long_and_empty_rows_of_csv_are_bad_lines(read: Callable[..., Read
     ]
 
 
+def test_a_row_with_a_nul_in_any_of_its_cells_gives_no_id(read: Callable[..., Read]) -> None:
+    """It may be the end of a line that was cut, or half of two: its id is nobody's word."""
+    found = read("a.csv", f"x,voiceId\n1,{A}\n2\0,{B}\n\0,{B}\n")
+    assert found.ids == [A]
+    assert found.bad == [(3, "nul_byte"), (4, "nul_byte")]
+
+
 def test_bad_rows_between_quoted_ones_have_their_own_lines(read: Callable[..., Read]) -> None:
     found = read("a.csv", f'voiceId,x\n"{A}","1\n2"\nshort\n"a b",\n1\0,\n"{B}",""\n\n,\n')
     assert found.ids == [A, B]

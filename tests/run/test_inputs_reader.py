@@ -88,6 +88,13 @@ def test_members_are_those_of_the_input(tmp_path: Path) -> None:
     assert members(path, others) == set()
 
 
+def test_members_are_found_in_a_file_without_statistics_too(tmp_path: Path) -> None:
+    path = tmp_path / "input.parquet"
+    table = pa.table({"voice_id": pa.array(["a", "c"], pa.string())})
+    pq.write_table(table, path, write_statistics=False)
+    assert members(path, ["z", "c", "b"]) == {"c"}
+
+
 @settings(deadline=None)
 @given(
     held=st.sets(st.text("0123456789Az_-", min_size=1, max_size=3)),

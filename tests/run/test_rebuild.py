@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -230,6 +231,15 @@ def test_the_old_list_tells_which_ids_of_lost_inputs_are_missing(
     with Simulator(seed=SEED, rate_limit=0) as vendor:
         Harvest(stopped, vendor.base_url, input__column="voice_id").run(done.old_list)
         assert set(vendor.asks()) == missing
+
+
+def test_of_several_old_lists_the_one_that_was_written_last_is_named(stopped: Path) -> None:
+    lists = stopped / "state" / "lists"
+    present = next(lists.glob("list-*.parquet"))
+    for name, at in (("list-10.parquet", 2_000_000_000), ("list-9.parquet", 1_000_000_000)):
+        shutil.copy(present, lists / name)
+        os.utime(lists / name, (at, at))
+    assert Path(rebuilt(stopped, force=True).old_list or "").name == "list-10.parquet"
 
 
 def test_a_state_that_agrees_with_its_data_is_not_thrown_away_unasked(whole: Path) -> None:

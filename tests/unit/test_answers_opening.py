@@ -86,6 +86,13 @@ def test_an_answer_in_chinese_coding_is_read(coding: str, content_type: str | No
     assert taken(text().encode(coding), content_type) == taken(USUAL)
 
 
+def test_chinese_in_utf_8_stays_what_it_is_though_a_header_says_gbk() -> None:
+    """Of an even number of characters its bytes are whole ones of GBK as well, but other ones."""
+    sent = f'{{"status":"0","data":{{"voiceId":"{ID}","calledInfo":"中文"}}}}'
+    assert sent.encode().decode("gb18030") != sent
+    assert taken(sent.encode(), JSON_GBK)[1]["called_info"] == "中文"
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -98,3 +98,9 @@ def test_a_proxy_that_makes_no_way_is_told_by_its_status(status: int, words: str
     assert found.cause == "proxy"
     assert f"answers {status} to CONNECT" in found.detail
     assert words in found.detail
+
+
+@pytest.mark.parametrize("header", ["gzip", "deflate", "br", "deflate, gzip"])
+def test_an_empty_body_is_empty_whatever_its_header_says(header: str) -> None:
+    """So answer servers that compress to a request whose answer has no body."""
+    assert decoded(b"", header) == b""

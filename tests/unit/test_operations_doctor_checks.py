@@ -29,6 +29,7 @@ from harvester.operations.doctor_checks import (
     check_open_files,
     exit_code,
     fail,
+    failed,
     not_sent,
     nothing_to_fetch,
     ok,
@@ -178,3 +179,68 @@ def test_exit_code_is_that_of_what_has_to_be_put_right_first() -> None:
     assert exit_code([late, refused, store, config]) == 2
     assert exit_code([late, refused, store]) == 6
     assert exit_code([late, refused]) == 4
+
+
+CODES: list[tuple[Check, str]] = [
+    (check_answer(Throttled(None), ""), "vendor.throttling"),
+    (check_answer(UnknownStatus("-99"), ""), "vendor.unknown_status"),
+    (check_answer(NetworkFailure("exhausted"), ""), "vendor.no_connection"),
+    (check_answer(NetworkFailure("dns"), ""), "vendor.unavailable"),
+    (check_answer(Refusal("-1"), "", refused_code="vendor.denied.sign"), "vendor.denied.sign"),
+    (check_answer(TimeRefused(), "", refused_code="vendor.denied.clock"), "vendor.denied.clock"),
+    (check_disk(1, 2, 0, "out"), "output.full"),
+    (nothing_to_fetch(), "input.no_ids"),
+    (per_day_used_up(5), "limit.per_day"),
+    (failed("output", StoreError("full", code="output.full")), "output.full"),
+    (
+        check_limit(
+            Pace(limit_file="a.limit"),
+            Sharing(file="a.limit", rate_per_s=50, closed_s=60, parties=()),
+        ),
+        "vendor.throttling",
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "code"), CODES)
+def test_a_failure_has_the_code_of_the_error_that_a_run_would_end_with(
+    check: Check, code: str
+) -> None:
+    assert (check.state, check.code) == ("fail", code)
+    assert check.exit_code
+
+
+def test_what_is_in_order_has_no_code() -> None:
+    assert ok("output", "").code == ""
+
+
+def test_a_request_without_an_answer_says_what_the_transport_says_of_it() -> None:
+    found = check_answer(NetworkFailure("dns"), "", "the name is not known")
+    assert "resolved: the name is not known; " in found.said
+    assert "resolved; " in check_answer(NetworkFailure("dns"), "").said
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_record_is_told_and_whether_its_call_goes_on(over: bool) -> None:
+    said = check_answer(Record(over=over), "").said
+    assert "the record came" in said
+    assert ("not over yet" in said) is not over
+
+
+@pytest.mark.parametrize(
+    ("free", "state"), [(199, "fail"), (200, "warn"), (299, "warn"), (300, "ok")]
+)
+def test_room_for_just_what_is_needed_is_tight_and_half_as_much_again_is_enough(
+    free: int, state: str
+) -> None:
+    assert check_disk(free, 120, 80, "out").state == state
+
+
+def test_room_is_told_in_a_unit_that_fits_it() -> None:
+    said = check_disk(2 * GB, 99_000_000, 900_000, "out").said
+    assert said == "2.0 GB free at out; the plan needs about 99.9 MB"
+
+
+def test_only_a_skew_of_over_half_an_hour_is_more_than_the_vendor_allows() -> None:
+    assert "half hour" not in check_clock(-1_800.0).said
+    assert "half hour" in check_clock(-1_801.0).said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from harvester.config import OpenCalls, Retry
 from harvester.pipeline.engine.acknowledger import BATCH_BYTES, BATCH_OUTCOMES, Acknowledger
 from harvester.pipeline.engine.settle import Policy
-from harvester.pipeline.engine.task import Answered, Task
-from harvester.state.values import Batch, Counters
+from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task
+from harvester.state.values import Batch, Counters, OpenCall
+from tests.support.virtual_time import run_virtually
 
 
 class SlowLedger:
@@ -30,14 +32,33 @@ class SlowLedger:
         return 0, Counter(extra=1)
 
 
-def acknowledger(ledger: SlowLedger, counters: Counters) -> Acknowledger:
+class QuickLedger:
+    """Knows no deferred id, and commits at once."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    async def call(self, function: object, first: str, batch: Batch | None = None, **_: Any) -> Any:
+        """See `LedgerWriter`."""
+        del function, first
+        if batch is None:
+            return None
+        self.batches.append(batch)
+        return 77, Counter()
+
+
+def acknowledger(
+    ledger: SlowLedger | QuickLedger,
+    counters: Counters,
+    on_committed: Callable[[int, int], None] = lambda records, size: None,
+) -> Acknowledger:
     return Acknowledger(
         ledger,  # type: ignore[arg-type]
         Policy("run", OpenCalls(), Retry(), lambda _: None),
         None,
         counters,
         requests_of_day=lambda: ("", 0),
-        on_committed=lambda records, size: None,
+        on_committed=on_committed,
         on_failed=lambda exc: None,
     )
 
@@ -85,3 +106,53 @@ async def test_a_worker_that_is_cut_off_while_it_waits_takes_no_commit_with_it()
     await ours.flush()
     assert [batch.outcomes for batch in ledger.batches] == [BATCH_OUTCOMES, BATCH_OUTCOMES]
     assert counters.delivered == 2 * BATCH_OUTCOMES
+
+
+def test_a_batch_that_does_not_fill_is_committed_within_a_second_of_its_first_outcome() -> None:
+    async def main() -> None:
+        ledger, told = QuickLedger(), list[tuple[int, int]]()
+        ours = acknowledger(ledger, Counters(), lambda *what: told.append(what))
+        keeping = asyncio.create_task(ours.keep_time())
+        await asyncio.sleep(5)
+        assert ledger.batches == [], "nothing is no batch"
+        for no in range(3):
+            assert ours.add_at_once(Task(str(no)), Answered(b"{}", True, 0))
+        await asyncio.sleep(1)
+        assert [batch.outcomes for batch in ledger.batches] == [3]
+        assert told == [(3, 77)], "records, and the bytes that the journal took in"
+        keeping.cancel()
+
+    run_virtually(main)
+
+
+_DAY_MS = 86_400_000
+_OPEN = OpenCall("id", 0, 0, 1, "run-0", b"{}", 1, 1)
+_DIED = Died("bad_query_id", "", 1, 3 * _DAY_MS)
+
+
+@pytest.mark.parametrize(
+    ("task", "conclusion", "counted"),
+    [
+        (Task("id"), Answered(b"{}", True, 0), Counters(delivered=1)),
+        (Task("id"), Answered(b"{}", False, 0), Counters(open=1)),
+        (Task("id"), _DIED, Counters(dead=1)),
+        (Task("id", open_call=_OPEN), _DIED, Counters(dead=1, opens_published=1)),
+        (Task("id"), PutOff("timeout", 5, 0, counts=False), Counters(deferred=1)),
+        (
+            Task("id", is_last_try=True),
+            Answered(b"{}", True, 0),
+            Counters(delivered=1, deferred=-1),
+        ),
+        (Task("id", is_last_try=True), PutOff("timeout", 1, 0, counts=False), Counters()),
+    ],
+)
+async def test_each_outcome_is_counted_once_also_of_an_id_that_was_deferred_before(
+    task: Task, conclusion: Conclusion, counted: Counters
+) -> None:
+    counters = Counters()
+    ours = acknowledger(QuickLedger(), counters)
+    assert ours.add_at_once(task, conclusion) == (not isinstance(conclusion, PutOff))
+    if isinstance(conclusion, PutOff):
+        await ours.add(task, conclusion)
+    assert counters == counted
+    await ours.flush()

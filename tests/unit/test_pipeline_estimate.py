@@ -167,3 +167,4 @@ def test_what_is_counted_is_a_whole_number_and_a_share_has_three_places(tmp_path
         found = estimate(db, CONFIG.pace, CONFIG.output, 100, 0)
     assert (repr(found.requests), found.retry_share) == ("133", 1.333)
     assert repr(found.data_bytes) == "608333", "3 records in 16,000 bytes, and five files"
+    assert repr(allowed(whole(1_000), limit_s=1.25).requests) == "62", "of 62.5"

@@ -32,6 +32,8 @@ def fed(*answers: tuple[float, int, int]) -> OutageWatch:
         ([(0, 0, 30), (30, 0, 19)], False),
         ([(0, 0, 30), (30, 0, 20)], True),
         ([(0, 0, 30), (61, 0, 33)], False),
+        ([(0, 0, 40), (61, 1, 0), (62, 30, 29)], False),
+        ([(0, 1000, 1), (0, 1, 63)], False),
     ],
     ids=[
         "49 failures are too few",
@@ -45,6 +47,8 @@ def fed(*answers: tuple[float, int, int]) -> OutageWatch:
         "49 in two heaps",
         "50 in two heaps",
         "failures of a minute ago do not count towards the 50",
+        "nor do they make half of the others",
+        "a row begins anew after a good answer",
     ],
 )
 def test_an_outage_is_over_half_of_a_minutes_answers_or_64_in_a_row(
@@ -140,6 +144,9 @@ def test_an_id_that_was_passed_over_is_no_sign() -> None:
         watch.refused(voice_id, "-1")
     assert watch.all_refused({*"abcd", "known"}, "-1")
     assert not watch.all_refused({*"abcde", "known"}, "-1")
+    nobody = RefusalWatch()
+    nobody.pass_over("known")
+    assert not nobody.all_refused({"known"}, "-1")
 
 
 def test_however_many_were_passed_over_they_raise_no_suspicion() -> None:
@@ -190,3 +197,27 @@ def test_a_delivery_forgets_unknown_statuses_but_a_mere_success_does_not() -> No
     assert watch.unknown("x", "99")
     watch.delivered()
     assert not watch.unknown("y", "99")
+
+
+def test_who_was_refused_or_unknown_before_a_record_is_passed_over_after_it() -> None:
+    watch = RefusalWatch()
+    watch.refused("a", "-1")
+    for n in range(19):
+        watch.unknown(str(n), "99")
+    watch.delivered()
+    assert not any(watch.refused(voice_id, "-1") for voice_id in "abc")
+    assert watch.refused("d", "-1")
+    assert not any(watch.unknown(str(n), "99") for n in range(38))
+    assert watch.unknown("another", "99")
+
+
+def test_a_record_tells_something_new_at_first_and_after_each_refusal() -> None:
+    watch = RefusalWatch()
+    assert not watch.is_calm
+    watch.delivered()
+    assert watch.is_calm
+    watch.refused("a", "-1")
+    assert not watch.is_calm
+    watch.delivered()
+    watch.unknown("b", "99")
+    assert not watch.is_calm

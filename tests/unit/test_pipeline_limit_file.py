@@ -8,6 +8,7 @@ import os
 import random
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -598,3 +599,50 @@ def test_push_back_to_one_closes_all_and_slows_down_that_one(path: Path) -> None
             assert one.rate_per_s == 35
 
     run_virtually(main)
+
+
+def as_version_1(closed_until: int) -> bytes:
+    """A file that nobody shares now, packed by hand: another release may be the one that reads."""
+    head = struct.pack("<8sI32s16sd", b"cdrlimit", 1, OWNER, BOOT, 50.0)
+    whole = bytearray(128 + 30 * 128)
+    whole[:72] = head + struct.pack("<I", zlib.crc32(head))
+    whole[96:120] = struct.pack("<qqq", 0, closed_until, 0)
+    return bytes(whole)
+
+
+def test_a_file_of_version_1_is_read_and_written_as_other_releases_do(path: Path) -> None:
+    kernel = Kernel()
+    path.write_bytes(as_version_1(kernel.now_ns + SECOND))
+    party = joined(path, kernel)
+    assert kernel.take(party) == SECOND
+    kernel.pass_(SECOND)
+    assert kernel.take(party) == 0
+    after = path.read_bytes()
+    assert len(after) == 3968
+    assert after[:96] == as_version_1(0)[:96]
+    empty_at, closed_until, _ = struct.unpack_from("<qqq", after, 96)
+    assert kernel.now_ns < empty_at < kernel.now_ns + SECOND // 20
+    assert closed_until == kernel.now_ns
+    latest, pid, is_low, output = struct.unpack_from("<qII112s", after, 128)
+    assert (latest, pid, is_low) == (kernel.now_ns, os.getpid(), 0)
+    assert output.rstrip(b"\0") == b"/out"
+    party.leave()
+
+
+@pytest.mark.parametrize("size", [40, 1_000, 3_967, 3_969])
+def test_a_file_of_another_length_is_damaged(path: Path, size: int) -> None:
+    path.write_bytes(as_version_1(0).ljust(4_096, b"x")[:size])
+    with pytest.raises(StoreError, match="damaged"):
+        joined(path, Kernel())
+    assert path.stat().st_size == size
+
+
+def test_where_the_vendor_wants_no_pause_none_is_told(path: Path) -> None:
+    party = LimitFile(path, rate_per_s=50, owner=OWNER, output="/out")
+    with path.open("r+b") as file:
+        file.seek(96)
+        file.write(struct.pack("<qqq", 0, 0, 0))
+    found = read_sharing(path)
+    assert found is not None
+    assert found.closed_s == 0
+    party.leave()

@@ -11,6 +11,7 @@ from harvester.pipeline.publish.oddities import NEEDED, Oddities, Seen, named, o
 def test_nothing_odd_is_nothing_to_tell() -> None:
     found, seen = oddities(100, {}, {}, 0, Seen())
     assert (found, seen) == (Oddities(), Seen())
+    assert not any(getattr(found, field) for field in found.__struct_fields__)
 
 
 @pytest.mark.parametrize("name", sorted({*GROUP_RECORD.money_fields, "currency", "submitTime"}))
@@ -86,3 +87,9 @@ def test_a_field_that_fails_far_more_often_than_before_is_told_again(
     found, after = oddities(100, {"callDuration": later}, {}, 0, seen)
     assert bool(found.changed_fields) is is_told
     assert oddities(100, {"callDuration": later}, {}, 0, after)[0] == Oddities()
+
+
+def test_the_hundred_most_frequent_names_are_told_and_equal_ones_by_name() -> None:
+    told = named({"rare": 1, "zulu": 7, "alpha": 7, "usual": 90})
+    assert list(told) == ["usual", "alpha", "zulu", "rare"]
+    assert len(named({f"name_{'abcdefghij'[n % 10]}_{n // 10}": 1 for n in range(150)})) == 100

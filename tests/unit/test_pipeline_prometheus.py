@@ -186,3 +186,21 @@ def test_a_run_that_failed_early_keeps_the_last_success(tmp_path: Path) -> None:
     assert found[("last_new_ids_timestamp_seconds", ())] == WHOLE.last_new_ids_s
     assert found[("run_exit_code", ())] == 6
     assert ("requests_total", ()) not in found
+
+
+def test_a_run_that_has_just_begun_has_counted_nothing() -> None:
+    found = read(exposition(RunFigures(account="main", started_s=1.0, progress=NOW)))
+    counted = (
+        "throttled_total",
+        "outages_total",
+        "clock_skew_seconds",
+        "journal_records",
+        "published_records_total",
+        "published_files_total",
+        "published_bytes_total",
+        "unknown_field_values_total",
+        "answered_without_cost_total",
+    )
+    assert {name: found[name, ()] for name in counted} == dict.fromkeys(counted, 0)
+    assert found["ids_total", (("outcome", "cut_off"),)] == 0
+    assert found["run_active", ()] == 1

@@ -490,3 +490,8 @@ def test_no_other_module_has_its_own_idea_of_a_number_or_a_signature() -> None:
 def test_a_secret_of_four_letters_is_masked_within_a_word_and_one_of_three_is_not() -> None:
     assert without_secrets("another", ["the"]) == "another"
     assert without_secrets("another", ["othe"]) == "an[secret]r"
+
+
+def test_a_line_stays_one_whatever_the_secret_is() -> None:
+    ours = {"event": "run_started", "level": "info", "timestamp": "2026-11-01T00:00:00.123456Z"}
+    assert redacted(ours, ("run_started", "info", "2026-11-01T00:00:00.123456Z", "2026")) == ours

@@ -151,7 +151,7 @@ def _bar_line(now: Progress, width: int) -> RenderableType:
 
 def _folded(label: str, text: str, width: int, style: str = "") -> Iterator[RenderableType]:
     """A line that goes on below itself where the terminal is too narrow for it; none of no text."""
-    lines = textwrap.wrap(text, max(_LABEL, width - _LABEL), break_on_hyphens=False)
+    lines = textwrap.wrap(text, max(_LABEL, width - _LABEL))
     for number, line in enumerate(lines):
         yield _line(label if number == 0 else " ", line.replace(_NO_BREAK, " "), style)
 
