@@ -210,12 +210,12 @@ class Output:
         """
         from pyarrow import dataset
 
-        from harvester.dataset.files import list_parts
-        from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
+        from harvester.analysis.report.data_files import data_files
+        from harvester.dataset.group_record import VERSIONS
         from harvester.dataset.origin import own_version
 
         cdr = self._output.cdr
-        parts = sorted(list_parts(cdr, GROUP_RECORD).parts)
+        parts = sorted(data_files(self._output, "dataset").parts)
         schema = own_version(cdr, parts, VERSIONS).schema
         return dataset.dataset([str(cdr / part) for part in parts], schema=schema, format="parquet")
 
@@ -272,12 +272,12 @@ class Output:
         from harvester.analysis.clock import Clock
         from harvester.analysis.query.session import opened
         from harvester.analysis.query.tables import tables
-        from harvester.dataset.files import list_parts
-        from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
+        from harvester.analysis.report.data_files import data_files
+        from harvester.dataset.group_record import VERSIONS
         from harvester.dataset.origin import own_version
 
         output, settings = self._output, Config()
-        parts = list_parts(output.cdr, GROUP_RECORD).parts
+        parts = data_files(output, "sql").parts
         with (
             tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
             opened(

@@ -18,11 +18,11 @@ from harvester.analysis.apart import Apart
 from harvester.analysis.audit.bill import Verdict, opened
 from harvester.analysis.audit.limits import Excess, above
 from harvester.analysis.places import Places
+from harvester.analysis.report.data_files import data_files
 from harvester.analysis.report.report import Order
 from harvester.analysis.report.source import read_source
 from harvester.analysis.scope import Scope
-from harvester.dataset.files import list_parts
-from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
+from harvester.dataset.group_record import VERSIONS
 from harvester.dataset.origin import own_version
 from harvester.dataset.stated import Stated
 from harvester.errors import UsageError
@@ -64,7 +64,7 @@ def make_audit(
     `keep` gets all that differ, and their columns.  Raises UsageError where there is no record,
     StoreError if something can't be read.
     """
-    scope, listed = order.scope, list_parts(places.cdr, GROUP_RECORD).parts
+    scope, listed = order.scope, data_files(places, "audit").parts
     files = [places.cdr / part for part in scope.parts_around(listed)]
     if not files:
         raise _no_calls(places, scope)

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from harvester.analysis.places import Places
 from harvester.analysis.report.aggregate import QUARTER_MS, Calls, count_calls
+from harvester.analysis.report.data_files import data_files
 from harvester.analysis.report.figures import percentile
 from harvester.analysis.report.source import read_source
 from harvester.analysis.report.unfinished import (
@@ -28,8 +29,6 @@ from harvester.analysis.report.unfinished import (
     read_unfinished,
 )
 from harvester.analysis.scope import Scope
-from harvester.dataset.files import list_parts
-from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.stated import Stated
 from harvester.errors import UsageError
 from harvester.state.id_counts import IdCounts
@@ -106,7 +105,7 @@ def make_report(places: Places, order: Order) -> Report:
             f"with `harvester run IDS`.",
             code="output.no_data",
         )
-    listing = list_parts(places.cdr, GROUP_RECORD)
+    listing = data_files(places, "report")
     clock, period = order.scope.clock, order.scope.period
     parts = order.scope.parts(listing.parts)
     with tempfile.TemporaryDirectory(prefix="harvester-report-") as scratch:

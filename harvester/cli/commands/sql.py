@@ -71,7 +71,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.analysis.clock import Clock
     from harvester.analysis.query.session import opened
     from harvester.analysis.query.tables import tables
-    from harvester.dataset.files import list_parts
+    from harvester.analysis.report.data_files import data_files
     from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
     from harvester.dataset.origin import own_version, refuse_other_settings
     from harvester.storage.output import Output
@@ -86,7 +86,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     if file is not None:
         refuse_ours(file, output)
     refuse_other_settings(output.cdr, settings, GROUP_RECORD)
-    parts = list_parts(output.cdr, GROUP_RECORD).parts
+    parts = data_files(output, "sql").parts
     with (
         tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
         opened(
