@@ -51,6 +51,7 @@ _SECONDS_END = 100_000_000_000  # as seconds it is the year 5138; as millisecond
 
 _USUAL_MARKS = "-T::"
 """Every third character of such a time, from the second hyphen to its seconds."""
+# At most 14:45 from UTC: with `_SAFE_HOURS` that is less than the day that `LATE_MS` allows.
 _USUAL_OFFSETS = frozenset(
     ["Z", *(f"{sign}{h:02}:{m:02}" for sign in "+-" for h in range(15) for m in (0, 15, 30, 45))]
 )

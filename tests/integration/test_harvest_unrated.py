@@ -39,6 +39,16 @@ def vendor_of(billing: str, **more: object) -> Simulator:
     )
 
 
+def impatient(folder: Path, vendor: Simulator, *, unrated_max_age_s: float) -> Harvest:
+    """What is open is due at once, and no price is waited for longer."""
+    return Harvest(
+        folder / "out",
+        vendor.base_url,
+        open_calls__delays_s=[0.1],
+        open_calls__unrated_max_age_s=unrated_max_age_s,
+    )
+
+
 def command(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return harvester(*words, "--out", out, cwd=out.parent)
 
@@ -97,12 +107,7 @@ def test_calls_that_stay_unrated_are_delivered_as_such_when_their_time_is_over(
     tmp_path: Path, source: Path
 ) -> None:
     with vendor_of("late=1:1000x") as vendor:
-        harvest = Harvest(
-            tmp_path / "out",
-            vendor.base_url,
-            open_calls__delays_s=[0.1],
-            open_calls__unrated_max_age_s=2.0,
-        )
+        harvest = impatient(tmp_path, vendor, unrated_max_age_s=2.0)
         assert harvest.run(source).code == 0
         time.sleep(2)
         last = again(harvest)
@@ -128,12 +133,7 @@ def test_calls_that_the_vendor_forgot_are_delivered_as_they_were_last(
     tmp_path: Path, source: Path
 ) -> None:
     with vendor_of("late=1:1000x") as vendor:
-        harvest = Harvest(
-            tmp_path / "out",
-            vendor.base_url,
-            open_calls__delays_s=[0.1],
-            open_calls__unrated_max_age_s=6.0,
-        )
+        harvest = impatient(tmp_path, vendor, unrated_max_age_s=6.0)
         first = harvest.run(source)
         assert first.code == 0, first.err
         port = vendor.port

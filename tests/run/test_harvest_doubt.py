@@ -3,6 +3,7 @@ for a first record, and a refusal that halts the run is seen elsewhere in the li
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,6 +18,7 @@ from harvester.errors import (
     BudgetReached,
     HarvesterError,
     Interrupted,
+    StoreError,
     VendorRefused,
     VendorUnavailable,
 )
@@ -223,23 +225,25 @@ def test_a_whole_night_of_nos_is_doubted_where_an_earlier_one_had_records(
     house: Callable[..., House], count: int, no: Reply
 ) -> None:
     out = house(ids := dated(5, count))
-    (out.newest,) = dated(6)
+    (newest,) = dated(6)
+    out.newest = lambda _: newest
     vendor = FakeVendor(lambda i, n: no)
     engine = run_virtually(lambda: out.run(vendor))
     assert isinstance(engine.stop.reason, VendorRefused)
     assert (out.dead(), out.pending()) == ({}, ids)
-    assert vendor.asked[out.newest] >= 1
+    assert vendor.asked[newest] >= 1
 
 
 def test_nos_count_if_what_an_earlier_night_delivered_still_has_its_record(
     house: Callable[..., House],
 ) -> None:
     out = house(ids := dated(5, 5))
-    (out.newest,) = dated(6)
-    vendor = FakeVendor(lambda i, n: record(i) if i == out.newest else status(-22))
+    (newest,) = dated(6)
+    out.newest = lambda _: newest
+    vendor = FakeVendor(lambda i, n: record(i) if i == newest else status(-22))
     run_virtually(lambda: out.run(vendor))
     assert list(out.dead()) == ids
-    assert vendor.asked[out.newest] == 1
+    assert vendor.asked[newest] == 1
     assert out.delivered() == [], "it is in the data already"
 
 
@@ -247,10 +251,24 @@ def test_a_night_of_nos_by_a_vendor_that_is_well_again_is_fetched_again_before_i
     house: Callable[..., House],
 ) -> None:
     out = house(ids := dated(5, 150))
-    (out.newest,) = dated(6)
-    vendor = FakeVendor(lambda i, n: status(-22) if n == 0 and i != out.newest else record(i))
+    (newest,) = dated(6)
+    out.newest = lambda _: newest
+    vendor = FakeVendor(lambda i, n: status(-22) if n == 0 and i != newest else record(i))
     run_virtually(lambda: out.run(vendor))
     assert (out.dead(), out.delivered()) == ({}, ids)
+
+
+def test_a_file_that_cannot_be_read_is_no_witness_and_ends_no_run(
+    house: Callable[..., House],
+) -> None:
+    def unreadable(_: sqlite3.Connection) -> str:
+        raise StoreError("part.parquet can't be read", code="data.unreadable")
+
+    out = house(ids := dated(5, 30))
+    out.newest = unreadable
+    engine = run_virtually(lambda: out.run(FakeVendor(lambda i, n: status(-22))))
+    assert engine.stop.reason is None
+    assert list(out.dead()) == ids
 
 
 @pytest.mark.parametrize(
@@ -260,7 +278,7 @@ def test_without_a_record_that_the_vendor_must_have_a_few_nos_count(
     house: Callable[..., House], newest: str | None
 ) -> None:
     out = house(ids := dated(5, 30))
-    out.newest = newest
+    out.newest = lambda _: newest
     vendor = FakeVendor(lambda i, n: status(-22))
     run_virtually(lambda: out.run(vendor))
     assert list(out.dead()) == ids

@@ -238,8 +238,8 @@ class House:
         keep_data_version(self.db, data_version(self.db, GROUP_RECORD.version))
         self.state_id = get_meta(self.db, "state_id") or ""
         self.ids = list(ids)
-        self.newest: str | None = None
-        """What an earlier run delivered last, as `Job.newest` has it."""
+        self.newest: Callable[[sqlite3.Connection], str | None] = lambda _: None
+        """As `Job.newest`: what an earlier run delivered last."""
         self.runs = 0
         if ids:
             self.put_in_force(ids)
@@ -287,7 +287,7 @@ class House:
             journal=publications.journal_size(self.db),
             proof="here",
             is_proven=between_runs.is_proven(self.db, "here"),
-            newest=lambda _: self.newest,
+            newest=self.newest,
             workers=local_workers(
                 Fetching(
                     vendor=config.vendor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +10,9 @@ import msgspec
 import typer
 
 from harvester.cli import options
-from harvester.cli.commands.publish import Told
-from harvester.cli.ui.console import Line, emit, stderr, stdout
+from harvester.cli.ui.console import Line, emit, stdout
 from harvester.cli.ui.text import count, one_line, size, span
-from harvester.errors import UsageError
+from harvester.cli.without_run import carried_out, refuse_no_state
 
 if TYPE_CHECKING:
     from harvester.operations.compact import Compacted
@@ -55,32 +55,20 @@ def compact(  # noqa: PLR0917 - typer makes a flag of each
     settings = options.settings(config, output__dir=out, vendor__account=account).config
     one_day = day("--date", date)
     older_than_s = duration_s(older_than, "--older-than", may_be_zero=True)
-    from harvester.pipeline.run.recovery import refuse_data_without_state
-    from harvester.state.read_only import has_state
     from harvester.storage.output import Output
 
-    output = Output(Path(settings.output.dir))
-    if not has_state(output):
-        refuse_data_without_state(output)
-        raise UsageError(
-            f"{output.root} holds no data yet: there is no {output.database}, so nothing can be "
-            "compacted. Name the right folder with --out or -c.",
-            code="output.no_data",
-        )
-    from harvester.cli.signals import Signals
+    refuse_no_state(Output(Path(settings.output.dir)), "compacted")
     from harvester.operations.compact import Order, stopped
     from harvester.operations.compact import compact as compact_output
 
     order = Order(date=one_day, min_files=min_files, older_than_s=older_than_s)
-    terminal = stderr()
-    with terminal.working("compacting", shows=not (quiet or json)):
-        events = Told(None if json else terminal, quiet=quiet)
-        try:
-            signals = Signals(stopped)
-            with signals.handled():
-                done = compact_output(settings, order, events, signals)
-        finally:
-            events.tell()
+    done = carried_out(
+        "compacting",
+        partial(compact_output, settings, order),
+        stopped,
+        quiet=quiet,
+        json=json,
+    )
     if json:
         emit({"type": "compact", **msgspec.to_builtins(done)})
     elif not quiet:

@@ -8,9 +8,8 @@ list.  A record among them, and the run goes on; none, and it halts, and every i
 it is at the end of a list, where the first of these is all there is.  A run that got no record
 fetches one that an earlier run delivered; only an output that has none, or none that is young
 enough, commits what is held at the end of a list before 200: so few show nothing.  A run that stops
-sooner
-leaves them pending; so that one whose budget of the day is small gets somewhere, it fetches probes
-at a quarter of that: each no may cost a second request, and the probes need some as well.
+sooner leaves them pending; so that one whose budget of the day is small gets somewhere, it fetches
+probes at a quarter of that: each no may cost a second request, and the probes need some as well.
 
 Records before or between them don't show that the vendor was well all the time.  So a series of
 permanent failures goes on until as many records come on end as may be on their way at once, and
@@ -42,7 +41,7 @@ from datetime import UTC, datetime
 
 from harvester.client.clock import VendorClock
 from harvester.client.verdicts import Busy, NetworkFailure, Record, Throttled, Verdict
-from harvester.errors import VendorRefused
+from harvester.errors import StoreError, VendorRefused
 from harvester.pipeline.engine.settle import KEPT_MS, Policy, is_older, is_permanent
 from harvester.pipeline.engine.shutdown import CutOff, Stop
 from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
@@ -189,7 +188,10 @@ class Doubt:
         """An id whose record this run got, or an earlier one, if the vendor must have it still."""
         if self.fetcher.known is not None:
             return self.fetcher.known
-        voice_id = await self._ledger.call(self._newest)
+        try:
+            voice_id = await self._ledger.call(self._newest)
+        except StoreError:
+            return None  # a file that can't be read is for `verify` to tell, and ends no run
         if voice_id is None or self.policy.dated(voice_id) is None:
             return None
         task = Task(voice_id)

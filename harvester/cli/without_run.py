@@ -1,0 +1,81 @@
+"""What commands share that change an output without a run: its checks, messages and signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from harvester.cli.ui.console import Terminal, stderr
+from harvester.cli.ui.event_text import sentence
+from harvester.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from harvester.pipeline.engine.progress import Events, Progress
+    from harvester.pipeline.run.requests import StopSource
+    from harvester.storage.output import Output
+
+Result = TypeVar("Result")
+
+
+def refuse_no_state(output: Output, done: str) -> None:
+    """Raise UsageError where nothing is that could be `done`, StoreError where the state is lost.
+
+    `done`: as in "nothing can be published".
+    """
+    from harvester.pipeline.run.recovery import refuse_data_without_state
+    from harvester.state.read_only import has_state
+
+    if has_state(output):
+        return
+    refuse_data_without_state(output)
+    raise UsageError(
+        f"{output.root} holds no data yet: there is no {output.database}, so nothing can be "
+        f"{done}. Name the right folder with --out or -c.",
+        code="output.no_data",
+    )
+
+
+def carried_out(
+    doing: str,
+    work: Callable[[Events, StopSource], Result],
+    stopped: Callable[[int], Interrupted],
+    *,
+    quiet: bool,
+    json: bool,
+) -> Result:
+    """What `work` gives, with a sign of life meanwhile; what it said is told when it is over."""
+    from harvester.cli.signals import Signals
+
+    terminal = stderr()
+    with terminal.working(doing, shows=not (quiet or json)):
+        events = _Told(None if json else terminal, quiet=quiet)
+        try:
+            signals = Signals(stopped)
+            with signals.handled():
+                return work(events, signals)
+        finally:
+            events.tell()
+
+
+class _Told:
+    """Implements `harvester.pipeline.engine.progress.Events`: there is no run, so no log of one."""
+
+    def __init__(self, terminal: Terminal | None, *, quiet: bool) -> None:
+        self._terminal = terminal
+        self._least = "warning" if quiet else "info"
+        self._waiting: list[str] = []
+
+    def message(self, level: str, event: str, **fields: object) -> None:
+        """Keep it; quiet, only warnings."""
+        if level != "info" or self._least == "info":
+            self._waiting.append(sentence({"event": event, "level": level, **fields}))
+
+    def tell(self) -> None:
+        """Say it, now that the output is free: a terminal or pipe may keep us waiting."""
+        if self._terminal is None:
+            return
+        for line in self._waiting:
+            self._terminal.say(line)
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing is fetched."""
