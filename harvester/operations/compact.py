@@ -113,7 +113,7 @@ def compact(
             tell_recovery(opened, events)
             for killed in opened.killed_runs:
                 close_killed(opened, killed)
-            parts = publications.current_parts(opened.db, opened.output.cdr)
+            parts = publications.current_parts(opened.db, opened.output.place_of)
             zone = opened.config.output.partition_timezone
             chosen = choose(parts, order, zone, datetime.now(UTC))
             some = _some_at_a_time(chosen.folders, order.rows_at_once)

@@ -279,7 +279,7 @@ def _id_to_try(output: Output, sample: str | None) -> str | None:
     with looking(output, "doctor") as db:
         if sample is not None and unresolved.deferred(db, sample) is None:
             return sample
-        return newest_delivered(db, output.cdr) or sample or publications.known_id(db)
+        return newest_delivered(db, output) or sample or publications.known_id(db)
 
 
 _NO_DATE = "without an answer there is no Date to compare with"

@@ -202,7 +202,7 @@ def _judge(output: Output) -> _Old:
         with view_ledger(output.database, output.staging) as db:
             old.identity = read_identity(db)
             old.hashes = {
-                part.path: part.sha256 for part in publications.current_parts(db, output.cdr)
+                part.path: part.sha256 for part in publications.current_parts(db, output.place_of)
             }
             old.requests = between_runs.requests_by_day(db)
             old.in_journal = publications.journal_size(db)[0]

@@ -13,6 +13,7 @@ deferred ids, which are few or are news.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -39,19 +40,25 @@ CREATE TABLE input_file (
 CREATE TABLE list (
     id INTEGER PRIMARY KEY AUTOINCREMENT, input_key TEXT, path TEXT NOT NULL, ids_path TEXT,
     listed INTEGER NOT NULL, retried INTEGER NOT NULL, left_over INTEGER NOT NULL,
-    delivered INTEGER NOT NULL, open INTEGER NOT NULL, dead INTEGER NOT NULL);
+    delivered INTEGER NOT NULL, open INTEGER NOT NULL, dead INTEGER NOT NULL,
+    again INTEGER NOT NULL DEFAULT 0);
 -- Only chunks that are begun have a row. bits NULL: every row of the chunk is settled.
 CREATE TABLE chunk (
     list INTEGER NOT NULL, no INTEGER NOT NULL, bits BLOB, PRIMARY KEY (list, no)) WITHOUT ROWID;
 CREATE TABLE journal (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, n INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, body BLOB NOT NULL);
+    bytes INTEGER NOT NULL, body BLOB NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'new');
 -- AUTOINCREMENT: a number that was prepared and dropped is never used again, nor a file's name.
--- note: what a rewrite is made of, and why (JSON: `values.Note`).  Its range is empty: 1 to 0.
+-- kind: append takes the journal's rows of kind 'new' into cdr/, change those of kind 'again' into
+-- changes/; rewrite has an empty range, 1 to 0.
+-- note: what it is made of, and why (JSON: `values.Note`).
 CREATE TABLE publication (
     id INTEGER PRIMARY KEY AUTOINCREMENT, lo INTEGER NOT NULL, hi INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('prepared', 'committed', 'live')),
-    kind TEXT NOT NULL DEFAULT 'append' CHECK (kind IN ('append', 'rewrite')), note TEXT);
+    kind TEXT NOT NULL DEFAULT 'append' CHECK (kind IN ('append', 'rewrite', 'change')),
+    note TEXT);
+-- path: relative to cdr/, or to changes/ where it begins with that folder's kind of partition.
 -- publication: that in its name.  rewrite: the one that put it into its folder, if one did.
 CREATE TABLE file (
     path TEXT PRIMARY KEY, publication INTEGER NOT NULL, rows INTEGER NOT NULL,
@@ -76,8 +83,8 @@ CREATE TABLE run (
     first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
 """
 
-# Tables of version 1 that SQLite can't give their new form (a CHECK can't be altered): made anew as
-# they stand in _TABLES, with the rows and the columns that they had.
+# Tables that SQLite can't give their new form (a CHECK can't be altered): where they are not as
+# they stand in _TABLES they are made anew, with the rows and the columns that they had.
 _MADE_ANEW = ("publication", "file")
 
 # Columns that came later: (table, name, definition); only ever appended to, as their number names
@@ -87,6 +94,8 @@ _ADDED = (
     ("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),
     ("open_call", "unrated_ms", "INTEGER"),
     ("input", "too_young", "INTEGER NOT NULL DEFAULT 0"),
+    ("journal", "kind", "TEXT NOT NULL DEFAULT 'new'"),
+    ("list", "again", "INTEGER NOT NULL DEFAULT 0"),
 )
 
 
@@ -197,7 +206,13 @@ def _prepare(db: sqlite3.Connection, path: Path, account: str, *, is_claimed: bo
 
 
 def _statements() -> list[str]:
-    return [statement for statement in _TABLES.split(";") if statement.strip()]
+    plain = re.sub(r"--.*", "", _TABLES)
+    return [statement.strip() for statement in plain.split(";") if statement.strip()]
+
+
+def _statement(table: str) -> str:
+    (found,) = (one for one in _statements() if one.startswith(f"CREATE TABLE {table} ("))
+    return found
 
 
 def _create(db: sqlite3.Connection, account: str) -> None:
@@ -220,7 +235,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
 def is_older(db: sqlite3.Connection) -> bool:
     """Whether it lacks what this version asks for."""
-    return _version(db) < SCHEMA_VERSION or bool(_missing_columns(db))
+    return _version(db) < SCHEMA_VERSION or bool(_missing_columns(db) or _of_other_form(db))
 
 
 def bring_up_to_date(db: sqlite3.Connection) -> None:
@@ -230,9 +245,8 @@ def bring_up_to_date(db: sqlite3.Connection) -> None:
     if not is_older(db):
         return
     with transaction(db):
-        if _version(db) < SCHEMA_VERSION:
-            for table in _MADE_ANEW:
-                _make_anew(db, table)
+        for table in _of_other_form(db):
+            _make_anew(db, table)
         for table, name, definition in _missing_columns(db):
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
         set_meta(db, "schema", str(SCHEMA_VERSION))
@@ -242,11 +256,17 @@ def _make_anew(db: sqlite3.Connection, table: str) -> None:
     columns = ", ".join(_columns(db, table))
     newest = newest_number(db, table)
     db.execute(f"ALTER TABLE {table} RENAME TO older")
-    (statement,) = (one for one in _statements() if f"CREATE TABLE {table} (" in one)
-    db.execute(statement)
+    db.execute(_statement(table))
     db.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM older")  # noqa: S608
     db.execute("DROP TABLE older")
     keep_number(db, table, newest)
+
+
+def _of_other_form(db: sqlite3.Connection) -> list[str]:
+    made = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+    # One that is damaged may lack a table: whoever reads that says so.
+    as_made = {table: _statement(table) for table in _MADE_ANEW}
+    return [table for table, ours in as_made.items() if made.get(table, ours) != ours]
 
 
 def _missing_columns(db: sqlite3.Connection) -> list[tuple[str, str, str]]:

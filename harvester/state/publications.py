@@ -13,7 +13,7 @@ between a folder is either as before or as after, and what lies in it says which
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ import msgspec
 from harvester.state import journal
 from harvester.state.database import exists, transaction
 from harvester.state.values import JournalBlob, KnownPart, Note, PartRecord, Publication
+from harvester.storage.output import is_change
 
 _PART = "path, publication, rows, bytes, sha256, rewrite"
 _PUBLICATION = "id, lo, hi, state, kind, note"
@@ -213,12 +214,17 @@ def _publication(  # noqa: PLR0917 - a row
     return Publication(id_, lo, hi, state, records, kind=kind, note=decoded)
 
 
-def current_parts(db: sqlite3.Connection, cdr: Path, since: int = 0) -> list[PartRecord]:
-    """The files of the data set in `cdr`, by path; only those whose publication is `since` or
-    later.
+def current_parts(
+    db: sqlite3.Connection,
+    place_of: Callable[[str], Path],
+    since: int = 0,
+    *,
+    changes: bool = False,
+) -> list[PartRecord]:
+    """The files of cdr/, or of changes/, by path; only those whose publication is `since` or later.
 
-    Where a rewrite past its commit point is not finished, what lies in each of its folders says
-    whether that is as before or as after.
+    `place_of`: where a path lies (`Output.place_of`).  Where a rewrite past its commit point is not
+    finished, what lies in each of its folders says whether that is as before or as after.
     """
     rows = db.execute(
         f"SELECT {_PART} FROM file WHERE state = 'live' AND publication >= ? AND "  # noqa: S608
@@ -227,9 +233,9 @@ def current_parts(db: sqlite3.Connection, cdr: Path, since: int = 0) -> list[Par
     )
     parts = [PartRecord(*row) for row in rows]
     if exists(db, "publication WHERE state = 'committed' AND kind = 'rewrite'"):
-        parts += [part for part in _of_unfinished(db, cdr) if part.publication >= since]
+        parts += [part for part in _of_unfinished(db, place_of) if part.publication >= since]
         parts.sort(key=lambda part: part.path)
-    return parts
+    return [part for part in parts if is_change(part.path) == changes]
 
 
 def committed_paths(db: sqlite3.Connection) -> set[str]:
@@ -238,11 +244,11 @@ def committed_paths(db: sqlite3.Connection) -> set[str]:
     return {str(path) for (path,) in rows}
 
 
-def _of_unfinished(db: sqlite3.Connection, cdr: Path) -> Iterator[PartRecord]:
+def _of_unfinished(db: sqlite3.Connection, place_of: Callable[[str], Path]) -> Iterator[PartRecord]:
     for rewrite in unfinished(db):
         if rewrite.is_rewrite:
             come = parts_of(db, rewrite.id)
-            exchanged = {part.folder for part in come if (cdr / part.path).exists()}
+            exchanged = {part.folder for part in come if place_of(part.path).exists()}
             yield from (part for part in come if part.folder in exchanged)
             go = superseded_parts(db, rewrite.id)
             yield from (part for part in go if part.folder not in exchanged)

@@ -210,8 +210,8 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Publication(msgspec.Struct, frozen=True):
-    """What changes the data set in one step: a range of the journal, lo…hi, becomes files of it
-    (append), or files take the place of others (rewrite).
+    """What changes the data set in one step: a range of the journal, lo…hi, becomes files of cdr/
+    (append) or of changes/ (change), or files take the place of others (rewrite).
     """
 
     id: int
@@ -229,6 +229,11 @@ class Publication(msgspec.Struct, frozen=True):
     @property
     def is_rewrite(self) -> bool:
         return self.kind == "rewrite"
+
+    @property
+    def is_change(self) -> bool:
+        """Whether its range holds answers about calls that the data set has already."""
+        return self.kind == "change"
 
 
 class JournalBlob(msgspec.Struct, frozen=True):

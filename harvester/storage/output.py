@@ -1,10 +1,12 @@
 """The output folder: what lies where, and who may read it.
 
     OUT/cdr/submit_date=…/part-….parquet    the data set; nothing but finished parts
+    OUT/changes/change_date=…/part-….parquet    records that changed since, whole: old and new
     OUT/state/  state.db status.json lock lists/ staging/ retired/    ours
     OUT/runs/<run_id>/  summary.json bad_ids.jsonl log.jsonl state.parquet
 
-state/ and runs/ hold answers and ids and are for the owner only; cdr/ follows `output.mode`.
+state/ and runs/ hold answers and ids and are for the owner only; cdr/ and changes/ follow
+`output.mode`.
 All lie on one file system, so that a rename is atomic.
 """
 
@@ -20,6 +22,8 @@ from harvester.errors import StoreError, disk_code
 from harvester.storage.atomic_files import sync_folder
 
 PRIVATE = 0o700
+CHANGE_FOLDER = "change_date"
+"""What a partition of changes/ is called, before the `=`; no partition of cdr/ is called so."""
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -30,6 +34,15 @@ class Output(msgspec.Struct, frozen=True):
     @property
     def cdr(self) -> Path:
         return self.root / "cdr"
+
+    @property
+    def changes(self) -> Path:
+        """Made by the first change."""
+        return self.root / "changes"
+
+    def place_of(self, path: str) -> Path:
+        """Where a part with this path, or a partition of this name, lies: in cdr/ or changes/."""
+        return (self.changes if is_change(path) else self.cdr) / path
 
     @property
     def state(self) -> Path:
@@ -71,6 +84,11 @@ class Output(msgspec.Struct, frozen=True):
     def data_glob(self) -> str:
         """What readers glob; a `*` or `[` in the output's own name stands for itself."""
         return f"{glob.escape(str(self.cdr))}/*/*.parquet"
+
+
+def is_change(path: str) -> bool:
+    """Whether a part with this path, or a partition of this name, belongs to changes/."""
+    return path.startswith(f"{CHANGE_FOLDER}=")
 
 
 def make_folders(output: Output, mode: int) -> None:

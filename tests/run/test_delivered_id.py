@@ -27,15 +27,15 @@ def dies(house: House, voice_id: str) -> None:
 
 
 def test_it_is_one_of_the_newest_publication_and_no_dead_letter(house: House) -> None:
-    first = newest_delivered(house.db, house.output.cdr)
+    first = newest_delivered(house.db, house.output)
     assert first is not None
     dies(house, first)
-    second = newest_delivered(house.db, house.output.cdr)
+    second = newest_delivered(house.db, house.output)
     assert second not in {None, first}
     assert second in house.published()
 
 
 def test_without_data_there_is_none(tmp_path: Path) -> None:
     house = House(tmp_path / "out")
-    assert newest_delivered(house.db, house.output.cdr) is None
+    assert newest_delivered(house.db, house.output) is None
     house.close()

@@ -185,8 +185,8 @@ def reopen(house: House) -> int:
 def assert_published_once(house: House) -> None:
     assert sorted(house.published()) == IDS
     assert house.journaled() == []
-    assert len(publications.current_parts(house.db, house.output.cdr)) == len(DAYS)
-    assert {p.path for p in publications.current_parts(house.db, house.output.cdr)} == {
+    assert len(publications.current_parts(house.db, house.output.place_of)) == len(DAYS)
+    assert {p.path for p in publications.current_parts(house.db, house.output.place_of)} == {
         p.relative_to(house.output.cdr).as_posix() for p in house.output.cdr.glob("*/*")
     }
 
@@ -263,7 +263,7 @@ def test_a_number_whose_publication_was_dropped_is_not_used_again(house: House) 
     cut(house, before="commit")
     reopen(house)
     publisher(house).publish()
-    there = publications.current_parts(house.db, house.output.cdr)
+    there = publications.current_parts(house.db, house.output.place_of)
     assert all("-2-" in part.path for part in there)
 
 
@@ -290,7 +290,7 @@ def test_a_committed_part_that_was_lost_is_made_again_from_the_journal(
     damage(how, max(house.output.staging.iterdir()))
     assert reopen(house) == 1
     assert_published_once(house)
-    for part in publications.current_parts(house.db, house.output.cdr):
+    for part in publications.current_parts(house.db, house.output.place_of):
         content = (house.output.cdr / part.path).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (part.bytes, part.sha256)
 
@@ -324,7 +324,7 @@ def test_parts_made_again_in_other_bytes_are_all_booked_with_what_lies_there(
     min(house.output.staging.iterdir()).unlink()
     assert reopen(house) == 1
     assert_published_once(house)
-    for part in publications.current_parts(house.db, house.output.cdr):
+    for part in publications.current_parts(house.db, house.output.place_of):
         content = (house.output.cdr / part.path).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (part.bytes, part.sha256)
 
@@ -459,7 +459,7 @@ def test_requests_of_a_run_that_was_killed_before_it_acknowledged_count_on_its_d
 
 
 def live(house: House) -> Path:
-    return house.output.cdr / publications.current_parts(house.db, house.output.cdr)[0].path
+    return house.output.cdr / publications.current_parts(house.db, house.output.place_of)[0].path
 
 
 def spoil_strange(house: House) -> None:

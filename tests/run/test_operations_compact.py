@@ -237,7 +237,7 @@ def test_a_state_that_is_lost_is_made_again(house: House, moment: str) -> None:
     assert (sorted(house.published()), files(house)) == (ids, there)
     assert damage(house) == []
     with open_output(house.config) as opened:
-        parts = publications.current_parts(opened.db, opened.output.cdr)
+        parts = publications.current_parts(opened.db, opened.output.place_of)
         kinds = {one.id: one.kind for one in publications.all_publications(opened.db)}
     assert {kinds[part.brought_by] for part in parts if part.rewrite} == {"rewrite"}
     compact(house.config, ALL, SignallingEvents())

@@ -94,7 +94,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def folders(house: House, most_rows: int = 1_000_000) -> Sequence[Folder]:
-    parts = publications.current_parts(house.db, house.output.cdr)
+    parts = publications.current_parts(house.db, house.output.place_of)
     order = Order(min_files=2, older_than_s=0, most_rows=most_rows)
     return choose(parts, order, "UTC", NOW).folders
 
@@ -127,7 +127,7 @@ def names(house: House, day: str = DAYS[0]) -> set[str]:
 
 def all_contents(house: House) -> merging.Contents:
     found = merging.Contents()
-    for part in publications.current_parts(house.db, house.output.cdr):
+    for part in publications.current_parts(house.db, house.output.place_of):
         source = Source(house.output.cdr / part.path, part.sha256, part.publication)
         found += read_contents(source, GROUP_RECORD)
     return found
@@ -181,7 +181,7 @@ def test_a_file_that_stays_as_it_is_gets_a_new_name_and_keeps_its_publication(
     rest = tuple(part for part in big[0].go if part is not alone)
     inode = (house.output.cdr / alone.path).stat().st_ino
     for expected in ("-r11", "-r12"):
-        parts = publications.current_parts(house.db, house.output.cdr)
+        parts = publications.current_parts(house.db, house.output.place_of)
         of_day = [part for part in parts if part.folder == alone.folder]
         same = next(part for part in of_day if part.sha256 == alone.sha256)
         others = tuple(part for part in of_day if part is not same)

@@ -299,11 +299,11 @@ def test_a_publication_goes_from_prepared_over_committed_to_live(db: sqlite3.Con
     assert publications.known_parts(db) == {
         part.path: KnownPart(part.path, publication.id, 2, 9, "aa", state="committed")
     }
-    assert publications.current_parts(db, Path("cdr")) == []
+    assert publications.current_parts(db, Path("cdr").joinpath) == []
     assert publications.drop_prepared(db) == 0
     publications.make_live(db, publication)
     assert publications.unfinished(db) == []
-    assert publications.current_parts(db, Path("cdr")) == [part]
+    assert publications.current_parts(db, Path("cdr").joinpath) == [part]
     assert journal_seqs(db) == [3], "only its own range goes"
 
 
@@ -344,7 +344,7 @@ def test_a_part_that_was_made_again_has_its_new_hash_unless_it_is_live(
     assert publications.parts_of(db, publication.id) == [new]
     publications.make_live(db, publication)
     publications.amend(db, old)
-    assert publications.current_parts(db, Path("cdr")) == [new]
+    assert publications.current_parts(db, Path("cdr").joinpath) == [new]
 
 
 def test_a_run_that_never_ended_is_told_from_one_that_did(db: sqlite3.Connection) -> None:

@@ -199,7 +199,9 @@ def _on_list(db: sqlite3.Connection, places: Places, voice_id: str) -> OnList | 
 
 
 def _in_data(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[InData, ...]:
-    parts = {places.cdr / part.path: part for part in publications.current_parts(db, places.cdr)}
+    parts = {
+        places.cdr / part.path: part for part in publications.current_parts(db, places.place_of)
+    }
     return tuple(
         InData(
             file=str(found.path),

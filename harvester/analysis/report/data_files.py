@@ -40,7 +40,7 @@ def _published(places: Places, command: str) -> set[str]:
         found = ask_ledger(
             places,
             command,
-            lambda db: {part.path for part in publications.current_parts(db, places.cdr)},
+            lambda db: {part.path for part in publications.current_parts(db, places.place_of)},
         )
     except StoreError:
         return set()  # a damaged state is told by whoever needs it

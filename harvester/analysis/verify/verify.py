@@ -183,7 +183,7 @@ def _check_content(
 
 def _expected(db: sqlite3.Connection, places: Places, partition_timezone: str) -> Expected:
     return Expected(
-        publications.current_parts(db, places.cdr),
+        publications.current_parts(db, places.place_of),
         frozenset(publications.committed_paths(db)),
         get_meta(db, "state_id") or "",
         newest_number(db, "publication"),

@@ -137,7 +137,7 @@ def _write_delivered(
     from harvester.state.read_only import looking
 
     with looking(output, "export") as db:
-        live = [part.path for part in publications.current_parts(db, output.cdr)]
+        live = [part.path for part in publications.current_parts(db, output.place_of)]
         waiting = publications.journal_size(db)[0]
     parts = [output.cdr / part for part in scope.parts(live)]
     schema = own_version(output.cdr, live, VERSIONS).schema

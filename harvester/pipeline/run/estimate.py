@@ -77,7 +77,7 @@ def estimate(
         requests=requests,
         retry_share=round(share, 3),
         seconds=requests / pace.rate_per_s,
-        data_bytes=_data_bytes(db, OutputPaths(Path(output.dir)).cdr, to_fetch),
+        data_bytes=_data_bytes(db, OutputPaths(Path(output.dir)), to_fetch),
         working_bytes=_working_bytes(output, to_fetch, listed),
     )
 
@@ -122,13 +122,13 @@ def _retry_share(db: sqlite3.Connection | None) -> float:
     return max(1.0, requests / first_asks) if first_asks > 0 else 1.0
 
 
-def _data_bytes(db: sqlite3.Connection | None, cdr: Path, to_fetch: int) -> int:
+def _data_bytes(db: sqlite3.Connection | None, output: OutputPaths, to_fetch: int) -> int:
     """As the records that are there already, or else as made-up ones.
 
     What small files take for themselves says nothing of the records that come.
     """
     rows = records_size = 0
-    for part in publications.current_parts(db, cdr) if db is not None else ():
+    for part in publications.current_parts(db, output.place_of) if db is not None else ():
         if part.bytes > 2 * BYTES_PER_FILE:
             rows += part.rows
             records_size += part.bytes - BYTES_PER_FILE

@@ -118,7 +118,7 @@ def refuse_anothers(output: Output) -> None:
 
 def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     """Check that ledger, data set and list belong together.  Raises StoreError; changes nothing."""
-    current = publications.current_parts(db, output.cdr)
+    current = publications.current_parts(db, output.place_of)
     known = {part.path for part in current} | publications.committed_paths(db)
     listing = list_parts(output.cdr, GROUP_RECORD)
     strange = sorted({*listing.foreign, *(set(listing.parts) - known)})

@@ -425,7 +425,7 @@ class _Run:
             journal=publications.journal_size(db),
             proof=proof,
             is_proven=between_runs.is_proven(db, proof),
-            newest=partial(newest_delivered, cdr=output.cdr),
+            newest=partial(newest_delivered, output=output),
             workers=local_workers(
                 Fetching(
                     vendor=config.vendor,

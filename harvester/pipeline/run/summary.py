@@ -208,7 +208,7 @@ def check_control_totals(
     books = run_totals(run)
     answered = from_counters(run.counters, run.rows)
     journaled = _journaled(db, account, run.id)
-    parts = publications.current_parts(db, output.cdr, run.first_publication)
+    parts = publications.current_parts(db, output.place_of, run.first_publication)
     files = [output.cdr / part.path for part in parts]
     data = totals(files, run.id, GROUP_RECORD) + journaled
     found: list[Difference] = []
