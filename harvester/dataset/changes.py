@@ -97,6 +97,17 @@ def changes_of(kind: RecordKind) -> RecordKind:
     )
 
 
+def rows_of(structs: pa.ChunkedArray | pa.Array) -> pa.Table:
+    """A column of whole rows, `old` or `new`, as a table of them."""
+    whole = structs.combine_chunks() if isinstance(structs, pa.ChunkedArray) else structs
+    return pa.Table.from_arrays(whole.flatten(), schema=pa.schema(list(whole.type)))
+
+
+def records_in(rows: pa.Table) -> tuple[pa.Table, ...]:
+    """The records that stand in rows of a part: those themselves, or old and new of changes."""
+    return tuple(rows_of(rows[name]) for name in (OLD, NEW) if name in rows.schema.names) or (rows,)
+
+
 def compared(kind: RecordKind) -> tuple[str, ...]:
     """The columns in which a record can have changed, in their order."""
     return tuple(one.name for one in kind.columns if one.name not in NOT_COMPARED)

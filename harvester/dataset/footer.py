@@ -14,6 +14,8 @@ FOOTER_PRESUMED_OF = "cdr.presumed_currency_of"
 # Of a part that a rewrite wrote: its number, and which run is of which publication (JSON).
 FOOTER_THROUGH = "cdr.through"
 FOOTER_RUNS = "cdr.runs"
+# Rows that are of another date than the folder: their time was corrected, and rows never move.
+FOOTER_OFF_DATE = "cdr.off_date_rows"
 # What the output belongs to: the fields of `identity.Identity.encoded`.
 FOOTER_ACCOUNT = "cdr.account"
 FOOTER_TIMEZONE = "cdr.partition_timezone"

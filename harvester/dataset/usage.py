@@ -80,6 +80,21 @@ class UsageTotals(msgspec.Struct, frozen=True):
             cost,
         )
 
+    @property
+    def amounts(self) -> tuple[int, ...]:
+        """Those that are not 0."""
+        fixed = (self.rows, self.call_duration_s, self.charged_duration_s)
+        return tuple(one for one in (*fixed, *self.cost.values()) if one)
+
+    def __neg__(self) -> UsageTotals:
+        """What takes these away when it is added."""
+        return UsageTotals(
+            -self.rows,
+            -self.call_duration_s,
+            -self.charged_duration_s,
+            {currency: -amount for currency, amount in self.cost.items()},
+        )
+
 
 class UsageReader:
     """Reads what answers of one kind add.  One serves all batches: see `usage_reader_of`."""

@@ -3,32 +3,40 @@
 Theory of operation.  A nightly run adds a file to each date that its calls are of, and reading
 sixty small files takes more than ten times as long as reading one.  The output is opened as a run
 opens it.  Then dates are rewritten (harvester/pipeline/publish/rewrite.py), some at a time, each
-time with a commit point of its own: what is done by then stays done if it is stopped.  Rows stay in
-the folder that they are in.
+time with a commit point of its own: what is done by then stays done if it is stopped.  Changes of
+its calls are folded into the rows of a date that is rewritten.  Rows stay in the folder that they
+are in.
+
+Columns of a newer version come to all files at once, as versions never mix: one commit point for
+the whole data set, before any date is compacted.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from harvester.config import Config
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import Interrupted, Terminated, UsageError
 from harvester.pipeline.engine.progress import Events
+from harvester.pipeline.publish.edits import Unfolded, fold, lift, unfolded
 from harvester.pipeline.publish.rewrite import Folder, Rewriter, Rewritten
 from harvester.pipeline.run.messages import tell_recovery
 from harvester.pipeline.run.recovery import Opened, open_output
 from harvester.pipeline.run.requests import NEVER, StopCheck, StopSource
 from harvester.pipeline.run.run import close_killed
 from harvester.state import publications
+from harvester.state.belongs import note_data_version
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
-from harvester.state.values import PartRecord
+from harvester.state.values import Note, PartRecord
 from harvester.state.writer import InlineLedger
 from harvester.storage.disk import Disk, store_error, why_no_exchange
 from harvester.storage.output import Output
@@ -58,12 +66,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Of a file that is made of others; one of more than half of it stays as it is."""
     rows_at_once: int = ROWS_AT_ONCE
     """Dates of about so many rows have one commit point."""
+    schema: bool = False
+    """First give all rows the newest columns."""
 
 
 class Chosen(msgspec.Struct, frozen=True):
     """The dates that an order names, and how many it leaves out."""
 
     folders: tuple[Folder, ...]
+    folded: Mapping[str, Unfolded] = {}
+    """Those of them that have changes to be folded in."""
     too_young: int = 0
     few_files: int = 0
 
@@ -84,6 +96,10 @@ class Compacted(msgspec.Struct, frozen=True, kw_only=True):
     """Dates left out, as they have fewer files than `--min-files`, or would not have fewer."""
     grace_s: float
     """So long the old files are kept."""
+    folded: int
+    """Changes that were folded into their rows."""
+    lifted_from: int | None = None
+    """The version of the columns before, if all rows got newer ones."""
     finished_publications: int
     """Publications that an earlier command left half done."""
 
@@ -113,11 +129,15 @@ def compact(
             tell_recovery(opened, events)
             for killed in opened.killed_runs:
                 close_killed(opened, killed)
+            before, lifted = opened.kind.version, opened
+            if order.schema and before < GROUP_RECORD.version:
+                lifted = _lifted(opened, asked_to_stop, disk)
             parts = publications.current_parts(opened.db, opened.output.place_of)
             zone = opened.config.output.partition_timezone
-            chosen = choose(parts, order, zone, datetime.now(UTC))
+            waiting = unfolded(opened.db, opened.output, lifted.kind)
+            chosen = choose(parts, order, zone, datetime.now(UTC), waiting)
             some = _some_at_a_time(chosen.folders, order.rows_at_once)
-            done = list(_rewritten(opened, some, asked_to_stop, disk))
+            done = list(_rewritten(lifted, some, chosen.folded, asked_to_stop, disk))
         reason = asked_to_stop()
         go = [part for one in done for part in one.go]
         come = [part for one in done for part in one.come]
@@ -134,6 +154,8 @@ def compact(
             too_young=chosen.too_young,
             few_files=chosen.few_files,
             grace_s=config.compact.grace_s,
+            folded=sum(one.changes for one in chosen.folded.values()),
+            lifted_from=before if before < lifted.kind.version else None,
             finished_publications=opened.finished_publications,
         )
 
@@ -154,24 +176,33 @@ def refuse_no_exchange(output: Output, disk: Disk | None = None) -> None:
         )
 
 
-def choose(parts: Sequence[PartRecord], order: Order, timezone: str, now: datetime) -> Chosen:
-    """The dates to compact, the oldest first.  `timezone`: whose days the folders are."""
-    by_folder: dict[str, list[PartRecord]] = {}
-    for part in parts:
-        by_folder.setdefault(part.folder, []).append(part)
+def choose(
+    parts: Sequence[PartRecord],
+    order: Order,
+    timezone: str,
+    now: datetime,
+    waiting: Mapping[str, Unfolded] = MappingProxyType({}),
+) -> Chosen:
+    """The dates to compact, the oldest first.
+
+    `timezone`: whose days the folders are.  `waiting`: those that have changes to be folded in,
+    however few files they have.
+    """
     folders, too_young, few_files = [], 0, 0
-    for name, of_date in sorted(by_folder.items()):
+    for name, of_date in sorted(_by_folder(parts).items()):
         day = _day_of(name)
         if order.date is not None and day != order.date:
             continue
         groups = _groups(of_date, order.most_rows)
         if not _is_older(day, order.older_than_s, timezone, now):
             too_young += 1
-        elif len(of_date) < order.min_files or len(groups) == len(of_date):
-            few_files += 1
-        else:
+        elif name in waiting or len(groups) < len(of_date) >= order.min_files:
             folders.append(Folder(groups))
-    return Chosen(tuple(folders), too_young, few_files)
+        else:
+            few_files += 1
+    named = {folder.go[0].folder for folder in folders}
+    folded = {name: one for name, one in waiting.items() if name in named}
+    return Chosen(tuple(folders), folded, too_young, few_files)
 
 
 def _day_of(folder: str) -> date | None:
@@ -202,10 +233,32 @@ def _groups(parts: Sequence[PartRecord], most_rows: int) -> tuple[tuple[PartReco
     return tuple(map(tuple, groups))
 
 
-def _rewritten(
-    opened: Opened, at_a_time: Iterable[list[Folder]], stop: StopCheck, disk: Disk | None
-) -> Iterator[Rewritten]:
-    rewriter = Rewriter(
+def _lifted(opened: Opened, stop: StopCheck, disk: Disk | None) -> Opened:
+    """The output with the newest columns.  Raises Interrupted if it was stopped before that."""
+    old, new, output = opened.kind, GROUP_RECORD, opened.output
+    free = opened.config.open_calls.free_destinations
+    parts = [
+        *publications.current_parts(opened.db, output.place_of),
+        *publications.current_parts(opened.db, output.place_of, changes=True),
+    ]
+    folders = [
+        Folder(tuple((part,) for part in of_folder), lift(name, old, new, free))
+        for name, of_folder in _by_folder(parts).items()
+    ]
+    done = _rewriter(msgspec.structs.replace(opened, kind=new), disk).rewrite(
+        folders,
+        Note("compact", lifted_from=old.version, free_destinations=free),
+        lambda: stop() is not None,
+        also=partial(note_data_version, version=new.version),
+    )
+    reason = stop()
+    if done is None and reason is not None:
+        raise reason
+    return msgspec.structs.replace(opened, kind=new)
+
+
+def _rewriter(opened: Opened, disk: Disk | None) -> Rewriter:
+    return Rewriter(
         InlineLedger(opened.db, opened.output.database),
         opened.output,
         opened.config.output,
@@ -214,13 +267,42 @@ def _rewritten(
         disk=disk,
         kind=opened.kind,
     )
+
+
+def _rewritten(
+    opened: Opened,
+    at_a_time: Iterable[list[Folder]],
+    waiting: Mapping[str, Unfolded],
+    stop: StopCheck,
+    disk: Disk | None,
+) -> Iterator[Rewritten]:
+    rewriter = _rewriter(opened, disk)
     for some in at_a_time:
         if stop() is not None:
             return
-        done = rewriter.rewrite(some, "compact", lambda: stop() is not None)
+        names = [folder.go[0].folder for folder in some]
+        through = {name: waiting[name].newest for name in names if name in waiting}
+        folders = [_with_changes(opened, folder, through) for folder in some]
+        note = Note("compact", folded=through)
+        done = rewriter.rewrite(folders, note, lambda: stop() is not None)
         if done is None:
             return
         yield done
+
+
+def _with_changes(opened: Opened, folder: Folder, through: Mapping[str, int]) -> Folder:
+    name = folder.go[0].folder
+    if name not in through:
+        return folder
+    edit = fold(opened.db, opened.output, opened.kind, name, through[name])
+    return msgspec.structs.replace(folder, make_edit=edit)
+
+
+def _by_folder(parts: Iterable[PartRecord]) -> dict[str, list[PartRecord]]:
+    found: dict[str, list[PartRecord]] = {}
+    for part in parts:
+        found.setdefault(part.folder, []).append(part)
+    return found
 
 
 def _some_at_a_time(folders: Iterable[Folder], most_rows: int) -> Iterator[list[Folder]]:

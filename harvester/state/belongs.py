@@ -55,4 +55,9 @@ def keep_data_version(db: sqlite3.Connection, version: int) -> None:
     """Write it down, if it isn't: from now on every part of the output is written so."""
     if get_meta(db, _VERSION) != str(version):
         with transaction(db):
-            set_meta(db, _VERSION, str(version))
+            note_data_version(db, version)
+
+
+def note_data_version(db: sqlite3.Connection, version: int) -> None:
+    """Write it down, inside whatever transaction is open."""
+    set_meta(db, _VERSION, str(version))

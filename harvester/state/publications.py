@@ -79,15 +79,21 @@ def prepare_rewrite(db: sqlite3.Connection) -> int:
         return int(cursor.lastrowid or 0)
 
 
-def commit_rewrite(
+def commit_rewrite(  # noqa: PLR0917 - what a rewrite is
     db: sqlite3.Connection,
     rewrite: int,
     come: Sequence[PartRecord],
     go: Sequence[PartRecord],
     note: Note,
+    also: Callable[[sqlite3.Connection], None] | None = None,
 ) -> None:
-    """W3, the commit point: the staged files `come` stand for the files `go` from now on."""
+    """W3, the commit point: the staged files `come` stand for the files `go` from now on.
+
+    `also` writes what has to be true from the same moment on.
+    """
     with transaction(db):
+        if also is not None:
+            also(db)
         _enter(db, come, "committed")
         db.executemany(
             "UPDATE file SET superseded_by = ? WHERE path = ? AND state = 'live'",
@@ -108,6 +114,17 @@ def retire(db: sqlite3.Connection, rewrite: int, now_ms: int) -> None:
             "UPDATE file SET state = 'retired', retired_ms = ? WHERE superseded_by = ?",
             (now_ms, rewrite),
         )
+
+
+def folded(db: sqlite3.Connection) -> dict[str, int]:
+    """Folder of cdr/ -> the newest change that rewrites have folded into its rows."""
+    found: dict[str, int] = {}
+    rows = db.execute(
+        "SELECT note FROM publication WHERE kind = 'rewrite' AND note IS NOT NULL ORDER BY id"
+    )
+    for (note,) in rows:
+        found |= msgspec.json.decode(note, type=Note).folded
+    return found
 
 
 def forget_retired(db: sqlite3.Connection, rewrite: int) -> None:

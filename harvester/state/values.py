@@ -205,8 +205,14 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
 
     command: str
     """Who wanted it."""
-    made_of: Mapping[str, tuple[str, ...]]
+    made_of: Mapping[str, tuple[str, ...]] = {}
     """Path of a file that comes -> paths of the files that go into it."""
+    folded: Mapping[str, int] = {}
+    """Folder of cdr/ -> the newest change that is folded into its rows."""
+    lifted_from: int | None = None
+    """The version of the columns before, if the rows got those of another."""
+    free_destinations: tuple[str, ...] = ()
+    """Then: where calls cost nothing."""
 
 
 class Publication(msgspec.Struct, frozen=True):

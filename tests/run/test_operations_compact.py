@@ -24,6 +24,7 @@ from harvester.pipeline.run.recovery import open_output
 from harvester.state import publications
 from harvester.state.database import open_database
 from harvester.state.lock import OutputLock, reads
+from harvester.state.values import Note
 from harvester.storage.disk import RealDisk
 from tests.run.test_cli_commands import harvester
 from tests.support.events import SignallingEvents
@@ -203,7 +204,7 @@ def cut_after_commit(house: House) -> None:
 
     house.db = open_database(house.output.database, ACCOUNT)
     with pytest.raises(Gone):
-        rewriter(house, Cut()).rewrite(folders(house), "compact")
+        rewriter(house, Cut()).rewrite(folders(house), Note("compact"))
     house.db.close()
 
 

@@ -12,19 +12,21 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.dataset import merging
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.merging import Source, read_contents
+from harvester.dataset.usage import UsageTotals
 from harvester.errors import StoreError
 from harvester.operations.compact import Order, choose
+from harvester.pipeline.publish import merging
+from harvester.pipeline.publish.merging import Contents, Gathered, Source, read_contents
 from harvester.pipeline.publish.rewrite import Folder, Rewriter, sweep_retired
 from harvester.pipeline.run.recovery import compare_with_data, open_output
 from harvester.state import publications
 from harvester.state.database import open_database
-from harvester.state.values import PartRecord
+from harvester.state.values import Note
 from harvester.state.writer import InlineLedger
 from harvester.storage.disk import RealDisk, why_no_exchange
 from tests.support.fakes import ACCOUNT, House
@@ -137,7 +139,7 @@ def test_nothing_is_committed_before_it_is_durable_and_nothing_goes_before_all_c
     house: House,
 ) -> None:
     disk = Traced()
-    rewriter(house, disk).rewrite(folders(house), "compact")
+    rewriter(house, disk).rewrite(folders(house), Note("compact"))
     number = "11"
     staged = ["sync a file", f"sync submit_date={DAYS[0]}/"]
     steps = [f"{step}" for step in disk.trace]
@@ -158,7 +160,7 @@ def test_nothing_is_committed_before_it_is_durable_and_nothing_goes_before_all_c
 
 def test_the_rows_are_the_same_in_fewer_files_sorted_under_names_that_are_new(house: House) -> None:
     before, old, ids = all_contents(house), names(house), house.published()
-    done = rewriter(house).rewrite(folders(house), "compact")
+    done = rewriter(house).rewrite(folders(house), Note("compact"))
     assert done is not None
     assert (len(done.go), len(done.come)) == (30, 3)
     assert all_contents(house) == before
@@ -185,7 +187,7 @@ def test_a_file_that_stays_as_it_is_gets_a_new_name_and_keeps_its_publication(
         of_day = [part for part in parts if part.folder == alone.folder]
         same = next(part for part in of_day if part.sha256 == alone.sha256)
         others = tuple(part for part in of_day if part is not same)
-        assert rewriter(house).rewrite([Folder((others, (same,)))], "compact") is not None
+        assert rewriter(house).rewrite([Folder((others, (same,)))], Note("compact")) is not None
         (kept,) = [
             path
             for path in house.output.cdr.glob(f"{alone.folder}/*")
@@ -221,7 +223,7 @@ def test_cut_off_after_any_step_the_next_start_is_as_before_or_as_after(
 ) -> None:
     before, ids = all_contents(house), sorted(house.published())
     with pytest.raises(PowerCut):
-        rewriter(house, Traced(cut)).rewrite(folders(house), "compact")
+        rewriter(house, Traced(cut)).rewrite(folders(house), Note("compact"))
     assert sorted(house.published()) == ids, "a reader never counts wrong"
     assert all_contents(house) == before, "nor does who goes by the state"
     compare_with_data(house.db, house.output)
@@ -242,7 +244,7 @@ def test_a_staged_file_that_is_lost_is_made_again_from_the_data(
     ids = sorted(house.published())
     cut = f"exchange submit_date={DAYS[0]}" if exchanged else "commit_rewrite"
     with pytest.raises(PowerCut):
-        rewriter(house, Traced(cut)).rewrite(folders(house, most_rows=12), "compact")
+        rewriter(house, Traced(cut)).rewrite(folders(house, most_rows=12), Note("compact"))
     folder = house.output.staging / "11" / f"submit_date={DAYS[2]}"
     file = min(folder.iterdir())
     if how == "gone":
@@ -263,13 +265,9 @@ def test_rows_that_are_not_those_of_the_old_files_stop_it_and_nothing_is_changed
     ids, old = sorted(house.published()), names(house)
 
     class Losing(Rewriter):
-        def _made(
-            self, number: int, new: str, old: Sequence[PartRecord], stop: Callable[[], bool]
-        ) -> PartRecord:
-            return super()._made(number, new, [*old[:-1], replaced(old[-1])], stop)
-
-    def replaced(part: PartRecord) -> PartRecord:
-        return PartRecord(part.path, part.publication, part.rows + 1, part.bytes, part.sha256)
+        def _prove(self, path: Path, back: Contents, gathered: Gathered) -> None:
+            lost = UsageTotals(rows=1)
+            super()._prove(path, msgspec.structs.replace(back, usage=back.usage + -lost), gathered)
 
     losing = Losing(
         InlineLedger(house.db, house.output.database),
@@ -277,8 +275,8 @@ def test_rows_that_are_not_those_of_the_old_files_stop_it_and_nothing_is_changed
         house.config.output,
         house.state_id,
     )
-    with pytest.raises(StoreError, match="does not hold the rows") as raised:
-        losing.rewrite(folders(house), "compact")
+    with pytest.raises(StoreError, match=r"must hold \(39 rows, not 40,") as raised:
+        losing.rewrite(folders(house), Note("compact"))
     assert raised.value.exit_code == 6
     assert (sorted(house.published()), names(house)) == (ids, old)
     assert publications.unfinished(house.db) == []
@@ -293,7 +291,7 @@ def test_a_file_that_is_not_as_it_was_published_is_not_copied_into_a_new_one(hou
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
     with pytest.raises(StoreError, match="has changed since it was written") as raised:
-        rewriter(house).rewrite(folders(house), "compact")
+        rewriter(house).rewrite(folders(house), Note("compact"))
     assert part.path in str(raised.value)
     assert len(names(house)) == 10
     assert not list(house.output.staging.iterdir())
@@ -304,7 +302,7 @@ def test_what_somebody_put_into_a_folder_by_hand_does_not_leave_with_it(house: H
     strange = house.output.cdr / f"submit_date={DAYS[1]}" / "mine.parquet"
     strange.write_bytes(b"x")
     with pytest.raises(StoreError, match=r"mine\.parquet") as raised:
-        rewriter(house).rewrite(chosen, "compact")
+        rewriter(house).rewrite(chosen, Note("compact"))
     assert raised.value.code == "data.unknown_file"
     assert strange.exists()
     assert len(names(house)) == 10
@@ -313,7 +311,7 @@ def test_what_somebody_put_into_a_folder_by_hand_does_not_leave_with_it(house: H
 def test_whoever_stops_it_before_the_commit_point_leaves_all_as_it_was(house: House) -> None:
     for asked in range(1, 30, 7):
         calls = chain(repeat(False, asked), repeat(True))
-        assert rewriter(house).rewrite(folders(house), "compact", calls.__next__) is None
+        assert rewriter(house).rewrite(folders(house), Note("compact"), calls.__next__) is None
     assert len(names(house)) == 10
     assert not list(house.output.staging.iterdir())
     house.close()
@@ -328,7 +326,7 @@ def test_a_full_disk_leaves_all_as_it_was_and_frees_what_it_took(house: House) -
             super().sync_folder(path)
 
     with pytest.raises(StoreError, match="disk is full"):
-        rewriter(house, Full()).rewrite(folders(house), "compact")
+        rewriter(house, Full()).rewrite(folders(house), Note("compact"))
     assert not list(house.output.staging.iterdir())
     house.close()
     assert damage(house) == []
@@ -340,14 +338,14 @@ def test_the_folder_is_for_those_for_whom_the_old_one_was(house: House) -> None:
     if os.geteuid() == 0:
         os.chown(folder, -1, 12_345)
     before = folder.stat()
-    rewriter(house).rewrite(folders(house), "compact")
+    rewriter(house).rewrite(folders(house), Note("compact"))
     after = folder.stat()
     assert after.st_ino != before.st_ino
     assert (after.st_mode, after.st_gid) == (before.st_mode, before.st_gid)
 
 
 def test_retired_files_are_kept_for_the_grace_and_then_go(house: House) -> None:
-    rewriter(house).rewrite(folders(house), "compact")
+    rewriter(house).rewrite(folders(house), Note("compact"))
     ledger = InlineLedger(house.db, house.output.database)
     retired = house.output.retired / "11"
     assert len(list(retired.glob("*/*"))) == 30
@@ -363,7 +361,7 @@ def test_retired_files_are_kept_for_the_grace_and_then_go(house: House) -> None:
 
 @pytest.mark.parametrize("cut", ["remove 11", "sync retired/"])
 def test_a_sweep_that_is_cut_off_is_done_again(house: House, cut: str) -> None:
-    rewriter(house).rewrite(folders(house), "compact")
+    rewriter(house).rewrite(folders(house), Note("compact"))
     ledger = InlineLedger(house.db, house.output.database)
     with pytest.raises(PowerCut):
         sweep_retired(ledger, house.output, 60, EARLIER_MS + 60_000, Traced(cut))
@@ -377,13 +375,13 @@ def test_a_sweep_that_is_cut_off_is_done_again(house: House, cut: str) -> None:
 
 
 def test_the_next_start_sweeps_by_the_setting(house: House) -> None:
-    rewriter(house).rewrite(folders(house), "compact")
+    rewriter(house).rewrite(folders(house), Note("compact"))
     reopened(house)
     assert list(house.output.retired.iterdir()) == [], "it is years old by this machine's clock"
 
 
 def test_a_publication_after_a_rewrite_and_a_rewrite_after_that(house: House) -> None:
-    rewriter(house).rewrite(folders(house), "compact")
+    rewriter(house).rewrite(folders(house), Note("compact"))
     assert publisher(house).publish() is None
     again = folders(house)
     assert again == (), "nothing is left to merge"

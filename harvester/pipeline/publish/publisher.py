@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,7 @@ class Publisher:
 
     def _finish_rewrite(self, rewrite: Publication) -> None:
         # Here, not at the top: hardly a start has one to finish.
+        from harvester.pipeline.publish import edits
         from harvester.pipeline.publish.rewrite import Rewriter
 
         Rewriter(
@@ -206,6 +208,7 @@ class Publisher:
             identity=self._identity,
             disk=self._disk,
             kind=self._kind,
+            edit_again=partial(self._call, edits.again, self._output, self._kind),
         ).finish(rewrite)
 
     def _make_again(self, publication: Publication, parts: list[PartRecord]) -> None:
