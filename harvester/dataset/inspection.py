@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from harvester.dataset.footer import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,
+    FOOTER_OFF_DATE,
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
     FOOTER_RUNS,
@@ -91,7 +92,10 @@ def inspect(path: Path, name: str, partition_timezone: str, kind: RecordKind) ->
     return Inspection(
         walk.rows,
         frozenset(accounts),
-        (*_footer_faults(footer, walk, found), *_row_faults(walk, partition_timezone, kind)),
+        (
+            *_footer_faults(footer, walk, found),
+            *_row_faults(footer, walk, partition_timezone, kind),
+        ),
         {run: first.get(run, int(found["publication"]) if found else 0) for run in runs},
         walk.unrated,
     )
@@ -143,11 +147,14 @@ def _footer_faults(footer: dict[str, str], walk: _Walk, name: re.Match[str] | No
     return faults
 
 
-def _row_faults(walk: _Walk, timezone: str, kind: RecordKind) -> list[Fault]:
+def _row_faults(
+    footer: Mapping[str, str], walk: _Walk, timezone: str, kind: RecordKind
+) -> list[Fault]:
     faults = []
     if walk.unsorted:
         faults.append(Fault("unsorted", f"its rows are not sorted by {kind.key}"))
-    if walk.misplaced:
+    # A row whose time was corrected stays where it is, and the footer counts it.
+    if str(walk.misplaced) != footer.get(FOOTER_OFF_DATE, "0"):
         faults.append(
             Fault(
                 "wrong_date",

@@ -22,7 +22,8 @@ from msgspec.structs import replace
 from harvester.client.record_group import record_request
 from harvester.client.transport import NoReply, Reply, Request, Seal
 from harvester.config import Config, Secrets, Vendor
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, of_version
+from harvester.dataset.kind import RecordKind
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.engine.engine import Engine, Job
@@ -243,6 +244,11 @@ class House:
         self.runs = 0
         if ids:
             self.put_in_force(ids)
+
+    @property
+    def kind(self) -> RecordKind:
+        """That of its rows, in its version."""
+        return of_version(data_version(self.db, GROUP_RECORD.version))
 
     def put_in_force(self, ids: Sequence[str], carried_over: int = 0) -> None:
         """Make `ids` the work list, the last `carried_over` of them from earlier inputs."""

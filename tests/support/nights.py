@@ -6,9 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 from harvester.analysis.verify.verify import Order, verify
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.state import run_records
+from harvester.state.belongs import keep_data_version
 from harvester.state.values import Batch, Entry
 from harvester.state.writer import InlineLedger
 from tests.support.fakes import ACCOUNT, House
@@ -33,9 +35,19 @@ def run_of(night: int) -> str:
     return f"20260921T01{night:02}00Z-{night:06x}"
 
 
-def nights(root: Path, count: int = 10, rows: int = 4, days: tuple[str, ...] = DAYS) -> House:
-    """An output with a part of `rows` records of each of `days` by each of `count` runs."""
+def nights(
+    root: Path,
+    count: int = 10,
+    rows: int = 4,
+    days: tuple[str, ...] = DAYS,
+    version: int = GROUP_RECORD.version,
+) -> House:
+    """An output with a part of `rows` records of each of `days` by each of `count` runs.
+
+    `version`: of its columns.
+    """
     house = House(root)
+    keep_data_version(house.db, version)
     for night in range(count):
         run_id = run_records.begin_run(house.db, run_of(night), night + 1).id
         entries = []
@@ -61,7 +73,9 @@ def nights(root: Path, count: int = 10, rows: int = 4, days: tuple[str, ...] = D
 def publisher(house: House) -> Publisher:
     """Publishes what is in the journal."""
     ledger = InlineLedger(house.db, house.output.database)
-    return Publisher(ledger, house.output, house.config.output, ACCOUNT, house.state_id)
+    return Publisher(
+        ledger, house.output, house.config.output, ACCOUNT, house.state_id, kind=house.kind
+    )
 
 
 def damage(house: House) -> list[str]:

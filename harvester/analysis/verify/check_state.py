@@ -13,6 +13,7 @@ import zstandard
 
 from harvester.analysis.places import Places
 from harvester.analysis.verify.findings import RESTORE_STATE, Finding, damage, note
+from harvester.dataset.changes import changes_of
 from harvester.dataset.files import totals_of
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
@@ -21,6 +22,7 @@ from harvester.dataset.usage import UsageTotals
 from harvester.state import bitmap, journal, publications, run_records, unresolved, work_lists
 from harvester.state.restore import is_rebuilt
 from harvester.state.values import KnownPart, Publication, WorkList, rows_of_chunk
+from harvester.storage.output import is_change
 
 _PUBLICATION = "state.db: publication"
 _JOURNAL = "state.db: journal"
@@ -74,7 +76,7 @@ def _emptied(found: Sequence[Publication]) -> set[int]:
 
 
 def _numbers(path: str) -> tuple[int, int | None]:
-    return numbers_of(path, GROUP_RECORD)
+    return numbers_of(path, changes_of(GROUP_RECORD) if is_change(path) else GROUP_RECORD)
 
 
 def _rewrite(

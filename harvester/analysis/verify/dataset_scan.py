@@ -25,8 +25,12 @@ UsageRow = tuple[str, str | None, int, int, int, Decimal | None]
 class Content:
     """The rows of `files`, read as often as asked."""
 
-    def __init__(self, files: Sequence[Path], *, memory_limit: str, scratch: Path) -> None:
+    def __init__(
+        self, files: Sequence[Path], changes: Sequence[Path], *, memory_limit: str, scratch: Path
+    ) -> None:
+        """`changes`: the files of changes/, which say how rows were before they were folded in."""
         self._files = [pattern(path) for path in files]
+        self._changes = [pattern(path) for path in changes]
         self._connection = connect(memory_limit, scratch)
 
     def close(self) -> None:
@@ -46,18 +50,22 @@ class Content:
         yield from self._stream(f"SELECT * FROM ({known}) ORDER BY voice_id")  # noqa: S608
 
     def usage(self) -> list[UsageRow]:
-        """What the rows of each run add up to, by currency.  Raises StoreError."""
+        """What the rows of each run add up to, by currency, as first delivered.
+
+        Raises StoreError.
+        """
         if not self._files:
             return []
+        rows_of, parameters = _READ, {"files": self._files}
+        if self._changes:
+            rows_of, parameters = _FIRST, parameters | {"changes": self._changes}
         query = (
             "SELECT run_id, currency, count(*)::BIGINT, "  # noqa: S608
             "coalesce(sum(call_duration_s), 0)::BIGINT, "
-            f"coalesce(sum(charged_duration_s), 0)::BIGINT, sum(cost) FROM {_READ} GROUP BY ALL"
+            f"coalesce(sum(charged_duration_s), 0)::BIGINT, sum(cost) FROM {rows_of} GROUP BY ALL"
         )
         try:
-            rows: list[UsageRow] = self._connection.execute(
-                query, {"files": self._files}
-            ).fetchall()
+            rows: list[UsageRow] = self._connection.execute(query, parameters).fetchall()
         except duckdb.Error as exc:
             raise trouble(exc) from exc
         return rows
@@ -72,3 +80,15 @@ class Content:
 
 
 _READ = "read_parquet($files, hive_partitioning = false)"
+# Whether a change is folded in or not: as first delivered a call is the `old` of its first one.
+_FIRST = f"""(
+    WITH first AS (
+        SELECT voice_id, old FROM read_parquet($changes, hive_partitioning = false)
+        QUALIFY row_number() OVER (PARTITION BY voice_id ORDER BY publication) = 1
+    )
+    SELECT run_id, currency, call_duration_s, charged_duration_s, cost FROM {_READ}
+    WHERE voice_id NOT IN (SELECT voice_id FROM first)
+    UNION ALL
+    SELECT old.run_id, old.currency, old.call_duration_s, old.charged_duration_s, old.cost
+    FROM first
+)"""  # noqa: S608 - our constants

@@ -129,7 +129,15 @@ def _verified(  # noqa: PLR0917 - what verify has, handed on
     tell("every id and every sum", 0, 0)
     work_list = _list_of(db, places) if order.deep and not of_list else None
     with closing(
-        Content(files.readable, memory_limit=order.memory_limit, scratch=scratch)
+        Content(
+            files.readable,
+            [
+                places.place_of(part.path)
+                for part in publications.current_parts(db, places.place_of, changes=True)
+            ],
+            memory_limit=order.memory_limit,
+            scratch=scratch,
+        )
     ) as content:
         ids, of_content = _check_content(db, content, work_list, files, journal)
     found = [
