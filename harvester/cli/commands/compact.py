@@ -35,12 +35,19 @@ def compact(  # noqa: PLR0917 - typer makes a flag of each
             "--older-than", metavar="TIME", help="Dates that began so long ago; 0d for all dates."
         ),
     ] = "2d",
+    schema: Annotated[
+        bool,
+        typer.Option("--schema", help="First give all records the columns of this version."),
+    ] = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> int:
-    """Merge the small files of each date into few, sorted by voiceId; sends nothing.
+    """Merge the small files of each date into few, and fold changes in; sends nothing.
 
-    Every record stays as it is, in the folder of its date; only files change. A reader that works
+    Records that `refetch` found changed get their newest form; every other one stays as it is, and
+    each stays in the folder of its date. A date with such changes is rewritten however few its
+    files are. --schema gives an output that an older harvester began the columns of this one, in
+    one step for all its files: so much room is needed again on the disk. A reader that works
     meanwhile either counts right or gets an error that a file is gone, and reads again:
     docs/reading.md. The old files are kept for an hour (compact.grace_s). Exits 0 also where there
     is nothing to do, 2 where the file system can't do it, 7 while a run is in progress.
@@ -61,7 +68,7 @@ def compact(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.operations.compact import Order, stopped
     from harvester.operations.compact import compact as compact_output
 
-    order = Order(date=one_day, min_files=min_files, older_than_s=older_than_s)
+    order = Order(date=one_day, min_files=min_files, older_than_s=older_than_s, schema=schema)
     done = carried_out(
         "compacting",
         partial(compact_output, settings, order),
@@ -79,8 +86,12 @@ def compact(  # noqa: PLR0917 - typer makes a flag of each
 def screen(done: Compacted) -> list[Line]:
     """What was merged, as lines."""
     where = f"{one_line(done.output)}/cdr"
+    lines = []
+    if done.lifted_from is not None:
+        lines.append(Line("All records have the columns of this version now.", "bold green"))
     if not done.dates:
         return [
+            *lines,
             Line(f"Nothing to compact in {where}.", "bold green"),
             Line(
                 f"Left out: {count(done.few_files)} dates of too few files (--min-files), "
@@ -88,9 +99,13 @@ def screen(done: Compacted) -> list[Line]:
             ),
         ]
     files = f"{count(done.files_before)} files became {count(done.files_after)}"
+    what = f"{count(done.folded)} changes, from {one_line(done.output)}/changes"
+    folded = [Line(f"Folded:   {what}")] if done.folded else []
     sizes = f"{size(done.bytes_before)} became {size(done.bytes_after)}"
     return [
+        *lines,
         Line(f"Compacted {count(done.dates)} dates: {files}, {sizes}.", "bold green"),
         Line(f"Data:     {where}/*/*.parquet, {count(done.rows)} records as before"),
+        *folded,
         Line(f"Kept:     the old files, for {span(done.grace_s)} (compact.grace_s)"),
     ]

@@ -58,10 +58,12 @@ class Lift:
     def edited(self, rows: pa.Table) -> Edited:
         """See `merging.Edit`."""
         columns: dict[str, pa.ChunkedArray] = {name: rows[name] for name in rows.schema.names}
-        size = rows.num_rows
-        columns[IS_RATED.name] = self._rated(rows)
-        columns[CURRENCY_PRESUMED.name] = self._currency_presumed(rows)
-        columns[FETCHED_BY.name] = pa.repeat(pa.scalar(SINGLE, TEXT), size)
+        made = {
+            IS_RATED.name: self._rated,
+            CURRENCY_PRESUMED.name: self._currency_presumed,
+            FETCHED_BY.name: _singly,
+        }
+        columns |= {name: make(rows) for name, make in made.items() if name not in columns}
         if self._from_extra:
             columns |= self._read_extra(rows)
         taken = [columns[one.name] for one in self.writes.columns]
@@ -108,6 +110,10 @@ class Lift:
         found[EXTRA.name] = read[EXTRA.name]
         found[UNPARSED.name] = pa.array(map(_joined, *both), TEXT)
         return found
+
+
+def _singly(rows: pa.Table) -> pa.Array:
+    return pa.repeat(pa.scalar(SINGLE, TEXT), rows.num_rows)
 
 
 def _joined(one: str | None, other: str | None) -> str | None:
