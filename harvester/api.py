@@ -271,18 +271,18 @@ class Output:
 
         from harvester.analysis.clock import Clock
         from harvester.analysis.query.session import opened
-        from harvester.analysis.query.tables import tables
+        from harvester.analysis.query.tables import records, tables
         from harvester.analysis.report.data_files import data_files
         from harvester.dataset.group_record import VERSIONS
         from harvester.dataset.origin import own_version
 
         output, settings = self._output, Config()
-        parts = data_files(output, "sql").parts
+        found = data_files(output, "sql")
         with (
             tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
             opened(
-                [output.cdr / part for part in parts],
-                own_version(output.cdr, parts, VERSIONS),
+                records(output, found),
+                own_version(output.cdr, found.parts, VERSIONS),
                 tables(output),
                 {},
                 clock=Clock.of(settings.billing),

@@ -16,8 +16,8 @@ from pathlib import Path
 import duckdb
 
 from harvester.analysis.clock import Clock
+from harvester.analysis.current import current_sql
 from harvester.analysis.period import Period
-from harvester.storage.duckdb_engine import listed, pattern
 
 _RATED = "is_rated"
 AROUND_DAYS = 1
@@ -44,12 +44,20 @@ class Scope:
         """Those that may hold what `around` shows."""
         return self.clock.parts_of(parts, self.period.widened(AROUND_DAYS))
 
-    def see(self, database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
-        """Make the views over `files`, of which there is one at least.  Raises duckdb.Error.
+    def see(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        files: Sequence[Path],
+        changes: Sequence[Path] = (),
+        *,
+        folder: str | None = None,
+    ) -> None:
+        """Make the views over the calls of `files`, of which there is one at least, as they are
+        now: see `current.current_sql`.  Raises duckdb.Error.
 
         What an older version of the columns lacks is NULL.
         """
-        read = _read(database, files)
+        read = _read(database, current_sql(files, changes, folder=folder))
         at, day = self.clock.column, self.clock.day_sql()
         around = self.clock.within_sql(self.period.widened(AROUND_DAYS))
         database.execute(
@@ -66,8 +74,7 @@ class Scope:
         )
 
 
-def _read(database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
-    read = f"read_parquet({listed(map(pattern, files))}, hive_partitioning = false)"
+def _read(database: duckdb.DuckDBPyConnection, read: str) -> str:
     found = database.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()  # noqa: S608
     if any(name == _RATED for name, *_ in found):
         return read

@@ -9,9 +9,11 @@ publication), and its row of cdr/ where it has none.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import pyarrow as pa
+from msgspec import structs
 
 from harvester.dataset.kind import (
     RUN_ID,
@@ -28,6 +30,7 @@ from harvester.storage.output import CHANGE_FOLDER
 NOT_COMPARED = frozenset({"fetched_at", "fetched_by", "run_id", "extra", "unparsed"})
 """Columns that differ without the record having changed: how and when it was fetched, and what has
 no column.  One new field of the vendor would make every record a changed one."""
+_OF_THE_CALL = frozenset({"voice_id", "account"})
 ALARMING = ("voice_id", "callee", "submit_time")
 """Columns that no later answer may have otherwise: they say whose call it is."""
 OLD, NEW = "old", "new"
@@ -97,9 +100,27 @@ def changes_of(kind: RecordKind) -> RecordKind:
     )
 
 
-def rows_of(structs: pa.ChunkedArray | pa.Array) -> pa.Table:
+@lru_cache(maxsize=8)
+def flat_changes_of(kind: RecordKind) -> RecordKind:
+    """The same with a column for each of the old and the new row: `old_cost`, `new_cost`.
+
+    For tables that know no rows within rows; `changed` is text there, its names joined by commas.
+    """
+    of = changes_of(kind)
+    ours = [one for one in of.columns if one.name not in {OLD, NEW}]
+    both = [
+        structs.replace(column, name=f"{side}_{column.name}", nullable=True)
+        for column in kind.columns
+        if column.name not in _OF_THE_CALL
+        for side in (OLD, NEW)
+    ]
+    plain = [structs.replace(one, type=TEXT) if pa.types.is_list(one.type) else one for one in ours]
+    return replace(of, columns=(*plain, *both))
+
+
+def rows_of(column: pa.ChunkedArray | pa.Array) -> pa.Table:
     """A column of whole rows, `old` or `new`, as a table of them."""
-    whole = structs.combine_chunks() if isinstance(structs, pa.ChunkedArray) else structs
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return pa.Table.from_arrays(whole.flatten(), schema=pa.schema(list(whole.type)))
 
 

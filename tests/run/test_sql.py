@@ -26,7 +26,7 @@ import pytest
 
 from harvester.analysis.clock import Clock
 from harvester.analysis.query.plain_types import plain, plain_schema
-from harvester.analysis.query.session import Session, opened
+from harvester.analysis.query.session import Records, Session, opened
 from harvester.analysis.query.split_sql import split
 from harvester.analysis.query.tables import tables
 from harvester.cli.ui.sql_table import screen
@@ -92,7 +92,13 @@ def asked(out: Path, scratch: Path, folder: Path | None = None) -> Iterator[Sess
     sources = tables(output)
     clock = Clock("Asia/Shanghai", "submit")
     with opened(
-        parts, GROUP_RECORD, sources, files, clock=clock, memory_limit="400MB", scratch=scratch
+        Records(tuple(parts), ()),
+        GROUP_RECORD,
+        sources,
+        files,
+        clock=clock,
+        memory_limit="400MB",
+        scratch=scratch,
     ) as session:
         yield session
 
@@ -326,7 +332,7 @@ def test_behind_the_first_wall_there_is_a_second(
     ("query", "said"),
     [
         ("SELEC 1", 'syntax error at or near "SELEC"'),
-        ("FROM cdrs", "There are: cdr, dead_letter, open_call, run."),
+        ("FROM cdrs", "There are: cdr, cdr_files, changes, dead_letter, open_call, run."),
         ("SELECT nosuch FROM cdr", "nosuch"),
         ("SELECT 'x4915112345678'::INTEGER", "[digits]"),
         ("SELECT error('4915112345678') FROM cdr", "[digits]"),
@@ -500,7 +506,7 @@ def test_the_prompt_takes_several_lines_survives_errors_and_ctrl_c(folder: Path)
         screen.type(".help\n")
         assert "semicolon" in screen.until("sql> ")
         screen.type(".tables\n")
-        assert "open_call" in screen.until("(4 rows)")
+        assert "open_call" in screen.until("(6 rows)")
         screen.until("sql> ")
         screen.type(f"{SLOW};\n")
         wait_for_children_of_thread(process)

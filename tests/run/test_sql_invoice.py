@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from harvester.analysis.clock import Clock
-from harvester.analysis.query.session import opened
+from harvester.analysis.query.session import Records, opened
 from harvester.analysis.query.tables import tables
 from harvester.config import DateBy
 from harvester.dataset.group_record import GROUP_RECORD
@@ -87,7 +87,13 @@ def asked(out: Path, tmp_path: Path, invoice: list[Bill]) -> tuple[Any, Any]:
     sources = tables(Output(out))
     clock = Clock("Asia/Shanghai", "submit")
     with opened(
-        parts, GROUP_RECORD, sources, files, clock=clock, memory_limit="400MB", scratch=tmp_path
+        Records(tuple(parts), ()),
+        GROUP_RECORD,
+        sources,
+        files,
+        clock=clock,
+        memory_limit="400MB",
+        scratch=tmp_path,
     ) as session:
         return rows(session, BY_CURRENCY), rows(session, BY_CALL)
 
@@ -98,7 +104,7 @@ def bill_of(
     """The month's bill: (month, currency) -> (cost, charged calls)."""
     parts = sorted(out.glob("cdr/*/*.parquet"))
     with opened(
-        parts,
+        Records(tuple(parts), ()),
         GROUP_RECORD,
         tables(Output(out)),
         {},

@@ -64,7 +64,8 @@ def make_audit(
     `keep` gets all that differ, and their columns.  Raises UsageError where there is no record,
     StoreError if something can't be read.
     """
-    scope, listed = order.scope, data_files(places, "audit").parts
+    scope, found = order.scope, data_files(places, "audit")
+    listed = found.parts
     files = [places.cdr / part for part in scope.parts_around(listed)]
     if not files:
         raise _no_calls(places, scope)
@@ -74,6 +75,7 @@ def make_audit(
             files,
             scope,
             own_version(places.cdr, listed, VERSIONS),
+            changes=found.changes,
             memory_limit=order.memory_limit,
             scratch=Path(scratch),
         ) as billing,

@@ -157,12 +157,13 @@ _COUNTED = len(_Sums._fields) - 1
 
 
 class Billing:
-    """The records of `files` that are in scope, each rule applied to them."""
+    """The records of `files` that are in scope, as they are now, each rule applied to them."""
 
     def __init__(
         self,
         database: duckdb.DuckDBPyConnection,
         files: Sequence[Path],
+        changes: Sequence[Path],
         scope: Scope,
         kind: RecordKind,
     ) -> None:
@@ -170,7 +171,7 @@ class Billing:
         self._columns = ", ".join(kind.schema.names)
         self.found_schema = pa.schema([*_FOUND, *kind.schema])
         """Of a differing record: what the rule says of it, then the record as in the data set."""
-        self._prepare(files, scope)
+        self._prepare(files, changes, scope)
 
     def calls(self) -> tuple[int, date | None, date | None]:
         """Records in scope, with the first and the last of their days.  Raises StoreError."""
@@ -203,13 +204,13 @@ class Billing:
                     for batch in found.to_arrow_reader(_BATCH_ROWS):
                         yield _cast(batch, self.found_schema)
 
-    def _prepare(self, files: Sequence[Path], scope: Scope) -> None:
+    def _prepare(self, files: Sequence[Path], changes: Sequence[Path], scope: Scope) -> None:
         with _explained():
             self._database.execute(_MACROS)
-            for _, of_day in groupby(sorted(files), key=lambda path: path.parent):
-                scope.see(self._database, list(of_day))
+            for folder, of_day in groupby(sorted(files), key=lambda path: path.parent.name):
+                scope.see(self._database, list(of_day), changes, folder=folder)
                 self._database.execute(_TWICE)
-            scope.see(self._database, files)
+            scope.see(self._database, files, changes)
             for across in (_USUAL, _OVERLAPPING, _NEAR):
                 self._database.execute(across)
 
@@ -254,15 +255,23 @@ class Billing:
 
 @contextmanager
 def opened(
-    files: Sequence[Path], scope: Scope, kind: RecordKind, *, memory_limit: str, scratch: Path
+    files: Sequence[Path],
+    scope: Scope,
+    kind: RecordKind,
+    *,
+    changes: Sequence[Path] = (),
+    memory_limit: str,
+    scratch: Path,
 ) -> Iterator[Billing]:
-    """A billing over the records of `files` in scope.  Raises StoreError if they can't be read.
+    """A billing over the records of `files` in scope, as they are now.
 
-    `kind`: in the version that the files are written in.
+    `changes`: all files of changes/.  `kind`: in the version that the files are written in.
+
+    Raises StoreError if they can't be read.
     """
     database = connect(memory_limit, scratch)
     try:
-        yield Billing(database, files, scope, kind)
+        yield Billing(database, files, changes, scope, kind)
     finally:
         database.close()
 

@@ -1,7 +1,8 @@
 """Anybody's SQL over an output, by which nothing can be changed.
 
 Theory of operation.  DuckDB runs in memory.  `cdr` is a view over the parts, named one by one as
-they lie there at the start: what a run publishes meanwhile belongs to the next session.  The other
+they lie there at the start, and over the changes, so that it shows each call as it is now; what a
+run publishes meanwhile belongs to the next session.  `cdr_files` shows the parts alone.  The other
 tables are read when a statement first names them, because the ledger has one user at a time; until
 then a view stands in their place that refuses to be read.  Then the settings are locked: no file
 can be opened but those parts, no extension loaded, no setting changed back; and `readonly` lets no
@@ -25,7 +26,9 @@ import duckdb
 import pyarrow as pa
 
 from harvester.analysis.clock import Clock
+from harvester.analysis.current import changes_sql, current_sql, rows_sql
 from harvester.analysis.query.read_only_sql import refuse_writing
+from harvester.dataset.changes import changes_of
 from harvester.dataset.kind import RecordKind
 from harvester.errors import HarvesterError, UsageError, first_line
 from harvester.redact import without_long_numbers
@@ -35,8 +38,21 @@ BATCH_ROWS = 8_192
 _T = TypeVar("_T")
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _COLUMNS_ONLY = re.compile(r"\s*(?:DESCRIBE|SHOW)\s+(?:TABLES|[a-z_]+)\s*\Z", re.IGNORECASE)
-_DAY = "TRY_CAST(regexp_extract(filename, 'submit_date=([0-9-]*)/[^/]*$', 1) AS DATE)"
+_SUBMIT_DATE = "submit_date"
+_OURS = ("/cdr/submit_date=", "/changes/change_date=")
+OF_DATA = ("cdr", "cdr_files", "changes")
+"""The tables that the files of the data set make."""
 _KIND = re.compile(r"\A[A-Z][A-Za-z ]* Error: ")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The files of the data set."""
+
+    files: tuple[Path, ...]
+    """Those of cdr/."""
+    changes: tuple[Path, ...]
+    """Those of changes/."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +80,7 @@ class Session:
         self._unread = dict(sources)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sql")
         self._reader: pa.RecordBatchReader | None = None
-        self._names = ", ".join(sorted({"cdr", *sources}))
+        self._names = ", ".join(sorted({*OF_DATA, *sources}))
 
     def ask(self, statement: str) -> Answer:
         """The answer to one statement that reads.
@@ -146,7 +162,7 @@ class Session:
                 "said by -o FILE.",
                 code="usage.query",
             )
-        if isinstance(exc, broken) or "/cdr/submit_date=" in str(exc):
+        if isinstance(exc, broken) or any(path in str(exc) for path in _OURS):
             return trouble(exc)
         return UsageError(
             f"the query can't be answered: {told(exc)} There are: {self._names}.",
@@ -164,7 +180,7 @@ def told(exc: Exception) -> str:
 
 @contextmanager
 def opened(
-    parts: Sequence[Path],
+    records: Records,
     kind: RecordKind,
     sources: Mapping[str, Source],
     files: Mapping[str, Path],
@@ -173,10 +189,10 @@ def opened(
     memory_limit: str,
     scratch: Path,
 ) -> Iterator[Session]:
-    """A session over `parts`, with `sources` beside them, and `files` of the user's by name.
+    """A session over `records`, with `sources` beside them, and `files` of the user's by name.
 
-    `kind`: that of the parts, in the version that they are written in.  `clock` gives each record
-    of `cdr` its billing_date.
+    `kind`: that of the records, in the version that they are written in.  `clock` gives each one
+    its billing_date.
 
     Raises UsageError if one of the files can't be read, StoreError if a part can't.
     """
@@ -187,12 +203,13 @@ def opened(
         database.execute("SET python_enable_replacements = false")
         found = {name: _matching(file) for name, file in files.items()}
         for name, file in files.items():
-            _load(database, name, file, found[name], taken={"cdr", *sources})
+            _load(database, name, file, found[name], taken={*OF_DATA, *sources})
         for name, source in sources.items():
             _announce(database, name, source.schema)
         try:
-            _view(database, [part.absolute() for part in parts], kind, clock)
-            _shut(database, [*parts, *(path for paths in found.values() for path in paths)])
+            _view(database, records, kind, clock)
+            own = [*records.files, *records.changes]
+            _shut(database, [*own, *(path for paths in found.values() for path in paths)])
         except duckdb.Error as exc:
             raise trouble(exc) from exc
         session = Session(database, sources)
@@ -205,24 +222,20 @@ def opened(
 
 
 def _view(
-    database: duckdb.DuckDBPyConnection, parts: Sequence[Path], kind: RecordKind, clock: Clock
+    database: duckdb.DuckDBPyConnection, records: Records, kind: RecordKind, clock: Clock
 ) -> None:
-    """Make `cdr`."""
-    columns = ", ".join(kind.schema.names)
-    if parts:
-        names = listed(map(pattern, parts))
-        database.execute(
-            f"CREATE VIEW cdr AS SELECT {columns}, {_DAY} AS submit_date, "  # noqa: S608
-            f"{clock.day_sql()} AS billing_date "
-            f"FROM read_parquet({names}, hive_partitioning = false, filename = true)"
-        )
-    else:
-        database.register("nothing", kind.schema.empty_table())
-        database.execute(
-            f"CREATE TABLE cdr AS SELECT {columns}, NULL::DATE AS submit_date, "  # noqa: S608
-            "NULL::DATE AS billing_date FROM nothing"
-        )
-        database.unregister("nothing")
+    """Make `cdr`, `cdr_files` and `changes`."""
+    columns = ", ".join([*kind.schema.names, "submit_date", f"{clock.day_sql()} AS billing_date"])
+    files, changes = records.files, records.changes
+    no_row = f"(SELECT {_nulls(database, kind.schema)}, NULL::DATE AS submit_date WHERE false)"
+    no_change = f"(SELECT {_nulls(database, changes_of(kind).schema)} WHERE false)"
+    views = {
+        "cdr": f"SELECT {columns} FROM {current_sql(files, changes) if files else no_row}",  # noqa: S608
+        "cdr_files": f"SELECT {columns} FROM {rows_sql(files) if files else no_row}",  # noqa: S608
+        "changes": f"SELECT * FROM {changes_sql(changes) if changes else no_change}",  # noqa: S608
+    }
+    for name, query in views.items():
+        database.execute(f"CREATE VIEW {name} AS {query}")
 
 
 def _shut(database: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> None:
@@ -236,14 +249,19 @@ def _shut(database: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> None:
 
 def _announce(database: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> None:
     """A view with the columns of a table that is not read yet; to read it is an error."""
-    database.register("shape", schema.empty_table())
-    types = database.execute("DESCRIBE shape").fetchall()
-    database.unregister("shape")
-    columns = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind, *_ in types)
+    columns = _nulls(database, schema)
     database.execute(
         f"CREATE VIEW {name} AS SELECT {columns} "  # noqa: S608
         f"FROM (SELECT error('{name} is not read yet') AS why) WHERE why IS NULL"
     )
+
+
+def _nulls(database: duckdb.DuckDBPyConnection, schema: pa.Schema) -> str:
+    """SQL: a NULL for each column, of its name and type."""
+    database.register("shape", schema.empty_table())
+    types = database.execute("DESCRIBE shape").fetchall()
+    database.unregister("shape")
+    return ", ".join(f'NULL::{kind} AS "{column}"' for column, kind, *_ in types)
 
 
 _READERS = {

@@ -1,4 +1,4 @@
-"""The tables beside `cdr` that SQL can read: what the state database and the runs' folders hold."""
+"""What SQL can read: the files of the data set, the state database and the runs' folders."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ import pyarrow as pa
 
 from harvester.analysis.query.export_rows import kept_batches, schema_of
 from harvester.analysis.query.run_table import RUN_SCHEMA, run_batch
-from harvester.analysis.query.session import Source
+from harvester.analysis.query.session import Records, Source
+from harvester.analysis.report.data_files import DataFiles
 from harvester.errors import UsageError
 from harvester.state.read_only import has_state
 from harvester.storage.output import Output
+
+
+def records(output: Output, found: DataFiles) -> Records:
+    """The files of the data set that were found."""
+    files = tuple((output.cdr / part).absolute() for part in found.parts)
+    return Records(files, tuple(path.absolute() for path in found.changes))
 
 
 def tables(output: Output) -> Mapping[str, Source]:

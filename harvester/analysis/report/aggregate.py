@@ -207,13 +207,23 @@ class Calls:
 NO_CALLS = Calls(Figures(), (), Table(()), Table(()), {}, {}, Prices(0, 0, (), 0, ()))
 
 
-def count_calls(files: Sequence[Path], scope: Scope, *, memory_limit: str, scratch: Path) -> Calls:
-    """Count the records of `files` that are in scope.  Raises StoreError if they can't be read."""
+def count_calls(
+    files: Sequence[Path],
+    scope: Scope,
+    changes: Sequence[Path] = (),
+    *,
+    memory_limit: str,
+    scratch: Path,
+) -> Calls:
+    """Count the records of `files` that are in scope, as they are now.
+
+    `changes`: all files of changes/.  Raises StoreError if they can't be read.
+    """
     if not files:
         return NO_CALLS
     database = connect(memory_limit, scratch)
     try:
-        scope.see(database, files)
+        scope.see(database, files, changes)
         return _Counting(database).all()
     except duckdb.Error as exc:
         raise trouble(exc) from exc

@@ -1,38 +1,59 @@
 """The files of the data set, and that none of them is missing.
 
 A file that somebody removed would only make the figures smaller: nobody would see it.  So what
-lies under cdr/ is held against the state database, where that can be read; beside a run, or with
-the data alone, it can't, and what is there is taken.
+lies under cdr/ and changes/ is held against the state database, where that can be read; beside a
+run, or with the data alone, it can't, and what is there is taken.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
+
 from harvester.analysis.places import Places
 from harvester.analysis.report.unfinished import Unknown, ask_ledger
-from harvester.dataset.files import Listing, list_parts
+from harvester.dataset.changes import changes_of
+from harvester.dataset.files import list_parts
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError
 from harvester.state import publications
 
 
-def data_files(places: Places, command: str) -> Listing:
-    """What lies under cdr/; `command` is who asks.
+class DataFiles(msgspec.Struct, frozen=True):
+    """What lies under cdr/ and changes/."""
+
+    parts: tuple[str, ...]
+    """Those of cdr/, relative to it."""
+    changes: tuple[Path, ...]
+    """All of changes/."""
+    foreign: tuple[str, ...]
+    """Files under cdr/ that are not ours."""
+
+
+def data_files(places: Places, command: str) -> DataFiles:
+    """The files of the data set; `command` is who asks.
 
     Raises StoreError if a file is missing that was published, or a folder can't be listed.
     """
     published = _published(places, command)  # first: what is published meanwhile is more, not less
     listing = list_parts(places.cdr, GROUP_RECORD)
-    missing = sorted(published - listing.parts.keys())
+    changes = list_parts(places.changes, changes_of(GROUP_RECORD)).parts
+    missing = sorted(published - listing.parts.keys() - changes.keys())
     if missing:
         raise StoreError(
-            f"{places.cdr / missing[0]} is missing ({len(missing)} such file(s)), though the state "
-            "database has it as published: its records would be left out of every figure. If "
+            f"{places.place_of(missing[0])} is missing ({len(missing)} such file(s)), though the "
+            "state database has it as published: its records would be left out of every figure. If "
             "`harvester compact` was at work at this moment, run the command again. Else restore "
             "the file from a backup; without one let `harvester rebuild` make the state again: "
             "what is missing is then fetched again.",
             code="data.missing",
         )
-    return listing
+    return DataFiles(
+        tuple(listing.parts),
+        tuple(places.changes / path for path in sorted(changes)),
+        tuple(listing.foreign),
+    )
 
 
 def _published(places: Places, command: str) -> set[str]:
@@ -40,7 +61,11 @@ def _published(places: Places, command: str) -> set[str]:
         found = ask_ledger(
             places,
             command,
-            lambda db: {part.path for part in publications.current_parts(db, places.place_of)},
+            lambda db: {
+                part.path
+                for changes in (False, True)
+                for part in publications.current_parts(db, places.place_of, changes=changes)
+            },
         )
     except StoreError:
         return set()  # a damaged state is told by whoever needs it

@@ -105,13 +105,14 @@ def make_report(places: Places, order: Order) -> Report:
             f"with `harvester run IDS`.",
             code="output.no_data",
         )
-    listing = data_files(places, "report")
+    found = data_files(places, "report")
     clock, period = order.scope.clock, order.scope.period
-    parts = order.scope.parts(listing.parts)
+    parts = order.scope.parts(found.parts)
     with tempfile.TemporaryDirectory(prefix="harvester-report-") as scratch:
         calls = count_calls(
             [places.cdr / part for part in parts],
             order.scope,
+            found.changes,
             memory_limit=order.memory_limit,
             scratch=Path(scratch),
         )
@@ -124,7 +125,7 @@ def make_report(places: Places, order: Order) -> Report:
         first_day=min(days, default=None),
         last_day=max(days, default=None),
         files=len(parts),
-        foreign=len(listing.foreign),
+        foreign=len(found.foreign),
         calls=calls,
         hours=hours_of(calls.quarters, zone),
         delay=_delay(calls.delays),

@@ -70,7 +70,7 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     files = dict(map(_named_file, table or []))
     from harvester.analysis.clock import Clock
     from harvester.analysis.query.session import opened
-    from harvester.analysis.query.tables import tables
+    from harvester.analysis.query.tables import records, tables
     from harvester.analysis.report.data_files import data_files
     from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
     from harvester.dataset.origin import own_version, refuse_other_settings
@@ -86,12 +86,12 @@ def sql(  # noqa: PLR0917 - typer makes a flag of each
     if file is not None:
         refuse_ours(file, output)
     refuse_other_settings(output.cdr, settings, GROUP_RECORD)
-    parts = data_files(output, "sql").parts
+    found = data_files(output, "sql")
     with (
         tempfile.TemporaryDirectory(prefix="harvester-sql-") as scratch,
         opened(
-            [output.cdr / part for part in parts],
-            own_version(output.cdr, parts, VERSIONS),
+            records(output, found),
+            own_version(output.cdr, found.parts, VERSIONS),
             tables(output),
             files,
             clock=Clock.of(settings.billing),

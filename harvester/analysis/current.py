@@ -1,0 +1,54 @@
+"""The records as they are now: the rows of the files, with the changes that came since.
+
+Whether a change is folded into its row or not makes no difference: what a call is now is `new` of
+its newest change, and its row where it has none (harvester/dataset/changes.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harvester.storage.duckdb_engine import listed, pattern
+
+_FOLDER = "TRY_CAST(regexp_extract(filename, 'submit_date=([0-9-]*)/[^/]*$', 1) AS DATE)"
+
+
+def rows_sql(files: Sequence[Path]) -> str:
+    """SQL: the rows of parts of cdr/, each with the `submit_date` of its folder."""
+    return (
+        f"(SELECT * EXCLUDE (filename), {_FOLDER} AS submit_date "  # noqa: S608 - our constants
+        f"FROM read_parquet({listed(map(pattern, files))}, hive_partitioning = false, "
+        "filename = true))"
+    )
+
+
+def changes_sql(changes: Sequence[Path]) -> str:
+    """SQL: the rows of parts of changes/."""
+    return f"read_parquet({listed(map(pattern, changes))}, hive_partitioning = false)"
+
+
+def current_sql(
+    files: Sequence[Path], changes: Sequence[Path], *, folder: str | None = None
+) -> str:
+    """SQL: the calls of `files` as they are now, as in `rows_sql`.
+
+    `changes`: all parts of changes/, as a call's newest change may lie in any of them.  One whose
+    time was corrected counts by that, whatever folder it lies in.  `folder`: only of this one,
+    which `files` are of.
+    """
+    if not changes:
+        return rows_sql(files)
+    of_folder = "true"
+    if folder is not None:
+        day = folder.rpartition("=")[2]
+        of_folder = f"submit_date IS NOT DISTINCT FROM TRY_CAST('{day}' AS DATE)"
+    return f"""(
+        WITH newest AS (
+            SELECT voice_id, new, submit_date FROM {changes_sql(changes)}
+            WHERE {of_folder}
+            QUALIFY row_number() OVER (PARTITION BY voice_id ORDER BY publication DESC) = 1
+        )
+        SELECT * FROM {rows_sql(files)} WHERE voice_id NOT IN (SELECT voice_id FROM newest)
+        UNION ALL BY NAME SELECT unnest(new), submit_date FROM newest
+    )"""  # noqa: S608 - our constants

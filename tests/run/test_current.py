@@ -1,0 +1,127 @@
+"""Whoever reads sees each call as it is now, whether its changes are folded in or not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import harvester as library
+from harvester.operations.compact import Order, compact
+from tests.run.test_cli_commands import harvester
+from tests.support.changes import change, current, rows_of
+from tests.support.events import SignallingEvents
+from tests.support.fakes import House
+from tests.support.nights import DAYS, nights
+
+REFETCH, LATER = "20261001T000000Z-00000a", "20261002T000000Z-00000b"
+ONE, OTHER, THIRD = (
+    f"{DAYS[day].replace('-', '')[2:]}120000000000{row}" for day, row in ((0, 0), (0, 1), (2, 7))
+)
+COSTS = "SELECT sum(cost) FROM {} WHERE currency = 'EUR'"
+
+
+@pytest.fixture(params=["as they came", "folded in", "half folded in"])
+def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
+    with closing(nights(tmp_path / "out", count=4)) as made:
+        change(made, {ONE: "1", THIRD: "3"}, REFETCH)
+        if request.param == "half folded in":
+            made.close()
+            compact(made.config, Order(min_files=2, older_than_s=0), SignallingEvents())
+            made.db = sqlite3.connect(made.output.database, isolation_level=None)
+        change(made, {ONE: "2.5", OTHER: "0.00000001"}, LATER)
+        made.close()
+        if request.param == "folded in":
+            compact(made.config, Order(min_files=2, older_than_s=0), SignallingEvents())
+        yield made
+
+
+def costs(rows: dict[str, dict[str, Any]]) -> dict[str | None, Decimal]:
+    found: dict[str | None, Decimal] = {}
+    for row in rows.values():
+        found[row["currency"]] = found.get(row["currency"], Decimal(0)) + row["cost"]
+    return found
+
+
+def test_sql_has_the_calls_as_they_are_the_files_and_the_changes(house: House) -> None:
+    output = library.open_output(house.output.root)
+    now = output.sql("SELECT currency, sum(cost) AS cost, count(*) AS calls FROM cdr GROUP BY ALL")
+    assert {row["currency"]: row["cost"] for row in now.to_pylist()} == costs(current(house))
+    assert sum(now["calls"].to_pylist()) == 48
+    files = output.sql("SELECT currency, sum(cost) AS cost FROM cdr_files GROUP BY ALL")
+    assert {row["currency"]: row["cost"] for row in files.to_pylist()} == costs(rows_of(house))
+    changes = output.sql("SELECT voice_id, old.cost, new.cost FROM changes ORDER BY publication")
+    assert sorted(changes["voice_id"].to_pylist()) == sorted([ONE, THIRD, ONE, OTHER])
+    dates = "SELECT DISTINCT submit_date FROM cdr WHERE voice_id = '{}'"
+    found = output.sql(dates.format(ONE))["submit_date"].to_pylist()
+    assert [str(one) for one in found] == [DAYS[0]]
+
+
+def test_report_audit_and_export_have_the_calls_as_they_are(tmp_path: Path, house: House) -> None:
+    right = costs(current(house))
+    words = ("--out", "out", "--zone", "UTC")
+    report = json.loads(harvester("report", *words, "--json", cwd=tmp_path).stdout)
+    assert {name: Decimal(cost) for name, cost in report["total"]["cost"].items()} == right
+    assert report["total"]["calls"] == 48
+    day = harvester("report", *words, "--from", DAYS[0], "--to", DAYS[0], "--json", cwd=tmp_path)
+    of_day = {name: row for name, row in current(house).items() if row["folder"].endswith(DAYS[0])}
+    found = json.loads(day.stdout)["total"]["cost"]
+    assert {name: Decimal(cost) for name, cost in found.items()} == costs(of_day)
+    audit = json.loads(harvester("audit", *words, "--json", cwd=tmp_path).stdout.splitlines()[-1])
+    assert audit["records"] == 48
+    for form in ("csv", "parquet"):
+        file = tmp_path / f"all.{form}"
+        done = harvester("export", "delivered", "--out", "out", "-o", str(file), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        frame = (
+            pl.read_parquet(file) if form == "parquet" else pl.read_csv(file, infer_schema=False)
+        )
+        assert sorted(frame["voice_id"]) == sorted(current(house))
+        sums = {row["voice_id"]: Decimal(row["cost"]) for row in frame.iter_rows(named=True)}
+        assert sums == {name: row["cost"] for name, row in current(house).items()}
+    one_day = harvester(
+        "export", "delivered", *words, "--from", DAYS[0], "--to", DAYS[0], cwd=tmp_path
+    )
+    rows = list(csv.DictReader(StringIO(one_day.stdout)))
+    assert {row["voice_id"]: Decimal(row["cost"]) for row in rows} == {
+        name: row["cost"] for name, row in of_day.items()
+    }
+
+
+def test_a_part_of_changes_that_is_missing_is_told(tmp_path: Path, house: House) -> None:
+    min(house.output.changes.glob("*/*.parquet")).unlink()
+    for command in (("report",), ("audit",), ("sql", "FROM cdr"), ("export", "delivered")):
+        done = harvester(*command, "--out", "out", cwd=tmp_path)
+        assert done.returncode == 6, (command, done.stdout)
+        assert "changes/change_date=" in done.stderr
+
+
+def test_export_changes_has_a_line_a_change_with_old_and_new(tmp_path: Path, house: House) -> None:
+    done = harvester("export", "changes", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(StringIO(done.stdout)))
+    found = {(row["voice_id"], row["old_cost"], row["new_cost"]) for row in rows}
+    assert found == {
+        (ONE, "0.00000000", "1.00000000"),
+        (THIRD, "0.00000000", "3.00000000"),
+        (ONE, "1.00000000", "2.50000000"),
+        (OTHER, "0.01000000", "0.00000001"),
+    }
+    assert {row["changed"] for row in rows} == {"cost"}
+    assert {row["submit_date"] for row in rows} == {DAYS[0], DAYS[2]}
+    file = tmp_path / "changes.parquet"
+    words = ("--zone", "UTC", "--from", DAYS[2], "--to", DAYS[2])
+    done = harvester("export", "changes", "--out", "out", *words, "-o", str(file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frame = pl.read_parquet(file)
+    assert frame["voice_id"].to_list() == [THIRD]
+    assert frame["new_cost"].to_list() == [Decimal(3)]
