@@ -125,3 +125,53 @@ def test_export_changes_has_a_line_a_change_with_old_and_new(tmp_path: Path, hou
     frame = pl.read_parquet(file)
     assert frame["voice_id"].to_list() == [THIRD]
     assert frame["new_cost"].to_list() == [Decimal(3)]
+
+
+def test_report_says_what_changed_and_what_it_comes_to(tmp_path: Path, house: House) -> None:
+    words = ("report", "--out", "out", "--zone", "UTC")
+    found = json.loads(harvester(*words, "--json", cwd=tmp_path).stdout)["changes"]
+    assert found["changes"] == 4
+    # By hand: ONE 0 -> 1 -> 2.5 and THIRD 0 -> 3 in USD (ids divisible by 3) or EUR, OTHER down.
+    up, down = found["money"]["up"], found["money"]["down"]
+    assert sum(map(Decimal, up.values())) == Decimal("5.5")
+    assert sum(map(Decimal, down.values())) == Decimal("0.00999999")
+    assert found["by_column"] == {"cost": 4}
+    assert found["by_reason"] == {"vendor": 4}
+    assert [(row["name"], row["changes"]) for row in found["by_day"]] == [
+        (DAYS[0], 3),
+        (DAYS[2], 1),
+    ]
+    assert [row["changes"] for row in found["by_destination"]] == [4]
+    waiting = {"as they came": 4, "half folded in": 2, "folded in": 0}
+    assert found["not_folded"] in waiting.values()
+    of_day = json.loads(
+        harvester(*words, "--from", DAYS[2], "--to", DAYS[2], "--json", cwd=tmp_path).stdout
+    )["changes"]
+    assert of_day["changes"] == 1
+    page = tmp_path / "report.html"
+    screen = harvester(*words, "--html", str(page), cwd=tmp_path).stdout
+    assert "Changed since they were delivered: 4, counted above as they are now" in screen
+    assert "Changed since delivered" in page.read_text()
+
+
+def test_a_change_of_the_currency_goes_out_of_one_and_into_the_other(tmp_path: Path) -> None:
+    house = nights(tmp_path / "out", count=2)
+    row = current(house)[OTHER]
+    change(house, {OTHER: "5"}, REFETCH, currency="CNY")
+    house.close()
+    told = harvester("report", "--out", "out", "--zone", "UTC", "--json", cwd=tmp_path).stdout
+    money = json.loads(told)["changes"]["money"]
+    assert {name: Decimal(cost) for name, cost in money["up"].items()} == {"CNY": Decimal(5)}
+    assert {name: Decimal(cost) for name, cost in money["down"].items()} == {
+        row["currency"]: row["cost"]
+    }
+
+
+def test_without_a_change_nothing_is_said_of_any(tmp_path: Path) -> None:
+    nights(tmp_path / "out", count=1).close()
+    done = harvester("export", "changes", "--out", "out", cwd=tmp_path)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    screen = harvester("report", "--out", "out", cwd=tmp_path).stdout
+    assert "Changed since" not in screen
+    found = library.open_output(tmp_path / "out").sql("SELECT count(*) AS n FROM changes")
+    assert found["n"].to_pylist() == [0]

@@ -43,8 +43,8 @@ def current(house: House) -> dict[str, dict[str, Any]]:
     return found
 
 
-def change(house: House, costs: Mapping[str, str], run_id: str) -> int:
-    """Publish other costs of these calls; returns the publication's number."""
+def change(house: House, costs: Mapping[str, str], run_id: str, **others: object) -> int:
+    """Publish other costs of these calls, and `others`, columns; returns the publication."""
     kind = house.kind
     with transaction(house.db):
         number = house.db.execute(
@@ -56,7 +56,7 @@ def change(house: House, costs: Mapping[str, str], run_id: str) -> int:
     for voice_id, cost in costs.items():
         row = dict(known[voice_id])
         day = row.pop("folder").partition("=")[2]
-        new = row | {"cost": Decimal(cost), "run_id": run_id, "fetched_at": at}
+        new = row | {"cost": Decimal(cost), "run_id": run_id, "fetched_at": at} | others
         changes.append(
             {
                 kind.key: voice_id,

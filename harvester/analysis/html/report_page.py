@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+from harvester.analysis.html.corrections import corrections_section
 from harvester.analysis.html.days import days_section
 from harvester.analysis.html.document import Head, Tile, document, section
 from harvester.analysis.html.figures import measures, ranked
@@ -67,6 +68,8 @@ def _sections(report: Report) -> Iterator[str]:
         )
         yield section("When calls are made", hours_section(report.hours, report.scope.clock.zone))
         yield section("Prices", prices_section(calls.prices, days))
+    if report.corrections.changes:
+        yield section("Changed since delivered", corrections_section(report.corrections))
     yield section(
         "Open and dead, as of now", unfinished_section(report.unfinished, Path(report.output))
     )

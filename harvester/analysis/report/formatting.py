@@ -45,6 +45,21 @@ def moneys(amounts: Mapping[str, Decimal]) -> str:
     return ", ".join(told) or NONE
 
 
+def moved(up: Mapping[str, Decimal], down: Mapping[str, Decimal], currency: str) -> str:
+    """What came on top in a currency, and what was taken off: "+12.50, -3.00"."""
+    zero = Decimal(0)
+    return f"+{money(up.get(currency, zero))}, -{money(down.get(currency, zero))}"
+
+
+def not_folded(changes: int | None) -> str:
+    """Where changes are: in the rows of the files, or beside them alone."""
+    if changes is None:
+        return "how many are folded into the files of cdr/ is not known now"
+    if not changes:
+        return "all are folded into the files of cdr/"
+    return f"{count(changes)} not folded into the files of cdr/; `harvester compact` does that"
+
+
 def tenths(number: Decimal) -> str:
     """1234.56 -> "1,234.6"."""
     return f"{rounded(number, TENTH):,f}"

@@ -19,18 +19,21 @@ from zoneinfo import ZoneInfo
 
 from harvester.analysis.places import Places
 from harvester.analysis.report.aggregate import QUARTER_MS, Calls, count_calls
+from harvester.analysis.report.corrections import Corrections, corrections
 from harvester.analysis.report.data_files import data_files
 from harvester.analysis.report.figures import percentile
 from harvester.analysis.report.source import read_source
 from harvester.analysis.report.unfinished import (
     RunHistory,
     Unknown,
+    ask_ledger,
     read_run_history,
     read_unfinished,
 )
 from harvester.analysis.scope import Scope
 from harvester.dataset.stated import Stated
-from harvester.errors import UsageError
+from harvester.errors import StoreError, UsageError
+from harvester.state import publications
 from harvester.state.id_counts import IdCounts
 
 BUSIEST = 5
@@ -88,6 +91,8 @@ class Report:
     calls: Calls
     hours: Hours
     delay: Delay
+    corrections: Corrections
+    """What has changed since the calls were delivered; the figures are those of today."""
     unfinished: IdCounts | Unknown
     control_totals: RunHistory
     stated: Stated
@@ -116,6 +121,13 @@ def make_report(places: Places, order: Order) -> Report:
             memory_limit=order.memory_limit,
             scratch=Path(scratch),
         )
+        corrected = corrections(
+            found.changes,
+            order.scope,
+            _folded(places),
+            memory_limit=order.memory_limit,
+            scratch=Path(scratch),
+        )
     zone = ZoneInfo(clock.zone)
     days = [date.fromisoformat(row.name) for row in calls.by_day if row.name]
     return Report(
@@ -129,10 +141,19 @@ def make_report(places: Places, order: Order) -> Report:
         calls=calls,
         hours=hours_of(calls.quarters, zone),
         delay=_delay(calls.delays),
+        corrections=corrected,
         unfinished=read_unfinished(places),
         control_totals=read_run_history(places, period, zone),
         stated=read_source(places, parts, "report"),
     )
+
+
+def _folded(places: Places) -> Mapping[str, int] | None:
+    try:
+        found = ask_ledger(places, "report", publications.folded)
+    except StoreError:
+        return None  # whoever reads the open and the dead says what is wrong with it
+    return None if isinstance(found, Unknown) else found
 
 
 def hours_of(quarters: Mapping[int, tuple[int, int]], zone: ZoneInfo) -> Hours:

@@ -141,7 +141,8 @@ def _write_kept(
 def _write_delivered(  # noqa: PLR0917 - what was asked for
     scope: Scope, form: Format, output: Output, file: Path | None, key: str | None, memory: str
 ) -> None:
-    from harvester.analysis.query.export_rows import Chosen, current_batches, part_batches
+    from harvester.analysis.query.export_current import current_batches
+    from harvester.analysis.query.export_rows import Chosen, part_batches
     from harvester.analysis.report.data_files import data_files
     from harvester.cli.ui.row_output import opened
     from harvester.dataset.group_record import VERSIONS
@@ -175,7 +176,8 @@ def _write_delivered(  # noqa: PLR0917 - what was asked for
 def _write_changes(  # noqa: PLR0917 - what was asked for
     scope: Scope, form: Format, output: Output, file: Path | None, key: str | None, memory: str
 ) -> None:
-    from harvester.analysis.query.export_rows import Chosen, change_batches
+    from harvester.analysis.query.export_current import change_batches
+    from harvester.analysis.query.export_rows import Chosen
     from harvester.analysis.report.data_files import data_files
     from harvester.cli.ui.row_output import opened
     from harvester.dataset.changes import NEW, flat_changes_of

@@ -107,6 +107,7 @@ def as_json(made: Report) -> dict[str, object]:
         "by_weekday_and_hour": made.hours.week,
         "busiest_hours": _plain(made.hours.busiest),
         "prices": _plain(calls.prices),
+        "changes": _plain(made.corrections),
         "unfinished": _unfinished(made.unfinished),
         "control_totals": _history(made.control_totals),
         **stated_as_json(made.stated),

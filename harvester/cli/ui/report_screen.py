@@ -105,6 +105,7 @@ def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Ite
         yield from _table("Termination codes", codes, columns, most=_ROWS)
         yield from _hours(report, unicode=unicode)
         yield from _prices(report)
+    yield from _corrections(report)
     yield from _unfinished(report)
     yield from _runs_of(report)
 
@@ -224,6 +225,26 @@ def _prices(report: Report) -> Iterator[Line]:
             "destinations had no price that held for most calls.",
             "dim",
         )
+
+
+def _corrections(report: Report) -> Iterator[Line]:
+    found = report.corrections
+    if not found.changes:
+        return
+    yield Line()
+    head = f"Changed since they were delivered: {formatting.count(found.changes)}"
+    yield Line(f"{head}, counted above as they are now", "bold")
+    for currency in sorted({*found.money.up, *found.money.down}):
+        moved = f"{currency}: {formatting.moved(found.money.up, found.money.down, currency)}"
+        yield Line(f"  {moved}")
+    yield Line(f"  columns{_reasons(found.by_column)}")
+    for row in found.by_destination[:_CHANGES]:
+        figures = [
+            f"{formatting.moved(row.money.up, row.money.down, currency)} {currency}"
+            for currency in sorted({*row.money.up, *row.money.down})
+        ]
+        yield from _beside(row.name, "; ".join([f"{formatting.count(row.changes)}", *figures]))
+    yield Line(f"  {formatting.not_folded(found.not_folded)}", "dim")
 
 
 def _unfinished(report: Report) -> Iterator[Line]:
