@@ -66,10 +66,10 @@ def test_one_date_alone() -> None:
 
 
 def test_a_new_file_has_at_most_so_many_rows_and_large_ones_stay() -> None:
-    found = parts("2026-11-01", 400_000, 400_000, 400_000, 600_000, 100_000)
+    found = parts("2026-11-01", 300_000, 300_000, 300_000, 450_000, 100_000)
     (folder,) = choose(found, Order(min_files=2), "UTC", NOW).folders
     rows = [[part.rows for part in group] for group in folder.groups]
-    assert rows == [[400_000, 400_000], [400_000, 100_000], [600_000]]
+    assert rows == [[300_000, 300_000], [300_000, 100_000], [450_000]]
     assert all(sum(group) <= MOST_ROWS for group in rows)
     assert sorted(folder.go, key=lambda part: part.path) == found
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -91,12 +91,12 @@ class Report:
     calls: Calls
     hours: Hours
     delay: Delay
-    corrections: Corrections
-    """What has changed since the calls were delivered; the figures are those of today."""
     unfinished: IdCounts | Unknown
     control_totals: RunHistory
     stated: Stated
     """What the files say of themselves."""
+    corrections: Corrections = field(default_factory=Corrections)
+    """What has changed since the calls were delivered; the figures are those of today."""
 
 
 def make_report(places: Places, order: Order) -> Report:
@@ -141,10 +141,10 @@ def make_report(places: Places, order: Order) -> Report:
         calls=calls,
         hours=hours_of(calls.quarters, zone),
         delay=_delay(calls.delays),
-        corrections=corrected,
         unfinished=read_unfinished(places),
         control_totals=read_run_history(places, period, zone),
         stated=read_source(places, parts, "report"),
+        corrections=corrected,
     )
 
 
