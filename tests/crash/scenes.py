@@ -90,7 +90,7 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
         "begin": Scene("begin", None, {"sources": [str(first)]}, FIRST),
         "many dates": Scene("many dates", None, {"sources": [str(many)]}, MANY_DATES),
         "go on": Scene("go on", unfinished.out, order, IDS),
-        "retry": Scene("retry", finished.out, {"retry": True}, IDS),
+        "retry": Scene("retry", finished.out, {"refetch": {"what": "dead"}}, IDS),
         "rebuild": Scene("rebuild", overtaken, order, IDS, other="rebuild_once"),
         "compact": Scene("compact", compacted.out, order, IDS, other="compact_once"),
         "migrate": Scene("migrate", old_version, order, IDS),

@@ -177,7 +177,7 @@ def _state(
 _NEXT = {
     "delivered": "Nothing: its record is kept.",
     "open": "The first run after its due time fetches it again.",
-    "dead": "Nothing, unless you fetch it again: `harvester retry`.",
+    "dead": "Nothing, unless you fetch it again: `harvester refetch dead`.",
     "pending": "The next run fetches it; on the work list it needs no input.",
     "lost": "Resolved on the list, but without an outcome: run `harvester verify --deep`.",
     "unknown": "Not known: it is neither on the list nor in the data. Put it in an input and run.",

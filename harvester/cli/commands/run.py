@@ -1,4 +1,4 @@
-"""`harvester run` and what `retry` shares with it."""
+"""`harvester run` and what `refetch` shares with it."""
 
 from __future__ import annotations
 

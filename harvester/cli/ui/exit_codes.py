@@ -38,7 +38,8 @@ _ENDINGS = {
     3: Ending(
         "done, some ids are dead",
         "the list is processed, but some ids have died that no run had reported before",
-        "`harvester export dead` lists them with reasons; `harvester retry` fetches them again.",
+        "`harvester export dead` lists them with reasons; `harvester refetch dead` fetches them "
+        "again.",
     ),
     4: Ending(
         "access denied",

@@ -128,7 +128,7 @@ def _pending(found: OutputStatus) -> str:
     told = [
         f", {count(number)} of them {what}"
         for number, what in (
-            (found.ids.retrying, "dead letters whose retry is not finished"),
+            (found.ids.retrying, "dead letters that are fetched again"),
             (found.ids.deferred, "failed before"),
         )
         if number
@@ -140,7 +140,7 @@ def _reasons(found: OutputStatus) -> str:
     if not found.ids.dead_by_reason:
         return "permanent failures"
     ranked = sorted(found.ids.dead_by_reason.items(), key=lambda item: (-item[1], item[0]))
-    # As they are written, for `retry --reason`.
+    # As they are written, for `refetch dead --reason`.
     return ", ".join(f"{reason} {count(number)}" for reason, number in ranked)
 
 
@@ -194,7 +194,10 @@ def _next(found: OutputStatus) -> str:
     if found.ids.in_journal:
         return "`harvester publish` writes the journal into the data."
     if found.ids.dead:
-        return "`harvester export dead` lists the dead ids; `harvester retry` fetches them again."
+        return (
+            "`harvester export dead` lists the dead ids; `harvester refetch dead` fetches them "
+            "again."
+        )
     return "nothing to do; give `harvester run` the next id files."
 
 

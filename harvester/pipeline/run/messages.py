@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from harvester.inputs.bad_line_list import BAD_IDS, keep_bad_lines, unreported_lines
+from harvester.inputs.worklist.spec import ListResult
 from harvester.pipeline.engine.progress import Events
 from harvester.pipeline.publish.oddities import Oddities, Seen, oddities
 from harvester.pipeline.publish.publisher import Published
@@ -61,6 +62,24 @@ def tell_bad_lines(
     new = unreported_lines(file, [runs / run_id / BAD_IDS for run_id in ended])
     level = "warning" if new else "info"
     events.message(level, "bad_ids", count=count, new=new, file=str(file))
+
+
+def tell_chosen(result: ListResult, events: Events) -> None:
+    """Say how many ids are fetched again, and which were named in vain."""
+    chosen = result.chosen
+    if chosen is None:
+        return
+    events.message(
+        "info",
+        "refetch_listed",
+        again=result.again,
+        population=chosen.population,
+        left_out=chosen.left_out,
+    )
+    if chosen.outside:
+        events.message(
+            "warning", "ids_not_delivered", count=chosen.outside, ids=list(chosen.outside_ids)
+        )
 
 
 def tell_failures(failures: Mapping[str, str], events: Events, told: set[str]) -> None:
