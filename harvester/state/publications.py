@@ -295,10 +295,12 @@ def journal_blobs(
 
 
 def notes_since(db: sqlite3.Connection, publication: int) -> list[tuple[int, Note]]:
-    """Number and note of the publications above `publication` whose files are in place."""
+    """Number and note of the publications of the journal above `publication` whose files are in
+    place.
+    """
     rows = db.execute(
         "SELECT id, note FROM publication "
-        "WHERE id > ? AND state = 'live' AND note IS NOT NULL ORDER BY id",
+        "WHERE id > ? AND state = 'live' AND kind != 'rewrite' AND note IS NOT NULL ORDER BY id",
         (publication,),
     )
     return [(int(number), msgspec.json.decode(note, type=Note)) for number, note in rows]

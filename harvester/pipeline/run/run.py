@@ -310,7 +310,8 @@ class _Run:
         refetch = refetch_totals(db, ended, work_list, ordered)
         found_code, found = exceeded(self._request, refetch)
         error = self._unbalanced(differences) or done.reason
-        odd = tell_oddities(db, done.published, self._events, done.counters.odd_hangups)
+        unreported = tell_oddities(db, self._events, done.counters.odd_hangups)
+        odd = unreported.odd
         is_found = newly_dead + bool(found_code)
         code = _exit_code(error, _pending(db, work_list, self._request), is_found)
         ended = replace(ended, exit_code=code)
@@ -336,6 +337,9 @@ class _Run:
             ages_held=done.counters.requests > 0 and not done.are_ages_sure,
             planned=self._planned,
             odd=odd,
+            unparsed=unreported.unparsed,
+            extra=unreported.extra,
+            presumed_currency=unreported.presumed,
             refetch=refetch,
         )
         _write_summary(self._dir, summary)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -155,6 +154,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """None where no id was fetched again, nor is one waiting for that."""
 
 
+_NONE: Mapping[str, int] = {}
 END_CODES = {EXIT_DONE: "", EXIT_SOME_DEAD: "found.dead", EXIT_PENDING: "vendor.deferred"}
 """The `code` of a run that no error ended, by its exit code."""
 KILLED = "stopped.killed"
@@ -285,6 +285,9 @@ def make_summary(
     ages_held: bool = False,
     planned: Estimate | None = None,
     odd: Oddities | None = None,
+    unparsed: Mapping[str, int] = _NONE,
+    extra: Mapping[str, int] = _NONE,
+    presumed_currency: int = 0,
     refetch: RefetchTotals | None = None,
 ) -> Summary:
     """Put a summary together."""
@@ -312,10 +315,10 @@ def make_summary(
         ages_held=ages_held,
         published_files=sum(p.files for p in published),
         published_bytes=published_bytes,
-        unparsed=named(sum((p.unparsed for p in published), Counter[str]())),
-        extra=named(sum((p.extra for p in published), Counter[str]())),
+        unparsed=named(unparsed),
+        extra=named(extra),
         odd=odd or Oddities(),
-        presumed_currency=sum(p.presumed_currency for p in published),
+        presumed_currency=presumed_currency,
         first_publication=run.first_publication,
         output=str(output.root),
         open_unrated=open_unrated,
