@@ -19,7 +19,6 @@ from harvester.config import Config
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    from harvester.inputs.worklist.spec import Chosen
     from harvester.operations.refetch import Refetchable
     from harvester.pipeline.run.requests import RefetchRequest
     from harvester.storage.output import Output
@@ -233,12 +232,6 @@ def _lines(found: Refetchable, request: RefetchRequest) -> list[Line]:
     lines = [Line(f"{count(found.again)} {request.what} ids would be fetched again{of}.")]
     if found.pending:
         lines.append(Line(f"{count(found.pending)} of them are pending of an earlier refetch."))
-    lines += _left_out(chosen)
-    return lines
-
-
-def _left_out(chosen: Chosen) -> list[Line]:
-    lines = []
     if chosen.left_out:
         told = f"{count(chosen.left_out)} more are left out by their date: name days to reach them."
         lines.append(Line(told))
