@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -115,6 +114,7 @@ def refetch(  # noqa: PLR0917 - typer makes a flag of each
         billing__zone=zone,
         billing__date_by=date_by,
     ).config
+    from harvester.analysis.audit.limits import parse_limits
     from harvester.analysis.clock import Clock
     from harvester.cli.duration import duration_s
     from harvester.pipeline.run.requests import RefetchRequest
@@ -130,7 +130,7 @@ def refetch(  # noqa: PLR0917 - typer makes a flag of each
         ids=tuple(ids or ()),
         share=None if sample is None else _share(sample),
         fail_on_change=fail_on_change,
-        fail_above=_limits(fail_above or []),
+        fail_above=parse_limits(fail_above or ()),
         max_duration_s=None if max_duration is None else duration_s(max_duration),
     )
     _refuse_contradiction(request, is_dated=bool(zone or date_by))
@@ -268,24 +268,6 @@ def _share(text: str) -> float:
             f"--sample {text!r} is no share. Write it as 1%, or as 0.01.", code="usage.sample"
         )
     return share
-
-
-def _limits(texts: list[str]) -> dict[str, Decimal]:
-    """Of "USD=50", by currency.  Raises UsageError."""
-    found: dict[str, Decimal] = {}
-    for text in texts:
-        currency, _, amount = text.partition("=")
-        try:
-            limit = Decimal(amount)
-        except InvalidOperation:
-            limit = Decimal(-1)
-        if not currency or not limit.is_finite() or limit < 0:
-            raise UsageError(
-                f"--fail-above {text!r} is no limit. Write a currency and an amount, as USD=50.",
-                code="usage.amount",
-            )
-        found[currency.strip().upper()] = limit
-    return found
 
 
 def _ms(at: datetime | None) -> int | None:

@@ -94,6 +94,12 @@ class RefetchTotals(msgspec.Struct, frozen=True, kw_only=True):
     outside_ids: tuple[str, ...] = ()
     sample: Estimate | None = None
 
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """What became of the ids, but for answers that are not compared yet."""
+        names = ("same", "changed", "extra_only", "missing", "forgotten", "failed")
+        return {name: getattr(self, name) for name in names}
+
 
 def selection_of(  # noqa: PLR0917 - what a selection is made of
     db: sqlite3.Connection,

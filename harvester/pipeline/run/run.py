@@ -66,6 +66,7 @@ from harvester.pipeline.run.prometheus import RunFigures
 from harvester.pipeline.run.recovery import Opened, new_run_id, open_output
 from harvester.pipeline.run.refetch import (
     Ordered,
+    RefetchTotals,
     exceeded,
     key_of,
     refetch_totals,
@@ -350,7 +351,7 @@ class _Run:
         run_records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
         self._refuse_moved()  # the books took their time
-        self._metrics.write(self._figures_at_end(done, now_ms, code, odd))
+        self._metrics.write(self._figures_at_end(done, now_ms, code, odd, refetch))
         return Result(summary, code, error)
 
     @property
@@ -428,7 +429,12 @@ class _Run:
         )
 
     def _figures_at_end(
-        self, done: EngineResult, ended_ms: int, code: int, odd: Oddities
+        self,
+        done: EngineResult,
+        ended_ms: int,
+        code: int,
+        odd: Oddities,
+        refetch: RefetchTotals | None,
     ) -> RunFigures:
         figures, ended_s = self._figures_of(done), ended_ms / 1000
         success_s = ended_s if code in GOOD_ENDS else figures.last_success_s
@@ -446,6 +452,7 @@ class _Run:
             ended_s=ended_s,
             exit_code=code,
             last_success_s=success_s,
+            refetched=refetch.outcomes if refetch is not None and refetch.again else {},
             changed_fields=len(odd.changed_fields) + len(odd.new_fields),
             stand=stand,
             stand_unrated=unrated,
