@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 # are not worth waiting for before `harvester --help`.
 _HOMES = {
     "harvester.api": (
-        "Counts Event Output RunResult Vendor load_config open_output plan run run_async "
-        "simulate verify"
+        "Counts Event Output RunResult Vendor load_config open_output plan refetch run "
+        "run_async simulate verify"
     ),
     "harvester.config": "Config Secrets",
     "harvester.errors": (
@@ -84,6 +84,7 @@ __all__ = [
     "load_config",
     "open_output",
     "plan",
+    "refetch",
     "run",
     "run_async",
     "simulate",

@@ -17,15 +17,23 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
 
 from harvester.config import Config, Secrets, load
 from harvester.errors import Interrupted, UsageError
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.requests import Request, RunRequest, StopCheck, StopSource, stopped
+from harvester.pipeline.run.requests import (
+    RefetchRequest,
+    Request,
+    RunRequest,
+    StopCheck,
+    StopSource,
+    stopped,
+)
 from harvester.pipeline.run.run import Result
 from harvester.pipeline.run.run import run as run_harvest
 from harvester.storage.output import Output as OutputPaths
@@ -120,6 +128,41 @@ def run(
     Raises HarvesterError where nothing was fetched, or nothing can be kept.
     """
     return _in_thread(lambda halt: _run(config, secrets, ids, on_event, halt), stop)
+
+
+def refetch(
+    config: Config,
+    secrets: Secrets,
+    what: Literal["delivered", "unrated", "not-final", "dead"],
+    *,
+    reason: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    ids: Ids | None = None,
+    sample: float | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    stop: IsSet | None = None,
+) -> RunResult:
+    """Fetch ids again that have an outcome, as `harvester refetch`; see `run` for the rest.
+
+    `since`, `until`: calls submitted from the one (aware) instant on and before the other; without
+    them and `ids`, those of the last 60 days.  `sample`: only such a share of them, 0 to 1, by lot.
+    `reason`: of the dead, only those of this one.  `summary["refetch"]` has what was found.
+    """
+
+    def work(halt: _Halt) -> RunResult:
+        with _sources(ids, halt) as sources:
+            request = RefetchRequest(
+                what=what,
+                reason=reason,
+                since_ms=_ms(since),
+                until_ms=_ms(until),
+                ids=sources,
+                share=sample,
+            )
+            return _result_of(config, secrets, request, on_event, halt)
+
+    return _in_thread(work, stop)
 
 
 async def run_async(
@@ -365,9 +408,18 @@ def _run(
     halt: _Halt,
 ) -> RunResult:
     with _sources(ids, halt) as sources:
-        request = RunRequest(sources=sources)
-        events = _Guarded(on_event) if on_event is not None else _ignore
-        result = start(config, secrets, request, events, halt)
+        return _result_of(config, secrets, RunRequest(sources=sources), on_event, halt)
+
+
+def _result_of(
+    config: Config,
+    secrets: Secrets,
+    request: Request,
+    on_event: Callable[[Event], object] | None,
+    halt: _Halt,
+) -> RunResult:
+    events = _Guarded(on_event) if on_event is not None else _ignore
+    result = start(config, secrets, request, events, halt)
     run = result.summary.run
     return RunResult(
         run_id=result.summary.run_id,
@@ -506,6 +558,10 @@ def _written(ids: Iterable[object], file: Path, halt: _Halt | None) -> list[str]
             code="usage.ids",
         )
     return paths
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else round(at.timestamp() * 1000)
 
 
 def _kind(one: object) -> str:

@@ -31,7 +31,7 @@ _COMPLETING = "_HARVESTER_COMPLETE"  # typer's, while it answers a shell
 _GROUPS = {
     "Fetch": {
         "run": "Fetch every id that is not resolved yet: the main job.",
-        "retry": "Fetch dead letters again.",
+        "refetch": "Fetch delivered or dead ids again, and keep what has changed.",
         "publish": "Write the records of the journal into the data set; sends nothing.",
     },
     "Use": {

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from harvester.dataset.changes import NEW
 from harvester.dataset.footer import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,
@@ -84,7 +85,7 @@ def inspect(path: Path, name: str, partition_timezone: str, kind: RecordKind) ->
                 # All columns: a page that can't be decoded shows only when it is read.
                 rows = file.read_row_group(group, use_threads=False)
                 _walk_on(walk, rows, date, partition_timezone, kind)
-                accounts.update(pc.unique(rows["account"]).drop_null().to_pylist())
+                accounts.update(_accounts(rows))
                 runs.update(pc.unique(rows["run_id"]).drop_null().to_pylist())
             first = first_publications(footer)
     except (OSError, ValueError, pa.ArrowException) as exc:
@@ -99,6 +100,16 @@ def inspect(path: Path, name: str, partition_timezone: str, kind: RecordKind) ->
         {run: first.get(run, int(found["publication"]) if found else 0) for run in runs},
         walk.unrated,
     )
+
+
+def _accounts(rows: pa.Table) -> list[str]:
+    """Whose rows they are; of changes, whose the new ones are."""
+    if NEW in rows.column_names:
+        column = pc.struct_field(rows[NEW].combine_chunks(), "account")
+    else:
+        column = rows["account"]
+    found: list[str] = pc.unique(column).drop_null().to_pylist()
+    return found
 
 
 def first_publications(footer: Mapping[str, str]) -> dict[str, int]:

@@ -70,7 +70,7 @@ def publish_journal(config: Config, events: Events, stop: StopSource = NEVER) ->
             for killed in opened.killed_runs:
                 close_killed(opened, killed)
             done = list(_published(opened, config, asked_to_stop))
-            odd = tell_oddities(opened.db, done, events)
+            odd = tell_oddities(opened.db, events).odd
             left, _ = publications.journal_size(opened.db)
         reason = asked_to_stop()
         if reason is not None and left:

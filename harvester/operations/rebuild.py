@@ -32,6 +32,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.config import Config
+from harvester.dataset.changes import changes_of
 from harvester.dataset.files import list_parts
 from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
 from harvester.dataset.origin import identities, own_version, zone_of_folders
@@ -152,7 +153,9 @@ def _rebuild(
     config = _own_days(output, config, own)
     listed = list_parts(output.cdr, GROUP_RECORD).parts
     kind = own_version(output.cdr, listed, VERSIONS)
-    parts = read_parts(output, config.output.partition_timezone, old.hashes, kind)
+    zone = config.output.partition_timezone
+    parts = read_parts(output.cdr, zone, old.hashes, kind)
+    changes = read_parts(output.changes, zone, old.hashes, changes_of(kind))
     told = summaries(output)
     numbers = number_runs(output, told, parts.runs)
     runs = in_order(numbers, parts.runs, silent(output))
@@ -168,7 +171,7 @@ def _rebuild(
         addresses=own.addresses,
     )
     restored = _write(
-        output, identity, kind.version, parts, kept, _requests(told, old), numbers, disk
+        output, identity, kind.version, parts, changes, kept, _requests(told, old), numbers, disk
     )
     tell("putting the new state in place")
     aside = _swap(output, tell, disk)
@@ -178,7 +181,7 @@ def _rebuild(
         output=str(output.root),
         account=config.vendor.account,
         reason=old.reason or "--force was given",
-        files=len(parts.records),
+        files=len(parts.records) + len(changes.records),
         rows=sum(part.rows for part in parts.records),
         bytes=sum(part.bytes for part in parts.records),
         snapshot=None if snapshot is None else str(snapshot),
@@ -202,7 +205,9 @@ def _judge(output: Output) -> _Old:
         with view_ledger(output.database, output.staging) as db:
             old.identity = read_identity(db)
             old.hashes = {
-                part.path: part.sha256 for part in publications.current_parts(db, output.place_of)
+                part.path: part.sha256
+                for changes in (False, True)
+                for part in publications.current_parts(db, output.place_of, changes=changes)
             }
             old.requests = between_runs.requests_by_day(db)
             old.in_journal = publications.journal_size(db)[0]
@@ -331,6 +336,7 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
     identity: Identity,
     version: int,
     parts: Parts,
+    changes: Parts,
     snapshot: tuple[Path, set[str]] | None,
     requests: dict[str, int],
     runs: Mapping[str, int | None],
@@ -348,7 +354,8 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
     newest = max([*taken, *(number for number in runs.values() if number is not None)], default=0)
     with store_errors(path), closing(open_database(path, identity.account or "")) as db:
         now_ms = time.time_ns() // 1_000_000
-        take_over(db, parts.records, now_ms, runs=runs, newest=newest, unrated=parts.unrated)
+        records = [*parts.records, *changes.records]
+        take_over(db, records, now_ms, runs=runs, newest=newest, unrated=parts.unrated)
         keep_identity(db, identity)
         keep_data_version(db, version)
         for sent in requests.items():

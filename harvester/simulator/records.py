@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from harvester.simulator import render
 from harvester.simulator.calls import DEAD_STATUS, Call, Fate, as_open, call_of
@@ -25,6 +26,7 @@ class Records:
         self._asks: dict[str, int] = {}
         self._first_asked_at: dict[str, float] = {}
         self._late_answers: dict[str, int] = {}
+        self._rated_answers: dict[str, int] = {}
 
     def answer(
         self, voice_id: str, at: float, *, counts: bool = True, now_s: float | None = None
@@ -47,7 +49,7 @@ class Records:
             return self._no_record(voice_id)
         if call.fate is Fate.RECORD or self._is_over(call, at, counts=counts):
             is_late = self._is_unrated(call, now_s, counts=counts)
-            said = self._said(call)
+            said = self._said(call if is_late else self._as_rated_now(call, now_s, counts=counts))
             return _reply(unrated(said), "unrated") if is_late else _reply(said, "record")
         return _reply(self._said(as_open(call)), "open")
 
@@ -89,6 +91,17 @@ class Records:
         given = self._late_answers.get(call.voice_id, 0)
         self._late_answers[call.voice_id] = given + counts
         return given < billing.late_answers
+
+    def _as_rated_now(self, call: Call, now_s: float | None, *, counts: bool) -> Call:
+        """The call with its later cost, once its first one has been given often enough."""
+        billing = self._bill.billing
+        if not billing.rerated or now_s is None or not call.answer_time:
+            return call
+        if not billing.draw(self._options.seed, call.voice_id).rerated:
+            return call
+        given = self._rated_answers.get(call.voice_id, 0)
+        self._rated_answers[call.voice_id] = given + counts
+        return call if given < billing.rerated_after else replace(call, cost=call.cost * 3 / 2)
 
     def _is_over(self, call: Call, at: float, *, counts: bool) -> bool:
         if call.fate is Fate.OPEN_FOREVER:

@@ -36,17 +36,19 @@ def acknowledge(
     in it).  Returns the bytes of undecoded answers that the journal took in.  Raises StoreError if
     an id of the batch is resolved already.
     """
-    body, size = journal.encode(batch.entries) if batch.entries else (b"", 0)
+    kinds = (("new", batch.entries), ("again", batch.again))
+    blobs = [(kind, len(found), *journal.encode(found)) for kind, found in kinds if found]
     with transaction(db):
-        if batch.entries:
+        for kind, records, body, size in blobs:
             db.execute(
-                "INSERT INTO journal (run, n, bytes, body) VALUES (?, ?, ?, ?)",
-                (run_id, len(batch.entries), size, body),
+                "INSERT INTO journal (run, n, bytes, body, kind) VALUES (?, ?, ?, ?, ?)",
+                (run_id, records, size, body, kind),
             )
         if work_list is not None:
             _mark_settled(db, work_list, batch)
         _change_open_calls(db, batch)
         unresolved.remove_dead_letters(db, batch.revived)
+        unresolved.remove_published(db, batch.corrected)
         unresolved.put_dead_letters(db, batch.dead_letters)
         unresolved.remove_deferred(db, batch.recovered)
         unresolved.put_deferred(db, batch.deferred)
@@ -55,7 +57,7 @@ def acknowledge(
             (msgspec.json.encode(counters).decode(), run_id),
         )
         keep_requests_of_day(db, requests_of_day)
-    return size
+    return sum(size for *_, size in blobs)
 
 
 def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> None:
@@ -80,9 +82,15 @@ def _mark_settled(db: sqlite3.Connection, work_list: WorkList, batch: Batch) -> 
         )
     if batch.resolved_rows:
         db.execute(
-            "UPDATE list SET delivered = delivered + ?, open = open + ?, dead = dead + ? "
-            "WHERE id = ?",
-            (batch.list_delivered, batch.list_open, batch.list_dead, work_list.id),
+            "UPDATE list SET delivered = delivered + ?, open = open + ?, dead = dead + ?, "
+            "refetched = refetched + ? WHERE id = ?",
+            (
+                batch.list_delivered,
+                batch.list_open,
+                batch.list_dead,
+                batch.list_refetched,
+                work_list.id,
+            ),
         )
 
 

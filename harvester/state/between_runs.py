@@ -17,6 +17,7 @@ DAYS_KEPT = 31
 """Days whose requests are remembered, for a clock that steps back into one."""
 
 _PROOFS = 20
+_REPORTED = "reported_publication"
 
 
 def keep_requests_of_day(db: sqlite3.Connection, requests: tuple[str, int]) -> None:
@@ -113,7 +114,13 @@ def fields_seen(db: sqlite3.Connection, kind: type[T]) -> T:
     return msgspec.json.decode(get_meta(db, "fields_seen") or "{}", type=kind)
 
 
-def remember_fields(db: sqlite3.Connection, seen: msgspec.Struct) -> None:
-    """Remember what has been told of the vendor's fields."""
+def reported_publication(db: sqlite3.Connection) -> int:
+    """The last publication of which it was shown what is odd in it; 0 before the first."""
+    return int(get_meta(db, _REPORTED) or 0)
+
+
+def remember_fields(db: sqlite3.Connection, seen: msgspec.Struct, publication: int) -> None:
+    """Remember what has been shown of the vendor's fields, up to which publication."""
     with transaction(db):
         set_meta(db, "fields_seen", msgspec.json.encode(seen).decode())
+        set_meta(db, _REPORTED, str(publication))

@@ -41,7 +41,7 @@ CREATE TABLE list (
     id INTEGER PRIMARY KEY AUTOINCREMENT, input_key TEXT, path TEXT NOT NULL, ids_path TEXT,
     listed INTEGER NOT NULL, retried INTEGER NOT NULL, left_over INTEGER NOT NULL,
     delivered INTEGER NOT NULL, open INTEGER NOT NULL, dead INTEGER NOT NULL,
-    again INTEGER NOT NULL DEFAULT 0);
+    again INTEGER NOT NULL DEFAULT 0, refetched INTEGER NOT NULL DEFAULT 0);
 -- Only chunks that are begun have a row. bits NULL: every row of the chunk is settled.
 CREATE TABLE chunk (
     list INTEGER NOT NULL, no INTEGER NOT NULL, bits BLOB, PRIMARY KEY (list, no)) WITHOUT ROWID;
@@ -77,7 +77,8 @@ CREATE INDEX retrying ON dead_letter (retrying) WHERE retrying = 1;
 CREATE TABLE deferred (
     id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, first_ms INTEGER NOT NULL,
     last_ms INTEGER NOT NULL, run TEXT NOT NULL, runs INTEGER NOT NULL, days TEXT NOT NULL,
-    chunk INTEGER, row INTEGER, counts INTEGER NOT NULL) WITHOUT ROWID;
+    chunk INTEGER, row INTEGER, counts INTEGER NOT NULL,
+    again INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE run (
     id TEXT PRIMARY KEY, started_ms INTEGER NOT NULL, ended_ms INTEGER, exit_code INTEGER,
     first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
@@ -96,6 +97,8 @@ _ADDED = (
     ("input", "too_young", "INTEGER NOT NULL DEFAULT 0"),
     ("journal", "kind", "TEXT NOT NULL DEFAULT 'new'"),
     ("list", "again", "INTEGER NOT NULL DEFAULT 0"),
+    ("list", "refetched", "INTEGER NOT NULL DEFAULT 0"),
+    ("deferred", "again", "INTEGER NOT NULL DEFAULT 0"),
 )
 
 

@@ -9,7 +9,6 @@ import msgspec
 
 from harvester.state import publications, run_records, unresolved, work_lists
 from harvester.state.between_runs import latest_ms
-from harvester.state.database import one_number
 from harvester.state.restore import unrated_before
 
 
@@ -36,6 +35,8 @@ class IdCounts(msgspec.Struct, frozen=True):
     """Of the pending ones: those that failed in the last runs."""
     delivered_unrated: int = 0
     """Of the delivered ones: calls that the vendor had not put a price on."""
+    pending_again: int = 0
+    """Of the delivered ones: those that `refetch` put on the list, and that have no outcome yet."""
 
     @property
     def open_by_reason(self) -> dict[str, int]:
@@ -54,16 +55,17 @@ def count_ids(db: sqlite3.Connection, now_ms: int) -> IdCounts:
     calls = unresolved.count_open_calls(db, latest_ms(db, now_ms))
     reasons = unresolved.count_dead(db)
     return IdCounts(
-        in_data=one_number(db, "SELECT COALESCE(SUM(rows), 0) FROM file WHERE state = 'live'"),
-        in_journal=publications.journal_size(db)[0],
+        in_data=publications.live_rows(db),
+        in_journal=publications.journal_size(db, "new")[0],
         open=calls.all,
         open_due=calls.due,
         open_unknown=calls.unknown,
         open_unrated=calls.unrated,
         dead=sum(reasons.values()),
         dead_by_reason=reasons,
-        pending=current.pending if current else 0,
+        pending=current.pending_new if current else 0,
         retrying=unresolved.count_retrying(db),
         deferred=unresolved.count_deferred(db),
         delivered_unrated=run_records.count_unrated(db) + unrated_before(db),
+        pending_again=current.pending_again if current else 0,
     )

@@ -25,6 +25,7 @@ from harvester.storage.output import is_change
 
 _PART = "path, publication, rows, bytes, sha256, rewrite"
 _PUBLICATION = "id, lo, hi, state, kind, note"
+NOTED = Note()
 _EMPTY = (1, 0)
 """The range of a publication that takes nothing from the journal."""
 
@@ -34,9 +35,13 @@ def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:
 
     A bounded range bounds the memory of the publication, however long the journal has grown.
     """
-    lo = hi = None
+    lo = hi = first = None
     records = size = 0
-    for seq, n, n_bytes in db.execute("SELECT seq, n, bytes FROM journal ORDER BY seq"):
+    rows = db.execute("SELECT seq, n, bytes, kind FROM journal ORDER BY seq")
+    for seq, n, n_bytes, kind in rows:
+        first = kind if first is None else first
+        if kind != first:
+            break  # these go elsewhere: into cdr/ or into changes/
         lo = seq if lo is None else lo
         hi = seq
         records += n
@@ -45,12 +50,14 @@ def prepare(db: sqlite3.Connection, max_bytes: int) -> Publication | None:
             break
     if lo is None or hi is None:
         return None
+    kind = "change" if first == "again" else "append"
     with transaction(db):
         cursor = db.execute(
-            "INSERT INTO publication (lo, hi, state) VALUES (?, ?, 'prepared')", (lo, hi)
+            "INSERT INTO publication (lo, hi, state, kind) VALUES (?, ?, 'prepared', ?)",
+            (lo, hi, kind),
         )
         number = int(cursor.lastrowid or 0)
-    return Publication(number, lo, hi, "prepared", records, size)
+    return Publication(number, lo, hi, "prepared", records, size, kind=kind)
 
 
 def next_blob(db: sqlite3.Connection, after: int, hi: int) -> tuple[int, str, bytes] | None:
@@ -62,11 +69,19 @@ def next_blob(db: sqlite3.Connection, after: int, hi: int) -> tuple[int, str, by
     return None if row is None else (int(row[0]), str(row[1]), bytes(row[2]))
 
 
-def commit(db: sqlite3.Connection, publication: int, parts: Sequence[PartRecord]) -> None:
+def commit(
+    db: sqlite3.Connection,
+    publication: int,
+    parts: Sequence[PartRecord],
+    note: Note = NOTED,
+) -> None:
     """P3, the commit point: the staged files are the data of this range from now on."""
     with transaction(db):
         _enter(db, parts, "committed")
-        db.execute("UPDATE publication SET state = 'committed' WHERE id = ?", (publication,))
+        db.execute(
+            "UPDATE publication SET state = 'committed', note = ? WHERE id = ?",
+            (msgspec.json.encode(note).decode(), publication),
+        )
 
 
 def prepare_rewrite(db: sqlite3.Connection) -> int:
@@ -271,22 +286,47 @@ def _of_unfinished(db: sqlite3.Connection, place_of: Callable[[str], Path]) -> I
             yield from (part for part in go if part.folder not in exchanged)
 
 
-def journal_size(db: sqlite3.Connection) -> tuple[int, int]:
-    """(records, bytes of undecoded answers) that wait in the journal."""
+def journal_size(db: sqlite3.Connection, kind: str | None = None) -> tuple[int, int]:
+    """(records, bytes of undecoded answers) that wait in the journal; of `kind`, or of both."""
     n, size = db.execute(
-        "SELECT COALESCE(SUM(n), 0), COALESCE(SUM(bytes), 0) FROM journal"
+        "SELECT COALESCE(SUM(n), 0), COALESCE(SUM(bytes), 0) FROM journal "
+        "WHERE ? IS NULL OR kind = ?",
+        (kind, kind),
     ).fetchone()
     return int(n), int(size)
 
 
-def journal_blobs(db: sqlite3.Connection, run_id: str | None = None) -> Iterator[JournalBlob]:
-    """The journal's rows, oldest first, one in memory at a time; of `run_id`, or of all runs."""
+def journal_blobs(
+    db: sqlite3.Connection, run_id: str | None = None, kind: str | None = None
+) -> Iterator[JournalBlob]:
+    """The journal's rows, oldest first, one in memory at a time; of `run_id` or of all runs, of
+    `kind` or of both.
+    """
     rows = db.execute(
-        "SELECT seq, run, n, bytes, body FROM journal WHERE ? IS NULL OR run = ? ORDER BY seq",
-        (run_id, run_id),
+        "SELECT seq, run, n, bytes, body, kind FROM journal "
+        "WHERE (? IS NULL OR run = ?) AND (? IS NULL OR kind = ?) ORDER BY seq",
+        (run_id, run_id, kind, kind),
     )
     for row in rows:
         yield JournalBlob(*row)
+
+
+def notes_since(db: sqlite3.Connection, publication: int) -> list[tuple[int, Note]]:
+    """Number and note of the publications of the journal above `publication` whose files are in
+    place.
+    """
+    rows = db.execute(
+        "SELECT id, note FROM publication "
+        "WHERE id > ? AND state = 'live' AND kind != 'rewrite' AND note IS NOT NULL ORDER BY id",
+        (publication,),
+    )
+    return [(int(number), msgspec.json.decode(note, type=Note)) for number, note in rows]
+
+
+def live_rows(db: sqlite3.Connection) -> int:
+    """The rows of cdr/, as the state database has them."""
+    rows = db.execute("SELECT path, rows FROM file WHERE state = 'live'")
+    return sum(int(found) for path, found in rows if not is_change(path))
 
 
 def has_live_parts(db: sqlite3.Connection) -> bool:
@@ -296,7 +336,9 @@ def has_live_parts(db: sqlite3.Connection) -> bool:
 
 def known_id(db: sqlite3.Connection) -> str | None:
     """Some id that was resolved, and is not in the data set's files; None if there is none."""
-    row = db.execute("SELECT run, body FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+    row = db.execute(
+        "SELECT run, body FROM journal WHERE kind = 'new' ORDER BY seq DESC LIMIT 1"
+    ).fetchone()
     if row is not None:
         return journal.decode(row[1], row[0])[-1].voice_id
     row = db.execute(

@@ -16,6 +16,7 @@ from harvester.run_name import stamp_at
 from harvester.state.database import get_meta, set_meta, transaction
 from harvester.state.run_records import keep_newest_number
 from harvester.state.values import PartRecord
+from harvester.storage.output import is_change
 
 _REBUILT = "rebuilt_ms"
 _RUNS_BEFORE = "runs_before_rebuild"
@@ -41,7 +42,7 @@ def take_over(
             db.execute(
                 "INSERT OR IGNORE INTO publication (id, lo, hi, state, kind) "
                 "VALUES (?, 1, 0, 'live', ?)",
-                (part.brought_by, "append" if part.rewrite is None else "rewrite"),
+                (part.brought_by, _kind_of(part)),
             )
             db.execute(
                 "INSERT INTO file (path, publication, rows, bytes, sha256, rewrite, state) "
@@ -52,6 +53,13 @@ def take_over(
         set_meta(db, _REBUILT, str(now_ms))
         set_meta(db, _RUNS_BEFORE, msgspec.json.encode(sorted(runs)).decode())
         set_meta(db, _UNRATED_BEFORE, str(unrated))
+
+
+def _kind_of(part: PartRecord) -> str:
+    """That of the publication which brought it."""
+    if is_change(part.path):
+        return "change"
+    return "append" if part.rewrite is None else "rewrite"
 
 
 def unrated_before(db: sqlite3.Connection) -> int:

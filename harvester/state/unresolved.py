@@ -34,7 +34,7 @@ _IS_RETRYING = "retrying = 1"
 # In the order of the fields of OpenCall, DeadLetter and Deferred.
 _OPEN = "id, due_ms, first_ms, asks, run, answer, answer_ms, unknown_ms, unrated_ms"
 _DEAD = "id, reason, detail, attempts, first_ms, died_ms, run, published, body, retrying"
-_DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row, counts"
+_DEFERRED = "id, cause, detail, first_ms, last_ms, run, runs, days, chunk, row, counts, again"
 
 _KINDS = {"open_call": "open calls", "dead_letter": "dead letters"}
 
@@ -207,6 +207,14 @@ def remove_dead_letters(db: sqlite3.Connection, ids: Sequence[str]) -> None:
         _remove(db, "dead_letter", ids)
 
 
+def remove_published(db: sqlite3.Connection, ids: Sequence[str]) -> None:
+    """Remove the dead letters of `ids` whose last answer was published: it has been corrected."""
+    if ids and exists(db, "dead_letter WHERE published = 1"):
+        db.executemany(
+            "DELETE FROM dead_letter WHERE id = ? AND published = 1", [(one,) for one in ids]
+        )
+
+
 # --- deferred ids --------------------------------------------------------------------------------
 
 
@@ -247,7 +255,10 @@ def deferred_before(
 def count_deferred(db: sqlite3.Connection) -> int:
     """How many of the pending ids failed in the last runs: an open call that did is open."""
     is_open = "SELECT id FROM open_call"
-    return one_number(db, f"SELECT COUNT(*) FROM deferred WHERE id NOT IN ({is_open})")  # noqa: S608
+    return one_number(
+        db,
+        f"SELECT COUNT(*) FROM deferred WHERE again = 0 AND id NOT IN ({is_open})",  # noqa: S608
+    )
 
 
 def put_deferred(db: sqlite3.Connection, items: Sequence[Deferred]) -> None:
@@ -285,8 +296,8 @@ def dead_letter_states(db: sqlite3.Connection) -> Iterator[list[tuple[str, bool,
 
 
 def deferred_ids(db: sqlite3.Connection) -> Iterator[list[str]]:
-    """The deferred ids, in portions of bounded size."""
-    for rows in _portions(db, "SELECT id FROM deferred"):
+    """The deferred ids that the data set does not have, in portions of bounded size."""
+    for rows in _portions(db, "SELECT id FROM deferred WHERE again = 0"):
         yield [str(row[0]) for row in rows]
 
 
@@ -322,4 +333,4 @@ def _dead_letter(row: tuple[Any, ...]) -> DeadLetter:
 
 def _deferred(row: tuple[Any, ...]) -> Deferred:
     days = tuple(day for day in row[7].split(",") if day)
-    return Deferred(*(*row[:7], days, row[8], row[9], bool(row[10])))
+    return Deferred(*(*row[:7], days, row[8], row[9], bool(row[10]), bool(row[11])))

@@ -125,6 +125,8 @@ class Deferred(msgspec.Struct, frozen=True):
     """Its place on the work list; None for an open call."""
     counts: bool = False
     """Others were delivered around its attempts in `run_id`: failing again, that run counts."""
+    again: bool = False
+    """Its record is in the data set already."""
 
 
 # A dataclass among Structs: setting an attribute, as every id does, is quicker.
@@ -132,6 +134,10 @@ class Batch(msgspec.Struct):
     """What one acknowledgement commits: outcomes, progress, counters, in one transaction."""
 
     entries: list[Entry] = []
+    again: list[Entry] = []
+    """Answers about calls that the data set has already."""
+    corrected: list[str] = []
+    """Of those, the ids whose record is final now: a dead letter that was published goes."""
     resolved_rows: dict[int, list[int]] = {}
     """Chunk number to the rows within it that are settled now."""
     open_calls: list[OpenCall] = []
@@ -145,6 +151,7 @@ class Batch(msgspec.Struct):
     list_delivered: int = 0
     list_open: int = 0
     list_dead: int = 0
+    list_refetched: int = 0
     outcomes: int = 0
     bytes: int = 0
 
@@ -180,7 +187,7 @@ class WorkList(msgspec.Struct, frozen=True):
 
     id: int
     input_key: str | None
-    """The input that it was last made for; None for a list made by a retry."""
+    """The input that it was last made for; None for a list made by a refetch."""
     path: str
     ids_path: str | None
     """All distinct ids of the input, settled or not, sorted; relative to state/ like `path`."""
@@ -190,29 +197,85 @@ class WorkList(msgspec.Struct, frozen=True):
     delivered: int = 0
     open: int = 0
     dead: int = 0
+    again: int = 0
+    """Ids whose record is in the data set already; its last rows."""
+    refetched: int = 0
+    """Of those, the ones that have an outcome."""
 
     @property
-    def rows(self) -> int:
+    def new(self) -> int:
+        """Rows whose ids the data set does not have."""
         return self.listed + self.retried + self.carried_over
 
     @property
+    def rows(self) -> int:
+        return self.new + self.again
+
+    @property
+    def pending_new(self) -> int:
+        return self.new - self.delivered - self.open - self.dead
+
+    @property
+    def pending_again(self) -> int:
+        return self.again - self.refetched
+
+    @property
     def pending(self) -> int:
-        return self.rows - self.delivered - self.open - self.dead
+        return self.pending_new + self.pending_again
+
+    def is_again(self, chunk: int, row: int) -> bool:
+        """Whether the data set has the record of this row's id already."""
+        return chunk * CHUNK_ROWS + row >= self.new
+
+
+class Compared(msgspec.Struct, omit_defaults=True):
+    """What became of answers about calls that the data set had already, each compared with the
+    newest that was known of its call.
+    """
+
+    same: int = 0
+    changed: int = 0
+    extra_only: int = 0
+    """Nothing but `extra` or `unparsed` differs."""
+    missing: int = 0
+    """The data set has no row of the call any more."""
+    cost: dict[str, str] = {}
+    """Decimal text by currency: the sum of what costs rose and fell by."""
+    moved: dict[str, str] = {}
+    """The same, rises and falls alike counted as above zero."""
+    squares: dict[str, str] = {}
+    """The sum of the squares of the differences."""
+    alarms: dict[str, tuple[str, ...]] = {}
+    """A column that no later answer may have otherwise -> some ids of which it has."""
+    alarmed: dict[str, int] = {}
+    """The same column -> of how many."""
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a rewrite is made of, and why."""
+    """What a publication is made of, why, and what is odd in it.
 
-    command: str
-    """Who wanted it."""
+    Kept with its commit point, so that what is odd is shown also if the run that published it was
+    killed before it could.
+    """
+
+    command: str = ""
+    """Who wanted a rewrite."""
     made_of: Mapping[str, tuple[str, ...]] = {}
-    """Path of a file that comes -> paths of the files that go into it."""
+    """Of a rewrite: path of a file that comes -> paths of the files that go into it."""
     folded: Mapping[str, int] = {}
-    """Folder of cdr/ -> the newest change that is folded into its rows."""
+    """Of a rewrite: folder of cdr/ -> the newest change that is folded into its rows."""
     lifted_from: int | None = None
-    """The version of the columns before, if the rows got those of another."""
+    """Of a rewrite: the version of the columns before, if the rows got those of another."""
     free_destinations: tuple[str, ...] = ()
     """Then: where calls cost nothing."""
+    records: int = 0
+    """Answers of the journal's range."""
+    unparsed: Mapping[str, int] = {}
+    extra: Mapping[str, int] = {}
+    without_cost: int = 0
+    presumed: int = 0
+    compared: Mapping[str, Compared] = {}
+    """Of a change: run -> what became of its answers."""
 
 
 class Publication(msgspec.Struct, frozen=True):
@@ -230,7 +293,6 @@ class Publication(msgspec.Struct, frozen=True):
     """Of undecoded answers."""
     kind: str = "append"
     note: Note | None = None
-    """Of a rewrite."""
 
     @property
     def is_rewrite(self) -> bool:
@@ -251,6 +313,8 @@ class JournalBlob(msgspec.Struct, frozen=True):
     bytes: int
     """Of undecoded answers."""
     blob: Blob
+    kind: str = "new"
+    """new, or again: about calls that the data set has already."""
 
 
 class PartRecord(msgspec.Struct, frozen=True):
@@ -299,6 +363,13 @@ class Counters(msgspec.Struct):
     """Dead letters whose last answer went into the data."""
     unrated: int = 0
     """Of the delivered ones: calls that the vendor had not put a price on."""
+    again: int = 0
+    """Ids whose record was in the data set already and that have an outcome: an answer, or one of
+    the next two.  They are among none of the counts above."""
+    forgotten: int = 0
+    """Of those, the ones of which the vendor has no record now."""
+    failed: int = 0
+    """Of those, the ones that failed in too many runs."""
     requests: int = 0
     odd_hangups: int = 0
     """Answers whose hangupTime has an unknown form."""
@@ -312,7 +383,7 @@ class Counters(msgspec.Struct):
     @property
     def resolved(self) -> int:
         """Ids that have an outcome of this run, deferred ones included."""
-        return self.delivered + self.open + self.dead + self.deferred
+        return self.delivered + self.open + self.dead + self.deferred + self.again
 
     def stored(self) -> dict[str, int]:
         """By the names that the state database keeps; what was never counted is left out."""
@@ -376,6 +447,21 @@ class RunRecord(msgspec.Struct, frozen=True):
     def unrated(self) -> int:
         """Of the delivered ones: calls that the vendor had not put a price on."""
         return self.counters.get("unrated", 0)
+
+    @property
+    def again(self) -> int:
+        """Ids whose record was in the data set already, and that have an outcome."""
+        return self.counters.get("again", 0)
+
+    @property
+    def forgotten(self) -> int:
+        """Of those, the ones of which the vendor has no record now."""
+        return self.counters.get("forgotten", 0)
+
+    @property
+    def failed(self) -> int:
+        """Of those, the ones that failed in too many runs."""
+        return self.counters.get("failed", 0)
 
     @property
     def requests(self) -> int:

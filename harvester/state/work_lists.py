@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
 
 from harvester.state import bitmap, journal, publications, unresolved
 from harvester.state.database import get_meta, newest_number, one_number, set_meta, transaction
 from harvester.state.values import FileStamp, InputRecord, WorkList, rows_of_chunk
 
-_LIST_COLUMNS = "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead"
+_LIST_COLUMNS = (
+    "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead, again, "
+    "refetched"
+)
 _NEW_IDS = "new_ids_ms"
+_REFETCH = "refetch"
+
+T = TypeVar("T", bound=msgspec.Struct)
 _INPUT_COLUMNS = (
     "key, lines, bad, duplicate, distinct_ids, settled_before, listed, first_listed_ms, too_young"
 )
@@ -36,18 +45,19 @@ def replace_list(
     stamps: Sequence[FileStamp] = (),
     retrying: Iterable[str] = (),
     new_ids_ms: int | None = None,
+    refetch: msgspec.Struct | None = None,
 ) -> None:
     """Put `new` in force in place of the old list, in one transaction.
 
     What was pending on the old list is on the new one, so the old one's progress goes.
     `retrying` are the dead letters that `new` asks again.  `new_ids_ms`: when it was made, if it
-    has ids that were never on a list of this output.
+    has ids that were never on a list of this output.  `refetch`: what its last rows are for.
     """
     with transaction(db):
         db.execute("DELETE FROM chunk")
         db.execute("DELETE FROM list")
         db.execute(
-            f"INSERT INTO list ({_LIST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0)",  # noqa: S608
+            f"INSERT INTO list ({_LIST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, 0)",  # noqa: S608
             (
                 new.id,
                 new.input_key,
@@ -56,15 +66,24 @@ def replace_list(
                 new.listed,
                 new.retried,
                 new.carried_over,
+                new.again,
             ),
         )
         # Places on the old list mean nothing on the new one.
         db.execute("UPDATE deferred SET chunk = NULL, row = NULL")
         if new_ids_ms is not None:
             set_meta(db, _NEW_IDS, str(new_ids_ms))
+        if refetch is not None:
+            set_meta(db, _REFETCH, msgspec.json.encode(refetch).decode())
         if input_record is not None:
             _remember_input(db, input_record, stamps)
         db.executemany("UPDATE dead_letter SET retrying = 1 WHERE id = ?", [(v,) for v in retrying])
+
+
+def refetched_for(db: sqlite3.Connection, kind: type[T]) -> T | None:
+    """What the latest list of ids to be fetched again was made for; None before the first."""
+    noted = get_meta(db, _REFETCH)
+    return None if noted is None else msgspec.json.decode(noted, type=kind)
 
 
 def last_new_ids_ms(db: sqlite3.Connection) -> int | None:
@@ -147,7 +166,7 @@ def resolved_ids(db: sqlite3.Connection, retried: Collection[str] = ()) -> Itera
     Dead letters that are being retried, or are to be `retried`, are not settled.  In portions
     of bounded size.
     """
-    for row in publications.journal_blobs(db):
+    for row in publications.journal_blobs(db, kind="new"):
         yield [answer.voice_id for answer in journal.answers_of(row)]
     yield from unresolved.open_ids(db)
     # A published dead letter is in the data as well: counted there.

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.crash.scenes import FATES, VENDOR_SEED, Scene, make_scenes
+from tests.crash.scenes import FATES, RERATED, VENDOR_SEED, Scene, make_scenes
 from tests.support.simulated import Simulator
 
 
 @pytest.fixture(scope="session")
 def vendor() -> Iterator[Simulator]:
     """A vendor without a limit."""
-    with Simulator(rate_limit=0, seed=VENDOR_SEED, fates=FATES) as simulator:
+    with Simulator(rate_limit=0, seed=VENDOR_SEED, fates=FATES, billing=RERATED) as simulator:
         yield simulator
 
 

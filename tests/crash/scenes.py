@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from harvester.analysis.verify.verify import Order, verify
 from harvester.simulator import Fates, make_ids
+from harvester.simulator.billing import parse_billing
 from harvester.simulator.calls import Fate, call_of
 from harvester.storage.output import Output
 from tests.crash.faultfs import FaultFs, Step, chosen
@@ -34,9 +35,14 @@ POINTS = int(os.environ.get("CRASH_POINTS", "3")) or None
 """So many steps of each scene, drawn by lot; None (CRASH_POINTS=0): all."""
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 FATES = "dead_param=0.05,open_then_final=0.1,open_forever=0,no_record=0,dead_empty=0,dead_range=0"
+RERATED = "rerated=0.4"
+"""Of the answered calls, those that cost more from their second answer on."""
 IDS = sorted(make_ids(240, 3, end=END, days=3))
+REFETCH = {"what": "delivered", "since_ms": 0}
 FIRST, SECOND = IDS[:120], IDS[80:]
 MANY_DATES = sorted(make_ids(120, 4, end=END, days=50))
+DELIVERED = sorted(make_ids(160, 6, end=END, days=3))
+"""Of a scene of their own: the vendor counts its answers to each."""
 VENDOR_SEED = 5
 
 Process = Literal["harvest_once", "worklist.build_child", "rebuild_once", "compact_once"]
@@ -58,12 +64,13 @@ class Scene:
 
 
 def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
-    """A first night; one after an unfinished one; a retry of the dead; a rebuild; a compaction;
-    a night with a state database of version 1.
+    """A first night; one after an unfinished one; the dead, and delivered ids, fetched again; a
+    rebuild; a compaction; a night with a state database of version 1.
     """
     first, second = folder / "first.txt", folder / "second.txt"
-    many = folder / "many.txt"
-    for file, ids in ((first, FIRST), (second, SECOND), (many, MANY_DATES)):
+    many, delivered = folder / "many.txt", folder / "delivered.txt"
+    inputs = ((first, FIRST), (second, SECOND), (many, MANY_DATES), (delivered, DELIVERED))
+    for file, ids in inputs:
         file.write_text("\n".join(ids))
     unfinished = harvest_of(folder / "unfinished", vendor, pace__rate_per_s=100.0)
     # By a signal: a run that ends by itself leaves nothing in the journal.
@@ -85,12 +92,15 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
     overtaken = Path(shutil.copytree(finished.out, folder / "overtaken"))
     shutil.rmtree(overtaken / "state")
     shutil.copytree(older, overtaken / "state")
+    complete = harvest_of(folder / "complete", vendor)
+    finish(complete, delivered)
     order = {"sources": [str(second)]}
     return {
         "begin": Scene("begin", None, {"sources": [str(first)]}, FIRST),
         "many dates": Scene("many dates", None, {"sources": [str(many)]}, MANY_DATES),
         "go on": Scene("go on", unfinished.out, order, IDS),
-        "retry": Scene("retry", finished.out, {"retry": True}, IDS),
+        "refetch dead": Scene("refetch dead", finished.out, {"refetch": {"what": "dead"}}, IDS),
+        "refetch": Scene("refetch", complete.out, {"refetch": REFETCH}, DELIVERED),
         "rebuild": Scene("rebuild", overtaken, order, IDS, other="rebuild_once"),
         "compact": Scene("compact", compacted.out, order, IDS, other="compact_once"),
         "migrate": Scene("migrate", old_version, order, IDS),
@@ -126,9 +136,31 @@ class Trial:
         asked = self.vendor.stats()["requests"] - asked_before
         # The data and its newest snapshot tell all that was known of a finished harvest.
         assert asked <= (0 if self.scene.other else len(IDS)), (self.step, asked)
+        if self.scene.name == "refetch":
+            self.look_at_changes()
         finish(self.harvest)
         assert self.harvest.ids() == in_data(self.scene.ids), self.step
         assert damage_of(self.harvest.out) == [], self.step
+
+    def look_at_changes(self) -> None:
+        """Each call that costs more now has one change, from what it cost to what it costs."""
+        out = self.harvest.out
+        rows = {row["voice_id"]: row for row in self.harvest.rows()}
+        found = [
+            row
+            for path in out.glob("changes/*/*.parquet")
+            for row in pq.ParquetFile(path).read().to_pylist()
+        ]
+        ids = [row["voice_id"] for row in found]
+        assert len(ids) == len(set(ids)), (self.step, "a change is there twice")
+        bill = parse_billing(RERATED)
+        dearer = {
+            one for one, row in rows.items() if row["cost"] and bill.draw(VENDOR_SEED, one).rerated
+        }
+        assert set(ids) == dearer, self.step
+        for row in found:
+            assert row["new"]["cost"] > row["old"]["cost"], self.step
+            assert row["old"]["cost"] == rows[row["voice_id"]]["cost"], self.step
 
     def again(self) -> None:
         """Nothing may begin on half a state; a rebuild that was whole needs no other."""
@@ -150,8 +182,8 @@ def trials(
     """Copies of the scene, one for each chosen step of its command; None: for all of these."""
     whole = _traced(tmp_path, vendor, scene, process)
     steps = whole.fault.steps()
-    # A retry makes its list from the ledger alone.
-    assert steps or (scene.name, process) == ("retry", "worklist.build_child")
+    # Of the dead a list is made from the ledger alone.
+    assert steps or (scene.name, process) == ("refetch dead", "worklist.build_child")
     dice = random.Random(f"{SEED} {purpose} {process} {scene.name}")
     found = chosen(steps, only=only, dice=dice)
     with counted(f"{purpose}, {scene.name}, {process}: {len(found)} of {len(steps)} steps"):

@@ -42,6 +42,8 @@ FULL_IDS = 2_400
         ("begin", "harvest_once"),
         ("begin", "worklist.build_child"),
         ("go on", "harvest_once"),
+        ("refetch", "harvest_once"),
+        ("refetch", "worklist.build_child"),
         ("rebuild", "rebuild_once"),
         ("compact", "compact_once"),
         ("migrate", "harvest_once"),
@@ -54,11 +56,14 @@ def test_an_io_error_at_any_durable_step_loses_nothing(
         _fail(trial, process)
 
 
-def test_a_disk_that_is_full_at_any_durable_step_of_a_compaction_loses_nothing(
-    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene]
+@pytest.mark.parametrize(
+    ("name", "process"), [("compact", "compact_once"), ("refetch", "harvest_once")]
+)
+def test_a_disk_that_is_full_at_any_durable_step_loses_nothing(
+    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], name: str, process: Process
 ) -> None:
-    for trial in trials(tmp_path, vendor, scenes["compact"], "compact_once", "enospc"):
-        _fail(trial, "compact_once", "enospc")
+    for trial in trials(tmp_path, vendor, scenes[name], process, "enospc"):
+        _fail(trial, process, "enospc")
 
 
 def test_an_io_error_at_each_of_the_first_100_syncs_loses_nothing(

@@ -107,11 +107,11 @@ def test_retry_asks_the_dead_again_and_each_stays_dead_until_it_is_settled(
         died = harvest.run(source)
         assert died.code == 3
         assert died.summary["run"]["dead"] == 30
-        again = harvest.run(retry=True)
+        again = harvest.run(refetch={"what": "dead"})
         assert again.code == 3
         assert again.summary["list"]["retried"] == 30
         vendor.post_faults(refuse=None)
-        revived = harvest.run(retry=True)
+        revived = harvest.run(refetch={"what": "dead"})
         assert revived.code == 0, revived.err
         assert harvest.ids() == sorted(IDS[:30])
         assert harvest.run(source).code == 0

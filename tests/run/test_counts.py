@@ -72,9 +72,9 @@ def test_dead_letters_whose_retry_is_not_finished_are_pending_everywhere(unfinis
 
 def test_screens_show_the_same_numbers(unfinished: Path) -> None:
     told = harvester("status", "--out", "out", cwd=unfinished).stdout
-    assert f"{DEAD} of them dead letters whose retry is not finished" in told
+    assert f"{DEAD} of them dead letters that are fetched again" in told
     report = harvester("report", "--out", "out", cwd=unfinished).stdout
-    assert f"{DEAD} pending, {DEAD} of them dead letters whose retry is not finished" in report
+    assert f"{DEAD} pending, {DEAD} of them dead letters that are fetched again" in report
     retry = harvester("retry", "--dry-run", "--out", "out", cwd=unfinished, env=KEYS).stdout
     assert "No dead id" in retry
     assert f"{DEAD} more of an earlier retry are pending" in retry

@@ -251,7 +251,7 @@ def test_a_rebuild_knows_the_order_of_the_runs_by_the_merged_files_alone(house: 
     compact(house.config, ALL, SignallingEvents())
     from harvester.pipeline.run.remnants import read_parts
 
-    runs = read_parts(house.output, "UTC", {}, GROUP_RECORD).runs
+    runs = read_parts(house.output.cdr, "UTC", {}, GROUP_RECORD).runs
     assert runs == {run_of(night): night + 1 for night in range(10)}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,7 +18,7 @@ from harvester.cli.signals import Signals
 from harvester.config import Secrets, load
 from harvester.errors import HarvesterError
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.requests import Request, RetryRequest, RunRequest, stopped
+from harvester.pipeline.run.requests import RefetchRequest, Request, RunRequest, stopped
 from harvester.pipeline.run.run import run
 
 
@@ -28,7 +29,8 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     sources: tuple[str, ...] = ()
     only: bool = False
     carried_over_only: bool = False
-    retry: bool = False
+    refetch: dict[str, Any] | None = None
+    """A refetch, with the fields of its request."""
     max_duration_s: float | None = None
     trace: str | None = None
     secrets: tuple[str, str] = ("bDqJFiq9", "7bz1lzh9")
@@ -52,8 +54,9 @@ def main() -> int:
         carried_over_only=order.carried_over_only,
         max_duration_s=order.max_duration_s,
     )
-    if order.retry:
-        request = RetryRequest(max_duration_s=order.max_duration_s)
+    if order.refetch is not None:
+        told = {"max_duration_s": order.max_duration_s, **order.refetch}
+        request = msgspec.convert(told, RefetchRequest)
     signals = Signals(stopped)
     try:
         with signals.handled():

@@ -112,7 +112,7 @@ def test_a_change_of_price_is_told_in_per_cent_of_the_price_before(
 def test_pending_ids_say_which_of_them_are_retried() -> None:
     assert formatting.pending(1_200, 0) == "1,200 pending"
     assert formatting.pending(12, 9) == (
-        "12 pending, 9 of them dead letters whose retry is not finished"
+        "12 pending, 9 of them dead letters that are fetched again"
     )
 
 

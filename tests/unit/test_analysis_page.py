@@ -296,7 +296,7 @@ def test_a_screen_says_the_same() -> None:
         "7 of 1,200 days of destinations had no price that held for most calls.",
         "open 3: not_over 2, no_record 1",
         "dead 4: gave_up 4",
-        "12 pending, 9 of them dead letters whose retry is not finished",
+        "12 pending, 9 of them dead letters that are fetched again",
         "Runs that began in the period: 2",
         "20261102T100000Z-aaaaaa exit 0 1,003 1,004 1,005 balance",
         "20261101T100000Z-aaaaaa killed 1,003 1,004 1,005 DIFFER",

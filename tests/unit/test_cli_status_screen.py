@@ -67,7 +67,10 @@ def shown(limit: Sharing | None, *, is_running: bool = False) -> list[str]:
         ({"in_journal": 4, "dead": 5}, "`harvester publish` writes the journal into the data."),
         (
             {"dead": 5, "open": 9},
-            "`harvester export dead` lists the dead ids; `harvester retry` fetches them again.",
+            (
+                "`harvester export dead` lists the dead ids; `harvester refetch dead` fetches "
+                "them again."
+            ),
         ),
     ],
 )
@@ -148,8 +151,8 @@ def test_where_all_stands_is_a_table_and_a_list_of_the_last_runs() -> None:
         "open                  60  calls not final; 7 are due",
         "dead                   5  c 3, a 1, b 1",
         (
-            "pending               40  ids to fetch, 3 of them dead letters whose "
-            "retry is not finished, 2 of them failed before"
+            "pending               40  ids to fetch, 3 of them dead letters that "
+            "are fetched again, 2 of them failed before"
         ),
         "bad lines              9  of the last input, without a voiceId; bad.jsonl lists them",
         "",

@@ -42,7 +42,7 @@ def test_shares_are_read_as_those_of_faults(text: str, expected: Billing) -> Non
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("lait=1", "'lait' is none. Known are: none, late, early, double"),
+        ("lait=1", "'lait' is none. Known are: none, late, rerated, early, double"),
         ("late", "needs a share from 0 to 1"),
         ("early=2", "needs a share from 0 to 1"),
         ("late=0.1:", "needs a share"),

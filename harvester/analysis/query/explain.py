@@ -13,6 +13,7 @@ import msgspec
 from harvester.analysis.places import Places
 from harvester.analysis.query.lookup import find_in_journal, find_on_list, find_rows
 from harvester.answers.answer import Answer
+from harvester.dataset.changes import NEW, OLD
 from harvester.dataset.group_record import GROUP_RECORD, of_version
 from harvester.dataset.kind import RecordKind
 from harvester.dataset.normalize import normalize
@@ -33,7 +34,8 @@ class OnList(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     """Its row, counted from 0."""
     rank: int
-    """0: of the newest input or a retry; 1: carried over from an earlier one."""
+    """0: of the newest input, or a dead letter that is fetched again; 1: carried over from an
+    earlier one; 2: delivered before, and fetched again."""
     resolved: bool
 
 
@@ -54,6 +56,20 @@ class InJournal(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     fetched_at: str
     row: Row
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What has changed since it was delivered: a row of changes/."""
+
+    file: str
+    publication: int
+    run_id: str
+    changed_at: str
+    reason: str
+    changed: tuple[str, ...]
+    """The columns that differ."""
+    old: Row
+    new: Row
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +120,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """delivered, open, dead, pending, unknown; or lost, which must not be."""
     on_list: OnList | None
     data: tuple[InData, ...]
+    changes: tuple[Change, ...]
+    """The oldest first."""
     journal: InJournal | None
+    again: InJournal | None
+    """An answer to a later fetch that is not compared yet."""
     open: Open | None
     dead: Dead | None
     deferred: Deferred | None
@@ -135,7 +155,7 @@ def _explain(db: sqlite3.Connection, places: Places, voice_id: str) -> Explanati
     kind = of_version(data_version(db, GROUP_RECORD.version))
     on_list = _on_list(db, places, voice_id)
     data = _in_data(db, places, voice_id)
-    journal = _in_journal(db, account, kind, voice_id)
+    journal = _in_journal(db, account, kind, voice_id, "new")
     open_ = _open(db, account, kind, voice_id)
     dead = _dead(db, voice_id)
     deferred = _deferred(db, voice_id)
@@ -151,7 +171,9 @@ def _explain(db: sqlite3.Connection, places: Places, voice_id: str) -> Explanati
         state=state,
         on_list=on_list,
         data=data,
+        changes=_changes(db, places, voice_id),
         journal=journal,
+        again=_in_journal(db, account, kind, voice_id, "again"),
         open=open_,
         dead=dead,
         deferred=deferred,
@@ -177,7 +199,7 @@ def _state(
 _NEXT = {
     "delivered": "Nothing: its record is kept.",
     "open": "The first run after its due time fetches it again.",
-    "dead": "Nothing, unless you fetch it again: `harvester retry`.",
+    "dead": "Nothing, unless you fetch it again: `harvester refetch dead`.",
     "pending": "The next run fetches it; on the work list it needs no input.",
     "lost": "Resolved on the list, but without an outcome: run `harvester verify --deep`.",
     "unknown": "Not known: it is neither on the list nor in the data. Put it in an input and run.",
@@ -215,10 +237,29 @@ def _in_data(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[InD
     )
 
 
+def _changes(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[Change, ...]:
+    parts = publications.current_parts(db, places.place_of, changes=True)
+    found = find_rows([places.place_of(part.path) for part in parts], voice_id)
+    changes = [
+        Change(
+            file=str(one.path),
+            publication=one.row["publication"],
+            run_id=one.row["run_id"],
+            changed_at=one.row["changed_at"].isoformat(),
+            reason=one.row["reason"],
+            changed=tuple(one.row["changed"]),
+            old=_plain(one.row[OLD]),
+            new=_plain(one.row[NEW]),
+        )
+        for one in found
+    ]
+    return tuple(sorted(changes, key=lambda change: change.publication))
+
+
 def _in_journal(
-    db: sqlite3.Connection, account: str, kind: RecordKind, voice_id: str
+    db: sqlite3.Connection, account: str, kind: RecordKind, voice_id: str, of: str
 ) -> InJournal | None:
-    answer = find_in_journal(db, voice_id)
+    answer = find_in_journal(db, voice_id, of)
     if answer is None:
         return None
     return InJournal(

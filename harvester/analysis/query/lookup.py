@@ -71,9 +71,9 @@ def find_on_list(
     return row, rank, at not in set(pending)
 
 
-def find_in_journal(db: sqlite3.Connection, voice_id: str) -> Answer | None:
-    """The answer of `voice_id` in the journal; None if it isn't there."""
-    for row in publications.journal_blobs(db):
+def find_in_journal(db: sqlite3.Connection, voice_id: str, kind: str) -> Answer | None:
+    """The answer of `voice_id` in the journal's rows of `kind`; None if it isn't there."""
+    for row in publications.journal_blobs(db, kind=kind):
         for answer in journal.answers_of(row):
             if answer.voice_id == voice_id:
                 return answer

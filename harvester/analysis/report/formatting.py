@@ -21,8 +21,8 @@ def count(number: int) -> str:
 
 
 def pending(ids: int, retrying: int) -> str:
-    """12, 9 -> "12 pending, 9 of them dead letters whose retry is not finished"."""
-    again = f", {count(retrying)} of them dead letters whose retry is not finished"
+    """12, 9 -> "12 pending, 9 of them dead letters that are fetched again"."""
+    again = f", {count(retrying)} of them dead letters that are fetched again"
     return f"{count(ids)} pending{again if retrying else ''}"
 
 

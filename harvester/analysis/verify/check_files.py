@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harvester.analysis.places import Places
 from harvester.analysis.verify.findings import MOVE_OUT, OLDER_STATE, RESTORE_FILE, Finding, damage
+from harvester.dataset.changes import changes_of
 from harvester.dataset.files import Listing, file_sha256, list_parts, verify_part
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.inspection import Fault, inspect
@@ -29,6 +30,8 @@ class Expected:
     """What the data set should be, by the ledger and the configuration."""
 
     live: Sequence[PartRecord]
+    changes: Sequence[PartRecord]
+    """Files of changes/."""
     committed: frozenset[str]
     """Paths of a publication of the journal past its commit point that isn't finished."""
     state_id: str
@@ -73,7 +76,21 @@ def check_files(
             readable.append(path)
         findings += found
     findings += _unknown(places.cdr, listing, expected)
+    findings += _changes(places, expected, deep=deep)
     return FileCheck(findings, readable, complete=len(readable) == len(expected.live))
+
+
+def _changes(places: Places, expected: Expected, *, deep: bool) -> Iterator[Finding]:
+    """The same of the files of changes/; nothing else builds on them."""
+    listing = list_parts(places.changes, changes_of(GROUP_RECORD))
+    expected = replace(expected, live=expected.changes, kind=changes_of(expected.kind))
+    for part in expected.live:
+        path = places.changes / part.path
+        found = list(_live(path, part, listing.parts.get(part.path), expected.kind))
+        if deep and not {finding.kind for finding in found} & _UNUSABLE:
+            found += _content(path, part, expected)
+        yield from found
+    yield from _unknown(places.changes, listing, expected)
 
 
 _UNUSABLE = frozenset({"missing_file", "unreadable", "rows"})
@@ -142,7 +159,7 @@ def _unknown_file(
         return damage("copied", f"is a copy of {original}: its rows count twice", path, MOVE_OUT)
     if not _is_whole(path):
         return damage("half_file", "is not a complete Parquet file", path, MOVE_OUT)
-    part = GROUP_RECORD.part_name.fullmatch(name)
+    part = expected.kind.part_name.fullmatch(name)
     if part is None:
         return damage("foreign", "was not written by harvester", path, MOVE_OUT)
     if (

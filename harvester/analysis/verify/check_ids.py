@@ -132,8 +132,11 @@ def _sums(batches: list[pa.RecordBatch]) -> pa.Table:
 def _standings(
     db: sqlite3.Connection, work_list: tuple[WorkList, Path] | None
 ) -> Iterator[pa.RecordBatch]:
-    """The ids that stand elsewhere than in the data set."""
-    for row in publications.journal_blobs(db):
+    """The ids that stand elsewhere than in the data set.
+
+    Those that are fetched again are left out there: where they count, they are in the data set.
+    """
+    for row in publications.journal_blobs(db, kind="new"):
         try:
             ids = [answer.voice_id for answer in journal.answers_of(row)]
         except journal.DAMAGED:
@@ -162,7 +165,7 @@ def _of_list(db: sqlite3.Connection, work_list: WorkList, path: Path) -> Iterato
     at = 0
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(CHUNK_ROWS, columns=["voice_id"], use_threads=False):
-            ids = batch.column("voice_id")
+            ids = batch.column("voice_id").slice(0, max(0, work_list.new - at))
             settled = settled_flags(work_list, bits, at, len(ids))
             weights = pc.if_else(
                 settled,

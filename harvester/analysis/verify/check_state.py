@@ -110,11 +110,14 @@ def _publication(
     elif one.state == "committed":
         what = f"publication {one.id} ({rows} records) is committed, but not all in place yet"
         yield note("unfinished", what, _PUBLICATION, _FINISHES)
-        is_short = rows != waiting and not one.is_rewrite
-        wrong = _unlike("committed", states) or (
+        is_short = rows != waiting and one.kind == "append"
+        # No answer of its range may have told anything new.
+        is_empty = one.is_change and not files
+        wrong = ("" if is_empty else _unlike("committed", states)) or (
             f"has {rows} rows, but {waiting} records wait for it" if is_short else ""
         )
     else:
+        is_emptied = is_emptied or one.is_change
         still = states - {"retired"} if is_emptied else states
         wrong = ("" if is_emptied and not still else _unlike("live", still)) or (
             f"is live, but {waiting} of its records are in the journal still" if waiting else ""
@@ -152,6 +155,8 @@ def check_journal(db: sqlite3.Connection, account: str) -> JournalCheck:
         if row.run_id not in runs:
             what = f"belongs to run {row.run_id}, which the state database does not know"
             check.findings.append(damage("journal", what, where, RESTORE_STATE))
+        if row.kind != "new":
+            continue  # the totals of a run are of what it delivered first
         table = normalize(answers, account, GROUP_RECORD).table
         totals = check.totals.get(row.run_id, UsageTotals())
         check.totals[row.run_id] = totals + totals_of(table, row.run_id, GROUP_RECORD)
@@ -171,7 +176,7 @@ def check_list(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
         where = places.lists / work_list.ids_path
         yield damage("list", "the input's ids are gone", where, RESTORE_STATE)
     yield from _list_bits(db, work_list)
-    resolved = work_list.delivered + work_list.open + work_list.dead
+    resolved = work_list.delivered + work_list.open + work_list.dead + work_list.refetched
     bits = work_lists.resolved_count(work_list, work_lists.resolved_rows(db, work_list))
     if resolved != bits:
         what = f"{bits} rows are marked resolved, its counters say {resolved}"

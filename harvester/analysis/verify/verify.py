@@ -153,9 +153,9 @@ def _verified(  # noqa: PLR0917 - what verify has, handed on
     ]
     return VerifyResult(
         tuple(sorted(found, key=lambda finding: finding.severity)),
-        files=len(expected.live),
+        files=len(expected.live) + len(expected.changes),
         rows=sum(part.rows for part in expected.live),
-        bytes=sum(part.bytes for part in expected.live),
+        bytes=sum(part.bytes for part in (*expected.live, *expected.changes)),
         in_journal=journal.records,
         ids=ids,
         runs=len(run_records.all_runs(db)),
@@ -192,6 +192,7 @@ def _check_content(
 def _expected(db: sqlite3.Connection, places: Places, partition_timezone: str) -> Expected:
     return Expected(
         publications.current_parts(db, places.place_of),
+        publications.current_parts(db, places.place_of, changes=True),
         frozenset(publications.committed_paths(db)),
         get_meta(db, "state_id") or "",
         newest_number(db, "publication"),

@@ -28,11 +28,12 @@ _STYLES = {
 _TITLES = {
     "on_list": "On the work list",
     "journal": "In the journal, not published yet",
+    "again": "Fetched again, not compared yet",
     "open": "Open call",
     "dead": "Dead letter",
     "deferred": "Deferred",
 }
-_ROWS = ("row", "last_answer")
+_ROWS = ("row", "last_answer", "old", "new")
 
 VoiceId = Annotated[str, typer.Argument(metavar="VOICE_ID", help="The id of a call.")]
 
@@ -82,6 +83,8 @@ def screen(found: Explanation) -> list[Line]:
     lines = [Line(f"{one_line(found.voice_id)}: {found.state}", style)]
     for part in found.data:
         lines += _section("In the data", msgspec.to_builtins(part))
+    for change in found.changes:
+        lines += _section("Changed since", msgspec.to_builtins(change))
     for name, title in _TITLES.items():
         section = getattr(found, name)
         if section is not None:

@@ -1,4 +1,4 @@
-"""`harvester run` and what `retry` shares with it."""
+"""`harvester run` and what `refetch` shares with it."""
 
 from __future__ import annotations
 
@@ -230,19 +230,19 @@ def _log_end(logs: Logs, result: Result) -> None:
 
 
 def _tell(result: Result, terminal: Terminal, manner: Manner, seconds: float) -> None:
-    message = str(result.error) if result.error else ""
+    message, found = result.summary.message, result.summary.code
     if manner.quiet:
         if result.exit_code:
-            _tell_failure(terminal, result.exit_code, message)
+            _tell_failure(terminal, result.exit_code, message, found)
         return
     unicode = terminal.speaks_unicode
     terminal.show(control_totals(result.summary, seconds, unicode=unicode))
-    terminal.show(closing(result.exit_code, message, unicode=unicode))
+    terminal.show(closing(result.exit_code, message, unicode=unicode, found=found))
     terminal.show(_places(result))
 
 
-def _tell_failure(terminal: Terminal, code: int, message: str) -> None:
-    terminal.show(closing(code, message, unicode=terminal.speaks_unicode)[1:])
+def _tell_failure(terminal: Terminal, code: int, message: str, found: str) -> None:
+    terminal.show(closing(code, message, unicode=terminal.speaks_unicode, found=found)[1:])
 
 
 def _places(result: Result) -> list[Line]:
@@ -250,5 +250,10 @@ def _places(result: Result) -> list[Line]:
     return [
         Line(),
         Line(f"Data:     {summary.output}/cdr/*/*.parquet"),
+        *(
+            [Line(f"Changes:  {summary.output}/changes/*/*.parquet")]
+            if summary.refetch is not None and summary.refetch.changed
+            else []
+        ),
         Line(f"Summary:  {summary.output}/runs/{summary.run_id}/summary.json"),
     ]

@@ -78,7 +78,7 @@ Billing = Annotated[
     typer.Option(
         metavar="MIX",
         help="Shares of the answered calls that are billed late or wrong, such as "
-        '"late=0.1:3600,early=0.05,double=0.02"; or none.',
+        '"late=0.1:3600,rerated=0.05,double=0.02"; or none.',
     ),
 ]
 Rates = Annotated[

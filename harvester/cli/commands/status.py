@@ -115,6 +115,7 @@ _IDS = (
     "retrying",
     "deferred",
     "delivered_unrated",
+    "pending_again",
 )
 _RUN = (
     "started_ms",

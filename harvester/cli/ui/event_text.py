@@ -42,6 +42,19 @@ _SAYINGS = {
         "{count} id(s) of the input are younger than input.min_age_s: a later run with the same "
         "input fetches them"
     ),
+    "refetch_listed": (
+        "{again} ids that have a record are fetched again, of {population} that are named; "
+        "{left_out} more are left out by their date"
+    ),
+    "ids_not_delivered": "{count} id(s) are not in the data set and are not fetched: {ids}",
+    "refetched": (
+        "compared with what was delivered: {same} the same, {changed} changed, {extra_only} differ "
+        "in extra or unparsed alone, {missing} have no row any more"
+    ),
+    "identity_changed": (
+        "{count} record(s) came back with another {column}, which no call may change: {ids}. Both "
+        "are in changes/; ask the vendor"
+    ),
     "killed_run_closed": (
         "run {run_id} was killed; its control totals were closed, and nothing is lost"
     ),

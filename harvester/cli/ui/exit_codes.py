@@ -38,7 +38,8 @@ _ENDINGS = {
     3: Ending(
         "done, some ids are dead",
         "the list is processed, but some ids have died that no run had reported before",
-        "`harvester export dead` lists them with reasons; `harvester retry` fetches them again.",
+        "`harvester export dead` lists them with reasons; `harvester refetch dead` fetches them "
+        "again.",
     ),
     4: Ending(
         "access denied",
@@ -70,6 +71,21 @@ _ENDINGS = {
 }
 
 
-def ending(code: int) -> Ending:
-    """The ending of `code`; an unknown one counts as unexpected."""
+_FOUND = Ending(
+    "done, records have changed",
+    "the list is processed, and more has changed than the --fail options allow",
+    "Look at the changes in changes/: old and new stand side by side.",
+)
+
+
+def ending(code: int, found: str = "") -> Ending:
+    """The ending of `code`; an unknown one counts as unexpected.
+
+    `found`: the `code` of the run's summary, where it is at hand.
+    """
+    if code == 3 and found in _CHANGED:
+        return _FOUND
     return _ENDINGS.get(code, _ENDINGS[1])
+
+
+_CHANGED = frozenset({"found.changed", "found.amount"})

@@ -31,6 +31,7 @@ def idle_screen(found: OutputStatus, now: float, *, unicode: bool = True) -> lis
         _figure("open", found.ids.open, _open(found)),
         _figure("dead", found.ids.dead, _reasons(found)),
         _figure("pending", found.ids.pending, _pending(found)),
+        *_again(found),
         *_bad_lines(found),
         Line(),
     ]
@@ -128,7 +129,7 @@ def _pending(found: OutputStatus) -> str:
     told = [
         f", {count(number)} of them {what}"
         for number, what in (
-            (found.ids.retrying, "dead letters whose retry is not finished"),
+            (found.ids.retrying, "dead letters that are fetched again"),
             (found.ids.deferred, "failed before"),
         )
         if number
@@ -136,11 +137,16 @@ def _pending(found: OutputStatus) -> str:
     return f"ids to fetch{''.join(told)}"
 
 
+def _again(found: OutputStatus) -> list[Line]:
+    waiting = found.ids.pending_again
+    return [_figure("again", waiting, "delivered ids to fetch again")] if waiting else []
+
+
 def _reasons(found: OutputStatus) -> str:
     if not found.ids.dead_by_reason:
         return "permanent failures"
     ranked = sorted(found.ids.dead_by_reason.items(), key=lambda item: (-item[1], item[0]))
-    # As they are written, for `retry --reason`.
+    # As they are written, for `refetch dead --reason`.
     return ", ".join(f"{reason} {count(number)}" for reason, number in ranked)
 
 
@@ -179,11 +185,13 @@ def _columns(began: str, lasted: str, delivered: str, requests: str, told: str) 
 
 
 def _next(found: OutputStatus) -> str:
-    if found.unended or found.ids.pending or found.ids.open_due:
+    ids = found.ids
+    if found.unended or ids.pending or ids.pending_again or ids.open_due:
         what = [
             f"{count(number)} {name}"
             for number, name in (
                 (found.ids.pending, "pending"),
+                (found.ids.pending_again, "to fetch again"),
                 (found.ids.open_due, "open and due"),
                 (found.ids.in_journal, "to publish"),
             )
@@ -194,7 +202,10 @@ def _next(found: OutputStatus) -> str:
     if found.ids.in_journal:
         return "`harvester publish` writes the journal into the data."
     if found.ids.dead:
-        return "`harvester export dead` lists the dead ids; `harvester retry` fetches them again."
+        return (
+            "`harvester export dead` lists the dead ids; `harvester refetch dead` fetches them "
+            "again."
+        )
     return "nothing to do; give `harvester run` the next id files."
 
 

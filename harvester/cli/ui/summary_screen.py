@@ -12,6 +12,7 @@ from harvester.cli.ui.next_command import next_told, pasted
 from harvester.cli.ui.text import count, size, span
 
 if TYPE_CHECKING:
+    from harvester.pipeline.run.refetch import RefetchTotals
     from harvester.pipeline.run.summary import (
         DataTotals,
         InputTotals,
@@ -37,6 +38,8 @@ def control_totals(summary: Summary, seconds: float, *, unicode: bool = True) ->
     if summary.work_list is not None:
         screen.work_list(summary.work_list)
     screen.run(summary.run)
+    if summary.refetch is not None:
+        screen.again(summary.refetch)
     screen.data(summary.data, summary.run)
     for difference in summary.differences:
         screen.problem(f"{difference.control_totals}: {difference.left}, but {difference.right}")
@@ -44,9 +47,9 @@ def control_totals(summary: Summary, seconds: float, *, unicode: bool = True) ->
     return screen.lines
 
 
-def closing(code: int, message: str, *, unicode: bool = True) -> list[Line]:
-    """What the exit code means, why, and what to type next."""
-    told = ending(code)
+def closing(code: int, message: str, *, unicode: bool = True, found: str = "") -> list[Line]:
+    """What the exit code means, why, and what to type next; `found` as in `ending`."""
+    told = ending(code, found)
     style = "bold green" if told.good else ("bold yellow" if code in _CALM else "bold red")
     dash = "—" if unicode else "-"
     lines = [Line(), Line(f"Exit code {code} {dash} {told.meaning}.", style)]
@@ -92,10 +95,12 @@ class _Screen:
         )
 
     def work_list(self, book: ListTotals) -> None:
-        total = book.listed + book.retried + book.carried_over
+        total = book.listed + book.retried + book.carried_over + book.again
         parts = [f"{count(book.listed)} listed", f"{count(book.carried_over)} carried over"]
         if book.retried:
             parts.insert(1, f"{count(book.retried)} retried")
+        if book.again:
+            parts.append(f"{count(book.again)} again")
         self._equation(
             "list",
             (total, "ids"),
@@ -103,6 +108,7 @@ class _Screen:
                 (book.delivered, "delivered"),
                 (book.open, "open"),
                 (book.dead, "dead"),
+                *([(book.refetched, "fetched again")] if book.again else []),
                 (book.pending, "pending"),
             ],
         )
@@ -120,6 +126,29 @@ class _Screen:
                 (book.cut_off, "cancelled"),
             ],
         )
+
+    def again(self, book: RefetchTotals) -> None:
+        self._equation(
+            "again",
+            (book.again, "fetched again"),
+            [
+                (book.same, "same"),
+                (book.changed, "changed"),
+                *(
+                    (number, name)
+                    for number, name in (
+                        (book.extra_only, "only in extra"),
+                        (book.missing, "without a row"),
+                        (book.forgotten, "forgotten"),
+                        (book.failed, "failed"),
+                        (book.in_journal, "in the journal"),
+                    )
+                    if number
+                ),
+            ],
+        )
+        for text in changes_told(book):
+            self.lines.append(Line(" " * (_MARK + _LABEL) + text))
 
     def data(self, book: DataTotals, run: RunTotals) -> None:
         self._equation(
@@ -174,6 +203,41 @@ class _Screen:
         good = book not in self._unbalanced
         mark, style = (self._good, "") if good else (self._bad, "bold red")
         self.lines.append(Line(f"{mark:<{_MARK}}{label:<{_LABEL}}{text}", style))
+
+
+def changes_told(book: RefetchTotals) -> list[str]:
+    """What the changes come to, and what a sample says of all."""
+    told = []
+    if book.cost:
+        moved = (
+            f"{_signed(cur, cost)} ({_money(cur, book.cost_moved[cur])} up and down)"
+            for cur, cost in book.cost.items()
+        )
+        told.append(f"cost changed by {', '.join(moved)}")
+    for column, rows in book.alarmed.items():
+        told.append(f"ALARM: {count(rows)} with another {column}: {', '.join(book.alarms[column])}")
+    if book.left_out:
+        told.append(f"{count(book.left_out)} more were left out by their date")
+    if book.outside:
+        told.append(f"{count(book.outside)} named ids are not in the data set")
+    sample = book.sample
+    if sample is not None:
+        told.append(
+            f"{count(sample.changed)} of {count(sample.compared)} differ "
+            f"({sample.share_low * 100:.2f}-{sample.share_high * 100:.2f} %); of all "
+            f"{count(sample.population)} about {count(sample.changed_whole)} "
+            f"({count(sample.changed_low)} to {count(sample.changed_high)})"
+        )
+        told += [
+            f"cost of all: about {_signed(cur, whole)} ({_signed(cur, sample.cost_low[cur])} to "
+            f"{_signed(cur, sample.cost_high[cur])})"
+            for cur, whole in sample.cost_whole.items()
+        ]
+    return told
+
+
+def _signed(currency: str, amount: str) -> str:
+    return _money(currency, amount) if amount.startswith("-") else f"+{_money(currency, amount)}"
 
 
 def _troubles(summary: Summary) -> list[str]:

@@ -12,6 +12,8 @@ of bytes; a mistake here asks for an id twice or never.
    spills it as well, but loses the order: it is restored by sorting numbers, not texts.
 3. A walk along both in step splits the unsettled ids into rank 0 and 1 and counts them.  With
    nothing settled, step 2 is left out.
+4. Ids that are to be fetched again though the data set has them come last, at rank 2; one that is
+   on the list already stays where it is.
 
 Every count is taken where the rows pass, so that the books (lines = bad + duplicate + distinct,
 distinct = settled + listed + too young) compare independent numbers, and they are compared before
@@ -29,6 +31,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from harvester.errors import HarvesterError, SourceError, StoreError
 from harvester.inputs.bad_lines import BadIds
@@ -40,7 +43,8 @@ from harvester.inputs.formats.likeness import HEAD_BYTES, likeness
 from harvester.inputs.formats.parquet_file import read_parquet
 from harvester.inputs.formats.text_file import read_text
 from harvester.inputs.id_dates import between
-from harvester.inputs.worklist.spec import FileCount, ListResult, ListSpec
+from harvester.inputs.worklist.again import choose, in_order
+from harvester.inputs.worklist.spec import Chosen, FileCount, ListResult, ListSpec
 from harvester.storage.atomic_files import NewTextFile
 from harvester.storage.duckdb_engine import Engine, parts, pattern
 from harvester.storage.parquet_file import IDS, LIST, ParquetOut
@@ -97,9 +101,11 @@ def make(spec: ListSpec) -> ListResult:
         distinct = _noted(_distinct(_sorted(spec, engine, counts)), the_input, counts)
         unsettled = _unsettled(spec, engine, distinct)
         of_age = _of_age(spec, unsettled, counts)
-        _split(of_age, the_list, counts, Path(spec.scratch) / "carried_over.parquet")
+        is_kept = spec.again is not None or spec.selection is not None
+        new = _split(of_age, the_list, counts, Path(spec.scratch), is_kept=is_kept)
+        again, chosen = _again(spec, engine, the_list, counts, new)
 
-        result = counts.books()
+        result = replace(counts.books(), again=again, chosen=chosen)
         # The list comes last: where it is, the others are.
         listed_bad.commit()
         if the_input is not None:
@@ -348,23 +354,56 @@ def _young_and_pending(spec: ListSpec) -> pa.Array:
 
 
 def _split(
-    batches: Iterator[pa.RecordBatch], the_list: ParquetOut, counts: _Counts, later: Path
-) -> None:
-    """Write rank 0 to the list as it comes, and rank 1 behind it from a file in between."""
-    with ParquetOut(later, _RAW) as carried_over:
+    batches: Iterator[pa.RecordBatch],
+    the_list: ParquetOut,
+    counts: _Counts,
+    scratch: Path,
+    *,
+    is_kept: bool,
+) -> list[Path]:
+    """Write rank 0 to the list as it comes, and rank 1 behind it from a file in between.
+
+    Returns files of what was written; where it `is_kept`, of all of it.
+    """
+    later, first = scratch / "carried_over.parquet", scratch / "first.parquet"
+    with ParquetOut(later, _RAW) as carried_over, ParquetOut(first, _RAW) as rank_0:
         for batch in batches:
             old = _tagged(batch, CARRIED_OVER)
             carried_over.write(old.column("voice_id"))
             now = batch if old.num_rows == 0 else batch.filter(_is_not(batch, CARRIED_OVER))
             _write_rank(the_list, 0, now.column("voice_id"))
+            if is_kept:
+                rank_0.write(now.column("voice_id"))
             again = _tagged(now, RETRIED).num_rows
             counts.listed[RETRIED] += again
             counts.listed[INPUT] += now.num_rows - again
         carried_over.commit()
+        rank_0.commit()
     counts.listed[CARRIED_OVER] = carried_over.rows
     with pq.ParquetFile(later, pre_buffer=False) as parquet:
         for batch in parquet.iter_batches(use_threads=False):
             _write_rank(the_list, 1, batch.column(0))
+    return [first, later]
+
+
+def _again(
+    spec: ListSpec, engine: Engine, the_list: ParquetOut, counts: _Counts, new: list[Path]
+) -> tuple[int, Chosen | None]:
+    """Write rank 2: how many rows, and the counts of the selection."""
+    files = [] if spec.again is None else [Path(spec.again)]
+    chosen, selection = None, spec.selection
+    if selection is not None:
+        wanted = None
+        if selection.files is not None:
+            own = _Counts(counts.bad)  # the control totals are those of the input
+            wanted = _raw(replace(spec, files=selection.files), own)
+        path, chosen = choose(selection, engine, wanted, Path(spec.scratch))
+        files.append(path)
+    before = the_list.rows
+    if files:
+        for batch in in_order(engine, files, new):
+            _write_rank(the_list, 2, batch.column("voice_id").cast(pa.string()))
+    return the_list.rows - before, chosen
 
 
 def _write_rank(the_list: ParquetOut, rank: int, ids: pa.Array) -> None:

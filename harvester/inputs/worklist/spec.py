@@ -7,6 +7,42 @@ import msgspec
 from harvester.inputs.discover import IdFile
 
 
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which ids of the data set to fetch again."""
+
+    what: str
+    """delivered, unrated or not-final."""
+    parts: tuple[str, ...]
+    """The files of the data set."""
+    changes: tuple[str, ...] = ()
+    """Those of what has changed in it since."""
+    has_rated: bool = True
+    """Whether they have the column `is_rated`."""
+    column: str = "submit_time"
+    """The time that dates a call."""
+    since_ms: int | None = None
+    until_ms: int | None = None
+    """Calls dated from the one instant on and before the other; None: no bound."""
+    files: tuple[IdFile, ...] | None = None
+    """Only ids of these files; None: whichever."""
+    share: float | None = None
+    """Only so many of them, 0 to 1, drawn by id and `salt`; None: all."""
+    salt: str = ""
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of a selection."""
+
+    population: int = 0
+    """Ids that it names, of which a sample is drawn."""
+    left_out: int = 0
+    """Ids that are such as is wanted, and dated outside its bounds."""
+    outside: int = 0
+    """Wanted ids that the data set does not have."""
+    outside_ids: tuple[str, ...] = ()
+    """Some of them."""
+
+
 class ListSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A list to be made.  Paths are files of ids in a column `voice_id` unless told otherwise."""
 
@@ -22,6 +58,10 @@ class ListSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Parquet: ids of the old list that aren't settled."""
     retried: str | None
     """Parquet: dead letters to be asked again; they are not among `resolved`."""
+    selection: Selection | None = None
+    """Ids of the data set to be fetched again; they are not compared with what is settled."""
+    again: str | None = None
+    """Parquet: such ids of the old list that have no outcome yet."""
     list_path: str
     """Out: Parquet (rank int8, voice_id string), sorted by both."""
     input_path: str | None
@@ -52,7 +92,8 @@ class ListResult(msgspec.Struct, frozen=True, kw_only=True):
     """The books of a list: lines = bad + duplicate + distinct; of the distinct ids, those that
     aren't settled are listed, but for the ones that are too young.
 
-    The list has listed + retried rows of rank 0 and carried_over rows of rank 1.
+    The list has listed + retried rows of rank 0, carried_over rows of rank 1, and rows of rank 2
+    for ids that are fetched again.
     """
 
     lines: int
@@ -67,3 +108,7 @@ class ListResult(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[FileCount, ...]
     too_young: int = 0
     """Ids of the input that are not settled and not listed, because they were dated too late."""
+    again: int = 0
+    """Rows of rank 2."""
+    chosen: Chosen | None = None
+    """Of a selection."""

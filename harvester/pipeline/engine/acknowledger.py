@@ -90,9 +90,11 @@ class Acknowledger:
         settled = settle(batch, task, conclusion, self._policy, earlier)
         if settled.outcome is _IS_DELIVERED:
             counters.delivered += 1
+        elif task.again:
+            _count_again(counters, settled.outcome)
         else:
             _count(counters, settled.outcome)
-        if task.is_last_try:
+        if task.is_last_try and not task.again:
             counters.deferred -= 1  # it was counted when it was deferred
         if settled.published is not None:
             counters.opens_published += 1
@@ -133,7 +135,7 @@ class Acknowledger:
         for name, count in usage.items():
             kept = self._counters.usage
             kept[name] = kept.get(name, 0) + count
-        self._on_committed(len(batch.entries), size)
+        self._on_committed(len(batch.entries) + len(batch.again), size)
 
 
 def _count(counters: Counters, outcome: Outcome) -> None:
@@ -143,6 +145,16 @@ def _count(counters: Counters, outcome: Outcome) -> None:
         counters.dead += 1
     else:
         counters.deferred += 1
+
+
+def _count_again(counters: Counters, outcome: Outcome) -> None:
+    if outcome is Outcome.DEFERRED:
+        return  # it stays on the list, and no total of the run has it
+    counters.again += 1
+    if outcome is Outcome.FORGOTTEN:
+        counters.forgotten += 1
+    elif outcome is Outcome.FAILED:
+        counters.failed += 1
 
 
 _IS_DELIVERED = Outcome.DELIVERED  # to look a member of an enum up costs more than to compare it

@@ -17,7 +17,8 @@ permanent failures goes on until as many records come on end as may be on their 
 list before it counts, and there the vendor is looked at after every `PROBES` of them.
 
 An id that its own digits date further back than the vendor keeps records is no sign either way, nor
-is a dead letter that is fetched again on purpose: theirs are committed at once.
+is a dead letter that is fetched again on purpose, nor an id whose record the data set has: theirs
+are committed at once.
 
 A refusal is doubted the same way (`RefusalWatch`): what three ids agree on, probes must confirm.
 These may be of any age, for that says nothing of whether the key is right.  An id whose record the
@@ -132,6 +133,9 @@ class Doubt:
 
     async def settle(self, task: Task, conclusion: Conclusion) -> None:
         """Have a conclusion acknowledged, or hold it back."""
+        if task.again and not isinstance(conclusion, Answered):
+            await self._settle(task, conclusion)  # it ends no id: what the data set has stays
+            return
         if isinstance(conclusion, Answered):
             if not self.is_calm:
                 self.is_calm = True

@@ -257,8 +257,8 @@ class Engine:
         if not others.is_calm or others.is_probing or self._is_full:
             return None
         task = self._source.take_ready()
-        if task is not None and not task.is_last_try:
-            self.counters.begun += 1
+        if task is not None:
+            self._count_begun(task)
         return task
 
     async def take(self) -> Task | None:
@@ -267,8 +267,8 @@ class Engine:
             await self.others.look()
         await self._held_up()
         task = await self._source.take()
-        if task is not None and not task.is_last_try:
-            self.counters.begun += 1
+        if task is not None:
+            self._count_begun(task)
         return task
 
     def conclude_at_once(self, task: Task, conclusion: Conclusion) -> bool:
@@ -330,11 +330,11 @@ class Engine:
         await self.others.free()
 
     def _count_begun(self, task: Task) -> None:
-        if not task.is_last_try:
+        if not (task.is_last_try or task.again):
             self.counters.begun += 1
 
     def _count_cut_off(self, task: Task) -> None:
-        if not task.is_last_try:
+        if not (task.is_last_try or task.again):
             self.counters.cut_off += 1
 
     def _note_committed(self, records: int, size: int) -> None:

@@ -37,6 +37,12 @@ class Outcome(StrEnum):
     OPEN = "open"
     DEAD = "dead"
     DEFERRED = "deferred"
+    REFETCHED = "refetched"
+    """The data set has a record of it already, and another answer came."""
+    FORGOTTEN = "forgotten"
+    """The same, and the vendor has no record of it any more."""
+    FAILED = "failed"
+    """The same, and it failed in too many runs."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -73,6 +79,16 @@ def settle(
     batch: Batch, task: Task, conclusion: Conclusion, policy: Policy, earlier: Deferred | None
 ) -> Settled:
     """Add one id's outcome to `batch`.  `earlier`: how often the id was deferred before."""
+    if task.again:
+        settled = _settle_again(batch, task, conclusion, policy, earlier)
+        batch.outcomes += 1
+        if settled.outcome is not _IS_DEFERRED:
+            assert task.chunk is not None
+            assert task.row is not None
+            batch.resolved_rows.setdefault(task.chunk, []).append(task.row)
+            batch.list_refetched += 1
+            batch.recovered.append(task.voice_id)
+        return settled
     match conclusion:
         case Answered() if conclusion.over and conclusion.is_rated:
             settled = _deliver(batch, task, conclusion, is_final=True)
@@ -91,6 +107,38 @@ def settle(
         _mark_place(batch, task, settled.outcome)
         batch.recovered.append(task.voice_id)
     return settled
+
+
+def _settle_again(
+    batch: Batch, task: Task, conclusion: Conclusion, policy: Policy, earlier: Deferred | None
+) -> Settled:
+    """An id whose record the data set has: whatever is answered, that stays, and it never dies."""
+    match conclusion:
+        case Answered():
+            free = policy.open_calls.free_destinations
+            is_rated = (
+                conclusion.is_rated
+                or not conclusion.over
+                or bool(free and is_free(conclusion.answer, free))
+            )
+            entry = Entry(
+                task.voice_id, conclusion.at_ms, conclusion.over, conclusion.answer, is_rated
+            )
+            batch.again.append(entry)
+            batch.bytes += len(entry.body)
+            if entry.is_final:
+                batch.corrected.append(task.voice_id)
+            return Settled(Outcome.REFETCHED)
+        case Unknown() | Died():
+            return Settled(Outcome.FORGOTTEN)
+        case PutOff():
+            deferred, is_enough = _deferred(task, conclusion, policy, earlier)
+            if is_enough:
+                return Settled(Outcome.FAILED)
+            batch.deferred.append(deferred)
+            return Settled(Outcome.DEFERRED)
+        case never:
+            assert_never(never)
 
 
 def _deliver(batch: Batch, task: Task, answered: Answered, *, is_final: bool) -> Settled:
@@ -274,32 +322,40 @@ def _put_off(
     batch: Batch, task: Task, put_off: PutOff, policy: Policy, earlier: Deferred | None
 ) -> Settled:
     """Deferred; dead only after failing in enough runs on enough days in which others succeeded."""
+    deferred, is_enough = _deferred(task, put_off, policy, earlier)
+    if is_enough:
+        detail = f"{put_off.cause} in {deferred.runs} runs"
+        died = Died("gave_up", detail, put_off.attempts, put_off.at_ms)
+        return _bury(batch, task, died, policy)
+    batch.deferred.append(deferred)
+    return Settled(Outcome.DEFERRED)
+
+
+def _deferred(
+    task: Task, put_off: PutOff, policy: Policy, earlier: Deferred | None
+) -> tuple[Deferred, bool]:
+    """How often the id has failed with this time, and whether that is enough to give it up."""
     runs, days = (earlier.runs, earlier.days) if earlier else (0, ())
     if task.is_last_try and put_off.counts and policy.are_ages_sure():
         runs += 1
         today = datetime.fromtimestamp(put_off.at_ms / 1000, UTC).date().isoformat()
         days = days if today in days else (*days, today)[-DAYS_TO_GIVE_UP:]
     is_enough = runs >= policy.retry.max_runs and len(days) >= DAYS_TO_GIVE_UP
-    if is_enough and policy.are_ages_sure():
-        detail = f"{put_off.cause} in {runs} runs"
-        died = Died("gave_up", detail, put_off.attempts, put_off.at_ms)
-        return _bury(batch, task, died, policy)
-    batch.deferred.append(
-        Deferred(
-            task.voice_id,
-            put_off.cause,
-            f"after {put_off.attempts} attempts",
-            earlier.first_ms if earlier else put_off.at_ms,
-            put_off.at_ms,
-            policy.run_id,
-            runs,
-            days,
-            task.chunk,
-            task.row,
-            put_off.counts,
-        )
+    deferred = Deferred(
+        task.voice_id,
+        put_off.cause,
+        f"after {put_off.attempts} attempts",
+        earlier.first_ms if earlier else put_off.at_ms,
+        put_off.at_ms,
+        policy.run_id,
+        runs,
+        days,
+        task.chunk,
+        task.row,
+        put_off.counts,
+        task.again,
     )
-    return Settled(Outcome.DEFERRED)
+    return deferred, is_enough and policy.are_ages_sure()
 
 
 def _mark_place(batch: Batch, task: Task, outcome: Outcome) -> None:

@@ -24,6 +24,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """The second ask of an id that this run deferred already."""
     counts: bool = False
     """Others were delivered around the first ask of it."""
+    again: bool = False
+    """Its record is in the data set already: the answer is compared with that."""
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False, tag=True):

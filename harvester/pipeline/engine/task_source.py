@@ -1,5 +1,5 @@
-"""What a run fetches, in this order: open calls that are due, this input, what earlier ones left;
-of these two the ids that an earlier run deferred come last.
+"""What a run fetches, in this order: open calls that are due, this input, what earlier ones left,
+what the data set has already; of the list the ids that an earlier run deferred come last.
 
 Ids come in pages and chunks, never all at once, so memory does not grow with the list.  Workers
 take tasks from here, and retries stay with the worker that holds the id.  Only probes come out of
@@ -205,7 +205,11 @@ class RunPages:
             return []
         in_reach = rows_of_chunk(no, self._rows())
         chunk, _ = ids.chunk(no, CHUNK_ROWS)
-        return [Task(chunk[row], no, row) for row in pending if row < in_reach]
+        return [
+            Task(chunk[row], no, row, again=work_list.is_again(no, row))
+            for row in pending
+            if row < in_reach
+        ]
 
 
 async def due_open_calls(ledger: LedgerWriter, clock: VendorClock) -> AsyncIterator[list[Task]]:
@@ -251,6 +255,7 @@ class DeferredPages:
                     else await self._ledger.call(unresolved.open_call, item.voice_id),
                     is_last_try=True,
                     counts=item.counts,
+                    again=item.again,
                 )
                 for item in page
             ]

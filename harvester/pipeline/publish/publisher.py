@@ -3,7 +3,7 @@ than all or more than once.
 
 Theory of operation (docs/internals/commit-protocol.md).  Five steps, in this order:
 
-    P1  transaction: publication `prepared` with its range of the journal
+    P1  transaction: publication `prepared` with its range of the journal, of one kind of answers
     P2  normalise the range, write one file a date into staging, fsync files and folder
     P3  transaction: the files' final names and hashes, publication `committed`  <- commit point
     P4  make folders, rename, fsync folders
@@ -12,6 +12,9 @@ Theory of operation (docs/internals/commit-protocol.md).  Five steps, in this or
 Before P3 a crash leaves nothing that counts: the next start empties staging and forgets the
 publication.  After P3 it is only ever finished (`finish`): a staged file that a power cut took is
 made again from the journal, which P5 alone may shorten.  Names are never used twice.
+
+A range of answers about calls that the data set has already becomes files of changes/ by the same
+steps: those of them that differ from what is known (`compare`), which may be none.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 import msgspec
 
 from harvester.config import Output as OutputConfig
+from harvester.dataset.changes import changes_of
 from harvester.dataset.files import holds
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.kind import RecordKind
@@ -34,8 +38,8 @@ from harvester.errors import StoreError
 from harvester.identity import Identity
 from harvester.pipeline.publish.ledger import Ledger
 from harvester.pipeline.publish.normalizer import Normalizer, Normalizing
-from harvester.state import publications
-from harvester.state.values import PartRecord, Publication
+from harvester.state import journal, publications
+from harvester.state.values import Compared, Note, PartRecord, Publication
 from harvester.storage.disk import Disk
 from harvester.storage.output import Output, empty_folder
 
@@ -57,6 +61,8 @@ class Published(msgspec.Struct, frozen=True):
     """Answered calls among them that have no cost."""
     presumed_currency: int = 0
     """Records among them of which the vendor named no currency."""
+    is_change: bool = False
+    """Whether they were about calls that the data set had already."""
 
 
 class Publisher:
@@ -107,14 +113,23 @@ class Publisher:
             return None
         is_aside = is_fetching and publication.records >= self._aside_from
         normalizing = self._normalizing(self._aside if is_aside else Normalizer)
-        staged = self._stage(publication, normalizing, should_stop)
+        compared: dict[str, Compared] = {}
+        staged = self._stage(publication, normalizing, should_stop, compared)
         if staged is None or should_stop():
             self._abandon()
             return None
-        self._commit(publication, staged)
+        note = Note(
+            records=publication.records,
+            unparsed=normalizing.unparsed,
+            extra=normalizing.extra,
+            without_cost=normalizing.without_cost,
+            presumed=sum(part.presumed for part in staged),
+            compared=compared,
+        )
+        self._commit(publication, staged, note)
         self._put_in_place(publication, {part.path: part.staged for part in staged})
         return Published(
-            sum(part.rows for part in staged),
+            publication.records,
             len(staged),
             sum(part.bytes for part in staged),
             publication.bytes,
@@ -122,6 +137,7 @@ class Publisher:
             normalizing.extra,
             normalizing.without_cost,
             sum(part.presumed for part in staged),
+            publication.is_change,
         )
 
     def recover(self) -> int:
@@ -141,12 +157,20 @@ class Publisher:
         publication: Publication,
         normalizing: Normalizing,
         should_stop: Callable[[], bool],
+        compared: dict[str, Compared],
     ) -> list[StagedPart] | None:
+        """The files of a publication; None if `should_stop` said so.
+
+        `compared` gets what became of each answer about a call that the data set has, by run.
+        """
         with normalizing:
             try:
+                kind, pieces = self._kind, self._pieces(publication, normalizing, should_stop)
+                if publication.is_change:
+                    kind, pieces = changes_of(kind), self._changes(publication, pieces, compared)
                 return stage(
-                    self._pieces(publication, normalizing, should_stop),
-                    self._kind,
+                    pieces,
+                    kind,
                     staging=self._output.staging,
                     state_id=self._state_id,
                     publication=publication.id,
@@ -171,21 +195,53 @@ class Publisher:
             yield from normalizing.add(run_id, body)
         yield from normalizing.rest()
 
-    def _commit(self, publication: Publication, staged: list[StagedPart]) -> None:
+    def _changes(
+        self, publication: Publication, pieces: Iterator[Piece], compared: dict[str, Compared]
+    ) -> Iterator[Piece]:
+        """What of the rows of a range differs from what the data set knows of their calls."""
+        # Here, not at the top: hardly a run has any.
+        from harvester.pipeline.publish.compare import Comparison
+        from harvester.pipeline.publish.known_rows import KnownRows
+
+        place_of = self._output.place_of
+        parts = self._call(publications.current_parts, place_of)
+        changes = self._call(partial(publications.current_parts, changes=True), place_of)
+        known = KnownRows(parts, changes, place_of, self._kind)
+        zone = self._config.partition_timezone
+        comparison = Comparison(known, self._kind, zone, publication.id)
+        yield from comparison.changes(pieces, self._twice(publication))
+        compared.update(comparison.counts)
+
+    def _twice(self, publication: Publication) -> dict[str, int]:
+        """Ids of which the range holds more than one answer, and when the last of them came."""
+        seen: set[str] = set()
+        twice: dict[str, int] = {}
+        after = publication.lo - 1
+        while (blob := self._call(publications.next_blob, after, publication.hi)) is not None:
+            after, run_id, body = blob
+            for answer in journal.decode(body, run_id):
+                if answer.voice_id in seen:
+                    twice[answer.voice_id] = answer.fetched_at_ms
+                seen.add(answer.voice_id)
+        return twice
+
+    def _commit(self, publication: Publication, staged: list[StagedPart], note: Note) -> None:
         records = [
             PartRecord(part.path, publication.id, part.rows, part.bytes, part.sha256)
             for part in staged
         ]
-        self._call(publications.commit, publication.id, records)
+        self._call(publications.commit, publication.id, records, note)
 
     def _put_in_place(self, publication: Publication, staged: dict[str, Path]) -> None:
         """P4 and P5.  May be repeated after a crash at any point in between."""
         parts: list[PartRecord] = self._call(publications.parts_of, publication.id)
         mode = self._config.file_mode
-        finals = [self._output.cdr / part.path for part in parts]
+        finals = [self._output.place_of(part.path) for part in parts]
+        root = self._output.changes if publication.is_change else self._output.cdr
         for part, final in zip(parts, finals, strict=True):
             place(staged[part.path], final, sha256=part.sha256, mode=mode, disk=self._disk)
-        sync_folders(finals, self._output.cdr, disk=self._disk)
+        if finals or not publication.is_change:
+            sync_folders(finals, root, disk=self._disk)
         self._call(publications.make_live, publication)
 
     def _finish(self, publication: Publication) -> None:
@@ -213,7 +269,7 @@ class Publisher:
 
     def _make_again(self, publication: Publication, parts: list[PartRecord]) -> None:
         """Write a publication's parts once more, from the same rows: a power cut took some."""
-        again = self._stage(publication, self._normalizing(Normalizer), lambda: False) or []
+        again = self._stage(publication, self._normalizing(Normalizer), lambda: False, {}) or []
         made = {part.path: part for part in again}
         if {p.path: p.rows for p in again} != {p.path: p.rows for p in parts}:
             raise StoreError(
@@ -223,7 +279,7 @@ class Publisher:
                 code="data.part_lost",
             )
         for part in parts:
-            if holds(self._output.cdr / part.path, part.sha256):
+            if holds(self._output.place_of(part.path), part.sha256):
                 continue  # in its place already
             # Another release of Arrow may write the same rows in other bytes, and all of the
             # staged parts were just written anew.
@@ -232,7 +288,7 @@ class Publisher:
             self._call(publications.amend, record)
 
     def _is_whole(self, part: PartRecord, staged: Path) -> bool:
-        return holds(staged, part.sha256) or holds(self._output.cdr / part.path, part.sha256)
+        return holds(staged, part.sha256) or holds(self._output.place_of(part.path), part.sha256)
 
     def _normalizing(self, by: Callable[[str, str, RecordKind], Normalizing]) -> Normalizing:
         return by(self._account, self._config.partition_timezone, self._kind)

@@ -40,12 +40,23 @@ def check_input(
 
 
 def check_list(
-    *, rows: int, delivered: int, open_: int, dead: int, resolved_bits: int
+    *, rows: int, delivered: int, open_: int, dead: int, resolved_bits: int, refetched: int = 0
 ) -> list[Difference]:
-    """listed + left over = delivered + open + dead + pending, pending counted in the bitmaps."""
+    """listed + left over + again = delivered + open + dead + refetched + pending, pending counted
+    in the bitmaps.
+    """
     pending = rows - resolved_bits
-    total = delivered + open_ + dead + pending
-    return _equal("list", "rows", rows, "delivered + open + dead + pending", total)
+    total = delivered + open_ + dead + refetched + pending
+    also = "refetched + " if refetched else ""
+    return _equal("list", "rows", rows, f"delivered + open + dead + {also}pending", total)
+
+
+def check_again(
+    *, again: int, compared: int, forgotten: int, failed: int, in_journal: int
+) -> list[Difference]:
+    """ids fetched again = compared + forgotten + failed + in the journal."""
+    total = compared + forgotten + failed + in_journal
+    return _equal("again", "again", again, "compared + forgotten + failed + in journal", total)
 
 
 def check_run(

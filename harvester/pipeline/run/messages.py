@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from harvester.inputs.bad_line_list import BAD_IDS, keep_bad_lines, unreported_lines
+from harvester.inputs.worklist.spec import ListResult
 from harvester.pipeline.engine.progress import Events
 from harvester.pipeline.publish.oddities import Oddities, Seen, oddities
-from harvester.pipeline.publish.publisher import Published
 from harvester.pipeline.run.recovery import Opened
+from harvester.pipeline.run.refetch import added
 from harvester.pipeline.run.summary import instant
-from harvester.state import between_runs, run_records
-from harvester.state.values import InputRecord
+from harvester.state import between_runs, publications, run_records
+from harvester.state.values import Compared, InputRecord
 
 _RUNS_LOOKED_AT = 100
 """For bad lines that were reported; each night has its own list of them."""
@@ -63,6 +65,24 @@ def tell_bad_lines(
     events.message(level, "bad_ids", count=count, new=new, file=str(file))
 
 
+def tell_chosen(result: ListResult, events: Events) -> None:
+    """Say how many ids are fetched again, and which were named in vain."""
+    chosen = result.chosen
+    if chosen is None:
+        return
+    events.message(
+        "info",
+        "refetch_listed",
+        again=result.again,
+        population=chosen.population,
+        left_out=chosen.left_out,
+    )
+    if chosen.outside:
+        events.message(
+            "warning", "ids_not_delivered", count=chosen.outside, ids=list(chosen.outside_ids)
+        )
+
+
 def tell_failures(failures: Mapping[str, str], events: Events, told: set[str]) -> None:
     """What somebody can do something about, once a run for each cause.
 
@@ -75,22 +95,70 @@ def tell_failures(failures: Mapping[str, str], events: Events, told: set[str]) -
             events.message("warning", "requests_fail", cause=cause, reason=reason)
 
 
-def tell_oddities(
-    db: sqlite3.Connection, published: Sequence[Published], events: Events, odd_hangups: int = 0
-) -> Oddities:
+class Unreported(msgspec.Struct, frozen=True, kw_only=True):
+    """What publications hold of which nobody was told yet: of this run, and of one before that was
+    killed or could not finish them.
+    """
+
+    odd: Oddities
+    unparsed: Mapping[str, int]
+    extra: Mapping[str, int]
+    presumed: int
+    """Records of which the vendor named no currency."""
+
+
+def tell_oddities(db: sqlite3.Connection, events: Events, odd_hangups: int = 0) -> Unreported:
     """Warn of what is odd in the records that were published; what is remembered is said once.
 
     `odd_hangups` are counted as answers come, since most of them stay open.
     """
+    reported = between_runs.reported_publication(db)
+    found = publications.notes_since(db, reported)
+    notes = [note for _, note in found]
+    unparsed = _sum(note.unparsed for note in notes)
+    extra = _sum(note.extra for note in notes)
     odd, seen = oddities(
-        sum(done.records for done in published),
-        sum((done.unparsed for done in published), Counter[str]()),
-        sum((done.extra for done in published), Counter[str]()),
-        sum(done.without_cost for done in published),
+        sum(note.records for note in notes),
+        unparsed,
+        extra,
+        sum(note.without_cost for note in notes),
         between_runs.fields_seen(db, Seen),
     )
-    between_runs.remember_fields(db, seen)
+    between_runs.remember_fields(db, seen, max([reported, *(number for number, _ in found)]))
     odd = replace(odd, odd_hangups=odd_hangups)
+    _tell_odd(odd, events)
+    _tell_changes(added(one for note in notes for one in note.compared.values()), events)
+    return Unreported(
+        odd=odd, unparsed=unparsed, extra=extra, presumed=sum(note.presumed for note in notes)
+    )
+
+
+def _tell_changes(found: Compared, events: Events) -> None:
+    """Say what became of answers about calls that were delivered before."""
+    if found != Compared():
+        events.message(
+            "info",
+            "refetched",
+            same=found.same,
+            changed=found.changed,
+            extra_only=found.extra_only,
+            missing=found.missing,
+            cost=found.cost,
+        )
+    for column, count in found.alarmed.items():
+        events.message(
+            "error", "identity_changed", column=column, count=count, ids=list(found.alarms[column])
+        )
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total = Counter[str]()
+    for one in counts:
+        total.update(one)
+    return total
+
+
+def _tell_odd(odd: Oddities, events: Events) -> None:
     if odd.unreadable:
         events.message("warning", "unreadable_values", fields=odd.unreadable)
     if odd.answered_without_cost:
@@ -101,7 +169,6 @@ def tell_oddities(
         events.message("warning", "changed_fields", fields=odd.changed_fields)
     if odd.new_fields:
         events.message("warning", "new_fields", fields=odd.new_fields)
-    return odd
 
 
 def tell_recovery(opened: Opened, events: Events) -> None:

@@ -1,7 +1,8 @@
 """From a user's files to the work list in force.
 
 Theory of operation.  There is one list per output.  A new input makes a new list: its own ids that
-are not settled (rank 0), then what the old list still holds (rank 1).  The new one replaces the
+are not settled (rank 0), then what the old list still holds (rank 1), then ids whose record the
+data set has and that are fetched again (rank 2).  The new one replaces the
 old in one transaction, after its file is durable; so at any moment there is exactly one list, and
 no id that was ever listed is forgotten.  The input that the list was last made for needs no new
 one: its progress is in the bitmaps.
@@ -23,6 +24,8 @@ from harvester.inputs.fingerprint import Fingerprint, Stamp, fingerprint
 from harvester.inputs.id_dates import stamp_of
 from harvester.inputs.worklist.build_process import ListResult, ListSpec, make_list
 from harvester.inputs.worklist.reader import ListFile, write_ids
+from harvester.inputs.worklist.spec import Selection
+from harvester.pipeline.run.refetch import Ordered
 from harvester.state import between_runs, publications, unresolved, work_lists
 from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList, chunks_of
 from harvester.storage.output import Output
@@ -80,7 +83,7 @@ def list_input(  # noqa: PLR0917 - what a list is made of
     ids_path = places.ids.name if files else None
     new = _work_list(number, print_.key, places.list.name, ids_path, result)
     # What was pending is listed or carried over; whatever else is listed is new to the output.
-    carried = (current.pending if current else 0) - result.carried_over
+    carried = (current.pending_new if current else 0) - result.carried_over
     new_ids_ms = record.first_listed_ms if result.listed > carried else None
     work_lists.replace_list(
         db, new, input_record=record, stamps=_stamps(print_), new_ids_ms=new_ids_ms
@@ -116,6 +119,35 @@ def list_retry(  # noqa: PLR0917 - what a list is made of
     return Listing(new, None, result)
 
 
+def list_again(  # noqa: PLR0917 - what a list is made of
+    db: sqlite3.Connection,
+    output: Output,
+    settings: Input,
+    plan: Plan,
+    selection: Selection,
+    key: str,
+    run_dir: Path,
+) -> Listing:
+    """A list with the ids of the data set that `selection` names, behind what is pending.
+
+    `key` stands for the selection: where ids of the same one are pending, the list goes on.
+    """
+    current = work_lists.current_list(db)
+    ordered = work_lists.refetched_for(db, Ordered)
+    if current and current.pending_again and ordered and ordered.key == key:
+        return Listing(current, None, None)
+    number = work_lists.next_list_id(db)
+    places = _places(output, number, run_dir)
+    result = draft_list(
+        db, settings, plan, [], places, data_glob=data_glob(db, output), selection=selection
+    )
+    new = _work_list(number, None, places.list.name, None, result)
+    assert result.chosen is not None, "there was a selection"
+    ordered = Ordered(key=key, what=selection.what, share=selection.share, chosen=result.chosen)
+    work_lists.replace_list(db, new, refetch=ordered)
+    return Listing(new, None, result)
+
+
 def draft_list(
     db: sqlite3.Connection | None,
     settings: Input,
@@ -125,22 +157,28 @@ def draft_list(
     *,
     data_glob: str | None,
     retried: Sequence[str] = (),
+    selection: Selection | None = None,
 ) -> ListResult:
     """Make a list, and change nothing else.  `db` None: nothing was ever asked."""
     scratch = places.scratch
-    settled, carried_over, again = (scratch / f"{n}.parquet" for n in ("settled", "left", "again"))
+    names = ("settled", "left", "retried", "again")
+    settled, carried_over, of_dead, again = (scratch / f"{name}.parquet" for name in names)
+    pending_again = 0
     if db is not None:
         write_ids(settled, work_lists.resolved_ids(db, frozenset(retried)))
-        write_ids(carried_over, _pending_ids(db, places.old_lists))
+        write_ids(carried_over, _pending_ids(db, places.old_lists, again=False))
+        pending_again = write_ids(again, _pending_ids(db, places.old_lists, again=True))
     if retried:
-        write_ids(again, [retried])
+        write_ids(of_dead, [retried])
     spec = ListSpec(
         files=tuple(files),
         column=settings.column,
         data_glob=data_glob,
         resolved=(str(settled),) if db is not None else (),
         carried_over=str(carried_over) if db is not None else None,
-        retried=str(again) if retried else None,
+        retried=str(of_dead) if retried else None,
+        selection=selection,
+        again=str(again) if pending_again else None,
         list_path=str(places.list),
         input_path=str(places.ids) if files else None,
         bad_ids_path=str(places.bad_ids),
@@ -179,15 +217,18 @@ def data_glob(db: sqlite3.Connection, output: Output) -> str | None:
     return output.data_glob if publications.has_live_parts(db) else None
 
 
-def _pending_ids(db: sqlite3.Connection, lists: Path) -> Iterator[list[str]]:
-    """The old list's ids that aren't settled, chunk by chunk."""
+def _pending_ids(db: sqlite3.Connection, lists: Path, *, again: bool) -> Iterator[list[str]]:
+    """The old list's ids that aren't settled, chunk by chunk: those that the data set has
+    (`again`), or the others.
+    """
     old = work_lists.current_list(db)
-    if old is None or not old.pending:
+    if old is None or not (old.pending_again if again else old.pending_new):
         return
     bits = work_lists.resolved_rows(db, old)
     with ListFile(lists / old.path) as ids:
         for no in range(chunks_of(old.rows)):
-            pending = work_lists.pending_rows(old, bits, no)
+            rows = work_lists.pending_rows(old, bits, no)
+            pending = [row for row in rows if old.is_again(no, row) is again]
             if pending:
                 chunk = ids.chunk(no, CHUNK_ROWS)[0]
                 yield [chunk[row] for row in pending]
@@ -207,7 +248,7 @@ def _work_list(
     number: int, key: str | None, path: str, ids_path: str | None, result: ListResult
 ) -> WorkList:
     listed, retried, carried_over = result.listed, result.retried, result.carried_over
-    return WorkList(number, key, path, ids_path, listed, retried, carried_over)
+    return WorkList(number, key, path, ids_path, listed, retried, carried_over, again=result.again)
 
 
 def _input_record(key: str, result: ListResult) -> InputRecord:

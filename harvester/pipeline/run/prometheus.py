@@ -41,6 +41,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     cut_off: int = 0
     unrated: int = 0
     """Delivered without a price."""
+    refetched: Mapping[str, int] = {}
+    """Ids whose record was in the data set already, by what became of them; once it ended."""
     throttled: int = 0
     outages: int = 0
     clock_skew_s: float = 0.0
@@ -201,6 +203,13 @@ def _of_oddities(figures: RunFigures) -> Iterator[Metric]:
     yield _counter(
         "unrated_ids_total", "Calls delivered without a price by this run.", figures.unrated
     )
+    if figures.refetched:
+        yield Metric(
+            "refetched_ids_total",
+            "counter",
+            "Ids that the data set had already, by what their answers came to.",
+            {(("outcome", name),): number for name, number in figures.refetched.items()},
+        )
     if figures.changed_fields is not None:
         yield _gauge(
             "changed_fields",

@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harvester.config import Config
+from harvester.dataset.changes import changes_of
 from harvester.dataset.files import list_parts
 from harvester.dataset.group_record import GROUP_RECORD, of_version
 from harvester.dataset.kind import RecordKind
@@ -118,13 +119,22 @@ def refuse_anothers(output: Output) -> None:
 
 def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     """Check that ledger, data set and list belong together.  Raises StoreError; changes nothing."""
-    current = publications.current_parts(db, output.place_of)
+    for changes in (False, True):
+        _compare_folder(db, output, changes=changes)
+    _refuse_missing_list(db, output)
+
+
+def _compare_folder(db: sqlite3.Connection, output: Output, *, changes: bool) -> None:
+    """Compare cdr/, or changes/, with the state database."""
+    folder = output.changes if changes else output.cdr
+    current = publications.current_parts(db, output.place_of, changes=changes)
     known = {part.path for part in current} | publications.committed_paths(db)
-    listing = list_parts(output.cdr, GROUP_RECORD)
+    kind = changes_of(GROUP_RECORD) if changes else GROUP_RECORD
+    listing = list_parts(folder, kind)
     strange = sorted({*listing.foreign, *(set(listing.parts) - known)})
     if strange:
         raise StoreError(
-            f"{output.cdr / strange[0]} is not in the state database ({len(strange)} such "
+            f"{folder / strange[0]} is not in the state database ({len(strange)} such "
             "file(s)). Either state/ is older than the data (put the newer one back, or make it "
             "again with `harvester rebuild`), or a file was put there by hand (move it out of the "
             "data set). `harvester verify` shows which. Nothing was changed.",
@@ -134,13 +144,12 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
         if listing.parts.get(part.path) != part.bytes:
             what = "has another size" if part.path in listing.parts else "is missing"
             raise StoreError(
-                f"{output.cdr / part.path} {what}, though the state database has it as published. "
-                "Restore it from a backup; without one, move it out of cdr/ if it is there, and "
-                "let `harvester rebuild` make the state again: what is missing is then fetched "
-                "again. Nothing was changed.",
+                f"{folder / part.path} {what}, though the state database has it as published. "
+                f"Restore it from a backup; without one, move it out of {folder.name}/ if it is "
+                "there, and let `harvester rebuild` make the state again: what is missing is then "
+                "fetched again. Nothing was changed.",
                 code="data.missing",
             )
-    _refuse_missing_list(db, output)
 
 
 def refuse_data_without_state(output: Output) -> None:

@@ -52,22 +52,22 @@ class Parts:
 
 
 def read_parts(
-    output: Output, partition_timezone: str, known_hashes: Mapping[str, str], kind: RecordKind
+    folder: Path, partition_timezone: str, known_hashes: Mapping[str, str], kind: RecordKind
 ) -> Parts:
-    """Every part of the data set, inspected.
+    """Every part of the data set, or of its changes, that lies in `folder`, inspected.
 
     `kind`: in the version that all of them must have.  `known_hashes`: what an older ledger says of
     them.  Raises StoreError naming what is not whole, not ours, or there twice, and what to do.
     """
-    listing = list_parts(output.cdr, kind)
-    refused = [f"{output.cdr / name}: not written by the harvester" for name in listing.foreign]
+    listing = list_parts(folder, kind)
+    refused = [f"{folder / name}: not written by the harvester" for name in listing.foreign]
     records: list[PartRecord] = []
     accounts: set[str] = set()
     runs: dict[str, int] = {}
     by_hash: dict[str, str] = {}
     unrated = 0
     for name, size in listing.parts.items():
-        path = output.cdr / name
+        path = folder / name
         sha256 = file_sha256(path)
         wrong, inspection = _inspected(path, name, partition_timezone, kind)
         accounts |= inspection.accounts

@@ -8,9 +8,10 @@ does not look, so whoever stops it then has to raise.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TypeAlias
+from decimal import Decimal
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -36,20 +37,34 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         return "run"
 
 
-class RetryRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`harvester retry`: put dead letters back on the list, and fetch what is pending."""
+class RefetchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`harvester refetch`: put ids with an outcome on the list again, and fetch what is pending."""
 
+    what: Literal["delivered", "unrated", "not-final", "dead"]
     reason: str | None = None
     """Only the dead letters of this reason."""
+    column: str = "submit_time"
+    """The time that dates a call."""
+    since_ms: int | None = None
+    until_ms: int | None = None
+    """Calls dated from the one instant on and before the other.  Neither, and no `ids`: those that
+    the vendor must still have."""
+    ids: tuple[str, ...] = ()
+    """Files: only ids that they hold."""
+    share: float | None = None
+    """A sample: so many of them, 0 to 1."""
+    fail_on_change: bool = False
+    fail_above: Mapping[str, Decimal] = {}
+    """Currency -> by how much costs may differ in all."""
     max_duration_s: float | None = None
 
     @property
     def command(self) -> str:
         """What was typed."""
-        return "retry"
+        return "refetch"
 
 
-Request: TypeAlias = RunRequest | RetryRequest
+Request: TypeAlias = RunRequest | RefetchRequest
 
 _STOPPED = (
     "stopped on request; what is not done stays pending: run the same command again to go on. "

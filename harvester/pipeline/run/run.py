@@ -38,6 +38,7 @@ from harvester.errors import (
 )
 from harvester.identity import normal_address
 from harvester.inputs.discover import IdFile, find
+from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.worklist.reader import ListFile, members
 from harvester.pipeline.engine.engine import Engine, EngineResult, Job
 from harvester.pipeline.engine.local_workers import Fetching, Trace, local_workers
@@ -53,19 +54,28 @@ from harvester.pipeline.run.estimate import estimate
 from harvester.pipeline.run.in_place import InPlace
 from harvester.pipeline.run.messages import (
     tell_bad_lines,
+    tell_chosen,
     tell_failures,
     tell_input,
     tell_oddities,
     tell_recovery,
 )
 from harvester.pipeline.run.metrics_file import EVERY_S, MetricsFile
-from harvester.pipeline.run.prepare_list import Listing, list_input, list_retry
+from harvester.pipeline.run.prepare_list import Listing, list_again, list_input, list_retry
 from harvester.pipeline.run.prometheus import RunFigures
 from harvester.pipeline.run.recovery import Opened, new_run_id, open_output
+from harvester.pipeline.run.refetch import (
+    Ordered,
+    RefetchTotals,
+    exceeded,
+    key_of,
+    refetch_totals,
+    selection_of,
+)
 from harvester.pipeline.run.requests import (
     NEVER,
+    RefetchRequest,
     Request,
-    RetryRequest,
     RunRequest,
     StopCheck,
     StopSource,
@@ -160,8 +170,9 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
             close_killed(opened, killed)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
         files = _find_files(opened.output, config.input, request)
+        only = _find_ids(opened.output, request)
         this = _Run(opened, config, request, events, began, metrics, limit)
-        listing = this.list_ids(files)
+        listing = this.list_ids(files, only)
         return this.close(listing, this.fetch(listing, secrets, stop, trace))
 
 
@@ -196,12 +207,19 @@ class _Run:
         self._note_new_ids()
         self._metrics.write(self._figures())
 
-    def list_ids(self, files: Sequence[IdFile] | None) -> Listing:
-        """Make or find the work list.  Raises SourceError before anything is asked."""
+    def list_ids(
+        self, files: Sequence[IdFile] | None, only: Sequence[IdFile] | None = None
+    ) -> Listing:
+        """Make or find the work list.  Raises SourceError before anything is asked.
+
+        `only`: where ids are fetched again, those of these files alone.
+        """
         db, output = self._opened.db, self._opened.output
         request, config = self._request, self._config
-        if isinstance(request, RetryRequest):
-            return list_retry(db, output, config.input, config.plan, request.reason, self._dir)
+        if isinstance(request, RefetchRequest):
+            if request.what == "dead":
+                return list_retry(db, output, config.input, config.plan, request.reason, self._dir)
+            return self._list_again(request, only)
         listing = list_input(db, output, config.input, config.plan, files, self._dir)
         if files is not None and listing.input is not None:
             tell_input(
@@ -215,6 +233,20 @@ class _Run:
                 runs, bad = self._opened.output.runs, listing.input.bad
                 tell_bad_lines(db, runs, self._id, bad, self._events)
         self._note_new_ids()
+        return listing
+
+    def _list_again(self, request: RefetchRequest, only: Sequence[IdFile] | None) -> Listing:
+        opened, config = self._opened, self._config
+        db, output = opened.db, opened.output
+        ids_key = "" if only is None else fingerprint(only, config.input.column, {}).key
+        now_ms = between_runs.latest_ms(db, self._started_ms)
+        files = None if only is None else tuple(only)
+        selection = selection_of(db, output, opened.kind, request, files, now_ms, self._id)
+        listing = list_again(
+            db, output, config.input, config.plan, selection, key_of(request, ids_key), self._dir
+        )
+        if listing.result is not None:
+            tell_chosen(listing.result, self._events)
         return listing
 
     def fetch(
@@ -274,15 +306,24 @@ class _Run:
             db, output, config.vendor.account, ended, record=input_, work_list=work_list
         )
         newly_dead = unresolved.unreported_deaths(db)
+        is_again = ended.again or self._is_again
+        ordered = work_lists.refetched_for(db, Ordered) if is_again else None
+        refetch = refetch_totals(db, ended, work_list, ordered)
+        found_code, found = exceeded(self._request, refetch)
         error = self._unbalanced(differences) or done.reason
-        odd = tell_oddities(db, done.published, self._events, done.counters.odd_hangups)
-        code = _exit_code(error, _pending(db, work_list, self._request), newly_dead)
+        unreported = tell_oddities(db, self._events, done.counters.odd_hangups)
+        odd = unreported.odd
+        is_found = newly_dead + bool(found_code)
+        code = _exit_code(error, _pending(db, work_list, self._request), is_found)
         ended = replace(ended, exit_code=code)
+        end_code, message = END_CODES.get(code, ""), ""
+        if found_code and code == EXIT_SOME_DEAD:
+            end_code, message = found_code, found
         summary = make_summary(
             ended,
             account=config.vendor.account,
-            code=error.code if error else END_CODES[code],
-            message=str(error) if error else "",
+            code=error.code if error else end_code,
+            message=str(error) if error else message,
             output=output,
             input_=self._input_totals(input_, work_list),
             list_=list_totals(work_list) if work_list else None,
@@ -297,6 +338,10 @@ class _Run:
             ages_held=done.counters.requests > 0 and not done.are_ages_sure,
             planned=self._planned,
             odd=odd,
+            unparsed=unreported.unparsed,
+            extra=unreported.extra,
+            presumed_currency=unreported.presumed,
+            refetch=refetch,
         )
         _write_summary(self._dir, summary)
         if summary.ages_held:
@@ -306,8 +351,13 @@ class _Run:
         run_records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
         self._refuse_moved()  # the books took their time
-        self._metrics.write(self._figures_at_end(done, now_ms, code, odd))
+        self._metrics.write(self._figures_at_end(done, now_ms, code, odd, refetch))
         return Result(summary, code, error)
+
+    @property
+    def _is_again(self) -> bool:
+        """Whether this run was to fetch ids of the data set again."""
+        return isinstance(self._request, RefetchRequest) and self._request.what != "dead"
 
     def _note_new_ids(self) -> None:
         """When new ids last came; of an output that has had no run yet, since now."""
@@ -379,7 +429,12 @@ class _Run:
         )
 
     def _figures_at_end(
-        self, done: EngineResult, ended_ms: int, code: int, odd: Oddities
+        self,
+        done: EngineResult,
+        ended_ms: int,
+        code: int,
+        odd: Oddities,
+        refetch: RefetchTotals | None,
     ) -> RunFigures:
         figures, ended_s = self._figures_of(done), ended_ms / 1000
         success_s = ended_s if code in GOOD_ENDS else figures.last_success_s
@@ -397,6 +452,7 @@ class _Run:
             ended_s=ended_s,
             exit_code=code,
             last_success_s=success_s,
+            refetched=refetch.outcomes if refetch is not None and refetch.again else {},
             changed_fields=len(odd.changed_fields) + len(odd.new_fields),
             stand=stand,
             stand_unrated=unrated,
@@ -574,19 +630,27 @@ def close_killed(opened: Opened, run: RunRecord) -> None:
         list_=None,
         data=data,
         differences=differences,
+        refetch=refetch_totals(opened.db, run, None, None),
     )
     _write_summary(_make_run_dir(opened, run.id), summary)
 
 
 def _find_files(output: Output, settings: Input, request: Request) -> list[IdFile] | None:
     """The files of the input; None where none is to be read."""
-    if isinstance(request, RetryRequest) or request.carried_over_only:
+    if isinstance(request, RefetchRequest) or request.carried_over_only:
         return None
     sources = request.sources or settings.paths
     if not sources:
         return None
     spool = output.staging
     return find(sources, spool=spool, allow_empty=settings.allow_empty)
+
+
+def _find_ids(output: Output, request: Request) -> list[IdFile] | None:
+    """The files of the ids to be fetched again; None where they don't matter."""
+    if not isinstance(request, RefetchRequest) or not request.ids:
+        return None
+    return find(request.ids, spool=output.staging, allow_empty=False)
 
 
 def _make_run_dir(opened: Opened, run_id: str) -> Path:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,12 +19,14 @@ from harvester.pipeline.publish.oddities import Oddities, named
 from harvester.pipeline.publish.publisher import Published
 from harvester.pipeline.run.control_totals import (
     Difference,
+    check_again,
     check_data,
     check_input,
     check_list,
     check_run,
 )
 from harvester.pipeline.run.estimate import Estimate
+from harvester.pipeline.run.refetch import RefetchTotals, compared_by
 from harvester.state import journal, publications, work_lists
 from harvester.state.values import InputRecord, RunRecord, WorkList
 from harvester.storage.output import Output
@@ -51,7 +52,7 @@ class InputTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """listed + retried + carried_over = delivered + open + dead + pending."""
+    """listed + retried + carried_over + again = delivered + open + dead + refetched + pending."""
 
     listed: int
     retried: int
@@ -60,6 +61,10 @@ class ListTotals(msgspec.Struct, frozen=True, kw_only=True):
     open: int
     dead: int
     pending: int
+    again: int = 0
+    """Ids whose record is in the data set already (`refetch`)."""
+    refetched: int = 0
+    """Of those, the ones that have an outcome."""
 
 
 class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,8 +150,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Dead ids that no run before had reported: above 0 makes exit code 3."""
     plan: PlanTotals | None = None
     """None where the run was killed."""
+    refetch: RefetchTotals | None = None
+    """None where no id was fetched again, nor is one waiting for that."""
 
 
+_NONE: Mapping[str, int] = {}
 END_CODES = {EXIT_DONE: "", EXIT_SOME_DEAD: "found.dead", EXIT_PENDING: "vendor.deferred"}
 """The `code` of a run that no error ended, by its exit code."""
 KILLED = "stopped.killed"
@@ -178,6 +186,8 @@ def list_totals(work_list: WorkList) -> ListTotals:
         open=work_list.open,
         dead=work_list.dead,
         pending=work_list.pending,
+        again=work_list.again,
+        refetched=work_list.refetched,
     )
 
 
@@ -228,6 +238,7 @@ def check_control_totals(
             delivered=work_list.delivered,
             open_=work_list.open,
             dead=work_list.dead,
+            refetched=work_list.refetched,
             resolved_bits=work_lists.resolved_count(
                 work_list, work_lists.resolved_rows(db, work_list)
             ),
@@ -240,6 +251,15 @@ def check_control_totals(
             dead=books.dead,
             deferred=books.deferred,
             cut_off=books.cut_off,
+        )
+    if run.again:
+        compared = compared_by(db, run)
+        found += check_again(
+            again=run.again,
+            compared=compared.same + compared.changed + compared.extra_only + compared.missing,
+            forgotten=run.forgotten,
+            failed=run.failed,
+            in_journal=sum(one.records for one in publications.journal_blobs(db, run.id, "again")),
         )
     found += check_data(answered, data)
     return _data_totals(answered, journaled.rows), found
@@ -265,6 +285,10 @@ def make_summary(
     ages_held: bool = False,
     planned: Estimate | None = None,
     odd: Oddities | None = None,
+    unparsed: Mapping[str, int] = _NONE,
+    extra: Mapping[str, int] = _NONE,
+    presumed_currency: int = 0,
+    refetch: RefetchTotals | None = None,
 ) -> Summary:
     """Put a summary together."""
     assert run.ended_ms is not None
@@ -291,14 +315,15 @@ def make_summary(
         ages_held=ages_held,
         published_files=sum(p.files for p in published),
         published_bytes=published_bytes,
-        unparsed=named(sum((p.unparsed for p in published), Counter[str]())),
-        extra=named(sum((p.extra for p in published), Counter[str]())),
+        unparsed=named(unparsed),
+        extra=named(extra),
         odd=odd or Oddities(),
-        presumed_currency=sum(p.presumed_currency for p in published),
+        presumed_currency=presumed_currency,
         first_publication=run.first_publication,
         output=str(output.root),
         open_unrated=open_unrated,
         newly_dead=newly_dead,
+        refetch=refetch,
         plan=_plan_totals(planned, run, run.ended_ms - run.started_ms, published_bytes)
         if planned
         else None,
@@ -328,7 +353,7 @@ def _plan_totals(
 def _journaled(db: sqlite3.Connection, account: str, run_id: str) -> UsageTotals:
     """The totals of this run's answers that aren't published yet."""
     total = UsageTotals()
-    for row in publications.journal_blobs(db, run_id):
+    for row in publications.journal_blobs(db, run_id, "new"):
         total += totals_of(
             normalize(journal.answers_of(row), account, GROUP_RECORD).table, run_id, GROUP_RECORD
         )
