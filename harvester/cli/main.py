@@ -49,6 +49,7 @@ _GROUPS = {
     },
     "Maintain": {
         "compact": "Merge the small files of each date into few.",
+        "drop": "Let whole dates leave, to an archive or for good.",
         "rebuild": "Make a lost state database again from the data set.",
     },
     "Set up": {

@@ -40,6 +40,7 @@ from harvester.pipeline.run.prepare_list import (
 from harvester.state import between_runs, id_counts, run_records, work_lists
 from harvester.state.read_only import has_state, looking
 from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList, chunks_of
+from harvester.storage import dropped
 from harvester.storage.output import Output
 
 _RUNS_LOOKED_AT = 1_000
@@ -213,6 +214,7 @@ def _count(
         scratch / "bad_ids.jsonl",
         scratch,
         output.lists,
+        tuple(dropped.files(output.dropped)),
     )
     glob = data_glob(db, output) if db is not None else None
     result = draft_list(db, config.input, config.plan, files, places, data_glob=glob)

@@ -61,6 +61,7 @@ from harvester.state.read_only import NewerLedger, view_ledger
 from harvester.state.restore import runs_before, take_over
 from harvester.state.run_records import in_order
 from harvester.state.values import Batch
+from harvester.storage import dropped
 from harvester.storage.disk import Disk, RealDisk, store_error
 from harvester.storage.output import Output, make_folders
 from harvester.storage.run_summary import RunSummary
@@ -351,6 +352,7 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
     restored = _Restored()
     # Those of folders that rewrites have left behind: their names are taken.
     taken = [int(one.name) for one in output.retired.glob("*") if one.name.isdigit()]
+    taken += dropped.numbers(output.dropped)
     newest = max([*taken, *(number for number in runs.values() if number is not None)], default=0)
     with store_errors(path), closing(open_database(path, identity.account or "")) as db:
         now_ms = time.time_ns() // 1_000_000

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.state import journal
+from harvester.state import database, journal
 from harvester.state.database import exists, transaction
 from harvester.state.values import JournalBlob, KnownPart, Note, PartRecord, Publication
 from harvester.storage.output import is_change
@@ -142,6 +142,11 @@ def folded(db: sqlite3.Connection) -> dict[str, int]:
     return found
 
 
+def newest_number(db: sqlite3.Connection) -> int:
+    """The highest number that a publication ever had."""
+    return database.newest_number(db, "publication")
+
+
 def forget_retired(db: sqlite3.Connection, rewrite: int) -> None:
     """W6: what `rewrite` took out of the data set is gone from the disk."""
     with transaction(db):
@@ -185,10 +190,12 @@ def make_live(db: sqlite3.Connection, publication: Publication) -> None:
         )
 
 
-def drop_prepared(db: sqlite3.Connection) -> int:
-    """Forget publications that never reached their commit point; returns how many."""
+def drop_prepared(db: sqlite3.Connection) -> list[int]:
+    """Forget publications that never reached their commit point; returns their numbers."""
     with transaction(db):
-        return db.execute("DELETE FROM publication WHERE state = 'prepared'").rowcount
+        rows = db.execute("SELECT id FROM publication WHERE state = 'prepared'").fetchall()
+        db.execute("DELETE FROM publication WHERE state = 'prepared'")
+    return [int(number) for (number,) in rows]
 
 
 def unfinished(db: sqlite3.Connection) -> list[Publication]:
@@ -282,8 +289,13 @@ def _of_unfinished(db: sqlite3.Connection, place_of: Callable[[str], Path]) -> I
             come = parts_of(db, rewrite.id)
             exchanged = {part.folder for part in come if place_of(part.path).exists()}
             yield from (part for part in come if part.folder in exchanged)
+            # For a folder that leaves nothing comes: it is there, or not any more.
+            replaced = {part.folder for part in come}
             go = superseded_parts(db, rewrite.id)
-            yield from (part for part in go if part.folder not in exchanged)
+            for part in go:
+                is_there = part.folder in replaced or place_of(part.folder).exists()
+                if part.folder not in exchanged and is_there:
+                    yield part
 
 
 def journal_size(db: sqlite3.Connection, kind: str | None = None) -> tuple[int, int]:

@@ -264,6 +264,12 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a rewrite: path of a file that comes -> paths of the files that go into it."""
     folded: Mapping[str, int] = {}
     """Of a rewrite: folder of cdr/ -> the newest change that is folded into its rows."""
+    dropped: tuple[str, ...] = ()
+    """Of a rewrite: dates whose rows left."""
+    went: tuple[str, ...] = ()
+    """Of a rewrite: files that went, and nothing is made of them."""
+    left: int = 0
+    """Of a rewrite: rows that went and did not come back."""
     lifted_from: int | None = None
     """Of a rewrite: the version of the columns before, if the rows got those of another."""
     free_destinations: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
     OUT/cdr/submit_date=…/part-….parquet    the data set; nothing but finished parts
     OUT/changes/change_date=…/part-….parquet    records that changed since, whole: old and new
+    OUT/dropped/drop-….parquet    the ids of calls that were dropped (storage/dropped.py)
     OUT/state/  state.db status.json lock lists/ staging/ retired/    ours
     OUT/runs/<run_id>/  summary.json bad_ids.jsonl log.jsonl state.parquet
 
@@ -39,6 +40,11 @@ class Output(msgspec.Struct, frozen=True):
     def changes(self) -> Path:
         """Made by the first change."""
         return self.root / "changes"
+
+    @property
+    def dropped(self) -> Path:
+        """Made by the first drop."""
+        return self.root / "dropped"
 
     def place_of(self, path: str) -> Path:
         """Where a part with this path, or a partition of this name, lies: in cdr/ or changes/."""

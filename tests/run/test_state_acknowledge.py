@@ -300,7 +300,7 @@ def test_a_publication_goes_from_prepared_over_committed_to_live(db: sqlite3.Con
         part.path: KnownPart(part.path, publication.id, 2, 9, "aa", state="committed")
     }
     assert publications.current_parts(db, Path("cdr").joinpath) == []
-    assert publications.drop_prepared(db) == 0
+    assert publications.drop_prepared(db) == []
     publications.make_live(db, publication)
     assert publications.unfinished(db) == []
     assert publications.current_parts(db, Path("cdr").joinpath) == [part]
@@ -318,7 +318,7 @@ def journal_line(voice_id: str) -> bytes:
 def test_a_publications_number_is_never_used_twice(db: sqlite3.Connection) -> None:
     commit(db, Batch(entries=[Entry("a", 1, True, ANSWER)]))
     first = publications.prepare(db, 1)
-    assert publications.drop_prepared(db) == 1
+    assert len(publications.drop_prepared(db)) == 1
     second = publications.prepare(db, 1)
     assert first is not None
     assert second is not None

@@ -23,6 +23,7 @@ from harvester.state.belongs import data_version
 from harvester.state.database import get_meta
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import view_ledger
+from harvester.storage.dropped import drop_of
 from harvester.storage.ownership import READ, refuse_closed
 
 Row = dict[str, str | int | bool | None]
@@ -72,6 +73,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     new: Row
 
 
+class DroppedOn(msgspec.Struct, frozen=True, kw_only=True):
+    """It left the data set, by `harvester drop`."""
+
+    at: str
+    before: str
+    """The date that was given."""
+    archive: str | None
+    """The folder that its date was copied to; None: it was deleted."""
+
+
 class Open(msgspec.Struct, frozen=True, kw_only=True):
     """A call that wasn't over or rated, or that the vendor did not know, when fetched last."""
 
@@ -117,7 +128,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     voice_id: str
     state: str
-    """delivered, open, dead, pending, unknown; or lost, which must not be."""
+    """delivered, open, dead, pending, dropped, unknown; or lost, which must not be."""
     on_list: OnList | None
     data: tuple[InData, ...]
     changes: tuple[Change, ...]
@@ -125,6 +136,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     journal: InJournal | None
     again: InJournal | None
     """An answer to a later fetch that is not compared yet."""
+    dropped: DroppedOn | None
     open: Open | None
     dead: Dead | None
     deferred: Deferred | None
@@ -159,7 +171,9 @@ def _explain(db: sqlite3.Connection, places: Places, voice_id: str) -> Explanati
     open_ = _open(db, account, kind, voice_id)
     dead = _dead(db, voice_id)
     deferred = _deferred(db, voice_id)
+    dropped = _dropped(places, voice_id)
     state = _state(
+        is_dropped=dropped is not None,
         delivered=bool(data) or journal is not None,
         is_open=open_ is not None,
         is_dead=dead is not None and not dead.retrying,
@@ -174,6 +188,7 @@ def _explain(db: sqlite3.Connection, places: Places, voice_id: str) -> Explanati
         changes=_changes(db, places, voice_id),
         journal=journal,
         again=_in_journal(db, account, kind, voice_id, "again"),
+        dropped=dropped,
         open=open_,
         dead=dead,
         deferred=deferred,
@@ -182,8 +197,16 @@ def _explain(db: sqlite3.Connection, places: Places, voice_id: str) -> Explanati
 
 
 def _state(
-    *, delivered: bool, is_open: bool, is_dead: bool, on_list: OnList | None, is_deferred: bool
+    *,
+    is_dropped: bool,
+    delivered: bool,
+    is_open: bool,
+    is_dead: bool,
+    on_list: OnList | None,
+    is_deferred: bool,
 ) -> str:
+    if is_dropped and not delivered:
+        return "dropped"
     # Dead before delivered: the last answer of an open call that died is in the data as well.
     if is_dead:
         return "dead"
@@ -198,6 +221,7 @@ def _state(
 
 _NEXT = {
     "delivered": "Nothing: its record is kept.",
+    "dropped": "Nothing: it left the data set, and is not fetched again.",
     "open": "The first run after its due time fetches it again.",
     "dead": "Nothing, unless you fetch it again: `harvester refetch dead`.",
     "pending": "The next run fetches it; on the work list it needs no input.",
@@ -254,6 +278,13 @@ def _changes(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[Cha
         for one in found
     ]
     return tuple(sorted(changes, key=lambda change: change.publication))
+
+
+def _dropped(places: Places, voice_id: str) -> DroppedOn | None:
+    found = drop_of(places.dropped, voice_id)
+    if found is None:
+        return None
+    return DroppedOn(at=_instant(found.at_ms), before=found.before, archive=found.archive)
 
 
 def _in_journal(

@@ -71,7 +71,9 @@ def check_publications(db: sqlite3.Connection) -> Iterator[Finding]:
 
 def _emptied(found: Sequence[Publication]) -> set[int]:
     """Publications of whose files rewrites have taken some out, so that none may be left."""
-    paths = (path for one in found if one.note for old in one.note.made_of.values() for path in old)
+    notes = [one.note for one in found if one.note]
+    paths = [path for note in notes for old in note.made_of.values() for path in old]
+    paths += [path for note in notes for path in note.went]
     return {rewrite or publication for publication, rewrite in map(_numbers, paths)}
 
 
@@ -84,7 +86,8 @@ def _rewrite(
 ) -> Iterator[Finding]:
     """What a rewrite took out and what it put in are the same rows, as long as both are known."""
     wrong = []
-    if went and sum(part.rows for part in came) != sum(part.rows for part in went):
+    left = one.note.left if one.note else 0
+    if went and sum(part.rows for part in came) + left != sum(part.rows for part in went):
         rows = f"{sum(part.rows for part in went)} rows, and put {sum(p.rows for p in came)} there"
         wrong.append(f"took files out of the data set that have {rows}")
     if went and not one.is_rewrite:

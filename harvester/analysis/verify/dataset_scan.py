@@ -26,9 +26,19 @@ class Content:
     """The rows of `files`, read as often as asked."""
 
     def __init__(
-        self, files: Sequence[Path], changes: Sequence[Path], *, memory_limit: str, scratch: Path
+        self,
+        files: Sequence[Path],
+        changes: Sequence[Path],
+        dropped: Sequence[Path],
+        *,
+        memory_limit: str,
+        scratch: Path,
     ) -> None:
-        """`changes`: the files of changes/, which say how rows were before they were folded in."""
+        """`changes`: the files of changes/, which say how rows were before they were folded in.
+
+        `dropped`: those with the ids of calls that left the data set.
+        """
+        self._dropped = [pattern(path) for path in dropped]
         self._files = [pattern(path) for path in files]
         self._changes = [pattern(path) for path in changes]
         self._connection = connect(memory_limit, scratch)
@@ -44,7 +54,8 @@ class Content:
         """
         self._connection.register("others", pa.RecordBatchReader.from_batches(STANDINGS, others))
         known = "SELECT voice_id, weight FROM others"
-        if self._files:
+        if self._files or self._dropped:
+            # A call that was dropped has its outcome as one of the data has.
             weight = f"{Place.DATA.weight}::BIGINT"
             known += f" UNION ALL SELECT voice_id, {weight} FROM {_READ}"  # noqa: S608
         yield from self._stream(f"SELECT * FROM ({known}) ORDER BY voice_id")  # noqa: S608
@@ -72,7 +83,8 @@ class Content:
 
     def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
         try:
-            parameters = {"files": self._files} if self._files else {}
+            files = [*self._files, *self._dropped]
+            parameters = {"files": files} if files else {}
             relation = self._connection.sql(query, params=parameters)
             yield from relation.to_arrow_reader(BATCH_ROWS)
         except (duckdb.Error, pa.ArrowException) as exc:

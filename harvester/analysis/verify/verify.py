@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.analysis.places import Places
+from harvester.analysis.verify.check_drops import check_drops, with_left
 from harvester.analysis.verify.check_files import Expected, FileCheck, check_files
 from harvester.analysis.verify.check_ids import IdCheck, check_ids
 from harvester.analysis.verify.check_permissions import check_modes
@@ -41,6 +42,7 @@ from harvester.state.lock import OutputLock
 from harvester.state.read_only import view_ledger
 from harvester.state.restore import is_rebuilt
 from harvester.state.values import WorkList
+from harvester.storage import dropped
 from harvester.storage.ownership import READ, refuse_closed
 
 
@@ -135,17 +137,19 @@ def _verified(  # noqa: PLR0917 - what verify has, handed on
                 places.place_of(part.path)
                 for part in publications.current_parts(db, places.place_of, changes=True)
             ],
+            dropped.files(places.dropped),
             memory_limit=order.memory_limit,
             scratch=scratch,
         )
     ) as content:
-        ids, of_content = _check_content(db, content, work_list, files, journal)
+        ids, of_content = _check_content(db, places, content, work_list, files, journal)
     found = [
         *files.findings,
         *journal.findings,
         *check_publications(db),
         *of_list,
         *check_inputs(db),
+        *check_drops(db, places),
         *check_states(db),
         *of_content,
         *check_summaries(db, places),
@@ -162,8 +166,9 @@ def _verified(  # noqa: PLR0917 - what verify has, handed on
     )
 
 
-def _check_content(
+def _check_content(  # noqa: PLR0917 - what is compared
     db: sqlite3.Connection,
+    places: Places,
     content: Content,
     work_list: tuple[WorkList, Path] | None,
     files: FileCheck,
@@ -171,7 +176,9 @@ def _check_content(
 ) -> tuple[int, list[Finding]]:
     """Every id and every sum: the distinct ids that were looked at, and what was found."""
     complete = files.complete and journal.readable
+    totals = journal.totals
     try:
+        totals = with_left(totals, dropped.read(places.dropped))
         check = check_ids(
             db, content, work_list=work_list, complete=complete, rebuilt=is_rebuilt(db)
         )
@@ -179,7 +186,7 @@ def _check_content(
     except StoreError as exc:
         check = IdCheck([damage("unreadable", str(exc), "cdr/", "Run `verify --deep`.")], 0)
         usage = None
-    found = [*check.findings, *check_runs(db, usage, journal.totals)]
+    found = [*check.findings, *check_runs(db, usage, totals)]
     if usage is None:
         what = (
             "the sums of the runs were not compared, nor was it counted which ids are missing: "

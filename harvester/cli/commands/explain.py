@@ -29,6 +29,7 @@ _TITLES = {
     "on_list": "On the work list",
     "journal": "In the journal, not published yet",
     "again": "Fetched again, not compared yet",
+    "dropped": "Dropped",
     "open": "Open call",
     "dead": "Dead letter",
     "deferred": "Deferred",

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 import msgspec
 
 _COMMAND = re.compile(r"`harvester ([a-z]+)([^`]*)`")
-_OF_AN_ACCOUNT = frozenset({"run", "plan", "doctor", "refetch", "publish", "compact", "rebuild"})
+_OF_AN_ACCOUNT = frozenset(
+    {"run", "plan", "doctor", "refetch", "publish", "compact", "drop", "rebuild"}
+)
 _OF_NO_OUTPUT = frozenset({"simulate", "config"})
 _OF_THE_FIRST_TIME = frozenset({"--dry-run", "--json"})
 _LONGEST = 300

@@ -18,6 +18,7 @@ from harvester.dataset.kind import RecordKind
 from harvester.errors import StoreError
 from harvester.pipeline.publish.folding import Fold, changes_by_folder, changes_in
 from harvester.pipeline.publish.in_changes import InChanges
+from harvester.pipeline.publish.leaving import Without
 from harvester.pipeline.publish.lifting import Lift
 from harvester.pipeline.publish.merging import Edit, Source
 from harvester.state import publications
@@ -74,6 +75,8 @@ def again(
     """See `rewrite.EditAgain`."""
     if note.lifted_from is not None:
         return lift(folder, of_version(note.lifted_from), kind, note.free_destinations)
+    if note.dropped and is_change(folder):
+        return partial(Without, kind, note.dropped)
     if folder in note.folded:
         return fold(db, output, kind, folder, note.folded[folder])
     if note.command != REPEATED:

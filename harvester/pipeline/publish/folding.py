@@ -67,7 +67,7 @@ class Fold:
         gone = self._stages.take(self._positions(rows.filter(at.is_valid())))
         came = self._newest.take(found)
         return Edited(
-            _in_place_of(rows, self._newest.take(at), at.is_valid()),
+            in_place_of(rows, self._newest.take(at), at.is_valid()),
             Contents(usage_in(gone, self._kind)),
             Contents(usage_in(came, self._kind)),
         )
@@ -151,7 +151,7 @@ def _stages_of(rows: pa.Table, kind: RecordKind) -> Iterator[_Stage]:
     return zip(rows[kind.key].to_pylist(), rows["run_id"].to_pylist(), at, strict=True)
 
 
-def _in_place_of(rows: pa.Table, others: pa.Table, mask: pa.BooleanArray) -> pa.Table:
+def in_place_of(rows: pa.Table, others: pa.Table, mask: pa.BooleanArray) -> pa.Table:
     """`rows` with those of `others` where `mask` says so."""
     columns = [
         pc.if_else(mask, others[name].combine_chunks(), rows[name].combine_chunks())

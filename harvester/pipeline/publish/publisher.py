@@ -40,7 +40,8 @@ from harvester.pipeline.publish.ledger import Ledger
 from harvester.pipeline.publish.normalizer import Normalizer, Normalizing
 from harvester.state import journal, publications
 from harvester.state.values import Compared, Note, PartRecord, Publication
-from harvester.storage.disk import Disk
+from harvester.storage import dropped
+from harvester.storage.disk import Disk, RealDisk
 from harvester.storage.output import Output, empty_folder
 
 ASIDE_ROWS = 20_000
@@ -142,7 +143,8 @@ class Publisher:
 
     def recover(self) -> int:
         """Finish what is committed and forget what is not; returns how many were finished."""
-        self._call(publications.drop_prepared)
+        for number in self._call(publications.drop_prepared):
+            dropped.forget(self._output.dropped, number, self._disk or RealDisk())
         unfinished = self._call(publications.unfinished)
         for publication in unfinished:
             if publication.is_rewrite:

@@ -54,6 +54,7 @@ from harvester.pipeline.publish.merging import (
 )
 from harvester.state import publications
 from harvester.state.values import Note, PartRecord, Publication
+from harvester.storage import dropped
 from harvester.storage.disk import Disk, RealDisk
 from harvester.storage.output import PRIVATE, Output, empty_folder, is_change
 
@@ -126,14 +127,17 @@ class Rewriter:
         folders: Sequence[Folder],
         note: Note,
         should_stop: Callable[[], bool] = lambda: False,
+        *,
+        beside: Callable[[int], None] | None = None,
         also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> Rewritten | None:
         """Rewrite these partitions; None if `should_stop` said so.
 
         `should_stop` is heeded up to the commit point, never after it.  `note` says why, and is
-        kept; `also` writes what belongs to it, in the transaction that is the commit point.  Raises
-        StoreError; if a file is not as it was published, or a new one does
-        not hold the rows of those that it is made of, nothing was changed.
+        kept.  `beside` gets the rewrite's number and makes durable what has to be there with it, as
+        late as can be before the commit point; `also` writes what belongs to it, in the transaction
+        that is the commit point.  Raises StoreError; if a file is not as it was published, or a new
+        one does not hold the rows that it must hold, nothing was changed.
         """
         number = self._call(publications.prepare_rewrite)
         recipe = _recipe(folders, number, self._state_id)
@@ -144,6 +148,8 @@ class Rewriter:
                 # What somebody put there by hand must not leave with the others.
                 self._is_exchanged(folder, come, go)
             _heed(should_stop)
+            if beside is not None:
+                beside(number)
         except _Abandoned:
             self._abandon()
             return None
@@ -152,7 +158,12 @@ class Rewriter:
                 self._abandon()
             raise
         made_of = {new: tuple(p.path for p in old) for new, old in recipe.items()}
-        note = msgspec.structs.replace(note, made_of=made_of)
+        note = msgspec.structs.replace(
+            note,
+            made_of=made_of,
+            left=sum(part.rows for part in go) - sum(part.rows for part in come),
+            went=tuple(part.path for folder in folders if folder.leaves for part in folder.go),
+        )
         self._call(publications.commit_rewrite, number, come, go, note, also)
         self._put_in_place(number, come, go)
         return Rewritten(tuple(go), tuple(come))
@@ -168,7 +179,8 @@ class Rewriter:
         self._put_in_place(rewrite.id, come, go)
 
     def _abandon(self) -> None:
-        self._call(publications.drop_prepared)
+        for number in self._call(publications.drop_prepared):
+            dropped.forget(self._output.dropped, number, self._disk)
         empty_folder(self._output.staging)
 
     def _place(self, number: int) -> Path:

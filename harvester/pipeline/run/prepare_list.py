@@ -28,6 +28,7 @@ from harvester.inputs.worklist.spec import Selection
 from harvester.pipeline.run.refetch import Ordered
 from harvester.state import between_runs, publications, unresolved, work_lists
 from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList, chunks_of
+from harvester.storage import dropped
 from harvester.storage.output import Output
 
 
@@ -50,6 +51,8 @@ class Places(msgspec.Struct, frozen=True):
     scratch: Path
     old_lists: Path
     """The folder of the list in force."""
+    dropped: tuple[Path, ...] = ()
+    """Files of ids that were dropped: they stay resolved."""
 
 
 def list_input(  # noqa: PLR0917 - what a list is made of
@@ -174,7 +177,7 @@ def draft_list(
         files=tuple(files),
         column=settings.column,
         data_glob=data_glob,
-        resolved=(str(settled),) if db is not None else (),
+        resolved=(*([str(settled)] if db is not None else []), *map(str, places.dropped)),
         carried_over=str(carried_over) if db is not None else None,
         retried=str(of_dead) if retried else None,
         selection=selection,
@@ -241,6 +244,7 @@ def _places(output: Output, number: int, run_dir: Path) -> Places:
         run_dir / "bad_ids.jsonl",
         output.staging,
         output.lists,
+        tuple(dropped.files(output.dropped)),
     )
 
 

@@ -1,0 +1,41 @@
+"""What `drop` left behind: the ids of calls that went, and what runs had delivered of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+
+from harvester.analysis.places import Places
+from harvester.analysis.verify.findings import Finding, damage
+from harvester.dataset.usage import UsageTotals
+from harvester.state import publications
+from harvester.storage import dropped
+from harvester.storage.dropped import Dropped
+
+_RESTORE = (
+    "Restore it from a backup: without it, ids that were dropped are fetched again when they are "
+    "in an input, and control totals do not hold."
+)
+
+
+def check_drops(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
+    """The file of every drop that the state database knows is there."""
+    for one in publications.all_publications(db):
+        if one.note and one.note.dropped and one.state != "prepared":
+            path = dropped.file_of(places.dropped, one.id)
+            if not path.is_file():
+                yield damage("missing_file", "was left by a drop, and is gone", path, _RESTORE)
+
+
+def with_left(
+    totals: Mapping[str, UsageTotals], drops: Iterable[Dropped]
+) -> dict[str, UsageTotals]:
+    """The totals of runs, with what each had delivered of the calls that were dropped."""
+    found = dict(totals)
+    for drop in drops:
+        for run, left in drop.runs.items():
+            usage = UsageTotals(
+                left.rows, left.call_duration_s, left.charged_duration_s, dict(left.cost)
+            )
+            found[run] = found.get(run, UsageTotals()) + usage
+    return found

@@ -1,0 +1,153 @@
+"""What left the data set on purpose: the ids of the calls, and what they came to.
+
+Theory of operation.  `drop` takes whole dates out of the output.  Their calls stay resolved: a list
+that is harvested again must not fetch what the law had deleted.  So each drop leaves a file of the
+ids behind, in OUT/dropped/, that outlives the state database; in its footer stands what each run
+had delivered of them, so that control totals hold, and for each billing month a sum of hashes by
+which anybody who has the rows can show that they are these.  It is written and durable before the
+commit point of the rewrite; what a crash leaves of one that was not committed goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harvester.errors import StoreError
+from harvester.storage.disk import Disk, store_error
+from harvester.storage.output import PRIVATE
+
+_FOOTER = b"cdr.dropped"
+_SCHEMA = pa.schema([pa.field("voice_id", pa.string(), nullable=False)])
+
+
+class LeftOfRun(msgspec.Struct, frozen=True):
+    """What the calls that left came to, as a run had delivered them."""
+
+    rows: int
+    call_duration_s: int
+    charged_duration_s: int
+    cost: Mapping[str, int]
+    """By currency, in units of 10^-8."""
+
+
+class LeftOfMonth(msgspec.Struct, frozen=True):
+    """The calls of a billing month that left."""
+
+    rows: int
+    first: str
+    """Sum of the XXH3-128 hashes, modulo 2^128, of "voice_id|charged seconds|cost|currency" of each
+    call, as it was first delivered; in hex.  Absent values are empty, and the cost has 8 places."""
+    current: str
+    """The same of the calls as they were when they left."""
+    cost: Mapping[str, int]
+    """As they were then, by currency, in units of 10^-8."""
+
+
+class Dropped(msgspec.Struct, frozen=True, kw_only=True):
+    """A drop, as the footer of its file has it."""
+
+    number: int
+    """The rewrite."""
+    at_ms: int
+    before: str
+    """The date that was given, YYYY-MM-DD."""
+    dates: tuple[str, ...]
+    """Those that left."""
+    rows: int
+    runs: Mapping[str, LeftOfRun]
+    months: Mapping[str, LeftOfMonth]
+    """By billing month, YYYY-MM; "" is that of calls without one."""
+    archive: str | None = None
+    """The folder that they were copied to; None: they were deleted."""
+
+
+def file_of(folder: Path, number: int) -> Path:
+    """Where the file of a drop lies in OUT/dropped/; `number`: that of its rewrite."""
+    return folder / f"drop-{number}.parquet"
+
+
+def files(folder: Path) -> list[Path]:
+    """Those of all drops, in their order."""
+    return sorted(folder.glob("drop-*.parquet"), key=_number)
+
+
+def numbers(folder: Path) -> list[int]:
+    """Their numbers, which no other publication may have."""
+    return [_number(path) for path in files(folder)]
+
+
+def _number(path: Path) -> int:
+    digits = path.stem.partition("-")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def write(folder: Path, dropped: Dropped, ids: Iterable[pa.Array], disk: Disk) -> None:
+    """Write the file of a drop, durably.  Raises StoreError.
+
+    `ids`: a sorted column of ids for each date.
+    """
+    path = file_of(folder, dropped.number)
+    try:
+        disk.make_folder(folder, PRIVATE)
+        with disk.create(path, 0o600) as file:
+            with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
+                for column in ids:
+                    writer.write_table(pa.table([column], schema=_SCHEMA))
+                writer.add_key_value_metadata({_FOOTER.decode(): msgspec.json.encode(dropped)})
+            disk.sync_file(file)
+        for parent in (folder, folder.parent):
+            disk.sync_folder(parent)
+    except OSError as exc:
+        raise store_error("writing", path, exc) from exc
+
+
+def forget(folder: Path, number: int, disk: Disk) -> None:
+    """Remove the file of a drop that was never committed.  Raises StoreError."""
+    path = file_of(folder, number)
+    if not path.exists():
+        return
+    try:
+        disk.remove(path)
+        disk.sync_folder(folder)
+    except OSError as exc:
+        raise store_error("removing", path, exc) from exc
+
+
+def read(folder: Path) -> list[Dropped]:
+    """All drops, in their order.  Raises StoreError if one can't be read."""
+    return [_read(path) for path in files(folder)]
+
+
+def _read(path: Path) -> Dropped:
+    try:
+        found = (pq.read_metadata(path).metadata or {})[_FOOTER]
+        return msgspec.json.decode(found, type=Dropped)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as exc:
+        raise unreadable(path) from exc
+
+
+def drop_of(folder: Path, voice_id: str) -> Dropped | None:
+    """The drop by which a call left; None if it did not.  Raises StoreError."""
+    for path in files(folder):
+        try:
+            ids = pq.read_table(path, columns=["voice_id"], use_threads=False)["voice_id"]
+        except (OSError, pa.ArrowException) as exc:
+            raise unreadable(path) from exc
+        if pc.index(ids, voice_id).as_py() >= 0:
+            return _read(path)
+    return None
+
+
+def unreadable(path: Path) -> StoreError:
+    """The error for a file of a drop that can't be read."""
+    return StoreError(
+        f"{path} can't be read: it holds the ids of calls that were dropped, so that they are not "
+        "fetched again. Restore it from a backup.",
+        code="data.dropped",
+    )

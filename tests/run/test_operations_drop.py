@@ -1,0 +1,227 @@
+"""`harvester drop`: whole dates leave, their calls stay resolved, and every total holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import xxhash
+
+from harvester.errors import StoreError
+from harvester.operations.compact import Order as CompactOrder
+from harvester.operations.compact import compact
+from harvester.operations.drop import Order, drop
+from harvester.operations.rebuild import rebuild
+from harvester.storage import dropped
+from harvester.storage.disk import RealDisk
+from tests.run.test_cli_commands import harvester
+from tests.support.changes import change, current, rows_of
+from tests.support.events import SignallingEvents
+from tests.support.fakes import House
+from tests.support.nights import DAYS, damage, nights
+
+REFETCH = "20261001T000000Z-00000a"
+ONE, OTHER, THIRD = (
+    f"{DAYS[day].replace('-', '')[2:]}120000000000{row}" for day, row in ((0, 0), (1, 1), (2, 2))
+)
+FIRST_TWO = Order(before=date.fromisoformat(DAYS[2]), is_meant=True)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with closing(nights(tmp_path / "out", count=4)) as made:
+        change(made, {ONE: "1.5", OTHER: "2", THIRD: "3"}, REFETCH)
+        made.close()
+        yield made
+
+
+def dates(house: House) -> set[str]:
+    return {row["folder"].partition("=")[2] for row in rows_of(house).values()}
+
+
+def test_dates_leave_with_their_changes_and_every_total_holds(house: House) -> None:
+    before = rows_of(house)
+    # September goes by Shanghai's days: none of these calls is of another month.
+    done = drop(house.config, FIRST_TWO, SignallingEvents())
+    assert (done.dates, done.rows, done.is_done) == (DAYS[:2], 32, True)
+    assert dates(house) == {DAYS[2]}
+    changes = pl.read_parquet(house.output.changes.glob("*/*.parquet").__next__())
+    assert changes["voice_id"].to_list() == [THIRD]
+    assert damage(house) == []
+    (left,) = dropped.read(house.output.dropped)
+    assert (left.rows, left.dates, left.before) == (32, DAYS[:2], DAYS[2])
+    gone = {name: row for name, row in before.items() if not row["folder"].endswith(DAYS[2])}
+    (file,) = dropped.files(house.output.dropped)
+    assert pq.read_table(file)["voice_id"].to_pylist() == sorted(gone)
+    cost = sum((row["cost"] for row in gone.values()), Decimal(0))
+    units = [amount for run in left.runs.values() for amount in run.cost.values()]
+    assert sum(units) == cost * 10**8
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_hash_of_a_month_is_that_of_its_calls(house: House) -> None:
+    first, now = rows_of(house), current(house)
+    (month,) = drop(house.config, FIRST_TWO, SignallingEvents()).months.items()
+    name, left = month
+    assert (name, left.rows) == ("2026-09", 32)
+
+    def hashed(rows: dict[str, dict[str, object]]) -> str:
+        total = 0
+        for voice_id, row in rows.items():
+            if not str(row["folder"]).endswith(DAYS[2]):
+                told = f"{voice_id}|{row['charged_duration_s']}|{row['cost']:.8f}|{row['currency']}"
+                total += xxhash.xxh3_128_intdigest(told.encode())
+        return f"{total % 2**128:032x}"
+
+    assert (left.first, left.current) == (hashed(first), hashed(now))
+    assert left.first != left.current
+
+
+def test_without_yes_nothing_leaves(tmp_path: Path, house: House) -> None:
+    told = harvester("drop", "--before", DAYS[1], "--out", "out", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "Would drop 1 dates: 16 calls" in told.stdout
+    assert "add --yes" in told.stderr
+    assert dates(house) == set(DAYS)
+    done = harvester("drop", "--before", DAYS[1], "--out", "out", "--yes", cwd=tmp_path)
+    assert (done.returncode, dates(house)) == (0, set(DAYS[1:]))
+    again = harvester("drop", "--before", DAYS[1], "--out", "out", "--yes", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "Nothing to drop before" in again.stdout
+
+
+def test_a_date_of_a_later_billing_month_stays_and_is_named(tmp_path: Path) -> None:
+    # 16:00 UTC of the 31st is the 1st in Shanghai.
+    made = nights(tmp_path / "out", count=1, days=("2026-08-30", "2026-08-31"))
+    late = made.config.output.partition_timezone
+    assert late == "UTC"
+    made.close()
+    words = ("--before", "2026-09-01", "--out", "out", "--json", "--yes")
+    zone = {"HARVESTER_BILLING__ZONE": "Pacific/Kiritimati"}  # UTC+14: noon there is the next day
+    done = harvester("drop", *words, cwd=tmp_path, env=zone)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["dates"] == ["2026-08-30"]
+    assert found["kept"] == {"2026-08-31": "it holds calls of the billing month 2026-09"}
+    assert dates(made) == {"2026-08-31"}
+
+
+def test_an_archive_gets_every_file_and_its_changes_first(tmp_path: Path, house: House) -> None:
+    was = rows_of(house)
+    to = tmp_path / "archive"
+    order = Order(before=FIRST_TWO.before, to=to, is_meant=True)
+    done = drop(house.config, order, SignallingEvents())
+    assert done.archive == str(to)
+    frame = pl.concat(map(pl.read_parquet, to.glob("submit_date=*/*.parquet")))
+    assert sorted(frame["voice_id"]) == sorted(
+        name for name, row in was.items() if not row["folder"].endswith(DAYS[2])
+    )
+    changes = pl.concat(map(pl.read_parquet, to.glob("changes/*/*.parquet")))
+    assert sorted(changes["voice_id"]) == [ONE, OTHER]
+
+
+def test_an_archive_never_replaces_another_file(tmp_path: Path, house: House) -> None:
+    to = tmp_path / "archive"
+    part = min(house.output.cdr.glob("*/*.parquet"))
+    (to / part.parent.name).mkdir(parents=True)
+    (to / part.parent.name / part.name).write_text("mine")
+    order = Order(before=FIRST_TWO.before, to=to, is_meant=True)
+    with pytest.raises(StoreError, match="never replaced") as raised:
+        drop(house.config, order, SignallingEvents())
+    assert raised.value.code == "data.part_exists"
+    assert dates(house) == set(DAYS)
+    assert damage(house) == []
+
+
+def test_what_was_dropped_is_not_fetched_again(tmp_path: Path, house: House) -> None:
+    drop(house.config, FIRST_TWO, SignallingEvents())
+    ids = tmp_path / "ids.txt"
+    ids.write_text(f"{ONE}\n{OTHER}\n{THIRD}\n")
+    plan = harvester("plan", str(ids), "--out", "out", "--account", "acme", "--json", cwd=tmp_path)
+    assert json.loads(plan.stdout.splitlines()[-1])["to_fetch"] == 0, plan.stdout
+    shutil.rmtree(house.output.state)
+    assert rebuild(house.config).rows == 16
+    plan = harvester("plan", str(ids), "--out", "out", "--account", "acme", "--json", cwd=tmp_path)
+    assert json.loads(plan.stdout.splitlines()[-1])["to_fetch"] == 0
+    assert damage(house) == []
+    told = json.loads(harvester("explain", ONE, "--out", "out", "--json", cwd=tmp_path).stdout)
+    assert told["state"] == "dropped"
+    assert told["dropped"]["before"] == DAYS[2]
+    # And no later publication takes its number.
+    compact(house.config, CompactOrder(min_files=2, older_than_s=0), SignallingEvents())
+    assert damage(house) == []
+
+
+class Gone(BaseException):
+    pass
+
+
+class Cut(RealDisk):
+    """Its power is cut after so many folders have left."""
+
+    def __init__(self, after: int) -> None:
+        self._left = after
+
+    def rename_folder(self, source: Path, target: Path) -> None:
+        super().rename_folder(source, target)
+        self._left -= 1
+        if not self._left:
+            raise Gone
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_drop_that_was_cut_is_finished(house: House, after: int) -> None:
+    with pytest.raises(Gone):
+        drop(house.config, FIRST_TWO, SignallingEvents(), disk=Cut(after))
+    done = drop(house.config, FIRST_TWO, SignallingEvents())
+    assert done.finished_publications == 1
+    assert not done.dates
+    assert dates(house) == {DAYS[2]}
+    assert damage(house) == []
+
+
+class Full(RealDisk):
+    """No room for a folder of the new files."""
+
+    def make_alike(self, path: Path, pattern: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+
+class CutBeforeCommit(RealDisk):
+    """The power goes when the file of ids is durable, before the commit point."""
+
+    def sync_folder(self, path: Path) -> None:
+        super().sync_folder(path)
+        if path.name == "dropped":
+            raise Gone
+
+
+def test_before_its_commit_point_nothing_has_left(house: House) -> None:
+    with pytest.raises(StoreError):
+        drop(house.config, FIRST_TWO, SignallingEvents(), disk=Full())
+    assert dates(house) == set(DAYS)
+    with pytest.raises(Gone):
+        drop(house.config, FIRST_TWO, SignallingEvents(), disk=CutBeforeCommit())
+    assert dropped.files(house.output.dropped) != []
+    nothing = Order(before=date(2000, 1, 1), is_meant=True)
+    drop(house.config, nothing, SignallingEvents())
+    assert dropped.files(house.output.dropped) == []
+    assert dates(house) == set(DAYS)
+    assert damage(house) == []
+
+
+def test_a_file_of_ids_that_is_lost_is_found(house: House) -> None:
+    drop(house.config, FIRST_TWO, SignallingEvents())
+    (file,) = dropped.files(house.output.dropped)
+    file.rename(file.with_suffix(".away"))
+    assert any("was left by a drop, and is gone" in one for one in damage(house))
+    file.write_text("no parquet")
+    assert any("can't be read" in one for one in damage(house))
