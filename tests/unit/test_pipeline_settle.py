@@ -554,9 +554,7 @@ def test_a_no_to_a_delivered_call_makes_it_neither_open_nor_dead(no: Unknown | D
     assert (batch.resolved_rows, batch.list_refetched) == ({2: [17]}, 1)
 
 
-def test_a_delivered_call_that_fails_stays_on_the_list_until_others_would_die() -> (
-    None
-):
+def test_a_delivered_call_that_fails_stays_on_the_list_until_others_would_die() -> None:
     put_off = PutOff("timeout", 5, NOW, counts=True)
     last = replace(AGAIN, is_last_try=True)
     result, batch = settled(last, put_off)
