@@ -134,7 +134,15 @@ def _check_exchange(output: Output) -> Check:
 def _refuse_unwritable(output: Output) -> Path:
     """Raise StoreError for what can't be written; returns the folder where writing begins."""
     place = _existing(output.root)
-    folders = [output.root, output.cdr, output.state, output.lists, output.staging, output.runs]
+    folders = [
+        output.root,
+        output.cdr,
+        output.changes,
+        output.state,
+        output.lists,
+        output.staging,
+        output.runs,
+    ]
     there = [folder for folder in folders if folder.exists()] or [place]
     files = [file for file in (output.database, output.lock) if file.exists()]
     for path in (*there, *files):

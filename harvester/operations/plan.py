@@ -218,7 +218,7 @@ def _count(
     )
     glob = data_glob(db, output) if db is not None else None
     result = draft_list(db, config.input, config.plan, files, places, data_glob=glob)
-    found = _found(db, _of_draft(result, places.bad_ids), result.carried_over)
+    found = _found(db, _of_draft(result, places.bad_ids), result.carried_over + result.again)
     _look_at(found, _ids_of_draft(places.list), only=only)
     return found
 

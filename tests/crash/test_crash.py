@@ -64,6 +64,17 @@ def test_killed_at_any_durable_step_the_same_command_completes_it(
         trial.complete()
 
 
+def test_a_recovery_of_changes_that_is_killed_as_well_is_finished_by_the_next(
+    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene]
+) -> None:
+    dice = random.Random(f"{SEED} recovery of changes")
+    for trial in trials(tmp_path, vendor, scenes["refetch"], "harvest_once", "recovery"):
+        for at in (trial.step.number, dice.randint(1, 40)):
+            when = dice.choice(["before", "after"])
+            trial.hurt(trial.fault.environment(at=at, when=when))
+        trial.complete()
+
+
 @pytest.mark.parametrize("part", range(SLICES))
 def test_killed_at_random_times_nothing_is_lost_and_nothing_is_double(
     tmp_path: Path, vendor: Simulator, part: int

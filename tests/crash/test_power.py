@@ -42,19 +42,27 @@ def test_the_power_cut_at_any_durable_step_costs_nothing_that_was_acknowledged(
 
 
 @pytest.mark.parametrize(
-    ("forgotten", "shows_as"),
+    ("name", "forgotten", "shows_as"),
     [
-        pytest.param("state.db-wal", "is not in the state database", id="the ledger's log"),
-        pytest.param("/staging/", "Parquet", id="the files of the data set"),
-        pytest.param("/cdr", "is missing", id="the folders of the data set"),
+        pytest.param(
+            "begin", "state.db-wal", "is not in the state database", id="the ledger's log"
+        ),
+        pytest.param("begin", "/staging/", "Parquet", id="the files of the data set"),
+        pytest.param("begin", "/cdr", "is missing", id="the folders of the data set"),
+        pytest.param("refetch", "/changes", "is missing", id="the folders of changes"),
     ],
 )
 def test_negative_control_a_forgotten_sync_is_found_out_by_the_power_cut(
-    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], forgotten: str, shows_as: str
+    tmp_path: Path,
+    vendor: Simulator,
+    scenes: dict[str, Scene],
+    name: str,
+    forgotten: str,
+    shows_as: str,
 ) -> None:
     """The first is what synchronous=NORMAL would do."""
     dice = random.Random(f"{SEED} control {forgotten}")
-    for trial in careless_trials(tmp_path, vendor, scenes["begin"], forgotten):
+    for trial in careless_trials(tmp_path, vendor, scenes[name], forgotten):
         _cut(trial, "harvest_once", dice, forget=forgotten)
         try:
             trial.complete()

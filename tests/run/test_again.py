@@ -60,10 +60,10 @@ def test_what_is_no_command_or_has_its_options_stays() -> None:
 
 def test_an_account_is_repeated_where_a_command_takes_it() -> None:
     next_command.note(None, None, "a;b")
-    assert next_command.pasted("`harvester retry`") == "`harvester retry --account 'a;b'`"
+    assert next_command.pasted("`harvester refetch`") == "`harvester refetch --account 'a;b'`"
     assert next_command.pasted("`harvester status`") == "`harvester status`"
     next_command.begin([])
-    assert next_command.pasted("`harvester retry`") == "`harvester retry`"
+    assert next_command.pasted("`harvester refetch`") == "`harvester refetch`"
 
 
 @pytest.mark.usefixtures("typed")
@@ -96,10 +96,10 @@ def test_what_the_screens_say_can_be_typed(tmp_path: Path) -> None:
     told = harvester("status", *given, cwd=tmp_path, env=env)
     for screen in (done.stderr.rpartition("Next:")[2], told.stdout.rpartition("Next:")[2]):
         commands = _commands(screen)
-        assert [words[1:3] for words in commands] == [["export", "dead"], ["retry", "-c"]]
+        assert [words[1:3] for words in commands] == [["export", "dead"], ["refetch", "dead"]]
         for words in commands:
             assert words[-4:] == given
-            dry = ["--dry-run"] if "retry" in words else []
+            dry = ["--dry-run"] if "refetch" in words else []
             assert harvester(*words[1:], *dry, cwd=tmp_path, env=env).returncode == 0
     wrong = harvester("status", "-c", "my settings.toml", cwd=tmp_path, env=env)
     assert _commands(wrong.stderr)[0] == ["harvester", "run", "IDS", *given[:2]]

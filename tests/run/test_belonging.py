@@ -132,7 +132,15 @@ def test_a_night_without_the_setting_goes_on_with_the_outputs_own(
         assert command("verify", "--deep", *words).returncode == 0
         report = command("report", "--json", *words)
         assert json.loads(report.stdout)["timezone"] == ZONE
-        readers = ("verify", "report", "plan", "status", "audit", "publish", "retry --dry-run")
+        readers = (
+            "verify",
+            "report",
+            "plan",
+            "status",
+            "audit",
+            "publish",
+            "refetch dead --dry-run",
+        )
         for line in (*readers, "export delivered", "export dead", "sql SELECT", "explain 1"):
             name, *rest = line.split(" ")
             zone = command(name, *rest, *words, HARVESTER_OUTPUT__PARTITION_TIMEZONE="UTC")

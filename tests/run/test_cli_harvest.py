@@ -148,7 +148,7 @@ def test_status_tells_where_every_id_stands(harvested: Harvested) -> None:
     assert stands + found["pending"] == IDS
     assert found["running"] is False
     told = harvester("status", "--out", "out", cwd=folder).stdout
-    assert "harvester retry" in told
+    assert "harvester refetch dead" in told
 
 
 def test_plan_after_the_run_asks_nothing(harvested: Harvested) -> None:
@@ -171,7 +171,7 @@ def test_while_a_run_holds_the_output_status_answers_and_others_exit_7(
 ) -> None:
     folder, _ = harvested
     with OutputLock(folder / "out" / "state" / "lock"):
-        for words in (["plan", "ids.txt"], ["export", "dead"], ["retry", "--dry-run"]):
+        for words in (["plan", "ids.txt"], ["export", "dead"], ["refetch", "dead", "--dry-run"]):
             assert harvester(*words, "--out", "out", cwd=folder, env=KEYS).returncode == 7
         found = harvester("status", "--out", "out", "--json", cwd=folder)
         assert found.returncode == 0
@@ -222,10 +222,10 @@ def test_export_into_a_closed_pipe_is_no_drama(harvested: Harvested) -> None:
         assert process.stderr.read() == b""
 
 
-def test_retry_dry_run_counts_the_dead_by_reason(harvested: Harvested) -> None:
+def test_refetch_dry_run_counts_the_dead_by_reason(harvested: Harvested) -> None:
     folder, done = harvested
     dead = objects(done.stdout)[-1]["list"]["dead"]
-    words = ["retry", "--dry-run", "--out", "out"]
+    words = ["refetch", "dead", "--dry-run", "--out", "out"]
     found = objects(harvester(*words, "--json", cwd=folder, env=KEYS).stdout)[0]
     assert sum(found["dead"].values()) == dead
     wrong = harvester(*words, "--reason", "boredom", cwd=folder, env=KEYS)

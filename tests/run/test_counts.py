@@ -24,7 +24,7 @@ DEAD, FINE = 9, 3
 
 @pytest.fixture(scope="module")
 def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `out`: nine ids died, and their retry was halted before any had an outcome."""
+    """A folder with `out`: nine ids died, and were fetched again: halted before any outcome."""
     folder = tmp_path_factory.mktemp("unfinished")
     harvester("simulate", "--now", "2023-01-11", "--ids", DEAD + FINE, "all.txt", cwd=folder)
     ids = (folder / "all.txt").read_text().split()
@@ -36,7 +36,8 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vendor.post_faults(refuse="-22")
         assert harvester("run", "dead.txt", *shared, cwd=folder, env=KEYS).returncode == 3
         vendor.post_faults(refuse="-1")
-        halted = harvester("retry", *shared, "--metrics-file", "run.prom", cwd=folder, env=KEYS)
+        words = ("refetch", "dead", *shared, "--metrics-file", "run.prom")
+        halted = harvester(*words, cwd=folder, env=KEYS)
         assert halted.returncode in (4, 5), halted.stderr
     return folder
 
@@ -48,7 +49,7 @@ def asked(folder: Path, *words: object) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_dead_letters_whose_retry_is_not_finished_are_pending_everywhere(unfinished: Path) -> None:
+def test_dead_letters_that_are_fetched_again_are_pending_everywhere(unfinished: Path) -> None:
     (status,) = asked(unfinished, "status")
     stands = {name: status[name] for name in ("dead", "pending", "retrying", "open")}
     assert stands == {"dead": 0, "pending": DEAD, "retrying": DEAD, "open": 0}
@@ -59,8 +60,8 @@ def test_dead_letters_whose_retry_is_not_finished_are_pending_everywhere(unfinis
     assert asked(unfinished, "sql", "SELECT count(*) AS n FROM dead_letter") == [{"n": 0}]
     (plan,) = asked(unfinished, "plan")
     assert (plan["to_fetch"], plan["carried_over"]) == (DEAD, DEAD)
-    (retry,) = asked(unfinished, "retry", "--dry-run")
-    assert (retry["dead"], retry["retrying"]) == ({}, DEAD)
+    (again,) = asked(unfinished, "refetch", "dead", "--dry-run")
+    assert (again["dead"], again["retrying"]) == ({}, DEAD)
     voice_id = (unfinished / "dead.txt").read_text().split()[0]
     (explained,) = asked(unfinished, "explain", voice_id)
     assert (explained["state"], explained["dead"]["retrying"]) == ("pending", True)
@@ -75,17 +76,18 @@ def test_screens_show_the_same_numbers(unfinished: Path) -> None:
     assert f"{DEAD} of them dead letters that are fetched again" in told
     report = harvester("report", "--out", "out", cwd=unfinished).stdout
     assert f"{DEAD} pending, {DEAD} of them dead letters that are fetched again" in report
-    retry = harvester("retry", "--dry-run", "--out", "out", cwd=unfinished, env=KEYS).stdout
-    assert "No dead id" in retry
-    assert f"{DEAD} more of an earlier retry are pending" in retry
+    words = ("refetch", "dead", "--dry-run", "--out", "out")
+    told = harvester(*words, cwd=unfinished, env=KEYS).stdout
+    assert "No dead id" in told
+    assert f"{DEAD} more of an earlier refetch are pending" in told
 
 
-def test_an_unfinished_retry_goes_on_although_no_id_is_dead(unfinished: Path) -> None:
+def test_an_unfinished_refetch_goes_on_although_no_id_is_dead(unfinished: Path) -> None:
     with Simulator(rate_limit=0, drift=False, fates=ALL_RECORDS) as vendor:
         # Of no reason: the same command as before.  Nothing is changed that other tests look at.
         vendor.post_faults(refuse="-1")
         shared = ("--out", "out", "--rate", 1000, "--base-url", vendor.base_url)
-        done = harvester("retry", *shared, cwd=unfinished, env=KEYS)
+        done = harvester("refetch", "dead", *shared, cwd=unfinished, env=KEYS)
         assert done.returncode in (4, 5), done.stderr
         assert vendor.stats()["requests"] > 0
 

@@ -292,6 +292,7 @@ def _is_refused(file: list[str]) -> bool:
     resolved=ids_of_few,
     carried_over=st.none() | ids_of_few,
     retried=st.none() | ids_of_few,
+    again=st.none() | ids_of_few,
 )
 def test_the_list_is_what_sets_would_give_and_its_books_balance(
     tmp_path_factory: pytest.TempPathFactory,
@@ -300,6 +301,7 @@ def test_the_list_is_what_sets_would_give_and_its_books_balance(
     resolved: list[str],
     carried_over: list[str] | None,
     retried: list[str] | None,
+    again: list[str] | None,
 ) -> None:
     place = Place(tmp_path_factory.mktemp("sets") / "place")
     for number, ids in enumerate(data):
@@ -312,6 +314,7 @@ def test_the_list_is_what_sets_would_give_and_its_books_balance(
         resolved=(place.ids("settled.parquet", resolved),),
         carried_over=None if carried_over is None else place.ids("left.parquet", carried_over),
         retried=None if retried is None else place.ids("asked.parquet", retried),
+        again=None if again is None else place.ids("again.parquet", again),
     )
     if any(_is_refused(file) for file in files):
         with pytest.raises(SourceError, match=r"[0-9]\.txt: (not one|no) voiceId in"):
@@ -322,18 +325,23 @@ def test_the_list_is_what_sets_would_give_and_its_books_balance(
 
     done = set(resolved).union(*data)
     listed = set(good) - done
-    again = set(retried or ()) - set(good) - done
+    of_dead = set(retried or ()) - set(good) - done
     later = set(carried_over or ()) - set(good) - set(retried or ()) - done
-    assert place.rows() == [(0, one) for one in sorted(listed | again)] + [
-        (1, one) for one in sorted(later)
+    # What is fetched again may be settled, but is on the list once.
+    known = set(again or ()) - listed - of_dead - later
+    assert place.rows() == [
+        *((0, one) for one in sorted(listed | of_dead)),
+        *((1, one) for one in sorted(later)),
+        *((2, one) for one in sorted(known)),
     ]
+    assert result.again == len(known)
     assert place.input() == sorted(set(good))
     assert result.lines == len(lines) == result.bad + result.duplicate + result.distinct
     assert result.bad == len(lines) - len(good) == len(place.bad())
     assert result.distinct == len(set(good)) == result.resolved + result.listed
     assert (result.listed, result.retried, result.carried_over) == (
         len(listed),
-        len(again),
+        len(of_dead),
         len(later),
     )
 

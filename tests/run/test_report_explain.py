@@ -150,7 +150,7 @@ def test_a_dead_letter_is_shown_with_reason_attempts_and_run(outputs: Outputs) -
     assert found.dead is not None
     assert (found.dead.reason, found.dead.run_id) == (reason, run)
     assert found.dead.attempts >= 1
-    assert "harvester retry" in found.next
+    assert "harvester refetch dead" in found.next
 
 
 def test_a_dead_letter_that_is_published_is_shown_with_its_row(

@@ -462,3 +462,28 @@ def test_a_dead_letter_that_was_asked_again_is_forgotten_with_its_new_outcome(
         requests_of_day=("2026-09-02", 7),
     )
     assert [one.voice_id for one in unresolved.all_dead_letters(db)] == ["b"]
+
+
+def test_a_publication_takes_answers_of_one_kind_and_a_batch_may_hold_both(
+    db: sqlite3.Connection,
+) -> None:
+    commit(db, Batch(entries=[Entry("a", 1, True, ANSWER)]))
+    commit(db, Batch(entries=[Entry("b", 1, True, ANSWER)], again=[Entry("c", 1, True, ANSWER)]))
+    commit(db, Batch(again=[Entry("d", 1, True, ANSWER)]))
+    commit(db, Batch(entries=[Entry("e", 1, True, ANSWER)]))
+    assert [publications.journal_size(db, kind)[0] for kind in ("new", "again", None)] == [3, 2, 5]
+    found = []
+    while (publication := publications.prepare(db, 1 << 20)) is not None:
+        found.append((publication.kind, publication.lo, publication.hi, publication.records))
+        publications.commit(db, publication.id, [])
+        publications.make_live(db, publication)
+    assert found == [("append", 1, 2, 2), ("change", 3, 4, 2), ("append", 5, 5, 1)]
+
+
+def test_a_dead_letter_goes_with_the_correction_of_what_was_published(
+    db: sqlite3.Connection,
+) -> None:
+    letters = [letter("dead"), letter("last-words", published=True)]
+    commit(db, Batch(dead_letters=letters))
+    commit(db, Batch(corrected=["dead", "last-words", "other"]))
+    assert [one.voice_id for one in unresolved.all_dead_letters(db)] == ["dead"]

@@ -409,7 +409,7 @@ def end_soon(holder: subprocess.Popen[bytes]) -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
-@pytest.mark.parametrize("reader", ["export", "verify", "retry --dry-run", "status"])
+@pytest.mark.parametrize("reader", ["export", "verify", "refetch --dry-run", "status"])
 @pytest.mark.parametrize("waiter", ["run", "publish", "status"])
 def test_a_reader_is_waited_for(tmp_path: Path, reader: str, waiter: str) -> None:
     path = tmp_path / "lock"
@@ -429,7 +429,7 @@ def test_a_reader_that_takes_longer_is_named(tmp_path: Path) -> None:
         assert "end it, then run the same command again" in str(told.value)
 
 
-@pytest.mark.parametrize("writer", ["run", "retry", "publish", "rebuild"])
+@pytest.mark.parametrize("writer", ["run", "refetch", "publish", "rebuild"])
 def test_a_run_is_not_waited_for(tmp_path: Path, writer: str) -> None:
     with held_by(writer, tmp_path / "lock"):
         began = time.monotonic()

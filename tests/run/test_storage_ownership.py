@@ -117,7 +117,7 @@ def as_nobody(*commands: list[str], cwd: Path) -> list[Ended]:
 
 REFUSED = [
     ["run", "ids.txt"],
-    ["retry"],
+    ["refetch", "dead"],
     ["plan", "ids.txt"],
     ["doctor", "ids.txt"],
     ["status"],

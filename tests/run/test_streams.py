@@ -49,7 +49,7 @@ SPOKEN = {
     "report": "report",
     "audit": "audit",
     "explain": f"explain {IDS[0]}",
-    "retry that only says": "retry --dry-run",
+    "refetch that only says": "refetch dead --dry-run",
 }
 SHELL = "/bin/sh"
 

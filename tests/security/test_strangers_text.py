@@ -51,7 +51,7 @@ def test_a_vendor_of_escapes_and_quotes_reaches_neither_terminal_nor_log_nor_pat
         ("explain", odd, "--json"),
         ("status",),
         ("verify", "--deep"),
-        ("retry", "--dry-run"),
+        ("refetch", "dead", "--dry-run"),
         ("export", "dead", "--json"),
     ):
         screens.append(harvester(*words, "--out", "out", cwd=folder))

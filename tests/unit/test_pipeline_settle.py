@@ -522,3 +522,48 @@ def test_with_a_new_skew_of_the_clock_nobody_stops_waiting() -> None:
     for conclusion in (priceless(), Unknown(NOW, 1)):
         result, _ = settled(known(unrated_ms=NOW - 9 * DAY), conclusion, rules)
         assert result == Settled(Outcome.OPEN)
+
+
+AGAIN = Task("7", chunk=2, row=17, again=True)
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_another_answer_about_a_delivered_call_is_kept_apart_and_never_opens_it(over: bool) -> None:
+    result, batch = settled(AGAIN, Answered(LATER, over=over, at_ms=NOW))
+    assert result == Settled(Outcome.REFETCHED)
+    assert batch.again == [Entry("7", NOW, over, LATER)]
+    assert (batch.entries, batch.open_calls, batch.revived) == ([], [], [])
+    assert batch.corrected == (["7"] if over else [])
+    assert (batch.resolved_rows, batch.list_refetched) == ({2: [17]}, 1)
+    assert (batch.list_delivered, batch.list_open, batch.list_dead) == (0, 0, 0)
+    assert batch.recovered == ["7"]
+
+
+def test_a_delivered_call_that_is_unrated_still_says_so_and_waits_for_nothing() -> None:
+    result, batch = settled(AGAIN, Answered(LATER, over=True, at_ms=NOW, is_rated=False))
+    assert result.outcome is Outcome.REFETCHED
+    assert batch.again == [Entry("7", NOW, True, LATER, is_rated=False)]
+    assert batch.open_calls == []
+
+
+@pytest.mark.parametrize("no", [Unknown(NOW, 2), Died("parameter", "-22", 1, NOW)])
+def test_a_no_to_a_delivered_call_makes_it_neither_open_nor_dead(no: Unknown | Died) -> None:
+    result, batch = settled(AGAIN, no)
+    assert result == Settled(Outcome.FORGOTTEN)
+    assert (batch.again, batch.open_calls, batch.dead_letters) == ([], [], [])
+    assert (batch.resolved_rows, batch.list_refetched) == ({2: [17]}, 1)
+
+
+def test_a_delivered_call_that_fails_stays_on_the_list_until_others_would_die() -> None:
+    put_off = PutOff("timeout", 5, NOW, counts=True)
+    last = replace(AGAIN, is_last_try=True)
+    result, batch = settled(last, put_off)
+    assert result.outcome is Outcome.DEFERRED
+    (item,) = batch.deferred
+    assert (item.again, item.runs, item.chunk, item.row) == (True, 1, 2, 17)
+    assert (batch.resolved_rows, batch.list_refetched) == ({}, 0)
+    often = replace(item, runs=6, days=("2026-08-30", "2026-08-31"))
+    result, batch = settled(last, put_off, earlier=often)
+    assert result == Settled(Outcome.FAILED)
+    assert (batch.dead_letters, batch.deferred, batch.recovered) == ([], [], ["7"])
+    assert batch.list_refetched == 1

@@ -84,13 +84,15 @@ def _changes(places: Places, expected: Expected, *, deep: bool) -> Iterator[Find
     """The same of the files of changes/; nothing else builds on them."""
     listing = list_parts(places.changes, changes_of(GROUP_RECORD))
     expected = replace(expected, live=expected.changes, kind=changes_of(expected.kind))
+    found: list[Finding] = []
     for part in expected.live:
         path = places.changes / part.path
-        found = list(_live(path, part, listing.parts.get(part.path), expected.kind))
-        if deep and not {finding.kind for finding in found} & _UNUSABLE:
-            found += _content(path, part, expected)
-        yield from found
-    yield from _unknown(places.changes, listing, expected)
+        of_part = list(_live(path, part, listing.parts.get(part.path), expected.kind))
+        if deep and not {finding.kind for finding in of_part} & _UNUSABLE:
+            of_part += _content(path, part, expected)
+        found += of_part
+    for finding in (*found, *_unknown(places.changes, listing, expected)):
+        yield replace(finding, remedy=finding.remedy.replace("cdr/", "changes/"))
 
 
 _UNUSABLE = frozenset({"missing_file", "unreadable", "rows"})

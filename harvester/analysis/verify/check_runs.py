@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from harvester.dataset.usage import (
 )
 from harvester.money import SCALE
 from harvester.run_name import is_run_id
-from harvester.state import run_records
+from harvester.state import publications, run_records
 from harvester.state.restore import runs_before
 from harvester.state.values import RunRecord
 from harvester.storage.run_summary import (
@@ -49,8 +50,10 @@ def check_runs(
     `usage` None: the data could not be read through, so that only the counters are looked at.
     """
     runs = run_records.all_runs(db)
+    compared = _compared(db)
     for run in runs:
         yield from _check_counters(run)
+        yield from _check_again(db, run, compared[run.id])
     if usage is None:
         return
     sums = dict(journal)
@@ -67,6 +70,25 @@ def _check_counters(run: RunRecord) -> Iterator[Finding]:
     outcomes = run.delivered + run.open + run.dead + run.deferred + run.cut_off
     if run.attempted != outcomes:
         what = f"{run.attempted} ids were attempted, but {outcomes} have an outcome"
+        yield damage("control_totals", what, f"run {run.id}", _REPORT)
+
+
+def _compared(db: sqlite3.Connection) -> Counter[str]:
+    """Run -> its answers about calls that were delivered before, as far as they are compared."""
+    found = Counter[str]()
+    for _, note_ in publications.notes_since(db, 0):
+        for run, one in note_.compared.items():
+            found[run] += one.same + one.changed + one.extra_only + one.missing
+    return found
+
+
+def _check_again(db: sqlite3.Connection, run: RunRecord, compared: int) -> Iterator[Finding]:
+    if not (run.again or compared):
+        return
+    waiting = sum(row.records for row in publications.journal_blobs(db, run.id, "again"))
+    outcomes = compared + run.forgotten + run.failed + waiting
+    if run.again != outcomes:
+        what = f"{run.again} ids were fetched again, but {outcomes} have an outcome"
         yield damage("control_totals", what, f"run {run.id}", _REPORT)
 
 

@@ -91,7 +91,7 @@ def _current(selection: Selection, *, is_bounded: bool) -> str:
         "read_parquet($parts, hive_partitioning = false) AS rows"
     )
     if is_bounded:
-        rows += " SEMI JOIN read_parquet($only) AS only ON rows.voice_id = only.voice_id"
+        rows += " SEMI JOIN read_parquet($only) AS wanted ON rows.voice_id = wanted.voice_id"
     if selection.changes:
         news = ", ".join(
             f"{name} := {'true' if value == 'true' else 'new.' + value}"

@@ -123,7 +123,8 @@ class Publisher:
             records=publication.records,
             unparsed=normalizing.unparsed,
             extra=normalizing.extra,
-            without_cost=normalizing.without_cost,
+            # Of calls that were delivered so, it was shown then.
+            without_cost=0 if publication.is_change else normalizing.without_cost,
             presumed=sum(part.presumed for part in staged),
             compared=compared,
         )

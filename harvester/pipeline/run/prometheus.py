@@ -143,7 +143,7 @@ def _of_progress(now: Progress, cut_off: int) -> Iterator[Metric]:
         {(("outcome", name),): number for name, number in outcomes.items()},
     )
     yield _gauge("to_fetch_ids", "Ids that this run set out to fetch.", now.to_fetch)
-    pending = max(0, now.to_fetch - now.delivered - now.open - now.dead)
+    pending = max(0, now.to_fetch - now.resolved + now.deferred)
     yield _gauge("pending_ids", "Ids of them that have no outcome yet.", pending)
     if now.eta_s is not None:
         yield _gauge("eta_seconds", "Until all are fetched, at the recent speed.", now.eta_s)

@@ -111,8 +111,10 @@ def open_output(
 def refuse_anothers(output: Output) -> None:
     """Raise StoreError if another user owns what a run would have to change."""
     roots = [output.root, output.state, output.database, output.lock, output.lists, output.runs]
-    refuse_closed(output.root, [*roots, output.staging, output.retired, output.cdr], CHANGE)
-    for folder in (output.state, output.lists, output.cdr):
+    refuse_closed(
+        output.root, [*roots, output.staging, output.retired, output.cdr, output.changes], CHANGE
+    )
+    for folder in (output.state, output.lists, output.cdr, output.changes):
         inside = sorted(folder.iterdir()) if folder.is_dir() else []
         refuse_closed(output.root, [one for one in inside if not os.access(one, CHANGE)], CHANGE)
 

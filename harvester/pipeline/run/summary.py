@@ -340,7 +340,7 @@ def _plan_totals(
 ) -> PlanTotals:
     return PlanTotals(
         to_fetch=planned.to_fetch,
-        fetched=run.attempted,
+        fetched=run.attempted + run.again,
         requests_planned=planned.requests,
         requests_sent=run.requests,
         seconds_planned=round(planned.seconds, 1),

@@ -1,0 +1,219 @@
+"""What of later answers has changed: by typed values, against the newest that is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harvester.answers.answer import Answer
+from harvester.dataset.changes import changes_of, compared
+from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.normalize import normalize
+from harvester.dataset.packing import Piece, pieces_of
+from harvester.dataset.parts import stage
+from harvester.pipeline.publish.compare import Comparison
+from harvester.pipeline.publish.known_rows import KnownRows
+from harvester.state.values import Compared, PartRecord
+from harvester.storage.output import Output
+
+RECORD: Mapping[str, Any] = {
+    "callee": "4915112345678",
+    "submitTime": "2026-11-01T10:00:00.000+00:00",
+    "answerTime": "2026-11-01T10:00:05.000+00:00",
+    "hangupTime": "2026-11-01T10:01:05.000+00:00",
+    "callDuration": "60",
+    "chargedDuration": "60",
+    "cost": "1.50",
+    "rate": "1.5",
+    "currency": "USD",
+}
+LATER_MS = 1_800_000_000_000
+
+
+def answer(
+    voice_id: str, at: int = 0, run: str = "first", *, is_final: bool = True, **fields: Any
+) -> Answer:
+    said = {"voiceId": voice_id, **RECORD, **fields}
+    left = {name: value for name, value in said.items() if value is not None}
+    return Answer(
+        voice_id,
+        json.dumps({"status": "0", "data": left}).encode(),
+        LATER_MS + at,
+        run,
+        is_final,
+        True,
+    )
+
+
+def rows_of(*answers: Answer) -> pa.Table:
+    return normalize(list(answers), "main", GROUP_RECORD).table
+
+
+class House:
+    """An output of which parts are made as a publication makes them."""
+
+    def __init__(self, root: Path) -> None:
+        self.output = Output(root / "out")
+        self.parts: list[PartRecord] = []
+        self.changes: list[PartRecord] = []
+        self._staging = root / "staging"
+        self._staging.mkdir()
+
+    def deliver(self, *answers: Answer) -> None:
+        pieces = pieces_of([rows_of(*answers)], "UTC", GROUP_RECORD)
+        self._put(list(pieces), self.parts, is_change=False)
+
+    def refetch(self, *answers: Answer, **twice: int) -> tuple[list[dict[str, Any]], Comparison]:
+        """The rows of changes/ that a publication of these answers writes."""
+        number = len(self.parts) + len(self.changes) + 1
+        known = KnownRows(self.parts, self.changes, self.output.place_of, GROUP_RECORD)
+        comparison = Comparison(known, GROUP_RECORD, "UTC", number)
+        pieces = pieces_of([rows_of(*answers)], "UTC", GROUP_RECORD)
+        found = self._put(list(comparison.changes(pieces, twice)), self.changes, is_change=True)
+        return found, comparison
+
+    def _put(
+        self, pieces: list[Piece], known: list[PartRecord], *, is_change: bool
+    ) -> list[dict[str, Any]]:
+        number = len(self.parts) + len(self.changes) + 1
+        kind = changes_of(GROUP_RECORD) if is_change else GROUP_RECORD
+        found: list[dict[str, Any]] = []
+        for part in stage(
+            pieces, kind, staging=self._staging, state_id="s", publication=number, mode=0o600
+        ):
+            place = self.output.place_of(part.path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part.staged.rename(place)
+            known.append(PartRecord(part.path, number, part.rows, part.bytes, part.sha256))
+            found += pq.ParquetFile(place).read().to_pylist()
+        return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_the_same_in_other_words_is_the_same(house: House) -> None:
+    house.deliver(answer("a"), answer("b"))
+    found, comparison = house.refetch(
+        answer("a", 5, "second", cost="1.500", chargedDuration=60), answer("b", 6, "second")
+    )
+    assert found == []
+    assert comparison.counts == {"second": Compared(same=2)}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "column"),
+    [
+        ("cost", "2.25", "cost"),
+        ("cost", None, "cost"),
+        ("rate", "9", "rate"),
+        ("chargedDuration", "61", "charged_duration_s"),
+        ("hangupTime", "2026-11-01T10:02:00.000+00:00", "hangup_time"),
+        ("terminationReason", "x", "termination_reason"),
+    ],
+)
+def test_a_change_is_kept_whole_and_says_which_columns(
+    house: House, field: str, value: object, column: str
+) -> None:
+    house.deliver(answer("a"), answer("b"))
+    fields: dict[str, Any] = {field: value}
+    (row,), comparison = house.refetch(answer("a", 7, "second", **fields), answer("b"))
+    assert column in row["changed"]
+    assert (row["voice_id"], row["run_id"], row["reason"]) == ("a", "second", "vendor")
+    assert row["old"] == rows_of(answer("a")).to_pylist()[0]
+    assert row["new"] == rows_of(answer("a", 7, "second", **fields)).to_pylist()[0]
+    assert str(row["submit_date"]) == "2026-11-01"
+    assert row["changed_at"] == row["new"]["fetched_at"]
+    assert comparison.counts["second"].changed == 1
+
+
+def test_a_new_field_of_the_vendor_is_no_change(house: House) -> None:
+    house.deliver(answer("a"), answer("b"))
+    found, comparison = house.refetch(
+        answer("a", 7, "second", novelty="x"), answer("b", 8, "second", novelty="x", cost="3")
+    )
+    assert [row["voice_id"] for row in found] == ["b"]
+    assert (comparison.counts["second"].extra_only, comparison.counts["second"].changed) == (1, 1)
+    assert {"fetched_at", "fetched_by", "run_id", "extra", "unparsed"}.isdisjoint(
+        compared(GROUP_RECORD)
+    )
+
+
+def test_money_is_added_up_by_currency(house: House) -> None:
+    house.deliver(answer("a"), answer("b"), answer("c", cost="0.10000001"), answer("d"))
+    _, comparison = house.refetch(
+        answer("a", 1, "second", cost="2.00"),
+        answer("b", 1, "second", cost="1.25"),
+        answer("c", 1, "second", cost="0.10000002"),
+        answer("d", 1, "second", currency="EUR"),
+    )
+    found = comparison.counts["second"]
+    cost = {currency: Decimal(amount) for currency, amount in found.cost.items()}
+    assert cost == {"USD": Decimal("-1.24999999"), "EUR": Decimal("1.5")}
+    moved = {currency: Decimal(amount) for currency, amount in found.moved.items()}
+    assert moved == {"USD": Decimal("2.25000001"), "EUR": Decimal("1.5")}
+
+
+def test_the_newest_change_is_what_is_known(house: House) -> None:
+    house.deliver(answer("a"), answer("b"))
+    house.refetch(answer("a", 1, "second", cost="2"))
+    house.refetch(answer("a", 2, "third", cost="3"))
+    (row,), comparison = house.refetch(answer("a", 3, "fourth", cost="1.50"))
+    assert (row["old"]["cost"], row["new"]["cost"]) == (3, Decimal("1.5"))
+    assert row["old"]["run_id"] == "third"
+    assert house.refetch(answer("a", 4, "fifth"), answer("b"))[0] == []
+    assert comparison.counts["fourth"].cost == {"USD": "-1.50000000"}
+
+
+def test_a_call_whose_date_changes_stays_where_it_is_and_is_an_alarm(house: House) -> None:
+    house.deliver(*(answer(one, submitTime=f"2026-11-0{n}T10:00:00Z") for n, one in DAYS))
+    (row,), comparison = house.refetch(
+        answer("a", 1, "second", submitTime="2026-11-03T10:00:00Z"),
+        answer("c", 1, "second", submitTime="2026-11-03T10:00:00Z"),
+    )
+    assert str(row["submit_date"]) == "2026-11-01"
+    assert comparison.counts["second"].alarmed == {"submit_time": 1}
+    # And once more: its row lies where it lay.
+    (row,), _ = house.refetch(answer("a", 2, "third", submitTime="2026-11-02T10:00:00Z"))
+    assert str(row["submit_date"]) == "2026-11-01"
+    assert row["old"]["submit_time"].day == 3
+
+
+DAYS = [(1, "a"), (2, "b"), (3, "c")]
+
+
+def test_another_callee_is_an_alarm_that_names_ids_and_no_number(house: House) -> None:
+    house.deliver(answer("a"), answer("b"))
+    _, comparison = house.refetch(answer("a", 1, "second", callee="4915100000000"), answer("b"))
+    assert comparison.counts["second"].alarms == {"callee": ("a",)}
+
+
+def test_a_call_that_ended_since_is_final(house: House) -> None:
+    house.deliver(answer("a", is_final=False, hangupTime=None), answer("b", is_final=False))
+    found, _ = house.refetch(answer("a", 1, "second"), answer("b", 1, "second", is_final=False))
+    assert [(row["voice_id"], row["reason"]) for row in found] == [("a", "final")]
+
+
+def test_a_row_that_is_gone_is_counted(house: House) -> None:
+    house.deliver(answer("b"))
+    found, comparison = house.refetch(answer("a", 1, "second"), answer("b", 1, "second"))
+    assert found == []
+    assert comparison.counts == {"second": Compared(same=1, missing=1)}
+
+
+def test_of_two_answers_in_one_range_the_last_counts(house: House) -> None:
+    house.deliver(answer("a"), answer("b"))
+    answers = (answer("a", 1, "second", cost="7"), answer("a", 2, "third", cost="8"))
+    (row,), comparison = house.refetch(*answers, a=LATER_MS + 2)
+    assert (row["old"]["cost"], row["new"]["cost"]) == (Decimal("1.5"), 8)
+    assert comparison.counts["second"] == Compared(same=1)
+    assert comparison.counts["third"].changed == 1
