@@ -151,6 +151,30 @@ def test_it_runs_to_its_end_verifies_and_rebuilds(home: Path) -> None:
     assert deep.returncode == 0, deep.stdout
 
 
+def test_what_has_changed_since_has_the_columns_of_the_data_set(home: Path) -> None:
+    out = home / "out"
+    with Simulator(
+        seed=7, rate_limit=0, drift=False, fates=FATES, billing="rerated=0.2:0x"
+    ) as vendor:
+        harvest = Harvest(out, vendor.base_url, vendor__account="default")
+        done = harvest.run(refetch={"what": "delivered", "since_ms": 0})
+        assert done.code in (0, 3), done.err
+        found = done.summary["refetch"]
+        assert found["again"] == found["same"] + found["changed"]
+        assert found["changed"] > 20
+        for part in out.glob("changes/*/*.parquet"):
+            row = pq.read_table(part).to_pylist()[0]
+            assert not NEW_COLUMNS & {*row["old"], *row["new"]}
+            assert row["changed"], "whatever it is"
+        again = harvest.run(refetch={"what": "unrated", "since_ms": 0})
+        assert again.summary["refetch"]["again"] == 0, "its rows do not say it"
+    deep = harvester("verify", "--deep", "--out", "out", cwd=home)
+    assert deep.returncode == 0, deep.stdout
+    of_json(home, "rebuild", "--force")
+    deep = harvester("verify", "--deep", "--out", "out", cwd=home)
+    assert deep.returncode == 0, deep.stdout
+
+
 def it_goes_on_in_its_own_version(home: Path, new_id: str) -> None:
     """All files have the same columns, so that every reader takes all of them at once."""
     out = home / "out"

@@ -160,6 +160,22 @@ def test_a_sample_says_what_it_means_for_all(place: Place) -> None:
     assert Decimal(sample["cost_low"]["USD"]) < Decimal(sample["cost_whole"]["USD"])
 
 
+def test_a_sample_that_was_cut_short_is_judged_when_it_is_whole(place: Place) -> None:
+    sent = place.vendor.stats()["requests"]
+    words = ("refetch", "delivered", *DAYS, "--sample", "60%", "--fail-on-change")
+    config = place.folder / "short.toml"
+    config.write_text("[pace]\nper_day = 110\n")
+    first = place.run(*words, "-c", "short.toml", code=8)["refetch"]
+    assert first["sample"] is None
+    assert first["again"] > 0
+    other = place.tell("refetch", "delivered", *DAYS, "--sample", "1%", code=2)
+    assert "ids of another refetch are pending" in other
+    last = place.run(*words, code=3)["refetch"]
+    assert last["sample"]["compared"] == first["again"] + last["again"]
+    assert last["sample"]["changed"] == first["changed"] + last["changed"]
+    assert place.vendor.stats()["requests"] - sent == last["sample"]["compared"]
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.config import Input, Plan
+from harvester.errors import UsageError
 from harvester.inputs.discover import IdFile
 from harvester.inputs.fingerprint import Fingerprint, Stamp, fingerprint
 from harvester.inputs.id_dates import stamp_of
@@ -27,6 +28,7 @@ from harvester.inputs.worklist.reader import ListFile, write_ids
 from harvester.inputs.worklist.spec import Selection
 from harvester.pipeline.run.refetch import Ordered
 from harvester.state import between_runs, publications, unresolved, work_lists
+from harvester.state.database import newest_number
 from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList, chunks_of
 from harvester.storage import dropped
 from harvester.storage.output import Output
@@ -134,11 +136,18 @@ def list_again(  # noqa: PLR0917 - what a list is made of
     """A list with the ids of the data set that `selection` names, behind what is pending.
 
     `key` stands for the selection: where ids of the same one are pending, the list goes on.
+    Raises UsageError for a sample that would be mixed with others.
     """
     current = work_lists.current_list(db)
     ordered = work_lists.refetched_for(db, Ordered)
     if current and current.pending_again and ordered and ordered.key == key:
         return Listing(current, None, None)
+    if current and current.pending_again and selection.share is not None:
+        raise UsageError(
+            f"{current.pending_again} ids of another refetch are pending, and would be taken for "
+            "ids of the sample. Let `harvester run --carried-over-only` fetch them first.",
+            code="usage.conflict",
+        )
     number = work_lists.next_list_id(db)
     places = _places(output, number, run_dir)
     result = draft_list(
@@ -146,7 +155,13 @@ def list_again(  # noqa: PLR0917 - what a list is made of
     )
     new = _work_list(number, None, places.list.name, None, result)
     assert result.chosen is not None, "there was a selection"
-    ordered = Ordered(key=key, what=selection.what, share=selection.share, chosen=result.chosen)
+    ordered = Ordered(
+        key=key,
+        what=selection.what,
+        share=selection.share,
+        chosen=result.chosen,
+        since=newest_number(db, "publication"),
+    )
     work_lists.replace_list(db, new, refetch=ordered)
     return Listing(new, None, result)
 

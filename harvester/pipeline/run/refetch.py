@@ -17,7 +17,6 @@ from decimal import Decimal
 import msgspec
 
 from harvester.dataset.kind import IS_RATED, RecordKind
-from harvester.errors import EXIT_SOME_DEAD
 from harvester.inputs.discover import IdFile
 from harvester.inputs.worklist.spec import Chosen, Selection
 from harvester.pipeline.engine.settle import KEPT_MS
@@ -38,6 +37,8 @@ class Ordered(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     share: float | None = None
     chosen: Chosen = Chosen()
+    since: int = 0
+    """The newest publication when the list was made: what later ones compared belongs to it."""
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +94,7 @@ class RefetchTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of `--ids` that the data set does not have."""
     outside_ids: tuple[str, ...] = ()
     sample: Estimate | None = None
+    """None before all ids of the sample have an outcome."""
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -150,6 +152,14 @@ def compared_by(db: sqlite3.Connection, run: RunRecord) -> Compared:
     return added(note.compared[run.id] for _, note in notes if run.id in note.compared)
 
 
+def compared_for(db: sqlite3.Connection, ordered: Ordered | None) -> Compared:
+    """What became of the answers of a list so far, whichever run fetched them."""
+    if ordered is None:
+        return Compared()
+    notes = publications.notes_since(db, ordered.since)
+    return added(one for _, note in notes for one in note.compared.values())
+
+
 def added(found: Iterable[Compared]) -> Compared:
     """All of them as one."""
     total = Compared()
@@ -181,7 +191,9 @@ def refetch_totals(
     found = compared_by(db, run)
     in_journal = sum(row.records for row in publications.journal_blobs(db, run.id, "again"))
     chosen = ordered.chosen if ordered else Chosen()
-    is_sample = ordered is not None and ordered.share is not None
+    # In their order a part of the ids is no sample: they are sorted, and ids tell dates.
+    is_whole = not pending and not publications.journal_size(db, "again")[0]
+    is_sample = ordered is not None and ordered.share is not None and is_whole
     return RefetchTotals(
         again=run.again,
         same=found.same,
@@ -199,7 +211,7 @@ def refetch_totals(
         left_out=chosen.left_out,
         outside=chosen.outside,
         outside_ids=chosen.outside_ids,
-        sample=estimate_of(found, chosen.population) if is_sample else None,
+        sample=estimate_of(compared_for(db, ordered), chosen.population) if is_sample else None,
     )
 
 
@@ -247,27 +259,26 @@ def wilson(hits: int, size: int) -> tuple[float, float]:
     )
 
 
-def exceeded(request: object, totals: RefetchTotals | None) -> tuple[str, str]:
-    """(code, message) of the limit of a request that is exceeded; empty texts where none is."""
-    if not isinstance(request, RefetchRequest) or totals is None:
+def exceeded(request: object, found: Compared) -> tuple[str, str]:
+    """(code, message) of the limit of a request that is exceeded; empty texts where none is.
+
+    `found`: by the answers to its list so far, in this run and before.
+    """
+    if not isinstance(request, RefetchRequest):
         return "", ""
     for currency, limit in request.fail_above.items():
-        moved = Decimal(totals.cost_moved.get(currency, "0"))
+        moved = Decimal(found.moved.get(currency, "0"))
         if moved > limit:
             return "found.amount", (
                 f"costs differ by {moved:f} {currency} in all, more than --fail-above "
                 f"{currency}={limit:f} allows. The changes are in changes/."
             )
-    if request.fail_on_change and totals.changed:
+    if request.fail_on_change and found.changed:
         return "found.changed", (
-            f"{totals.changed:,} record(s) have changed since they were delivered. The changes are "
+            f"{found.changed:,} record(s) have changed since they were delivered. The changes are "
             "in changes/."
         )
     return "", ""
-
-
-EXIT_EXCEEDED = EXIT_SOME_DEAD
-"""The exit code of a run that has worked, and found what somebody wanted to know of."""
 
 
 def _sorted(amounts: Mapping[str, str]) -> dict[str, str]:

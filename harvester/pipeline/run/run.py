@@ -67,6 +67,7 @@ from harvester.pipeline.run.recovery import Opened, new_run_id, open_output
 from harvester.pipeline.run.refetch import (
     Ordered,
     RefetchTotals,
+    compared_for,
     exceeded,
     key_of,
     refetch_totals,
@@ -309,7 +310,7 @@ class _Run:
         is_again = ended.again or self._is_again
         ordered = work_lists.refetched_for(db, Ordered) if is_again else None
         refetch = refetch_totals(db, ended, work_list, ordered)
-        found_code, found = exceeded(self._request, refetch)
+        found_code, found = exceeded(self._request, compared_for(db, ordered))
         error = self._unbalanced(differences) or done.reason
         unreported = tell_oddities(db, self._events, done.counters.odd_hangups)
         odd = unreported.odd
