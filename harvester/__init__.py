@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         load_config,
         open_output,
         plan,
+        refetch,
         run,
         run_async,
         simulate,

@@ -223,10 +223,6 @@ class WorkList(msgspec.Struct, frozen=True):
     def pending(self) -> int:
         return self.pending_new + self.pending_again
 
-    def is_again(self, chunk: int, row: int) -> bool:
-        """Whether the data set has the record of this row's id already."""
-        return chunk * CHUNK_ROWS + row >= self.new
-
 
 class Compared(msgspec.Struct, omit_defaults=True):
     """What became of answers about calls that the data set had already, each compared with the

@@ -14,8 +14,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +26,12 @@ from harvester.analysis.verify.verify import Order, verify
 from harvester.simulator import Fates, make_ids
 from harvester.simulator.billing import parse_billing
 from harvester.simulator.calls import Fate, call_of
+from harvester.state.database import open_database
 from harvester.storage.output import Output
 from tests.crash.faultfs import FaultFs, Step, chosen
+from tests.support.changes import change, rows_of
+from tests.support.drop_once import last_date
+from tests.support.fakes import House
 from tests.support.harvesting import Ended, Harvest
 from tests.support.outputs import make_version_1, wait_for_requests
 from tests.support.simulated import END, ROOT, Simulator
@@ -45,7 +50,9 @@ DELIVERED = sorted(make_ids(160, 6, end=END, days=3))
 """Of a scene of their own: the vendor counts its answers to each."""
 VENDOR_SEED = 5
 
-Process = Literal["harvest_once", "worklist.build_child", "rebuild_once", "compact_once"]
+Process = Literal[
+    "harvest_once", "worklist.build_child", "rebuild_once", "compact_once", "drop_once"
+]
 """The process that is hurt, by a part of its command line."""
 
 
@@ -59,13 +66,13 @@ class Scene:
     """Of the run; of the run that follows, if the command is another one."""
     ids: Sequence[str]
     """What must be in the data in the end, if the vendor has it."""
-    other: Literal["", "rebuild_once", "compact_once"] = ""
+    other: Literal["", "rebuild_once", "compact_once", "drop_once"] = ""
     """The command, if it is no run; it sends nothing."""
 
 
 def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
     """A first night; one after an unfinished one; the dead, and delivered ids, fetched again; a
-    rebuild; a compaction; a night with a state database of version 1.
+    rebuild; a compaction that folds changes in; a drop; a night with a state database of version 1.
     """
     first, second = folder / "first.txt", folder / "second.txt"
     many, delivered = folder / "many.txt", folder / "delivered.txt"
@@ -88,6 +95,8 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
     # So the next one sweeps what this one has left, and finds files of both kinds.
     assert other_command("compact_once", compacted.out).code == 0
     finish(compacted, second)
+    make_changes(compacted.out)
+    dropping = Path(shutil.copytree(compacted.out, folder / "dropping"))
     finish(finished, second)
     overtaken = Path(shutil.copytree(finished.out, folder / "overtaken"))
     shutil.rmtree(overtaken / "state")
@@ -103,6 +112,7 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
         "refetch": Scene("refetch", complete.out, {"refetch": REFETCH}, DELIVERED),
         "rebuild": Scene("rebuild", overtaken, order, IDS, other="rebuild_once"),
         "compact": Scene("compact", compacted.out, order, IDS, other="compact_once"),
+        "drop": Scene("drop", dropping, order, ids_that_stay(compacted), other="drop_once"),
         "migrate": Scene("migrate", old_version, order, IDS),
     }
 
@@ -138,8 +148,10 @@ class Trial:
         assert asked <= (0 if self.scene.other else len(IDS)), (self.step, asked)
         if self.scene.name == "refetch":
             self.look_at_changes()
+        if self.scene.name == "compact":
+            look_at_folds(self.harvest)
         finish(self.harvest)
-        assert self.harvest.ids() == in_data(self.scene.ids), self.step
+        assert sorted(self.harvest.ids()) == in_data(self.scene.ids), self.step
         assert damage_of(self.harvest.out) == [], self.step
 
     def look_at_changes(self) -> None:
@@ -223,6 +235,32 @@ def counted(what: str) -> Iterator[None]:
     print(f"SEED={SEED}; {what}")
     yield
     print(f"done: {what}")
+
+
+def make_changes(out: Path) -> None:
+    """Two rounds of other costs, of some calls in both."""
+    db = open_database(Output(out).database, "", is_claimed=False)
+    with closing(House(out, (), db)) as house:
+        ids = sorted(rows_of(house))
+        change(house, dict.fromkeys(ids[::4], "1.5"), "20260101T000000Z-00000a")
+        change(house, dict.fromkeys(ids[::6], "2.25"), "20260102T000000Z-00000b")
+
+
+def look_at_folds(harvest: Harvest) -> None:
+    """Each call that was changed is as its newest change says."""
+    ids = sorted(harvest.ids())
+    costs = {row["voice_id"]: row["cost"] for row in harvest.rows()}
+    wanted = dict.fromkeys(ids[::4], Decimal("1.5")) | dict.fromkeys(ids[::6], Decimal("2.25"))
+    assert {one: costs[one] for one in wanted} == wanted
+
+
+def ids_that_stay(harvest: Harvest) -> list[str]:
+    """The calls of the last date."""
+    folder = harvest.out / "cdr" / f"submit_date={last_date(harvest.out)}"
+    found: list[str] = []
+    for path in folder.glob("*.parquet"):
+        found += pq.ParquetFile(path).read(["voice_id"])["voice_id"].to_pylist()
+    return sorted(found)
 
 
 def harvest_of(out: Path, vendor: Simulator, **flags: object) -> Harvest:

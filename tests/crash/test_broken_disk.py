@@ -46,6 +46,7 @@ FULL_IDS = 2_400
         ("refetch", "worklist.build_child"),
         ("rebuild", "rebuild_once"),
         ("compact", "compact_once"),
+        ("drop", "drop_once"),
         ("migrate", "harvest_once"),
     ],
 )
@@ -57,7 +58,8 @@ def test_an_io_error_at_any_durable_step_loses_nothing(
 
 
 @pytest.mark.parametrize(
-    ("name", "process"), [("compact", "compact_once"), ("refetch", "harvest_once")]
+    ("name", "process"),
+    [("compact", "compact_once"), ("drop", "drop_once"), ("refetch", "harvest_once")],
 )
 def test_a_disk_that_is_full_at_any_durable_step_loses_nothing(
     tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], name: str, process: Process

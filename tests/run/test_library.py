@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,22 @@ def test_a_run_delivers_what_the_output_then_holds(
     assert output.sql("SELECT voice_id FROM dead_letter").num_rows == counts.dead
     assert harvester.verify(config.output.dir).is_clean
     assert capfd.readouterr() == ("", "")
+
+
+def test_delivered_ids_are_fetched_again_and_compared(
+    vendor: harvester.Vendor, config: harvester.Config
+) -> None:
+    delivered = harvester.run(config, vendor.secrets, ids=vendor.ids).counts.delivered
+    some = list(vendor.ids)[:50]
+    result = harvester.refetch(config, vendor.secrets, "delivered", ids=[*some, "nobodys-id"])
+    found = result.summary["refetch"]
+    assert isinstance(found, dict)
+    assert found["again"] == found["same"] == 51 - found["outside"]
+    since = datetime(2000, 1, 1, tzinfo=UTC)
+    result = harvester.refetch(config, vendor.secrets, "delivered", since=since)
+    assert isinstance(result.summary["refetch"], dict)
+    assert result.summary["refetch"]["same"] == delivered
+    assert result.counts.delivered == 0
 
 
 def test_it_works_in_another_thread_and_inside_a_running_loop(

@@ -19,16 +19,9 @@ from harvester.pipeline.publish.rewrite import Rewriter
 from harvester.state import publications
 from harvester.state.values import PartRecord, Publication
 from harvester.storage.disk import RealDisk
+from tests.support.events import SignallingEvents
 
 MOST_ROWS = 50
-
-
-class _Quiet:
-    def message(self, level: str, event: str, **fields: object) -> None:
-        print(level, event, fields, file=sys.stderr)
-
-    def progress(self, progress: object) -> None:
-        pass
 
 
 class _Blind(Rewriter):
@@ -63,7 +56,7 @@ def main() -> int:
     order = Order(min_files=2, older_than_s=0, most_rows=MOST_ROWS)
     try:
         disk = _AddThenRemove() if mistake == "add_then_remove" else RealDisk()
-        done = compact(config, order, _Quiet(), disk=disk)
+        done = compact(config, order, SignallingEvents(), disk=disk)
     except HarvesterError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code

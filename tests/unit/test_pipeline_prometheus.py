@@ -51,6 +51,7 @@ WHOLE = RunFigures(
     unknown_fields=12,
     without_cost=2,
     unrated=6,
+    refetched={"same": 9, "changed": 2},
     changed_fields=1,
     stand={"delivered": 57, "open": 4, "dead": 3, "pending": 43, "retrying": 2},
     stand_unrated={"open": 1, "delivered": 8},
@@ -70,6 +71,7 @@ def test_another_parser_reads_the_same_figures() -> None:
     found = read(exposition(WHOLE))
     assert found[("requests_total", ())] == 75
     assert found[("unrated_ids_total", ())] == 6
+    assert found[("refetched_ids_total", (("outcome", "changed"),))] == 2
     assert found[("output_unrated_ids", (("state", "open"),))] == 1
     assert found[("output_unrated_ids", (("state", "delivered"),))] == 8
     assert found[("retries_total", (("cause", "-18"),))] == 3

@@ -45,9 +45,10 @@ def summary_of(**more: object) -> Summary:
 
 
 def test_what_a_run_published_is_summed_up() -> None:
-    found = summary_of(published=iter(PUBLISHED))
+    odd = {"unparsed": Counter(callDuration=1, cost=2), "extra": {"novelty": 2}}
+    found = summary_of(published=iter(PUBLISHED), presumed_currency=6, **odd)
     assert (found.published_files, found.published_bytes) == (3, 1_030)
-    assert found.unparsed == {"cost": 2, "callDuration": 1}
+    assert list(found.unparsed.items()) == [("cost", 2), ("callDuration", 1)]
     assert found.extra == {"novelty": 2}
     assert found.presumed_currency == 6
 

@@ -257,8 +257,8 @@ class Engine:
         if not others.is_calm or others.is_probing or self._is_full:
             return None
         task = self._source.take_ready()
-        if task is not None:
-            self._count_begun(task)
+        if task is not None and not (task.is_last_try or task.again):
+            self.counters.begun += 1  # `_count_begun` without its call
         return task
 
     async def take(self) -> Task | None:

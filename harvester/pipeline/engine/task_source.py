@@ -205,11 +205,8 @@ class RunPages:
             return []
         in_reach = rows_of_chunk(no, self._rows())
         chunk, _ = ids.chunk(no, CHUNK_ROWS)
-        return [
-            Task(chunk[row], no, row, again=work_list.is_again(no, row))
-            for row in pending
-            if row < in_reach
-        ]
+        new = rows_of_chunk(no, work_list.new)
+        return [Task(chunk[row], no, row, again=row >= new) for row in pending if row < in_reach]
 
 
 async def due_open_calls(ledger: LedgerWriter, clock: VendorClock) -> AsyncIterator[list[Task]]:

@@ -29,7 +29,14 @@ from harvester.inputs.worklist.spec import Selection
 from harvester.pipeline.run.refetch import Ordered
 from harvester.state import between_runs, publications, unresolved, work_lists
 from harvester.state.database import newest_number
-from harvester.state.values import CHUNK_ROWS, FileStamp, InputRecord, WorkList, chunks_of
+from harvester.state.values import (
+    CHUNK_ROWS,
+    FileStamp,
+    InputRecord,
+    WorkList,
+    chunks_of,
+    rows_of_chunk,
+)
 from harvester.storage import dropped
 from harvester.storage.output import Output
 
@@ -246,7 +253,8 @@ def _pending_ids(db: sqlite3.Connection, lists: Path, *, again: bool) -> Iterato
     with ListFile(lists / old.path) as ids:
         for no in range(chunks_of(old.rows)):
             rows = work_lists.pending_rows(old, bits, no)
-            pending = [row for row in rows if old.is_again(no, row) is again]
+            new = rows_of_chunk(no, old.new)
+            pending = [row for row in rows if (row >= new) is again]
             if pending:
                 chunk = ids.chunk(no, CHUNK_ROWS)[0]
                 yield [chunk[row] for row in pending]
