@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from harvester.dataset.packing import NO_DATE
 from harvester.storage import dropped
 from tests.crash.scenes import SEED, Process, Scene, Trial, trials
 from tests.support.drop_once import last_date
@@ -25,16 +27,15 @@ def kill(trial: Trial, when: str, at: int | None = None) -> int:
 def complete(trial: Trial) -> None:
     trial.complete()
     out = trial.harvest.out
-    assert {path.name for path in out.glob("cdr/*")} == {f"submit_date={last_date(out)}"}
+    stay = {f"submit_date={last_date(out)}", f"submit_date={NO_DATE}"}
+    assert {path.name for path in out.glob("cdr/*")} == stay
     (left,) = dropped.read(out / "dropped")
     (file,) = dropped.files(out / "dropped")
     ids = trial.harvest.ids()
-    import pyarrow.parquet as pq
-
     gone = pq.read_table(file)["voice_id"].to_pylist()
     assert len(set(gone)) == len(gone) == left.rows
     assert not set(gone) & set(ids)
-    archived = [row for path in (out.parent / "kept").glob("submit_date=*/*") for row in [path]]
+    archived = (out.parent / "kept").glob("submit_date=*/*")
     assert sum(pq.read_metadata(path).num_rows for path in archived) == left.rows
 
 
