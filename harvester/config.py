@@ -112,6 +112,8 @@ class Output(_Section, frozen=True, kw_only=True):
     publish_bytes: Count = 100_663_296
     publish_after_s: Positive = 3600.0
     mode: Mode = "0640"
+    omit_fields: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    keep_runs_days: NotNegative = 90.0
 
     @property
     def file_mode(self) -> int:

@@ -16,6 +16,10 @@ import pyarrow as pa
 from msgspec import structs
 
 from harvester.dataset.kind import (
+    ACCOUNT,
+    CURRENCY_PRESUMED,
+    IS_FINAL,
+    IS_RATED,
     RUN_ID,
     TEXT,
     TIME,
@@ -130,5 +134,15 @@ def records_in(rows: pa.Table) -> tuple[pa.Table, ...]:
 
 
 def compared(kind: RecordKind) -> tuple[str, ...]:
-    """The columns in which a record can have changed, in their order."""
-    return tuple(one.name for one in kind.columns if one.name not in NOT_COMPARED)
+    """The columns in which a record can have changed, in their order.
+
+    Where fields are left out, the row of an earlier run may have them, and what was made of them:
+    that is no change.
+    """
+    known = (IS_FINAL, IS_RATED, CURRENCY_PRESUMED, ACCOUNT)
+    return tuple(
+        one.name
+        for one in kind.columns
+        if one.name not in NOT_COMPARED
+        and (not kind.omitted or one in known or (one.field or "") not in {"", *kind.omitted})
+    )

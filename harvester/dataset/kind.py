@@ -11,8 +11,8 @@ derived from it is computed at its first use and kept: the hot path reads plain 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import TypeAlias
@@ -20,6 +20,7 @@ from typing import TypeAlias
 import msgspec
 import pyarrow as pa
 
+from harvester.errors import ConfigError
 from harvester.money import PRECISION, SCALE
 
 TIME = pa.timestamp("ms", "UTC")
@@ -135,6 +136,8 @@ class RecordKind:
     """In the order of the files."""
     partition: Partition
     usage: UsageColumns
+    omitted: frozenset[str] = frozenset()
+    """Fields that are never stored; their columns are null."""
     offset: str | None = None
     """The column for the offset that the partition's time was sent with; None: it is not kept."""
     derive: Derive = field(default=derive_nothing)
@@ -204,6 +207,32 @@ class RecordKind:
 
     def _read_as(self, reads: Reads) -> tuple[tuple[str, Column], ...]:
         return tuple((one.field, one) for one in self.columns if one.field and one.reads is reads)
+
+    def without(self, names: Iterable[str]) -> RecordKind:
+        """The same kind, that leaves out the fields of these names: columns, or the vendor's own
+        names, known or not.
+
+        Raises ConfigError for one that control totals, dates or the id are made of.
+        """
+        fields = set()
+        for name in names:
+            column = self.by_name.get(name)
+            field = name if column is None else column.field
+            if field is None or field in self._indispensable:
+                raise ConfigError(
+                    f"configuration: $.output.omit_fields: {name} can't be left out: ids, dates "
+                    "and control totals are made of it. Leave it out of the list.",
+                    code="config.omit_fields",
+                )
+            fields.add(field)
+        return replace(self, omitted=frozenset(fields)) if fields else self
+
+    @property
+    def _indispensable(self) -> frozenset[str]:
+        usage = self.usage
+        totals = (usage.call_duration, usage.charged_duration, usage.cost, usage.currency)
+        found = {self.field_of(one) for one in (*totals, self.key, self.partition.column)}
+        return frozenset({*found, *self._other_cost})
 
     @property
     def _other_cost(self) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ def normalize(
     `by_value` reads every value by the scalar rules of `literals`, which define the result.
     """
     batch = reader_of(kind).read([answer.body for answer in answers], typed=not by_value)
+    if kind.omitted:
+        batch = _without(batch, kind.omitted)
     draft = Draft({}, {at: _shown(odd) for at, odd in batch.unparsed.items()})
     _add_provenance(draft, answers, account, kind)
     for name, column in kind.texts:
@@ -78,6 +80,25 @@ def normalize(
         without_cost=_without_cost(draft, kind),
         presumed=presumed,
     )
+
+
+def _without(batch: Batch, omitted: frozenset[str]) -> Batch:
+    """The batch as if the answers had none of these fields."""
+    columns = {
+        name: [None] * len(values) if name in omitted else values
+        for name, values in batch.columns.items()
+    }
+    return Batch(columns, _left_out(batch.unparsed, omitted), _left_out(batch.extra, omitted))
+
+
+def _left_out(
+    found: Mapping[int, Mapping[str, str]], omitted: frozenset[str]
+) -> dict[int, dict[str, str]]:
+    kept = (
+        (at, {name: text for name, text in fields.items() if name not in omitted})
+        for at, fields in found.items()
+    )
+    return {at: fields for at, fields in kept if fields}
 
 
 def _type_times(draft: Draft, batch: Batch, kind: RecordKind, *, by_value: bool) -> None:

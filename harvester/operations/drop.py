@@ -32,7 +32,7 @@ from harvester.dataset.packing import NO_DATE, submit_dates
 from harvester.errors import Interrupted, StoreError, Terminated, UsageError
 from harvester.pipeline.engine.progress import Events
 from harvester.pipeline.publish.folding import changes_by_folder, changes_in, in_place_of
-from harvester.pipeline.publish.leaving import Without, of_dates
+from harvester.pipeline.publish.in_changes import Without, of_dates
 from harvester.pipeline.publish.merging import Source, whole_part
 from harvester.pipeline.publish.rewrite import Folder, Rewriter
 from harvester.pipeline.run.messages import tell_recovery

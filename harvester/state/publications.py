@@ -142,6 +142,12 @@ def folded(db: sqlite3.Connection) -> dict[str, int]:
     return found
 
 
+def newest_live(db: sqlite3.Connection) -> int:
+    """The highest number of a publication that is live; 0 for none."""
+    query = "SELECT COALESCE(MAX(id), 0) FROM publication WHERE state = 'live'"
+    return database.one_number(db, query)
+
+
 def newest_number(db: sqlite3.Connection) -> int:
     """The highest number that a publication ever had."""
     return database.newest_number(db, "publication")

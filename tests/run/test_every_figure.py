@@ -266,6 +266,15 @@ def test_every_figure_of_a_report(
         "by_termination_code": {"rows": by_calls("termination_code", codes), "others": None},
         "pdd": delay(rows),
         **hours(rows),
+        "changes": {
+            "changes": 0,
+            "money": {"up": {}, "down": {}},
+            "by_reason": {},
+            "by_column": {},
+            "by_day": [],
+            "by_destination": [],
+            "not_folded": 0,
+        },
         **stated(out, rows),
     }
 

@@ -17,8 +17,7 @@ from harvester.dataset.group_record import of_version
 from harvester.dataset.kind import RecordKind
 from harvester.errors import StoreError
 from harvester.pipeline.publish.folding import Fold, changes_by_folder, changes_in
-from harvester.pipeline.publish.in_changes import InChanges
-from harvester.pipeline.publish.leaving import Without
+from harvester.pipeline.publish.in_changes import InChanges, Without
 from harvester.pipeline.publish.lifting import Lift
 from harvester.pipeline.publish.merging import Edit, Source
 from harvester.state import publications

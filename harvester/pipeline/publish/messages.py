@@ -19,6 +19,8 @@ class Order(msgspec.Struct, frozen=True):
     kind: str
     version: int
     """Of one of `group_record.KINDS`: its name and its version."""
+    omitted: tuple[str, ...] = ()
+    """Fields that are not stored."""
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):

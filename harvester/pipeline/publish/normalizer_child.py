@@ -45,7 +45,7 @@ def _serve(asks: IO[bytes], answers: IO[bytes]) -> None:
         return
     order = msgspec.msgpack.decode(first, type=messages.Order)
     decode = msgspec.msgpack.Decoder(messages.Ask).decode
-    kind = KINDS[order.kind, order.version]
+    kind = KINDS[order.kind, order.version].without(order.omitted)
     with Normalizer(order.account, order.timezone, kind) as normalizer:
         while (message := messages.read(asks)) is not None:
             ask = decode(message)

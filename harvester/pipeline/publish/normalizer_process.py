@@ -44,7 +44,9 @@ class NormalizerAside:
         self.unparsed: Counter[str] = Counter()
         self.extra: Counter[str] = Counter()
         self.without_cost = 0
-        self._order = messages.Order(account, timezone, kind.name, kind.version)
+        self._order = messages.Order(
+            account, timezone, kind.name, kind.version, tuple(sorted(kind.omitted))
+        )
         self._resources = ExitStack()
         self._decode = msgspec.msgpack.Decoder(messages.Made).decode
 

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ from harvester.errors import StoreError
 from harvester.identity import Identity, with_address
 from harvester.pipeline.engine.acknowledger import BATCH_OUTCOMES
 from harvester.pipeline.limits.daily_quota import day_of
+from harvester.pipeline.publish.latest import write_latest
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.belonging import own_settings
 from harvester.run_name import stamp_at
@@ -37,6 +38,7 @@ from harvester.state.database import get_meta, open_database, store_errors, tran
 from harvester.state.lock import OutputLock
 from harvester.state.values import RunRecord
 from harvester.state.writer import InlineLedger
+from harvester.storage.old_runs import remove_old
 from harvester.storage.output import Output, make_folders
 from harvester.storage.ownership import CHANGE, refuse_closed
 
@@ -102,8 +104,12 @@ def open_output(
                 keep_identity(db, identity)
                 kind = of_version(data_version(db, GROUP_RECORD.version))
                 keep_data_version(db, kind.version)
+                kind = kind.without(config.output.omit_fields)
                 opened = _recover(db, output, config, locked_at, identity, kind)
             yield opened
+            # Where this fails nothing is lost: the next command that changes the output writes it.
+            with suppress(OSError, sqlite3.Error):
+                write_latest(db, output)
         finally:
             db.close()
 
@@ -216,6 +222,8 @@ def _recover(  # noqa: PLR0917 - what it is opened with
     finished = publisher.recover()
     _sweep(db, output, config)
     _remove_old_lists(db, output)
+    names = [run.id for run in run_records.all_runs(db)]
+    remove_old(output.runs, names, config.output.keep_runs_days, time.time_ns() // 1_000_000)
     concurrency = config.pace.concurrency
     killed = [_close_killed_run(db, run, concurrency) for run in run_records.unended_runs(db)]
     return Opened(output, config, identity, kind, db, state_id, locked_at, finished, tuple(killed))

@@ -110,7 +110,7 @@ def silent(output: Output) -> frozenset[str]:
     return frozenset(
         path.name
         for path in output.runs.glob("*")
-        if not (path / SUMMARY).exists() and not (path / "state.parquet").exists()
+        if path.is_dir() and not (path / SUMMARY).exists() and not (path / "state.parquet").exists()
     )
 
 

@@ -1,0 +1,43 @@
+"""The folders of runs that are long over: logs and snapshots go, summaries stay.
+
+A snapshot holds answers, and so phone numbers; the newest one is what `rebuild` needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from harvester.run_name import is_run_id, stamp_at
+from harvester.storage.disk import store_error
+
+SNAPSHOT = "state.parquet"
+_GO = ("log.jsonl", SNAPSHOT)
+
+
+def remove_old(runs: Path, newest_first: Sequence[str], keep_days: float, now_ms: int) -> None:
+    """Remove what is older than `keep_days` from the run folders in `runs`; 0: nothing.
+
+    `newest_first`: the runs that are known, in their order; their newest snapshot stays.  A clock
+    that is ahead removes nothing too early: days are counted back from the newest run.  Raises
+    StoreError.
+    """
+    if not keep_days or not newest_first:
+        return
+    now = stamp_at(now_ms / 1000)
+    newest = min(now, max(newest_first)[: len(now)])
+    limit = datetime.strptime(newest, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - timedelta(keep_days)
+    names = [path.name for path in runs.glob("*") if is_run_id(path.name)]
+    ordered = [*newest_first, *sorted(set(names) - set(newest_first), reverse=True)]
+    kept = next((name for name in ordered if (runs / name / SNAPSHOT).exists()), None)
+    for name in names:
+        if name >= stamp_at(limit.timestamp()):
+            continue
+        for file in _GO:
+            path = runs / name / file
+            if not (file == SNAPSHOT and name == kept):
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as exc:
+                    raise store_error("removing", path, exc) from exc
