@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.dataset.changes import NEW
+from harvester.dataset.changes import NEW, records_in
 from harvester.dataset.footer import (
     FOOTER_MAX_VOICE_ID,
     FOOTER_MIN_VOICE_ID,
@@ -86,7 +86,8 @@ def inspect(path: Path, name: str, partition_timezone: str, kind: RecordKind) ->
                 rows = file.read_row_group(group, use_threads=False)
                 _walk_on(walk, rows, date, partition_timezone, kind)
                 accounts.update(_accounts(rows))
-                runs.update(pc.unique(rows["run_id"]).drop_null().to_pylist())
+                for one in (rows, *records_in(rows)):
+                    runs.update(pc.unique(one["run_id"]).drop_null().to_pylist())
             first = first_publications(footer)
     except (OSError, ValueError, pa.ArrowException) as exc:
         return Inspection(walk.rows, frozenset(accounts), (Fault("unreadable", first_line(exc)),))

@@ -158,8 +158,9 @@ def _rebuild(
     parts = read_parts(output.cdr, zone, old.hashes, kind)
     changes = read_parts(output.changes, zone, old.hashes, changes_of(kind))
     told = summaries(output)
-    numbers = number_runs(output, told, parts.runs)
-    runs = in_order(numbers, parts.runs, silent(output))
+    in_files = _runs_of(output, parts, changes)
+    numbers = number_runs(output, told, in_files)
+    runs = in_order(numbers, in_files, silent(output))
     config = _own_account(config, own, parts, told, runs)
     snapshot = next(reversed(snapshots(output, runs)), None)
     tell("looking for ids that are there twice")
@@ -195,6 +196,18 @@ def _rebuild(
         unknown=_unknown(runs, snapshot, old),
         next=_next(old_list),
     )
+
+
+def _runs_of(output: Output, parts: Parts, changes: Parts) -> dict[str, int]:
+    """Runs whose rows are in the data set, or were: each with the first publication that has one
+    of them.
+    """
+    found = dict(parts.runs)
+    left = {run: drop.number for drop in dropped.read(output.dropped) for run in drop.runs}
+    for others in (changes.runs, left):
+        for run, number in others.items():
+            found.setdefault(run, number)
+    return found
 
 
 def _judge(output: Output) -> _Old:

@@ -23,6 +23,7 @@ def remove_old(runs: Path, newest_first: Sequence[str], keep_days: float, now_ms
     that is ahead removes nothing too early: days are counted back from the newest run.  Raises
     StoreError.
     """
+    newest_first = [name for name in newest_first if is_run_id(name)]
     if not keep_days or not newest_first:
         return
     now = stamp_at(now_ms / 1000)

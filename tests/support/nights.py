@@ -48,26 +48,35 @@ def nights(
     """
     house = House(root)
     keep_data_version(house.db, version)
-    for night in range(count):
-        run_id = run_records.begin_run(house.db, run_of(night), night + 1).id
-        entries = []
-        for row, day in ((row, day) for row in range(rows) for day in days):
-            # Ids of one night lie between those of the others.
-            voice_id = f"{day.replace('-', '')[2:]}120000{row * count + night:07}"
-            entries.append(Entry(voice_id, FETCHED_MS, True, answer(voice_id, day)))
-        counters = Counter(begun=len(entries), delivered=len(entries))
-        _, usage = keep(
-            house.db,
-            run_id,
-            Batch(entries=entries),
-            work_list=None,
-            counters=counters,
-            requests_of_day=("", 0),
-        )
-        counters.update(usage)
-        publisher(house).publish()
-        run_records.end_run(house.db, run_id, night + 2, 0, counters)
+    for number in range(count):
+        night(house, number, rows=rows, days=days, count=count)
     return house
+
+
+def night(
+    house: House, number: int, *, rows: int, days: tuple[str, ...], count: int = 1_000
+) -> None:
+    """One more run: a part of `rows` records of each of `days`.
+
+    `count`: nights that there may be; ids of one lie between those of the others.
+    """
+    run_id = run_records.begin_run(house.db, run_of(number), number + 1).id
+    entries = []
+    for row, day in ((row, day) for row in range(rows) for day in days):
+        voice_id = f"{day.replace('-', '')[2:]}120000{row * count + number:07}"
+        entries.append(Entry(voice_id, FETCHED_MS, True, answer(voice_id, day)))
+    counters = Counter(begun=len(entries), delivered=len(entries))
+    _, usage = keep(
+        house.db,
+        run_id,
+        Batch(entries=entries),
+        work_list=None,
+        counters=counters,
+        requests_of_day=("", 0),
+    )
+    counters.update(usage)
+    publisher(house).publish()
+    run_records.end_run(house.db, run_id, number + 2, 0, counters)
 
 
 def publisher(house: House) -> Publisher:

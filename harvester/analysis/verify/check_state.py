@@ -74,7 +74,8 @@ def _emptied(found: Sequence[Publication]) -> set[int]:
     notes = [one.note for one in found if one.note]
     paths = [path for note in notes for old in note.made_of.values() for path in old]
     paths += [path for note in notes for path in note.went]
-    return {rewrite or publication for publication, rewrite in map(_numbers, paths)}
+    emptied = {rewrite or publication for publication, rewrite in map(_numbers, paths)}
+    return emptied | {one.id for one in found if one.note and one.note.left}  # none came
 
 
 def _numbers(path: str) -> tuple[int, int | None]:
