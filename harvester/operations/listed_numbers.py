@@ -59,15 +59,15 @@ def read_numbers(lines: Iterable[str]) -> tuple[str, ...]:
         text = line.strip().lstrip("\ufeff")
         if not text:
             continue
-        digits = _digits(text)
-        if not WRITTEN.fullmatch(text) or len(digits) < LEAST_DIGITS:
+        number = _digits(text)
+        if not WRITTEN.fullmatch(text) or len(number) < LEAST_DIGITS:
             raise UsageError(
                 f"line {at} of the numbers is no phone number: {LEAST_DIGITS} digits or more, "
                 "with a leading + or 00 and with spaces, dots, dashes, slashes or parentheses "
                 "between them if you like, and nothing else. Nothing was changed: correct it.",
                 code="usage.numbers",
             )
-        found[digits] = None
+        found[number] = None
     if not found:
         raise UsageError(
             "the list of numbers is empty: put one on each line.", code="usage.numbers"

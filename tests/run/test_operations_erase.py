@@ -177,6 +177,9 @@ def test_ids_of_erased_rows_are_left_behind_for_refetch(house: House) -> None:
     assert pq.read_table(file)["voice_id"].to_pylist() == [ONE, TWO, THREE]
     assert file.stat().st_mode & 0o777 == 0o600
     assert dropped.files(house.output.dropped) == []
+    assert damage(house) == []
+    file.rename(file.with_suffix(".away"))
+    assert any("left by an erasure, and is gone" in one for one in damage(house))
 
 
 def test_a_journal_that_is_not_empty_is_published_first(house: House) -> None:
