@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from harvester.config import Config
 from harvester.dataset.kind import RecordKind
 from harvester.errors import Interrupted, StoreError, Terminated, UsageError
-from harvester.operations.compact import refuse_no_exchange
+from harvester.operations.compact import no_exchange
 from harvester.operations.drop import refuse_refetch
 from harvester.operations.listed_numbers import ListedNumbers
 from harvester.operations.number_places import (
@@ -99,6 +99,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """As `read_numbers` gives them."""
     because: str
     """The request, by its name in the books of whoever erases."""
+    readers_stopped: bool = False
+    """Nobody reads the data meanwhile, so its folders need not be exchanged in one step."""
 
 
 class Erased(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +171,8 @@ def erase(
         refuse_refetch(opened, "are erased", "erase")
         found = tuple(held(opened.db, opened.output, opened.kind, listed))
         deed = _Deed(opened, listed, disk or RealDisk())
-        if not deed.rewrite(found, lambda: asked_to_stop() is not None):
+        should_stop = lambda: asked_to_stop() is not None  # noqa: E731
+        if not deed.rewrite(found, should_stop, readers_stopped=order.readers_stopped):
             reason = asked_to_stop()
             assert reason is not None, "nothing else stops it"
             raise reason
@@ -200,16 +203,25 @@ class _Deed:
         self._disk = disk
         self.written: list[str] = []
 
-    def rewrite(self, found: Iterable[Held], should_stop: Callable[[], bool]) -> bool:
+    def rewrite(
+        self, found: Iterable[Held], should_stop: Callable[[], bool], *, readers_stopped: bool
+    ) -> bool:
         """E1; False if it was stopped before its commit point."""
         in_rows = [one for one in found if one.place in (DATA, CHANGES)]
         if not in_rows:
             return not should_stop()
-        refuse_no_exchange(self._output, self._disk)
+        why = no_exchange(self._output, self._disk)
+        if why and not readers_stopped:
+            raise UsageError(
+                f"the file system of {self._output.cdr} can't exchange two folders in one step "
+                f"({why}), and without that a reader could count too few rows. Nothing was "
+                "changed. Stop whoever reads the data, and run again with --readers-stopped.",
+                code="output.no_exchange",
+            )
         ids = {voice_id for one in in_rows for voice_id in one.ids}
         done = self._rewriter().rewrite(
             self._folders({one.path.parent.name for one in in_rows}),
-            Note(command="erase"),
+            Note(command="erase", by_renames=bool(why)),
             should_stop,
             beside=lambda number: dropped.write_erased(
                 self._output.dropped, number, ids, self._disk

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -284,6 +285,41 @@ def test_an_erasure_that_was_cut_is_finished_by_the_next(tmp_path: Path, house: 
         with pytest.raises(Gone):
             erased(made, Cut(after))
         erased(made)
+        assert left_in(made, NUMBER, SHOWN) == [], after
+        assert money(rows_of(made)) == money(first)
+        assert damage(made) == []
+
+
+class NoExchange(Cut):
+    """Folders can't be exchanged here; the power goes behind a rename of this number."""
+
+    def exchange(self, one: Path, other: Path) -> None:
+        raise OSError(22, "Invalid argument")
+
+    def remove_folder(self, path: Path) -> None:
+        RealDisk.remove_folder(self, path)
+
+    def remove(self, path: Path) -> None:
+        RealDisk.remove(self, path)
+
+
+def test_where_folders_cannot_be_exchanged_readers_have_to_be_stopped(
+    tmp_path: Path, house: House
+) -> None:
+    with pytest.raises(UsageError, match="--readers-stopped") as raised:
+        erased(house, NoExchange(0))
+    assert raised.value.code == "output.no_exchange"
+    stopped = msgspec.structs.replace(ORDER, readers_stopped=True)
+    first = rows_of(house)
+    for after in range(8):
+        root = tmp_path / f"cut-{after}"
+        shutil.copytree(house.output.root, root)
+        made = House(root)
+        made.close()
+        if after:
+            with pytest.raises(Gone):
+                erase(made.config, stopped, SignallingEvents(), disk=NoExchange(after))
+        erase(made.config, stopped, SignallingEvents(), disk=NoExchange(0))
         assert left_in(made, NUMBER, SHOWN) == [], after
         assert money(rows_of(made)) == money(first)
         assert damage(made) == []

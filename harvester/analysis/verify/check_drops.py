@@ -1,4 +1,4 @@
-"""What `drop` and `erase` left behind: ids of calls, and what runs had delivered of those that went."""
+"""What `drop` and `erase` left behind: ids, and what runs had delivered of calls that went."""
 
 from __future__ import annotations
 

@@ -37,6 +37,13 @@ def erase(  # noqa: PLR0917 - typer makes a flag of each
     config: options.ConfigFile = None,
     out: options.Out = None,
     account: options.Account = None,
+    readers_stopped: Annotated[
+        bool,
+        typer.Option(
+            "--readers-stopped",
+            help="Nobody reads the data now: works where folders can't be exchanged in one step.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what holds them; change nothing.")
     ] = False,
@@ -71,7 +78,7 @@ def erase(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.operations.erase import Order, stopped
     from harvester.operations.erase import erase as erase_numbers
 
-    order = Order(numbers=listed, because=because)
+    order = Order(numbers=listed, because=because, readers_stopped=readers_stopped)
     done = carried_out(
         "erasing", partial(erase_numbers, settings, order), stopped, quiet=quiet, json=json
     )
