@@ -26,6 +26,7 @@ from harvester.dataset.changes import changes_of, records_in
 from harvester.dataset.files import unreadable
 from harvester.dataset.group_record import GROUP_RECORD, of_version
 from harvester.dataset.kind import RecordKind
+from harvester.errors import StoreError
 from harvester.inputs.bad_line_list import BAD_IDS
 from harvester.operations.listed_numbers import ListedNumbers
 from harvester.pipeline.publish.merging import Source, whole_part
@@ -34,7 +35,7 @@ from harvester.pipeline.run.recovery import REBUILDING
 from harvester.state import publications, unresolved
 from harvester.state.belongs import data_version
 from harvester.state.database import copies_of
-from harvester.state.journal import answers_of
+from harvester.state.journal import DAMAGED, answers_of
 from harvester.state.read_only import looking
 from harvester.state.values import DeadLetter, Deferred, OpenCall
 from harvester.storage.disk import store_error
@@ -262,12 +263,22 @@ def _ids_in(file: pq.ParquetFile, kind: RecordKind, listed: ListedNumbers) -> li
 
 
 def _in_journal(db: sqlite3.Connection, output: Output, listed: ListedNumbers) -> Iterator[Held]:
-    ids = [
-        answer.voice_id
-        for blob in publications.journal_blobs(db)
-        for answer in answers_of(blob)
-        if listed.answer(answer.body, answer.voice_id) != answer.body
-    ]
+    ids = []
+    for blob in publications.journal_blobs(db):
+        try:
+            answers = answers_of(blob)
+        except DAMAGED as exc:
+            raise StoreError(
+                f"{output.database} is damaged: answers in its journal can't be read, so it is "
+                "unknown which numbers they hold. Nothing was changed: restore state/ from a "
+                "backup; `harvester verify` shows what else is wrong.",
+                code="state.damaged",
+            ) from exc
+        ids += [
+            answer.voice_id
+            for answer in answers
+            if listed.answer(answer.body, answer.voice_id) != answer.body
+        ]
     yield from _some(JOURNAL, output.database, ids)
 
 
