@@ -64,16 +64,20 @@ HASH_PREFIX = "tel_"
 HASH_BITS = 80
 """A billion numbers have two alike with a chance of one in two million."""
 
-_BETWEEN = r"[\s().\-/\u2010-\u2015]{0,3}"
-NUMBER_WITHIN = rf"\d(?:{_BETWEEN}\d){{{LEAST_DIGITS - 1}}}"
+BETWEEN = r"[\s().\-/\u2010-\u2015]{0,3}"
+"""Pattern of what may stand between two digits of a number."""
+NUMBER_WITHIN = rf"\d(?:{BETWEEN}\d){{{LEAST_DIGITS - 1}}}"
 """Pattern of what makes a text hold a number, in an export."""
 _DATE = r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
+NO_NUMBER = rf"(?<![0-9+]){_DATE}(?:[T ]{_TIME})?(?![0-9])"
+"""Pattern of a date, with or without a time."""
 # What comes first wins: a date within a longer run of digits is part of that run.
-_EXPORTED = re.compile(
-    rf"((?<![0-9+]){_DATE}(?:[T ]{_TIME})?(?![0-9]))|\+?\(?\d(?:{_BETWEEN}\d){_FURTHER}"
-)
-_WRITTEN = re.compile(r"[\d\s()+.\-/\u2010-\u2015]*")
+_EXPORTED = re.compile(rf"({NO_NUMBER})|\+?\(?\d(?:{BETWEEN}\d){_FURTHER}")
+AMOUNT = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
+"""Pattern of an amount of money as a vendor writes it, in a field for one."""
+WRITTEN = re.compile(r"[\d\s()+.\-/\u2010-\u2015]*")
+"""Pattern of a text in which nothing but one number can stand."""
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:
@@ -134,7 +138,7 @@ class NumberHashes:
     def number(self, text: str) -> str:
         """The mask of a phone number, or of whatever else stands in a number's place."""
         digits = "".join(filter(str.isdecimal, text))
-        said = _ascii(digits) if digits and _WRITTEN.fullmatch(text) else text
+        said = ascii_digits(digits) if digits and WRITTEN.fullmatch(text) else text
         hashed = hmac.digest(self._key, said.encode("utf-8", "surrogatepass"), "sha256")
         return HASH_PREFIX + hashed[: HASH_BITS // 8].hex()
 
@@ -163,6 +167,6 @@ def _one(form: str) -> str:
     return found if len(form) >= SHORT else f"(?<![0-9A-Za-z]){found}(?![0-9A-Za-z])"
 
 
-def _ascii(digits: str) -> str:
+def ascii_digits(digits: str) -> str:
     """Digits of any script as 0 to 9."""
     return digits if digits.isascii() else "".join(str(int(digit)) for digit in digits)

@@ -39,7 +39,7 @@ _GROUPS = {
         "audit": "Compare the vendor's bill with its own figures.",
         "sql": "Query the data set with SQL; without a query it opens a prompt.",
         "export": "Write delivered, dead or open ids as CSV or in other formats.",
-        "explain": "Show all that is known of one voiceId.",
+        "explain": "Show all that is known of one voiceId, or where numbers stand.",
     },
     "Check": {
         "status": "Show the state of all ids and the next step.",
@@ -50,6 +50,7 @@ _GROUPS = {
     "Maintain": {
         "compact": "Merge the small files of each date into few.",
         "drop": "Let whole dates leave, to an archive or for good.",
+        "erase": "Hide phone numbers wherever the output holds them.",
         "rebuild": "Make a lost state database again from the data set.",
     },
     "Set up": {

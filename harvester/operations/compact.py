@@ -160,12 +160,17 @@ def compact(
         )
 
 
-def refuse_no_exchange(output: Output, disk: Disk | None = None) -> None:
-    """Raise UsageError where folders can't be exchanged."""
+def no_exchange(output: Output, disk: Disk | None = None) -> str:
+    """Why folders of the output can't be exchanged; "" if they can.  Raises StoreError."""
     try:
-        why = why_no_exchange(output.staging, disk)
+        return why_no_exchange(output.staging, disk)
     except OSError as exc:
         raise store_error("writing into", output.staging, exc) from exc
+
+
+def refuse_no_exchange(output: Output, disk: Disk | None = None) -> None:
+    """Raise UsageError where folders can't be exchanged."""
+    why = no_exchange(output, disk)
     if why:
         raise UsageError(
             f"the file system of {output.cdr} can't exchange two folders in one step ({why}), and "

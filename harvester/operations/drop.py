@@ -107,7 +107,7 @@ def drop(
             tell_recovery(opened, events)
             for killed in opened.killed_runs:
                 close_killed(opened, killed)
-            _refuse_refetch(opened)
+            refuse_refetch(opened, "leave", "drop")
             parts = publications.current_parts(opened.db, opened.output.place_of)
             changes = publications.current_parts(opened.db, opened.output.place_of, changes=True)
             dates, kept = _choose(opened, order, parts, changes)
@@ -122,13 +122,14 @@ def drop(
         return left
 
 
-def _refuse_refetch(opened: Opened) -> None:
+def refuse_refetch(opened: Opened, become: str, then: str) -> None:
+    """Raise UsageError while ids of a refetch are pending; `become`: what calls are about to."""
     current = work_lists.current_list(opened.db)
     if current is not None and current.pending_again:
         raise UsageError(
-            f"{current.pending_again} ids of a refetch are pending, and calls that leave would be "
-            "fetched again. Finish it with `harvester run --carried-over-only`, then drop. Nothing "
-            "was changed.",
+            f"{current.pending_again} ids of a refetch are pending, and calls that {become} would "
+            f"be fetched again. Finish it with `harvester run --carried-over-only`, then {then}. "
+            "Nothing was changed.",
             code="usage.conflict",
         )
 

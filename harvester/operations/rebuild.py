@@ -55,7 +55,7 @@ from harvester.run_name import stamp_at
 from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.belongs import keep_data_version, keep_identity, read_identity
-from harvester.state.database import open_database, store_errors
+from harvester.state.database import copies_of, open_database, store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import NewerLedger, view_ledger
 from harvester.state.restore import runs_before, take_over
@@ -414,7 +414,7 @@ def _old_things(output: Output) -> list[Path]:
     """What is to be moved, the ledger first: its log alone can't be taken for a ledger."""
     found = [output.state / name for name in _STATE_FILES]
     # The copies that were kept before it was migrated (harvester/state/database.py).
-    found += sorted(output.state.glob(f"{output.database.name}.before-*"))
+    found += copies_of(output.database)
     if output.lists.is_dir() and any(output.lists.iterdir()):
         found.append(output.lists)
     return [path for path in found if path.exists()]

@@ -154,6 +154,24 @@ def store_errors(path: Path | str) -> Iterator[None]:
         ) from exc
 
 
+def leave_no_trace(db: sqlite3.Connection) -> None:
+    """Overwrite what is removed or replaced from now on, instead of leaving it in free pages."""
+    db.execute("PRAGMA secure_delete = ON")
+
+
+def write_anew(db: sqlite3.Connection) -> None:
+    """Make the file anew from what its rows hold now, and empty its log: of what was removed or
+    replaced, nothing is left in either.  May be repeated after a crash at any point.
+    """
+    db.execute("VACUUM")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def copies_of(path: Path) -> list[Path]:
+    """The copies that upgrades kept of the database at `path`."""
+    return sorted(path.parent.glob(f"{path.name}.before-*"))
+
+
 def get_meta(db: sqlite3.Connection, key: str) -> str | None:
     """A value of `meta`, or None."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

@@ -266,6 +266,8 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a rewrite: files that went, and nothing is made of them."""
     left: int = 0
     """Of a rewrite: rows that went and did not come back."""
+    by_renames: bool = False
+    """Of a rewrite: nobody reads meanwhile, so folders need not change places in one step."""
     lifted_from: int | None = None
     """Of a rewrite: the version of the columns before, if the rows got those of another."""
     free_destinations: tuple[str, ...] = ()

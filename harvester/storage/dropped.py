@@ -6,6 +6,9 @@ ids behind, in OUT/dropped/, that outlives the state database; in its footer sta
 had delivered of them, so that control totals hold, and for each billing month a sum of hashes by
 which anybody who has the rows can show that they are these.  It is written and durable before the
 commit point of the rewrite; what a crash leaves of one that was not committed goes with it.
+
+`erase` hides numbers in rows that stay.  The vendor still has them, so the ids of these rows are
+left behind in the same way, and no refetch takes them.
 """
 
 from __future__ import annotations
@@ -72,14 +75,24 @@ def file_of(folder: Path, number: int) -> Path:
     return folder / f"drop-{number}.parquet"
 
 
+def erased_file_of(folder: Path, number: int) -> Path:
+    """Where that of an erasure lies."""
+    return folder / f"erase-{number}.parquet"
+
+
 def files(folder: Path) -> list[Path]:
     """Those of all drops, in their order."""
     return sorted(folder.glob("drop-*.parquet"), key=_number)
 
 
+def erased_files(folder: Path) -> list[Path]:
+    """Those of all erasures, in their order."""
+    return sorted(folder.glob("erase-*.parquet"), key=_number)
+
+
 def numbers(folder: Path) -> list[int]:
     """Their numbers, which no other publication may have."""
-    return [_number(path) for path in files(folder)]
+    return [_number(path) for path in (*files(folder), *erased_files(folder))]
 
 
 def _number(path: Path) -> int:
@@ -92,14 +105,24 @@ def write(folder: Path, dropped: Dropped, ids: Iterable[pa.Array], disk: Disk) -
 
     `ids`: a sorted column of ids for each date.
     """
-    path = file_of(folder, dropped.number)
+    footer = {_FOOTER.decode(): msgspec.json.encode(dropped)}
+    _write(file_of(folder, dropped.number), ids, footer, disk)
+
+
+def write_erased(folder: Path, number: int, ids: Iterable[str], disk: Disk) -> None:
+    """Write the file of an erasure, durably.  Raises StoreError."""
+    _write(erased_file_of(folder, number), [pa.array(sorted(ids), pa.string())], {}, disk)
+
+
+def _write(path: Path, ids: Iterable[pa.Array], footer: dict[str, bytes], disk: Disk) -> None:
+    folder = path.parent
     try:
         disk.make_folder(folder, PRIVATE)
         with disk.create(path, 0o600) as file:
             with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
                 for column in ids:
                     writer.write_table(pa.table([column], schema=_SCHEMA))
-                writer.add_key_value_metadata({_FOOTER.decode(): msgspec.json.encode(dropped)})
+                writer.add_key_value_metadata(footer)
             disk.sync_file(file)
         for parent in (folder, folder.parent):
             disk.sync_folder(parent)
@@ -108,15 +131,14 @@ def write(folder: Path, dropped: Dropped, ids: Iterable[pa.Array], disk: Disk) -
 
 
 def forget(folder: Path, number: int, disk: Disk) -> None:
-    """Remove the file of a drop that was never committed.  Raises StoreError."""
-    path = file_of(folder, number)
-    if not path.exists():
-        return
-    try:
-        disk.remove(path)
-        disk.sync_folder(folder)
-    except OSError as exc:
-        raise store_error("removing", path, exc) from exc
+    """Remove the file of a rewrite that was never committed.  Raises StoreError."""
+    for path in (file_of(folder, number), erased_file_of(folder, number)):
+        if path.exists():
+            try:
+                disk.remove(path)
+                disk.sync_folder(folder)
+            except OSError as exc:
+                raise store_error("removing", path, exc) from exc
 
 
 def read(folder: Path) -> list[Dropped]:

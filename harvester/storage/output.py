@@ -92,6 +92,33 @@ class Output(msgspec.Struct, frozen=True):
         return f"{glob.escape(str(self.cdr))}/*/*.parquet"
 
 
+ASIDE = ".aside"
+"""Ends the name of a partition in staging/ that was moved out so that another can take its place.
+
+Only where two folders can't be exchanged in one step, and nobody reads meanwhile.
+"""
+
+
+def put_back(output: Output) -> None:
+    """Put partitions back that were moved aside, and nothing has taken their place.
+
+    Raises StoreError.
+    """
+    try:
+        for aside in sorted(output.staging.glob(f"*/*{ASIDE}")):
+            there = output.place_of(aside.name.removesuffix(ASIDE))
+            if not there.exists():
+                aside.rename(there)
+                sync_folder(there.parent)
+                sync_folder(aside.parent)
+    except OSError as exc:
+        raise StoreError(
+            f"{exc.filename} can't be put back into the data set: {exc.strerror}. Check the "
+            "owner of the output's folders, and run again.",
+            code=disk_code(exc),
+        ) from exc
+
+
 def is_change(path: str) -> bool:
     """Whether a part with this path, or a partition of this name, belongs to changes/."""
     return path.startswith(f"{CHANGE_FOLDER}=")

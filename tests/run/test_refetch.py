@@ -93,6 +93,29 @@ def test_only_ids_of_a_file_are_fetched_and_those_that_are_not_there_are_named(
     assert "ids_not_delivered" in place.log
 
 
+def test_records_in_which_numbers_were_erased_are_left_out(place: Place) -> None:
+    rows = {
+        row["voice_id"]: row["callee"]
+        for path in place.out.glob("cdr/*/*.parquet")
+        for row in pq.ParquetFile(path).read(["voice_id", "callee"]).to_pylist()
+    }
+    number = rows[IDS[3]]
+    theirs = {voice_id for voice_id, callee in rows.items() if callee == number}
+    (place.folder / "numbers.txt").write_text(number)
+    place.tell("erase", "--numbers", "numbers.txt", "--because", "T-1", "--yes")
+    (place.folder / "all.txt").write_text("\n".join(IDS))
+    words = ("refetch", "delivered", "--ids", "all.txt")
+    (told,) = place.tell(*words, "--dry-run", "--json").splitlines()
+    found = json.loads(told)
+    assert (found["again"], found["left_out"]) == (len(IDS) - len(theirs), len(theirs))
+    assert "as numbers were erased in them" in place.tell(*words, "--dry-run")
+    place.run(*words)
+    changed = pq.read_table(place.out / "changes", partitioning=None)
+    assert changed.num_rows > 0
+    assert not theirs & set(changed["voice_id"].to_pylist())
+    assert number not in str(changed.to_pylist())
+
+
 def test_without_days_only_what_the_vendor_must_still_have_is_fetched(place: Place) -> None:
     (told,) = place.tell("refetch", "delivered", "--dry-run", "--json").splitlines()
     found = json.loads(told)

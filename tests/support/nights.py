@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from harvester.analysis.verify.verify import Order, verify
@@ -19,12 +20,15 @@ DAYS = ("2026-09-01", "2026-09-02", "2026-09-03")
 FETCHED_MS = 1_790_000_000_000  # 2026-09-21
 
 
-def answer(voice_id: str, day: str) -> bytes:
-    """A call of a minute; what it costs, in one of two currencies, depends on its id."""
+def answer(voice_id: str, day: str, more: str = "") -> bytes:
+    """A call of a minute; what it costs, in one of two currencies, depends on its id.
+
+    `more`: further fields, as JSON.
+    """
     number = int(voice_id[-4:])
     currency = "EUR" if number % 3 else "USD"
     return (
-        f'{{"status":0,"data":{{"voiceId":"{voice_id}","submitTime":"{day}T12:00:00+00:00",'
+        f'{{"status":0,"data":{{"voiceId":"{voice_id}",{more}"submitTime":"{day}T12:00:00+00:00",'
         f'"hangupTime":"{day}T12:01:00+00:00","callDuration":60,"chargedDuration":60,'
         f'"cost":"0.0{number % 7}","currency":"{currency}"}}}}'
     ).encode()
@@ -41,20 +45,28 @@ def nights(
     rows: int = 4,
     days: tuple[str, ...] = DAYS,
     version: int = GROUP_RECORD.version,
+    more: Callable[[str], str] = lambda _: "",
 ) -> House:
     """An output with a part of `rows` records of each of `days` by each of `count` runs.
 
-    `version`: of its columns.
+    `version`: of its columns.  `more`: further fields of the answer about an id, each with a comma
+    behind it.
     """
     house = House(root)
     keep_data_version(house.db, version)
     for number in range(count):
-        night(house, number, rows=rows, days=days, count=count)
+        night(house, number, rows=rows, days=days, count=count, more=more)
     return house
 
 
 def night(
-    house: House, number: int, *, rows: int, days: tuple[str, ...], count: int = 1_000
+    house: House,
+    number: int,
+    *,
+    rows: int,
+    days: tuple[str, ...],
+    count: int = 1_000,
+    more: Callable[[str], str] = lambda _: "",
 ) -> None:
     """One more run: a part of `rows` records of each of `days`.
 
@@ -64,7 +76,8 @@ def night(
     entries = []
     for row, day in ((row, day) for row in range(rows) for day in days):
         voice_id = f"{day.replace('-', '')[2:]}120000{row * count + number:07}"
-        entries.append(Entry(voice_id, FETCHED_MS, True, answer(voice_id, day)))
+        body = answer(voice_id, day, more(voice_id))
+        entries.append(Entry(voice_id, FETCHED_MS, True, body))
     counters = Counter(begun=len(entries), delivered=len(entries))
     _, usage = keep(
         house.db,

@@ -22,15 +22,13 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from harvester.dataset.kind import Personal, RecordKind
-from harvester.redact import LEAST_NUMBER, NUMBER_WITHIN, NumberHashes
+from harvester.redact import AMOUNT, LEAST_NUMBER, NUMBER_WITHIN, NumberHashes
 
 _STATE_KEY = "voice_id"
 """What the id is called in the tables that are no kind's own: dead letters and open calls."""
 _STATE_JSONS = frozenset({"answer"})
 _STATE_TEXTS = frozenset({"detail"})
 """Of them, what may quote a number: JSON, and text that may name the row's own id."""
-
-_MONEY = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
 
 _LONGEST = 40
 """Digits of a JSON number that are looked at."""
@@ -104,7 +102,7 @@ class Masks(NumberHashes):
         plain = value if isinstance(value, _Literal) else _quoted(value)
         if field in self._number_fields:
             return _quoted(self.number(value)) if value else plain
-        if value == voice_id or (field in self._money_fields and _MONEY.fullmatch(value)):
+        if value == voice_id or (field in self._money_fields and AMOUNT.fullmatch(value)):
             return plain
         if isinstance(value, _Literal):
             digits = _whole(value)

@@ -1,4 +1,4 @@
-"""What `drop` left behind: the ids of calls that went, and what runs had delivered of them."""
+"""What `drop` and `erase` left behind: ids, and what runs had delivered of calls that went."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ _RESTORE = (
     "Restore it from a backup: without it, ids that were dropped are fetched again when they are "
     "in an input, and control totals do not hold."
 )
+_KEEP_ERASED = "Restore it from a backup: without it, a refetch brings the erased numbers back."
 
 
 def check_drops(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
-    """The file of every drop that the state database knows is there."""
+    """The file of every drop and erasure that the state database knows is there."""
     for one in publications.all_publications(db):
         if one.note and one.note.dropped and one.state != "prepared":
             path = dropped.file_of(places.dropped, one.id)
             if not path.is_file():
                 yield damage("missing_file", "was left by a drop, and is gone", path, _RESTORE)
+        elif one.note and one.note.command == "erase" and one.state != "prepared":
+            path = dropped.erased_file_of(places.dropped, one.id)
+            if not path.is_file():
+                what = "was left by an erasure, and is gone"
+                yield damage("missing_file", what, path, _KEEP_ERASED)
 
 
 def with_left(

@@ -1,4 +1,4 @@
-"""`harvester explain VOICE_ID`: what became of one call."""
+"""`harvester explain`: what became of one call, or where some phone numbers stand."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import msgspec
 import typer
 
 from harvester.cli import options
+from harvester.cli.numbers import numbers_of
 from harvester.cli.ui.console import Line, emit, stdout
+from harvester.cli.ui.held_places import place_lines
 from harvester.cli.ui.next_command import next_told
 from harvester.cli.ui.text import one_line
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
     from harvester.analysis.query.explain import Explanation
+    from harvester.config import Config
+    from harvester.operations.number_places import Place
 
 _LABEL = 22
 _STYLES = {
@@ -36,25 +40,47 @@ _TITLES = {
 }
 _ROWS = ("row", "last_answer", "old", "new")
 
-VoiceId = Annotated[str, typer.Argument(metavar="VOICE_ID", help="The id of a call.")]
+VoiceId = Annotated[
+    str | None, typer.Argument(metavar="[VOICE_ID]", help="The id of a call.", show_default=False)
+]
 
 
 def explain(
-    voice_id: VoiceId,
+    voice_id: VoiceId = None,
+    numbers: Annotated[
+        str | None,
+        typer.Option(
+            "--numbers",
+            metavar="FILE",
+            help="Instead: every place that holds one of these phone numbers, one a line; - reads "
+            "stdin.",
+        ),
+    ] = None,
     config: options.ConfigFile = None,
     out: options.Out = None,
     json: options.Json = False,
 ) -> int:
     """Say all that is known of one voiceId: its state, its row and file, or why it has none.
 
-    Shows the call's record, phone numbers included. Changes nothing; exits 7 while a run is in
-    progress on the output.
+    Shows the call's record, phone numbers included. With --numbers, for an access request: every
+    place that holds one of these numbers, and the ids of the calls; not the numbers. Changes
+    nothing; exits 7 while a run is in progress on the output.
 
     \b
-    Example:
+    Examples:
       harvester explain 12611220159310000007 -c configs/nightly.toml
+      harvester explain --numbers request.txt --json -c configs/nightly.toml
     """
     settings = options.settings(config, output__dir=out).config
+    if (voice_id is None) == (numbers is None):
+        raise UsageError(
+            "explain is about one voiceId, or about --numbers: give one of the two.",
+            code="usage.conflict",
+        )
+    if numbers is not None:
+        _explain_numbers(settings, numbers, json=json)
+        return 0
+    assert voice_id is not None, "one of the two is given"
     from harvester.inputs.voice_id import clean, excerpt
 
     cleaned = clean(voice_id)
@@ -76,6 +102,32 @@ def explain(
     else:
         stdout().show(screen(found))
     return 0
+
+
+def _explain_numbers(settings: Config, source: str, *, json: bool) -> None:
+    listed = numbers_of(source)
+    from harvester.cli.without_run import refuse_no_state
+    from harvester.storage.output import Output
+
+    refuse_no_state(Output(Path(settings.output.dir)), "explained")
+    from harvester.operations.number_places import where
+
+    found = where(settings, listed, "explain")
+    if json:
+        told = {"output": settings.output.dir, "numbers": len(listed)}
+        emit({"type": "explain numbers", **told, "places": msgspec.to_builtins(found)})
+    else:
+        stdout().show(numbers_screen(found, settings.output.dir))
+
+
+def numbers_screen(found: tuple[Place, ...], output: str) -> list[Line]:
+    """The places that hold the numbers as lines."""
+    if not found:
+        return [Line(f"Nothing in {one_line(output)} holds the numbers.", "bold green")]
+    return [
+        Line(f"What holds the numbers in {one_line(output)}", "bold"),
+        *place_lines(found, ids=True),
+    ]
 
 
 def screen(found: Explanation) -> list[Line]:

@@ -233,8 +233,8 @@ def _lines(found: Refetchable, request: RefetchRequest) -> list[Line]:
     if found.pending:
         lines.append(Line(f"{count(found.pending)} of them are pending of an earlier refetch."))
     if chosen.left_out:
-        told = f"{count(chosen.left_out)} more are left out by their date: name days to reach them."
-        lines.append(Line(told))
+        told = "by their date (name days to reach them), or as numbers were erased in them."
+        lines.append(Line(f"{count(chosen.left_out)} more are left out: {told}"))
     if chosen.outside:
         some = ", ".join(chosen.outside_ids)
         lines.append(Line(f"{count(chosen.outside)} ids are not in the data set: {some}"))

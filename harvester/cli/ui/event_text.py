@@ -44,7 +44,7 @@ _SAYINGS = {
     ),
     "refetch_listed": (
         "{again} ids that have a record are fetched again, of {population} that are named; "
-        "{left_out} more are left out by their date"
+        "{left_out} more are left out by their date, or as numbers were erased in them"
     ),
     "ids_not_delivered": "{count} id(s) are not in the data set and are not fetched: {ids}",
     "refetched": (

@@ -217,7 +217,7 @@ def changes_told(book: RefetchTotals) -> list[str]:
     for column, rows in book.alarmed.items():
         told.append(f"ALARM: {count(rows)} with another {column}: {', '.join(book.alarms[column])}")
     if book.left_out:
-        told.append(f"{count(book.left_out)} more were left out by their date")
+        told.append(f"{count(book.left_out)} more were left out: dates, or erased")
     if book.outside:
         told.append(f"{count(book.outside)} named ids are not in the data set")
     sample = book.sample

@@ -2,8 +2,9 @@
 
 Theory of operation.  What a call is now is the newest change of it, and its row of the data set
 where it has none; a selection is by that.  Every id of the data set is counted once: chosen, or
-left out for its date, or another than was wanted.  A sample takes an id by a hash of the id and the
-run's name, so that it is as good as drawn by lot, and the same in every process.
+left out for its date or because numbers were erased in its record, or another than was wanted.  A
+sample takes an id by a hash of the id and the run's name, so that it is as good as drawn by lot,
+and the same in every process.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def choose(
     parameters: dict[str, object] = {"parts": [*map(pattern, selection.parts)]}
     if selection.changes:
         parameters["changes"] = [*map(pattern, selection.changes)]
+    if selection.erased:
+        parameters["erased"] = [*map(pattern, selection.erased)]
     outside: list[str] = []
     outside_count = 0
     if wanted is not None:
@@ -111,13 +114,20 @@ def _current(selection: Selection, *, is_bounded: bool) -> str:
 
 
 def _within(selection: Selection) -> str:
-    """SQL: whether a call is of the period; one without a day is of an unbounded one only."""
+    """SQL: whether a call is of the period, and none of its numbers was erased.
+
+    One without a day is of an unbounded period only.
+    """
     bounds = [
         f"epoch_ms(dated) {sign} {ms}"
         for sign, ms in ((">=", selection.since_ms), ("<", selection.until_ms))
         if ms is not None
     ]
-    return " AND ".join(["dated IS NOT NULL", *bounds]) if bounds else "true"
+    if bounds:
+        bounds.append("dated IS NOT NULL")
+    if selection.erased:
+        bounds.append("voice_id NOT IN (SELECT voice_id FROM read_parquet($erased))")
+    return " AND ".join(bounds) if bounds else "true"
 
 
 def _drawn(selection: Selection) -> str:

@@ -16,6 +16,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """The files of the data set."""
     changes: tuple[str, ...] = ()
     """Those of what has changed in it since."""
+    erased: tuple[str, ...] = ()
+    """Parquet files of ids that are not fetched again: numbers were erased in their records."""
     has_rated: bool = True
     """Whether they have the column `is_rated`."""
     column: str = "submit_time"
@@ -36,7 +38,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     population: int = 0
     """Ids that it names, of which a sample is drawn."""
     left_out: int = 0
-    """Ids that are such as is wanted, and dated outside its bounds."""
+    """Ids that are such as is wanted, and dated outside its bounds or erased."""
     outside: int = 0
     """Wanted ids that the data set does not have."""
     outside_ids: tuple[str, ...] = ()

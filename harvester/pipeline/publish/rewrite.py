@@ -56,7 +56,7 @@ from harvester.state import publications
 from harvester.state.values import Note, PartRecord, Publication
 from harvester.storage import dropped
 from harvester.storage.disk import Disk, RealDisk
-from harvester.storage.output import PRIVATE, Output, empty_folder, is_change
+from harvester.storage.output import ASIDE, PRIVATE, Output, empty_folder, is_change
 
 _TOOL = "cdr-harvester"
 
@@ -165,18 +165,19 @@ class Rewriter:
             went=tuple(part.path for folder in folders if folder.leaves for part in folder.go),
         )
         self._call(publications.commit_rewrite, number, come, go, note, also)
-        self._put_in_place(number, come, go)
+        self._put_in_place(number, come, go, by_renames=note.by_renames)
         return Rewritten(tuple(go), tuple(come))
 
     def finish(self, rewrite: Publication) -> None:
         """Finish a rewrite that is past its commit point.  Raises StoreError."""
+        assert rewrite.note is not None, "every rewrite has one"
         come = self._call(publications.parts_of, rewrite.id)
         go = self._call(publications.superseded_parts, rewrite.id)
         for folder in sorted({part.folder for part in come}):
             of_folder = [part for part in come if part.folder == folder]
             if not self._is_exchanged(folder, come, go) and not self._is_whole(rewrite, of_folder):
                 self._make_again(rewrite, of_folder, go)
-        self._put_in_place(rewrite.id, come, go)
+        self._put_in_place(rewrite.id, come, go, by_renames=rewrite.note.by_renames)
 
     def _abandon(self) -> None:
         for number in self._call(publications.drop_prepared):
@@ -257,7 +258,12 @@ class Rewriter:
             )
 
     def _put_in_place(
-        self, number: int, come: Sequence[PartRecord], go: Sequence[PartRecord]
+        self,
+        number: int,
+        come: Sequence[PartRecord],
+        go: Sequence[PartRecord],
+        *,
+        by_renames: bool = False,
     ) -> None:
         """W4 and W5.  May be repeated after a crash at any point in between."""
         place = self._place(number)
@@ -268,7 +274,11 @@ class Rewriter:
                 continue
             there = self._output.place_of(folder)
             with explained("exchanging", there):
-                if folder in comes:
+                if folder in comes and by_renames:
+                    # A kill in between is mended by `put_back`.
+                    self._disk.rename_folder(there, place / f"{folder}{ASIDE}")
+                    self._disk.rename_folder(place / folder, there)
+                elif folder in comes:
                     self._disk.exchange(place / folder, there)
                 else:
                     self._disk.make_folder(place, PRIVATE)

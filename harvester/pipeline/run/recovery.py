@@ -39,7 +39,7 @@ from harvester.state.lock import OutputLock
 from harvester.state.values import RunRecord
 from harvester.state.writer import InlineLedger
 from harvester.storage.old_runs import remove_old
-from harvester.storage.output import Output, make_folders
+from harvester.storage.output import Output, make_folders, put_back
 from harvester.storage.ownership import CHANGE, refuse_closed
 
 UNRECORDED_BATCHES = 2
@@ -93,6 +93,7 @@ def open_output(
         db = open_database(output.database, config.vendor.account, is_claimed=is_claimed)
         try:
             with store_errors(output.database):
+                put_back(output)
                 compare_with_data(db, output)
                 config = own_settings(db, output, config, rebind=rebind, is_kept=True)
                 own = binding(db)

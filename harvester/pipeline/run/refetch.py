@@ -23,6 +23,7 @@ from harvester.pipeline.engine.settle import KEPT_MS
 from harvester.pipeline.run.requests import RefetchRequest
 from harvester.state import publications
 from harvester.state.values import Compared, RunRecord, WorkList
+from harvester.storage import dropped
 from harvester.storage.output import Output
 
 _Z = 1.959963984540054
@@ -89,7 +90,7 @@ class RefetchTotals(msgspec.Struct, frozen=True, kw_only=True):
     alarms: dict[str, tuple[str, ...]] = {}
     """The same -> some ids of such rows."""
     left_out: int = 0
-    """Ids that are such as was wanted, and dated outside the bounds."""
+    """Ids that are such as was wanted, and dated outside the bounds or erased."""
     outside: int = 0
     """Ids of `--ids` that the data set does not have."""
     outside_ids: tuple[str, ...] = ()
@@ -123,6 +124,7 @@ def selection_of(  # noqa: PLR0917 - what a selection is made of
         what=request.what,
         parts=tuple(str(place_of(part.path)) for part in parts),
         changes=tuple(str(place_of(part.path)) for part in changes),
+        erased=tuple(map(str, dropped.erased_files(output.dropped))),
         has_rated=IS_RATED.name in kind.by_name,
         column=request.column,
         since_ms=since_ms,

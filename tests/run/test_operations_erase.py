@@ -1,0 +1,325 @@
+"""`harvester erase` and `explain --numbers`: numbers leave every place, calls and money stay."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from harvester.errors import UsageError
+from harvester.operations.erase import Erased, Order, erase
+from harvester.operations.listed_numbers import read_numbers
+from harvester.operations.number_places import where
+from harvester.pipeline.engine.acknowledger import keep
+from harvester.pipeline.run.state_snapshot import write_snapshot
+from harvester.state import unresolved
+from harvester.state.database import transaction
+from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall
+from harvester.storage import dropped
+from harvester.storage.disk import RealDisk
+from tests.run.test_cli_commands import harvester
+from tests.support.changes import change, current, rows_of
+from tests.support.events import SignallingEvents
+from tests.support.fakes import House
+from tests.support.nights import DAYS, damage, nights, run_of
+from tests.support.outputs import fingerprint
+
+NUMBER = "491511234567"
+OTHER = "491511234568"
+SHOWN = "4930901820"
+ONE, TWO, THREE = (
+    f"{DAYS[day].replace('-', '')[2:]}120000000000{row}" for day, row in ((0, 0), (0, 1), (2, 2))
+)
+REFETCH = "20261001T000000Z-00000a"
+ORDER = Order(numbers=read_numbers(["+49 151 1234567", f"00{SHOWN}"]), because="T-17")
+OPEN_ID, DEAD_ID, FAILED_ID = "open-1", "dead-1", "failed-1"
+ANSWER = f'{{"data":{{"callee":"+{NUMBER}","voiceId":"{OPEN_ID}","cost":"1.50"}}}}'.encode()
+
+
+def more(voice_id: str) -> str:
+    """Fields of the answer about an id."""
+    callee = NUMBER if voice_id in {ONE, TWO} else OTHER
+    told = {ONE: f"was 0049 151 1234567, now {OTHER}"}.get(voice_id, "")
+    own = {THREE: f'"phone":{SHOWN},"note":"+{SHOWN}!",'}.get(voice_id, "")
+    return f'"callee":"{callee}","calledInfo":"{told}",{own}'
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Numbers in every place that there is."""
+    with closing(nights(tmp_path / "out", count=4, more=more)) as made:
+        change(made, {TWO: "1.5", THREE: "3"}, REFETCH)
+        with transaction(made.db):
+            unresolved.put_open_calls(
+                made.db, [OpenCall(OPEN_ID, 1, 1, 1, run_of(3), ANSWER, answer_ms=1)]
+            )
+            letter = DeadLetter(
+                DEAD_ID, "unknown", f"no call to {NUMBER}", 1, 1, 1, run_of(3), body=ANSWER
+            )
+            unresolved.put_dead_letters(made.db, [letter])
+            unresolved.put_deferred(
+                made.db, [Deferred(FAILED_ID, "timeout", f"({NUMBER})", 1, 1, run_of(3))]
+            )
+        run = made.output.run(run_of(3))
+        run.mkdir(0o700)
+        write_snapshot(made.db, run / "state.parquet")
+        bad = {"file": "ids.csv", "line": 3, "reason": "forbidden_character"}
+        bad_lines = run / "bad_ids.jsonl"
+        bad_lines.touch(0o600)
+        bad_lines.write_text(
+            "".join(json.dumps(bad | {"excerpt": one}) + "\n" for one in (f"+{NUMBER}", "a b"))
+        )
+        before = made.output.state / "state.db.before-2.7"
+        before.touch(0o600)
+        with closing(sqlite3.connect(before)) as copy:
+            made.db.backup(copy)
+        made.close()
+        yield made
+
+
+def texts(house: House) -> Iterator[tuple[Path, str]]:
+    """Every file of the output as text: Parquet and its answers decoded, the rest as it is."""
+    for path in sorted(house.output.root.rglob("*")):
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as file:
+                told = io.StringIO()
+                for row in file.read().to_pylist():
+                    print(row, file=told)
+                print(file.metadata.metadata, file=told)
+            yield path, told.getvalue() + path.read_bytes().decode("latin-1")
+        elif path.is_file():
+            yield path, path.read_bytes().decode("latin-1")
+
+
+def left_in(house: House, *numbers: str) -> list[str]:
+    """The files that hold one of the numbers, however it is written."""
+    found = []
+    for path, text in texts(house):
+        bare = "".join(char for char in text if char not in " -+()")
+        if any(number in bare for number in numbers):
+            found.append(str(path.relative_to(house.output.root)))
+    return found
+
+
+def money(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    hidden = ("callee", "called_info", "extra", "folder")
+    return {
+        voice_id: {name: value for name, value in row.items() if name not in hidden}
+        for voice_id, row in rows.items()
+    }
+
+
+def erased(house: House, disk: RealDisk | None = None) -> Erased:
+    return erase(house.config, ORDER, SignallingEvents(), disk=disk)
+
+
+def test_numbers_leave_every_place_and_totals_stay(house: House) -> None:
+    first, now = rows_of(house), current(house)
+    assert len(left_in(house, NUMBER)) >= 6
+    done = erased(house)
+    assert left_in(house, NUMBER, SHOWN) == []
+    assert [one.place for one in done.places] == [
+        "data",
+        "changes",
+        "open calls",
+        "dead letters",
+        "failed ids",
+        "snapshots",
+        "bad lines",
+        "copies of the state",
+    ]
+    assert done.places[0].ids == (ONE, TWO, THREE)
+    assert money(rows_of(house)) == money(first)
+    assert money(current(house)) == money(now)
+    assert damage(house) == []
+    after = rows_of(house)
+    assert after[ONE]["callee"] == "49**********"
+    assert after[ONE]["called_info"] == f"was 0049 *** *******, now {OTHER}"
+    assert json.loads(after[THREE]["extra"]) == {"phone": "49********", "note": "+49********!"}
+    others = {name: row for name, row in first.items() if name not in {ONE, TWO, THREE}}
+    assert {name: after[name] for name in others} == others
+    for change_ in house.output.changes.glob("*/*.parquet"):
+        for row in pq.read_table(change_, partitioning=None).to_pylist():
+            assert {row["old"]["callee"], row["new"]["callee"]} <= {"49**********", OTHER}
+    # Only the folders that held one have new files.
+    assert not any(DAYS[1] in path for path in done.written)
+    assert sum(path.startswith("cdr/") for path in done.written) == 8
+    assert list(house.output.retired.iterdir()) == []
+    assert list(house.output.state.glob("*.before-*")) == []
+    again = where(house.config, ORDER.numbers, "explain")
+    assert again == ()
+
+
+def test_the_receipt_names_no_number_and_what_is_not_reached(house: House) -> None:
+    done = erased(house)
+    path = house.output.root / done.receipt
+    receipt = json.loads(path.read_text())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (receipt["because"], receipt["numbers"]) == ("T-17", 2)
+    assert receipt["places"]["data"]["rows"] == 3
+    assert receipt["places"]["data"]["calls"] == 3
+    assert any("open" in one for one in receipt["not_reached"])
+    assert any("backups" in one for one in receipt["not_reached"])
+    assert receipt["written"] == list(done.written)
+
+
+def test_ids_of_erased_rows_are_left_behind_for_refetch(house: House) -> None:
+    erased(house)
+    (file,) = dropped.erased_files(house.output.dropped)
+    assert pq.read_table(file)["voice_id"].to_pylist() == [ONE, TWO, THREE]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert dropped.files(house.output.dropped) == []
+    assert damage(house) == []
+    file.rename(file.with_suffix(".away"))
+    assert any("left by an erasure, and is gone" in one for one in damage(house))
+
+
+def test_a_journal_that_is_not_empty_is_published_first(house: House) -> None:
+    with closing(House(house.output.root)) as made:
+        entry = Entry("x-1", 1, True, ANSWER)
+        batch = Batch(entries=[entry])
+        keep(made.db, run_of(3), batch, work_list=None, counters={}, requests_of_day=("", 0))
+    was = fingerprint(house.output.root)
+    with pytest.raises(UsageError, match="harvester publish") as raised:
+        erased(house)
+    assert raised.value.code == "usage.conflict"
+    assert fingerprint(house.output.root).keys() == was.keys()
+    found = {one.place: one.ids for one in where(house.config, ORDER.numbers, "explain")}
+    assert found["journal"] == ("x-1",)
+
+
+def test_a_dry_run_and_a_run_without_yes_change_nothing(tmp_path: Path, house: House) -> None:
+    (tmp_path / "numbers.txt").write_text(f"+49 (151) 1234567\n\n00{SHOWN}\n")
+    was = fingerprint(house.output.root)
+    words = ("erase", "--numbers", "numbers.txt", "--because", "T-17", "--out", "out")
+    dry = harvester(*words, "--dry-run", cwd=tmp_path)
+    assert dry.returncode == 0, dry.stderr
+    assert "data:" in dry.stdout
+    assert "3 rows in 3 files" in dry.stdout
+    bare = harvester(*words, cwd=tmp_path)
+    assert bare.returncode == 2
+    assert "add --yes" in bare.stderr
+    assert fingerprint(house.output.root) == was
+    done = harvester(*words, "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Receipt:  runs/erase-" in done.stdout
+    for one in (dry, bare, done):
+        for number in (NUMBER, NUMBER[2:], SHOWN):
+            assert number not in one.stdout + one.stderr
+    assert left_in(house, NUMBER, SHOWN) == []
+
+
+def test_explain_names_every_place_and_the_ids(tmp_path: Path, house: House) -> None:
+    was = fingerprint(house.output.root)
+    told = harvester(
+        "explain", "--numbers", "-", "--out", "out", "--json", cwd=tmp_path, stdin=f"{NUMBER}\n"
+    )
+    assert told.returncode == 0, told.stderr
+    found = {one["place"]: one for one in json.loads(told.stdout)["places"]}
+    assert found["data"]["ids"] == [ONE, TWO]
+    assert found["changes"]["ids"] == [TWO]
+    assert found["open calls"]["ids"] == [OPEN_ID]
+    assert fingerprint(house.output.root) == was
+    both = harvester("explain", ONE, "--numbers", "-", "--out", "out", cwd=tmp_path)
+    assert (both.returncode, harvester("explain", "--out", "out", cwd=tmp_path).returncode) == (
+        2,
+        2,
+    )
+
+
+@pytest.mark.parametrize("line", ["123456", "49151x1234567", "name,491511234567", "+", "voice"])
+def test_a_line_that_is_no_number_is_named_by_its_place_alone(line: str) -> None:
+    with pytest.raises(UsageError, match=r"^line 2 of the numbers") as raised:
+        read_numbers(["+4930123456", line])
+    assert raised.value.code == "usage.numbers"
+    assert line == "+" or line not in str(raised.value)
+
+
+class Gone(BaseException):
+    pass
+
+
+class Cut(RealDisk):
+    """The power is cut behind the step of this number, of those that count."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def _step(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise Gone
+
+    def exchange(self, one: Path, other: Path) -> None:
+        super().exchange(one, other)
+        self._step()
+
+    def rename_folder(self, source: Path, target: Path) -> None:
+        super().rename_folder(source, target)
+        self._step()
+
+    def remove_folder(self, path: Path) -> None:
+        super().remove_folder(path)
+        self._step()
+
+    def remove(self, path: Path) -> None:
+        super().remove(path)
+        self._step()
+
+
+def test_an_erasure_that_was_cut_is_finished_by_the_next(tmp_path: Path, house: House) -> None:
+    for after in range(1, 7):
+        root = tmp_path / f"cut-{after}"
+        shutil.copytree(house.output.root, root)
+        with closing(House(root)) as made:
+            first = rows_of(made)
+        with pytest.raises(Gone):
+            erased(made, Cut(after))
+        erased(made)
+        assert left_in(made, NUMBER, SHOWN) == [], after
+        assert money(rows_of(made)) == money(first)
+        assert damage(made) == []
+
+
+class NoExchange(Cut):
+    """Folders can't be exchanged here; the power goes behind a rename of this number."""
+
+    def exchange(self, one: Path, other: Path) -> None:
+        raise OSError(22, "Invalid argument")
+
+    def remove_folder(self, path: Path) -> None:
+        RealDisk.remove_folder(self, path)
+
+    def remove(self, path: Path) -> None:
+        RealDisk.remove(self, path)
+
+
+def test_where_folders_cannot_be_exchanged_readers_have_to_be_stopped(
+    tmp_path: Path, house: House
+) -> None:
+    with pytest.raises(UsageError, match="--readers-stopped") as raised:
+        erased(house, NoExchange(0))
+    assert raised.value.code == "output.no_exchange"
+    stopped = msgspec.structs.replace(ORDER, readers_stopped=True)
+    first = rows_of(house)
+    for after in range(8):
+        root = tmp_path / f"cut-{after}"
+        shutil.copytree(house.output.root, root)
+        made = House(root)
+        made.close()
+        if after:
+            with pytest.raises(Gone):
+                erase(made.config, stopped, SignallingEvents(), disk=NoExchange(after))
+        erase(made.config, stopped, SignallingEvents(), disk=NoExchange(0))
+        assert left_in(made, NUMBER, SHOWN) == [], after
+        assert money(rows_of(made)) == money(first)
+        assert damage(made) == []
