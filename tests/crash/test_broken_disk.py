@@ -46,6 +46,7 @@ FULL_IDS = 2_400
         ("refetch", "worklist.build_child"),
         ("rebuild", "rebuild_once"),
         ("compact", "compact_once"),
+        ("erase", "erase_once"),
         ("migrate", "harvest_once"),
     ],
 )

@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
         ("refetch", "worklist.build_child"),
         ("rebuild", "rebuild_once"),
         ("compact", "compact_once"),
+        ("erase", "erase_once"),
         ("migrate", "harvest_once"),
     ],
 )
