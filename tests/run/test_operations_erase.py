@@ -431,3 +431,20 @@ def test_a_ticket_that_holds_the_number_is_refused(tmp_path: Path, house: House)
     assert told.returncode == 2
     assert NUMBER not in told.stderr
     assert len(left_in(house, NUMBER)) >= 6
+
+
+def test_what_rows_of_the_state_database_held_before_is_gone_as_well(tmp_path: Path) -> None:
+    number = "4917099887766"
+    made = nights(tmp_path / "out", count=1)
+    body = f'{{"a":"{"x" * 20_000}","callee":"{number}"}}'.encode()
+    with transaction(made.db):
+        unresolved.put_open_calls(made.db, [OpenCall("o", 1, 1, 1, run_of(0), body, answer_ms=1)])
+    with transaction(made.db):
+        unresolved.remove_open_calls(made.db, ["o"])
+    made.close()
+    assert number.encode() in made.output.database.read_bytes()
+    order = Order(numbers=(number,), because="T-1")
+    assert erase(made.config, order, SignallingEvents()).places == ()
+    assert number.encode() not in made.output.database.read_bytes()
+    assert [path.name for path in made.output.state.glob("state.db*")] == ["state.db"]
+    assert damage(made) == []
