@@ -114,7 +114,7 @@ def where(config: Config, numbers: tuple[str, ...], command: str) -> tuple[Place
     """
     output = Output(Path(config.output.dir))
     with looking(output, command) as db:
-        own_settings(db, output, config, rebind=False)
+        own_settings(db, output, config, rebind=None)
         kind = of_version(data_version(db, GROUP_RECORD.version))
         return places(held(db, output, kind, ListedNumbers(numbers, kind)), output)
 

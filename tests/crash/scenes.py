@@ -23,7 +23,10 @@ from typing import Literal
 import pyarrow.parquet as pq
 
 from harvester.analysis.verify.verify import Order, verify
+from harvester.config import load
 from harvester.dataset.packing import NO_DATE
+from harvester.operations.listed_numbers import read_numbers
+from harvester.operations.number_places import where
 from harvester.simulator import Fates, make_ids
 from harvester.simulator.billing import parse_billing
 from harvester.simulator.calls import Fate, call_of
@@ -52,7 +55,12 @@ DELIVERED = sorted(make_ids(160, 6, end=END, days=3))
 VENDOR_SEED = 5
 
 Process = Literal[
-    "harvest_once", "worklist.build_child", "rebuild_once", "compact_once", "drop_once"
+    "harvest_once",
+    "worklist.build_child",
+    "rebuild_once",
+    "compact_once",
+    "drop_once",
+    "erase_once",
 ]
 """The process that is hurt, by a part of its command line."""
 
@@ -67,13 +75,14 @@ class Scene:
     """Of the run; of the run that follows, if the command is another one."""
     ids: Sequence[str]
     """What must be in the data in the end, if the vendor has it."""
-    other: Literal["", "rebuild_once", "compact_once", "drop_once"] = ""
+    other: Literal["", "rebuild_once", "compact_once", "drop_once", "erase_once"] = ""
     """The command, if it is no run; it sends nothing."""
 
 
 def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
     """A first night; one after an unfinished one; the dead, and delivered ids, fetched again; a
-    rebuild; a compaction that folds changes in; a drop; a night with a state database of version 1.
+    rebuild; a compaction that folds changes in; a drop; an erasure; a night with a state database
+    of version 1.
     """
     first, second = folder / "first.txt", folder / "second.txt"
     many, delivered = folder / "many.txt", folder / "delivered.txt"
@@ -114,6 +123,7 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
         "rebuild": Scene("rebuild", overtaken, order, IDS, other="rebuild_once"),
         "compact": Scene("compact", compacted.out, order, IDS, other="compact_once"),
         "drop": Scene("drop", dropping, order, ids_that_stay(compacted), other="drop_once"),
+        "erase": Scene("erase", compacted.out, order, IDS, other="erase_once"),
         "migrate": Scene("migrate", old_version, order, IDS),
     }
 
@@ -141,6 +151,8 @@ class Trial:
         look_as_a_reader(self.harvest)
         if self.scene.other:
             self.again()
+        if self.scene.name == "erase":
+            self.look_for_numbers()
         asked_before = self.vendor.stats()["requests"]
         done = self.harvest.run(**dict(self.scene.order))
         assert done.code in (0, 3), (self.step, done.err)
@@ -174,6 +186,16 @@ class Trial:
         for row in found:
             assert row["new"]["cost"] > row["old"]["cost"], self.step
             assert row["old"]["cost"] == rows[row["voice_id"]]["cost"], self.step
+
+    def look_for_numbers(self) -> None:
+        """No place holds one, nor the bytes of the state database; a receipt says so."""
+        out = self.harvest.out
+        listed = read_numbers(erased_numbers())
+        assert where(load(flags={"output.dir": str(out)}).config, listed, "explain") == (), (
+            self.step
+        )
+        assert not any(one.encode() in (out / "state/state.db").read_bytes() for one in listed)
+        assert list(out.glob("runs/erase-*/erasure.json")) != [], self.step
 
     def again(self) -> None:
         """Nothing may begin on half a state; a rebuild that was whole needs no other."""
@@ -291,9 +313,17 @@ def look_as_a_reader(harvest: Harvest) -> None:
 
 def in_data(ids: Sequence[str]) -> list[str]:
     """Those that the vendor has a record of."""
+    return [i for i in ids if call_of(VENDOR_SEED, i, _fates()).fate is not Fate.DEAD_PARAM]
+
+
+def erased_numbers() -> list[str]:
+    """Those that the scene of an erasure is about: of calls of each date."""
+    return [call_of(VENDOR_SEED, one, _fates()).callee for one in in_data(IDS)[::40]]
+
+
+def _fates() -> Fates:
     shares = {name: float(share) for name, share in (f.split("=") for f in FATES.split(","))}
-    fates = Fates(**shares)
-    return [i for i in ids if call_of(VENDOR_SEED, i, fates).fate is not Fate.DEAD_PARAM]
+    return Fates(**shares)
 
 
 def damage_of(out: Path) -> list[str]:

@@ -47,6 +47,7 @@ FULL_IDS = 2_400
         ("rebuild", "rebuild_once"),
         ("compact", "compact_once"),
         ("drop", "drop_once"),
+        ("erase", "erase_once"),
         ("migrate", "harvest_once"),
     ],
 )

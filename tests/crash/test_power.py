@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
         ("rebuild", "rebuild_once"),
         ("compact", "compact_once"),
         ("drop", "drop_once"),
+        ("erase", "erase_once"),
         ("migrate", "harvest_once"),
     ],
 )

@@ -133,7 +133,7 @@ def test_calls_that_the_vendor_forgot_are_delivered_as_they_were_last(
     tmp_path: Path, source: Path
 ) -> None:
     with vendor_of("late=1:1000x") as vendor:
-        harvest = impatient(tmp_path, vendor, unrated_max_age_s=6.0)
+        harvest = impatient(tmp_path, vendor, unrated_max_age_s=12.0)
         first = harvest.run(source)
         assert first.code == 0, first.err
         port = vendor.port
@@ -142,7 +142,7 @@ def test_calls_that_the_vendor_forgot_are_delivered_as_they_were_last(
         said = again(harvest)
         assert said.summary["run"]["open"] == len(ANSWERED), "a no alone ends nothing"
         assert status(harvest.out)["open_unrated"] == len(ANSWERED)
-        time.sleep(max(0.0, 6.5 - (time.monotonic() - began)))
+        time.sleep(max(0.0, 12.5 - (time.monotonic() - began)))
         last = again(harvest)
     assert last.summary["run"]["dead"] == 0
     assert last.summary["run"]["unrated"] == last.summary["run"]["delivered"] == len(ANSWERED)

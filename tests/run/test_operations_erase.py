@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.errors import UsageError
-from harvester.operations.erase import Erased, Order, erase
+from harvester.errors import Interrupted, StoreError, UsageError
+from harvester.operations.compact import Order as CompactOrder
+from harvester.operations.compact import compact
+from harvester.operations.erase import Erased, Order, erase, stopped
 from harvester.operations.listed_numbers import read_numbers
 from harvester.operations.number_places import where
+from harvester.operations.rebuild import rebuild
 from harvester.pipeline.engine.acknowledger import keep
+from harvester.pipeline.run.requests import StopCheck
 from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.state import unresolved
 from harvester.state.database import transaction
@@ -309,7 +314,7 @@ def test_where_folders_cannot_be_exchanged_readers_have_to_be_stopped(
     with pytest.raises(UsageError, match="--readers-stopped") as raised:
         erased(house, NoExchange(0))
     assert raised.value.code == "output.no_exchange"
-    stopped = msgspec.structs.replace(ORDER, readers_stopped=True)
+    while_stopped = msgspec.structs.replace(ORDER, readers_stopped=True)
     first = rows_of(house)
     for after in range(8):
         root = tmp_path / f"cut-{after}"
@@ -318,8 +323,128 @@ def test_where_folders_cannot_be_exchanged_readers_have_to_be_stopped(
         made.close()
         if after:
             with pytest.raises(Gone):
-                erase(made.config, stopped, SignallingEvents(), disk=NoExchange(after))
-        erase(made.config, stopped, SignallingEvents(), disk=NoExchange(0))
+                erase(made.config, while_stopped, SignallingEvents(), disk=NoExchange(after))
+        erase(made.config, while_stopped, SignallingEvents(), disk=NoExchange(0))
         assert left_in(made, NUMBER, SHOWN) == [], after
         assert money(rows_of(made)) == money(first)
         assert damage(made) == []
+
+
+def test_what_was_erased_stays_so_when_changes_are_folded_and_the_state_is_rebuilt(
+    tmp_path: Path, house: House
+) -> None:
+    now = current(house)
+    erased(house)
+    compact(house.config, CompactOrder(min_files=2, older_than_s=0), SignallingEvents())
+    assert money(rows_of(house)) == money(now)
+    assert damage(house) == []
+    shutil.rmtree(house.output.state)
+    rebuild(house.config)
+    assert left_in(house, NUMBER, SHOWN) == []
+    assert damage(house) == []
+    # No later publication takes the number of the file of ids.
+    compact(house.config, CompactOrder(min_files=1, older_than_s=0), SignallingEvents())
+    assert len(dropped.erased_files(house.output.dropped)) == 1
+    words = ("refetch", "delivered", "--from", DAYS[0], "--to", DAYS[2], "--dry-run", "--json")
+    told = harvester(*words, "--out", "out", cwd=tmp_path)
+    assert json.loads(told.stdout)["left_out"] == 3, told.stderr
+
+
+def test_files_that_compact_took_out_go_at_once_if_they_hold_one(house: House) -> None:
+    compact(house.config, CompactOrder(min_files=2, older_than_s=0), SignallingEvents())
+    assert list(house.output.retired.iterdir()) != []
+    assert "retired" in [one.place for one in where(house.config, ORDER.numbers, "explain")]
+    erased(house)
+    assert list(house.output.retired.iterdir()) == []
+    assert left_in(house, NUMBER, SHOWN) == []
+    assert damage(house) == []
+
+
+def test_an_output_of_version_1_is_erased_in_its_own_columns(tmp_path: Path) -> None:
+    made = nights(tmp_path / "out", count=2, more=more, version=1)
+    made.close()
+    first = rows_of(made)
+    erased(made)
+    assert left_in(made, NUMBER, SHOWN) == []
+    assert money(rows_of(made)) == money(first)
+    assert damage(made) == []
+
+
+class CutBeforeCommit(RealDisk):
+    """The power goes when the file of ids is durable, before the commit point."""
+
+    def sync_folder(self, path: Path) -> None:
+        super().sync_folder(path)
+        if path.name == "dropped":
+            raise Gone
+
+
+class NoRoom(RealDisk):
+    """No room for a folder of the new files."""
+
+    def make_alike(self, path: Path, pattern: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_before_its_commit_point_nothing_is_erased(house: House) -> None:
+    first = rows_of(house)
+    with pytest.raises(StoreError):
+        erased(house, NoRoom())
+    with pytest.raises(Gone):
+        erased(house, CutBeforeCommit())
+    assert rows_of(house) == first
+    assert len(dropped.erased_files(house.output.dropped)) == 1
+    nothing = Order(numbers=("4999999999",), because="T-18")
+    assert erase(house.config, nothing, SignallingEvents()).places[0].place == "copies of the state"
+    assert dropped.erased_files(house.output.dropped) == []
+    assert rows_of(house) == first
+    assert damage(house) == []
+
+
+class Stopped:
+    """A signal has come."""
+
+    @contextmanager
+    def watched(self) -> Iterator[StopCheck]:
+        yield lambda: stopped(signal.SIGINT)
+
+
+def test_a_signal_before_the_commit_point_stops_it(house: House) -> None:
+    first = rows_of(house)
+    with pytest.raises(Interrupted, match="nothing was erased"):
+        erase(house.config, ORDER, SignallingEvents(), Stopped())
+    assert rows_of(house) == first
+    assert damage(house) == []
+
+
+def test_a_state_that_was_set_aside_is_named(house: House) -> None:
+    aside = house.output.root / "state.old-20261101T000000Z"
+    aside.mkdir(0o700)
+    done = erased(house)
+    assert any(one.startswith(f"{aside.name}: ") for one in done.not_reached)
+    assert aside.is_dir()
+
+
+def test_a_ticket_that_holds_the_number_is_refused(tmp_path: Path, house: House) -> None:
+    words = ("erase", "--numbers", "-", "--yes", "--out", "out", "--because")
+    told = harvester(*words, f"wipe +{NUMBER}", cwd=tmp_path, stdin=NUMBER)
+    assert told.returncode == 2
+    assert NUMBER not in told.stderr
+    assert len(left_in(house, NUMBER)) >= 6
+
+
+def test_what_rows_of_the_state_database_held_before_is_gone_as_well(tmp_path: Path) -> None:
+    number = "4917099887766"
+    made = nights(tmp_path / "out", count=1)
+    body = f'{{"a":"{"x" * 20_000}","callee":"{number}"}}'.encode()
+    with transaction(made.db):
+        unresolved.put_open_calls(made.db, [OpenCall("o", 1, 1, 1, run_of(0), body, answer_ms=1)])
+    with transaction(made.db):
+        unresolved.remove_open_calls(made.db, ["o"])
+    made.close()
+    assert number.encode() in made.output.database.read_bytes()
+    order = Order(numbers=(number,), because="T-1")
+    assert erase(made.config, order, SignallingEvents()).places == ()
+    assert number.encode() not in made.output.database.read_bytes()
+    assert [path.name for path in made.output.state.glob("state.db*")] == ["state.db"]
+    assert damage(made) == []

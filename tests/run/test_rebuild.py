@@ -126,7 +126,7 @@ def test_open_calls_dead_letters_and_deferred_ids_come_back_as_they_were(
             counters={},
             requests_of_day=("2026-01-01", 0),
         )
-        write_snapshot(db, max(whole.glob("runs/*")) / "state.parquet")
+        write_snapshot(db, max(whole.glob("runs/2*")) / "state.parquet")
     queries = [
         "SELECT id, due_ms, first_ms, asks, run, answer, answer_ms FROM open_call ORDER BY id",
         "SELECT * FROM dead_letter ORDER BY id",
@@ -155,7 +155,7 @@ def test_what_the_data_settles_by_now_is_left_out_of_the_snapshot(whole: Path) -
     )
     with closing(open_database(whole / "state" / "state.db", "default")) as db:
         acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=("2026-01-01", 0))
-        write_snapshot(db, max(whole.glob("runs/*")) / "state.parquet")
+        write_snapshot(db, max(whole.glob("runs/2*")) / "state.parquet")
     lose_state(whole)
     assert rebuilt(whole).left_out == 4
     tables = ("open_call", "deferred", "dead_letter")

@@ -1,0 +1,29 @@
+"""One erasure in a process of its own: `python -m tests.support.erase_once OUT`."""
+
+from __future__ import annotations
+
+import sys
+
+from harvester.config import load
+from harvester.errors import HarvesterError
+from harvester.operations.erase import Order, erase
+from harvester.operations.listed_numbers import read_numbers
+from tests.crash.scenes import erased_numbers
+from tests.support.events import SignallingEvents
+
+
+def main() -> int:
+    """Erase once."""
+    config = load(flags={"output.dir": sys.argv[1], "compact.grace_s": 0}).config
+    order = Order(numbers=read_numbers(erased_numbers()), because="T-1")
+    try:
+        done = erase(config, order, SignallingEvents())
+    except HarvesterError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
+    print(done)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
