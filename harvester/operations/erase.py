@@ -42,7 +42,6 @@ from harvester.operations.number_places import (
     DATA,
     NOT_LOOKED_INTO,
     OLD_STATES,
-    OPEN,
     SNAPSHOTS,
     Held,
     Place,
@@ -85,10 +84,7 @@ _BEYOND = (
     "exports, archives of `harvester drop`, tables and every other copy that was made of the data",
     "versions that an object store keeps of files that were synced to it",
     "input files, and what the vendor keeps",
-)
-_STILL_OPEN = (
-    "calls that are open: their next answer brings the numbers back. Run the request again when "
-    "they are final"
+    "calls that are open, pending or dead: a later answer brings the numbers back; run it again",
 )
 
 
@@ -336,7 +332,6 @@ def _receipt(opened: Opened, order: Order, found: Sequence[Held], written: Seque
         for one in found
         if one.place == OLD_STATES
     ]
-    still_open = [_STILL_OPEN] if any(one.place == OPEN for one in found) else []
     done = Erased(
         output=str(output.root),
         because=order.because,
@@ -344,7 +339,7 @@ def _receipt(opened: Opened, order: Order, found: Sequence[Held], written: Seque
         numbers=len(order.numbers),
         places=places(found, output),
         written=tuple(written),
-        not_reached=(*old, *still_open, *_BEYOND),
+        not_reached=(*old, *_BEYOND),
         receipt=_told(folder / RECEIPT, output),
         finished_publications=opened.finished_publications,
     )

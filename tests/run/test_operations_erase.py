@@ -172,7 +172,7 @@ def test_the_receipt_names_no_number_and_what_is_not_reached(house: House) -> No
     assert (receipt["because"], receipt["numbers"]) == ("T-17", 2)
     assert receipt["places"]["data"]["rows"] == 3
     assert receipt["places"]["data"]["calls"] == 3
-    assert any("open" in one for one in receipt["not_reached"])
+    assert any("that are open" in one for one in receipt["not_reached"])
     assert any("backups" in one for one in receipt["not_reached"])
     assert receipt["written"] == list(done.written)
 
@@ -439,9 +439,12 @@ def test_what_rows_of_the_state_database_held_before_is_gone_as_well(tmp_path: P
     body = f'{{"a":"{"x" * 20_000}","callee":"{number}"}}'.encode()
     with transaction(made.db):
         unresolved.put_open_calls(made.db, [OpenCall("o", 1, 1, 1, run_of(0), body, answer_ms=1)])
-    with transaction(made.db):
-        unresolved.remove_open_calls(made.db, ["o"])
     made.close()
+    again = House(made.output.root)
+    again.db.execute("PRAGMA secure_delete = OFF")
+    with transaction(again.db):
+        unresolved.remove_open_calls(again.db, ["o"])
+    again.close()
     assert number.encode() in made.output.database.read_bytes()
     order = Order(numbers=(number,), because="T-1")
     assert erase(made.config, order, SignallingEvents()).places == ()
