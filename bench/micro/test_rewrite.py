@@ -19,7 +19,7 @@ from harvester.pipeline.publish.rewrite import Rewriter
 from harvester.state import publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
-from harvester.state.values import Batch, Entry
+from harvester.state.values import Batch, Entry, Note
 from harvester.state.writer import InlineLedger
 from harvester.storage.disk import RealDisk
 from harvester.storage.output import Output, make_folders
@@ -57,11 +57,12 @@ def test_compact(price: Price, plain: list[Answer], tmp_path: Path) -> None:
 
     def compact(out: Output) -> None:
         with closing(open_database(out.database, "default")) as db:
-            parts = publications.current_parts(db, out.cdr)
+            parts = publications.current_parts(db, out.place_of)
             folders = choose(parts, Order(), "UTC", NOW).folders
             assert len(folders[0].groups) == 1
             ledger = InlineLedger(db, out.database)
-            assert Rewriter(ledger, out, config, "made").rewrite(folders, "compact") is not None
+            rewriter = Rewriter(ledger, out, config, "made")
+            assert rewriter.rewrite(folders, Note("compact")) is not None
 
     price(FILES * ROWS, compact, setup=copy)
 
