@@ -101,11 +101,12 @@ def screen(done: Compacted) -> list[Line]:
     files = f"{count(done.files_before)} files became {count(done.files_after)}"
     what = f"{count(done.folded)} changes, from {one_line(done.output)}/changes"
     folded = [Line(f"Folded:   {what}")] if done.folded else []
+    as_before = "" if done.folded else " as before"
     sizes = f"{size(done.bytes_before)} became {size(done.bytes_after)}"
     return [
         *lines,
         Line(f"Compacted {count(done.dates)} dates: {files}, {sizes}.", "bold green"),
-        Line(f"Data:     {where}/*/*.parquet, {count(done.rows)} records as before"),
+        Line(f"Data:     {where}/*/*.parquet, {count(done.rows)} records{as_before}"),
         *folded,
         Line(f"Kept:     the old files, for {span(done.grace_s)} (compact.grace_s)"),
     ]
