@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
@@ -25,6 +25,7 @@ from harvester.state.database import open_database
 from harvester.storage import dropped
 from harvester.storage.disk import Disk, RealDisk
 from tests.support.changes import change, current, rows_of
+from tests.support.cut_disk import CutDisk, Gone
 from tests.support.events import SignallingEvents
 from tests.support.fakes import ACCOUNT, House
 from tests.support.nights import damage, night, nights
@@ -32,38 +33,6 @@ from tests.support.nights import damage, night, nights
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 FIRST = date(2026, 7, 1)
 STEPS = 9
-
-
-class Dead(BaseException):
-    """The process was killed."""
-
-
-class Mortal(RealDisk):
-    """One that is killed at its n-th step."""
-
-    def __init__(self, at: int) -> None:
-        self._left = at
-
-    def _step(self) -> None:
-        self._left -= 1
-        if not self._left:
-            raise Dead
-
-    def sync_file(self, file: BinaryIO) -> None:
-        super().sync_file(file)
-        self._step()
-
-    def sync_folder(self, path: Path) -> None:
-        super().sync_folder(path)
-        self._step()
-
-    def exchange(self, one: Path, other: Path) -> None:
-        super().exchange(one, other)
-        self._step()
-
-    def rename_folder(self, source: Path, target: Path) -> None:
-        super().rename_folder(source, target)
-        self._step()
 
 
 @dataclass(slots=True)
@@ -117,8 +86,8 @@ class Books:
     def _mortal(self, work: Callable[[Disk], object]) -> None:
         """Do it, perhaps killed once or twice; then once more, to its end."""
         for _ in range(self.dice.choice([0, 1, 2])):
-            with suppress(Dead):
-                work(Mortal(self.dice.randrange(1, 30)))
+            with suppress(Gone):
+                work(CutDisk(self.dice.randrange(1, 30), with_syncs=True))
         work(RealDisk())
 
     def _deliver(self, voice_id: str) -> None:

@@ -33,6 +33,7 @@ from harvester.storage import dropped
 from harvester.storage.disk import RealDisk
 from tests.run.test_cli_commands import harvester
 from tests.support.changes import change, current, rows_of
+from tests.support.cut_disk import CutDisk, Gone
 from tests.support.events import SignallingEvents
 from tests.support.fakes import House
 from tests.support.nights import DAYS, damage, nights, run_of
@@ -249,38 +250,6 @@ def test_a_line_that_is_no_number_is_named_by_its_place_alone(line: str) -> None
     assert line == "+" or line not in str(raised.value)
 
 
-class Gone(BaseException):
-    pass
-
-
-class Cut(RealDisk):
-    """The power is cut behind the step of this number, of those that count."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def _step(self) -> None:
-        self.left -= 1
-        if not self.left:
-            raise Gone
-
-    def exchange(self, one: Path, other: Path) -> None:
-        super().exchange(one, other)
-        self._step()
-
-    def rename_folder(self, source: Path, target: Path) -> None:
-        super().rename_folder(source, target)
-        self._step()
-
-    def remove_folder(self, path: Path) -> None:
-        super().remove_folder(path)
-        self._step()
-
-    def remove(self, path: Path) -> None:
-        super().remove(path)
-        self._step()
-
-
 def test_an_erasure_that_was_cut_is_finished_by_the_next(tmp_path: Path, house: House) -> None:
     for after in range(1, 7):
         root = tmp_path / f"cut-{after}"
@@ -288,14 +257,14 @@ def test_an_erasure_that_was_cut_is_finished_by_the_next(tmp_path: Path, house: 
         with closing(House(root)) as made:
             first = rows_of(made)
         with pytest.raises(Gone):
-            erased(made, Cut(after))
+            erased(made, CutDisk(after))
         erased(made)
         assert left_in(made, NUMBER, SHOWN) == [], after
         assert money(rows_of(made)) == money(first)
         assert damage(made) == []
 
 
-class NoExchange(Cut):
+class NoExchange(CutDisk):
     """Folders can't be exchanged here; the power goes behind a rename of this number."""
 
     def exchange(self, one: Path, other: Path) -> None:
