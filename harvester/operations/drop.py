@@ -102,6 +102,8 @@ def drop(
     `disk` replaces the operating system's file system (tests).  Raises AlreadyRunning, StoreError,
     ConfigError; UsageError while a refetch is not finished; Interrupted when a signal ended it.
     """
+    if order.to is not None:
+        _refuse_inside(order.to, Path(config.output.dir))
     with stop.watched() as asked_to_stop, open_output(config, rebind=None, lock=_LOCK) as opened:
         with store_errors(opened.output.database):
             tell_recovery(opened, events)
@@ -131,6 +133,19 @@ def refuse_refetch(opened: Opened, become: str, then: str) -> None:
             f"be fetched again. Finish it with `harvester run --carried-over-only`, then {then}. "
             "Nothing was changed.",
             code="usage.conflict",
+        )
+
+
+def _refuse_inside(to: Path, root: Path) -> None:
+    """Raise UsageError for an archive that shares a folder with the output: it would be a part of
+    what leaves, or of what is tidied up.
+    """
+    archive, output = to.resolve(), root.resolve()
+    if archive.is_relative_to(output) or output.is_relative_to(archive):
+        raise UsageError(
+            f"--to {to} and the output {root} lie within each other: choose an archive folder "
+            "apart from it. Nothing was dropped.",
+            code="usage.target",
         )
 
 

@@ -33,6 +33,8 @@ from harvester.errors import UsageError
 from harvester.redact import AMOUNT, BETWEEN, LEAST_DIGITS, NO_NUMBER, WRITTEN, ascii_digits
 
 _KEPT = 2
+_MOST_DIGITS = 15
+"""Of a phone number (ITU-T E.164)."""
 _AT_ONCE = 200
 """Numbers of one pattern of the coarse test: one of thousands would not compile."""
 _LONGEST = 40
@@ -60,11 +62,12 @@ def read_numbers(lines: Iterable[str]) -> tuple[str, ...]:
         if not text:
             continue
         number = _digits(text)
-        if not WRITTEN.fullmatch(text) or len(number) < LEAST_DIGITS:
+        if not WRITTEN.fullmatch(text) or not LEAST_DIGITS <= len(number) <= _MOST_DIGITS:
             raise UsageError(
-                f"line {at} of the numbers is no phone number: {LEAST_DIGITS} digits or more, "
-                "with a leading + or 00 and with spaces, dots, dashes, slashes or parentheses "
-                "between them if you like, and nothing else. Nothing was changed: correct it.",
+                f"line {at} of the numbers is no phone number: {LEAST_DIGITS} to {_MOST_DIGITS} "
+                "digits, one number a line, with a leading + or 00 and with spaces, dots, dashes, "
+                "slashes or parentheses between them if you like, and nothing else. Nothing was "
+                "changed: correct it.",
                 code="usage.numbers",
             )
         found[number] = None

@@ -197,6 +197,18 @@ def test_another_callee_is_an_alarm_that_names_ids_and_no_number(house: House) -
     assert comparison.counts["second"].alarms == {"callee": ("a",)}
 
 
+def test_a_known_cost_that_is_gone_and_a_call_that_goes_on_again_are_alarms(house: House) -> None:
+    house.deliver(answer("a"), answer("b"), answer("c"), answer("d"))
+    found, comparison = house.refetch(
+        answer("a", 1, "second", cost=None),
+        answer("b", 1, "second", cost="much"),
+        answer("c", 1, "second", is_final=False),
+        answer("d", 1, "second", cost="7"),
+    )
+    assert len(found) == 4
+    assert comparison.counts["second"].alarms == {"cost": ("a", "b"), "is_final": ("c",)}
+
+
 def test_a_call_that_ended_since_is_final(house: House) -> None:
     house.deliver(answer("a", is_final=False, hangupTime=None), answer("b", is_final=False))
     found, _ = house.refetch(answer("a", 1, "second"), answer("b", 1, "second", is_final=False))

@@ -83,6 +83,14 @@ def test_it_tells_what_came_and_what_went(house: House) -> None:
     assert [path.split("/")[1] for path in third["superseded"]] == [f"submit_date={DAYS[0]}"]
 
 
+def test_a_field_whose_name_is_a_number_leaves_none_in_the_state(tmp_path: Path) -> None:
+    house = nights(tmp_path / "out", count=1, more=lambda _: '"491701112223":"v",')
+    (note,) = house.db.execute("SELECT note FROM publication").fetchone()
+    house.close()
+    assert "491701112223" not in note
+    assert json.loads(note)["extra"] == {"odd": 12}
+
+
 def test_where_nothing_was_published_it_stays(house: House) -> None:
     before = latest(house)
     publish(house.config, SignallingEvents())

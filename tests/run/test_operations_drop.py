@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
-from harvester.errors import StoreError
+from harvester.errors import StoreError, UsageError
 from harvester.operations.compact import Order as CompactOrder
 from harvester.operations.compact import compact
 from harvester.operations.drop import Order, drop
@@ -27,6 +27,7 @@ from tests.support.changes import change, current, rows_of
 from tests.support.events import SignallingEvents
 from tests.support.fakes import House
 from tests.support.nights import DAYS, damage, nights
+from tests.support.outputs import fingerprint
 
 REFETCH = "20261001T000000Z-00000a"
 ONE, OTHER, THIRD = (
@@ -158,6 +159,21 @@ def test_what_was_dropped_is_not_fetched_again(tmp_path: Path, house: House) -> 
     # And no later publication takes its number.
     compact(house.config, CompactOrder(min_files=2, older_than_s=0), SignallingEvents())
     assert damage(house) == []
+
+
+@pytest.mark.parametrize(
+    "place", ["out", "out/cdr", "out/cdr/x", "out/state/staging", "out/changes", ".", "link"]
+)
+def test_an_archive_within_the_output_or_around_it_is_refused(
+    tmp_path: Path, house: House, place: str
+) -> None:
+    (tmp_path / "link").symlink_to(house.output.cdr)
+    before = fingerprint(house.output.root)
+    order = Order(before=FIRST_TWO.before, to=tmp_path / place, is_meant=True)
+    with pytest.raises(UsageError, match="lie within each other") as raised:
+        drop(house.config, order, SignallingEvents())
+    assert raised.value.code == "usage.target"
+    assert fingerprint(house.output.root) == before
 
 
 class Gone(BaseException):

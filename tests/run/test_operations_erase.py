@@ -242,7 +242,18 @@ def test_explain_names_every_place_and_the_ids(tmp_path: Path, house: House) -> 
     )
 
 
-@pytest.mark.parametrize("line", ["123456", "49151x1234567", "name,491511234567", "+", "voice"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "123456",
+        "49151x1234567",
+        "name,491511234567",
+        "+",
+        "voice",
+        "491511234567 491511234568",
+        "4" * 16,
+    ],
+)
 def test_a_line_that_is_no_number_is_named_by_its_place_alone(line: str) -> None:
     with pytest.raises(UsageError, match=r"^line 2 of the numbers") as raised:
         read_numbers(["+4930123456", line])

@@ -93,6 +93,14 @@ def test_only_ids_of_a_file_are_fetched_and_those_that_are_not_there_are_named(
     assert "ids_not_delivered" in place.log
 
 
+def test_a_line_that_is_no_id_is_counted_and_hides_no_other(place: Place) -> None:
+    (place.folder / "some.txt").write_text("\n".join([*IDS[:20], "no id !", IDS[0]]))
+    words = ("refetch", "delivered", "--ids", "some.txt")
+    assert "1 ids are not in the data set" in place.tell(*words, "--dry-run")
+    found = place.run(*words)["refetch"]
+    assert (found["again"], found["outside"]) == (20, 1)
+
+
 def test_records_in_which_numbers_were_erased_are_left_out(place: Place) -> None:
     rows = {
         row["voice_id"]: row["callee"]

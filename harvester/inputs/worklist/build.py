@@ -393,11 +393,13 @@ def _again(
     files = [] if spec.again is None else [Path(spec.again)]
     chosen, selection = None, spec.selection
     if selection is not None:
-        wanted = None
+        wanted = own = None
         if selection.files is not None:
-            own = _Counts(counts.bad)  # the control totals are those of the input
+            own = _Counts(counts.bad.apart())  # the control totals are those of the input
             wanted = _raw(replace(spec, files=selection.files), own)
         path, chosen = choose(selection, engine, wanted, Path(spec.scratch))
+        if own is not None:
+            chosen = replace(chosen, outside=chosen.outside + own.bad.total)
         files.append(path)
     before = the_list.rows
     if files:

@@ -40,7 +40,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int = 0
     """Ids that are such as is wanted, and dated outside its bounds or erased."""
     outside: int = 0
-    """Wanted ids that the data set does not have."""
+    """Wanted ids that the data set does not have, and lines of the list that are no id."""
     outside_ids: tuple[str, ...] = ()
     """Some of them."""
 

@@ -99,6 +99,9 @@ class Comparison:
         differs = {name: _differs(old.rows[name], new[name]) for name in names}
         any_extra = _any([_differs(old.rows[n], new[n]) for n in _ONLY_EXTRA], new.num_rows)
         is_changed = _any(list(differs.values()), new.num_rows)
+        for name, mask in self._lost(old.rows, new).items():
+            # A change like others, but nobody should learn of it by a smaller sum.
+            self._alarm_of(name, new.filter(mask))
         self._count(new, is_changed, any_extra)
         rows = pc.indices_nonzero(is_changed)
         changed = {name: mask.take(rows) for name, mask in differs.items()}
@@ -177,16 +180,26 @@ class Comparison:
         ):
             sums[currency] = f"{Decimal(sums.get(currency, '0')) + amount:f}"
 
+    def _lost(self, old: pa.Table, new: pa.Table) -> dict[str, pa.Array]:
+        """Calls whose known cost is absent or unreadable now, and that were over and are not."""
+        cost = self._kind.usage.cost
+        was, now = _one(old[IS_FINAL.name]), _one(new[IS_FINAL.name])
+        return {
+            cost: _one(pc.and_(old[cost].is_valid(), new[cost].is_null())),
+            IS_FINAL.name: pc.and_(was, pc.invert(now)),
+        }
+
     def _alarm(self, now: pa.Table, changed: dict[str, pa.Array]) -> None:
         for name in ALARMING:
-            if name not in changed:
-                continue
-            rows = now.filter(changed[name])
-            for run, count in _by_run(rows).items():
-                of = self._of(run)
-                of.alarmed[name] = of.alarmed.get(name, 0) + count
-                mine = rows.filter(pc.equal(rows["run_id"], run))[self._kind.key].to_pylist()
-                of.alarms[name] = (*of.alarms.get(name, ()), *mine)[:_NAMED]
+            if name in changed:
+                self._alarm_of(name, now.filter(changed[name]))
+
+    def _alarm_of(self, name: str, rows: pa.Table) -> None:
+        for run, count in _by_run(rows).items():
+            of = self._of(run)
+            of.alarmed[name] = of.alarmed.get(name, 0) + count
+            mine = rows.filter(pc.equal(rows["run_id"], run))[self._kind.key].to_pylist()
+            of.alarms[name] = (*of.alarms.get(name, ()), *mine)[:_NAMED]
 
     def _of(self, run: str) -> Compared:
         return self.counts.setdefault(run, Compared())

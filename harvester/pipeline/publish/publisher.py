@@ -38,6 +38,7 @@ from harvester.errors import StoreError
 from harvester.identity import Identity
 from harvester.pipeline.publish.ledger import Ledger
 from harvester.pipeline.publish.normalizer import Normalizer, Normalizing
+from harvester.pipeline.publish.oddities import named
 from harvester.state import journal, publications
 from harvester.state.values import Compared, Note, PartRecord, Publication
 from harvester.storage import dropped
@@ -121,8 +122,9 @@ class Publisher:
             return None
         note = Note(
             records=publication.records,
-            unparsed=normalizing.unparsed,
-            extra=normalizing.extra,
+            # A name that is none could be anybody's number.
+            unparsed=named(normalizing.unparsed),
+            extra=named(normalizing.extra),
             # Of calls that were delivered so, it was shown then.
             without_cost=0 if publication.is_change else normalizing.without_cost,
             presumed=sum(part.presumed for part in staged),
