@@ -6,13 +6,13 @@ A snapshot holds answers, and so phone numbers; the newest one is what `rebuild`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harvester.run_name import is_run_id, stamp_at
+from harvester.run_name import began_at, is_run_id, stamp_at
 from harvester.storage.disk import store_error
 
 SNAPSHOT = "state.parquet"
+_DAY_S = 86_400
 _GO = ("log.jsonl", SNAPSHOT)
 
 
@@ -26,14 +26,13 @@ def remove_old(runs: Path, newest_first: Sequence[str], keep_days: float, now_ms
     newest_first = [name for name in newest_first if is_run_id(name)]
     if not keep_days or not newest_first:
         return
-    now = stamp_at(now_ms / 1000)
-    newest = min(now, max(newest_first)[: len(now)])
-    limit = datetime.strptime(newest, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - timedelta(keep_days)
+    newest = min(now_ms / 1000, began_at(max(newest_first)))
+    limit = stamp_at(newest - keep_days * _DAY_S)
     names = [path.name for path in runs.glob("*") if is_run_id(path.name)]
     ordered = [*newest_first, *sorted(set(names) - set(newest_first), reverse=True)]
     kept = next((name for name in ordered if (runs / name / SNAPSHOT).exists()), None)
     for name in names:
-        if name >= stamp_at(limit.timestamp()):
+        if name >= limit:
             continue
         for file in _GO:
             path = runs / name / file
