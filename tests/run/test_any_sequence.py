@@ -20,6 +20,8 @@ from harvester.operations.compact import Order as CompactOrder
 from harvester.operations.compact import compact
 from harvester.operations.drop import Order as DropOrder
 from harvester.operations.drop import drop
+from harvester.operations.erase import Order as EraseOrder
+from harvester.operations.erase import erase
 from harvester.operations.rebuild import rebuild
 from harvester.state.database import open_database
 from harvester.storage import dropped
@@ -46,13 +48,15 @@ class Books:
     """Call -> its cost now; those that were dropped are in it no more."""
     delivered: Decimal = Decimal(0)
     """All that was ever delivered, as it was then."""
+    erased: set[str] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         self._open()
         days = [str(FIRST + timedelta(self.dice.randrange(4))) for _ in range(2)]
         before = rows_of(self.house)
-        night(self.house, 10 + self.nights, rows=3, days=tuple(sorted(set(days))))
+        many = tuple(sorted(set(days)))
+        night(self.house, 10 + self.nights, rows=3, days=many, more=callee_of)
         self.nights += 1
         for voice_id in rows_of(self.house).keys() - before.keys():
             self._deliver(voice_id)
@@ -79,6 +83,16 @@ class Books:
         left = {one for file in dropped.files(self.house.output.dropped) for one in ids_in(file)}
         self.now = {one: cost for one, cost in self.now.items() if one not in left}
 
+    def erase(self) -> None:
+        known = sorted(self.now)
+        if known:
+            number = number_of(self.dice.choice(known))
+            self.erased.add(number)
+            order = EraseOrder(numbers=(number,), because="T-1")
+            self._mortal(
+                lambda disk: erase(self.house.config, order, SignallingEvents(), disk=disk)
+            )
+
     def rebuild(self) -> None:
         shutil.rmtree(self.house.output.state)
         rebuild(self.house.config)
@@ -102,12 +116,14 @@ class Books:
         assert damage(self.house) == [], self.said
         found = current(self.house)
         assert {name: row["cost"] for name, row in found.items()} == self.now, self.said
+        assert not {row["callee"] for row in found.values()} & self.erased, self.said
         first = dict(rows_of(self.house))
         changes = self.house.output.changes.glob("*/*.parquet")
         by_age = sorted(
             (row for path in changes for row in rows_in(path)), key=lambda row: -row["publication"]
         )
         for row in by_age:
+            assert not {row["old"]["callee"], row["new"]["callee"]} & self.erased, self.said
             first[row["voice_id"]] = row["old"]
         left = sum(
             amount
@@ -117,6 +133,15 @@ class Books:
         )
         there = sum((row["cost"] for row in first.values()), Decimal(0))
         assert there + Decimal(left).scaleb(-8) == self.delivered, self.said
+
+
+def number_of(voice_id: str) -> str:
+    """The number that a call went to: its own."""
+    return f"49{voice_id[-9:]}"
+
+
+def callee_of(voice_id: str) -> str:
+    return f'"callee":"{number_of(voice_id)}",'
 
 
 def rows_in(path: Path) -> list[dict[str, Any]]:
@@ -134,12 +159,13 @@ def ids_in(path: Path) -> list[str]:
 def test_after_any_sequence_the_sums_balance(tmp_path: Path, number: int) -> None:
     print(f"SEED={SEED}")
     dice = random.Random(f"{SEED} {number}")
-    house = nights(tmp_path / "out", count=1, rows=1, days=(str(FIRST),))
+    house = nights(tmp_path / "out", count=1, rows=1, days=(str(FIRST),), more=callee_of)
     books = Books(house, dice)
     for voice_id in rows_of(house):
         books._deliver(voice_id)
     house.close()
     commands = [books.run, books.run, books.refetch, books.refetch, books.compact, books.drop]
+    commands.append(books.erase)
     for _ in range(STEPS):
         command = dice.choice([*commands, books.rebuild] if dice.random() < 0.4 else commands)
         books.said.append(command.__name__)
