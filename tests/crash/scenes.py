@@ -24,14 +24,17 @@ import pyarrow.parquet as pq
 
 from harvester.analysis.verify.verify import Order, verify
 from harvester.config import load
+from harvester.dataset.footer import FOOTER_SCHEMA_VERSION
+from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
 from harvester.dataset.packing import NO_DATE
 from harvester.operations.listed_numbers import read_numbers
 from harvester.operations.number_places import where
 from harvester.simulator import Fates, make_ids
 from harvester.simulator.billing import parse_billing
 from harvester.simulator.calls import Fate, call_of
+from harvester.state.belongs import keep_data_version
 from harvester.state.database import open_database
-from harvester.storage.output import Output
+from harvester.storage.output import Output, make_folders
 from tests.crash.faultfs import FaultFs, Step, chosen
 from tests.support.changes import change, rows_of
 from tests.support.drop_once import last_date
@@ -61,6 +64,7 @@ Process = Literal[
     "compact_once",
     "drop_once",
     "erase_once",
+    "lift_once",
 ]
 """The process that is hurt, by a part of its command line."""
 
@@ -75,7 +79,7 @@ class Scene:
     """Of the run; of the run that follows, if the command is another one."""
     ids: Sequence[str]
     """What must be in the data in the end, if the vendor has it."""
-    other: Literal["", "rebuild_once", "compact_once", "drop_once", "erase_once"] = ""
+    other: Literal["", "rebuild_once", "compact_once", "drop_once", "erase_once", "lift_once"] = ""
     """The command, if it is no run; it sends nothing."""
 
 
@@ -113,6 +117,12 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
     shutil.copytree(older, overtaken / "state")
     complete = harvest_of(folder / "complete", vendor)
     finish(complete, delivered)
+    columns = harvest_of(folder / "older columns", vendor)
+    make_folders(Output(columns.out), 0o750)
+    with closing(open_database(Output(columns.out).database, "default")) as db:
+        keep_data_version(db, GROUP_RECORD_1.version)
+    finish(columns, first)
+    make_changes(columns.out)
     order = {"sources": [str(second)]}
     return {
         "begin": Scene("begin", None, {"sources": [str(first)]}, FIRST),
@@ -124,6 +134,7 @@ def make_scenes(folder: Path, vendor: Simulator) -> dict[str, Scene]:
         "compact": Scene("compact", compacted.out, order, IDS, other="compact_once"),
         "drop": Scene("drop", dropping, order, ids_that_stay(compacted), other="drop_once"),
         "erase": Scene("erase", compacted.out, order, IDS, other="erase_once"),
+        "lift": Scene("lift", columns.out, {"sources": [str(first)]}, FIRST, other="lift_once"),
         "migrate": Scene("migrate", old_version, order, IDS),
     }
 
@@ -161,6 +172,8 @@ class Trial:
         assert asked <= (0 if self.scene.other else len(IDS)), (self.step, asked)
         if self.scene.name == "refetch":
             self.look_at_changes()
+        if self.scene.name == "lift":
+            assert versions_of(self.harvest.out) == {str(GROUP_RECORD.version)}, self.step
         if self.scene.name == "compact":
             look_at_folds(self.harvest)
         finish(self.harvest)
@@ -275,6 +288,13 @@ def look_at_folds(harvest: Harvest) -> None:
     costs = {row["voice_id"]: row["cost"] for row in harvest.rows()}
     wanted = dict.fromkeys(ids[::4], Decimal("1.5")) | dict.fromkeys(ids[::6], Decimal("2.25"))
     assert {one: costs[one] for one in wanted} == wanted
+
+
+def versions_of(out: Path) -> set[str]:
+    """Those of the columns that files of cdr/ and changes/ are written in."""
+    paths = [*out.glob("cdr/*/*.parquet"), *out.glob("changes/*/*.parquet")]
+    footers = [pq.read_metadata(path).metadata for path in paths]
+    return {footer[FOOTER_SCHEMA_VERSION.encode()].decode() for footer in footers}
 
 
 def ids_that_stay(harvest: Harvest) -> list[str]:

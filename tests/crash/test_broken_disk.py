@@ -48,6 +48,7 @@ FULL_IDS = 2_400
         ("compact", "compact_once"),
         ("drop", "drop_once"),
         ("erase", "erase_once"),
+        ("lift", "lift_once"),
         ("migrate", "harvest_once"),
     ],
 )

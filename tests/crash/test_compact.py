@@ -16,6 +16,7 @@ from tests.support.watchers import Watchers
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 
 PROCESS: Process = "compact_once"
+LIFT: Process = "lift_once"
 
 
 @pytest.fixture
@@ -60,6 +61,18 @@ def test_a_recovery_that_is_killed_as_well_is_finished_by_the_next(
         with watchers.watching(rows_of(trial.harvest.out)):
             kill(trial, dice.choice(["before", "after"]))
             kill(trial, dice.choice(["before", "after"]), at=dice.randint(1, 60))
+            trial.again()
+        trial.complete()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lift_that_is_killed_leaves_one_version_to_the_next_start(
+    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], watchers: Watchers, when: str
+) -> None:
+    for trial in trials(tmp_path, vendor, scenes["lift"], LIFT, when):
+        with watchers.watching(rows_of(trial.harvest.out)):
+            environment = trial.fault.environment(at=trial.step.number, when=when, process=LIFT)
+            assert trial.hurt(environment).code == -9 or trial.ended_sooner(), trial.step
             trial.again()
         trial.complete()
 

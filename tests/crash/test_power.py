@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
         ("compact", "compact_once"),
         ("drop", "drop_once"),
         ("erase", "erase_once"),
+        ("lift", "lift_once"),
         ("migrate", "harvest_once"),
     ],
 )

@@ -1,0 +1,26 @@
+"""One `compact --schema` in a process of its own: `python -m tests.support.lift_once OUT`."""
+
+from __future__ import annotations
+
+import sys
+
+from harvester.config import load
+from harvester.errors import HarvesterError
+from harvester.operations.compact import Order, compact
+from tests.support.events import SignallingEvents
+
+
+def main() -> int:
+    """Give all rows the newest columns; merge nothing."""
+    config = load(flags={"output.dir": sys.argv[1], "compact.grace_s": 0}).config
+    order = Order(min_files=1_000, older_than_s=0, schema=True)
+    try:
+        print(compact(config, order, SignallingEvents()))
+    except HarvesterError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
