@@ -290,6 +290,11 @@ def look_at_folds(harvest: Harvest) -> None:
     assert {one: costs[one] for one in wanted} == wanted
 
 
+def count_rows(out: Path) -> int:
+    """What a reader has to count."""
+    return sum(pq.read_metadata(path).num_rows for path in out.glob("cdr/*/*.parquet"))
+
+
 def versions_of(out: Path) -> set[str]:
     """Those of the columns that files of cdr/ and changes/ are written in."""
     paths = [*out.glob("cdr/*/*.parquet"), *out.glob("changes/*/*.parquet")]

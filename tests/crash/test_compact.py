@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-from tests.crash.scenes import SEED, Process, Scene, Trial, trials
+from tests.crash.scenes import SEED, Process, Scene, Trial, count_rows, trials
 from tests.support.simulated import Simulator
 from tests.support.watchers import Watchers
 
@@ -17,22 +15,6 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 
 PROCESS: Process = "compact_once"
 LIFT: Process = "lift_once"
-
-
-@pytest.fixture
-def watchers(tmp_path: Path) -> Iterator[Watchers]:
-    """Readers of the output of the trials; none may ever have counted wrong."""
-    found = Watchers(tmp_path / "out", tmp_path / "control")
-    yield found
-    counts = found.close()
-    print(f"counts: {counts}")
-    for name, how in counts.items():
-        assert how["right"], name
-        assert not [one for one in how if one.startswith("wrong")], (name, how)
-
-
-def rows_of(out: Path) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in out.glob("cdr/*/*.parquet"))
 
 
 def kill(trial: Trial, when: str, at: int | None = None, careless: str = "") -> int:
@@ -46,7 +28,7 @@ def test_killed_at_any_durable_step_no_reader_counts_wrong_and_the_next_start_fi
     tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], watchers: Watchers, when: str
 ) -> None:
     for trial in trials(tmp_path, vendor, scenes["compact"], PROCESS, when):
-        with watchers.watching(rows_of(trial.harvest.out)):
+        with watchers.watching(count_rows(trial.harvest.out)):
             code = kill(trial, when)
             assert code == -9 or trial.ended_sooner(), trial.step
             trial.again()
@@ -58,7 +40,7 @@ def test_a_recovery_that_is_killed_as_well_is_finished_by_the_next(
 ) -> None:
     dice = random.Random(f"{SEED} recovery")
     for trial in trials(tmp_path, vendor, scenes["compact"], PROCESS, "recovery"):
-        with watchers.watching(rows_of(trial.harvest.out)):
+        with watchers.watching(count_rows(trial.harvest.out)):
             kill(trial, dice.choice(["before", "after"]))
             kill(trial, dice.choice(["before", "after"]), at=dice.randint(1, 60))
             trial.again()
@@ -70,7 +52,7 @@ def test_a_lift_that_is_killed_leaves_one_version_to_the_next_start(
     tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], watchers: Watchers, when: str
 ) -> None:
     for trial in trials(tmp_path, vendor, scenes["lift"], LIFT, when):
-        with watchers.watching(rows_of(trial.harvest.out)):
+        with watchers.watching(count_rows(trial.harvest.out)):
             environment = trial.fault.environment(at=trial.step.number, when=when, process=LIFT)
             assert trial.hurt(environment).code == -9 or trial.ended_sooner(), trial.step
             trial.again()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.scenes import SEED, Process, Scene, trials
+from tests.crash.scenes import SEED, Process, Scene, count_rows, trials
 from tests.support.simulated import Simulator
+from tests.support.watchers import Watchers
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 PROCESS: Process = "erase_once"
@@ -16,11 +17,14 @@ PROCESS: Process = "erase_once"
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_any_durable_step_the_same_command_finishes_it(
-    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], when: str
+    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], watchers: Watchers, when: str
 ) -> None:
     for trial in trials(tmp_path, vendor, scenes["erase"], PROCESS, when):
-        hurt = trial.hurt(trial.fault.environment(at=trial.step.number, when=when, process=PROCESS))
-        assert hurt.code == -9 or trial.ended_sooner(), (trial.step, hurt.err)
+        with watchers.watching(count_rows(trial.harvest.out)):
+            at = trial.step.number
+            hurt = trial.hurt(trial.fault.environment(at=at, when=when, process=PROCESS))
+            assert hurt.code == -9 or trial.ended_sooner(), (trial.step, hurt.err)
+            trial.again()
         trial.complete()
 
 
