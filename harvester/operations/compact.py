@@ -36,7 +36,7 @@ from harvester.state import publications
 from harvester.state.belongs import note_data_version
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
-from harvester.state.values import Note, PartRecord
+from harvester.state.values import Note, PartRecord, by_folder
 from harvester.state.writer import InlineLedger
 from harvester.storage.disk import Disk, store_error, why_no_exchange
 from harvester.storage.output import Output
@@ -194,7 +194,7 @@ def choose(
     however few files they have.
     """
     folders, too_young, few_files = [], 0, 0
-    for name, of_date in sorted(_by_folder(parts).items()):
+    for name, of_date in sorted(by_folder(parts).items()):
         day = _day_of(name)
         if order.date is not None and day != order.date:
             continue
@@ -248,7 +248,7 @@ def _lifted(opened: Opened, stop: StopCheck, disk: Disk | None) -> Opened:
     ]
     folders = [
         Folder(tuple((part,) for part in of_folder), lift(name, old, new, free))
-        for name, of_folder in _by_folder(parts).items()
+        for name, of_folder in by_folder(parts).items()
     ]
     done = _rewriter(msgspec.structs.replace(opened, kind=new), disk).rewrite(
         folders,
@@ -301,13 +301,6 @@ def _with_changes(opened: Opened, folder: Folder, through: Mapping[str, int]) ->
         return folder
     edit = fold(opened.db, opened.output, opened.kind, name, through[name])
     return msgspec.structs.replace(folder, make_edit=edit)
-
-
-def _by_folder(parts: Iterable[PartRecord]) -> dict[str, list[PartRecord]]:
-    found: dict[str, list[PartRecord]] = {}
-    for part in parts:
-        found.setdefault(part.folder, []).append(part)
-    return found
 
 
 def _some_at_a_time(folders: Iterable[Folder], most_rows: int) -> Iterator[list[Folder]]:

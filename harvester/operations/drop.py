@@ -12,28 +12,30 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xxhash
 
 from harvester.config import Config
-from harvester.dataset.changes import NEW, OLD, changes_of, rows_of
-from harvester.dataset.files import holds, usage_in
-from harvester.dataset.kind import Partition, RecordKind
-from harvester.dataset.packing import NO_DATE, submit_dates
+from harvester.dataset.changes import changes_of
+from harvester.dataset.files import holds
 from harvester.errors import Interrupted, StoreError, Terminated, UsageError
+from harvester.operations.leaving_dates import (
+    LeavingDate,
+    choose,
+    months_of,
+    runs_of,
+    source_of,
+)
 from harvester.pipeline.engine.progress import Events
-from harvester.pipeline.publish.folding import changes_by_folder, changes_in, in_place_of
+from harvester.pipeline.publish.folding import changes_by_folder
 from harvester.pipeline.publish.in_changes import Without, of_dates
-from harvester.pipeline.publish.merging import Source, whole_part
+from harvester.pipeline.publish.merging import whole_part
 from harvester.pipeline.publish.rewrite import Folder, Rewriter
 from harvester.pipeline.run.messages import tell_recovery
 from harvester.pipeline.run.recovery import Opened, open_output
@@ -42,15 +44,14 @@ from harvester.pipeline.run.run import close_killed
 from harvester.state import publications, work_lists
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
-from harvester.state.values import Note, PartRecord
+from harvester.state.values import Note, PartRecord, by_folder
 from harvester.state.writer import InlineLedger
 from harvester.storage import dropped
 from harvester.storage.disk import Disk, RealDisk, store_error
-from harvester.storage.dropped import Dropped, LeftOfMonth, LeftOfRun
+from harvester.storage.dropped import Dropped, LeftOfMonth
 from harvester.storage.output import PRIVATE
 
 _LOCK = partial(OutputLock, command="drop")
-_HASHES = 1 << 128
 _STOPPED = "stopped on request; nothing was dropped: run `harvester drop` again."
 
 
@@ -112,7 +113,7 @@ def drop(
             refuse_refetch(opened, "leave", "drop")
             parts = publications.current_parts(opened.db, opened.output.place_of)
             changes = publications.current_parts(opened.db, opened.output.place_of, changes=True)
-            dates, kept = _choose(opened, order, parts, changes)
+            dates, kept = choose(opened, order.before, parts, changes)
             left = _told(opened, order, dates, kept, config.compact.grace_s)
             if order.is_meant and dates:
                 should_stop = lambda: asked_to_stop() is not None  # noqa: E731
@@ -149,136 +150,8 @@ def _refuse_inside(to: Path, root: Path) -> None:
         )
 
 
-class _Date(msgspec.Struct, frozen=True):
-    """A date that leaves, and what it comes to."""
-
-    folder: str
-    parts: tuple[PartRecord, ...]
-    ids: pa.Array
-    """Sorted."""
-    runs: Mapping[str, LeftOfRun]
-    months: Mapping[str, LeftOfMonth]
-
-    @property
-    def date(self) -> str:
-        return self.folder.partition("=")[2]
-
-
-def _choose(
-    opened: Opened, order: Order, parts: Sequence[PartRecord], changes: Sequence[PartRecord]
-) -> tuple[list[_Date], dict[str, str]]:
-    """The dates that leave, and those that were meant and stay, with the reason."""
-    before = order.before.isoformat()
-    found: list[_Date] = []
-    kept: dict[str, str] = {}
-    by_folder: dict[str, list[PartRecord]] = {}
-    for part in parts:
-        by_folder.setdefault(part.folder, []).append(part)
-    for folder, of_date in sorted(by_folder.items()):
-        day = folder.partition("=")[2]
-        if day == NO_DATE:
-            kept[day] = "its calls have no date"
-        elif day < before:
-            date_ = _reckoned(opened, folder, of_date, changes)
-            later = [month for month in date_.months if month and f"{month}-01" >= before]
-            if later:
-                kept[day] = f"it holds calls of the billing month {min(later)}"
-            else:
-                found.append(date_)
-    return found, kept
-
-
-def _reckoned(
-    opened: Opened, folder: str, parts: Sequence[PartRecord], changes: Sequence[PartRecord]
-) -> _Date:
-    """What the calls of a folder come to.  Raises StoreError if a file is not as published."""
-    kind, billing = opened.kind, opened.config.billing
-    usage, time_column = kind.usage, f"{billing.date_by}_time"
-    used = (usage.call_duration, usage.charged_duration, usage.cost, usage.currency)
-    columns = list(dict.fromkeys([kind.key, "run_id", time_column, *used]))
-    tables = []
-    for part in parts:
-        with whole_part(_source(opened, part), kind) as file:
-            tables.append(file.read(columns, use_threads=False))
-    rows = pa.concat_tables(tables).combine_chunks()
-    rows = rows.take(pc.sort_indices(rows[kind.key]))
-    newest = publications.newest_number(opened.db)
-    of_rows = changes_in(folder, [_source(opened, one) for one in changes], kind, newest)
-    ids = of_rows[kind.key].to_pylist()
-    last = {voice_id: at for at, voice_id in enumerate(ids)}
-    first = {voice_id: at for at, voice_id in reversed(list(enumerate(ids)))}
-    as_first = _replaced(rows, rows_of(of_rows[OLD]), first, columns, kind)
-    as_now = _replaced(rows, rows_of(of_rows[NEW]), last, columns, kind)
-    days = submit_dates(as_now, billing.zone, Partition(time_column, ""))
-    months = [None if day == NO_DATE else day[:7] for day in days.to_pylist()]
-    return _Date(
-        folder,
-        tuple(parts),
-        rows[kind.key].combine_chunks(),
-        _by_run(as_first, kind),
-        _by_month(as_first, as_now, months, kind),
-    )
-
-
-def _replaced(
-    rows: pa.Table, others: pa.Table, at: Mapping[str, int], columns: list[str], kind: RecordKind
-) -> pa.Table:
-    """`rows` with those of `others` that `at` names by their ids."""
-    if not at:
-        return rows
-    where = pc.index_in(rows[kind.key], value_set=pa.array(at, pa.string())).combine_chunks()
-    taken = others.select(columns).take(pa.array(at.values(), pa.int64()))
-    return in_place_of(rows, taken.take(where), where.is_valid())
-
-
-def _by_run(rows: pa.Table, kind: RecordKind) -> dict[str, LeftOfRun]:
-    found = {}
-    for run in pc.unique(rows["run_id"]).to_pylist():
-        usage = usage_in(rows.filter(pc.equal(rows["run_id"], run)), kind)
-        found[run] = LeftOfRun(
-            usage.rows, usage.call_duration_s, usage.charged_duration_s, dict(usage.cost)
-        )
-    return found
-
-
-def _by_month(
-    first: pa.Table, current: pa.Table, months: Sequence[str | None], kind: RecordKind
-) -> dict[str, LeftOfMonth]:
-    found = {}
-    of_rows = pa.array([month or "" for month in months], pa.string())
-    for month in pc.unique(of_rows).to_pylist():
-        mask = pc.equal(of_rows, month)
-        then, now = first.filter(mask), current.filter(mask)
-        usage = usage_in(now, kind)
-        found[month] = LeftOfMonth(
-            now.num_rows, _hex(_hash(then, kind)), _hex(_hash(now, kind)), dict(usage.cost)
-        )
-    return found
-
-
-def _hash(rows: pa.Table, kind: RecordKind) -> int:
-    """As `LeftOfMonth.first` says."""
-    usage, digest = kind.usage, xxhash.xxh3_128_intdigest
-    columns = (kind.key, usage.charged_duration, usage.cost, usage.currency)
-    values = zip(*(rows[name].to_pylist() for name in columns), strict=True)
-    return sum(digest("|".join(map(_plain, of_call)).encode()) for of_call in values) % _HASHES
-
-
-def _plain(value: object) -> str:
-    # Not str(): that of a cost of 0 is "0E-8".
-    return "" if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value)
-
-
-def _hex(number: int) -> str:
-    return f"{number:032x}"
-
-
-def _source(opened: Opened, part: PartRecord) -> Source:
-    return Source(opened.output.place_of(part.path), part.sha256, part.publication)
-
-
 def _told(
-    opened: Opened, order: Order, dates: Sequence[_Date], kept: dict[str, str], grace_s: float
+    opened: Opened, order: Order, dates: Sequence[LeavingDate], kept: dict[str, str], grace_s: float
 ) -> Left:
     parts = [part for one in dates for part in one.parts]
     return Left(
@@ -288,7 +161,7 @@ def _told(
         rows=sum(part.rows for part in parts),
         files=len(parts),
         bytes=sum(part.bytes for part in parts),
-        months=_months(dates),
+        months=months_of(dates),
         archive=None if order.to is None else str(order.to),
         grace_s=grace_s,
         is_done=False,
@@ -296,42 +169,10 @@ def _told(
     )
 
 
-def _months(dates: Iterable[_Date]) -> dict[str, LeftOfMonth]:
-    found: dict[str, LeftOfMonth] = {}
-    for date_ in dates:
-        for month, one in date_.months.items():
-            known = found.get(month, LeftOfMonth(0, "0", "0", {}))
-            found[month] = LeftOfMonth(
-                known.rows + one.rows,
-                _hex((int(known.first, 16) + int(one.first, 16)) % _HASHES),
-                _hex((int(known.current, 16) + int(one.current, 16)) % _HASHES),
-                _added(known.cost, one.cost),
-            )
-    return dict(sorted(found.items()))
-
-
-def _runs(dates: Iterable[_Date]) -> dict[str, LeftOfRun]:
-    found: dict[str, LeftOfRun] = {}
-    for date_ in dates:
-        for run, one in date_.runs.items():
-            known = found.get(run, LeftOfRun(0, 0, 0, {}))
-            found[run] = LeftOfRun(
-                known.rows + one.rows,
-                known.call_duration_s + one.call_duration_s,
-                known.charged_duration_s + one.charged_duration_s,
-                _added(known.cost, one.cost),
-            )
-    return dict(sorted(found.items()))
-
-
-def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
-
-
 def _take_out(  # noqa: PLR0917 - what a drop is
     opened: Opened,
     order: Order,
-    dates: Sequence[_Date],
+    dates: Sequence[LeavingDate],
     changes: Sequence[PartRecord],
     disk: Disk,
     should_stop: Callable[[], bool],
@@ -354,8 +195,8 @@ def _take_out(  # noqa: PLR0917 - what a drop is
             before=order.before.isoformat(),
             dates=names,
             rows=sum(len(one.ids) for one in dates),
-            runs=_runs(dates),
-            months=_months(dates),
+            runs=runs_of(dates),
+            months=months_of(dates),
             archive=None if order.to is None else str(order.to),
         )
         dropped.write(output.dropped, left, (one.ids for one in dates), disk)
@@ -377,21 +218,18 @@ def _with_changes_of(
     opened: Opened, names: Sequence[str], changes: Sequence[PartRecord]
 ) -> dict[str, list[PartRecord]]:
     """The folders of changes/ that have changes of these dates, whole."""
-    by_folder: dict[str, list[PartRecord]] = {}
-    for part in changes:
-        by_folder.setdefault(part.folder, []).append(part)
     dates = {f"{opened.kind.partition.folder}={name}" for name in names}
     return {
         folder: parts
-        for folder, parts in by_folder.items()
-        if dates & changes_by_folder([_source(opened, one) for one in parts], opened.kind).keys()
+        for folder, parts in by_folder(changes).items()
+        if dates & changes_by_folder([source_of(opened, one) for one in parts], opened.kind).keys()
     }
 
 
 def _archive(  # noqa: PLR0917 - what goes where
     opened: Opened,
     to: Path,
-    dates: Sequence[_Date],
+    dates: Sequence[LeavingDate],
     touched: Mapping[str, Sequence[PartRecord]],
     names: Sequence[str],
     disk: Disk,
@@ -404,7 +242,7 @@ def _archive(  # noqa: PLR0917 - what goes where
         if not holds(target, part.sha256):
             raise _not_copied(target)
     for part in (part for of_folder in touched.values() for part in of_folder):
-        with whole_part(_source(opened, part), changes_of(opened.kind)) as file:
+        with whole_part(source_of(opened, part), changes_of(opened.kind)) as file:
             rows = of_dates(file.read(use_threads=False), opened.kind, names)
         if rows.num_rows:
             sink = pa.BufferOutputStream()

@@ -5,7 +5,7 @@ Instants are integers: milliseconds since 1970-01-01 UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -341,6 +341,14 @@ class PartRecord(msgspec.Struct, frozen=True):
     def folder(self) -> str:
         """Its partition: the folder's name, relative to cdr/."""
         return self.path.partition("/")[0]
+
+
+def by_folder(parts: Iterable[PartRecord]) -> dict[str, list[PartRecord]]:
+    """Files by their partition; each in the order in which they came."""
+    found: dict[str, list[PartRecord]] = {}
+    for part in parts:
+        found.setdefault(part.folder, []).append(part)
+    return found
 
 
 class KnownPart(PartRecord, frozen=True, kw_only=True):
