@@ -207,3 +207,17 @@ def test_the_run_after_it_writes_the_newest_columns(old: House) -> None:
     assert {run_of(night) for night in range(10)} == {
         row["run_id"] for row in rows_of(old).values()
     }
+
+
+def test_a_field_that_is_left_out_now_does_not_come_back_by_a_fold(tmp_path: Path) -> None:
+    made = nights(tmp_path / "out", count=2)
+    change(made, {ONE: "1"}, REFETCH, called_info="somebody", callee="49")
+    made.close()
+    import msgspec
+
+    output = msgspec.structs.replace(made.config.output, omit_fields=("called_info",))
+    config = msgspec.structs.replace(made.config, output=output)
+    assert compact(config, ALL, SignallingEvents()).folded == 1
+    row = rows_of(made)[ONE]
+    assert (row["called_info"], row["callee"], row["cost"]) == (None, "49", Decimal(1))
+    assert damage(made) == []
