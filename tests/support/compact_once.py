@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harvester.config import load
-from harvester.errors import HarvesterError
 from harvester.operations.compact import Order, compact
 from harvester.pipeline.publish.rewrite import Rewriter
 from harvester.state import publications
 from harvester.state.values import PartRecord, Publication
 from harvester.storage.disk import RealDisk
 from tests.support.events import SignallingEvents
+from tests.support.once import ended
 
 MOST_ROWS = 50
 
@@ -54,14 +54,8 @@ def main() -> int:
         Rewriter.finish = _finish_blindly  # type: ignore[method-assign]
     config = load(flags={"output.dir": sys.argv[1], "compact.grace_s": 0}).config
     order = Order(min_files=2, older_than_s=0, most_rows=MOST_ROWS)
-    try:
-        disk = _AddThenRemove() if mistake == "add_then_remove" else RealDisk()
-        done = compact(config, order, SignallingEvents(), disk=disk)
-    except HarvesterError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return exc.exit_code
-    print(done)
-    return 0
+    disk = _AddThenRemove() if mistake == "add_then_remove" else RealDisk()
+    return ended(lambda: compact(config, order, SignallingEvents(), disk=disk))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from datetime import date
 from pathlib import Path
 
 from harvester.config import load
-from harvester.errors import HarvesterError
 from harvester.operations.drop import Order, drop
 from tests.support.events import SignallingEvents
+from tests.support.once import ended
 
 
 def last_date(out: Path) -> str:
@@ -25,12 +25,7 @@ def main() -> int:
     out = Path(sys.argv[1])
     flags = {"output.dir": str(out), "compact.grace_s": 0, "billing.zone": "UTC"}
     order = Order(before=date.fromisoformat(last_date(out)), is_meant=True, to=out / ".." / "kept")
-    try:
-        print(drop(load(flags=flags).config, order, SignallingEvents()))
-    except HarvesterError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return exc.exit_code
-    return 0
+    return ended(lambda: drop(load(flags=flags).config, order, SignallingEvents()))
 
 
 if __name__ == "__main__":

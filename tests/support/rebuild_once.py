@@ -11,8 +11,8 @@ import signal
 import sys
 
 from harvester.config import load
-from harvester.errors import HarvesterError
 from harvester.operations.rebuild import rebuild
+from tests.support.once import ended
 
 
 def main() -> int:
@@ -26,12 +26,7 @@ def main() -> int:
         if next(steps) == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    try:
-        rebuild(load(flags={"output.dir": out}).config, tell=tell)
-    except HarvesterError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return exc.exit_code
-    return 0
+    return ended(lambda: rebuild(load(flags={"output.dir": out}).config, tell=tell))
 
 
 if __name__ == "__main__":
