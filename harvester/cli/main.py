@@ -38,7 +38,7 @@ _GROUPS = {
         "report": "Calls, minutes and money, on the screen and as an HTML page.",
         "audit": "Compare the vendor's bill with its own figures.",
         "sql": "Query the data set with SQL; without a query it opens a prompt.",
-        "export": "Write delivered, dead or open ids as CSV or in other formats.",
+        "export": "Write records, dead or open ids, or changes; CSV and others.",
         "explain": "Show all that is known of one voiceId, or where numbers stand.",
     },
     "Check": {

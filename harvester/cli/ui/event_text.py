@@ -55,6 +55,10 @@ _SAYINGS = {
         "{count} record(s) came back with another {column}, which no call may change: {ids}. Both "
         "are in changes/; ask the vendor"
     ),
+    "known_value_lost": (
+        "{count} record(s) came back without the {column} that was known: {ids}. Both are in "
+        "changes/, and figures count what came last; ask the vendor"
+    ),
     "killed_run_closed": (
         "run {run_id} was killed; its control totals were closed, and nothing is lost"
     ),

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from harvester.dataset.changes import ALARMING
 from harvester.inputs.bad_line_list import BAD_IDS, keep_bad_lines, unreported_lines
 from harvester.inputs.worklist.spec import ListResult
 from harvester.pipeline.engine.progress import Events
@@ -147,7 +148,11 @@ def _tell_changes(found: Compared, events: Events) -> None:
         )
     for column, count in found.alarmed.items():
         events.message(
-            "error", "identity_changed", column=column, count=count, ids=list(found.alarms[column])
+            "error",
+            "identity_changed" if column in ALARMING else "known_value_lost",
+            column=column,
+            count=count,
+            ids=list(found.alarms[column]),
         )
 
 
