@@ -147,13 +147,11 @@ def _tell_changes(found: Compared, events: Events) -> None:
             cost=found.cost,
         )
     for column, count in found.alarmed.items():
-        events.message(
-            "error",
-            "identity_changed" if column in ALARMING else "known_value_lost",
-            column=column,
-            count=count,
-            ids=list(found.alarms[column]),
-        )
+        ids = list(found.alarms[column])
+        if column in ALARMING:
+            events.message("error", "identity_changed", column=column, count=count, ids=ids)
+        else:
+            events.message("error", "known_value_lost", column=column, count=count, ids=ids)
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
