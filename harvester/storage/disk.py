@@ -19,6 +19,8 @@ from harvester.storage.atomic_files import sync_file, sync_folder
 
 # File systems that know no hard links say so in different ways.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+# And those that exchange no folders.  Any other error is a disk that is full or broken, not unable.
+_NO_EXCHANGE = _NO_LINKS | {errno.EINVAL, errno.EXDEV}
 
 _REMEDY: dict[int | None, str] = {
     errno.ENOSPC: "The disk is full: free some space and run again; nothing acknowledged is lost.",
@@ -153,7 +155,7 @@ class RealDisk:
 def why_no_exchange(folder: Path, disk: Disk | None = None) -> str:
     """Why folders on the file system of `folder` can't be exchanged, tried in it; "" if they can.
 
-    Raises OSError if nothing can be written there.
+    Raises OSError if nothing can be written there, or if the disk is full or broken.
     """
     disk = disk or RealDisk()
     with tempfile.TemporaryDirectory(prefix="exchange-", dir=folder) as made:
@@ -165,6 +167,8 @@ def why_no_exchange(folder: Path, disk: Disk | None = None) -> str:
             disk.link(one / "file", one / "again")
             disk.exchange(one, other)
         except OSError as exc:
+            if exc.errno not in _NO_EXCHANGE:
+                raise
             return exc.strerror or str(exc)
         return "" if (other / "again").exists() else "the exchange did nothing"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -395,6 +396,28 @@ def test_a_file_system_that_cannot_exchange_says_so(tmp_path: Path) -> None:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     assert why_no_exchange(tmp_path, Unable()) == "Invalid argument"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("step", ["link", "exchange"])
+def test_a_disk_that_fails_is_not_taken_for_one_that_cannot_exchange(
+    tmp_path: Path, step: str, number: int
+) -> None:
+    class Failing(RealDisk):
+        def link(self, source: Path, target: Path) -> None:
+            self._fail("link")
+            super().link(source, target)
+
+        def exchange(self, one: Path, other: Path) -> None:
+            self._fail("exchange")
+
+        def _fail(self, asked: str) -> None:
+            if asked == step:
+                raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+        why_no_exchange(tmp_path, Failing())
     assert not list(tmp_path.iterdir())
 
 
