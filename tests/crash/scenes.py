@@ -13,6 +13,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -290,9 +291,12 @@ def look_at_folds(harvest: Harvest) -> None:
     assert {one: costs[one] for one in wanted} == wanted
 
 
-def count_rows(out: Path) -> int:
+def rows_by_date(out: Path) -> Counter[str]:
     """What a reader has to count."""
-    return sum(pq.read_metadata(path).num_rows for path in out.glob("cdr/*/*.parquet"))
+    counted: Counter[str] = Counter()
+    for path in out.glob("cdr/*/*.parquet"):
+        counted[path.parent.name.partition("=")[2]] += pq.read_metadata(path).num_rows
+    return counted
 
 
 def versions_of(out: Path) -> set[str]:

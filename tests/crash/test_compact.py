@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.scenes import SEED, Process, Scene, Trial, count_rows, trials
+from tests.crash.scenes import SEED, Process, Scene, Trial, rows_by_date, trials
 from tests.support.simulated import Simulator
 from tests.support.watchers import Watchers
 
@@ -28,7 +28,7 @@ def test_killed_at_any_durable_step_no_reader_counts_wrong_and_the_next_start_fi
     tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], watchers: Watchers, when: str
 ) -> None:
     for trial in trials(tmp_path, vendor, scenes["compact"], PROCESS, when):
-        with watchers.watching(count_rows(trial.harvest.out)):
+        with watchers.watching(rows_by_date(trial.harvest.out)):
             code = kill(trial, when)
             assert code == -9 or trial.ended_sooner(), trial.step
             trial.again()
@@ -40,7 +40,7 @@ def test_a_recovery_that_is_killed_as_well_is_finished_by_the_next(
 ) -> None:
     dice = random.Random(f"{SEED} recovery")
     for trial in trials(tmp_path, vendor, scenes["compact"], PROCESS, "recovery"):
-        with watchers.watching(count_rows(trial.harvest.out)):
+        with watchers.watching(rows_by_date(trial.harvest.out)):
             kill(trial, dice.choice(["before", "after"]))
             kill(trial, dice.choice(["before", "after"]), at=dice.randint(1, 60))
             trial.again()
@@ -52,7 +52,7 @@ def test_a_lift_that_is_killed_leaves_one_version_to_the_next_start(
     tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], watchers: Watchers, when: str
 ) -> None:
     for trial in trials(tmp_path, vendor, scenes["lift"], LIFT, when):
-        with watchers.watching(count_rows(trial.harvest.out)):
+        with watchers.watching(rows_by_date(trial.harvest.out)):
             environment = trial.fault.environment(at=trial.step.number, when=when, process=LIFT)
             assert trial.hurt(environment).code == -9 or trial.ended_sooner(), trial.step
             trial.again()

@@ -10,9 +10,10 @@ import pytest
 
 from harvester.dataset.packing import NO_DATE
 from harvester.storage import dropped
-from tests.crash.scenes import SEED, Process, Scene, Trial, trials
+from tests.crash.scenes import SEED, Process, Scene, Trial, rows_by_date, trials
 from tests.support.drop_once import last_date
 from tests.support.simulated import Simulator
+from tests.support.watchers import Watchers
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]
 
@@ -41,11 +42,14 @@ def complete(trial: Trial) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_any_durable_step_the_next_start_finishes_or_forgets_it(
-    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], when: str
+    tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], watchers: Watchers, when: str
 ) -> None:
     for trial in trials(tmp_path, vendor, scenes["drop"], PROCESS, when):
-        code = kill(trial, when)
-        assert code == -9 or trial.ended_sooner(), trial.step
+        rows, stays = rows_by_date(trial.harvest.out), {last_date(trial.harvest.out), NO_DATE}
+        with watchers.watching(rows, leaving=rows.keys() - stays):
+            code = kill(trial, when)
+            assert code == -9 or trial.ended_sooner(), trial.step
+            trial.again()
         complete(trial)
 
 

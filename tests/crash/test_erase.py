@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.scenes import SEED, Process, Scene, count_rows, trials
+from tests.crash.scenes import SEED, Process, Scene, rows_by_date, trials
 from tests.support.simulated import Simulator
 from tests.support.watchers import Watchers
 
@@ -20,7 +20,7 @@ def test_killed_at_any_durable_step_the_same_command_finishes_it(
     tmp_path: Path, vendor: Simulator, scenes: dict[str, Scene], watchers: Watchers, when: str
 ) -> None:
     for trial in trials(tmp_path, vendor, scenes["erase"], PROCESS, when):
-        with watchers.watching(count_rows(trial.harvest.out)):
+        with watchers.watching(rows_by_date(trial.harvest.out)):
             at = trial.step.number
             hurt = trial.hurt(trial.fault.environment(at=at, when=when, process=PROCESS))
             assert hurt.code == -9 or trial.ended_sooner(), (trial.step, hurt.err)

@@ -1,21 +1,23 @@
 """Readers that count the rows of a data set without pause, each in a process of its own.
 
-`python -m tests.support.watchers NAME GLOB CONTROL`: counts as long as the file CONTROL says how
-many rows there must be, and prints a line for each count that was not disturbed: right, wrong N, or
-error.
+`python -m tests.support.watchers NAME GLOB CONTROL`: counts the rows of each date as long as the
+file CONTROL says how many there must be, and prints a line for each count that was not disturbed:
+right, wrong and what was counted, or error.
 """
 
 from __future__ import annotations
 
 import glob
+import json
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from harvester.dataset.packing import NO_DATE
 from tests.support.simulated import ROOT
 
 NAMES = ("duckdb", "polars")
@@ -40,10 +42,14 @@ class Watchers:
         ]
 
     @contextmanager
-    def watching(self, rows: int) -> Iterator[None]:
-        """As long as this lasts there must be so many rows, whenever somebody looks."""
+    def watching(self, rows: Mapping[str, int], leaving: Collection[str] = ()) -> Iterator[None]:
+        """As long as this lasts there must be so many rows of each date, whenever somebody looks.
+
+        Of dates that are `leaving` it is all or none.
+        """
         new = self._control.with_suffix(".new")
-        new.write_text(f"{rows} {time.monotonic_ns()}")
+        told = {"rows": rows, "leaving": sorted(leaving), "time_ns": time.monotonic_ns()}
+        new.write_text(json.dumps(told))
         new.replace(self._control)
         try:
             yield
@@ -61,25 +67,38 @@ class Watchers:
         return found
 
 
-def _counter(name: str, pattern: str) -> Callable[[], int]:
+def is_right(counted: Mapping[str, int], told: str) -> bool:
+    """Whether this is what somebody who looks now may find."""
+    control = json.loads(told)
+    must: dict[str, int] = control["rows"]
+    stays = must.keys() - set(control["leaving"])
+    return counted.items() <= must.items() and stays <= counted.keys()
+
+
+def _counter(name: str, pattern: str) -> Callable[[], Counter[str]]:
     if name == "polars":
         import polars as pl
 
-        def count_lazily() -> int:
+        def count_lazily() -> Counter[str]:
             rows = pl.scan_parquet(
                 pattern, hive_partitioning=True, missing_columns="insert", extra_columns="ignore"
             )
-            return int(rows.select("voice_id").collect().height)
+            return _by_date(rows.select("submit_date", "voice_id").collect().rows())
 
         return count_lazily
     import duckdb
 
-    def count() -> int:
+    def count() -> Counter[str]:
         files = glob.glob(pattern)  # noqa: PTH207 - the line that the docs give to readers
         rows = duckdb.read_parquet(files, hive_partitioning=True, union_by_name=True)
-        return len(rows.select(duckdb.ColumnExpression("voice_id")).fetchall())
+        names = (duckdb.ColumnExpression(name) for name in ("submit_date", "voice_id"))
+        return _by_date(rows.select(*names).fetchall())
 
     return count
+
+
+def _by_date(rows: list[tuple[object, object]]) -> Counter[str]:
+    return Counter(NO_DATE if day is None else str(day) for day, _ in rows)
 
 
 def main() -> None:
@@ -96,7 +115,7 @@ def main() -> None:
             continue
         try:
             rows = count()
-            said = "right" if str(rows) == told.split()[0] else f"wrong {rows}"
+            said = "right" if is_right(rows, told) else f"wrong {dict(rows)} for {told}"
         except Exception as exc:  # noqa: BLE001 - whatever a reader raises is loud
             said = f"error {type(exc).__name__}"
         try:
