@@ -37,6 +37,8 @@ no column.  One new field of the vendor would make every record a changed one.""
 _OF_THE_CALL = frozenset({"voice_id", "account"})
 ALARMING = ("voice_id", "callee", "submit_time")
 """Columns that no later answer may have otherwise: they say whose call it is."""
+ENDED_AT = "hangup_time"
+"""The column that says when it was over; a call that was is not going on again."""
 OLD, NEW = "old", "new"
 BY_VENDOR = "vendor"
 """Reason: the vendor's record is another one now."""

@@ -16,7 +16,7 @@ Each step may be repeated after a crash: `stage` writes the same rows under the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -64,11 +64,13 @@ def stage(
     tool: str = "cdr-harvester",
     identity: Identity | None = None,
     disk: Disk | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> list[StagedPart]:
     """Write the rows of `pieces` into `staging`, one durable file a date, sorted by the key.
 
-    Deterministic: the same rows get the same names.  `mode` is that of the files, `tool` and
-    `identity` go into their footers.  Raises StoreError if the disk does not take them.
+    Deterministic: the same rows get the same names.  `mode` is that of the files; `tool`,
+    `identity` and `more` keys go into their footers.  Raises StoreError if the disk does not take
+    them.
     """
     disk = disk or RealDisk()
     by_date = _by_date(pieces, kind)
@@ -80,6 +82,7 @@ def stage(
             keys.FOOTER_TOOL: tool,
             keys.FOOTER_PUBLICATION: str(publication),
             **footer_of(identity or Identity()),
+            **(more or {}),
         }
         held = by_date.pop(date)
         written = write_part(held, staging / name, mode, footer, disk)

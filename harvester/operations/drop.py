@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -180,8 +182,13 @@ def _take_out(  # noqa: PLR0917 - what a drop is
     output, kind = opened.output, opened.kind
     names = tuple(one.date for one in dates)
     touched = _with_changes_of(opened, names, changes)
+    runs_of_changes = Counter[str]()
     if order.to is not None:
-        _archive(opened, order.to, dates, touched, names, disk)
+        _archive(opened, order.to, dates, disk)
+    for part, rows in _leaving_changes(opened, touched, names):
+        runs_of_changes.update(rows["run_id"].to_pylist())
+        if order.to is not None:
+            _archive_changes(rows, order.to / "changes" / part.path, disk)
     leaving = [Folder((one.parts,), leaves=True) for one in dates]
     edited = [
         Folder(tuple((part,) for part in of_folder), partial(Without, kind, names))
@@ -198,6 +205,7 @@ def _take_out(  # noqa: PLR0917 - what a drop is
             runs=runs_of(dates),
             months=months_of(dates),
             archive=None if order.to is None else str(order.to),
+            changes=dict(sorted(runs_of_changes.items())),
         )
         dropped.write(output.dropped, left, (one.ids for one in dates), disk)
 
@@ -226,45 +234,61 @@ def _with_changes_of(
     }
 
 
-def _archive(  # noqa: PLR0917 - what goes where
-    opened: Opened,
-    to: Path,
-    dates: Sequence[LeavingDate],
-    touched: Mapping[str, Sequence[PartRecord]],
-    names: Sequence[str],
-    disk: Disk,
-) -> None:
-    """Copy what leaves, durably, never over another file.  Raises StoreError."""
+def _leaving_changes(
+    opened: Opened, touched: Mapping[str, Sequence[PartRecord]], names: Sequence[str]
+) -> Iterator[tuple[PartRecord, pa.Table]]:
+    """Each file of changes/ that has changes of these dates, and these.  Raises StoreError."""
+    for part in (part for of_folder in touched.values() for part in of_folder):
+        with whole_part(source_of(opened, part), changes_of(opened.kind)) as file:
+            rows = of_dates(file.read(use_threads=False), opened.kind, names)
+        if rows.num_rows:
+            yield part, rows
+
+
+def _archive(opened: Opened, to: Path, dates: Sequence[LeavingDate], disk: Disk) -> None:
+    """Copy the rows that leave, durably, never over another file.  Raises StoreError."""
     for part in (part for one in dates for part in one.parts):
         source, target = opened.output.place_of(part.path), to / part.path
         if not holds(target, part.sha256):
             _copied(source.read_bytes(), target, disk)
         if not holds(target, part.sha256):
             raise _not_copied(target)
-    for part in (part for of_folder in touched.values() for part in of_folder):
-        with whole_part(source_of(opened, part), changes_of(opened.kind)) as file:
-            rows = of_dates(file.read(use_threads=False), opened.kind, names)
-        if rows.num_rows:
-            sink = pa.BufferOutputStream()
-            pq.write_table(rows, sink)
-            content = sink.getvalue().to_pybytes()
-            target = to / "changes" / part.path
-            if not (target.is_file() and target.read_bytes() == content):
-                _copied(content, target, disk)
+
+
+def _archive_changes(rows: pa.Table, target: Path, disk: Disk) -> None:
+    """The same for changes that leave with them."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink)
+    content = sink.getvalue().to_pybytes()
+    if not (target.is_file() and target.read_bytes() == content):
+        _copied(content, target, disk)
 
 
 def _copied(content: bytes, target: Path, disk: Disk) -> None:
+    """Write a file whole or not at all: a copy that was cut off has another name.
+
+    That name is the same each time, so the next try takes its place.
+    """
     if target.exists():
         raise StoreError(
             f"{target} exists already with other content, and is never replaced. Name another "
             "folder with --to, or move it away. Nothing was dropped.",
             code="data.part_exists",
         )
+    begun = target.with_name(f".{target.name}.begun")
     try:
         disk.make_folder(target.parent, PRIVATE)
-        with disk.create(target, 0o600) as file:
-            file.write(content)
-            disk.sync_file(file)
+        disk.remove(begun)
+        try:
+            with disk.create(begun, 0o600) as file:
+                file.write(content)
+                disk.sync_file(file)
+            disk.move(begun, target)
+        except OSError:
+            # An archive that is full has room for what is needed to make some.
+            with suppress(OSError):
+                disk.remove(begun)
+            raise
         for folder in (target.parent, target.parent.parent):
             disk.sync_folder(folder)
     except OSError as exc:

@@ -24,7 +24,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -39,6 +39,8 @@ from harvester.dataset.origin import identities, own_version, zone_of_folders
 from harvester.dataset.parts import folder_mode
 from harvester.errors import ConfigError, StoreError, UsageError
 from harvester.identity import Identity, merged, settled
+from harvester.operations.lost_rows import Data, Lost, count_lost, put_back_rows
+from harvester.pipeline.publish.latest import begin_anew, write_anew
 from harvester.pipeline.run.recovery import REBUILDING, compare_with_data, refuse_anothers
 from harvester.pipeline.run.remnants import (
     Parts,
@@ -87,6 +89,8 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
     deferred: int
     left_out: int
     """Rows of the snapshot that the data set resolves by now, or whose own row is lost."""
+    put_back: int
+    """Rows of lost files that came back out of changes/."""
     old_state: str | None
     old_list: str | None
     unknown: tuple[str, ...]
@@ -102,6 +106,18 @@ class _Old:
     hashes: dict[str, str] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
     in_journal: int | None = None
+    left_files: list[Path] = field(default_factory=list)
+    """Of drops and erasures, those that it knows and that are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The newest snapshot, and what the data set says of its ids."""
+
+    path: Path
+    in_data: set[str]
+    ended: set[str]
+    """Those whose calls a change shows to be over."""
 
 
 @dataclass(slots=True)
@@ -162,21 +178,31 @@ def _rebuild(
     numbers = number_runs(output, told, in_files)
     runs = in_order(numbers, in_files, silent(output))
     config = _own_account(config, own, parts, told, runs)
-    snapshot = next(reversed(snapshots(output, runs)), None)
-    tell("looking for ids that are there twice")
-    in_data = _compare_ids(output, config, parts, snapshot)
-    tell("writing the new state")
-    kept = None if snapshot is None else (snapshot, in_data)
     identity = Identity(
         account=config.vendor.account,
-        timezone=config.output.partition_timezone if parts.records else None,
+        timezone=zone if parts.records or changes.records else None,
         addresses=own.addresses,
     )
+    data = Data(output, config, kind, parts, changes)
+    tell("looking for rows that only changes tell of")
+    newest = _newest(output, data, numbers)
+    back = put_back_rows(data, identity, newest + 1, disk)
+    if back:
+        parts = read_parts(output.cdr, zone, old.hashes, kind)
+        data = Data(output, config, kind, parts, changes)
+    snapshot = next(reversed(snapshots(output, runs)), None)
+    tell("looking for ids that are there twice")
+    kept = _compare_ids(data, snapshot)
+    lost = count_lost(data, told, dropped.read(output.dropped))
+    tell("writing the new state")
     restored = _write(
-        output, identity, kind.version, parts, changes, kept, _requests(told, old), numbers, disk
+        data, identity, kept, _requests(told, old), numbers, _newest(output, data, numbers), disk
     )
     tell("putting the new state in place")
     aside = _swap(output, tell, disk)
+    # Where this fails nothing is lost: the next command that changes the output writes it.
+    with suppress(OSError, StoreError), view_ledger(output.database, output.staging) as db:
+        write_anew(db, output)
     tell("done")
     old_list = _old_list(aside)
     return Rebuilt(
@@ -191,9 +217,10 @@ def _rebuild(
         dead=restored.dead,
         deferred=restored.deferred,
         left_out=restored.left_out,
+        put_back=back,
         old_state=None if aside is None else str(aside),
         old_list=old_list,
-        unknown=_unknown(runs, snapshot, old),
+        unknown=(*_unknown(runs, snapshot, old), *_lost(lost, old)),
         next=_next(old_list),
     )
 
@@ -225,6 +252,10 @@ def _judge(output: Output) -> _Old:
             }
             old.requests = between_runs.requests_by_day(db)
             old.in_journal = publications.journal_size(db)[0]
+            paths = [
+                dropped.left_file_of(output.dropped, *one) for one in publications.leaving_files(db)
+            ]
+            old.left_files = [path for path in paths if not path.is_file()]
             old.reason = _outdated(db, output)
             compare_with_data(db, output)
     except NewerLedger:
@@ -316,23 +347,34 @@ def _own_account(
     return settled(config, Identity(account=found.pop() if found else None))
 
 
-def _compare_ids(output: Output, config: Config, parts: Parts, snapshot: Path | None) -> set[str]:
-    """The snapshot's ids that the data set holds.  Raises StoreError if it holds an id twice."""
+def _compare_ids(data: Data, snapshot: Path | None) -> _Kept | None:
+    """What of the snapshot the data set resolves.  Raises StoreError if it holds an id twice."""
     # Here, not at the top: whoever fetches must never load DuckDB.
-    from harvester.inputs.worklist.overlap import Room, held_of, held_twice
+    from harvester.inputs.worklist.overlap import ended_of, held_of, held_twice
 
-    if not parts.records:
-        return set()
-    files = [output.cdr / part.path for part in parts.records]
-    room = Room(config.plan.memory_limit, output.staging)
-    twice = held_twice(files, room)
+    twice = held_twice(data.files, data.room) if data.files else []
     if twice:
         raise StoreError(
             f"the data set holds ids twice, such as {'; '.join(twice)}. Nothing was changed. "
             "Move the file that is too much out of cdr/, and run `harvester rebuild` again.",
             code="data.duplicate",
         )
-    return set() if snapshot is None else held_of(snapshot, files, room)
+    if snapshot is None:
+        return None
+    return _Kept(
+        snapshot,
+        held_of(snapshot, data.files, data.room) if data.files else set(),
+        ended_of(snapshot, data.change_files, data.room) if data.change_files else set(),
+    )
+
+
+def _newest(output: Output, data: Data, runs: Mapping[str, int | None]) -> int:
+    """The highest number of a publication that left anything."""
+    # Those of folders that rewrites have left behind: their names are taken.
+    taken = [int(one.name) for one in output.retired.glob("*") if one.name.isdigit()]
+    taken += dropped.numbers(output.dropped)
+    taken += [part.brought_by for part in (*data.parts.records, *data.changes.records)]
+    return max([*taken, *(number for number in runs.values() if number is not None)], default=0)
 
 
 def _rebuilding(output: Output) -> Path:
@@ -346,36 +388,33 @@ def _requests(runs: Sequence[RunSummary], old: _Old) -> dict[str, int]:
 
 
 def _write(  # noqa: PLR0917 - what a ledger is made of
-    output: Output,
+    data: Data,
     identity: Identity,
-    version: int,
-    parts: Parts,
-    changes: Parts,
-    snapshot: tuple[Path, set[str]] | None,
+    snapshot: _Kept | None,
     requests: dict[str, int],
     runs: Mapping[str, int | None],
+    newest: int,
     disk: Disk,
 ) -> _Restored:
-    """A whole, durable ledger in state/rebuilding/; `snapshot` comes with its ids in the data."""
+    """A whole, durable ledger in state/rebuilding/."""
+    output, parts = data.output, data.parts
     with _explained("writing", _rebuilding(output)):
         if _rebuilding(output).exists():
             shutil.rmtree(_rebuilding(output))  # of a rebuild that was killed
         _rebuilding(output).mkdir(mode=_PRIVATE)
     path = _rebuilding(output) / output.database.name
     restored = _Restored()
-    # Those of folders that rewrites have left behind: their names are taken.
-    taken = [int(one.name) for one in output.retired.glob("*") if one.name.isdigit()]
-    taken += dropped.numbers(output.dropped)
-    newest = max([*taken, *(number for number in runs.values() if number is not None)], default=0)
     with store_errors(path), closing(open_database(path, identity.account or "")) as db:
         now_ms = time.time_ns() // 1_000_000
-        records = [*parts.records, *changes.records]
-        take_over(db, records, now_ms, runs=runs, newest=newest, unrated=parts.unrated)
+        records = [*parts.records, *data.changes.records]
+        # One more than there are: whoever follows runs/latest.json has to begin anew.
+        take_over(db, records, now_ms, runs=runs, newest=newest + 1, unrated=parts.unrated)
+        begin_anew(db, newest + 1)
         keep_identity(db, identity)
-        keep_data_version(db, version)
+        keep_data_version(db, data.kind.version)
         for sent in requests.items():
             acknowledge(db, "", Batch(), work_list=None, counters={}, requests_of_day=sent)
-        for batch, left_out in read_snapshot(*snapshot) if snapshot else ():
+        for batch, left_out in _batches(snapshot):
             acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=("", 0))
             restored.open += len(batch.open_calls)
             restored.dead += len(batch.dead_letters)
@@ -387,6 +426,11 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
         disk.sync_folder(_rebuilding(output))
         disk.sync_folder(output.state)
     return restored
+
+
+def _batches(kept: _Kept | None) -> Iterator[tuple[Batch, int]]:
+    if kept is not None:
+        yield from read_snapshot(kept.path, kept.in_data, kept.ended)
 
 
 def _swap(output: Output, tell: Callable[[str], None], disk: Disk) -> Path | None:
@@ -458,6 +502,25 @@ def _unknown(runs: Sequence[str], snapshot: Path | None, old: _Old) -> tuple[str
             f"{len(later)} later run(s), from {later[0]} on, left no snapshot"
         )
     return tuple(found)
+
+
+def _lost(lost: Lost, old: _Old) -> Iterator[str]:
+    """What runs had found, and is nowhere."""
+    if lost.rows:
+        yield (
+            f"{lost.rows} calls that runs had delivered and whose rows are nowhere: of inputs that "
+            "are run again they are fetched again, as far as the vendor has them"
+        )
+    if lost.changes:
+        yield (
+            f"{lost.changes} changes that runs had found: their files are gone from changes/. What "
+            "the vendor still has, `harvester refetch delivered` fetches again"
+        )
+    for path in old.left_files:
+        yield (
+            f"which calls {path.name} named: it is gone. Calls that were dropped, or erased in, "
+            "are fetched again if they are in an input: keep them out of it"
+        )
 
 
 def _next(old_list: str | None) -> str:

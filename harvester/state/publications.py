@@ -120,6 +120,17 @@ def commit_rewrite(  # noqa: PLR0917 - what a rewrite is
         )
 
 
+def leaving_files(db: sqlite3.Connection) -> list[tuple[int, str]]:
+    """(rewrite, command) of each that has left a file behind, in OUT/dropped/."""
+    return [
+        (one.id, one.note.command)
+        for one in all_publications(db)
+        if one.note is not None
+        and one.note.command in {"drop", "erase"}
+        and one.state != "prepared"
+    ]
+
+
 def retire(db: sqlite3.Connection, rewrite: int, now_ms: int) -> None:
     """W5: every folder is as after, durable; the files that went are kept for a while."""
     with transaction(db):

@@ -66,6 +66,8 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     runs: Mapping[str, LeftOfRun]
     months: Mapping[str, LeftOfMonth]
     """By billing month, YYYY-MM; "" is that of calls without one."""
+    changes: Mapping[str, int] = {}
+    """By run: changes that left with the calls."""
     archive: str | None = None
     """The folder that they were copied to; None: they were deleted."""
 
@@ -78,6 +80,11 @@ def file_of(folder: Path, number: int) -> Path:
 def erased_file_of(folder: Path, number: int) -> Path:
     """Where that of an erasure lies."""
     return folder / f"erase-{number}.parquet"
+
+
+def left_file_of(folder: Path, number: int, command: str) -> Path:
+    """Where that of a rewrite lies, by the `command` that wanted it: drop or erase."""
+    return file_of(folder, number) if command == "drop" else erased_file_of(folder, number)
 
 
 def files(folder: Path) -> list[Path]:

@@ -49,6 +49,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Which trouble ended it, or what it found; empty where there is none, and in version 1."""
     unrated: int = 0
     """Of the delivered ones: calls without a price."""
+    changed: int = 0
+    """Records that it had fetched again and that differ from what the data set had."""
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -60,6 +62,10 @@ class _Run(msgspec.Struct, frozen=True):
     cut_off: int
     opens_published: int
     unrated: int = 0
+
+
+class _Refetch(msgspec.Struct, frozen=True):
+    changed: int = 0
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -80,6 +86,7 @@ class _Version1(msgspec.Struct, frozen=True):
     data: _Data
     differences: list[msgspec.Raw]
     first_publication: int | None = None
+    refetch: _Refetch | None = None
 
 
 class _Version2(_Version1, frozen=True, kw_only=True):
@@ -142,6 +149,7 @@ def _summary(found: _Version1, *, code: str) -> RunSummary:
         first_publication=found.first_publication,
         code=code,
         unrated=found.run.unrated,
+        changed=0 if found.refetch is None else found.refetch.changed,
     )
 
 

@@ -21,16 +21,11 @@ _KEEP_ERASED = "Restore it from a backup: without it, a refetch brings the erase
 
 def check_drops(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
     """The file of every drop and erasure that the state database knows is there."""
-    for one in publications.all_publications(db):
-        if one.note and one.note.dropped and one.state != "prepared":
-            path = dropped.file_of(places.dropped, one.id)
-            if not path.is_file():
-                yield damage("missing_file", "was left by a drop, and is gone", path, _RESTORE)
-        elif one.note and one.note.command == "erase" and one.state != "prepared":
-            path = dropped.erased_file_of(places.dropped, one.id)
-            if not path.is_file():
-                what = "was left by an erasure, and is gone"
-                yield damage("missing_file", what, path, _KEEP_ERASED)
+    for number, command in publications.leaving_files(db):
+        path = dropped.left_file_of(places.dropped, number, command)
+        if not path.is_file():
+            remedy = _RESTORE if command == "drop" else _KEEP_ERASED
+            yield damage("missing_file", f"was left by `{command}`, and is gone", path, remedy)
 
 
 def with_left(

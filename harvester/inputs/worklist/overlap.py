@@ -53,6 +53,67 @@ def held_of(others: Path, files: Sequence[Path], room: Room) -> set[str]:
     """The ids of `others` that are in `files` as well.  Raises StoreError."""
     query = f"SELECT voice_id FROM {_OTHERS} WHERE voice_id IN (SELECT voice_id FROM {_DATA})"  # noqa: S608
     parameters = {"files": _patterns(files), "others": _patterns([others])}
+    return _ids(query, parameters, room)
+
+
+def ended_of(others: Path, changes: Sequence[Path], room: Room) -> set[str]:
+    """The ids of `others` whose calls `changes` show to be over.  Raises StoreError."""
+    query = (
+        f"SELECT voice_id FROM {_DATA} WHERE new.is_final AND NOT old.is_final "  # noqa: S608
+        f"AND voice_id IN (SELECT voice_id FROM {_OTHERS})"
+    )
+    parameters = {"files": _patterns(changes), "others": _patterns([others])}
+    return _ids(query, parameters, room)
+
+
+def held_only_in(
+    others: Sequence[Path], files: Sequence[Path], more: Sequence[Path], room: Room
+) -> set[str]:
+    """The ids of `others` that are neither in `files` nor in `more`, of another schema.
+
+    Raises StoreError.
+    """
+    query = f"SELECT DISTINCT voice_id FROM {_OTHERS} WHERE true"  # noqa: S608
+    parameters = {"others": _patterns(others)}
+    for name, paths in (("files", files), ("more", more)):
+        if paths:
+            source = f"read_parquet(${name}, hive_partitioning = false)"
+            query += f" AND voice_id NOT IN (SELECT voice_id FROM {source})"  # noqa: S608
+            parameters[name] = _patterns(paths)
+    return _ids(query, parameters, room)
+
+
+def first_runs(
+    files: Sequence[Path], changes: Sequence[Path], room: Room
+) -> tuple[dict[str, int], dict[str, int]]:
+    """By run: calls of `files` that it delivered first, and `changes` that it found.
+
+    Raises StoreError.
+    """
+    run, parameters = "run_id", {"files": _patterns(files)}
+    source = _DATA
+    if changes:
+        parameters["others"] = _patterns(changes)
+        run = "coalesce(first.run_id, data.run_id)"
+        source = (
+            f"{_DATA} AS data LEFT JOIN (SELECT voice_id, arg_min(old.run_id, publication) "  # noqa: S608
+            f"AS run_id FROM {_OTHERS} GROUP BY voice_id) AS first USING (voice_id)"
+        )
+    delivered = f"SELECT {run} AS run, count(*) AS n FROM {source} GROUP BY 1"  # noqa: S608
+    found = f"SELECT run_id, count(*) FROM {_OTHERS} GROUP BY 1"  # noqa: S608
+    rows = _counts(delivered, parameters, room) if files else {}
+    others = {"others": _patterns(changes)}
+    return rows, _counts(found, others, room) if changes else {}
+
+
+def _counts(query: str, parameters: Mapping[str, object], room: Room) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for batch in _answers(query, parameters, room):
+        found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    return found
+
+
+def _ids(query: str, parameters: Mapping[str, object], room: Room) -> set[str]:
     found: set[str] = set()
     for batch in _answers(query, parameters, room):
         found.update(batch.column(0).to_pylist())

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from harvester.dataset.changes import (
     ALARMING,
     BY_VENDOR,
+    ENDED_AT,
     FINAL,
     NEW,
     OLD,
@@ -95,6 +96,7 @@ class Comparison:
         return rows.filter(pc.invert(is_known))
 
     def _compare(self, old: Known, new: pa.Table) -> pa.Table:
+        new = _still_over(old.rows, new)
         names = compared(self._kind)
         differs = {name: _differs(old.rows[name], new[name]) for name in names}
         any_extra = _any([_differs(old.rows[n], new[n]) for n in _ONLY_EXTRA], new.num_rows)
@@ -231,6 +233,19 @@ def _is_done(rows: pa.Table) -> pa.Array:
     """Whether each call is over and rated."""
     done = _one(rows[IS_FINAL.name])
     return pc.and_(done, _one(rows[IS_RATED.name])) if IS_RATED.name in rows.column_names else done
+
+
+def _still_over(old: pa.Table, new: pa.Table) -> pa.Table:
+    """`new`, in which a call that has hung up at the same time as before is over as before.
+
+    Whether it is over was judged by the clock of that moment, which may have been wrong.
+    """
+    name = IS_FINAL.name
+    if ENDED_AT not in new.schema.names:
+        return new
+    same = pc.fill_null(pc.equal(_one(old[ENDED_AT]), _one(new[ENDED_AT])), False)
+    over = pc.or_(_one(new[name]), pc.and_(_one(old[name]), same))
+    return new.set_column(new.schema.get_field_index(name), new.schema.field(name), over)
 
 
 def _by_run(rows: pa.Table) -> Counter[str]:

@@ -28,9 +28,9 @@ class InChanges:
     def writes(self) -> RecordKind:
         return changes_of(self._edit.writes)
 
-    def begin(self, footer: Mapping[bytes, bytes], rows: int) -> None:
-        """See `merging.Edit`."""
-        self._edit.begin(footer, rows)
+    def begin(self, footer: Mapping[bytes, bytes], rows: int) -> None:  # noqa: ARG002 - a protocol
+        """See `merging.Edit`.  The footer counts changes, and says nothing of their rows."""
+        self._edit.begin({}, rows)
 
     def edited(self, rows: pa.Table) -> Edited:
         """See `merging.Edit`."""

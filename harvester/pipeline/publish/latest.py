@@ -3,7 +3,8 @@
 For jobs that copy the data set or load it elsewhere: they need not compare thousands of names, and
 after a compaction they must not have the same calls twice.  It is written when an output is let go,
 if anything was published since it was written last; `since` says up to which publication the one
-before went, so that a job which has missed one knows it.
+before went, so that a job which has missed one knows it.  After a rebuild nobody knows which files
+a job has: `since` is a number then that no job can have seen, and all files are told anew.
 """
 
 from __future__ import annotations
@@ -60,22 +61,48 @@ def write_latest(db: sqlite3.Connection, output: Output) -> None:
     since, through = int(get_meta(db, _THROUGH) or 0), publications.newest_live(db)
     if through <= since:
         return
-    parts = [
+    new = (part for part in _parts(db, output) if part.brought_by > since)
+    _write(output, since, through, new, _superseded(db, output, since))
+    with transaction(db):
+        set_meta(db, _THROUGH, str(through))
+
+
+def begin_anew(db: sqlite3.Connection, number: int) -> None:
+    """No job knows what is told from here on; `number`: one that no publication has."""
+    with transaction(db):
+        set_meta(db, _THROUGH, str(number))
+
+
+def write_anew(db: sqlite3.Connection, output: Output) -> None:
+    """Write it with all files, after `begin_anew`.  Raises OSError, sqlite3.Error."""
+    through = int(get_meta(db, _THROUGH) or 0)
+    _write(output, through, through, _parts(db, output), ())
+
+
+def _parts(db: sqlite3.Connection, output: Output) -> list[PartRecord]:
+    return [
         *publications.current_parts(db, output.place_of),
         *publications.current_parts(db, output.place_of, changes=True),
     ]
+
+
+def _write(
+    output: Output,
+    since: int,
+    through: int,
+    new: Iterable[PartRecord],
+    superseded: Iterable[str],
+) -> None:
     latest = Latest(
         written_ms=time.time_ns() // 1_000_000,
         since=since,
         through=through,
-        new=tuple(_files(output, (part for part in parts if part.brought_by > since))),
-        superseded=tuple(_superseded(db, output, since)),
+        new=tuple(_files(output, new)),
+        superseded=tuple(superseded),
     )
-    with NewFile(output.runs / NAME) as new:
-        new.stream.write(msgspec.json.format(msgspec.json.encode(latest)) + b"\n")
-        new.commit()
-    with transaction(db):
-        set_meta(db, _THROUGH, str(through))
+    with NewFile(output.runs / NAME) as file:
+        file.stream.write(msgspec.json.format(msgspec.json.encode(latest)) + b"\n")
+        file.commit()
 
 
 def _files(output: Output, parts: Iterable[PartRecord]) -> Iterable[File]:

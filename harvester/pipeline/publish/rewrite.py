@@ -21,6 +21,7 @@ that are still in place, by the recipe in the publication's note.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
@@ -384,6 +385,10 @@ def sweep_retired(
         number = int(folder.name)
         # A state that was made again knows nothing of it: it is as old as its folder then.
         at_ms = retired_at.get(number, folder.stat().st_mtime_ns // 1_000_000)
+        if at_ms > now_ms:
+            # By a clock that was ahead: what was erased or dropped must not stay for years.
+            _retire_now(ledger, folder, now_ms, is_known=number in retired_at)
+            continue
         if now_ms - at_ms >= grace_s * 1000:
             with explained("removing", folder):
                 disk.remove_folder(folder)
@@ -391,6 +396,14 @@ def sweep_retired(
     left = {int(folder.name) for folder in _retired(output)}
     for number in retired_at.keys() - left:
         ledger.submit(publications.forget_retired, number).result()
+
+
+def _retire_now(ledger: Ledger, folder: Path, now_ms: int, *, is_known: bool) -> None:
+    if is_known:
+        ledger.submit(publications.retire, int(folder.name), now_ms).result()
+    else:
+        with explained("dating", folder):
+            os.utime(folder, ns=(now_ms * 1_000_000, now_ms * 1_000_000))
 
 
 def _retired(output: Output) -> list[Path]:

@@ -38,6 +38,7 @@ from harvester.state.database import get_meta, open_database, store_errors, tran
 from harvester.state.lock import OutputLock
 from harvester.state.values import RunRecord
 from harvester.state.writer import InlineLedger
+from harvester.storage import dropped
 from harvester.storage.old_runs import remove_old
 from harvester.storage.output import Output, make_folders, put_back
 from harvester.storage.ownership import CHANGE, refuse_closed
@@ -130,6 +131,7 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     """Check that ledger, data set and list belong together.  Raises StoreError; changes nothing."""
     for changes in (False, True):
         _compare_folder(db, output, changes=changes)
+    _refuse_missing_drop(db, output)
     _refuse_missing_list(db, output)
 
 
@@ -158,6 +160,20 @@ def _compare_folder(db: sqlite3.Connection, output: Output, *, changes: bool) ->
                 "there, and let `harvester rebuild` make the state again: what is missing is then "
                 "fetched again. Nothing was changed.",
                 code="data.missing",
+            )
+
+
+def _refuse_missing_drop(db: sqlite3.Connection, output: Output) -> None:
+    """Raise StoreError if it is not known any more which calls were dropped, or erased in."""
+    for number, command in publications.leaving_files(db):
+        path = dropped.left_file_of(output.dropped, number, command)
+        if not path.is_file():
+            raise StoreError(
+                f"{path} is missing: it holds the ids of calls that `{command}` took away or "
+                "changed, so that they are not fetched again. Restore it from a backup. Without "
+                "one, `harvester rebuild` makes a state that knows nothing of them: then take "
+                "care that they are in no input. Nothing was changed.",
+                code="data.dropped",
             )
 
 

@@ -153,16 +153,17 @@ def requests_by_day(runs: Sequence[RunSummary]) -> dict[str, int]:
     return dict(counts)
 
 
-def read_snapshot(path: Path, in_data: set[str]) -> Iterator[tuple[Batch, int]]:
+def read_snapshot(path: Path, in_data: set[str], ended: set[str]) -> Iterator[tuple[Batch, int]]:
     """What a snapshot holds, in portions to be acknowledged: (batch, rows that were left out).
 
     `in_data` are its ids that the data set holds now.  Those are left out but for dead letters
-    marked published; of these, the ones whose row is lost are left out.  Raises StoreError.
+    marked published; of these, the ones whose row is lost are left out, and those of `ended` calls,
+    which a change has corrected.  Raises StoreError.
     """
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for rows in file.iter_batches(PORTION, use_threads=False):
-                yield _batch(rows.to_pylist(), in_data)
+                yield _batch(rows.to_pylist(), in_data, ended)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as exc:
         raise StoreError(
             f"{path} can't be read ({exc}). Move it away and run `harvester rebuild` again: then "
@@ -192,12 +193,12 @@ def _refusal(refused: list[str]) -> str:
     )
 
 
-def _batch(rows: list[dict[str, Any]], in_data: set[str]) -> tuple[Batch, int]:
+def _batch(rows: list[dict[str, Any]], in_data: set[str], ended: set[str]) -> tuple[Batch, int]:
     batch = Batch()
     left_out = 0
     for row in rows:
         is_published = bool(row.get("published"))
-        if (row["voice_id"] in in_data) != is_published:
+        if (row["voice_id"] in in_data) != is_published or row["voice_id"] in ended:
             left_out += 1
         else:
             match value_of(row):
