@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.dataset.footer import FOOTER_MAX_VOICE_ID, FOOTER_SCHEMA_VERSION
-from harvester.dataset.kind import RecordKind
+from harvester.dataset.kind import FETCHED_AT, RecordKind
 from harvester.dataset.usage import UsageTotals, cost_units
 from harvester.errors import StoreError
 from harvester.storage.disk import store_error
@@ -128,6 +128,20 @@ def usage_in(rows: pa.Table, kind: RecordKind) -> UsageTotals:
         charged_duration_s=_sum(rows[usage.charged_duration]),
         cost=cost_units(_cost_by_currency(priced[usage.cost], priced[usage.currency]).items()),
     )
+
+
+def newest_fetch_ms(path: Path) -> int:
+    """When the last row of a part was fetched, on the vendor's clock, by the part's statistics;
+    0 where they don't say.  Raises StoreError.
+    """
+    found = 0
+    with _opened(path) as file:
+        at = file.schema_arrow.get_field_index(FETCHED_AT.name)
+        for group in range(file.num_row_groups):
+            statistics = file.metadata.row_group(group).column(at).statistics
+            if statistics is not None and statistics.has_min_max:
+                found = max(found, round(statistics.max.timestamp() * 1000))
+    return found
 
 
 def newest_id(files: Iterable[Path]) -> str | None:

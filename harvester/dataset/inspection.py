@@ -25,7 +25,7 @@ from harvester.dataset.footer import (
     FOOTER_RUNS,
     FOOTER_THROUGH,
 )
-from harvester.dataset.kind import IS_RATED, RecordKind
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.packing import submit_dates
 from harvester.errors import first_line
 
@@ -48,8 +48,6 @@ class Inspection:
     faults: tuple[Fault, ...]
     runs: Mapping[str, int] = field(default_factory=dict)
     """Those that fetched its rows, each with the number of the first publication that has some."""
-    unrated: int = 0
-    """Rows without a price, where its version says it."""
 
 
 @dataclass(slots=True)
@@ -61,7 +59,6 @@ class _Walk:
     last: str | None = None
     unsorted: bool = False
     misplaced: int = 0
-    unrated: int = 0
     other_date: str = ""
 
 
@@ -99,7 +96,6 @@ def inspect(path: Path, name: str, partition_timezone: str, kind: RecordKind) ->
             *_row_faults(footer, walk, partition_timezone, kind),
         ),
         {run: first.get(run, int(found["publication"]) if found else 0) for run in runs},
-        walk.unrated,
     )
 
 
@@ -130,8 +126,6 @@ def _walk_on(walk: _Walk, rows: pa.Table, date: str, timezone: str, kind: Record
     walk.rows += rows.num_rows
     walk.first = first if walk.first is None else walk.first
     walk.last = last
-    if IS_RATED in kind.columns:
-        walk.unrated += pc.invert(rows[IS_RATED.name].combine_chunks()).true_count
     dates = submit_dates(rows, timezone, kind.partition)
     others = dates.filter(pc.not_equal(dates, date))
     if len(others):

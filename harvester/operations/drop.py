@@ -218,7 +218,7 @@ def _take_out(  # noqa: PLR0917 - what a drop is
         disk=disk,
         kind=kind,
     )
-    note = Note(command="drop", dropped=names)
+    note = Note(command="drop", dropped=names, unrated=-sum(one.unrated for one in dates))
     return rewriter.rewrite([*leaving, *edited], note, should_stop, beside=leave_behind) is not None
 
 

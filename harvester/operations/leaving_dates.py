@@ -17,7 +17,7 @@ import xxhash
 
 from harvester.dataset.changes import NEW, OLD, rows_of
 from harvester.dataset.files import usage_in
-from harvester.dataset.kind import Partition, RecordKind
+from harvester.dataset.kind import IS_RATED, Partition, RecordKind
 from harvester.dataset.packing import NO_DATE, submit_dates
 from harvester.pipeline.publish.folding import changes_in, in_place_of
 from harvester.pipeline.publish.merging import Source, whole_part
@@ -38,6 +38,8 @@ class LeavingDate(msgspec.Struct, frozen=True):
     """Sorted."""
     runs: Mapping[str, LeftOfRun]
     months: Mapping[str, LeftOfMonth]
+    unrated: int
+    """Calls without a price, as they are now."""
 
     @property
     def date(self) -> str:
@@ -72,7 +74,8 @@ def _reckoned(
     kind, billing = opened.kind, opened.config.billing
     usage, time_column = kind.usage, f"{billing.date_by}_time"
     used = (usage.call_duration, usage.charged_duration, usage.cost, usage.currency)
-    columns = list(dict.fromkeys([kind.key, "run_id", time_column, *used]))
+    rated = [IS_RATED.name] if IS_RATED.name in kind.by_name else []
+    columns = list(dict.fromkeys([kind.key, "run_id", time_column, *used, *rated]))
     tables = []
     for part in parts:
         with whole_part(source_of(opened, part), kind) as file:
@@ -94,6 +97,7 @@ def _reckoned(
         rows[kind.key].combine_chunks(),
         _by_run(as_first, kind),
         _by_month(as_first, as_now, months, kind),
+        sum(pc.invert(as_now[name]).combine_chunks().true_count for name in rated),
     )
 
 

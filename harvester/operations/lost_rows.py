@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from harvester.config import Config
 from harvester.dataset import footer as keys
 from harvester.dataset.changes import OLD, changes_of, rows_of
-from harvester.dataset.kind import CURRENCY_PRESUMED, RecordKind
+from harvester.dataset.kind import CURRENCY_PRESUMED, IS_RATED, RecordKind
 from harvester.dataset.packing import NO_DATE, Piece, packed
 from harvester.dataset.parts import place, stage, sync_folders
 from harvester.identity import Identity
@@ -64,6 +64,14 @@ class Data:
         from harvester.inputs.worklist.overlap import Room
 
         return Room(self.config.plan.memory_limit, self.output.staging)
+
+    def count_unrated(self) -> int:
+        """Calls that have no price now, where the version of the columns says it."""
+        from harvester.inputs.worklist.overlap import count_unrated
+
+        if IS_RATED.name not in self.kind.by_name or not self.parts.records:
+            return 0
+        return count_unrated(self.files, self.change_files, self.room)
 
 
 class Lost(msgspec.Struct, frozen=True):

@@ -196,7 +196,14 @@ def _rebuild(
     lost = count_lost(data, told, dropped.read(output.dropped))
     tell("writing the new state")
     restored = _write(
-        data, identity, kept, _requests(told, old), numbers, _newest(output, data, numbers), disk
+        data,
+        identity,
+        kept,
+        _requests(told, old),
+        numbers,
+        _newest(output, data, numbers),
+        lost,
+        disk,
     )
     tell("putting the new state in place")
     aside = _swap(output, tell, disk)
@@ -394,6 +401,7 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
     requests: dict[str, int],
     runs: Mapping[str, int | None],
     newest: int,
+    lost: Lost,
     disk: Disk,
 ) -> _Restored:
     """A whole, durable ledger in state/rebuilding/."""
@@ -408,7 +416,15 @@ def _write(  # noqa: PLR0917 - what a ledger is made of
         now_ms = time.time_ns() // 1_000_000
         records = [*parts.records, *data.changes.records]
         # One more than there are: whoever follows runs/latest.json has to begin anew.
-        take_over(db, records, now_ms, runs=runs, newest=newest + 1, unrated=parts.unrated)
+        take_over(
+            db,
+            records,
+            now_ms,
+            runs=runs,
+            newest=newest + 1,
+            unrated=data.count_unrated(),
+            lost=(lost.rows, lost.changes),
+        )
         begin_anew(db, newest + 1)
         keep_identity(db, identity)
         keep_data_version(db, data.kind.version)

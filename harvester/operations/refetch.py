@@ -20,7 +20,7 @@ from harvester.pipeline.run.belonging import own_settings
 from harvester.pipeline.run.prepare_list import Places, draft_list
 from harvester.pipeline.run.refetch import Ordered, key_of, selection_of
 from harvester.pipeline.run.requests import RefetchRequest
-from harvester.state import between_runs, work_lists
+from harvester.state import work_lists
 from harvester.state.belongs import data_version
 from harvester.state.read_only import looking
 from harvester.storage.output import Output
@@ -54,7 +54,7 @@ def refetchable(config: Config, request: RefetchRequest) -> Refetchable:
             ids_key = "" if files is None else fingerprint(files, config.input.column, {}).key
             if pending and ordered and ordered.key == key_of(request, ids_key):
                 return Refetchable(again=pending, pending=pending, chosen=ordered.chosen)
-            now_ms = between_runs.latest_ms(db, time.time_ns() // 1_000_000)
+            now_ms = time.time_ns() // 1_000_000
             kind = of_version(data_version(db, GROUP_RECORD.version))
             selection = selection_of(db, output, kind, request, files, now_ms, "dry-run")
             places = Places(

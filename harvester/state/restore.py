@@ -20,6 +20,7 @@ from harvester.storage.output import is_change
 
 _REBUILT = "rebuilt_ms"
 _RUNS_BEFORE = "runs_before_rebuild"
+_LOST = "lost_before_rebuild"
 _UNRATED_BEFORE = "unrated_before_rebuild"
 
 
@@ -31,11 +32,13 @@ def take_over(
     runs: Iterable[str] = (),
     newest: int = 0,
     unrated: int = 0,
+    lost: tuple[int, int] = (0, 0),
 ) -> None:
     """Enter files that lie in the data set already as published, and note that this was done.
 
     `runs`: those that left something behind; `newest`: the highest number that any of them had.
-    `unrated`: rows in the files that the vendor had not put a price on.
+    `unrated`: calls in the files that have no price.  `lost`: rows, and changes, that runs had
+    found and that are nowhere.
     """
     with transaction(db):
         for part in parts:
@@ -53,6 +56,7 @@ def take_over(
         set_meta(db, _REBUILT, str(now_ms))
         set_meta(db, _RUNS_BEFORE, msgspec.json.encode(sorted(runs)).decode())
         set_meta(db, _UNRATED_BEFORE, str(unrated))
+        set_meta(db, _LOST, msgspec.json.encode(lost).decode())
 
 
 def _kind_of(part: PartRecord) -> str:
@@ -65,6 +69,11 @@ def _kind_of(part: PartRecord) -> str:
 def unrated_before(db: sqlite3.Connection) -> int:
     """Unrated rows in the data when this ledger was made anew from it; its runs count theirs."""
     return int(get_meta(db, _UNRATED_BEFORE) or 0)
+
+
+def lost_before(db: sqlite3.Connection) -> tuple[int, int]:
+    """(rows, changes) that runs had found and that were nowhere when this ledger was made anew."""
+    return msgspec.json.decode(get_meta(db, _LOST) or "[0, 0]", type=tuple[int, int])
 
 
 def is_rebuilt(db: sqlite3.Connection) -> bool:

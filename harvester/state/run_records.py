@@ -87,8 +87,14 @@ def all_runs(db: sqlite3.Connection) -> list[RunRecord]:
 
 
 def count_unrated(db: sqlite3.Connection) -> int:
-    """How many calls all runs delivered without a price."""
-    return one_number(db, "SELECT COALESCE(SUM(json_extract(counters, '$.unrated')), 0) FROM run")
+    """How many calls have no price: those that runs delivered so, and what became of them since."""
+    delivered = "SELECT COALESCE(SUM(json_extract(counters, '$.unrated')), 0) FROM run"
+    left = "SELECT COALESCE(SUM(json_extract(note, '$.unrated')), 0) FROM publication"
+    changed = (
+        "SELECT COALESCE(SUM(json_extract(value, '$.unrated')), 0) "
+        "FROM publication, json_each(note, '$.compared')"
+    )
+    return sum(one_number(db, query) for query in (delivered, left, changed))
 
 
 def last_success_ms(db: sqlite3.Connection) -> int | None:

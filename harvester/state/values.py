@@ -235,6 +235,8 @@ class Compared(msgspec.Struct, omit_defaults=True):
     """Nothing but `extra` or `unparsed` differs."""
     missing: int = 0
     """The data set has no row of the call any more."""
+    unrated: int = 0
+    """By how much calls without a price became more; below 0: some were given one."""
     cost: dict[str, str] = {}
     """Decimal text by currency: the sum of what costs rose and fell by."""
     moved: dict[str, str] = {}
@@ -266,6 +268,8 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a rewrite: files that went, and nothing is made of them."""
     left: int = 0
     """Of a rewrite: rows that went and did not come back."""
+    unrated: int = 0
+    """Of a rewrite: by how much calls without a price became more; below 0: some left."""
     by_renames: bool = False
     """Of a rewrite: nobody reads meanwhile, so folders need not change places in one step."""
     lifted_from: int | None = None

@@ -110,6 +110,21 @@ def test_the_same_in_other_words_is_the_same(house: House) -> None:
     assert comparison.counts == {"second": Compared(same=2)}
 
 
+def test_a_call_that_has_hung_up_is_not_going_on_again_by_a_wrong_clock(house: House) -> None:
+    house.deliver(answer("a"), answer("b"), answer("c"))
+    found, comparison = house.refetch(
+        answer("a", 5, "second", is_final=False),
+        answer("b", 5, "second", is_final=False, cost="2.25"),
+        # Of this one the vendor says something else itself.
+        answer("c", 5, "second", is_final=False, hangupTime=None),
+    )
+    by_id = {row["voice_id"]: row for row in found}
+    assert by_id.keys() == {"b", "c"}
+    assert (by_id["b"]["changed"], by_id["b"]["new"]["is_final"]) == (["cost"], True)
+    assert by_id["c"]["new"]["is_final"] is False
+    assert comparison.counts["second"].alarmed == {"is_final": 1}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "column"),
     [
@@ -202,7 +217,7 @@ def test_a_known_cost_that_is_gone_and_a_call_that_goes_on_again_are_alarms(hous
     found, comparison = house.refetch(
         answer("a", 1, "second", cost=None),
         answer("b", 1, "second", cost="much"),
-        answer("c", 1, "second", is_final=False),
+        answer("c", 1, "second", is_final=False, hangupTime=None),
         answer("d", 1, "second", cost="7"),
     )
     assert len(found) == 4

@@ -66,7 +66,7 @@ def all_of(path: Path, in_data: set[str]) -> tuple[dict[str, Any], int]:
     """What the snapshot gives, by id, and how many rows it leaves out."""
     found: dict[str, Any] = {}
     left_out = 0
-    for batch, number in read_snapshot(path, in_data):
+    for batch, number in read_snapshot(path, in_data, set()):
         items: list[Any] = [*batch.open_calls, *batch.dead_letters, *batch.deferred]
         found |= {item.voice_id: item for item in items}
         left_out += number
@@ -124,7 +124,7 @@ def test_a_snapshot_that_cannot_be_read_is_named_with_the_way_on(
     path = snapshot_of(output, Batch(open_calls=OPEN))
     ruin(path)
     with pytest.raises(StoreError) as told:
-        list(read_snapshot(path, set()))
+        list(read_snapshot(path, set(), set()))
     assert str(path) in str(told.value)
     assert "run `harvester rebuild` again" in str(told.value)
 

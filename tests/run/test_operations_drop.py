@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -34,6 +36,10 @@ ONE, OTHER, THIRD = (
     f"{DAYS[day].replace('-', '')[2:]}120000000000{row}" for day, row in ((0, 0), (1, 1), (2, 2))
 )
 FIRST_TWO = Order(before=date.fromisoformat(DAYS[2]), is_meant=True)
+
+
+class Gone(BaseException):
+    """The power is."""
 
 
 @pytest.fixture
@@ -142,6 +148,37 @@ def test_an_archive_never_replaces_another_file(tmp_path: Path, house: House) ->
     assert damage(house) == []
 
 
+class FullArchive(RealDisk):
+    """An archive that takes half a file, and then no more; or the power goes there."""
+
+    def __init__(self, archive: Path, error: type[BaseException]) -> None:
+        self._archive = archive
+        self._error = error
+
+    def sync_file(self, file: BinaryIO) -> None:
+        if Path(file.name).is_relative_to(self._archive):
+            file.truncate(10)
+            raise self._error(errno.ENOSPC, "No space left on device")
+        super().sync_file(file)
+
+
+@pytest.mark.parametrize("error", [OSError, Gone])
+def test_after_an_archive_was_full_or_the_power_went_the_same_command_goes_on(
+    tmp_path: Path, house: House, error: type[BaseException]
+) -> None:
+    to = tmp_path / "archive"
+    order = Order(before=FIRST_TWO.before, to=to, is_meant=True)
+    with pytest.raises((StoreError, Gone)):
+        drop(house.config, order, SignallingEvents(), disk=FullArchive(to, error))
+    assert list(to.glob("submit_date=*/*.parquet")) == [], "nothing looks like a copy"
+    assert bool(list(to.rglob(".*"))) is (error is Gone), "room is given back"
+    assert drop(house.config, order, SignallingEvents()).is_done
+    frame = pl.concat(map(pl.read_parquet, to.glob("submit_date=*/*.parquet")))
+    assert len(frame) == 32
+    assert list(to.rglob(".*")) == []
+    assert damage(house) == []
+
+
 def test_what_was_dropped_is_not_fetched_again(tmp_path: Path, house: House) -> None:
     drop(house.config, FIRST_TWO, SignallingEvents())
     ids = tmp_path / "ids.txt"
@@ -174,10 +211,6 @@ def test_an_archive_within_the_output_or_around_it_is_refused(
         drop(house.config, order, SignallingEvents())
     assert raised.value.code == "usage.target"
     assert fingerprint(house.output.root) == before
-
-
-class Gone(BaseException):
-    pass
 
 
 class Cut(RealDisk):
@@ -238,6 +271,6 @@ def test_a_file_of_ids_that_is_lost_is_found(house: House) -> None:
     drop(house.config, FIRST_TWO, SignallingEvents())
     (file,) = dropped.files(house.output.dropped)
     file.rename(file.with_suffix(".away"))
-    assert any("was left by a drop, and is gone" in one for one in damage(house))
+    assert any("was left by `drop`, and is gone" in one for one in damage(house))
     file.write_text("no parquet")
     assert any("can't be read" in one for one in damage(house))

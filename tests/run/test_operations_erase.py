@@ -186,7 +186,7 @@ def test_ids_of_erased_rows_are_left_behind_for_refetch(house: House) -> None:
     assert dropped.files(house.output.dropped) == []
     assert damage(house) == []
     file.rename(file.with_suffix(".away"))
-    assert any("left by an erasure, and is gone" in one for one in damage(house))
+    assert any("left by `erase`, and is gone" in one for one in damage(house))
 
 
 def test_a_journal_that_is_not_empty_is_published_first(house: House) -> None:

@@ -168,6 +168,7 @@ def test_rows_and_changes_get_the_newest_columns_at_once(old: House) -> None:
         if voice_id != ONE:
             assert after[voice_id] == row | new
     assert after[ONE]["cost"] == Decimal("0.05")
+    assert after[ONE]["currency_presumed"] is None, "no footer of changes/ says it of their rows"
     assert {after[one]["is_rated"] for one in after} == {True, False}
     old.close()
     assert damage(old) == []

@@ -360,6 +360,25 @@ def test_retired_files_are_kept_for_the_grace_and_then_go(house: House) -> None:
     assert damage(house) == []
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_was_retired_by_a_clock_that_was_ahead_goes_as_well(
+    house: House, is_known: bool
+) -> None:
+    rewriter(house).rewrite(folders(house), Note("compact"))
+    ledger, retired = InlineLedger(house.db, house.output.database), house.output.retired / "11"
+    if not is_known:  # a state that was made again
+        publications.forget_retired(house.db, 11)
+        os.utime(retired, ns=(EARLIER_MS * 1_000_000, EARLIER_MS * 1_000_000))
+    now_ms = EARLIER_MS - 3 * 365 * 86_400_000
+    sweep_retired(ledger, house.output, 60, now_ms)
+    sweep_retired(ledger, house.output, 60, now_ms + 59_999)
+    assert retired.exists(), "its grace begins when the clock is right"
+    sweep_retired(ledger, house.output, 60, now_ms + 60_000)
+    assert not retired.exists()
+    house.close()
+    assert damage(house) == []
+
+
 @pytest.mark.parametrize("cut", ["remove 11", "sync retired/"])
 def test_a_sweep_that_is_cut_off_is_done_again(house: House, cut: str) -> None:
     rewriter(house).rewrite(folders(house), Note("compact"))

@@ -15,10 +15,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.pipeline.run.refetch import estimate_of, wilson
+from harvester.pipeline.engine.settle import KEPT_MS
+from harvester.pipeline.run.refetch import estimate_of, selection_of, wilson
+from harvester.pipeline.run.requests import RefetchRequest
 from harvester.simulator import make_ids
+from harvester.state.database import set_meta, transaction
 from harvester.state.values import Compared
 from tests.run.test_cli_commands import KEYS, harvester
+from tests.support.nights import FETCHED_MS, nights
 from tests.support.simulated import END, Simulator
 
 IDS = sorted(make_ids(90, 11, end=END, days=3))
@@ -130,7 +134,41 @@ def test_without_days_only_what_the_vendor_must_still_have_is_fetched(place: Pla
     assert (found["again"], found["left_out"]) == (0, len(IDS))
     before = place.vendor.stats()["requests"]
     assert place.run("refetch", "delivered")["refetch"]["left_out"] == len(IDS)
+    assert "all_left_out" in place.log
     assert place.vendor.stats()["requests"] == before
+
+
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("days_off", "skew_days"),
+    [
+        (0, 0),
+        (0, 100),  # our clock was behind when it was compared last, and is right now
+        (0, -1_095),  # or ahead
+        (-100, 100),  # it is behind, as it was then
+        (1_095, -1_095),
+    ],
+)
+def test_a_clock_that_was_wrong_leaves_nobody_out(
+    tmp_path: Path, days_off: int, skew_days: int
+) -> None:
+    with closing(nights(tmp_path / "out", count=1)) as house:
+        with transaction(house.db):
+            set_meta(house.db, "clock_skew_s", str(skew_days * 86_400.0))
+        vendors_ms = FETCHED_MS + DAY_MS
+        request = RefetchRequest(what="delivered")
+        chosen = selection_of(
+            house.db,
+            house.output,
+            house.kind,
+            request,
+            None,
+            vendors_ms + days_off * DAY_MS,
+            "",
+        )
+    assert chosen.since_ms == vendors_ms - KEPT_MS
 
 
 def test_days_are_those_of_the_clock_of_billing(place: Place) -> None:

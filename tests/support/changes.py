@@ -15,7 +15,7 @@ from harvester.dataset.packing import pieces_of
 from harvester.dataset.parts import place, stage, sync_folders
 from harvester.state import publications
 from harvester.state.database import transaction
-from harvester.state.values import PartRecord
+from harvester.state.values import Compared, Note, PartRecord
 from tests.support.fakes import House
 
 CHANGED_AT = datetime(2026, 10, 1, tzinfo=UTC)
@@ -43,8 +43,18 @@ def current(house: House) -> dict[str, dict[str, Any]]:
     return found
 
 
-def change(house: House, costs: Mapping[str, str], run_id: str, **others: object) -> int:
-    """Publish other costs of these calls, and `others`, columns; returns the publication."""
+def change(
+    house: House,
+    costs: Mapping[str, str],
+    run_id: str,
+    *,
+    before: Mapping[str, object] | None = None,
+    **others: object,
+) -> int:
+    """Publish other costs of these calls, and `others`, columns; returns the publication.
+
+    `before`: columns of the old rows, as they are to be told.
+    """
     kind = house.kind
     with transaction(house.db):
         number = house.db.execute(
@@ -52,9 +62,9 @@ def change(house: House, costs: Mapping[str, str], run_id: str, **others: object
         ).lastrowid
     assert number is not None
     known, at = current(house), CHANGED_AT + timedelta(hours=number)
-    changes = []
+    changes: list[dict[str, Any]] = []
     for voice_id, cost in costs.items():
-        row = dict(known[voice_id])
+        row = known[voice_id] | dict(before or {})
         day = row.pop("folder").partition("=")[2]
         new = row | {"cost": Decimal(cost), "run_id": run_id, "fetched_at": at} | others
         changes.append(
@@ -80,7 +90,9 @@ def change(house: House, costs: Mapping[str, str], run_id: str, **others: object
         mode=0o640,
     )
     parts = [PartRecord(one.path, number, one.rows, one.bytes, one.sha256) for one in staged]
-    publications.commit(house.db, number, parts)
+    unrated = sum(one["old"].get("is_rated", 0) - one["new"].get("is_rated", 0) for one in changes)
+    compared_ = Compared(changed=len(changes), unrated=unrated)
+    publications.commit(house.db, number, parts, Note(compared={run_id: compared_}))
     for one in staged:
         place(one.staged, house.output.place_of(one.path), sha256=one.sha256, mode=0o640)
     finals = [house.output.place_of(one.path) for one in staged]

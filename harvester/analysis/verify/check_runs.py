@@ -19,7 +19,7 @@ from harvester.dataset.usage import (
 from harvester.money import SCALE
 from harvester.run_name import is_run_id
 from harvester.state import publications, run_records
-from harvester.state.restore import runs_before
+from harvester.state.restore import lost_before, runs_before
 from harvester.state.values import RunRecord
 from harvester.storage.run_summary import (
     SUMMARY,
@@ -49,6 +49,7 @@ def check_runs(
 
     `usage` None: the data could not be read through, so that only the counters are looked at.
     """
+    yield from _check_lost(db)
     runs = run_records.all_runs(db)
     compared = _compared(db)
     for run in runs:
@@ -62,6 +63,20 @@ def check_runs(
     for run in runs:
         yield from _check_rows(run, sums.pop(run.id, UsageTotals()))
     yield from _unknown_runs(db, sums)
+
+
+def _check_lost(db: sqlite3.Connection) -> Iterator[Finding]:
+    rows, changes = lost_before(db)
+    if rows or changes:
+        what = (
+            f"{rows} rows and {changes} changes that runs had found were nowhere when the state "
+            "was rebuilt"
+        )
+        remedy = (
+            "What the vendor still has is fetched again: rows when their input is run again, "
+            "changes by `harvester refetch delivered`."
+        )
+        yield note("lost", what, "state.db: run", remedy)
 
 
 def _check_counters(run: RunRecord) -> Iterator[Finding]:

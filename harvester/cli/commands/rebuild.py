@@ -65,6 +65,7 @@ def screen(done: Rebuilt) -> list[Line]:
             f"{count(done.deferred)} deferred ids"
         ),
         Line(f"  from         {one_line(source)}"),
+        Line(f"  put back     {count(done.put_back)} rows of lost files, out of changes/"),
         Line(f"  left out     {count(done.left_out)} of its rows: resolved since, or row lost"),
         Line(f"  old state    {one_line(done.old_state or 'there was none')}"),
         Line(),

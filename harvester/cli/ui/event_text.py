@@ -46,6 +46,11 @@ _SAYINGS = {
         "{again} ids that have a record are fetched again, of {population} that are named; "
         "{left_out} more are left out by their date, or as numbers were erased in them"
     ),
+    "all_left_out": (
+        "none of the {count} ids that are such is fetched again: by the clock of this machine all "
+        "are dated over 60 days ago, or numbers were erased in them. If its date is wrong, put it "
+        "right; else name days (--from, --to, --month) to reach them"
+    ),
     "ids_not_delivered": "{count} id(s) are not in the data set and are not fetched: {ids}",
     "refetched": (
         "compared with what was delivered: {same} the same, {changed} changed, {extra_only} differ "

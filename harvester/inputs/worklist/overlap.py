@@ -106,6 +106,24 @@ def first_runs(
     return rows, _counts(found, others, room) if changes else {}
 
 
+def count_unrated(files: Sequence[Path], changes: Sequence[Path], room: Room) -> int:
+    """Calls of `files` that have no price now, by their newest change or their row.
+
+    Raises StoreError.
+    """
+    parameters = {"files": _patterns(files)}
+    rated, source = "is_rated", _DATA
+    if changes:
+        parameters["others"] = _patterns(changes)
+        rated = "coalesce(newest.is_rated, data.is_rated)"
+        source = (
+            f"{_DATA} AS data LEFT JOIN (SELECT voice_id, arg_max(new.is_rated, publication) "  # noqa: S608
+            f"AS is_rated FROM {_OTHERS} GROUP BY voice_id) AS newest USING (voice_id)"
+        )
+    query = f"SELECT 'unrated', count(*) FROM {source} WHERE NOT {rated}"  # noqa: S608
+    return _counts(query, parameters, room)["unrated"]
+
+
 def _counts(query: str, parameters: Mapping[str, object], room: Room) -> dict[str, int]:
     found: dict[str, int] = {}
     for batch in _answers(query, parameters, room):

@@ -109,6 +109,7 @@ class Comparison:
         changed = {name: mask.take(rows) for name, mask in differs.items()}
         was, now = old.rows.take(rows).combine_chunks(), new.take(rows).combine_chunks()
         self._weigh(was, now)
+        self._count_unrated(was, now)
         self._alarm(now, changed)
         return self._rows_of(was, now, old.folders.take(rows), changed)
 
@@ -151,6 +152,13 @@ class Comparison:
         same = pc.invert(pc.or_(is_changed, any_extra))
         for run, count in _by_run(new.filter(same)).items():
             self._of(run).same += count
+
+    def _count_unrated(self, was: pa.Table, now: pa.Table) -> None:
+        if IS_RATED.name not in now.column_names:
+            return
+        for rows, sign in ((was, -1), (now, 1)):
+            for run, count in _by_run(now.filter(pc.invert(_one(rows[IS_RATED.name])))).items():
+                self._of(run).unrated += sign * count
 
     def _weigh(self, was: pa.Table, now: pa.Table) -> None:
         """Add up by how much costs rose and fell, by currency."""

@@ -66,8 +66,8 @@ def tell_bad_lines(
     events.message(level, "bad_ids", count=count, new=new, file=str(file))
 
 
-def tell_chosen(result: ListResult, events: Events) -> None:
-    """Say how many ids are fetched again, and which were named in vain."""
+def tell_chosen(result: ListResult, what: str, events: Events) -> None:
+    """Say how many ids are fetched again, and which were named in vain; `what`: of which kind."""
     chosen = result.chosen
     if chosen is None:
         return
@@ -78,6 +78,9 @@ def tell_chosen(result: ListResult, events: Events) -> None:
         population=chosen.population,
         left_out=chosen.left_out,
     )
+    # Of the others old ones may be left for ever, and nobody wants to hear of them each night.
+    if what == "delivered" and chosen.left_out and not chosen.population:
+        events.message("warning", "all_left_out", count=chosen.left_out)
     if chosen.outside:
         events.message(
             "warning", "ids_not_delivered", count=chosen.outside, ids=list(chosen.outside_ids)

@@ -11,23 +11,25 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
 
+from harvester.dataset.files import newest_fetch_ms
 from harvester.dataset.kind import IS_RATED, RecordKind
 from harvester.inputs.discover import IdFile
 from harvester.inputs.worklist.spec import Chosen, Selection
 from harvester.pipeline.engine.settle import KEPT_MS
 from harvester.pipeline.run.requests import RefetchRequest
-from harvester.state import publications
-from harvester.state.values import Compared, RunRecord, WorkList
+from harvester.state import between_runs, publications
+from harvester.state.values import Compared, PartRecord, RunRecord, WorkList
 from harvester.storage import dropped
 from harvester.storage.output import Output
 
 _Z = 1.959963984540054
 """Of a normal distribution: 95 % lie within so many standard deviations."""
+_HOUR_MS = 3_600_000
 _ZERO = Decimal(0)
 
 
@@ -113,13 +115,16 @@ def selection_of(  # noqa: PLR0917 - what a selection is made of
     now_ms: int,
     salt: str,
 ) -> Selection:
-    """The ids that a request names; where it names none, those that the vendor must still have."""
+    """The ids that a request names; where it names none, those that the vendor must still have.
+
+    `now_ms`: by our clock.
+    """
     place_of = output.place_of
     parts = publications.current_parts(db, place_of)
     changes = publications.current_parts(db, place_of, changes=True)
     since_ms, until_ms = request.since_ms, request.until_ms
     if since_ms is None and until_ms is None and files is None:
-        since_ms = now_ms - KEPT_MS
+        since_ms = _earliest_ms(db, output, parts, now_ms) - KEPT_MS
     return Selection(
         what=request.what,
         parts=tuple(str(place_of(part.path)) for part in parts),
@@ -133,6 +138,20 @@ def selection_of(  # noqa: PLR0917 - what a selection is made of
         share=request.share,
         salt=salt,
     )
+
+
+def _earliest_ms(
+    db: sqlite3.Connection, output: Output, parts: Sequence[PartRecord], now_ms: int
+) -> int:
+    """The earliest that it may be on the vendor's clock, of what is known before anybody asks it.
+
+    Our clock may be wrong now, or have been when a run compared it last.  But no answer came in the
+    future: so the time of the newest rows tells which of the two can't be.
+    """
+    newest = max(parts, key=lambda part: part.brought_by, default=None)
+    seen_ms = 0 if newest is None else newest_fetch_ms(output.place_of(newest.path)) - _HOUR_MS
+    times = (now_ms, now_ms + int(between_runs.last_skew_s(db) * 1000))
+    return min((one for one in times if one >= seen_ms), default=max(times))
 
 
 def key_of(request: RefetchRequest, ids_key: str) -> str:
@@ -170,6 +189,7 @@ def added(found: Iterable[Compared]) -> Compared:
         total.changed += one.changed
         total.extra_only += one.extra_only
         total.missing += one.missing
+        total.unrated += one.unrated
         for mine, theirs in (
             (total.cost, one.cost),
             (total.moved, one.moved),

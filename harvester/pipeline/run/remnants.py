@@ -47,8 +47,6 @@ class Parts:
     accounts: frozenset[str]
     runs: dict[str, int]
     """The runs whose rows it holds, each with the number of the publication that has the first."""
-    unrated: int
-    """Rows that the vendor had not put a price on."""
 
 
 def read_parts(
@@ -65,13 +63,11 @@ def read_parts(
     accounts: set[str] = set()
     runs: dict[str, int] = {}
     by_hash: dict[str, str] = {}
-    unrated = 0
     for name, size in listing.parts.items():
         path = folder / name
         sha256 = file_sha256(path)
         wrong, inspection = _inspected(path, name, partition_timezone, kind)
         accounts |= inspection.accounts
-        unrated += inspection.unrated
         if known_hashes.get(name, sha256) != sha256:
             wrong.append("changed since it was published (sha256 differs)")
         if sha256 in by_hash:
@@ -86,7 +82,7 @@ def read_parts(
                 runs[run_id] = min(first, runs.get(run_id, first))
     if refused:
         raise StoreError(_refusal(refused), code="data.untrusted")
-    return Parts(records, frozenset(accounts), runs, unrated)
+    return Parts(records, frozenset(accounts), runs)
 
 
 def summaries(output: Output) -> list[RunSummary]:

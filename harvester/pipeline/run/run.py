@@ -240,14 +240,15 @@ class _Run:
         opened, config = self._opened, self._config
         db, output = opened.db, opened.output
         ids_key = "" if only is None else fingerprint(only, config.input.column, {}).key
-        now_ms = between_runs.latest_ms(db, self._started_ms)
         files = None if only is None else tuple(only)
-        selection = selection_of(db, output, opened.kind, request, files, now_ms, self._id)
+        selection = selection_of(
+            db, output, opened.kind, request, files, self._started_ms, self._id
+        )
         listing = list_again(
             db, output, config.input, config.plan, selection, key_of(request, ids_key), self._dir
         )
         if listing.result is not None:
-            tell_chosen(listing.result, self._events)
+            tell_chosen(listing.result, request.what, self._events)
         return listing
 
     def fetch(

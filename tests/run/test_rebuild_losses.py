@@ -1,0 +1,217 @@
+"""A rebuild after files are lost: what can be known comes back, and what can't is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from harvester.analysis.verify.verify import Order as VerifyOrder
+from harvester.analysis.verify.verify import verify
+from harvester.errors import StoreError
+from harvester.operations.compact import Order, compact
+from harvester.operations.drop import Order as DropOrder
+from harvester.operations.drop import drop
+from harvester.operations.publish import publish_journal
+from harvester.operations.rebuild import rebuild
+from harvester.pipeline.run.state_snapshot import write_snapshot
+from harvester.state.acknowledge import acknowledge
+from harvester.state.database import open_database
+from harvester.state.id_counts import count_ids
+from harvester.state.values import Batch, DeadLetter
+from harvester.storage import dropped
+from harvester.storage.run_summary import SUMMARY
+from tests.run.test_latest import latest, recipe
+from tests.support.changes import change, current, rows_of
+from tests.support.events import SignallingEvents
+from tests.support.fakes import ACCOUNT, House
+from tests.support.nights import DAYS, damage, nights, run_of
+from tests.support.summaries import summary_of
+
+REFETCH = "20261001T000000Z-00000a"
+ALL = Order(min_files=2, older_than_s=0)
+ONE, OTHER = (f"{DAYS[day].replace('-', '')[2:]}120000000000{row}" for day, row in ((0, 0), (1, 1)))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Two nights of three dates, and two changes."""
+    with closing(nights(tmp_path / "out", count=2)) as made:
+        change(made, {ONE: "1.5"}, REFETCH)
+        change(made, {ONE: "2.5", OTHER: "3"}, REFETCH)
+        made.close()
+        yield made
+
+
+def file_of(house: House, voice_id: str) -> Path:
+    (found,) = (
+        path
+        for path in house.output.cdr.glob("*/*.parquet")
+        if voice_id in pq.read_table(path, partitioning=None)["voice_id"].to_pylist()
+    )
+    return found
+
+
+def reopened(house: House) -> House:
+    house.db = open_database(house.output.database, ACCOUNT)
+    return house
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_rows_of_a_lost_file_come_back_out_of_their_changes(house: House, compacted: bool) -> None:
+    first, now = rows_of(house), current(house)
+    if compacted:
+        compact(house.config, ALL, SignallingEvents())
+    lost = file_of(house, ONE)
+    gone = set(pq.read_table(lost, partitioning=None)["voice_id"].to_pylist())
+    lost.unlink()
+    done = rebuild(house.config)
+    assert done.put_back == 1
+    rows = rows_of(house)
+    assert rows.keys() == (first.keys() - gone) | {ONE}
+    # As it was delivered first, and in its folder, with the time at which it was fetched.
+    assert rows[ONE] == first[ONE]
+    assert current(house)[ONE] == now[ONE]
+    assert damage(house) == []
+    assert rebuild(house.config, force=True).put_back == 0, "it is there now"
+    compact(house.config, ALL, SignallingEvents())
+    assert rows_of(house)[ONE] == now[ONE], "and its changes are folded into it"
+    assert damage(house) == []
+
+
+def test_what_left_with_its_date_does_not_come_back(house: House) -> None:
+    before = date.fromisoformat(DAYS[1])
+    drop(house.config, DropOrder(before=before, is_meant=True), SignallingEvents())
+    file_of(house, OTHER).unlink()
+    assert rebuild(house.config).put_back == 1
+    assert ONE not in rows_of(house)
+
+
+def summaries(house: House, changed: int) -> None:
+    """Those of the two nights, with 12 rows each, and of the refetch that found the changes."""
+    told = ((run_of(0), 12, 0), (run_of(1), 12, 0), (REFETCH, 0, changed))
+    for run_id, rows, changes in told:
+        text = summary_of(run_id, data={"rows": rows}) | {"refetch": {"changed": changes}}
+        folder = house.output.run(run_id)
+        folder.mkdir(parents=True)
+        (folder / SUMMARY).write_text(json.dumps(text))
+
+
+def test_it_says_which_rows_and_changes_are_nowhere(house: House) -> None:
+    summaries(house, changed=3)
+    assert not any("nowhere" in one for one in rebuild(house.config, force=True).unknown)
+    file_of(house, ONE).unlink()  # with 4 rows, one of which comes back
+    for path in house.output.changes.glob("*/*.parquet"):
+        if pq.read_metadata(path).num_rows == 2:
+            path.unlink()
+    told = rebuild(house.config).unknown
+    assert any(one.startswith("3 calls that runs had delivered") for one in told), told
+    assert any(one.startswith("2 changes that runs had found") for one in told), told
+
+
+def test_what_left_by_a_drop_is_not_missed(house: House) -> None:
+    summaries(house, changed=3)
+    before = date.fromisoformat(DAYS[1])
+    drop(house.config, DropOrder(before=before, is_meant=True), SignallingEvents())
+    (left,) = dropped.read(house.output.dropped)
+    assert left.changes == {REFETCH: 2}
+    told = rebuild(house.config, force=True).unknown
+    assert not any("calls that runs" in one or "changes that" in one for one in told), told
+
+
+def test_after_a_rebuild_that_lost_something_verify_says_so(house: House) -> None:
+    summaries(house, changed=3)
+    for path in house.output.changes.glob("*/*.parquet"):
+        path.unlink()
+    rebuild(house.config)
+    found = verify(house.output, VerifyOrder("UTC", "400MB", deep=True)).findings
+    (told,) = (one for one in found if one.kind == "lost")
+    assert "3 changes" in told.what
+    assert told.severity == "note"
+
+
+def test_nothing_begins_while_the_ids_of_a_drop_are_lost(house: House) -> None:
+    before = date.fromisoformat(DAYS[1])
+    drop(house.config, DropOrder(before=before, is_meant=True), SignallingEvents())
+    (file,) = dropped.files(house.output.dropped)
+    file.unlink()
+    with pytest.raises(StoreError, match=r"drop-[0-9]+\.parquet is missing.*from a backup") as told:
+        publish_journal(house.config, SignallingEvents())
+    assert told.value.code == "data.dropped"
+    done = rebuild(house.config)
+    assert any(f"which calls {file.name} named" in one for one in done.unknown)
+    publish_journal(house.config, SignallingEvents())
+
+
+def test_a_copy_and_a_table_are_right_after_files_were_lost(house: House, tmp_path: Path) -> None:
+    publish_journal(house.config, SignallingEvents())
+    copy, target = recipe("copy"), tmp_path / "copied"
+    target.mkdir()
+    copy(house.output.root, target)
+    file_of(house, OTHER).unlink()
+    rebuild(house.config)
+    copy(house.output.root, target)
+    recipe("load")(house.output.root, tmp_path / "table.duckdb")
+
+    def files(root: Path) -> set[str]:
+        return {path.relative_to(root).as_posix() for path in root.glob("c*/*/*.parquet")}
+
+    assert files(target) == files(house.output.root)
+    anew = latest(house)
+    assert anew["since"] == anew["through"]
+    assert {one["path"] for one in anew["new"]} == files(house.output.root)
+    with closing(reopened(house)):
+        change(house, {ONE: "7"}, REFETCH)
+    publish_journal(house.config, SignallingEvents())
+    copy(house.output.root, target)
+    assert files(target) == files(house.output.root)
+    assert latest(house)["since"] == anew["through"]
+
+
+def test_a_dead_letter_that_a_change_has_corrected_does_not_rise_again(tmp_path: Path) -> None:
+    with closing(nights(tmp_path / "out", count=2)) as house:
+        letters = [
+            DeadLetter(voice_id, "no_record", "", 1, 1, 1, run_of(0), published=True)
+            for voice_id in (ONE, OTHER)
+        ]
+        batch = Batch(dead_letters=letters)
+        sent = ("", 0)
+        acknowledge(house.db, "", batch, work_list=None, counters={}, requests_of_day=sent)
+        house.output.run(run_of(1)).mkdir(parents=True)
+        write_snapshot(house.db, house.output.run(run_of(1)) / "state.parquet")
+        # As a refetch of those that are not final finds it; the snapshot is older.
+        change(house, {ONE: "1"}, REFETCH, before={"is_final": False}, is_final=True)
+    rebuild(house.config, force=True)
+    with closing(reopened(house)):
+        ids = [row[0] for row in house.db.execute("SELECT id FROM dead_letter")]
+    assert ids == [OTHER]
+
+
+def test_calls_without_a_price_are_counted_as_they_are_now(tmp_path: Path) -> None:
+    def unrated(house: House) -> int:
+        return count_ids(house.db, 0).delivered_unrated
+
+    with closing(nights(tmp_path / "out", count=1)) as house:
+        change(house, {ONE: "0", OTHER: "0"}, REFETCH, is_rated=False)
+        assert unrated(house) == 2
+        change(house, {ONE: "1"}, REFETCH, is_rated=True)
+        assert unrated(house) == 1
+    rebuild(house.config, force=True)
+    with closing(reopened(house)):
+        assert unrated(house) == 1
+    before = date.fromisoformat(DAYS[2])
+    drop(house.config, DropOrder(before=before, is_meant=True), SignallingEvents())
+    with closing(reopened(house)):
+        assert unrated(house) == 0
+
+
+def test_fetched_at_is_kept(house: House) -> None:
+    """What came back was not fetched anew, and nothing must look as if it had been."""
+    row: dict[str, Any] = rows_of(house)[ONE]
+    assert row["fetched_at"] < datetime(2026, 10, 1, tzinfo=UTC)
