@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from harvester.state.belongs import keep_data_version
 from harvester.state.database import open_database
 from harvester.storage.output import Output, make_folders
 from tests.crash.faultfs import FaultFs, Step, chosen
+from tests.support import forked
 from tests.support.changes import change, rows_of
 from tests.support.drop_once import last_date
 from tests.support.fakes import House
@@ -364,7 +364,7 @@ def damage_of(out: Path) -> list[str]:
 def other_command(name: str, out: Path, environment: dict[str, str] | None = None) -> Ended:
     """A command that is no run, in a process of its own."""
     words = [sys.executable, "-W", "error", "-m", f"tests.support.{name}", str(out)]
-    told = subprocess.run(
+    told = forked.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     return Ended(told.returncode, told.stdout, told.stderr)

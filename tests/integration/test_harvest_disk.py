@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from harvester.simulator import make_ids
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
+from tests.support import forked
 from tests.support.harvesting import Harvest
 from tests.support.mounts import resize, set_read_only, small_disk
 from tests.support.simulated import END, ROOT, Simulator
@@ -73,7 +73,7 @@ def test_what_only_reads_works_on_a_disk_that_can_only_be_read(tmp_path: Path) -
         set_read_only(disk, read_only=True)
         for words in (["verify"], ["verify", "--deep"], ["status"], ["export", "dead"], ["report"]):
             command = [sys.executable, "-m", "harvester", *words, "--out", str(disk / "out")]
-            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+            done = forked.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
             assert done.returncode == 0, (words, done.stderr)
         set_read_only(disk, read_only=False)
 

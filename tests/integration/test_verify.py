@@ -28,6 +28,7 @@ from harvester.state.database import open_database
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, PartRecord
 from harvester.storage.output import Output
+from tests.support import forked
 from tests.support.outputs import Outputs, edit, fingerprint, look, make_outputs, parts
 from tests.support.simulated import ROOT
 
@@ -68,7 +69,7 @@ def test_it_tells_what_it_looks_at(outputs: Outputs) -> None:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "harvester", *words],
         cwd=ROOT,
         capture_output=True,

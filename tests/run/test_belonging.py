@@ -22,6 +22,7 @@ from harvester.operations.rebuild import rebuild
 from harvester.pipeline.run.recovery import open_output
 from harvester.simulator import write_ids
 from harvester.state.belongs import binding
+from tests.support import forked
 from tests.support.harvesting import Harvest
 from tests.support.outputs import edit, look, parts, strip_identity
 from tests.support.simulated import END, ROOT, Simulator
@@ -78,7 +79,7 @@ def test_whoever_may_read_the_files_may_list_their_folder(
 
 def command(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
     keys = {"HARVESTER_API_KEY": "bDqJFiq9", "HARVESTER_API_SECRET": "7bz1lzh9"}
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "harvester", *map(str, words)],
         cwd=ROOT,
         env={**os.environ, **keys, **environment},

@@ -14,6 +14,7 @@ import pytest
 
 from harvester.simulator import make_ids
 from harvester.simulator.ids import time_in_id
+from tests.support import forked
 from tests.support.simulated import ROOT
 
 KEYS = {"HARVESTER_API_KEY": "bDqJFiq9", "HARVESTER_API_SECRET": "7bz1lzh9"}
@@ -26,7 +27,7 @@ def harvester(
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("HARVESTER_")
     }
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "harvester", *map(str, arguments)],
         cwd=cwd,
         env={**environment, "PYTHONPATH": str(ROOT), **(env or {})},

@@ -19,6 +19,7 @@ import pytest
 
 from harvester.state.lock import OutputLock
 from tests.run.test_cli_commands import KEYS, harvester
+from tests.support import forked
 from tests.support.simulated import ROOT, Simulator
 
 IDS = 300
@@ -209,7 +210,7 @@ def test_export_never_writes_among_the_data(harvested: Harvested) -> None:
 def test_export_into_a_closed_pipe_is_no_drama(harvested: Harvested) -> None:
     folder, _ = harvested
     command = [sys.executable, "-m", "harvester", "export", "delivered", "--out", "out"]
-    with subprocess.Popen(
+    with forked.Popen(
         command,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -241,7 +242,7 @@ def test_signal_is_an_exit_number_and_the_same_command_goes_on(
     with Simulator(rate_limit=0, drift=False, fates="dead_param=0") as vendor:
         command = [sys.executable, "-m", "harvester", "run", "ids.txt", "--out", "out", "--json"]
         command += ["--base-url", vendor.base_url, "--rate", "100"]
-        with subprocess.Popen(
+        with forked.Popen(
             command,
             cwd=tmp_path,
             env={**os.environ, **KEYS, "PYTHONPATH": str(ROOT)},

@@ -22,6 +22,7 @@ from harvester.state.lock import OutputLock
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.commands import QUICK
 from tests.security.hostile import Ask, HostileVendor
+from tests.support import forked
 from tests.support.simulated import END, ROOT, Simulator
 from tests.unit.test_pipeline_prometheus import read
 
@@ -60,7 +61,7 @@ def test_metrics_while_a_run_works_and_at_its_end_agree_with_its_summary(
     command = [sys.executable, "-m", "harvester", *map(str, words(vendor, "--rate", 150))]
     env = {**os.environ, **KEYS, **QUICK, "PYTHONPATH": str(ROOT)}
     seen: set[float] = set()
-    with subprocess.Popen(
+    with forked.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         while process.poll() is None:

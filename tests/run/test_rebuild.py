@@ -34,6 +34,7 @@ from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall
 from harvester.storage.disk import RealDisk
 from harvester.storage.output import Output
 from harvester.storage.run_summary import SUMMARY, read_summary
+from tests.support import forked
 from tests.support.harvesting import Harvest
 from tests.support.outputs import (
     SEED,
@@ -425,7 +426,7 @@ def test_a_run_that_holds_the_output_is_not_disturbed(whole: Path) -> None:
 
 
 def start(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "tests.support.rebuild_once", str(out), *words],
         cwd=ROOT,
         capture_output=True,
@@ -483,11 +484,11 @@ def test_a_rebuild_killed_without_data_does_not_let_a_run_begin_afresh(
 def test_command_rebuilds_and_says_what_to_type_next(whole: Path) -> None:
     lose_state(whole)
     words = [sys.executable, "-m", "harvester", "rebuild", "--out", str(whole)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    done = forked.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert "What could not be known" in done.stdout
     assert "Run the same inputs again" in done.stdout
     words += ["--force", "--json"]
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    told = forked.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(told.stdout)["type"] == "rebuild"
     assert told.stderr == ""
 

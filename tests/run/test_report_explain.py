@@ -19,6 +19,7 @@ from harvester.state.database import open_database
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, DeadLetter, Deferred
 from harvester.storage.output import Output
+from tests.support import forked
 from tests.support.outputs import Outputs, edit, fingerprint, look, make_outputs, parts
 from tests.support.simulated import ROOT
 
@@ -52,7 +53,7 @@ def pending_ids(out: Path) -> list[str]:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "harvester", "explain", *words],
         cwd=ROOT,
         capture_output=True,

@@ -35,6 +35,7 @@ from harvester.errors import UsageError
 from harvester.state.lock import OutputLock
 from harvester.storage.output import Output
 from tests.run.test_cli_commands import KEYS, harvester
+from tests.support import forked
 from tests.support.datasets import filled, made, write
 from tests.support.outputs import fingerprint
 from tests.support.simulated import ROOT, Simulator
@@ -559,7 +560,7 @@ def prompted(
     """`harvester sql` at a terminal."""
     ours, theirs = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HARVESTER_")}
-    process = subprocess.Popen(
+    process = forked.Popen(
         [sys.executable, "-W", "error", "-m", "harvester", "sql", "--out", NAME, *words],
         cwd=folder,
         env={**environment, "PYTHONPATH": str(ROOT), "HOME": str(folder), "TERM": "xterm"},

@@ -18,6 +18,7 @@ import pytest
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS
 from tests.security.commands import QUICK
+from tests.support import forked
 from tests.support.simulated import END, ROOT, Simulator
 
 IDS = list(make_ids(200, 4, end=END))
@@ -29,7 +30,7 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, **KEYS, **QUICK, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
     environment.pop("CI", None)
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "-m", "harvester", *map(str, words)],
         cwd=folder,
         env=environment,

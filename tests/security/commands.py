@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.security.leaks import ENV
-from tests.support import ways
+from tests.support import forked, ways
 from tests.support.simulated import ROOT
 
 QUICK = {
@@ -28,7 +28,7 @@ def start(
 ) -> subprocess.Popen[str]:
     """`harvester …` in `cwd`, with our key and secret and short waits."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HARVESTER_")}
-    return subprocess.Popen(
+    return forked.Popen(
         [sys.executable, *program, *map(str, words)],
         cwd=cwd,
         env={**clean, "PYTHONPATH": str(ROOT), **ENV, **QUICK, **(env or {})},

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tests.support import ways
+from tests.support import forked, ways
 from tests.support.simulated import ROOT
 
 FAST = {
@@ -40,7 +40,7 @@ class Harvest:
     def start(self, *sources: object, **order: object) -> subprocess.Popen[str]:
         """Begin a harvest; it ends by itself, or is ended by its pid."""
         text = json.dumps({"flags": self._flags, "sources": [str(s) for s in sources], **order})
-        return subprocess.Popen(
+        return forked.Popen(
             [sys.executable, "-W", "error", "-m", "tests.support.harvest_once", text],
             cwd=ROOT,
             env=self.environment,

@@ -8,11 +8,10 @@ import sys
 import tempfile
 import urllib.request
 from datetime import date
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support import ways
+from tests.support import forked, ways
 from tests.support.ports import free_port
 
 END = date(2023, 1, 10)
@@ -22,7 +21,7 @@ The product judges an id by its age (pipeline/engine/settle.py), so the clock mu
 near: these are older than any border, and will be.  Ids that must be younger have digits that tell
 no date.
 """
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = forked.ROOT
 # Loopback needs no proxy, whatever the environment says.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STARTS_WITH = "listening on "
@@ -47,7 +46,7 @@ class Simulator:
     def __enter__(self) -> Self:
         # A file, not a pipe: nobody reads along, and a full pipe would stop it.
         with tempfile.TemporaryFile("w+") as complaints:
-            self._process = subprocess.Popen(
+            self._process = forked.Popen(
                 self._command, cwd=ROOT, stdout=subprocess.PIPE, stderr=complaints, text=True
             )
             assert self._process.stdout is not None
