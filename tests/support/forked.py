@@ -228,6 +228,7 @@ def main() -> None:
     sys.path.insert(0, "")
     wanted = _serve(sock)
     if wanted is not None:
+        sys.modules.pop(wanted["module"], None)  # as if nobody had imported it
         sys.argv = [wanted["module"], *wanted["words"]]
         runpy.run_module(wanted["module"], run_name="__main__", alter_sys=True)
 
