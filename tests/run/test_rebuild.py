@@ -52,7 +52,7 @@ from tests.support.summaries import summary_of
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    return make_outputs(tmp_path_factory.mktemp("outputs"))
+    return make_outputs(tmp_path_factory)
 
 
 @pytest.fixture

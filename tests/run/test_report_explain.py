@@ -28,7 +28,7 @@ ESCAPE = "\x1b[31m\u202eevil"
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    return make_outputs(tmp_path_factory.mktemp("outputs"))
+    return make_outputs(tmp_path_factory)
 
 
 @pytest.fixture
@@ -63,11 +63,14 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_delivered_id_is_found_with_file_row_group_and_row(outputs: Outputs) -> None:
-    path = parts(outputs.whole)[0]
+def test_every_delivered_id_is_found_with_file_row_group_and_row(
+    outputs: Outputs, tmp_path: Path
+) -> None:
+    whole = Path(shutil.copytree(outputs.whole, tmp_path / "out"))
+    path = parts(whole)[0]
     rows = pq.ParquetFile(path).read().to_pylist()
     for row in (rows[0], rows[len(rows) // 2], rows[-1]):
-        found = explained(outputs.whole, row["voice_id"])
+        found = explained(whole, row["voice_id"])
         assert found.state == "delivered"
         (part,) = found.data
         assert (part.file, part.row_group, part.run_id) == (str(path), 0, row["run_id"])

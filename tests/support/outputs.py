@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from harvester.simulator import write_ids
 from tests.support.harvesting import Harvest
+from tests.support.shared import made_once
 from tests.support.simulated import END, Simulator
 
 SEED = 20261123
@@ -45,11 +47,19 @@ class Outputs:
         return self.ids_file.read_text().split()
 
 
-def make_outputs(folder: Path) -> Outputs:
-    """Harvest into `folder`, under faults."""
-    outputs = Outputs(folder / "ids.txt", folder / "stopped", folder / "whole", folder / "killed")
+def make_outputs(factory: pytest.TempPathFactory) -> Outputs:
+    """Harvests under faults; nobody may change them."""
+    folder = made_once(factory, "outputs", lambda place: _harvest(_in(place)))
+    return _in(folder)
+
+
+def _in(folder: Path) -> Outputs:
+    return Outputs(folder / "ids.txt", folder / "stopped", folder / "whole", folder / "killed")
+
+
+def _harvest(outputs: Outputs) -> None:
     write_ids(outputs.ids_file, COUNT, SEED, end=END, shuffled=True)
-    some = folder / "some.txt"
+    some = outputs.ids_file.with_name("some.txt")
     some.write_text("\n".join(outputs.ids[:PUBLISHED_FIRST]))
     with Simulator(seed=SEED, rate_limit=0, faults="all", drip_s=1, slow_s=0.5) as vendor:
         first = Harvest(outputs.stopped, vendor.base_url).run(some)
@@ -71,7 +81,6 @@ def make_outputs(folder: Path) -> Outputs:
         wait_for_requests(vendor, 1_500)
         process.kill()
         process.communicate()
-    return outputs
 
 
 def wait_for_requests(vendor: Simulator, count: int) -> None:

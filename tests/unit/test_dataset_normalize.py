@@ -231,7 +231,7 @@ def same(one: Normalized, other: Normalized) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(MEMBERS.map(envelope), min_size=1, max_size=6))
 @example([envelope([("callee", "-0"), ("cost", "-0")])])
 @example([envelope([("costEur", "0"), ("cost", '"1"')]), envelope([("costEur", '"1"')])])
@@ -261,7 +261,7 @@ def test_every_spelling_of_a_time_is_read_as_the_scalar_rules_read_it() -> None:
     assert len(spelt) - quick.table["submit_time"].null_count == 2 * 2 * 6 * 7
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from([*COLUMN_OF, COST_EUR]), st.one_of(LITERALS, WRONG_NUMBER))
 def test_every_value_in_every_field_ends_in_its_column_or_in_unparsed(
     name: str, literal: str
@@ -335,7 +335,7 @@ def test_fields_that_the_page_does_not_name_stay_untouched_in_extra(
         assert extra[name] == json.loads(last[name], parse_int=str, parse_float=str)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(MEMBERS)
 @example([("costEur", "0"), ("cost", "null")])
 @example([("costEur", "0"), ("cost", '"1"')])
@@ -352,7 +352,7 @@ def test_the_books_read_an_answer_as_its_row_says(members: list[tuple[str, str]]
     assert usage.currency == row["currency"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(MEMBERS, max_size=6))
 @example([[("cost", "1.5")], [("cost", '"-1.5"')]])
 @example([[("cost", "1")], [("callDuration", "true"), ("cost", '"2"')], [("cost", "[]")]])
@@ -367,7 +367,7 @@ def test_the_usage_of_many_answers_is_the_sum_of_each(many: list[list[tuple[str,
     assert usage_of(bodies, GROUP_RECORD) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(MEMBERS)
 def test_each_way_of_reading_gives_what_the_next_one_gives(members: list[tuple[str, str]]) -> None:
     body = envelope(members)
