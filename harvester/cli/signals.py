@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first ends a command in good order, the second at once.
+"""SIGINT, SIGTERM and SIGHUP: the first ends a command in good order, the second at once.
 
 While the command looks for it (`requests.StopSource`) the first is only noted, and the command
 drains; before and after that it raises, and ends with the signal's number instead of dying of it.
@@ -15,7 +15,7 @@ from types import FrameType
 from harvester.errors import Interrupted
 from harvester.pipeline.run.requests import StopCheck
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
@@ -30,7 +30,10 @@ class Signals:
     @contextmanager
     def handled(self) -> Iterator[None]:
         """Handle the signals as long as this lasts."""
-        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        # Under nohup the terminal may go, and the command goes on.
+        stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        numbers = [one for one in _SIGNALS if not (stays and one == signal.SIGHUP)]
+        before = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield
         finally:

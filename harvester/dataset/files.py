@@ -48,6 +48,8 @@ def list_parts(cdr: Path, kind: RecordKind) -> Listing:
             if is_folder:
                 continue
             name = path.relative_to(cdr).as_posix()
+            if is_systems_own(path):
+                continue
             if kind.part_name.fullmatch(name) and path.is_file() and not path.is_symlink():
                 listing.parts[name] = path.stat().st_size
             else:
@@ -55,6 +57,14 @@ def list_parts(cdr: Path, kind: RecordKind) -> Listing:
     except OSError as exc:
         raise store_error("listing", cdr, exc) from exc
     return listing
+
+
+def is_systems_own(path: Path) -> bool:
+    """Whether a file is hidden and no reader takes it for data: .DS_Store, .nfs0000…
+
+    File managers and network file systems leave such files wherever they like.
+    """
+    return path.name.startswith(".") and path.suffix != ".parquet"
 
 
 def file_sha256(path: Path) -> str:

@@ -234,7 +234,9 @@ def test_refetch_dry_run_counts_the_dead_by_reason(harvested: Harvested) -> None
     assert next(iter(found["dead"])) in wrong.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
+)
 def test_signal_is_an_exit_number_and_the_same_command_goes_on(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:

@@ -439,9 +439,13 @@ def test_the_listing_tells_parts_from_strangers(tmp_path: Path) -> None:
         (cdr / stranger).parent.mkdir(exist_ok=True)
         (cdr / stranger).write_bytes(b"x")
     (cdr / "submit_date=2026-09-01/part-0a1b2c3d-9-0.parquet").symlink_to(cdr / staged[0].path)
+    # Not what systems leave wherever they like, unless a reader would take it for data.
+    for left in (".DS_Store", "submit_date=2026-09-01/.nfs00000000017a2b", "._x.parquet"):
+        (cdr / left).write_bytes(b"x")
     listing = dataset.list_parts(cdr, GROUP_RECORD)
     assert listing.parts == {part.path: part.bytes for part in staged}
     assert listing.foreign == [
+        "._x.parquet",
         "_delta_log/0.json",
         "submit_date=2026-09-01/part-0a1b2c3d-9-0.parquet",
         "submit_date=2026-09-01/part-x.parquet.tmp",

@@ -30,7 +30,7 @@ from harvester.errors import StoreError
 from harvester.pipeline.publish import messages
 from harvester.storage import subprocesses
 
-_OURS = (signal.SIGINT, signal.SIGTERM)
+_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GONE_WITHIN_S = 10.0
 
 

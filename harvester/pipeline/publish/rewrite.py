@@ -36,7 +36,7 @@ import msgspec
 from harvester.config import Output as OutputConfig
 from harvester.dataset import footer as keys
 from harvester.dataset.changes import changes_of
-from harvester.dataset.files import holds
+from harvester.dataset.files import holds, is_systems_own
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.kind import RecordKind
 from harvester.dataset.origin import footer_of
@@ -311,7 +311,7 @@ class Rewriter:
         there = self._output.place_of(folder)
         with explained("reading the folder", there):
             inside = there.iterdir() if there.exists() else ()
-            found = {f"{folder}/{path.name}" for path in inside}
+            found = {f"{folder}/{path.name}" for path in inside if not is_systems_own(path)}
         before = {part.path for part in go if part.folder == folder}
         if found == before:
             return False
