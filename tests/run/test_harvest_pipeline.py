@@ -218,7 +218,7 @@ def test_a_run_in_which_the_vendor_failed_at_its_end_counts_against_no_id(
 
 @settings(
     deadline=None,
-    max_examples=60,
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(

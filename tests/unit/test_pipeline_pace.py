@@ -88,7 +88,7 @@ def measure(
     return run_virtually(main, lateness=late)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rate=RATES,
     workers=st.integers(1, 200),
@@ -154,7 +154,7 @@ def test_at_least_95_percent_of_the_limit_is_used_while_there_is_work(rate: int,
     assert_promise_kept(times, rate)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(rate=st.floats(0.05, 10_000))
 def test_the_bucket_holds_no_more_than_the_limit_by_arithmetic_alone(rate: float) -> None:
     capacity, leak = bucket_shape(rate)
