@@ -184,6 +184,8 @@ def _rebuild(
         addresses=own.addresses,
     )
     data = Data(output, config, kind, parts, changes)
+    tell("looking for ids that are there twice")
+    _refuse_twice(data)
     tell("looking for rows that only changes tell of")
     newest = _newest(output, data, numbers)
     back = put_back_rows(data, identity, newest + 1, disk)
@@ -191,8 +193,7 @@ def _rebuild(
         parts = read_parts(output.cdr, zone, old.hashes, kind)
         data = Data(output, config, kind, parts, changes)
     snapshot = next(reversed(snapshots(output, runs)), None)
-    tell("looking for ids that are there twice")
-    kept = _compare_ids(data, snapshot)
+    kept = None if snapshot is None else _kept(data, snapshot)
     lost = count_lost(data, told, dropped.read(output.dropped))
     tell("writing the new state")
     restored = _write(
@@ -354,10 +355,10 @@ def _own_account(
     return settled(config, Identity(account=found.pop() if found else None))
 
 
-def _compare_ids(data: Data, snapshot: Path | None) -> _Kept | None:
-    """What of the snapshot the data set resolves.  Raises StoreError if it holds an id twice."""
+def _refuse_twice(data: Data) -> None:
+    """Raise StoreError if the data set holds an id twice."""
     # Here, not at the top: whoever fetches must never load DuckDB.
-    from harvester.inputs.worklist.overlap import ended_of, held_of, held_twice
+    from harvester.inputs.worklist.overlap import held_twice
 
     twice = held_twice(data.files, data.room) if data.files else []
     if twice:
@@ -366,8 +367,12 @@ def _compare_ids(data: Data, snapshot: Path | None) -> _Kept | None:
             "Move the file that is too much out of cdr/, and run `harvester rebuild` again.",
             code="data.duplicate",
         )
-    if snapshot is None:
-        return None
+
+
+def _kept(data: Data, snapshot: Path) -> _Kept:
+    """What of the snapshot the data set resolves.  Raises StoreError."""
+    from harvester.inputs.worklist.overlap import ended_of, held_of
+
     return _Kept(
         snapshot,
         held_of(snapshot, data.files, data.room) if data.files else set(),

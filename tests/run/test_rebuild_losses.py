@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,11 +27,12 @@ from harvester.state.database import open_database
 from harvester.state.id_counts import count_ids
 from harvester.state.values import Batch, DeadLetter
 from harvester.storage import dropped
+from harvester.storage.disk import RealDisk
 from harvester.storage.run_summary import SUMMARY
 from tests.run.test_latest import latest, recipe
 from tests.support.changes import change, current, rows_of
 from tests.support.events import SignallingEvents
-from tests.support.fakes import ACCOUNT, House
+from tests.support.fakes import ACCOUNT, House, config_of
 from tests.support.nights import DAYS, damage, nights, run_of
 from tests.support.summaries import summary_of
 
@@ -83,6 +85,61 @@ def test_rows_of_a_lost_file_come_back_out_of_their_changes(house: House, compac
     compact(house.config, ALL, SignallingEvents())
     assert rows_of(house)[ONE] == now[ONE], "and its changes are folded into it"
     assert damage(house) == []
+
+
+class Gone(BaseException):
+    """The power is."""
+
+
+class Cut(RealDisk):
+    """The power goes after so many steps."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def _step(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise Gone
+
+    def sync_file(self, file: BinaryIO) -> None:
+        super().sync_file(file)
+        self._step()
+
+    def sync_folder(self, path: Path) -> None:
+        super().sync_folder(path)
+        self._step()
+
+    def move(self, source: Path, target: Path) -> None:
+        super().move(source, target)
+        self._step()
+
+
+def test_a_rebuild_that_is_cut_while_rows_come_back_is_finished_by_the_next(
+    house: House, tmp_path: Path
+) -> None:
+    first, now = rows_of(house), current(house)
+    for voice_id in (ONE, OTHER):
+        file_of(house, voice_id).unlink()
+    kept = rows_of(house).keys()
+    for after in range(1, 30):
+        out = Path(shutil.copytree(house.output.root, tmp_path / f"cut-{after}"))
+        config = config_of(out)
+        cut = Cut(after)
+        try:
+            rebuild(config, disk=cut)
+        except Gone:
+            rebuild(config, force=True)
+        with closing(House(out)) as again:
+            rows = rows_of(again)
+            assert rows.keys() == kept | {ONE, OTHER}, after
+            assert [rows[one] for one in (ONE, OTHER)] == [first[one] for one in (ONE, OTHER)]
+            assert current(again)[ONE] == now[ONE]
+        assert damage(again) == [], after
+        if cut.left > 0:
+            break
+    assert cut.left > 0, "every step was cut once"
+    assert after > 8
 
 
 def test_what_left_with_its_date_does_not_come_back(house: House) -> None:
