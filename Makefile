@@ -21,7 +21,7 @@ PIP_COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --no-emit-in
 # Many tests wait more than they work: one worker more than there are cores.
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 # A seed makes hypothesis and the crash tests repeat themselves.
-PYTEST := SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+PYTEST = SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
