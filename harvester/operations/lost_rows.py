@@ -69,7 +69,7 @@ class Data:
         """Calls that have no price now, where the version of the columns says it."""
         from harvester.inputs.worklist.overlap import count_unrated
 
-        if IS_RATED.name not in self.kind.by_name or not self.parts.records:
+        if IS_RATED.name not in self.kind.by_name:
             return 0
         return count_unrated(self.files, self.change_files, self.room)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,10 +27,10 @@ from harvester.state.database import open_database
 from harvester.state.id_counts import count_ids
 from harvester.state.values import Batch, DeadLetter
 from harvester.storage import dropped
-from harvester.storage.disk import RealDisk
 from harvester.storage.run_summary import SUMMARY
 from tests.run.test_latest import latest, recipe
 from tests.support.changes import change, current, rows_of
+from tests.support.cut_disk import CutDisk, Gone
 from tests.support.events import SignallingEvents
 from tests.support.fakes import ACCOUNT, House, config_of
 from tests.support.nights import DAYS, damage, nights, run_of
@@ -87,34 +87,6 @@ def test_rows_of_a_lost_file_come_back_out_of_their_changes(house: House, compac
     assert damage(house) == []
 
 
-class Gone(BaseException):
-    """The power is."""
-
-
-class Cut(RealDisk):
-    """The power goes after so many steps."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def _step(self) -> None:
-        self.left -= 1
-        if not self.left:
-            raise Gone
-
-    def sync_file(self, file: BinaryIO) -> None:
-        super().sync_file(file)
-        self._step()
-
-    def sync_folder(self, path: Path) -> None:
-        super().sync_folder(path)
-        self._step()
-
-    def move(self, source: Path, target: Path) -> None:
-        super().move(source, target)
-        self._step()
-
-
 def test_a_rebuild_that_is_cut_while_rows_come_back_is_finished_by_the_next(
     house: House, tmp_path: Path
 ) -> None:
@@ -125,7 +97,7 @@ def test_a_rebuild_that_is_cut_while_rows_come_back_is_finished_by_the_next(
     for after in range(1, 30):
         out = Path(shutil.copytree(house.output.root, tmp_path / f"cut-{after}"))
         config = config_of(out)
-        cut = Cut(after)
+        cut = CutDisk(after, with_syncs=True)
         try:
             rebuild(config, disk=cut)
         except Gone:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
@@ -90,18 +91,8 @@ def first_runs(
 
     Raises StoreError.
     """
-    run, parameters = "run_id", {"files": _patterns(files)}
-    source = _DATA
-    if changes:
-        parameters["others"] = _patterns(changes)
-        run = "coalesce(first.run_id, data.run_id)"
-        source = (
-            f"{_DATA} AS data LEFT JOIN (SELECT voice_id, arg_min(old.run_id, publication) "  # noqa: S608
-            f"AS run_id FROM {_OTHERS} GROUP BY voice_id) AS first USING (voice_id)"
-        )
-    delivered = f"SELECT {run} AS run, count(*) AS n FROM {source} GROUP BY 1"  # noqa: S608
+    rows = _by_value(files, changes, ("run_id", "arg_min(old.run_id, publication)"), room)
     found = f"SELECT run_id, count(*) FROM {_OTHERS} GROUP BY 1"  # noqa: S608
-    rows = _counts(delivered, parameters, room) if files else {}
     others = {"others": _patterns(changes)}
     return rows, _counts(found, others, room) if changes else {}
 
@@ -111,21 +102,32 @@ def count_unrated(files: Sequence[Path], changes: Sequence[Path], room: Room) ->
 
     Raises StoreError.
     """
-    parameters = {"files": _patterns(files)}
-    rated, source = "is_rated", _DATA
+    rated = ("is_rated", "arg_max(new.is_rated, publication)")
+    return _by_value(files, changes, rated, room).get(False, 0)
+
+
+def _by_value(
+    files: Sequence[Path], changes: Sequence[Path], told: tuple[str, str], room: Room
+) -> dict[Any, int]:
+    """How many calls of `files` have each value; `told`: the column, and what its changes say."""
+    column, of_changes = told
+    if not files:
+        return {}
+    parameters, source = {"files": _patterns(files)}, f"{_DATA} AS data"
+    value = f"data.{column}"
     if changes:
         parameters["others"] = _patterns(changes)
-        rated = "coalesce(newest.is_rated, data.is_rated)"
-        source = (
-            f"{_DATA} AS data LEFT JOIN (SELECT voice_id, arg_max(new.is_rated, publication) "  # noqa: S608
-            f"AS is_rated FROM {_OTHERS} GROUP BY voice_id) AS newest USING (voice_id)"
+        value = f"coalesce(changed.{column}, {value})"
+        source += (
+            f" LEFT JOIN (SELECT voice_id, {of_changes} AS {column} FROM {_OTHERS} "  # noqa: S608
+            "GROUP BY voice_id) AS changed USING (voice_id)"
         )
-    query = f"SELECT 'unrated', count(*) FROM {source} WHERE NOT {rated}"  # noqa: S608
-    return _counts(query, parameters, room)["unrated"]
+    query = f"SELECT {value} AS value, count(*) FROM {source} GROUP BY 1"  # noqa: S608
+    return _counts(query, parameters, room)
 
 
-def _counts(query: str, parameters: Mapping[str, object], room: Room) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _counts(query: str, parameters: Mapping[str, object], room: Room) -> dict[Any, int]:
+    found: dict[Any, int] = {}
     for batch in _answers(query, parameters, room):
         found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
     return found
