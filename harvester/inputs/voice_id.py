@@ -4,7 +4,7 @@ A voiceId is text, never a number: documented samples have 19 and 20 digits, and
 exceeds 64 bits.  It becomes a part of a URL's path, so the grammar lets nothing through that could
 mean something there.
 
-Of what the grammar would let through, some is no id all the same: `NULL` and its like, a rule of
+Of what the grammar would let through, some is no id all the same: `NULL` and its like, a negative number, a rule of
 dashes, the name of the column itself.  Nothing that begins with a digit is such a word.
 """
 
@@ -55,7 +55,7 @@ _SPACES = (
 """All that Python takes for white space."""
 _AROUND = _SPACES + INVISIBLE
 
-_NO_IDS = "[-_]{2,}|null|none|nan|nil|na|undefined|totals?|subtotal|sum|count|eof|ids?"
+_NO_IDS = "[-_]+|-[0-9]+|null|none|nan|nil|na|undefined|totals?|subtotal|sum|count|eof|ids?"
 
 _VOICE_ID = re.compile(GRAMMAR)
 _UNDECODED = re.compile("[\udc80-\udcff]")

@@ -107,6 +107,8 @@ def test_what_shows_as_nothing_around_an_id_is_white_space_and_so_are_quotes(
         "None",
         "nan",
         "-----",
+        "-",
+        "-1",
         "(3 rows)",
         "Total: 3",
         "Total",
@@ -140,7 +142,7 @@ def test_a_header_that_comes_again_is_a_bad_line_whatever_the_column_is_called(
 
 
 def test_ids_of_letters_are_ids(read: Callable[..., Read]) -> None:
-    ids = ["a-b_C", "x" * 64, "-", "_", "nulls", "Totally", "e3b0c442", "NULL0", "voiceId1"]
+    ids = ["a-b_C", "x" * 64, "-a", "_1", "nulls", "Totally", "e3b0c442", "NULL0", "voiceId1"]
     found = read("a.txt", "\n".join(ids))
     assert (sorted(found.ids), found.bad) == (sorted(ids), [])
 

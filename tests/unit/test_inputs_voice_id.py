@@ -23,7 +23,7 @@ from harvester.inputs.voice_id import (
 
 @pytest.mark.parametrize(
     "text",
-    ["2203031113381000002", "22121121451211349002", "0", "00", "a-b_C", "x" * 64, "-", "1e5"],
+    ["2203031113381000002", "22121121451211349002", "0", "00", "a-b_C", "x" * 64, "-a", "1e5"],
 )
 def test_an_id_of_the_grammar_is_taken_as_it_is(text: str) -> None:
     assert clean(text) == text
@@ -76,6 +76,9 @@ def test_white_space_around_an_id_is_trimmed(space: str) -> None:
         ("NaN", "placeholder"),
         ('"null"', "placeholder"),
         ("--", "placeholder"),
+        ("-", "placeholder"),
+        ("_", "placeholder"),
+        ("-1", "placeholder"),
         ("-" * 20, "placeholder"),
         ("Total", "placeholder"),
         ("voiceId", "placeholder"),
@@ -106,7 +109,7 @@ def test_the_name_of_the_column_is_no_id_however_it_is_spelt(name: str) -> None:
 
 def test_a_column_named_by_digits_or_signs_makes_no_id_a_word() -> None:
     words = no_ids("2203031113381000002", "a.b", "(", "назва")
-    for one in ("2203031113381000002", "acb", "a-b_C", "-", "0"):
+    for one in ("2203031113381000002", "acb", "a-b_C", "-a", "0"):
         assert clean(one, words) == one
 
 
