@@ -42,6 +42,10 @@ from harvester.state.values import Counters, WorkList
 from harvester.state.writer import LedgerWriter
 
 
+_ALONE = 200
+"""The last requests of a day's budget: other processes are granted none of them."""
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine works on."""
 
@@ -113,6 +117,7 @@ class Engine:
             job.requests_by_day,
             self.stop.stop,
             self.clock,
+            alone=max(_ALONE, int(job.pace.rate_per_s)),
         )
         policy = Policy(
             job.run_id,
@@ -291,6 +296,21 @@ class Engine:
         """See `workers.Owner`."""
         self._count_cut_off(task)
         self._source.give_back(task)
+
+    def put_back(self, task: Task) -> None:
+        """See `workers.Owner`."""
+        if not (task.is_last_try or task.again):
+            self.counters.begun -= 1
+        self._source.put_back(task)
+
+    def grant(self, requests: int) -> int | None:
+        """See `workers.Owner`."""
+        return self._quota.grant(requests)
+
+    def count_requests(self, requests: int, unused: int = 0) -> None:
+        """See `workers.Owner`."""
+        self._quota.report(requests, unused)
+        self.counters.requests += requests
 
     def count_request(self) -> None:
         """See `workers.Owner`."""
