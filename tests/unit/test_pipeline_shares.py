@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from math import inf
 
 import pytest
@@ -78,8 +78,8 @@ class Trial:
         ends = await asyncio.gather(*self._tasks, return_exceptions=True)
         assert not [end for end in ends if isinstance(end, Exception)]
 
-    def _begin(self, work: object) -> None:
-        self._tasks.append(asyncio.create_task(work))  # type: ignore[arg-type]
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
 
     def _now_ns(self) -> int:
         return int(self._loop.time() * SECOND_NS)

@@ -41,7 +41,6 @@ from harvester.state import between_runs, unresolved
 from harvester.state.values import Counters, WorkList
 from harvester.state.writer import LedgerWriter
 
-
 _ALONE = 200
 """The last requests of a day's budget: other processes are granted none of them."""
 

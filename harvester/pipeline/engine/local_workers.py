@@ -61,7 +61,7 @@ def local_workers(fetching: Fetching) -> MakeWorkers:
 class LocalWorkers:
     """See `workers.Workers`."""
 
-    def __init__(  # noqa: PLR0917 - as `MakeWorkers` has them
+    def __init__(
         self,
         fetching: Fetching,
         owner: Owner,
@@ -71,7 +71,7 @@ class LocalWorkers:
         *,
         of_pace: Pace | None = None,
     ) -> None:
-        """Must be made inside the running loop.  `of_pace`: the pace to keep, if not the limit's."""
+        """Must be made inside the running loop.  `of_pace`: the one to keep, if not the limit's."""
         pace = fetching.pace
         self._owner = owner
         self._stop = stop

@@ -230,6 +230,8 @@ class LeasedPace(Pace):
         super().__init__(1.0, opens_at=opens_at)
         self._until = float("-inf")
         self._renewed = asyncio.Event()
+        self.pushed_back = 0
+        """How often vendor throttling was met here."""
 
     def lease(self, share_per_s: float, until: float) -> bool:
         """Have `share_per_s` from now on, and no turn from `until` (loop time) on.
@@ -265,6 +267,11 @@ class LeasedPace(Pace):
     @property
     def _is_leased(self) -> bool:
         return self._loop.time() < self._until
+
+    def slow_down(self, after_s: float | None) -> None:
+        """See Pace."""
+        self.pushed_back += 1
+        super().slow_down(after_s)
 
     def heed(self, pause_s: float) -> None:
         """Another party met vendor throttling: close and slow down as it does."""
