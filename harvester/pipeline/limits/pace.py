@@ -255,11 +255,6 @@ class LeasedPace(Pace):
         return self._share < 1.0
 
     @property
-    def is_waited_for(self) -> bool:
-        """Whether somebody waits for a turn now."""
-        return self._one_waits.locked()
-
-    @property
     def rate_per_s(self) -> float:
         """The rate in force."""
         return super().rate_per_s if self._is_leased else 0.0

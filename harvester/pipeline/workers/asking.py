@@ -147,7 +147,6 @@ class Asking:
             push_back_s=pace.closed_for_s if is_pushed_back else None,
             rate_per_s=pace.rate_per_s,
             is_slowed=pace.is_lowered,
-            is_waiting=pace.is_waited_for,
         )
 
     def _count_request(self) -> None:

@@ -29,7 +29,6 @@ from harvester.client.clock import VendorClock
 from harvester.client.judge import judge
 from harvester.client.transport import Reply
 from harvester.client.verdicts import Busy, Refusal
-from harvester.errors import StoreError
 from harvester.pipeline.engine.local_workers import Fetching, LocalWorkers
 from harvester.pipeline.engine.shutdown import GRACE_S, Stop, as_reason
 from harvester.pipeline.engine.task import Answered, Task
@@ -57,6 +56,10 @@ REPORT_WITHIN_S = 10.0
 START_WITHIN_S = 60.0
 _AGAIN_S, _AGAIN_MOST_S = 1.0, 30.0
 _ROUND_S = 0.1
+_WEIGHED_S = 1.0
+_WEIGHED_LAST = 5
+_FULL_PART = 0.8
+_TO_SPARE = 2.0
 _MOST_IDS = 4_000
 _MOST_PASSED = 1_000
 _ORDERED_S = 0.5
@@ -100,9 +103,15 @@ class _Hand:
         self.is_up = False
         self.is_retired = False
         self.rate_per_s = 0.0
-        self.uses = 0.0
+        self.uses: deque[float] = deque(maxlen=_WEIGHED_LAST)
         """Requests a second, of late."""
-        self.reported_at: float | None = None
+        self.sent = 0
+        self.weighed_from = 0.0
+        self.weighed_share = 0.0
+
+    def weigh_from(self, now: float, share: float) -> None:
+        """Begin to count what it uses of `share`."""
+        self.sent, self.weighed_from, self.weighed_share = 0, now, share
 
 
 class Dispatcher:
@@ -151,6 +160,8 @@ class Dispatcher:
             hand.party.wants = 0.0
         self._serving: list[asyncio.Task[None]] = []
         self._is_closing = False
+        self._is_dry = False
+        """Whether there were no more ids when some were to be taken for the workers."""
         self._is_short = asyncio.Event()
         """Set when more ids may be taken for the workers."""
         self._passed_per_s = 0.0
@@ -190,8 +201,6 @@ class Dispatcher:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
             await self._take_home()
-        if isinstance(self._stop.reason, StoreError):
-            raise self._stop.reason
 
     async def close(self) -> None:
         """See `Workers`."""
@@ -228,10 +237,12 @@ class Dispatcher:
 
     async def _feed(self) -> None:
         """Take ids for the workers, as many as they will be ordered to fetch next."""
+        self._is_dry = False
         await self._local.fetcher.heard.wait()
         while True:
             while len(self._ready) < sum(map(self._room, self._hands)):
                 task = self._owner.take_at_once() or await self._owner.take()
+                self._is_dry = task is None
                 if task is None:
                     break
                 self._ready.append(task)
@@ -309,7 +320,7 @@ class Dispatcher:
             )
         hand.is_up = True
         hand.party.wants = inf
-        hand.reported_at = None
+        hand.uses.clear()
         hand.watch = OutageWatch()
         return hello
 
@@ -396,23 +407,24 @@ class Dispatcher:
         self._weigh(hand, report)
 
     def _weigh(self, hand: _Hand, report: Report) -> None:
-        """What the worker can use."""
-        now, before = self._loop.time(), hand.reported_at
-        hand.reported_at = now
-        share = hand.party.share
-        if before is None:
-            hand.uses = share
-            return
-        passed_s = max(now - before, _ROUND_S / 10)
-        hand.uses += min(1.0, passed_s) * (report.requests / passed_s - hand.uses)
-        if not hand.held and not self._ready:
+        """What the worker can use, by what it has used of the same share in whole seconds."""
+        now, share = self._loop.time(), hand.party.share
+        hand.sent += report.requests
+        if share != hand.weighed_share:
+            hand.weigh_from(now, share)
+        if self._is_dry and not hand.held and not self._ready:
             hand.party.wants = 0.0
-        elif report.is_waiting or hand.uses >= 0.9 * share:
+        elif not share:
             hand.party.wants = inf
-        elif report.is_slowed:
-            hand.party.wants = max(share, 1.0)
-        else:
-            hand.party.wants = 1.3 * hand.uses + 2.0
+        elif now - hand.weighed_from >= _WEIGHED_S:
+            hand.uses.append(hand.sent / (now - hand.weighed_from))
+            hand.weigh_from(now, share)
+            most = max(hand.uses)
+            if report.is_slowed or most >= _FULL_PART * share:
+                # Not more than twice as much at once: so others keep what they use.
+                hand.party.wants = share if report.is_slowed else 2.0 * share + _TO_SPARE
+            else:
+                hand.party.wants = most / _FULL_PART + _TO_SPARE
 
     def _note_record(self, hand: _Hand, task: Task) -> None:
         self._local.fetcher.note_record(task)

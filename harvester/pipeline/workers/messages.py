@@ -94,8 +94,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The pace in force."""
     is_slowed: bool = False
     """That is less than its share, for the vendor's sake."""
-    is_waiting: bool = False
-    """Somebody waits for a turn: it could use more."""
 
 
 class WorkerGone(Exception):
