@@ -48,7 +48,8 @@ def workers_of(pid: int) -> list[int]:
 
 def assert_kept(vendor: Simulator) -> None:
     """No second showed more than the limit; a busy machine's stamps are a little late."""
-    assert vendor.stats()["worst_window"] <= LIMIT + max(3, 0.05 * LIMIT)
+    worst = vendor.stats()["worst_window"]
+    assert worst <= 1.1 * LIMIT, worst
 
 
 def test_the_rows_are_those_of_a_run_without_workers(tmp_path: Path, ids: Path) -> None:
