@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import msgspec
@@ -191,6 +191,11 @@ class Engine:
     def failures(self) -> dict[str, str]:
         """What the latest failure of each cause said."""
         return self._workers.figures().failures
+
+    @property
+    def lost_workers(self) -> Sequence[tuple[int, str]]:
+        """Workers that are gone: their number, and why."""
+        return self._workers.figures().lost
 
     def result(self) -> EngineResult:
         """What was done so far."""

@@ -40,6 +40,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Of answers, decoded, whatever they said."""
     failures: dict[str, str]
     """What the latest failure of each cause said."""
+    workers: int = 0
+    """Processes that fetch beside this one now."""
+    lost: tuple[tuple[int, str], ...] = ()
+    """Those that are gone: their number, and why."""
 
 
 class Others(Protocol):

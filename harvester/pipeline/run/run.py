@@ -58,6 +58,7 @@ from harvester.pipeline.run.messages import (
     tell_chosen,
     tell_failures,
     tell_input,
+    tell_lost,
     tell_oddities,
     tell_recovery,
 )
@@ -420,6 +421,8 @@ class _Run:
             unrated=done.counters.unrated,
             throttled=done.figures.throttled,
             outages=done.figures.outages,
+            workers=done.figures.workers,
+            workers_lost=len(done.figures.lost),
             clock_skew_s=round(done.worst_skew_s, 1),
             journal_records=done.journal_records,
             published_records=sum(done.records for done in published),
@@ -580,6 +583,7 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
             _stop_if_asked(engine, events, told, asked_to_stop)
             events.progress(engine.progress())
             tell_failures(engine.failures, events, told)
+            tell_lost(engine.lost_workers, events, told)
     return engine.result()
 
 
@@ -606,6 +610,7 @@ async def _tell_progress(
     while True:
         events.progress(engine.progress())
         tell_failures(engine.failures, events, told)
+        tell_lost(engine.lost_workers, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
         _stop_if_asked(engine, events, told, asked_to_stop)
 

@@ -21,12 +21,11 @@ from harvester.client.record_group import record_request
 from harvester.client.transport import NoReply, Reply
 from harvester.client.verdicts import Busy, Record, Throttled, Verdict
 from harvester.config import Secrets
-from harvester.errors import Interrupted
 from harvester.pipeline.engine.alarm import keep_watch
 from harvester.pipeline.engine.fetcher import STUCK
 from harvester.pipeline.engine.heads import SPEAKS, Heads
 from harvester.pipeline.engine.sealer import Sealer
-from harvester.pipeline.engine.shutdown import CutOff, Stop
+from harvester.pipeline.engine.shutdown import CutOff, Stop, as_reason
 from harvester.pipeline.engine.task import Answered
 from harvester.pipeline.limits.pace import LeasedPace
 from harvester.pipeline.workers.messages import Done, Given, Order, Report, Start, Unsent
@@ -118,7 +117,7 @@ class Asking:
         for voice_id in order.ids:
             self._inbox.put_nowait(voice_id)
         if order.stop and not self._stop.is_set:
-            self._stop.stop(Interrupted("the owner stops"))
+            self._stop.stop(as_reason(CutOff()))  # nobody here is told why
         if self._stop.is_set:
             while not self._inbox.empty():
                 self._done.append((self._inbox.get_nowait(), _UNSENT))

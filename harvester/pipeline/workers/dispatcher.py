@@ -167,7 +167,7 @@ class Dispatcher:
         self._passed_per_s = 0.0
         self._passed = 0
         self._received_bytes = 0
-        self._failures: dict[str, str] = {}
+        self._lost: list[tuple[int, str]] = []
         self._keep_local()
 
     @property
@@ -186,7 +186,8 @@ class Dispatcher:
             figures,
             pace_per_s=figures.pace_per_s + sum(hand.rate_per_s for hand in self._hands),
             received_bytes=figures.received_bytes + self._received_bytes,
-            failures={**figures.failures, **self._failures},
+            workers=sum(hand.is_up and not hand.is_retired for hand in self._hands),
+            lost=tuple(self._lost),
         )
 
     async def work(self) -> None:
@@ -292,7 +293,7 @@ class Dispatcher:
                 began = self._loop.time()
                 await self._exchange(hand, hello)
             except WorkerGone as exc:
-                self._failures["worker"] = f"worker {hand.number}: {exc}"
+                self._lost.append((hand.number, str(exc)))
                 if hand.is_up and self._loop.time() - began > _AGAIN_MOST_S:
                     again_s = _AGAIN_S
             finally:
@@ -451,10 +452,8 @@ class Dispatcher:
             self._front.pass_on(Passed(task, None, False))
             if hand.denied >= REFUSALS_THAT_HALT:
                 hand.is_retired = True
-                self._failures["worker_address"] = (
-                    f"worker {hand.number} was refused for its address ({verdict.what}) and is "
-                    "not used any more: have the vendor let in the addresses of all workers"
-                )
+                why = f"the vendor refuses its address ({verdict.what}): have it let in"
+                self._lost.append((hand.number, why))
             return
         ups = [one for one in self._hands if one.is_up and not one.is_retired]
         is_of_all = all(one.watch.since is not None for one in ups)
