@@ -147,7 +147,9 @@ def test_a_worker_whose_address_is_refused_is_retired_and_the_others_go_on(
     assert out.published() == IDS
     # It had its share and its ids when the third refusal was reported, and no more since.
     assert len(elsewhere.log) <= 64
-    assert "worker 2 was refused for its address (-31)" in engine.failures["worker_address"]
+    ((number, why),) = engine.lost_workers
+    assert number == 2
+    assert "refuses its address (-31)" in why
 
 
 def test_a_worker_whose_network_is_broken_is_no_outage_of_the_vendor(
@@ -294,7 +296,7 @@ def test_workers_that_do_not_start_hold_nobody_up(
     times = vendor.times
     assert len(IDS) / (times[-1] - times[0]) >= 0.95 * RATE
     if trouble == "version":
-        assert "cdr-harvester 0.0.1" in engine.failures["worker"]
+        assert "cdr-harvester 0.0.1" in engine.lost_workers[0][1]
 
 
 def test_a_disk_that_is_full_ends_the_run_and_no_worker_goes_on(

@@ -79,6 +79,8 @@ class Crew(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of the run, as far as is known: few are not worth a worker."""
     tells_secrets: bool = True
     """Whether a worker is sent key and secret; else it has its own."""
+    close: Callable[[], None] = lambda: None
+    """Lets go of whatever all the links share."""
 
 
 def with_workers(fetching: Fetching, crew: Crew) -> MakeWorkers:
@@ -132,6 +134,7 @@ class Dispatcher:
         self._clock = clock
         self._stop = stop
         self._counters = counters
+        self._close_crew = crew.close
         self._concurrency = fetching.pace.concurrency
         self._shares = Shares(fetching.pace.rate_per_s)
         self._pace = LeasedPace(opens_at=fetching.locked_at + fetching.quiet_s)
@@ -144,7 +147,9 @@ class Dispatcher:
         self._local.fetch = self._front.fetch
         self._start = Start(
             version=__version__,
-            vendor=fetching.vendor,
+            vendor=fetching.vendor
+            if crew.tells_secrets
+            else msgspec.structs.replace(fetching.vendor, proxy=None),
             concurrency=self._concurrency,
             secrets=(fetching.secrets.api_key, fetching.secrets.api_secret)
             if crew.tells_secrets
@@ -210,6 +215,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
         await asyncio.gather(*(hand.link.close() for hand in self._hands))
+        await asyncio.to_thread(self._close_crew)
         await self._local.close()
 
     def _begun(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -450,7 +456,7 @@ class Dispatcher:
             # It says nothing of any other address: the id is asked for from here.
             hand.denied += 1
             self._front.pass_on(Passed(task, None, False))
-            if hand.denied >= REFUSALS_THAT_HALT:
+            if hand.denied >= REFUSALS_THAT_HALT and not hand.is_retired:
                 hand.is_retired = True
                 why = f"the vendor refuses its address ({verdict.what}): have it let in"
                 self._lost.append((hand.number, why))
