@@ -62,6 +62,8 @@ _FULL_PART = 0.8
 _TO_SPARE = 2.0
 _MOST_IDS = 4_000
 _MOST_PASSED = 1_000
+_SOON_S = 2.0
+"""What waits here is to be sent within this time."""
 _ORDERED_S = 0.5
 _ORDERED_MOST_S = 4.0
 _ADDRESS = frozenset({"-2", "-31"})
@@ -417,7 +419,8 @@ class Dispatcher:
         """What the worker can use, by what it has used of the same share in whole seconds."""
         now, share = self._loop.time(), hand.party.share
         hand.sent += report.requests
-        if share != hand.weighed_share:
+        is_closed = self._pace.closed_for_s > 0 or self._local.gate.is_shut
+        if share != hand.weighed_share or is_closed:
             hand.weigh_from(now, share)
         if self._is_dry and not hand.held and not self._ready:
             hand.party.wants = 0.0
@@ -488,7 +491,7 @@ class Dispatcher:
         shares, front = self._shares, self._front
         local = shares.local
         is_alone = not any(hand.is_up and hand.party.wants > 0 for hand in self._hands)
-        backlog = len(front.passed) / 2
+        backlog = (len(front.passed) + max(0, front.new - front.most_new)) / _SOON_S
         local.wants = inf if is_alone else local.least + 2 * self._passed_per_s + backlog
         if self._pace.lease(shares.order(local, self._now_ns()), inf):
             self._local.sealer.fit()

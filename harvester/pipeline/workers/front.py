@@ -53,6 +53,11 @@ class Front:
         """See `Owner`."""
         return self._owner.others
 
+    @property
+    def new(self) -> int:
+        """How many new ids are in hand."""
+        return len(self._new)
+
     def pass_on(self, passed: Passed) -> None:
         """Have an id fetched here."""
         self.passed.append(passed)
