@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from harvester.pipeline.engine.local_workers import Fetching
+from harvester.pipeline.engine.local_workers import QUIET_AFTER_WORKERS_S, Fetching
 from harvester.pipeline.engine.workers import MakeWorkers
 from harvester.pipeline.workers.asking import Asking
-from harvester.pipeline.workers.dispatcher import QUIET_S, Crew, with_workers
+from harvester.pipeline.workers.dispatcher import Crew, with_workers
 from harvester.pipeline.workers.messages import Hello, Order, Report, Start, WorkerGone
 from harvester.version import __version__
 from tests.support.fakes import SECRETS, FakeVendor
@@ -67,4 +67,4 @@ class LoopLink:
 def beside(links: Sequence[LoopLink]) -> Callable[[Fetching], MakeWorkers]:
     """For `House.who_fetches`: these beside the run's own process."""
     crew = Crew(count=len(links), links=lambda count: links[:count], to_fetch=1_000_000)
-    return lambda fetching: with_workers(replace(fetching, quiet_s=QUIET_S), crew)
+    return lambda fetching: with_workers(replace(fetching, quiet_s=QUIET_AFTER_WORKERS_S), crew)

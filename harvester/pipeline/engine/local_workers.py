@@ -27,6 +27,7 @@ from harvester.pipeline.engine.task import Conclusion, Task
 from harvester.pipeline.engine.workers import Figures, MakeWorkers, Owner, Prober
 from harvester.pipeline.limits.outage_gate import OutageGate
 from harvester.pipeline.limits.pace import Pace, SharedLimit, SharedPace
+from harvester.pipeline.limits.shares import LEASE_S
 from harvester.state.values import Counters
 
 Trace: TypeAlias = Callable[[float], None]
@@ -34,6 +35,8 @@ Trace: TypeAlias = Callable[[float], None]
 Fetch: TypeAlias = Callable[[Task], Awaitable[Conclusion]]
 QUIET_AFTER_LOCK_S = 1.0
 """No request within a second of taking the lock: the run before this one had that second."""
+QUIET_AFTER_WORKERS_S = LEASE_S + 1.0
+"""The same where that had workers: they may have outlived it by their lease."""
 
 
 class Fetching(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,7 +41,12 @@ from harvester.inputs.discover import IdFile, find
 from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.worklist.reader import ListFile, members
 from harvester.pipeline.engine.engine import Engine, EngineResult, Job
-from harvester.pipeline.engine.local_workers import Fetching, Trace, local_workers
+from harvester.pipeline.engine.local_workers import (
+    QUIET_AFTER_WORKERS_S,
+    Fetching,
+    Trace,
+    local_workers,
+)
 from harvester.pipeline.engine.progress import Events, Progress
 from harvester.pipeline.engine.workers import MakeWorkers
 from harvester.pipeline.limits.limit_file import LimitFile, sharing
@@ -508,15 +513,13 @@ class _Run:
         )
         # The run before may have left workers that live for as long as their lease.
         had_workers = between_runs.had_workers(self._opened.db, count > 0)
-        if not count and not had_workers:
-            return local_workers(fetching)
-        # Who has no workers need not wait for the import.
-        from harvester.pipeline.workers.dispatcher import QUIET_S
-        from harvester.pipeline.workers.engines import with_workers
-
-        fetching = replace(fetching, quiet_s=QUIET_S)
+        if count or had_workers:
+            fetching = replace(fetching, quiet_s=QUIET_AFTER_WORKERS_S)
         if not count:
             return local_workers(fetching)
+        # Who has no workers need not wait for the import.
+        from harvester.pipeline.workers.engines import with_workers
+
         return with_workers(fetching, config.workers, to_fetch)
 
     def _listed_now(self, input_: InputRecord | None) -> tuple[str, int] | None:

@@ -50,8 +50,6 @@ from harvester.pipeline.workers.messages import (
 from harvester.state.values import Counters
 from harvester.version import __version__
 
-QUIET_S = LEASE_S + 1.0
-"""After a run with workers: they may have outlived it by their lease."""
 REPORT_WITHIN_S = 10.0
 START_WITHIN_S = 60.0
 _AGAIN_S, _AGAIN_MOST_S = 1.0, 30.0
