@@ -166,6 +166,50 @@ def test_a_worker_whose_network_is_broken_is_no_outage_of_the_vendor(
     assert len(elsewhere.log) <= 64 + 2 * 16 + 20
 
 
+def test_a_worker_that_fails_of_a_bug_ends_and_another_takes_its_place(
+    house: Callable[..., House],
+) -> None:
+    out, vendor = house(), FakeVendor()
+    bugs = 0
+
+    def script(voice_id: str, before: int) -> Answer:
+        nonlocal bugs
+        if int(voice_id) % 400 == 399 and not before:
+            bugs += 1
+            raise ZeroDivisionError("so it is")
+        return record(voice_id)
+
+    elsewhere = FakeVendor(script)
+    link = LoopLink(elsewhere)
+    out.who_fetches = beside([link])
+    engine = run_virtually(lambda: out.run(vendor))
+    assert engine.stop.reason is None
+    assert out.published() == IDS
+    assert bugs
+    assert link.starts in {bugs, bugs + 1}
+    assert [why for _, why in engine.lost_workers] == ["it failed: so it is"] * bugs
+    assert_run_balances(engine)
+
+
+def test_an_id_over_which_two_workers_were_lost_is_fetched_by_the_owner(
+    house: Callable[..., House],
+) -> None:
+    out, vendor = house(), FakeVendor()
+
+    def script(voice_id: str, before: int) -> Answer:
+        if voice_id == "01234":
+            raise ZeroDivisionError("whenever it comes")
+        return record(voice_id)
+
+    elsewhere = FakeVendor(script)
+    out.who_fetches = beside([LoopLink(elsewhere), LoopLink(elsewhere)])
+    engine = run_virtually(lambda: out.run(vendor))
+    assert sorted(out.published()) == IDS
+    assert elsewhere.asked["01234"] <= 2
+    assert len(engine.lost_workers) == elsewhere.asked["01234"]
+    assert vendor.asked["01234"] == 1
+
+
 def test_a_refusal_of_the_key_stops_the_run(house: Callable[..., House]) -> None:
     out, vendor = house(), FakeVendor()
     vendor.script = lambda voice_id, before: (

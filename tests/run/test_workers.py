@@ -61,6 +61,11 @@ def test_the_rows_are_those_of_a_run_without_workers(tmp_path: Path, ids: Path) 
         process = harvest.start(ids)
         wait_for_requests(vendor, 1_000)
         workers = workers_of(process.pid)
+        for pid in workers:
+            for place in ("cmdline", "environ"):
+                text = Path(f"/proc/{pid}/{place}").read_bytes()
+                assert b"HARVESTER" not in text
+                assert not any(secret in text for secret in (b"bDqJFiq9", b"7bz1lzh9"))
         ended = harvest.ended(process)
         assert ended.code == 3, ended.err
         assert_kept(vendor)

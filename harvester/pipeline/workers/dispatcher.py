@@ -163,6 +163,8 @@ class Dispatcher:
         ]
         for hand in self._hands:
             hand.party.wants = 0.0
+        self._suspects: set[str] = set()
+        """Ids that were with a worker when it was lost."""
         self._serving: list[asyncio.Task[None]] = []
         self._is_closing = False
         self._is_dry = False
@@ -340,7 +342,11 @@ class Dispatcher:
         for task in held.values():
             if self._stop.is_set:
                 self._owner.cut_off(task)
+            elif task.voice_id in self._suspects:
+                # Two workers were lost over it: if it is its answer, that must not go on for ever.
+                self._front.pass_on(Passed(task, None, False))
             else:
+                self._suspects.add(task.voice_id)
                 self._owner.put_back(task)
         self._is_short.set()
         self._front.wake()
