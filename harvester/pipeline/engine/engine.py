@@ -71,6 +71,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     newest: Callable[[sqlite3.Connection], str | None] = lambda _: None
     """An id whose record lies in the data set; None for none."""
     workers: MakeWorkers
+    processes: int = 1
+    """That send requests, each over `pace.concurrency` connections."""
     last_skew_s: float = 0.0
     """What the run before learnt of (vendor clock - ours)."""
     listed: tuple[str, int] | None = None
@@ -140,7 +142,7 @@ class Engine:
             self.clock,
             self.stop,
             per_day=job.pace.per_day,
-            concurrency=job.pace.concurrency,
+            concurrency=job.pace.concurrency * job.processes,
             proof=job.proof,
             is_proven=job.is_proven,
             newest=job.newest,

@@ -494,6 +494,7 @@ class _Run:
             is_proven=between_runs.is_proven(db, proof),
             newest=partial(newest_delivered, output=output),
             workers=self._workers(config, secrets, trace, to_fetch),
+            processes=1 + config.workers.count,
         )
 
     def _workers(

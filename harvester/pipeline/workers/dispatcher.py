@@ -103,6 +103,8 @@ class _Hand:
         self.is_slower = False
         """Whether it is still to hear that others met vendor throttling."""
         self.is_up = False
+        self.trouble = ""
+        """Why it was lost last."""
         self.is_retired = False
         self.rate_per_s = 0.0
         self.uses: deque[float] = deque(maxlen=_WEIGHED_LAST)
@@ -166,9 +168,10 @@ class Dispatcher:
         self._suspects: set[str] = set()
         """Ids that were with a worker when it was lost."""
         self._serving: list[asyncio.Task[None]] = []
-        self._is_closing = False
         self._is_dry = False
         """Whether there were no more ids when some were to be taken for the workers."""
+        self._is_refused = False
+        """Whether the day's budget had too little for the latest order."""
         self._is_short = asyncio.Event()
         """Set when more ids may be taken for the workers."""
         self._passed_per_s = 0.0
@@ -199,7 +202,7 @@ class Dispatcher:
 
     async def work(self) -> None:
         """See `Workers`."""
-        if not self._serving:
+        if not self._serving and not self._stop.is_set:
             self._serving = [self._begun(self._keep())]
             self._serving += [self._begun(self._serve(hand)) for hand in self._hands]
         feeding = self._begun(self._feed())
@@ -212,13 +215,17 @@ class Dispatcher:
 
     async def close(self) -> None:
         """See `Workers`."""
-        self._is_closing = True
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._end_serving()
         await asyncio.gather(*(hand.link.close() for hand in self._hands))
         await asyncio.to_thread(self._close_crew)
         await self._local.close()
+
+    async def _end_serving(self) -> None:
+        """Whoever waits in the middle of a report has not concluded, and will not."""
+        serving, self._serving = self._serving, []
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     def _begun(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -278,11 +285,7 @@ class Dispatcher:
                 while any(hand.held for hand in self._hands):  # noqa: ASYNC110 - in no hurry
                     await asyncio.sleep(_ROUND_S / 2)
         except TimeoutError:
-            pass
-        for hand in self._hands:
-            held, hand.held = hand.held, {}
-            for task in held.values():
-                self._owner.cut_off(task)
+            await self._end_serving()
         while self._ready:
             self._owner.cut_off(self._ready.popleft())
         self._front.cut_off_passed()
@@ -301,7 +304,7 @@ class Dispatcher:
                 began = self._loop.time()
                 await self._exchange(hand, hello)
             except WorkerGone as exc:
-                self._lost.append((hand.number, str(exc)))
+                self._note_lost(hand, str(exc))
                 if hand.is_up and self._loop.time() - began > _AGAIN_MOST_S:
                     again_s = _AGAIN_S
             finally:
@@ -312,9 +315,14 @@ class Dispatcher:
             await asyncio.sleep(again_s)
             again_s = min(_AGAIN_MOST_S, 2 * again_s)
 
+    def _note_lost(self, hand: _Hand, why: str) -> None:
+        """Once for each worker that had begun, and once for each reason why none begins."""
+        if hand.is_up or why != hand.trouble:
+            hand.trouble = why
+            self._lost.append((hand.number, why))
+
     async def _started(self, hand: _Hand) -> Hello:
-        skew_s = self._clock.seen_skew_s
-        start = msgspec.structs.replace(self._start, skew_s=skew_s or 0.0)
+        start = msgspec.structs.replace(self._start, skew_s=self._clock.offset_s)
         try:
             async with asyncio.timeout(START_WITHIN_S):
                 hello = await hand.link.start(start)
@@ -385,6 +393,7 @@ class Dispatcher:
         now = self._loop.time()
         count = min(self._room(hand), len(self._ready))
         grant = self._owner.grant(count)
+        self._is_refused = grant is not None and grant < count
         if grant is not None:
             count = min(count, grant)
         ids = []
@@ -466,7 +475,7 @@ class Dispatcher:
             if hand.denied >= REFUSALS_THAT_HALT and not hand.is_retired:
                 hand.is_retired = True
                 why = f"the vendor refuses its address ({verdict.what}): have it let in"
-                self._lost.append((hand.number, why))
+                self._note_lost(hand, why)
             return
         ups = [one for one in self._hands if one.is_up and not one.is_retired]
         is_of_all = all(one.watch.since is not None for one in ups)
@@ -494,7 +503,9 @@ class Dispatcher:
     def _keep_local(self) -> None:
         shares, front = self._shares, self._front
         local = shares.local
-        is_alone = not any(hand.is_up and hand.party.wants > 0 for hand in self._hands)
+        is_alone = not any(hand.is_up and hand.party.wants > 0 for hand in self._hands) or (
+            self._is_refused and not any(hand.held for hand in self._hands)
+        )
         backlog = (len(front.passed) + max(0, front.new - front.most_new)) / _SOON_S
         local.wants = inf if is_alone else local.least + 2 * self._passed_per_s + backlog
         if self._pace.lease(shares.order(local, self._now_ns()), inf):
