@@ -74,7 +74,7 @@ def test_three_share_a_list_and_the_limit(house: Callable[..., House]) -> None:
 
 @settings(
     deadline=None,
-    max_examples=40,
+    max_examples=15,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(
