@@ -25,7 +25,7 @@ PYTEST = SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test any-day mutants crash lean soak readers audit licences check lint arrows types lowest lock clean venv \
+.PHONY: help demo install dist test any-day mutants crash lean ray soak readers audit licences check lint arrows types lowest lock clean venv \
 	bench bench-full bench-micro screens docs
 .DELETE_ON_ERROR:
 
@@ -60,6 +60,11 @@ soak: $(VENV)/dev ## A long rehearsal: moods of the vendor, and how soon the rat
 crash lean: JOBS = 4
 crash: $(VENV)/dev ## Proof by crash, whole: half an hour (CRASH_POINTS=3 of each kind, CRASH_KILLS=40)
 	@CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) -rA tests/crash
+
+ray: ## Workers as actors of a Ray cluster, in an environment that has Ray and uvloop; minutes
+	@$(MAKE) --no-print-directory .venv-ray/stamp || { \
+		echo "make ray: SKIPPED. Ray does not install here: nothing is known of it."; exit 0; }; \
+		.venv-ray/bin/python -m pytest -n 2 $(PYTEST_ARGS) tests/cluster
 
 lean: $(VENV)/dev ## Harvests, faults, security and crashes over the lean transport and TLS
 	@TEST_TRANSPORT=lean TEST_TLS=1 CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) \
@@ -171,6 +176,13 @@ $(VENV)/dev: requirements-dev.txt pyproject.toml | $(VENV)/runtime
 .venv-readers/stamp: tests/readers.txt
 	@test -x .venv-readers/bin/python || $(PYTHON) -m venv .venv-readers
 	@.venv-readers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Ray, apart from what the harvester runs with; and uvloop, which Ray installs where it finds it.
+.venv-ray/stamp: pyproject.toml
+	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e '.[dev,ray]' uvloop
 	@touch $@
 
 # The packages of the peers: not pinned, and never among our own dependencies.

@@ -73,6 +73,14 @@ class Pace(_Section, frozen=True, kw_only=True):
     priority: Priority = "normal"
 
 
+class Workers(_Section, frozen=True, kw_only=True):
+    """[workers]: processes that fetch beside this one; with 0 it fetches alone."""
+
+    count: Annotated[int, Meta(ge=0, le=64)] = 0
+    engine: Literal["local", "ray"] = "local"
+    ray_address: Annotated[str, Meta(min_length=1)] = "auto"
+
+
 class Retry(_Section, frozen=True, kw_only=True):
     """[retry]: budgets of one id in one run, and of the run in an outage."""
 
@@ -159,6 +167,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
     vendor: Vendor = Vendor()
     pace: Pace = Pace()
+    workers: Workers = Workers()
     retry: Retry = Retry()
     open_calls: OpenCalls = OpenCalls()
     input: Input = Input()
@@ -225,6 +234,8 @@ def load(
         for key, value in layer.items():
             values[key] = value
             origins[key] = f"{ENV_PREFIX}{_env_name(key)}" if origin == "environment" else origin
+    if values.get("pace.limit_file") == "":
+        values["pace.limit_file"] = None  # TOML and the environment have no other word for none
     try:
         config = msgspec.convert(_nest(values), Config)
     except msgspec.ValidationError as exc:
@@ -450,6 +461,14 @@ def check(config: Config) -> None:
             "and the records would travel unencrypted. Use https, or set "
             "vendor.allow_insecure_http = true if you mean it.",
             code="config.base_url",
+        )
+    if config.workers.count and config.pace.limit_file:
+        raise ConfigError(
+            "configuration: $.workers.count and $.pace.limit_file can't be used together: workers "
+            "share the limit among themselves, and no other process may use the key meanwhile. Set "
+            'workers.count = 0, or pace.limit_file = "" (HARVESTER_PACE__LIMIT_FILE= does it for '
+            "one run) once nothing else uses the key.",
+            code="config.workers",
         )
     if config.vendor.proxy is not None:
         _check_proxy(config.vendor, config.vendor.proxy)

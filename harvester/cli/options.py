@@ -43,6 +43,12 @@ Concurrency = Annotated[
     int | None,
     typer.Option("--concurrency", metavar="N", help="Requests under way (pace.concurrency)."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", help="Processes that fetch beside this one (workers.count)."
+    ),
+]
 Column = Annotated[
     str | None, typer.Option("--column", metavar="NAME", help="Column of ids (input.column).")
 ]

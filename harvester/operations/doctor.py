@@ -46,7 +46,7 @@ from harvester.errors import HarvesterError, SourceError, StoreError
 from harvester.operations import doctor_checks
 from harvester.operations.doctor_checks import Check
 from harvester.operations.plan import Plan, survey
-from harvester.pipeline.engine.local_workers import QUIET_AFTER_LOCK_S
+from harvester.pipeline.engine.local_workers import QUIET_AFTER_LOCK_S, QUIET_AFTER_WORKERS_S
 from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.limits.limit_file import LimitFile, read_sharing, sharing
 from harvester.pipeline.limits.open_files import most_files
@@ -54,7 +54,7 @@ from harvester.pipeline.run.belonging import own_settings
 from harvester.pipeline.run.delivered_id import newest_delivered
 from harvester.pipeline.run.recovery import (
     compare_with_data,
-    most_unrecorded,
+    most_unrecorded_of,
     refuse_anothers,
     refuse_data_without_state,
 )
@@ -304,12 +304,12 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
         if per_day is not None or has_state(output):
             held.enter_context(OutputLock(output.lock, "doctor"))
             # Whoever held the lock before had this second for its last requests.
-            time.sleep(QUIET_AFTER_LOCK_S)
+            time.sleep(QUIET_AFTER_WORKERS_S if config.workers.count else QUIET_AFTER_LOCK_S)
         if per_day is not None:
             db = held.enter_context(closing(open_database(output.database, config.vendor.account)))
             held.enter_context(store_errors(output.database))
             clock = VendorClock(time.time, time.monotonic, between_runs.last_skew_s(db))
-            count = _DayCount(db, per_day, config.pace.concurrency, clock)
+            count = _DayCount(db, per_day, most_unrecorded_of(config), clock)
         # One request, and somebody waits for it: no others go first.
         first = replace(config, pace=replace(config.pace, priority="normal"))
         limit = held.enter_context(sharing(first.vendor, first.pace, secrets, output.root))
@@ -342,10 +342,10 @@ class _DayCount:
     """The day's count of an output whose lock is held."""
 
     def __init__(
-        self, db: sqlite3.Connection, per_day: int, concurrency: int, clock: VendorClock
+        self, db: sqlite3.Connection, per_day: int, most_unrecorded: int, clock: VendorClock
     ) -> None:
         self._db = db
-        unrecorded = len(run_records.unended_runs(db)) * most_unrecorded(concurrency)
+        unrecorded = len(run_records.unended_runs(db)) * most_unrecorded
         counts = between_runs.requests_by_day(db)
         self._quota = DayQuota(per_day - unrecorded, counts, lambda _: None, clock)
 

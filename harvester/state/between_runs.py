@@ -52,6 +52,15 @@ def last_skew_s(db: sqlite3.Connection) -> float:
     return float(get_meta(db, "clock_skew_s") or 0)
 
 
+def had_workers(db: sqlite3.Connection, has_workers: bool) -> bool:
+    """Whether the run before this one had workers beside its process; keeps it of this one."""
+    had = get_meta(db, "workers") == "1"
+    if had is not has_workers:
+        with transaction(db):
+            set_meta(db, "workers", "1" if has_workers else "0")
+    return had
+
+
 def latest_ms(db: sqlite3.Connection, now_ms: int) -> int:
     """The latest that it may be on the vendor's clock when it is `now_ms` on ours.
 

@@ -19,6 +19,7 @@ FILES = {
     "configs/schedule/crontab",
     "configs/schedule/harvester.service",
     "configs/schedule/harvester.timer",
+    "configs/schedule/kuberay-rayjob.yaml",
     "configs/schedule/kubernetes-cronjob.yaml",
 }
 

@@ -28,6 +28,7 @@ from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.engine.engine import Engine, Job
 from harvester.pipeline.engine.local_workers import Fetching, local_workers
+from harvester.pipeline.engine.workers import MakeWorkers
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.state import between_runs, journal, publications, run_records, unresolved, work_lists
 from harvester.state.belongs import data_version, keep_data_version
@@ -241,6 +242,7 @@ class House:
         self.ids = list(ids)
         self.newest: Callable[[sqlite3.Connection], str | None] = lambda _: None
         """As `Job.newest`: what an earlier run delivered last."""
+        self.who_fetches: Callable[[Fetching], MakeWorkers] = local_workers
         self.runs = 0
         if ids:
             self.put_in_force(ids)
@@ -294,7 +296,7 @@ class House:
             proof="here",
             is_proven=between_runs.is_proven(self.db, "here"),
             newest=self.newest,
-            workers=local_workers(
+            workers=self.who_fetches(
                 Fetching(
                     vendor=config.vendor,
                     pace=config.pace,

@@ -97,3 +97,15 @@ def test_arrow_takes_its_memory_from_the_system_unless_told_otherwise(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ
     )
     assert told.stdout.splitlines()[-1] == pool
+
+
+def test_a_run_without_workers_imports_nothing_of_theirs_and_nobody_imports_ray() -> None:
+    program = (
+        "import sys, harvester.api, harvester.cli.main, harvester.pipeline.run.run\n"
+        "found = [m for m in sys.modules if m.startswith('harvester.pipeline.workers')]\n"
+        "assert not found, found\n"
+        "import harvester.pipeline.workers.engines, harvester.pipeline.workers.ray_worker\n"
+        "import harvester.pipeline.workers.ray_link\n"
+        "assert 'ray' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

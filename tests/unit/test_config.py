@@ -353,3 +353,13 @@ def test_a_memory_limit_that_is_no_size_is_refused(limit: str) -> None:
 )
 def test_the_mode_of_files_is_octal(mode: str, number: int) -> None:
     assert load(flags={"output.mode": mode}).config.output.file_mode == number
+
+
+def test_an_empty_limit_file_is_none_and_lets_workers_in() -> None:
+    named = {"HARVESTER_PACE__LIMIT_FILE": "limit", "HARVESTER_WORKERS__COUNT": "2"}
+    with pytest.raises(ConfigError, match="no other process may use the key meanwhile"):
+        load(environ=named)
+    assert load(environ={**named, "HARVESTER_WORKERS__COUNT": "0"}).config.pace.limit_file
+    config = load(environ={**named, "HARVESTER_PACE__LIMIT_FILE": ""}).config
+    assert config.pace.limit_file is None
+    assert config.workers.count == 2

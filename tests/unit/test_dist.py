@@ -35,7 +35,7 @@ def test_the_wheels_templates_are_the_files_of_configs(built: tuple[Path, Path])
             if name.startswith("harvester/templates/")
         }
     assert found == configs
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 def respelt(wheel: Path, folder: Path, changes: dict[str, bytes | None]) -> list[str]:

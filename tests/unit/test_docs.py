@@ -161,7 +161,7 @@ def test_pages_name_only_files_of_the_repository_that_there_are(file: Path) -> N
 # --- what the code cites --------------------------------------------------------------------------
 
 _OUTSIDE = re.compile(
-    r"design [§]|findings[/]|(?:notes|scale|house|lake)[.]md|billing[.]md [§]|/work[/]shared"
+    r"design [§]|findings[/]|(?:notes|house|lake)[.]md|(?:billing|scale)[.]md [§]|/work[/]shared"
 )
 """Pages that the project was planned on.  Who reads the code does not have them."""
 _CITED = re.compile(r"(?<![\w./-])docs/[\w./-]*\w(?:#[\w-]+)?")

@@ -47,7 +47,13 @@ def assert_is_a_command(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("harvester.service", 1), ("crontab", 4), ("kubernetes-cronjob.yaml", 1), ("Dockerfile", 1)],
+    [
+        ("harvester.service", 1),
+        ("crontab", 4),
+        ("kubernetes-cronjob.yaml", 1),
+        ("kuberay-rayjob.yaml", 1),
+        ("Dockerfile", 1),
+    ],
 )
 def test_commands_have_the_options_that_they_are_given(name: str, count: int) -> None:
     found = [line.lstrip("# ") for line in (FOLDER / name).read_text().splitlines()]
@@ -254,6 +260,80 @@ class TestKubernetes:
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=10) == 143
         assert (script.folder / "drained").exists()
+
+
+class TestRayJob:
+    """Held against the fields of KubeRay's own samples: there is no cluster in a test."""
+
+    @pytest.fixture
+    def spec(self) -> dict[str, Any]:
+        job = yaml.safe_load((FOLDER / "kuberay-rayjob.yaml").read_text())
+        assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+        found: dict[str, Any] = job["spec"]
+        return found
+
+    def pods(self, spec: dict[str, Any]) -> list[Any]:
+        cluster = spec["rayClusterSpec"]
+        groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+        return [group["template"]["spec"] for group in groups]
+
+    def test_it_has_only_fields_that_there_are(self, spec: dict[str, Any]) -> None:
+        assert set(spec) == {
+            "entrypoint",
+            "backoffLimit",
+            "activeDeadlineSeconds",
+            "shutdownAfterJobFinishes",
+            "ttlSecondsAfterFinished",
+            "rayClusterSpec",
+        }
+        cluster = spec["rayClusterSpec"]
+        assert set(cluster) == {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+        assert set(cluster["headGroupSpec"]) == {"rayStartParams", "template"}
+        for group in cluster["workerGroupSpecs"]:
+            assert set(group) == {
+                "groupName",
+                "replicas",
+                "minReplicas",
+                "maxReplicas",
+                "rayStartParams",
+                "template",
+            }
+            assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+        groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+        for group in groups:
+            assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+
+    def test_every_pod_reads_the_secrets_as_files_and_is_not_root(
+        self, spec: dict[str, Any]
+    ) -> None:
+        for pod in self.pods(spec):
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            (container,) = pod["containers"]
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            env = {one["name"]: one["value"] for one in container["env"]}
+            mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+            assert set(mounts) == {one["name"] for one in pod["volumes"]}
+            for name in ("HARVESTER_API_KEY_FILE", "HARVESTER_API_SECRET_FILE"):
+                assert env[name].startswith(mounts["secrets"])
+
+    def test_there_is_a_cpu_for_each_worker_of_the_run(self, spec: dict[str, Any]) -> None:
+        words = shlex.split(shlex.split(spec["entrypoint"])[2].partition(";")[0])
+        wanted = int(words[words.index("--workers") + 1])
+        groups = spec["rayClusterSpec"]["workerGroupSpecs"]
+        cpus = [group["replicas"] * int(group["rayStartParams"]["num-cpus"]) for group in groups]
+        assert sum(cpus) == wanted
+
+    @pytest.mark.parametrize("code", [0, 3, 5, 7, 8, 4, 143])
+    def test_its_shell_makes_good_ends_0(
+        self, spec: dict[str, Any], tmp_path: Path, code: int
+    ) -> None:
+        shell, flag, script = shlex.split(spec["entrypoint"])
+        fake = tmp_path / "harvester"
+        fake.write_text(f"#!/bin/sh\nexit {code}\n")
+        fake.chmod(0o755)
+        script = script.replace("/opt/harvester/bin/harvester", str(fake))
+        ended = subprocess.run([shell, flag, script], check=False).returncode
+        assert ended == (0 if code in GOOD | {7} else 1)
 
 
 class TestDockerfile:

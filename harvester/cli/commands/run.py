@@ -46,6 +46,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     account: options.Account = None,
     rate: options.Rate = None,
     concurrency: options.Concurrency = None,
+    workers: options.Workers = None,
     column: options.Column = None,
     input_only: options.InputOnly = False,
     only: options.Only = False,
@@ -76,6 +77,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
         vendor__account=account,
         pace__rate_per_s=rate,
         pace__concurrency=concurrency,
+        workers__count=workers,
         monitor__metrics_file=metrics_file,
         input__column=column,
     )

@@ -82,6 +82,7 @@ _SAYINGS = {
         "Raise their limit (ulimit -n, LimitNOFILE=)"
     ),
     "requests_fail": "requests fail: {reason}",
+    "worker_lost": "worker {worker} is gone: {reason}; others fetch its ids",
     "outage_over": "the vendor answers again",
     "pace_lowered": "slowed to {pace}/s of {limit}/s by vendor throttling or errors, rising again",
     "pace_restored": "the full limit again: {limit}/s",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import msgspec
@@ -40,6 +40,9 @@ from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.state import between_runs, unresolved
 from harvester.state.values import Counters, WorkList
 from harvester.state.writer import LedgerWriter
+
+_ALONE = 200
+"""The last requests of a day's budget: other processes are granted none of them."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +71,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     newest: Callable[[sqlite3.Connection], str | None] = lambda _: None
     """An id whose record lies in the data set; None for none."""
     workers: MakeWorkers
+    processes: int = 1
+    """That send requests, each over `pace.concurrency` connections."""
     last_skew_s: float = 0.0
     """What the run before learnt of (vendor clock - ours)."""
     listed: tuple[str, int] | None = None
@@ -113,6 +118,7 @@ class Engine:
             job.requests_by_day,
             self.stop.stop,
             self.clock,
+            alone=max(_ALONE, int(job.pace.rate_per_s)),
         )
         policy = Policy(
             job.run_id,
@@ -136,7 +142,7 @@ class Engine:
             self.clock,
             self.stop,
             per_day=job.pace.per_day,
-            concurrency=job.pace.concurrency,
+            concurrency=job.pace.concurrency * job.processes,
             proof=job.proof,
             is_proven=job.is_proven,
             newest=job.newest,
@@ -187,6 +193,11 @@ class Engine:
     def failures(self) -> dict[str, str]:
         """What the latest failure of each cause said."""
         return self._workers.figures().failures
+
+    @property
+    def lost_workers(self) -> Sequence[tuple[int, str]]:
+        """Workers that are gone: their number, and why."""
+        return self._workers.figures().lost
 
     def result(self) -> EngineResult:
         """What was done so far."""
@@ -291,6 +302,21 @@ class Engine:
         """See `workers.Owner`."""
         self._count_cut_off(task)
         self._source.give_back(task)
+
+    def put_back(self, task: Task) -> None:
+        """See `workers.Owner`."""
+        if not (task.is_last_try or task.again):
+            self.counters.begun -= 1
+        self._source.put_back(task)
+
+    def grant(self, requests: int) -> int | None:
+        """See `workers.Owner`."""
+        return self._quota.grant(requests)
+
+    def count_requests(self, requests: int, unused: int = 0) -> None:
+        """See `workers.Owner`."""
+        self._quota.report(requests, unused)
+        self.counters.requests += requests
 
     def count_request(self) -> None:
         """See `workers.Owner`."""

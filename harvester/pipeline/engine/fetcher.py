@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from harvester.client.clock import VendorClock
-from harvester.client.judge import http_date, judge, retry_after_s
+from harvester.client.judge import judge, retry_after_s
 from harvester.client.record_group import record_request
 from harvester.client.refusal_text import refusal_code, refusal_message
 from harvester.client.transport import EXHAUSTED, NoReply, Reply, Transport
@@ -35,6 +35,7 @@ from harvester.client.verdicts import (
 )
 from harvester.config import Retry
 from harvester.errors import VendorRefused
+from harvester.pipeline.engine.heads import FINAL, SPEAKS, Heads
 from harvester.pipeline.engine.sealer import Sealer
 from harvester.pipeline.engine.settle import KEPT_MS, is_older, is_permanent
 from harvester.pipeline.engine.shutdown import Stop
@@ -62,13 +63,11 @@ from harvester.state.values import Counters
 PROBES = 5
 """Ids from elsewhere in the list, before a suspicion of the vendor as a whole is believed."""
 # Tuples: `isinstance(x, A | B)` makes the union anew each time.
-_FINAL = (Record, NoRecord, Dead)
-_SPEAKS = (Record, Dead)
+_FINAL, _SPEAKS = FINAL, SPEAKS
 _FAILED = (Busy, NetworkFailure)
 _REFUSALS_ALIKE = (Refusal, TimeRefused)
 _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
-_STUCK = NoReply("timeout", "the transport gave no answer in three times vendor.timeout_s")
-_DATE_EVERY_S = 1.0
+STUCK = NoReply("timeout", "the transport gave no answer in three times vendor.timeout_s")
 _SHOWN = 300
 _THROTTLED = 3
 """On end, whoever gets them: then another id is fetched."""
@@ -139,7 +138,7 @@ class Fetcher:
         self.known: Task | None = None
         """An id whose record this run got."""
         self._succeeded = 0
-        self._next_date_at = float("-inf")
+        self._heads = Heads(clock)
         self._is_heard = False
         self.heard = asyncio.Event()
         """Set once the first answer has shown the vendor's time, or can't: others may begin."""
@@ -152,12 +151,37 @@ class Fetcher:
     async def fetch(self, task: Task) -> Conclusion:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
         before = (self.delivered, self._succeeded)
-        verdict, reply, in_outage = await self._attempt(task)
-        if isinstance(verdict, Record) or (
-            isinstance(verdict, _FINAL) and not self._is_doubtful(task, verdict, reply)
-        ):
+        first = await self._attempt(task)
+        verdict, reply, _ = first
+        if isinstance(verdict, Record):
             return self._conclude(verdict, reply, attempts=1)
-        return await self._fetch_again(task, before, (verdict, reply, in_outage))
+        return await self._go_on(task, before, first)
+
+    async def fetch_on(
+        self, task: Task, answer: Reply | NoReply, *, is_outage: bool | None
+    ) -> Conclusion:
+        """As `fetch`, after a first attempt that another process made and that brought `answer`.
+
+        `is_outage`: whether that process alone gets no answers; None: all of them get none.
+        """
+        before = (self.delivered, self._succeeded)
+        verdict, reply = self._judged(task.voice_id, answer)
+        self._learn_elsewhere(task, verdict, is_outage=is_outage)
+        if not isinstance(verdict, Record):
+            await self._learn_suspicion(task, verdict, reply)
+        first = verdict, reply, bool(is_outage) or self._gate.is_shut
+        return await self._go_on(task, before, first)
+
+    def note_record(self, task: Task) -> None:
+        """A record came, here or to another process: the vendor is well, and knows our calls."""
+        self._gate.note(self._loop.time(), failed=False)
+        self.delivered += 1
+        self._succeeded += 1
+        self._turned_away = 0
+        if self.known is None:
+            self.known = Task(task.voice_id)
+        if not self._refusals.is_calm:
+            self._refusals.delivered()
 
     def begin(self) -> None:
         """Let the others begin."""
@@ -180,6 +204,18 @@ class Fetcher:
         """The start of an answer, fit to be shown and kept."""
         # Cut last: half a key would not be known for one.
         return answer_without_numbers(self._sealer.hide(body))[:_SHOWN]
+
+    async def _go_on(
+        self,
+        task: Task,
+        before: tuple[int, int],
+        first: tuple[Verdict, Reply | None, bool],
+    ) -> Conclusion:
+        """Conclude after the first attempt, or try again."""
+        verdict, reply, _ = first
+        if isinstance(verdict, _FINAL) and not self._is_doubtful(task, verdict, reply):
+            return self._conclude(verdict, reply, attempts=1)
+        return await self._fetch_again(task, before, first)
 
     async def _fetch_again(
         self,
@@ -300,25 +336,25 @@ class Fetcher:
             except asyncio.CancelledError:
                 if not attempt.was_cut():
                     raise
-                answer = _STUCK
+                answer = STUCK
             finally:
                 generation, attempt.generation = attempt.generation, None
-                if attempt.has_place:
+                if attempt.place is not None:
                     self._sealer.leave(attempt)
-        verdict: Verdict
-        reply: Reply | None
-        if isinstance(answer, Reply):
-            verdict, reply = judge(voice_id, answer, self._clock.now()), answer
-            self.received_bytes += len(answer.body)
-        else:
-            verdict, reply = NetworkFailure(answer.cause), None
-            self.failures[answer.cause] = answer.detail
+        verdict, reply = self._judged(voice_id, answer)
         self._learn(task, verdict, generation, reply)
         if not self._is_heard:
             self._open(verdict)
         if not isinstance(verdict, Record):
             await self._learn_suspicion(task, verdict, reply)
         return verdict, reply, was_probe or self._gate.is_shut
+
+    def _judged(self, voice_id: str, answer: Reply | NoReply) -> tuple[Verdict, Reply | None]:
+        if isinstance(answer, Reply):
+            self.received_bytes += len(answer.body)
+            return judge(voice_id, answer, self._clock.now()), answer
+        self.failures[answer.cause] = answer.detail
+        return NetworkFailure(answer.cause), None
 
     def _is_doubtful(
         self, task: Task, verdict: Record | NoRecord | Dead, reply: Reply | None
@@ -346,7 +382,7 @@ class Fetcher:
         """What one answer says about the vendor as a whole."""
         now = self._loop.time()
         if reply is not None and (
-            now >= self._next_date_at or reply.retry_after or not isinstance(verdict, Record)
+            now >= self._heads.next_date_at or reply.retry_after or not isinstance(verdict, Record)
         ):
             self._learn_head(now, verdict, generation, reply)
         if isinstance(verdict, Record):
@@ -380,30 +416,34 @@ class Fetcher:
             self._succeeded += 1
             self._refusals.succeeded()
 
+    def _learn_elsewhere(self, task: Task, verdict: Verdict, *, is_outage: bool | None) -> None:
+        """What an answer to another process says; its own pace and clock have learnt from it."""
+        now = self._loop.time()
+        if isinstance(verdict, Record):
+            self.note_record(task)
+        elif isinstance(verdict, Throttled):
+            self._turned_away += 1
+            self._pace.throttled += 1
+            self._gate.note_throttled(now)
+        elif not isinstance(verdict, _FAILED):
+            self._gate.note(now, failed=False)
+            self._turned_away = 0
+            if isinstance(verdict, _FINAL):
+                self._succeeded += 1
+                self._refusals.succeeded()
+        elif is_outage is None and verdict.cause != EXHAUSTED:
+            # That of one process alone is no outage of the vendor's.
+            self._gate.latest = self.failures.get(verdict.cause) or verdict.cause.replace("_", " ")
+            self._gate.note(now, failed=True)
+
     def _learn_head(
         self, now: float, verdict: Verdict, generation: int | None, reply: Reply
     ) -> None:
         """What the head of an answer says of the vendor's clock, and of a pause."""
-        clock, is_final = self._clock, isinstance(verdict, _FINAL)
-        is_refused = isinstance(verdict, TimeRefused)
-        # Parsing every Date would cost more than it tells: one a second, and each -16's.  Only of
-        # answers that the vendor gave: an error page may have been dated by anyone on the way.
-        is_due = is_final and now >= self._next_date_at
-        if is_due or is_refused:
-            vendor_time = http_date(reply.date)
-            if vendor_time is not None:
-                clock.observe(vendor_time, reply.took_s)
-        if generation is not None and is_refused:
-            clock.refused(generation)
-        elif generation is not None and is_final and not clock.is_verified:
-            clock.accepted(generation)
-        if not (clock.is_learnt and clock.is_verified):
-            self._next_date_at = float("-inf")
-        elif is_due:
-            self._next_date_at = now + _DATE_EVERY_S
+        self._heads.learn(now, verdict, generation, reply)
         if reply.retry_after and isinstance(verdict, _SPEAKS):
             # Any answer may ask for a pause, also one that settles its id.
-            self._pace.slow_down(retry_after_s(reply.retry_after, clock.now()))
+            self._pace.slow_down(retry_after_s(reply.retry_after, self._clock.now()))
 
     def _open(self, verdict: Verdict) -> None:
         """An attempt of those that go alone is over: may the others begin?

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
@@ -23,15 +23,20 @@ from harvester.pipeline.engine.alarm import keep_watch
 from harvester.pipeline.engine.fetcher import Fetcher
 from harvester.pipeline.engine.sealer import Sealer
 from harvester.pipeline.engine.shutdown import CutOff, Stop, Worker, as_reason
+from harvester.pipeline.engine.task import Conclusion, Task
 from harvester.pipeline.engine.workers import Figures, MakeWorkers, Owner, Prober
 from harvester.pipeline.limits.outage_gate import OutageGate
 from harvester.pipeline.limits.pace import Pace, SharedLimit, SharedPace
+from harvester.pipeline.limits.shares import LEASE_S
 from harvester.state.values import Counters
 
 Trace: TypeAlias = Callable[[float], None]
 """Gets the loop time of each request that is written, in seconds."""
+Fetch: TypeAlias = Callable[[Task], Awaitable[Conclusion]]
 QUIET_AFTER_LOCK_S = 1.0
 """No request within a second of taking the lock: the run before this one had that second."""
+QUIET_AFTER_WORKERS_S = LEASE_S + 1.0
+"""The same where that had workers: they may have outlived it by their lease."""
 
 
 class Fetching(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +49,8 @@ class Fetching(msgspec.Struct, frozen=True, kw_only=True):
     connect: Way
     locked_at: float
     """Loop time at which the output's lock was taken, in seconds."""
+    quiet_s: float = QUIET_AFTER_LOCK_S
+    """No request for so long after that."""
     limit: SharedLimit | None = None
     """What the processes of this machine share, if `pace.limit_file` names it."""
     trace: Trace | None = None
@@ -58,34 +65,37 @@ class LocalWorkers:
     """See `workers.Workers`."""
 
     def __init__(
-        self, fetching: Fetching, owner: Owner, clock: VendorClock, stop: Stop, counters: Counters
+        self,
+        fetching: Fetching,
+        owner: Owner,
+        clock: VendorClock,
+        stop: Stop,
+        counters: Counters,
+        *,
+        of_pace: Pace | None = None,
     ) -> None:
-        """Must be made inside the running loop."""
-        pace, opens_at = fetching.pace, fetching.locked_at + QUIET_AFTER_LOCK_S
+        """Must be made inside the running loop.  `of_pace`: the one to keep, if not the limit's."""
+        pace = fetching.pace
         self._owner = owner
         self._stop = stop
         self._concurrency = pace.concurrency
-        self._pace = (
-            Pace(pace.rate_per_s, opens_at=opens_at)
-            if fetching.limit is None
-            else SharedPace(pace.rate_per_s, opens_at=opens_at, limit=fetching.limit)
-        )
-        self._gate = OutageGate(fetching.retry.max_outage_s, stop.stop)
-        sealer = Sealer(
+        self.pace = of_pace or _pace_of(fetching)
+        self.gate = OutageGate(fetching.retry.max_outage_s, stop.stop)
+        self.sealer = Sealer(
             fetching.secrets,
-            self._pace,
+            self.pace,
             clock,
             stop,
             _traced(owner.count_request, fetching.trace),
             concurrency=pace.concurrency,
         )
-        self._transport = fetching.connect(fetching.vendor, pace.concurrency, sealer.seal)
-        self._fetcher = Fetcher(
+        self._transport = fetching.connect(fetching.vendor, pace.concurrency, self.sealer.seal)
+        self.fetcher = Fetcher(
             transport=self._transport,
-            sealer=sealer,
-            pace=self._pace,
+            sealer=self.sealer,
+            pace=self.pace,
             clock=clock,
-            gate=self._gate,
+            gate=self.gate,
             stop=stop,
             limits=fetching.retry,
             counters=counters,
@@ -93,33 +103,37 @@ class LocalWorkers:
             others=owner.others,
             is_counted=pace.per_day is not None,
         )
-        self._alarm = asyncio.create_task(keep_watch(sealer.attempts, fetching.vendor.timeout_s))
+        self.fetch: Fetch = self.fetcher.fetch
+        """How an id is fetched, which may begin otherwise than from its first attempt."""
+        self._alarm = asyncio.create_task(
+            keep_watch(self.sealer.attempts, fetching.vendor.timeout_s)
+        )
 
     @property
     def prober(self) -> Prober:
         """See `Workers`."""
-        return self._fetcher
+        return self.fetcher
 
     def begin(self) -> None:
         """See `Workers`."""
-        self._fetcher.begin()
+        self.fetcher.begin()
 
     def figures(self) -> Figures:
         """See `Workers`."""
         return Figures(
-            pace_per_s=self._pace.rate_per_s,
-            paused_s=self._pace.closed_for_s,
-            is_outage=self._gate.is_shut,
-            outages=self._gate.outages,
-            throttled=self._pace.throttled,
-            received_bytes=self._fetcher.received_bytes,
-            failures=dict(self._fetcher.failures),
+            pace_per_s=self.pace.rate_per_s,
+            paused_s=self.pace.closed_for_s,
+            is_outage=self.gate.is_shut,
+            outages=self.gate.outages,
+            throttled=self.pace.throttled,
+            received_bytes=self.fetcher.received_bytes,
+            failures=dict(self.fetcher.failures),
         )
 
     async def work(self) -> None:
         """See `Workers`."""
         workers = [asyncio.create_task(self._worker())]
-        if not self._fetcher.heard.is_set():
+        if not self.fetcher.heard.is_set():
             await self._open(workers[0])
         workers += [asyncio.create_task(self._worker()) for _ in range(1, self._concurrency)]
         done, _ = await asyncio.wait(workers)
@@ -135,7 +149,7 @@ class LocalWorkers:
 
     async def _open(self, first: asyncio.Task[None]) -> None:
         """Let one worker go alone until its answers have shown the vendor's time."""
-        hearing = asyncio.create_task(self._fetcher.heard.wait())
+        hearing = asyncio.create_task(self.fetcher.heard.wait())
         try:
             await asyncio.wait({hearing, first}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -147,7 +161,7 @@ class LocalWorkers:
             await self._work_on(worker)
 
     async def _work_on(self, worker: Worker) -> None:
-        owner, fetch = self._owner, self._fetcher.fetch
+        owner, fetch = self._owner, self.fetch
         while True:
             task = owner.take_at_once() or await owner.take()
             if task is None:
@@ -168,6 +182,13 @@ class LocalWorkers:
                 self._stop.stop(as_reason(exc))
                 raise
             worker.is_busy = False
+
+
+def _pace_of(fetching: Fetching) -> Pace:
+    rate_per_s, opens_at = fetching.pace.rate_per_s, fetching.locked_at + fetching.quiet_s
+    if fetching.limit is None:
+        return Pace(rate_per_s, opens_at=opens_at)
+    return SharedPace(rate_per_s, opens_at=opens_at, limit=fetching.limit)
 
 
 def _traced(count_request: Callable[[], None], trace: Trace | None) -> Callable[[], None]:

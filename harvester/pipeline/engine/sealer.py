@@ -24,12 +24,12 @@ ROOM_TO_SPARE = 4
 class Attempt:
     """One request on its way."""
 
-    __slots__ = ("__weakref__", "generation", "has_place", "is_cut", "looks", "task", "worker")
+    __slots__ = ("__weakref__", "generation", "is_cut", "looks", "place", "task", "worker")
 
     def __init__(self) -> None:
         """Of the calling task."""
-        self.has_place = False
-        """Among those that wait for a turn."""
+        self.place: asyncio.Semaphore | None = None
+        """Among those that wait for a turn; None if it has none."""
         self.generation: int | None = None
         """Of the clock that it was signed with; None while it is not under way."""
         self.looks = 0
@@ -87,18 +87,28 @@ class Sealer:
         self._count_request = count_request
         self._timestamp = -1
         self._headers: dict[str, str] = {}
-        places = int(pace.limit_per_s) + ROOM_TO_SPARE
-        self._places = asyncio.Semaphore(places) if places < concurrency else None
+        self._concurrency = concurrency
+        self._places: asyncio.Semaphore | None
+        self.fit()
         self.attempts: WeakSet[Attempt] = WeakSet()
         """One a worker, whether under way or not."""
+
+    def fit(self) -> None:
+        """Have as many places as the limit that is in force now fills in a second.
+
+        Who is in one of the places before, or waits for one, stays there.
+        """
+        places = int(self._pace.limit_per_s) + ROOM_TO_SPARE
+        self._places = asyncio.Semaphore(places) if places < self._concurrency else None
 
     async def enter(self) -> Attempt:
         """Wait for a place among those that take a connection and wait for their turn."""
         await self._pace.admitted()
         attempt = self._begun()
-        if self._places is not None:
-            await self._places.acquire()
-            attempt.has_place = True
+        places = self._places
+        if places is not None:
+            await places.acquire()
+            attempt.place = places
         return attempt
 
     def enter_at_once(self) -> Attempt | None:
@@ -107,11 +117,12 @@ class Sealer:
             return None
         return self._begun()
 
-    def leave(self, attempt: Attempt) -> None:
+    @staticmethod
+    def leave(attempt: Attempt) -> None:
         """The attempt is over before it got its turn: give its place up."""
-        assert self._places is not None
-        attempt.has_place = False
-        self._places.release()
+        assert attempt.place is not None
+        attempt.place.release()
+        attempt.place = None
 
     def _begun(self) -> Attempt:
         """The calling worker's attempt, at its beginning."""
@@ -120,7 +131,7 @@ class Sealer:
             attempt = Attempt()
             _ATTEMPT.set(attempt)
             self.attempts.add(attempt)
-        attempt.has_place = False
+        attempt.place = None
         attempt.generation = None
         return attempt
 
@@ -146,7 +157,7 @@ class Sealer:
         assert attempt is not None
         if attempt.worker is not None:
             attempt.worker.is_busy = True
-        if attempt.has_place:
+        if attempt.place is not None:
             self.leave(attempt)
         attempt.generation = self._clock.generation
         attempt.looks = 0

@@ -40,6 +40,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Of answers, decoded, whatever they said."""
     failures: dict[str, str]
     """What the latest failure of each cause said."""
+    workers: int = 0
+    """Processes that fetch beside this one now."""
+    lost: tuple[tuple[int, str], ...] = ()
+    """Those that are gone: their number, and why."""
 
 
 class Others(Protocol):
@@ -101,8 +105,20 @@ class Owner(Protocol):
         """The run stops before the id is concluded: it stays pending."""
         ...
 
+    def put_back(self, task: Task) -> None:
+        """Whoever had the id is gone, or has sent nothing for it: it is handed out again."""
+        ...
+
     def count_request(self) -> None:
         """A request is about to be written.  Raises CutOff if it must not be."""
+        ...
+
+    def grant(self, requests: int) -> int | None:
+        """Let somebody else send so many, or as many as there are left; None: any number."""
+        ...
+
+    def count_requests(self, requests: int, unused: int = 0) -> None:
+        """Somebody else has sent so many, and sends so many fewer than were granted."""
         ...
 
     async def learnt_time(self) -> None:

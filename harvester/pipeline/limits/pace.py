@@ -21,6 +21,9 @@ that follows a killed one keeps the promise for both.
 `SharedPace` takes its turns from a limit that other processes share (`limit_file.py`): with it the
 promise is that of all of them.  Push-back closes the shared limit, and lowers each one's own pace
 beside it.
+
+`LeasedPace` keeps a share of the limit that may change, and that holds until a moment; see
+`shares.py`.
 """
 
 from __future__ import annotations
@@ -162,10 +165,13 @@ class Pace:
     def slow_down(self, after_s: float | None) -> None:
         """The vendor asked for fewer requests: close for `after_s` seconds, and slow down."""
         self.throttled += 1
-        pause_s = _DEFAULT_PAUSE_S if after_s is None else after_s
+        self.close(_DEFAULT_PAUSE_S if after_s is None else after_s)
+        self._lower()
+
+    def close(self, pause_s: float) -> None:
+        """Give no turn for `pause_s` seconds."""
         self._opens_at = max(self._opens_at, self._loop.time() + pause_s)
         self.is_open = False
-        self._lower()
 
     def note(self, now: float, *, busy: bool) -> None:
         """Note an answer at `now` (loop time); `busy`: a -18 or a 5xx.
@@ -214,6 +220,77 @@ class Pace:
         self._bucket = LeakyBucket(*bucket_shape(self._limit * share))
         self._is_new = True
         self._in_hand = 0
+
+
+class LeasedPace(Pace):
+    """A pace whose limit is a share that its owner gives, until a moment, and may change."""
+
+    def __init__(self, *, opens_at: float) -> None:
+        """There is no share yet."""
+        super().__init__(1.0, opens_at=opens_at)
+        self._until = float("-inf")
+        self._renewed = asyncio.Event()
+        self.pushed_back = 0
+        """How often vendor throttling was met here."""
+
+    def lease(self, share_per_s: float, until: float) -> bool:
+        """Have `share_per_s` from now on, and no turn from `until` (loop time) on.
+
+        True if that is another share than before.
+        """
+        self._until = until if share_per_s > 0 else float("-inf")
+        is_new = share_per_s not in {0.0, self._limit}
+        if is_new:
+            self._limit = share_per_s
+            self._floor = max(SLOWEST_SHARE, min(1.0, 1.0 / share_per_s))
+            self._set_share(self._share)
+            capacity = bucket_shape(share_per_s)[0]
+            self._handful = max(1, min(_HANDFUL, int(capacity / _ROOM)))
+        self._renewed.set()
+        return is_new
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether push-back keeps the rate below the share."""
+        return self._share < 1.0
+
+    @property
+    def rate_per_s(self) -> float:
+        """The rate in force."""
+        return super().rate_per_s if self._is_leased else 0.0
+
+    @property
+    def _is_leased(self) -> bool:
+        return self._loop.time() < self._until
+
+    def slow_down(self, after_s: float | None) -> None:
+        """See Pace."""
+        self.pushed_back += 1
+        super().slow_down(after_s)
+
+    def heed(self, pause_s: float) -> None:
+        """Another party met vendor throttling: close and slow down as it does."""
+        self.close(pause_s)
+        self._lower()
+
+    def take(self) -> bool:
+        """See Pace."""
+        if self._is_leased:
+            return super().take()
+        self.is_open = False
+        return False
+
+    async def opened(self) -> None:
+        """Wait while the pace is closed, and while there is no share."""
+        await super().opened()
+        while not self._is_leased:
+            self.is_open = False
+            self._renewed.clear()
+            await self._renewed.wait()
+            await super().opened()
+
+    async def _turn_of_bucket(self) -> bool:
+        return await super()._turn_of_bucket() and self._is_leased
 
 
 class SharedLimit(Protocol):

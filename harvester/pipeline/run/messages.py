@@ -99,6 +99,14 @@ def tell_failures(failures: Mapping[str, str], events: Events, told: set[str]) -
             events.message("warning", "requests_fail", cause=cause, reason=reason)
 
 
+def tell_lost(lost: Sequence[tuple[int, str]], events: Events, told: set[str]) -> None:
+    """Say which workers are gone, and why, each loss once; `told` as above."""
+    for at, (number, reason) in enumerate(lost):
+        if (name := f"worker lost: {at}") not in told:
+            told.add(name)
+            events.message("warning", "worker_lost", worker=number, reason=reason)
+
+
 class Unreported(msgspec.Struct, frozen=True, kw_only=True):
     """What publications hold of which nobody was told yet: of this run, and of one before that was
     killed or could not finish them.

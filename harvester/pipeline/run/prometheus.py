@@ -45,6 +45,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Ids whose record was in the data set already, by what became of them; once it ended."""
     throttled: int = 0
     outages: int = 0
+    workers: int = 0
+    workers_lost: int = 0
     clock_skew_s: float = 0.0
     journal_records: int = 0
     published_records: int = 0
@@ -160,6 +162,8 @@ def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
     yield _counter("throttled_total", "Answers that throttled the run.", figures.throttled)
     yield _counter("outages_total", "Outages that the run paused for.", figures.outages)
     yield _gauge("outage", "Whether it pauses for one now.", now.outage)
+    yield _gauge("workers", "Processes that fetch beside the run's own.", figures.workers)
+    yield _counter("workers_lost_total", "Workers that were given up.", figures.workers_lost)
     yield _gauge("pace_limit_requests_per_second", "The limit, as configured.", now.rate_per_s)
     yield _gauge("pace_requests_per_second", "The pace in force.", now.pace_per_s)
     yield _gauge("pace_paused_seconds", "Until the pace opens after throttling.", now.paused_s)

@@ -28,6 +28,7 @@ from harvester.errors import StoreError
 from harvester.identity import Identity, with_address
 from harvester.pipeline.engine.acknowledger import BATCH_OUTCOMES
 from harvester.pipeline.limits.daily_quota import day_of
+from harvester.pipeline.limits.shares import LEASE_S
 from harvester.pipeline.publish.latest import write_latest
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.belonging import own_settings
@@ -241,8 +242,8 @@ def _recover(  # noqa: PLR0917 - what it is opened with
     _remove_old_lists(db, output)
     names = [run.id for run in run_records.all_runs(db)]
     remove_old(output.runs, names, config.output.keep_runs_days, time.time_ns() // 1_000_000)
-    concurrency = config.pace.concurrency
-    killed = [_close_killed_run(db, run, concurrency) for run in run_records.unended_runs(db)]
+    unrecorded = most_unrecorded_of(config)
+    killed = [_close_killed_run(db, run, unrecorded) for run in run_records.unended_runs(db)]
     return Opened(output, config, identity, kind, db, state_id, locked_at, finished, tuple(killed))
 
 
@@ -277,7 +278,7 @@ def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
         )
 
 
-def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) -> RunRecord:
+def _close_killed_run(db: sqlite3.Connection, run: RunRecord, unrecorded: int) -> RunRecord:
     """The run with its books closed: what it had begun and not finished was cut off by the kill."""
     counts = between_runs.requests_by_day(db)
     last, _ = between_runs.requests_of_day(db)
@@ -286,7 +287,7 @@ def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) 
     days = {last, day_of(run.started_ms / 1000)} if not run.counters else {last}
     with transaction(db):
         for day in sorted(days - {""}):
-            sent = counts.get(day, 0) + most_unrecorded(concurrency)
+            sent = counts.get(day, 0) + unrecorded
             between_runs.keep_requests_of_day(db, (day, sent))
     ended_ms = max(run.started_ms, time.time_ns() // 1_000_000)
     counters = dict(run.counters)
@@ -297,8 +298,18 @@ def _close_killed_run(db: sqlite3.Connection, run: RunRecord, concurrency: int) 
     return replace(run, ended_ms=ended_ms, counters=counters)
 
 
-def most_unrecorded(concurrency: int) -> int:
+def most_unrecorded_of(config: Config) -> int:
     """Requests that a killed run may have sent after its last acknowledgement."""
+    unrecorded = most_unrecorded(config.pace.concurrency)
+    if config.workers.count:
+        # What was granted after it: what all may hold, and what they may send in a lease.
+        unrecorded += 2 * config.workers.count * config.pace.concurrency
+        unrecorded += int(config.pace.rate_per_s * LEASE_S)
+    return unrecorded
+
+
+def most_unrecorded(concurrency: int) -> int:
+    """The same of a run without workers."""
     return UNRECORDED_BATCHES * BATCH_OUTCOMES + concurrency
 
 

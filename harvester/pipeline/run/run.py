@@ -41,8 +41,14 @@ from harvester.inputs.discover import IdFile, find
 from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.worklist.reader import ListFile, members
 from harvester.pipeline.engine.engine import Engine, EngineResult, Job
-from harvester.pipeline.engine.local_workers import Fetching, Trace, local_workers
+from harvester.pipeline.engine.local_workers import (
+    QUIET_AFTER_WORKERS_S,
+    Fetching,
+    Trace,
+    local_workers,
+)
 from harvester.pipeline.engine.progress import Events, Progress
+from harvester.pipeline.engine.workers import MakeWorkers
 from harvester.pipeline.limits.limit_file import LimitFile, sharing
 from harvester.pipeline.limits.open_files import room_for
 from harvester.pipeline.publish.normalizer_process import NormalizerAside
@@ -57,6 +63,7 @@ from harvester.pipeline.run.messages import (
     tell_chosen,
     tell_failures,
     tell_input,
+    tell_lost,
     tell_oddities,
     tell_recovery,
 )
@@ -420,6 +427,8 @@ class _Run:
             unrated=done.counters.unrated,
             throttled=done.figures.throttled,
             outages=done.figures.outages,
+            workers=done.figures.workers,
+            workers_lost=len(done.figures.lost),
             clock_skew_s=round(done.worst_skew_s, 1),
             journal_records=done.journal_records,
             published_records=sum(done.records for done in published),
@@ -465,6 +474,8 @@ class _Run:
         db, output, work_list = self._opened.db, self._opened.output, listing.work_list
         limit_s = self._request.max_duration_s
         proof = _proof(self._config.vendor.base_url, secrets, self._opened.state_id)
+        open_due = id_counts.count_ids(db, self._started_ms).open_due
+        to_fetch = open_due + _pending(db, work_list, self._request)
         return Job(
             run_id=self._id,
             pace=config.pace,
@@ -473,8 +484,7 @@ class _Run:
             output=config.output,
             work_list=work_list,
             ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
-            to_fetch=id_counts.count_ids(db, self._started_ms).open_due
-            + _pending(db, work_list, self._request),
+            to_fetch=to_fetch,
             only=_is_input_only(self._request),
             deadline=None if limit_s is None else self._monotonic + limit_s,
             requests_by_day=between_runs.requests_by_day(db),
@@ -484,19 +494,35 @@ class _Run:
             proof=proof,
             is_proven=between_runs.is_proven(db, proof),
             newest=partial(newest_delivered, output=output),
-            workers=local_workers(
-                Fetching(
-                    vendor=config.vendor,
-                    pace=config.pace,
-                    retry=config.retry,
-                    secrets=secrets,
-                    connect=way_to(config.vendor),
-                    locked_at=self._opened.locked_at,
-                    limit=self._limit,
-                    trace=trace,
-                )
-            ),
+            workers=self._workers(config, secrets, trace, to_fetch),
+            processes=1 + config.workers.count,
         )
+
+    def _workers(
+        self, config: Config, secrets: Secrets, trace: Trace | None, to_fetch: int
+    ) -> MakeWorkers:
+        """Who fetches: this process, and those beside it that the configuration wants."""
+        count = config.workers.count
+        fetching = Fetching(
+            vendor=config.vendor,
+            pace=config.pace,
+            retry=config.retry,
+            secrets=secrets,
+            connect=way_to(config.vendor),
+            locked_at=self._opened.locked_at,
+            limit=self._limit,
+            trace=trace,
+        )
+        # The run before may have left workers that live for as long as their lease.
+        had_workers = between_runs.had_workers(self._opened.db, count > 0)
+        if count or had_workers:
+            fetching = replace(fetching, quiet_s=QUIET_AFTER_WORKERS_S)
+        if not count:
+            return local_workers(fetching)
+        # Who has no workers need not wait for the import.
+        from harvester.pipeline.workers.engines import with_workers
+
+        return with_workers(fetching, config.workers, to_fetch)
 
     def _listed_now(self, input_: InputRecord | None) -> tuple[str, int] | None:
         """The input, if this run was the first to list it, and when, by our clock."""
@@ -562,6 +588,7 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
             _stop_if_asked(engine, events, told, asked_to_stop)
             events.progress(engine.progress())
             tell_failures(engine.failures, events, told)
+            tell_lost(engine.lost_workers, events, told)
     return engine.result()
 
 
@@ -588,6 +615,7 @@ async def _tell_progress(
     while True:
         events.progress(engine.progress())
         tell_failures(engine.failures, events, told)
+        tell_lost(engine.lost_workers, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
         _stop_if_asked(engine, events, told, asked_to_stop)
 

@@ -1,0 +1,171 @@
+"""Workers as actors of a Ray cluster.
+
+Theory of operation.  Ray starts a process somewhere, carries packed messages to it and tells when
+it is gone; all else is the same as on this machine.  An actor is never restarted by Ray.  One that
+outlives the run sends nothing once its lease is over.
+
+Waiting for Ray is done in threads, so that a cluster that does not answer holds nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from harvester.errors import ConfigError
+from harvester.pipeline.workers.messages import Hello, Order, Report, Start, WorkerGone
+
+T = TypeVar("T")
+
+_SHOWN = 300
+_CPUS = 1
+_STARTS_WITHIN_S = 45.0
+_KILLED_WITHIN_S = 5.0
+_OURS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Cluster:
+    """A connection to a cluster, which all links of a run share."""
+
+    def __init__(self, address: str) -> None:
+        """Raises ConfigError where Ray is not installed, or no cluster answers."""
+        # Before it is imported: nobody is told that this is used.
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        try:
+            import ray
+        except ImportError:
+            raise ConfigError(
+                'configuration: $.workers.engine is "ray", and Ray is not installed here. '
+                'Install it with: pip install "cdr-harvester[ray]", on every node as well; or set '
+                'workers.engine = "local".',
+                code="config.ray",
+            ) from None
+        self.ray: Any = ray
+        try:
+            self._connect(address)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
+            raise ConfigError(
+                f"no Ray cluster answers at workers.ray_address = {address!r}: "
+                f"{_shown(exc)}. Start one (`ray start --head`), name its address, or set "
+                'workers.engine = "local".',
+                code="config.ray_cluster",
+            ) from exc
+
+    def _connect(self, address: str) -> None:
+        import logging
+
+        ours = {number: signal.getsignal(number) for number in _OURS}
+        try:
+            self._init(address, logging.ERROR)
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                # Ray puts a handler of its own in the place of ours.
+                for number, handler in ours.items():
+                    signal.signal(number, handler)
+
+    def _init(self, address: str, level: int) -> None:
+        self.ray.init(
+            address=None if address == "local" else address,
+            include_dashboard=False if address == "local" else None,
+            log_to_driver=False,
+            configure_logging=False,
+            logging_level=level,
+            namespace=f"cdr-harvester-{os.getpid()}",
+        )
+
+    def close(self) -> None:
+        """Let go of the cluster, and with it of every actor."""
+        with suppress(Exception):
+            self.ray.shutdown()
+
+
+class RayLink:
+    """See `Link`."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Nothing is started yet."""
+        self._ray = cluster.ray
+        self._actor: Any = None
+        self._hello = msgspec.msgpack.Decoder(Hello).decode
+        self._report = msgspec.msgpack.Decoder(Report).decode
+
+    async def start(self, start: Start) -> Hello:
+        """See `Link`."""
+        await self.close()
+        from harvester.pipeline.workers.ray_worker import RayWorker
+
+        made = self._ray.remote(num_cpus=_CPUS, max_restarts=0, max_concurrency=1)(RayWorker)
+        self._actor = await self._called(made.remote)
+        packed, actor = msgspec.msgpack.encode(start), self._actor
+        return self._hello(await self._called(lambda: self._said_hello(actor, packed)))
+
+    async def exchange(self, order: Order) -> Report:
+        """See `Link`."""
+        return self._report(await self._asked("exchange", order))
+
+    async def close(self) -> None:
+        """See `Link`."""
+        actor, self._actor = self._actor, None
+        if actor is not None:
+            with suppress(WorkerGone, TimeoutError):
+                async with asyncio.timeout(_KILLED_WITHIN_S):
+                    await self._called(lambda: self._ray.kill(actor, no_restart=True))
+
+    def _said_hello(self, actor: Any, packed: bytes) -> bytes:  # noqa: ANN401 - Ray has no types
+        answer = actor.start.remote(packed)
+        if not self._ray.wait([answer], timeout=_STARTS_WITHIN_S)[0]:
+            raise WorkerGone(
+                f"the cluster did not start it within {_STARTS_WITHIN_S:.0f} s: each worker needs "
+                "a free CPU on some node (`ray status`)"
+            )
+        said: bytes = self._ray.get(answer)
+        return said
+
+    async def _asked(self, method: str, message: msgspec.Struct) -> bytes:
+        packed, actor = msgspec.msgpack.encode(message), self._actor
+        answer = await self._called(lambda: self._ray.get(getattr(actor, method).remote(packed)))
+        assert isinstance(answer, bytes)
+        return answer
+
+    async def _called(self, function: Callable[[], T]) -> T:
+        """What `function` gives, in a thread of its own.  Raises WorkerGone for whatever fails.
+
+        Not one of asyncio's: the end of a loop waits for those, and these may wait for ever.
+        """
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+
+        def call() -> None:
+            try:
+                value = function()
+            except BaseException as exc:  # noqa: BLE001 - all that Ray may raise
+                gone = exc if isinstance(exc, WorkerGone) else WorkerGone(_shown(exc))
+                _settle(loop, result, lambda: result.set_exception(gone))
+            else:
+                _settle(loop, result, lambda: result.set_result(value))
+
+        threading.Thread(target=call, daemon=True).start()
+        return await result
+
+
+def _settle(
+    loop: asyncio.AbstractEventLoop, result: asyncio.Future[T], settle: Callable[[], None]
+) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(lambda: None if result.done() else settle())
+
+
+def _shown(exc: BaseException) -> str:
+    """The beginning of what Ray says, which may be a page."""
+    if any(kind.__name__ == "RayTaskError" for kind in type(exc).__mro__):
+        # A fault in our own code there.  Without its words: they may quote a record.
+        return f"it failed: {type(getattr(exc, 'cause', None)).__name__}"
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return f"{type(exc).__name__}: {' '.join(lines)[:_SHOWN]}" if lines else type(exc).__name__

@@ -1,0 +1,201 @@
+"""Workers as processes of this machine, over real sockets: they are killed, stopped and started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from harvester.pipeline.workers import child_link
+from harvester.simulator import make_ids
+from tests.integration.test_harvest_interrupted import ALL_RECORDS
+from tests.run.test_cli_commands import KEYS, harvester
+from tests.support.harvesting import Harvest, gone
+from tests.support.outputs import wait_for_requests
+from tests.support.simulated import END, Simulator
+
+IDS = list(make_ids(3_000, 17, end=END))
+LIMIT = 400.0
+ORDERED_S = 0.5
+CONNECTIONS = 64
+
+
+@pytest.fixture
+def ids(tmp_path: Path) -> Path:
+    path = tmp_path / "ids.txt"
+    path.write_text("\n".join(IDS))
+    return path
+
+
+def with_workers(folder: Path, vendor: Simulator, count: int = 2, **flags: object) -> Harvest:
+    settings = {"pace__rate_per_s": LIMIT, "workers__count": count, **flags}
+    return Harvest(folder, vendor.base_url, **settings)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes that a harvest has now."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            if child_link.MODULE.encode() in words:
+                found.append(int(child))
+    return found
+
+
+def assert_kept(vendor: Simulator) -> None:
+    """No second showed more than the limit; a busy machine's stamps are a little late."""
+    worst = vendor.stats()["worst_window"]
+    assert worst <= 1.1 * LIMIT, worst
+
+
+def test_the_rows_are_those_of_a_run_without_workers(tmp_path: Path, ids: Path) -> None:
+    with Simulator(rate_limit=0, seed=3, faults="busy=0.03,reset=0.02,torn=0.02") as vendor:
+        plain = Harvest(tmp_path / "plain", vendor.base_url)
+        assert plain.run(ids).code == 3
+    with Simulator(rate_limit=0, seed=3, faults="busy=0.03,reset=0.02,torn=0.02") as vendor:
+        harvest = with_workers(tmp_path / "out", vendor)
+        process = harvest.start(ids)
+        wait_for_requests(vendor, 1_000)
+        workers = workers_of(process.pid)
+        for pid in workers:
+            for place in ("cmdline", "environ"):
+                text = Path(f"/proc/{pid}/{place}").read_bytes()
+                assert b"HARVESTER" not in text
+                assert not any(secret in text for secret in (b"bDqJFiq9", b"7bz1lzh9"))
+        ended = harvest.ended(process)
+        assert ended.code == 3, ended.err
+        assert_kept(vendor)
+        assert ended.summary["requests"] <= vendor.stats()["requests"]
+    assert len(workers) == 2
+    assert all(map(gone, workers))
+    assert harvest.ids() == plain.ids()
+    times = {"fetched_at", "run_id"}
+    rows, others = (
+        sorted(
+            ({key: value for key, value in row.items() if key not in times} for row in one.rows()),
+            key=lambda row: str(row["voice_id"]),
+        )
+        for one in (harvest, plain)
+    )
+    assert rows == others
+
+
+def test_a_worker_that_is_killed_costs_its_requests_under_way_and_nothing_else(
+    tmp_path: Path, ids: Path
+) -> None:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
+        harvest = with_workers(tmp_path / "out", vendor)
+        process = harvest.start(ids)
+        wait_for_requests(vendor, 1_000)
+        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+        ended = harvest.ended(process)
+        assert ended.code == 0, ended.err
+        repeated = vendor.stats()["requests"] - len(IDS)
+        assert_kept(vendor)
+    assert harvest.ids() == sorted(IDS)
+    assert 0 <= repeated <= ORDERED_S * LIMIT
+    assert "was ended by signal 9" in ended.err
+
+
+def test_an_owner_that_is_killed_takes_its_workers_along_and_the_next_goes_on(
+    tmp_path: Path, ids: Path
+) -> None:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
+        harvest = with_workers(tmp_path / "out", vendor)
+        process = harvest.start(ids)
+        wait_for_requests(vendor, 1_000)
+        workers = workers_of(process.pid)
+        process.kill()
+        harvest.ended(process)
+        again = harvest.run(ids)
+        assert again.code == 0, again.err
+        assert all(map(gone, workers))
+        repeated = vendor.stats()["requests"] - len(IDS)
+        assert_kept(vendor)
+    assert harvest.ids() == sorted(IDS)
+    assert 0 <= repeated <= LIMIT + 1_000
+
+
+def test_a_worker_that_stands_still_is_given_up_and_sends_nothing_afterwards(
+    tmp_path: Path,
+) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("\n".join(IDS[:1_600]))
+    with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
+        harvest = with_workers(tmp_path / "out", vendor, pace__rate_per_s=100.0)
+        process = harvest.start(ids)
+        wait_for_requests(vendor, 300)
+        stopped = workers_of(process.pid)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        ended = harvest.ended(process)
+        assert ended.code == 0, ended.err
+        assert gone(stopped)
+        assert vendor.stats()["worst_window"] <= 100 + 5
+        assert 0 <= vendor.stats()["requests"] - 1_600 <= CONNECTIONS
+    assert harvest.ids() == sorted(IDS[:1_600])
+    assert "no report within 10 s" in ended.err
+
+
+def test_a_run_that_is_interrupted_drains_its_workers(tmp_path: Path, ids: Path) -> None:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
+        harvest = with_workers(tmp_path / "out", vendor)
+        process = harvest.start(ids)
+        wait_for_requests(vendor, 1_000)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        ended = harvest.ended(process)
+        assert ended.code == 143, ended.err
+        assert time.monotonic() - began < 10
+        books = ended.summary["run"]
+        assert books["attempted"] == books["delivered"] + books["cut_off"]
+        again = harvest.run(ids)
+        assert again.code == 0, again.err
+        assert vendor.stats()["requests"] - len(IDS) == 0
+    assert harvest.ids() == sorted(IDS)
+
+
+def test_the_budget_of_a_day_is_used_to_the_last_request_and_no_further(
+    tmp_path: Path, ids: Path
+) -> None:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
+        harvest = with_workers(tmp_path / "out", vendor, pace__per_day=1_500)
+        ended = harvest.run(ids)
+        assert ended.code == 8, ended.err
+        assert vendor.stats()["requests"] == 1_500
+        assert_kept(vendor)
+        assert harvest.run(ids).code == 8
+        assert vendor.stats()["requests"] == 1_500
+
+
+def test_vendor_throttling_closes_the_pace_of_all(tmp_path: Path, ids: Path) -> None:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
+        harvest = with_workers(tmp_path / "out", vendor)
+        process = harvest.start(ids)
+        wait_for_requests(vendor, 1_000)
+        vendor.post_faults(retry_after=3)
+        time.sleep(1.0)
+        told = vendor.stats()["requests"]
+        time.sleep(1.0)
+        assert vendor.stats()["requests"] == told
+        ended = harvest.ended(process)
+        assert ended.code == 0, ended.err
+    assert harvest.ids() == sorted(IDS)
+    assert ended.summary["throttled"] > 0
+
+
+def test_workers_and_a_limit_file_exclude_each_other(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("\n".join(IDS[:5]))
+    environment = {
+        **KEYS,
+        "HARVESTER_PACE__LIMIT_FILE": str(tmp_path / "limit"),
+        "HARVESTER_VENDOR__BASE_URL": "http://127.0.0.1:9",
+    }
+    words = ("run", "ids.txt", "--out", "out", "--workers", "2")
+    refused = harvester(*words, cwd=tmp_path, env=environment)
+    assert refused.returncode == 2
+    assert "no other process may use the key meanwhile" in refused.stderr
+    assert 'pace.limit_file = ""' in refused.stderr
