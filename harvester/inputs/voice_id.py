@@ -4,8 +4,8 @@ A voiceId is text, never a number: documented samples have 19 and 20 digits, and
 exceeds 64 bits.  It becomes a part of a URL's path, so the grammar lets nothing through that could
 mean something there.
 
-Of what the grammar would let through, some is no id all the same: `NULL` and its like, a negative number, a rule of
-dashes, the name of the column itself.  Nothing that begins with a digit is such a word.
+Of what the grammar would let through, some is no id all the same: `NULL` and its like, a negative
+number, a dash or a rule of them, the name of the column itself.  Nothing that begins with a digit is such a word.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from harvester.pipeline.workers.messages import Hello, Order, Report, Start, Wor
 from harvester.storage import subprocesses
 
 MODULE: Final = "harvester.pipeline.workers.child"
-_OURS = (signal.SIGINT, signal.SIGTERM)
+_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _COMPLAINT_BYTES = 2000
 
 

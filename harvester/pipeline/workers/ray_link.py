@@ -28,7 +28,7 @@ _SHOWN = 300
 _CPUS = 1
 _STARTS_WITHIN_S = 45.0
 _KILLED_WITHIN_S = 5.0
-_OURS = (signal.SIGINT, signal.SIGTERM)
+_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Cluster:
