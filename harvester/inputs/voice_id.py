@@ -5,7 +5,8 @@ exceeds 64 bits.  It becomes a part of a URL's path, so the grammar lets nothing
 mean something there.
 
 Of what the grammar would let through, some is no id all the same: `NULL` and its like, a negative
-number, a dash or a rule of them, the name of the column itself.  Nothing that begins with a digit is such a word.
+number, a dash or a rule of them, the name of the column itself.  Nothing that begins with a digit
+is such a word.
 """
 
 from __future__ import annotations
