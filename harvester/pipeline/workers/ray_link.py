@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ _SHOWN = 300
 _CPUS = 1
 _STARTS_WITHIN_S = 45.0
 _KILLED_WITHIN_S = 5.0
+_ANSWERS_WITHIN_S = 10.0
 _CALLS_END_WITHIN_S = 50.0
 _OURS = (signal.SIGINT, signal.SIGTERM)
 
@@ -52,6 +54,7 @@ class Cluster:
         self.ray: Any = ray
         self._calls: list[threading.Thread] = []
         try:
+            _knock(address)
             self._connect(address)
         except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
             raise ConfigError(
@@ -170,6 +173,13 @@ class RayLink:
 
         self._cluster.call(call)
         return await result
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens: Ray would try again for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN_S).close()
 
 
 def _settle(
