@@ -136,4 +136,4 @@ def test_workers_that_are_cut_off_stop_with_their_lease_and_the_run_goes_on(
         assert harvest.ids() == sorted(IDS)
         # What they sent in their lease and could not report is sent again.
         assert 0 < vendor.stats()["requests"] - len(IDS) <= 3 * LIMIT
-        assert vendor.stats()["worst_window"] <= 1.1 * LIMIT
+        assert vendor.stats()["worst_window"] <= 1.25 * LIMIT

@@ -98,7 +98,7 @@ def assert_whole(harvest: Harvest, ended: Ended, vendor: Simulator, *, repeated:
     assert ended.code == 0, ended.err
     assert harvest.ids() == sorted(IDS)
     assert 0 <= vendor.stats()["requests"] - len(IDS) <= repeated
-    assert vendor.stats()["worst_window"] <= 1.1 * LIMIT
+    assert vendor.stats()["worst_window"] <= 1.25 * LIMIT
 
 
 def test_the_rows_are_those_of_a_run_without_workers(tmp_path: Path, ids: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_rows_are_those_of_a_run_without_workers(tmp_path: Path, ids: Path) 
         process, _ = started(harvest, ids)
         ended = harvest.ended(process)
         assert ended.code == 3, ended.err
-        assert vendor.stats()["worst_window"] <= 1.1 * LIMIT
+        assert vendor.stats()["worst_window"] <= 1.25 * LIMIT
     assert "worker_lost" not in ended.err
     times = {"fetched_at", "run_id"}
     rows, others = (
@@ -194,7 +194,7 @@ def test_a_cluster_without_a_free_cpu_holds_nobody_up(
 def test_no_cluster_is_said_before_anything_is_sent(
     tmp_path: Path, ids: Path, vendor: Simulator
 ) -> None:
-    ended = on_ray(tmp_path / "out", vendor, workers__ray_address="auto").run(ids)
+    ended = on_ray(tmp_path / "out", vendor, workers__ray_address="127.0.0.1:1").run(ids)
     assert ended.code == 2
-    assert "no Ray cluster answers at workers.ray_address = 'auto'" in ended.err
+    assert "no Ray cluster answers at workers.ray_address = '127.0.0.1:1'" in ended.err
     assert vendor.stats()["requests"] == 0

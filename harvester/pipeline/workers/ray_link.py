@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -28,6 +30,8 @@ _SHOWN = 300
 _CPUS = 1
 _STARTS_WITHIN_S = 45.0
 _KILLED_WITHIN_S = 5.0
+_ANSWERS_WITHIN_S = 10.0
+_CALLS_END_WITHIN_S = 50.0
 _OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,7 +52,9 @@ class Cluster:
                 code="config.ray",
             ) from None
         self.ray: Any = ray
+        self._calls: list[threading.Thread] = []
         try:
+            _knock(address)
             self._connect(address)
         except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
             raise ConfigError(
@@ -80,10 +86,26 @@ class Cluster:
             namespace=f"cdr-harvester-{os.getpid()}",
         )
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Run `function` in a thread of its own."""
+        # Not one of asyncio's: the end of a loop waits for those, and these may wait for ever.
+        thread = threading.Thread(target=function, daemon=True)
+        self._calls = [call for call in self._calls if call.is_alive()]
+        self._calls.append(thread)
+        thread.start()
+
     def close(self) -> None:
-        """Let go of the cluster, and with it of every actor."""
-        with suppress(Exception):
-            self.ray.shutdown()
+        """Let go of the cluster, and with it of every actor.
+
+        A call that is under way then would end this process; so they are waited for, and if one
+        does not come back the connection is left to the end of the process.
+        """
+        ends = time.monotonic() + _CALLS_END_WITHIN_S
+        for call in self._calls:
+            call.join(max(0.0, ends - time.monotonic()))
+        if not any(call.is_alive() for call in self._calls):
+            with suppress(Exception):
+                self.ray.shutdown()
 
 
 class RayLink:
@@ -91,6 +113,7 @@ class RayLink:
 
     def __init__(self, cluster: Cluster) -> None:
         """Nothing is started yet."""
+        self._cluster = cluster
         self._ray = cluster.ray
         self._actor: Any = None
         self._hello = msgspec.msgpack.Decoder(Hello).decode
@@ -135,10 +158,7 @@ class RayLink:
         return answer
 
     async def _called(self, function: Callable[[], T]) -> T:
-        """What `function` gives, in a thread of its own.  Raises WorkerGone for whatever fails.
-
-        Not one of asyncio's: the end of a loop waits for those, and these may wait for ever.
-        """
+        """What `function` gives, in a thread of its own.  Raises WorkerGone for whatever fails."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
 
@@ -151,8 +171,15 @@ class RayLink:
             else:
                 _settle(loop, result, lambda: result.set_result(value))
 
-        threading.Thread(target=call, daemon=True).start()
+        self._cluster.call(call)
         return await result
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens: Ray would try again for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN_S).close()
 
 
 def _settle(
