@@ -22,6 +22,8 @@ os.environ["TZ"] = ways.TIME_ZONE
 time.tzset()
 
 # What a shell runs in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup, the end of a terminal
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -24,6 +24,7 @@ from harvester.storage.disk import store_error
 from harvester.storage.ownership import READ, refuse_closed
 
 _FEW = 64
+_SYSTEMS_OWN = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -60,11 +61,8 @@ def list_parts(cdr: Path, kind: RecordKind) -> Listing:
 
 
 def is_systems_own(path: Path) -> bool:
-    """Whether a file is hidden and no reader takes it for data: .DS_Store, .nfs0000…
-
-    File managers and network file systems leave such files wherever they like.
-    """
-    return path.name.startswith(".") and path.suffix != ".parquet"
+    """Whether a file manager or a network file system left it, as they do wherever they like."""
+    return path.name in _SYSTEMS_OWN or path.name.startswith(".nfs")
 
 
 def file_sha256(path: Path) -> str:
