@@ -18,8 +18,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe \
 	--build-deps-for editable --upgrade
-# Many tests wait more than they work: one worker more than there are cores.
-JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+# Many tests wait more than they work: two workers more than there are cores.
+JOBS ?= $(shell echo $$(($$(nproc) + 2)))
 # A seed makes hypothesis and the crash tests repeat themselves.
 PYTEST = SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
