@@ -67,6 +67,17 @@ class Harvest:
             found += [{**row, "submit_date": date} for row in table.to_pylist()]
         return found
 
+    def typed(self) -> list[dict[str, Any]]:
+        """The rows by id, without when and by which run each was fetched: alike in every harvest
+        of the same calls.
+        """
+        left_out = {"fetched_at", "run_id"}
+        rows = [
+            {name: value for name, value in row.items() if name not in left_out}
+            for row in self.rows()
+        ]
+        return sorted(rows, key=lambda row: str(row["voice_id"]))
+
     def ids(self) -> list[str]:
         """The voiceIds of the data set, as often as they are in it, sorted."""
         return sorted(row["voice_id"] for row in self.rows(["voice_id"]))

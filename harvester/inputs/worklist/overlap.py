@@ -1,4 +1,5 @@
-"""Which ids files of ids have in common, out of core; for a state that is made anew.
+"""Which ids files have in common, and what their calls come to with the changes beside them, out
+of core; for a state that is made anew.
 
 Loads DuckDB: only for a process that never fetches.
 """

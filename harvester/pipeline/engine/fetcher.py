@@ -172,9 +172,12 @@ class Fetcher:
         first = verdict, reply, bool(is_outage) or self._gate.is_shut
         return await self._go_on(task, before, first)
 
-    def note_record(self, task: Task) -> None:
-        """A record came, here or to another process: the vendor is well, and knows our calls."""
-        self._gate.note(self._loop.time(), failed=False)
+    def note_record(self, task: Task, now: float) -> None:
+        """A record came, here or to another process: the vendor is well, and knows our calls.
+
+        `now`: loop time.
+        """
+        self._gate.note(now, failed=False)
         self.delivered += 1
         self._succeeded += 1
         self._turned_away = 0
@@ -211,20 +214,10 @@ class Fetcher:
         before: tuple[int, int],
         first: tuple[Verdict, Reply | None, bool],
     ) -> Conclusion:
-        """Conclude after the first attempt, or try again."""
-        verdict, reply, _ = first
+        """The slow way: conclude after the first attempt, or budgets, backoff, another try."""
+        verdict, reply, in_outage = first
         if isinstance(verdict, _FINAL) and not self._is_doubtful(task, verdict, reply):
             return self._conclude(verdict, reply, attempts=1)
-        return await self._fetch_again(task, before, first)
-
-    async def _fetch_again(
-        self,
-        task: Task,
-        before: tuple[int, int],
-        first: tuple[Verdict, Reply | None, bool],
-    ) -> Conclusion:
-        """The slow way: budgets, backoff, another try."""
-        verdict, reply, in_outage = first
         so_far = _Attempts(task, Spent(), *before, before[0], verdict, reply, in_outage)
         try:
             last = await repeated(lambda: self._next_step(so_far), self._pause_s)
@@ -387,14 +380,7 @@ class Fetcher:
             self._learn_head(now, verdict, generation, reply)
         if isinstance(verdict, Record):
             self._pace.note(now, busy=False)
-            self._gate.note(now, failed=False)
-            self.delivered += 1
-            self._succeeded += 1
-            self._turned_away = 0
-            if self.known is None:
-                self.known = Task(task.voice_id)
-            if not self._refusals.is_calm:
-                self._refusals.delivered()
+            self.note_record(task, now)
             if verdict.odd_hangup:
                 self._counters.odd_hangups += 1
             return
@@ -420,7 +406,7 @@ class Fetcher:
         """What an answer to another process says; its own pace and clock have learnt from it."""
         now = self._loop.time()
         if isinstance(verdict, Record):
-            self.note_record(task)
+            self.note_record(task, now)
         elif isinstance(verdict, Throttled):
             self._turned_away += 1
             self._pace.throttled += 1

@@ -450,8 +450,9 @@ class Dispatcher:
                 hand.party.wants = most / _FULL_PART + _TO_SPARE
 
     def _note_record(self, hand: _Hand, task: Task) -> None:
-        self._local.fetcher.note_record(task)
-        hand.watch.note(self._loop.time(), failed=False)
+        now = self._loop.time()
+        self._local.fetcher.note_record(task, now)
+        hand.watch.note(now, failed=False)
         hand.denied = 0
 
     def _hand_back(self, task: Task) -> None:
