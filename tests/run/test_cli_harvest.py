@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,6 +120,20 @@ def test_same_command_again_is_quiet_and_sends_nothing(
     # Its dead ids were reported by the run before, with exit code 3.
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert vendor.stats()["requests"] == before
+
+
+def test_a_quiet_run_that_is_not_all_well_says_what_became_of_the_ids(
+    vendor: Simulator, harvested: Harvested
+) -> None:
+    folder, shown = harvested
+    done = run(vendor, folder, "--out", "quiet", "-q")
+    assert (done.returncode, done.stdout) == (3, "")
+    (line,) = re.findall(r"^✓ *run .*$", done.stderr, re.MULTILINE)
+    names = ("attempted", "delivered", "open", "dead", "deferred")
+    told = {name: int(re.findall(rf"(\d+) {name}", line)[0]) for name in names}
+    assert told["dead"] > 0
+    run_totals = objects(shown.stdout)[-1]["run"]
+    assert told == {name: run_totals[name] for name in names}
 
 
 def test_run_never_imports_duckdb(vendor: Simulator, tmp_path: Path) -> None:

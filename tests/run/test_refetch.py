@@ -229,6 +229,11 @@ def test_a_sample_says_what_it_means_for_all(place: Place) -> None:
     assert Decimal(sample["cost_low"]["USD"]) < Decimal(sample["cost_whole"]["USD"])
 
 
+def test_a_sample_of_a_few_is_at_least_one(place: Place) -> None:
+    found = place.run("refetch", "delivered", *DAYS, "--sample", "0.001%")["refetch"]
+    assert (found["again"], found["sample"]["compared"]) == (1, 1)
+
+
 def test_a_sample_that_was_cut_short_is_judged_when_it_is_whole(place: Place) -> None:
     sent = place.vendor.stats()["requests"]
     words = ("refetch", "delivered", *DAYS, "--sample", "60%", "--fail-on-change")

@@ -175,7 +175,7 @@ def test_a_pending_id_is_shown_with_its_place_on_the_list(stopped: Path) -> None
     found = explained(stopped, voice_id)
     assert found.state == "pending"
     assert found.on_list is not None
-    assert not found.on_list.resolved
+    assert (found.on_list.why, found.on_list.resolved) == ("new", False)
 
 
 def test_a_deferred_id_is_shown_with_cause_runs_and_days(stopped: Path) -> None:

@@ -272,7 +272,7 @@ def test_the_end_is_told_whatever_the_secret_is(
         assert set(json.loads(told)) == {"type", "code", "exit_code", "resumable", "message"}
 
 
-NAMES_OF_OURS = ["run_id", "voice_id", "folder", "file", "path", "command"]
+NAMES_OF_OURS = ["run_id", "voice_id", "voice_ids", "folder", "file", "path", "command"]
 COUNTS = [
     "bad",
     "bytes",
@@ -307,6 +307,8 @@ def test_what_is_no_number_of_anybody_stays_but_for_a_secret_in_it(name: str) ->
     assert redacted({name: f"x/{PHONE}"}, SECRETS) == {name: f"x/{PHONE}"}
     assert redacted({name: f"x/{SECRETS[1]}"}, SECRETS) == {name: "x/[secret]"}
     assert redacted({name: int(PHONE)}, ()) == {name: DIGITS}
+    told = redacted({name: [f"x/{PHONE}", f"x/{SECRETS[1]}", int(PHONE)]}, SECRETS)
+    assert told == {name: [f"x/{PHONE}", "x/[secret]", DIGITS]}
 
 
 @pytest.mark.parametrize("name", COUNTS)

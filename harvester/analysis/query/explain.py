@@ -27,6 +27,8 @@ from harvester.storage.dropped import drop_of
 from harvester.storage.ownership import READ, refuse_closed
 
 Row = dict[str, str | int | bool | None]
+_WHY = ("new", "carried over", "delivered before")
+"""By an id's rank on the work list."""
 
 
 class OnList(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +36,9 @@ class OnList(msgspec.Struct, frozen=True, kw_only=True):
 
     position: int
     """Its row, counted from 0."""
-    rank: int
-    """0: of the newest input, or a dead letter that is fetched again; 1: carried over from an
-    earlier one; 2: delivered before, and fetched again."""
+    why: str
+    """"new": of the newest input, or a dead letter that is fetched again; "carried over" from an
+    earlier one; "delivered before", and fetched again."""
     resolved: bool
 
 
@@ -241,7 +243,9 @@ def _on_list(db: sqlite3.Connection, places: Places, voice_id: str) -> OnList | 
     if work_list is None:
         return None
     found = find_on_list(db, work_list, places.lists / work_list.path, voice_id)
-    return None if found is None else OnList(position=found[0], rank=found[1], resolved=found[2])
+    return (
+        None if found is None else OnList(position=found[0], why=_WHY[found[1]], resolved=found[2])
+    )
 
 
 def _in_data(db: sqlite3.Connection, places: Places, voice_id: str) -> tuple[InData, ...]:

@@ -18,7 +18,7 @@ from harvester.cli.logs.run_events import RunEvents
 from harvester.cli.ui.console import Line, Terminal, emit, stderr
 from harvester.cli.ui.progress_bar import ProgressBar
 from harvester.cli.ui.streams import Aside
-from harvester.cli.ui.summary_screen import closing, control_totals
+from harvester.cli.ui.summary_screen import closing, control_totals, short_totals
 from harvester.config import Config, Log, known_secrets, load_secrets
 from harvester.errors import EXIT_UNEXPECTED, AlreadyRunning, HarvesterError, UsageError
 
@@ -235,6 +235,7 @@ def _tell(result: Result, terminal: Terminal, manner: Manner, seconds: float) ->
     message, found = result.summary.message, result.summary.code
     if manner.quiet:
         if result.exit_code:
+            terminal.show(short_totals(result.summary, unicode=terminal.speaks_unicode))
             _tell_failure(terminal, result.exit_code, message, found)
         return
     unicode = terminal.speaks_unicode

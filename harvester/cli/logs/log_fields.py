@@ -19,7 +19,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from harvester.redact import DIGITS, LEAST_NUMBER, line_to_keep, without_secrets
 
 OURS = frozenset({"event", "level", "timestamp"})
-VERBATIM = frozenset({"run_id", "voice_id", "folder", "file", "path", "command"})
+VERBATIM = frozenset({"run_id", "voice_id", "voice_ids", "folder", "file", "path", "command"})
 NUMBERS = frozenset(
     {
         "bad",
@@ -68,6 +68,8 @@ def _field(name: str, value: object, secrets: Sequence[str]) -> object:
         return value
     if name in VERBATIM and isinstance(value, str):
         return without_secrets(value, secrets)
+    if name in VERBATIM and isinstance(value, list | tuple):
+        return [_field(name, inner, secrets) for inner in value]
     if name in NUMBERS and isinstance(value, int | float):
         return value
     if name in COUNTS and isinstance(value, Mapping):

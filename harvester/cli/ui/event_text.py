@@ -57,15 +57,16 @@ _SAYINGS = {
         "in extra or unparsed alone, {missing} have no row any more"
     ),
     "identity_changed": (
-        "{count} record(s) came back with another {column}, which no call may change: {ids}. Both "
+        "{count} record(s) came back with another {column}, which no call may change: {voice_ids}. Both "
         "are in changes/; ask the vendor"
     ),
     "known_value_lost": (
-        "{count} record(s) came back without the {column} that was known: {ids}. Both are in "
+        "{count} record(s) came back without the {column} that was known: {voice_ids}. Both are in "
         "changes/, and figures count what came last; ask the vendor"
     ),
     "killed_run_closed": (
-        "run {run_id} was killed; its control totals were closed, and nothing is lost"
+        "run {run_id} was killed, or could not write down its end; its control totals were "
+        "closed, and nothing is lost"
     ),
     "ages_held": (
         "this machine's clock or the vendor's was set since the run before (now {clock_skew_s} "

@@ -47,6 +47,17 @@ def control_totals(summary: Summary, seconds: float, *, unicode: bool = True) ->
     return screen.lines
 
 
+def short_totals(summary: Summary, *, unicode: bool = True) -> list[Line]:
+    """What became of the ids, in two lines: for a mail that is sent when not all is well."""
+    screen = _Screen(
+        {difference.control_totals for difference in summary.differences}, unicode=unicode
+    )
+    if summary.work_list is not None:
+        screen.work_list(summary.work_list)
+    screen.run(summary.run)
+    return screen.lines
+
+
 def closing(code: int, message: str, *, unicode: bool = True, found: str = "") -> list[Line]:
     """What the exit code means, why, and what to type next; `found` as in `ending`."""
     told = ending(code, found)

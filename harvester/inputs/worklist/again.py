@@ -4,7 +4,7 @@ Theory of operation.  What a call is now is the newest change of it, and its row
 where it has none; a selection is by that.  Every id of the data set is counted once: chosen, or
 left out for its date or because numbers were erased in its record, or another than was wanted.  A
 sample takes an id by a hash of the id and the run's name, so that it is as good as drawn by lot,
-and the same in every process.
+and the same in every process; of a few ids it is at least one, as a sample of none proves nothing.
 """
 
 from __future__ import annotations
@@ -60,9 +60,16 @@ def choose(
         parameters |= own
     current = _current(selection, is_bounded=wanted is not None)
     within = _within(selection)
-    counts = f"SELECT count(*) FILTER ({within}) AS yes, count(*) AS n FROM ({current})"  # noqa: S608
+    lot = f"md5_number_lower(voice_id || {literal(selection.salt)})"
+    counts = (
+        f"SELECT count(*) FILTER ({within}) AS yes, count(*) AS n, "  # noqa: S608
+        f"min({lot}) FILTER ({within}) AS least FROM ({current})"
+    )
     (row,) = [one for batch in engine.stream(counts, parameters) for one in batch.to_pylist()]
-    rows = f"SELECT voice_id FROM ({current}) WHERE {within}{_drawn(selection)}"  # noqa: S608
+    rows = f"SELECT voice_id FROM ({current}) WHERE {within}"  # noqa: S608
+    if selection.share is not None and row["yes"]:
+        most = max(int(selection.share * _HASHES) - 1, int(row["least"]))
+        rows += f" AND {lot} <= {most}::UHUGEINT"
     with ParquetOut(chosen, IDS) as out:
         for batch in engine.stream(rows, parameters):
             out.write(batch.column("voice_id").cast(pa.string()))
@@ -128,10 +135,3 @@ def _within(selection: Selection) -> str:
     if selection.erased:
         bounds.append("voice_id NOT IN (SELECT voice_id FROM read_parquet($erased))")
     return " AND ".join(bounds) if bounds else "true"
-
-
-def _drawn(selection: Selection) -> str:
-    if selection.share is None:
-        return ""
-    below = int(selection.share * _HASHES)
-    return f" AND md5_number_lower(voice_id || {literal(selection.salt)}) < {below}::UHUGEINT"

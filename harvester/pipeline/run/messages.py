@@ -160,9 +160,9 @@ def _tell_changes(found: Compared, events: Events) -> None:
     for column, count in found.alarmed.items():
         ids = list(found.alarms[column])
         if column in ALARMING:
-            events.message("error", "identity_changed", column=column, count=count, ids=ids)
+            events.message("error", "identity_changed", column=column, count=count, voice_ids=ids)
         else:
-            events.message("error", "known_value_lost", column=column, count=count, ids=ids)
+            events.message("error", "known_value_lost", column=column, count=count, voice_ids=ids)
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
