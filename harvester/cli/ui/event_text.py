@@ -57,8 +57,8 @@ _SAYINGS = {
         "in extra or unparsed alone, {missing} have no row any more"
     ),
     "identity_changed": (
-        "{count} record(s) came back with another {column}, which no call may change: {voice_ids}. Both "
-        "are in changes/; ask the vendor"
+        "{count} record(s) came back with another {column}, which no call may change: {voice_ids}. "
+        "Both are in changes/; ask the vendor"
     ),
     "known_value_lost": (
         "{count} record(s) came back without the {column} that was known: {voice_ids}. Both are in "
