@@ -12,6 +12,7 @@ granted, nothing new once it is to stop.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from harvester.client.clock import VendorClock
@@ -69,6 +70,7 @@ class Asking:
         self._room.set()
         self._granted: int | None = None
         self._requests = 0
+        self._written: list[float] | None = [] if start.is_traced else None
         self._odd_hangups = 0
         self._received_bytes = 0
         self._pushed_back = 0
@@ -125,6 +127,9 @@ class Asking:
     def _report(self) -> Report:
         done, self._done = self._done, []
         requests, self._requests = self._requests, 0
+        written = self._written or []
+        if written:
+            self._written = []
         odd_hangups, self._odd_hangups = self._odd_hangups, 0
         received_bytes, self._received_bytes = self._received_bytes, 0
         pace = self._pace
@@ -146,6 +151,7 @@ class Asking:
             push_back_s=pace.closed_for_s if is_pushed_back else None,
             rate_per_s=pace.rate_per_s,
             is_slowed=pace.is_lowered,
+            written=written,
         )
 
     def _count_request(self) -> None:
@@ -155,6 +161,8 @@ class Asking:
                 raise CutOff
             self._granted -= 1
         self._requests += 1
+        if self._written is not None:
+            self._written.append(time.monotonic())
 
     async def _work(self) -> None:
         with self._stop.enlisted() as worker:

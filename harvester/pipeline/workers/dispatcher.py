@@ -137,6 +137,7 @@ class Dispatcher:
         self._stop = stop
         self._counters = counters
         self._close_crew = crew.close
+        self._trace = fetching.trace
         self._concurrency = fetching.pace.concurrency
         self._shares = Shares(fetching.pace.rate_per_s)
         self._pace = LeasedPace(opens_at=fetching.locked_at + fetching.quiet_s)
@@ -157,6 +158,7 @@ class Dispatcher:
             if crew.tells_secrets
             else None,
             skew_s=0.0,
+            is_traced=fetching.trace is not None,
         )
         count = min(crew.count, self._shares.most_workers, self._worth(crew.to_fetch))
         self._hands = [
@@ -419,6 +421,9 @@ class Dispatcher:
         """What a report says beside its conclusions."""
         if report.requests or report.unused:
             self._owner.count_requests(report.requests, report.unused)
+        if self._trace is not None:
+            for at in report.written:
+                self._trace(at)
         self._counters.odd_hangups += report.odd_hangups
         self._received_bytes += report.received_bytes
         hand.rate_per_s = report.rate_per_s

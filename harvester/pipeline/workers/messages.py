@@ -26,6 +26,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """Key and secret; None: it reads them where it is."""
     skew_s: float
     """What the owner knows of (vendor clock - ours)."""
+    is_traced: bool = False
+    """Whether it is to report when each request was written."""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The pace in force."""
     is_slowed: bool = False
     """That is less than its share, for the vendor's sake."""
+    written: list[float] = []
+    """When each request was written, by the monotonic clock of its machine, in seconds."""
 
 
 class WorkerGone(Exception):
