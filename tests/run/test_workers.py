@@ -13,7 +13,7 @@ from harvester.pipeline.workers import child_link
 from harvester.simulator import make_ids
 from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.support.harvesting import Harvest, gone, read_trace, worst_second
+from tests.support.harvesting import UNHEARD, Harvest, assert_kept, gone, traced
 from tests.support.outputs import wait_for_requests
 from tests.support.simulated import END, Simulator
 
@@ -21,8 +21,6 @@ IDS = list(make_ids(3_000, 17, end=END))
 LIMIT = 400.0
 ORDERED_S = 0.5
 CONNECTIONS = 64
-UNHEARD = 100
-"""Requests of one worker that were sent after its last report, at most: a fifth of a second."""
 
 
 @pytest.fixture
@@ -48,23 +46,6 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
-def traced(folder: Path, number: int = 1) -> str:
-    """Where a run writes down when its requests were written, its workers' as well."""
-    return str(folder / f"{number}.trace")
-
-
-def assert_kept(folder: Path, vendor: Simulator, limit: float = LIMIT, *, lost: int = 0) -> None:
-    """In no second more than the limit were written, over all runs and all processes.
-
-    `lost`: how many of them nobody may have heard of, as their worker was killed.
-    """
-    times = [at for path in folder.glob("*.trace") for at in read_trace(path)]
-    assert len(times) >= vendor.stats()["requests"] - lost
-    assert worst_second(times) <= limit
-    # When they come to be read is also the vendor's machine's business: its stamps are late.
-    assert vendor.stats()["worst_window"] <= 1.1 * limit
-
-
 def test_the_rows_are_those_of_a_run_without_workers(tmp_path: Path, ids: Path) -> None:
     with Simulator(rate_limit=0, seed=3, faults="busy=0.03,reset=0.02,torn=0.02") as vendor:
         plain = Harvest(tmp_path / "plain", vendor.base_url)
@@ -81,7 +62,7 @@ def test_the_rows_are_those_of_a_run_without_workers(tmp_path: Path, ids: Path) 
                 assert not any(secret in text for secret in (b"bDqJFiq9", b"7bz1lzh9"))
         ended = harvest.ended(process)
         assert ended.code == 3, ended.err
-        assert_kept(tmp_path, vendor)
+        assert_kept(tmp_path, vendor, LIMIT)
         assert ended.summary["requests"] <= vendor.stats()["requests"]
     assert len(workers) == 2
     assert all(map(gone, workers))
@@ -100,7 +81,7 @@ def test_a_worker_that_is_killed_costs_its_requests_under_way_and_nothing_else(
         ended = harvest.ended(process)
         assert ended.code == 0, ended.err
         repeated = vendor.stats()["requests"] - len(IDS)
-        assert_kept(tmp_path, vendor, lost=UNHEARD)
+        assert_kept(tmp_path, vendor, LIMIT, lost=UNHEARD)
     assert harvest.ids() == sorted(IDS)
     assert 0 <= repeated <= ORDERED_S * LIMIT
     assert "was ended by signal 9" in ended.err
@@ -120,7 +101,7 @@ def test_an_owner_that_is_killed_takes_its_workers_along_and_the_next_goes_on(
         assert again.code == 0, again.err
         assert all(map(gone, workers))
         repeated = vendor.stats()["requests"] - len(IDS)
-        assert_kept(tmp_path, vendor, lost=2 * UNHEARD)
+        assert_kept(tmp_path, vendor, LIMIT, lost=2 * UNHEARD)
     assert harvest.ids() == sorted(IDS)
     assert 0 <= repeated <= LIMIT + 1_000
 
@@ -160,7 +141,7 @@ def test_a_run_that_is_interrupted_drains_its_workers(tmp_path: Path, ids: Path)
         again = harvest.run(ids, trace=traced(tmp_path, 2))
         assert again.code == 0, again.err
         assert vendor.stats()["requests"] - len(IDS) == 0
-        assert_kept(tmp_path, vendor)
+        assert_kept(tmp_path, vendor, LIMIT)
     assert harvest.ids() == sorted(IDS)
 
 
@@ -172,7 +153,7 @@ def test_the_budget_of_a_day_is_used_to_the_last_request_and_no_further(
         ended = harvest.run(ids, trace=traced(tmp_path))
         assert ended.code == 8, ended.err
         assert vendor.stats()["requests"] == 1_500
-        assert_kept(tmp_path, vendor)
+        assert_kept(tmp_path, vendor, LIMIT)
         assert harvest.run(ids).code == 8
         assert vendor.stats()["requests"] == 1_500
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tests.support import forked, ways
-from tests.support.simulated import ROOT
+from tests.support.simulated import ROOT, Simulator
 
 FAST = {
     "pace.rate_per_s": 2000.0,
@@ -129,3 +129,24 @@ def worst_second(times: Sequence[float]) -> int:
 def read_trace(path: Path) -> list[float]:
     """The times of a trace, in seconds."""
     return [float(line) for line in path.read_text().split()]
+
+
+UNHEARD = 100
+"""Requests of one worker that were sent after its last report, at most: a fifth of a second."""
+
+
+def traced(folder: Path, number: int = 1) -> str:
+    """Where a run writes down when its requests were written, its workers' as well."""
+    return str(folder / f"{number}.trace")
+
+
+def assert_kept(folder: Path, vendor: Simulator, limit: float, *, lost: int = 0) -> None:
+    """In no second more than the limit were written, over all runs and all processes.
+
+    `lost`: how many of them nobody may have heard of, as their worker was killed.
+    """
+    times = [at for path in folder.glob("*.trace") for at in read_trace(path)]
+    assert len(times) >= vendor.stats()["requests"] - lost
+    assert worst_second(times) <= limit
+    # When they come to be read is also the vendor's machine's business: its stamps are late.
+    assert vendor.stats()["worst_window"] <= 1.1 * limit
