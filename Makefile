@@ -25,7 +25,7 @@ PYTEST = SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test any-day mutants crash lean ray soak readers audit licences check lint arrows types lowest lock clean venv \
+.PHONY: help demo install dist test any-day mutants crash lean scale soak readers audit licences check lint arrows types lowest lock clean venv \
 	bench bench-full bench-micro screens docs
 .DELETE_ON_ERROR:
 
@@ -61,10 +61,10 @@ crash lean: JOBS = 4
 crash: $(VENV)/dev ## Proof by crash, whole: half an hour (CRASH_POINTS=3 of each kind, CRASH_KILLS=40)
 	@CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) -rA tests/crash
 
-ray: ## Workers as actors of a Ray cluster, in an environment that has Ray and uvloop; minutes
+scale: ## Workers here, and on a Ray cluster where Ray installs: killed, stopped, cut off; ten minutes
 	@$(MAKE) --no-print-directory .venv-ray/stamp || { \
-		echo "make ray: SKIPPED. Ray does not install here: nothing is known of it."; exit 0; }; \
-		.venv-ray/bin/python -m pytest -n 2 $(PYTEST_ARGS) tests/cluster
+		echo "make scale: SKIPPED. Ray does not install here: nothing is known of it."; exit 0; }; \
+		.venv-ray/bin/python -m pytest -n 2 -rs $(PYTEST_ARGS) tests/run/test_workers.py tests/cluster
 
 lean: $(VENV)/dev ## Harvests, faults, security and crashes over the lean transport and TLS
 	@TEST_TRANSPORT=lean TEST_TLS=1 CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) \
@@ -144,7 +144,7 @@ lock: ## Make requirements.txt, requirements-dev.txt and docs/requirements.txt a
 	@$(if $(KEEP),true,rm -rf .venv-lock)
 
 clean: ## Remove environments, caches and ./demo-out (KEEP=1 keeps demo-out)
-	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .venv-docs .venv-readers dist .docs .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-lock .venv-audit .venv-bench .venv-docs .venv-readers .venv-ray dist .docs .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	$(if $(KEEP),,rm -rf demo-out)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

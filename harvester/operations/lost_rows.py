@@ -37,7 +37,7 @@ from harvester.storage.output import Output
 from harvester.storage.run_summary import RunSummary
 
 if TYPE_CHECKING:
-    from harvester.inputs.worklist.overlap import Room
+    from harvester.operations.overlap import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,13 @@ class Data:
     @property
     def room(self) -> Room:
         # Here, not at the top: whoever fetches must never load DuckDB.
-        from harvester.inputs.worklist.overlap import Room
+        from harvester.operations.overlap import Room
 
         return Room(self.config.plan.memory_limit, self.output.staging)
 
     def count_unrated(self) -> int:
         """Calls that have no price now, where the version of the columns says it."""
-        from harvester.inputs.worklist.overlap import count_unrated
+        from harvester.operations.overlap import count_unrated
 
         if IS_RATED.name not in self.kind.by_name:
             return 0
@@ -83,7 +83,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 def count_lost(data: Data, told: Iterable[RunSummary], drops: Sequence[Dropped]) -> Lost:
     """What the summaries of runs know of, and neither the data set nor a drop has."""
-    from harvester.inputs.worklist.overlap import first_runs
+    from harvester.operations.overlap import first_runs
 
     rows, changes = map(Counter, first_runs(data.files, data.change_files, data.room))
     for drop in drops:
@@ -101,7 +101,7 @@ def put_back_rows(data: Data, identity: Identity, number: int, disk: Disk) -> in
 
     Raises StoreError.
     """
-    from harvester.inputs.worklist.overlap import held_only_in
+    from harvester.operations.overlap import held_only_in
 
     if not data.changes.records:
         return 0

@@ -358,7 +358,7 @@ def _own_account(
 def _refuse_twice(data: Data) -> None:
     """Raise StoreError if the data set holds an id twice."""
     # Here, not at the top: whoever fetches must never load DuckDB.
-    from harvester.inputs.worklist.overlap import held_twice
+    from harvester.operations.overlap import held_twice
 
     twice = held_twice(data.files, data.room) if data.files else []
     if twice:
@@ -371,7 +371,7 @@ def _refuse_twice(data: Data) -> None:
 
 def _kept(data: Data, snapshot: Path) -> _Kept:
     """What of the snapshot the data set resolves.  Raises StoreError."""
-    from harvester.inputs.worklist.overlap import ended_of, held_of
+    from harvester.operations.overlap import ended_of, held_of
 
     return _Kept(
         snapshot,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="Ray is not installed here: `make ray` runs these tests")
+pytest.importorskip("ray", reason="Ray is not installed here: `make scale` runs these tests")
 if os.geteuid() != 0 or shutil.which("ip") is None:
     pytest.skip("network namespaces need root and iproute2", allow_module_level=True)
 

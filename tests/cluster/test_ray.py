@@ -1,4 +1,4 @@
-"""Workers as actors of a real Ray cluster: `make ray`, in an environment that has Ray and uvloop.
+"""Workers as actors of a real Ray cluster: `make scale`, in an environment that has Ray and uvloop.
 
 Each test has a cluster of its own, which Ray starts for the run and takes down with it.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="Ray is not installed here: `make ray` runs these tests")
+pytest.importorskip("ray", reason="Ray is not installed here: `make scale` runs these tests")
 
 from harvester.simulator import make_ids
 from tests.integration.test_harvest_interrupted import ALL_RECORDS

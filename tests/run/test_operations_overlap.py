@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harvester.errors import StoreError
-from harvester.inputs.worklist.overlap import Room, held_of, held_twice
 from harvester.inputs.worklist.reader import write_ids
+from harvester.operations.overlap import Room, held_of, held_twice
 from harvester.storage.duckdb_engine import BATCH_ROWS
 
 

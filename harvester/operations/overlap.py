@@ -1,5 +1,5 @@
-"""Which ids files have in common, and what their calls come to with the changes beside them, out
-of core; for a state that is made anew.
+"""Which ids files have in common, and what the changes beside them say of them, out of core; for a
+state that is made anew.
 
 Loads DuckDB: only for a process that never fetches.
 """
