@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from msgspec.structs import replace
 
@@ -16,6 +18,7 @@ from harvester.pipeline.run.summary import (
     RunTotals,
     Summary,
 )
+from tests.support.simulated import ROOT
 
 RUN = Summary(
     run_id="r1",
@@ -66,6 +69,18 @@ RUN = Summary(
 
 def shown(summary: Summary = RUN, seconds: float = 0.0, *, unicode: bool = True) -> list[str]:
     return [line.text for line in control_totals(summary, seconds, unicode=unicode)]
+
+
+def test_the_sample_of_the_quick_start_is_such_a_screen() -> None:
+    """Its words and marks, whatever the figures."""
+    page = (ROOT / "docs/quickstart.md").read_text()
+    sample = page.partition("\nControl totals of")[2].partition("\n```\n")[0].splitlines()[1:]
+    shown_too = replace(RUN, retries={"-18": 12, "torn": 1})
+    screen = [" ".join(re.findall(r"[^\d\s,.]+", line)) for line in shown(shown_too, 8.0)]
+    told = [" ".join(re.findall(r"[^\d\s,.]+", line)) for line in sample]
+    equations = [line for line in told if " = " in line or line.startswith(("sent", "retries"))]
+    assert len(equations) == 7
+    assert set(equations) <= set(screen)
 
 
 def test_each_total_is_a_line_with_its_equation() -> None:
