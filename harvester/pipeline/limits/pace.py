@@ -5,12 +5,12 @@ written to the socket, whoever sends them and why.  A leaky bucket of capacity c
 (rate - c) a second lets out at most c + (rate - c) = rate in any second, by construction;
 aiolimiter's usual form, capacity = rate, lets out nearly twice that in its first second.  A small
 capacity is what lets the pace make good a late wake-up; one per cent is kept back for the
-microseconds between a turn and the write.
+microseconds between a turn and the write, and for the handful.
 
 One task at a time waits in the bucket, the others in a fair lock.  While the bucket is nearly empty
 a handful of turns is taken from it at once, and whoever comes next has one without waiting
-(`take`); what of it is not used within a millisecond is lost, so a request goes out at most that
-much later than the bucket believes.
+(`take`).  A second may so see a handful more than the bucket lets out in it: at most half of the
+one per cent.
 
 Push-back lowers the rate and may close the pace for a while; from its end the rate climbs back to
 the whole limit in 5 s of calm (busy answers of a moment ago still count) and 12 s of climb.  A
@@ -46,11 +46,11 @@ _BUSY_ANSWERS = 20
 _DEFAULT_PAUSE_S = 1.0  # a push-back that names no time
 _SMALL_RATE = 40.0
 _HANDFUL = 16
-_HANDFUL_S = 0.001
 _NS = 1_000_000_000
 _PATIENCE_S = 1.0
 _PATIENCE_TURNS = 4
-_ROOM = 4  # times the handful, or it is left alone: what gets lost must never be missed
+_ROOM = 4
+"""Of the bucket's capacity, which is two per cent of the rate, a handful is no more than a fourth."""
 
 
 def bucket_shape(rate_per_s: float) -> tuple[float, float]:
@@ -82,7 +82,6 @@ class Pace:
         """Whether the bucket is one of a changed rate, and still to be filled."""
         self._handful = max(1, min(_HANDFUL, int(self._bucket.capacity / _ROOM)))
         self._in_hand = 0
-        self._in_hand_until = 0.0
         self._opens_at = opens_at
         self._lowered_at = float("-inf")
         self._stepped_at = 0.0
@@ -126,10 +125,7 @@ class Pace:
 
         The caller writes its request at once.
         """
-        now = self._loop.time()
-        if self._opens_at > now or self._share < 1.0 or self._one_waits.locked():
-            return False
-        if not self._in_hand or now >= self._in_hand_until:
+        if not self._in_hand or self._opens_at > self._loop.time() or self._one_waits.locked():
             return False
         self._in_hand -= 1
         return True
@@ -151,15 +147,13 @@ class Pace:
         if self._is_new:
             self._is_new = False
             await bucket.pour(bucket.capacity)
-        if turns > 1 and (self._share < 1.0 or not bucket.has_room(_ROOM * turns)):
+        if turns > 1 and (self._share < 1.0 or not bucket.has_room(turns)):
             turns = 1
         await bucket.pour(turns)
         # Closed or slowed down while we waited?  The new bucket knows nothing of these turns.
-        now = self._loop.time()
-        if bucket is not self._bucket or self._opens_at > now:
+        if bucket is not self._bucket or self._opens_at > self._loop.time():
             return False
         self._in_hand = turns - 1
-        self._in_hand_until = now + _HANDFUL_S
         return True
 
     def slow_down(self, after_s: float | None) -> None:
