@@ -21,10 +21,10 @@ from harvester.dataset.kind import FETCHED_AT, RecordKind
 from harvester.dataset.usage import UsageTotals, cost_units
 from harvester.errors import StoreError
 from harvester.storage.disk import store_error
+from harvester.storage.output import is_systems_own
 from harvester.storage.ownership import READ, refuse_closed
 
 _FEW = 64
-_SYSTEMS_OWN = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -60,11 +60,6 @@ def list_parts(cdr: Path, kind: RecordKind) -> Listing:
     return listing
 
 
-def is_systems_own(path: Path) -> bool:
-    """Whether a file manager or a network file system left it, as they do wherever they like."""
-    return path.name in _SYSTEMS_OWN or path.name.startswith(".nfs")
-
-
 def file_sha256(path: Path) -> str:
     """The file's hash, in hex.  Raises StoreError if it can't be read."""
     try:
@@ -87,6 +82,19 @@ def verify_part(path: Path, kind: RecordKind) -> int:
     with _opened(path) as file:
         refuse_other_schema(file, path, kind)
         return int(file.metadata.num_rows)
+
+
+def read_all(path: Path) -> None:
+    """Read a part through, and have the checksums of its pages looked at.
+
+    Raises StoreError if one of them differs.  Parts of an earlier version have none.
+    """
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                file.read_row_group(group, use_threads=False)
+    except (OSError, pa.ArrowException) as exc:
+        raise unreadable(path, exc) from exc
 
 
 def refuse_other_schema(file: pq.ParquetFile, path: Path, kind: RecordKind) -> None:

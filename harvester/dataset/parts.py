@@ -155,6 +155,7 @@ def _write_parquet(held: Held, sink: _Hashing, footer: dict[str, str]) -> int:
         use_dictionary=kind.dictionary,
         column_encoding=kind.column_encoding,
         write_page_index=True,
+        write_page_checksum=True,
     ) as writer:
         for group in held.row_groups(ROW_GROUP_ROWS):
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)

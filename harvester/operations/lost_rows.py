@@ -79,6 +79,8 @@ class Lost(msgspec.Struct, frozen=True):
 
     rows: int
     changes: int
+    erased: int = 0
+    """Of the rows, those in which numbers were erased: they are not fetched again."""
 
 
 def count_lost(data: Data, told: Iterable[RunSummary], drops: Sequence[Dropped]) -> Lost:
@@ -91,9 +93,20 @@ def count_lost(data: Data, told: Iterable[RunSummary], drops: Sequence[Dropped])
         changes.update(drop.changes)
     runs = list(told)
     return Lost(
-        sum(max(0, run.rows - rows[run.run_id]) for run in runs),
+        # Over all runs: a row that came back out of its second change is one of that run's.
+        max(0, sum(run.rows - rows[run.run_id] for run in runs)),
         sum(max(0, run.changed - changes[run.run_id]) for run in runs),
+        _lost_erased(data),
     )
+
+
+def _lost_erased(data: Data) -> int:
+    """Calls whose numbers were erased, and whose rows are nowhere."""
+    from harvester.operations.overlap import held_only_in
+
+    erased = dropped.erased_files(data.output.dropped)
+    left = dropped.files(data.output.dropped)
+    return len(held_only_in(erased, data.files, left, data.room)) if erased else 0
 
 
 def put_back_rows(data: Data, identity: Identity, number: int, disk: Disk) -> int:

@@ -58,14 +58,18 @@ def held_of(others: Path, files: Sequence[Path], room: Room) -> set[str]:
     return _ids(query, parameters, room)
 
 
-def ended_of(others: Path, changes: Sequence[Path], room: Room) -> set[str]:
-    """The ids of `others` whose calls `changes` show to be over.  Raises StoreError."""
-    query = (
-        f"SELECT voice_id FROM {_DATA} WHERE new.is_final AND NOT old.is_final "  # noqa: S608
-        f"AND voice_id IN (SELECT voice_id FROM {_OTHERS})"
-    )
-    parameters = {"files": _patterns(changes), "others": _patterns([others])}
-    return _ids(query, parameters, room)
+def ended_of(others: Path, files: Sequence[Path], changes: Sequence[Path], room: Room) -> set[str]:
+    """The ids of `others` whose calls their row, or a change of it, shows to be over.
+
+    Raises StoreError.
+    """
+    within = f"voice_id IN (SELECT voice_id FROM {_OTHERS})"  # noqa: S608
+    found = set[str]()
+    for paths, over in ((files, "is_final"), (changes, "new.is_final AND NOT old.is_final")):
+        if paths:
+            query = f"SELECT voice_id FROM {_DATA} WHERE {over} AND {within}"  # noqa: S608
+            found |= _ids(query, {"files": _patterns(paths), "others": _patterns([others])}, room)
+    return found
 
 
 def held_only_in(

@@ -214,7 +214,7 @@ def _count(
         scratch / "bad_ids.jsonl",
         scratch,
         output.lists,
-        tuple(dropped.files(output.dropped)),
+        tuple(dropped.checked_files(output.dropped)),
     )
     glob = data_glob(db, output) if db is not None else None
     result = draft_list(db, config.input, config.plan, files, places, data_glob=glob)

@@ -47,10 +47,10 @@ from harvester.pipeline.run.remnants import (
     number_runs,
     read_parts,
     read_snapshot,
+    refuse_damaged_snapshot,
     requests_by_day,
     silent,
     snapshots,
-    summaries,
 )
 from harvester.pipeline.run.state_snapshot import snapshot_identity
 from harvester.run_name import stamp_at
@@ -66,7 +66,7 @@ from harvester.state.values import Batch
 from harvester.storage import dropped
 from harvester.storage.disk import Disk, RealDisk, store_error
 from harvester.storage.output import Output, make_folders
-from harvester.storage.run_summary import RunSummary
+from harvester.storage.run_summary import RunSummary, summaries
 
 _PRIVATE = 0o700
 _STATE_FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "status.json")
@@ -117,7 +117,7 @@ class _Kept:
     path: Path
     in_data: set[str]
     ended: set[str]
-    """Those whose calls a change shows to be over."""
+    """Those that the data set shows to be over, by their row or a change of it."""
 
 
 @dataclass(slots=True)
@@ -166,6 +166,8 @@ def _rebuild(
     output: Output, config: Config, old: _Old, tell: Callable[[str], None], disk: Disk
 ) -> Rebuilt:
     tell("reading the data set")
+    _refuse_strangers(output)
+    dropped.checked_files(output.dropped)
     own = _own(output, old)
     config = _own_days(output, config, own)
     listed = list_parts(output.cdr, GROUP_RECORD).parts
@@ -173,7 +175,7 @@ def _rebuild(
     zone = config.output.partition_timezone
     parts = read_parts(output.cdr, zone, old.hashes, kind)
     changes = read_parts(output.changes, zone, old.hashes, changes_of(kind))
-    told = summaries(output)
+    told = summaries(output.runs)
     in_files = _runs_of(output, parts, changes)
     numbers = number_runs(output, told, in_files)
     runs = in_order(numbers, in_files, silent(output))
@@ -279,7 +281,7 @@ def _outdated(db: sqlite3.Connection, output: Output) -> str:
     is_before = runs_before(db)
     unknown = sorted(
         run.run_id
-        for run in summaries(output)
+        for run in summaries(output.runs)
         if run.run_id not in known and not is_before(run.run_id)
     )
     return f"it does not know run {unknown[0]}, so it is older" if unknown else ""
@@ -369,14 +371,28 @@ def _refuse_twice(data: Data) -> None:
         )
 
 
+def _refuse_strangers(output: Output) -> None:
+    """Raise StoreError if a file of dropped/ has a name that no drop and no erasure gives."""
+    strange = dropped.strangers(output.dropped)
+    if strange:
+        raise StoreError(
+            f"{output.dropped / strange[0]} was not named by `drop` or `erase` ({len(strange)} "
+            "such file(s)): the ids in it would not be known. Give a file that was renamed its "
+            "name back (drop-N.parquet, erase-N.parquet), move others out of dropped/, and run "
+            "`harvester rebuild` again. Nothing was changed.",
+            code="data.dropped",
+        )
+
+
 def _kept(data: Data, snapshot: Path) -> _Kept:
     """What of the snapshot the data set resolves.  Raises StoreError."""
     from harvester.operations.overlap import ended_of, held_of
 
+    refuse_damaged_snapshot(snapshot)
     return _Kept(
         snapshot,
         held_of(snapshot, data.files, data.room) if data.files else set(),
-        ended_of(snapshot, data.change_files, data.room) if data.change_files else set(),
+        ended_of(snapshot, data.files, data.change_files, data.room) if data.files else set(),
     )
 
 
@@ -527,10 +543,16 @@ def _unknown(runs: Sequence[str], snapshot: Path | None, old: _Old) -> tuple[str
 
 def _lost(lost: Lost, old: _Old) -> Iterator[str]:
     """What runs had found, and is nowhere."""
-    if lost.rows:
+    again = lost.rows - lost.erased
+    if again > 0:
         yield (
-            f"{lost.rows} calls that runs had delivered and whose rows are nowhere: of inputs that "
+            f"{again} calls that runs had delivered and whose rows are nowhere: of inputs that "
             "are run again they are fetched again, as far as the vendor has them"
+        )
+    if lost.erased:
+        yield (
+            f"{lost.erased} calls in which numbers were erased, and whose rows are nowhere: they "
+            "are not fetched again, for the vendor still has the numbers"
         )
     if lost.changes:
         yield (

@@ -8,24 +8,35 @@ which anybody who has the rows can show that they are these.  It is written and 
 commit point of the rewrite; what a crash leaves of one that was not committed goes with it.
 
 `erase` hides numbers in rows that stay.  The vendor still has them, so the ids of these rows are
-left behind in the same way, and no refetch takes them.
+left behind in the same way, and no refetch takes them, nor a run if their file is lost.
+
+One flipped bit in such a file is an id that nobody dropped, in the place of one that is fetched
+again.  So it bears a hash of what was written, and whoever goes by its ids looks whether they are
+these (`checked_files`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harvester.errors import StoreError
+from harvester.errors import StoreError, first_line
 from harvester.storage.disk import Disk, store_error
-from harvester.storage.output import PRIVATE
+from harvester.storage.output import PRIVATE, is_systems_own
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _FOOTER = b"cdr.dropped"
+_CHECK = b"cdr.sha256"
+"""SHA-256 of the ids, each and a line end, and of the footer above, if there is one; in hex."""
 _SCHEMA = pa.schema([pa.field("voice_id", pa.string(), nullable=False)])
 
 
@@ -107,29 +118,78 @@ def _number(path: Path) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
+def checked_files(folder: Path) -> list[Path]:
+    """Those of all drops and erasures, whose ids are no others than were written.
+
+    Raises StoreError naming one that is damaged.
+    """
+    found = [*files(folder), *erased_files(folder)]
+    for path in found:
+        if why := damage_of(path):
+            raise unreadable(path, why)
+    return found
+
+
+def damage_of(path: Path) -> str:
+    """What is wrong with a file of a drop or an erasure; "" for nothing."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            footers = file.metadata.metadata or {}
+            check = hashlib.sha256()
+            for batch in file.iter_batches(columns=["voice_id"], use_threads=False):
+                _digest(check, batch.column(0))
+    except (OSError, ValueError, KeyError, pa.ArrowException) as exc:
+        return f"can't be read ({first_line(exc)})"
+    check.update(footers.get(_FOOTER, b""))
+    # An earlier version wrote none.
+    is_same = footers.get(_CHECK, check.hexdigest().encode()) == check.hexdigest().encode()
+    return "" if is_same else "was changed since it was written (sha256 differs)"
+
+
+def strangers(folder: Path) -> list[str]:
+    """Names that no drop and no erasure has given, sorted."""
+    ours = {path.name for path in (*files(folder), *erased_files(folder)) if _number(path)}
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(one.name for one in there if one.name not in ours and not is_systems_own(one))
+
+
+def _digest(check: _Hash, ids: pa.Array) -> None:
+    # Joined by Arrow: there may be millions.
+    lines = pc.binary_join(pa.ListArray.from_arrays([0, len(ids)], ids), "\n")
+    if len(ids):
+        check.update(memoryview(lines[0].as_buffer()))
+        check.update(b"\n")
+
+
 def write(folder: Path, dropped: Dropped, ids: Iterable[pa.Array], disk: Disk) -> None:
     """Write the file of a drop, durably.  Raises StoreError.
 
     `ids`: a sorted column of ids for each date.
     """
-    footer = {_FOOTER.decode(): msgspec.json.encode(dropped)}
-    _write(file_of(folder, dropped.number), ids, footer, disk)
+    _write(file_of(folder, dropped.number), ids, msgspec.json.encode(dropped), disk)
 
 
 def write_erased(folder: Path, number: int, ids: Iterable[str], disk: Disk) -> None:
     """Write the file of an erasure, durably.  Raises StoreError."""
-    _write(erased_file_of(folder, number), [pa.array(sorted(ids), pa.string())], {}, disk)
+    _write(erased_file_of(folder, number), [pa.array(sorted(ids), pa.string())], b"", disk)
 
 
-def _write(path: Path, ids: Iterable[pa.Array], footer: dict[str, bytes], disk: Disk) -> None:
-    folder = path.parent
+def _write(path: Path, ids: Iterable[pa.Array], footer: bytes, disk: Disk) -> None:
+    folder, check = path.parent, hashlib.sha256()
     try:
         disk.make_folder(folder, PRIVATE)
         with disk.create(path, 0o600) as file:
             with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
                 for column in ids:
-                    writer.write_table(pa.table([column], schema=_SCHEMA))
-                writer.add_key_value_metadata(footer)
+                    table = pa.table([column], schema=_SCHEMA)
+                    for chunk in table["voice_id"].chunks:
+                        _digest(check, chunk)
+                    writer.write_table(table)
+                check.update(footer)
+                footers = {_CHECK.decode(): check.hexdigest()}
+                if footer:
+                    footers[_FOOTER.decode()] = footer.decode()
+                writer.add_key_value_metadata(footers)
             disk.sync_file(file)
         for parent in (folder, folder.parent):
             disk.sync_folder(parent)
@@ -158,7 +218,7 @@ def _read(path: Path) -> Dropped:
         found = (pq.read_metadata(path).metadata or {})[_FOOTER]
         return msgspec.json.decode(found, type=Dropped)
     except (OSError, KeyError, ValueError, pa.ArrowException) as exc:
-        raise unreadable(path) from exc
+        raise unreadable(path, "can't be read") from exc
 
 
 def drop_of(folder: Path, voice_id: str) -> Dropped | None:
@@ -167,16 +227,18 @@ def drop_of(folder: Path, voice_id: str) -> Dropped | None:
         try:
             ids = pq.read_table(path, columns=["voice_id"], use_threads=False)["voice_id"]
         except (OSError, pa.ArrowException) as exc:
-            raise unreadable(path) from exc
+            raise unreadable(path, "can't be read") from exc
         if pc.index(ids, voice_id).as_py() >= 0:
             return _read(path)
     return None
 
 
-def unreadable(path: Path) -> StoreError:
-    """The error for a file of a drop that can't be read."""
+def unreadable(path: Path, why: str) -> StoreError:
+    """The error for a file of a drop or an erasure that can't be trusted."""
     return StoreError(
-        f"{path} can't be read: it holds the ids of calls that were dropped, so that they are not "
-        "fetched again. Restore it from a backup.",
+        f"{path} {why}: it holds the ids of calls that were dropped or erased in, so that they are "
+        "not fetched again. Restore it from a backup. Without one, move it away and let `harvester "
+        "rebuild` make a state that knows nothing of them: then take care that they are in no "
+        "input. Nothing was changed.",
         code="data.dropped",
     )

@@ -25,6 +25,12 @@ from harvester.storage.atomic_files import sync_folder
 PRIVATE = 0o700
 CHANGE_FOLDER = "change_date"
 """What a partition of changes/ is called, before the `=`; no partition of cdr/ is called so."""
+_SYSTEMS_OWN = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
+
+def is_systems_own(path: Path) -> bool:
+    """Whether a file manager or a network file system left it, as they do wherever they like."""
+    return path.name in _SYSTEMS_OWN or path.name.startswith(".nfs")
 
 
 class Output(msgspec.Struct, frozen=True):

@@ -8,11 +8,14 @@ are only added need neither.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+
+from harvester.run_name import is_run_id
 
 SUMMARY = "summary.json"
 
@@ -102,6 +105,16 @@ class _Head(msgspec.Struct, frozen=True):
 def summary_files(runs: Path) -> Iterator[Path]:
     """The summaries under `runs`, by the names of their folders, whatever these are."""
     yield from sorted(runs.glob(f"*/{SUMMARY}"))
+
+
+def summaries(runs: Path) -> list[RunSummary]:
+    """Those that the runs under `runs` left, by name; one that can't be read is left out."""
+    found = []
+    for path in summary_files(runs):
+        if is_run_id(path.parent.name):
+            with suppress(SummaryError):
+                found.append(read_summary(path))
+    return found
 
 
 def read_summary(path: Path) -> RunSummary:

@@ -15,7 +15,7 @@ import pytest
 
 from harvester.errors import StoreError
 from harvester.identity import Identity
-from harvester.pipeline.run.remnants import newest_snapshot, read_snapshot, snapshot_rows, summaries
+from harvester.pipeline.run.remnants import newest_snapshot, read_snapshot, snapshot_rows
 from harvester.pipeline.run.state_snapshot import (
     SCHEMA,
     snapshot_identity,
@@ -27,6 +27,7 @@ from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall
 from harvester.storage.output import Output, make_folders
+from harvester.storage.run_summary import summaries
 from tests.support.summaries import summary_of
 
 OPEN = [
@@ -201,7 +202,7 @@ def test_summaries_are_read_by_the_names_of_their_runs_and_bad_ones_are_left_out
         (output.runs / name).mkdir()
         (output.runs / name / "summary.json").write_bytes(content)
     (output.runs / "20261105T000000Z-00000e" / "summary.json").mkdir(parents=True)
-    (run,) = summaries(output)
+    (run,) = summaries(output.runs)
     assert (run.run_id, run.account, run.requests) == ("20261101T000000Z-00000a", "acme", 3)
     assert (run.ended_at, run.first_publication) == (datetime(2026, 11, 1, 0, 0, 1, tzinfo=UTC), 2)
 

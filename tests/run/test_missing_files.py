@@ -62,3 +62,18 @@ def test_beside_a_run_what_is_there_is_taken(whole: Path) -> None:
     with OutputLock(Output(whole).lock, "run"):
         for words in COMMANDS:
             assert typed(*words, "--out", whole, cwd=whole.parent).returncode == 0
+
+
+def test_a_file_that_was_changed_is_refused_by_whatever_is_for_a_bill(whole: Path) -> None:
+    part = min(whole.glob("cdr/*/*.parquet"))
+    good = part.read_bytes()
+    part.chmod(0o600)
+    part.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    try:
+        for words in (["report"], ["audit"], ["export", "delivered"]):
+            done = typed(*words, "--json", "--out", whole, cwd=whole.parent)
+            told = json.loads(done.stderr.splitlines()[-1])
+            assert (done.returncode, told["code"]) == (6, "data.changed"), words
+            assert part.name in told["message"]
+    finally:
+        part.write_bytes(good)

@@ -142,6 +142,25 @@ def test_open_calls_dead_letters_and_deferred_ids_come_back_as_they_were(
     assert done.left_out == 0
 
 
+def make_unfinished(out: Path, voice_id: str) -> None:
+    """As a call whose record was published before it was over."""
+    for path in parts(out):
+        file = pq.ParquetFile(path)
+        rows, footers = file.read(), file.metadata.metadata
+        at = rows["voice_id"].to_pylist()
+        if voice_id in at:
+            final = [
+                final and one != voice_id
+                for final, one in zip(rows["is_final"].to_pylist(), at, strict=True)
+            ]
+            column = rows.schema.get_field_index("is_final")
+            rows = rows.set_column(column, rows.schema.field(column), pa.array(final))
+            with pq.ParquetWriter(path, rows.schema) as writer:
+                writer.write_table(rows)
+                del footers[b"ARROW:schema"]
+                writer.add_key_value_metadata(footers)
+
+
 def test_what_the_data_settles_by_now_is_left_out_of_the_snapshot(whole: Path) -> None:
     """Delivered since, they would stand in two states; a published dead letter stays."""
     ids = sorted(in_data(whole))[:4]
@@ -157,6 +176,7 @@ def test_what_the_data_settles_by_now_is_left_out_of_the_snapshot(whole: Path) -
     with closing(open_database(whole / "state" / "state.db", "default")) as db:
         acknowledge(db, "", batch, work_list=None, counters={}, requests_of_day=("2026-01-01", 0))
         write_snapshot(db, max(whole.glob("runs/2*")) / "state.parquet")
+    make_unfinished(whole, ids[3])
     lose_state(whole)
     assert rebuilt(whole).left_out == 4
     tables = ("open_call", "deferred", "dead_letter")

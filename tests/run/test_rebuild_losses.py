@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -16,27 +17,32 @@ import pytest
 from harvester.analysis.verify.verify import Order as VerifyOrder
 from harvester.analysis.verify.verify import verify
 from harvester.errors import StoreError
+from harvester.inputs.discover import find
 from harvester.operations.compact import Order, compact
 from harvester.operations.drop import Order as DropOrder
 from harvester.operations.drop import drop
 from harvester.operations.publish import publish_journal
 from harvester.operations.rebuild import rebuild
+from harvester.pipeline.engine.acknowledger import keep
+from harvester.pipeline.run.prepare_list import list_input
 from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.id_counts import count_ids
-from harvester.state.values import Batch, DeadLetter
+from harvester.state.values import Batch, DeadLetter, Entry
 from harvester.storage import dropped
+from harvester.storage.disk import RealDisk
 from harvester.storage.run_summary import SUMMARY
 from tests.run.test_latest import latest, recipe
 from tests.support.changes import change, current, rows_of
 from tests.support.cut_disk import CutDisk, Gone
 from tests.support.events import SignallingEvents
 from tests.support.fakes import ACCOUNT, House, config_of
-from tests.support.nights import DAYS, damage, nights, run_of
+from tests.support.nights import DAYS, FETCHED_MS, damage, nights, publisher, run_of
 from tests.support.summaries import summary_of
 
 REFETCH = "20261001T000000Z-00000a"
+THIRD = "26090112000000099"
 ALL = Order(min_files=2, older_than_s=0)
 ONE, OTHER = (f"{DAYS[day].replace('-', '')[2:]}120000000000{row}" for day, row in ((0, 0), (1, 1)))
 
@@ -205,9 +211,21 @@ def test_a_copy_and_a_table_are_right_after_files_were_lost(house: House, tmp_pa
 
 def test_a_dead_letter_that_a_change_has_corrected_does_not_rise_again(tmp_path: Path) -> None:
     with closing(nights(tmp_path / "out", count=2)) as house:
+        going_on = f'{{"status":0,"data":{{"voiceId":"{THIRD}"}}}}'.encode()
+        entries = [Entry(THIRD, FETCHED_MS, False, going_on)]
+        sent = ("", 0)
+        keep(
+            house.db,
+            run_of(1),
+            Batch(entries=entries),
+            work_list=None,
+            counters=Counter(),
+            requests_of_day=sent,
+        )
+        publisher(house).publish()
         letters = [
             DeadLetter(voice_id, "no_record", "", 1, 1, 1, run_of(0), published=True)
-            for voice_id in (ONE, OTHER)
+            for voice_id in (ONE, THIRD)
         ]
         batch = Batch(dead_letters=letters)
         sent = ("", 0)
@@ -219,7 +237,7 @@ def test_a_dead_letter_that_a_change_has_corrected_does_not_rise_again(tmp_path:
     rebuild(house.config, force=True)
     with closing(reopened(house)):
         ids = [row[0] for row in house.db.execute("SELECT id FROM dead_letter")]
-    assert ids == [OTHER]
+    assert ids == [THIRD]
 
 
 def test_calls_without_a_price_are_counted_as_they_are_now(tmp_path: Path) -> None:
@@ -244,3 +262,151 @@ def test_fetched_at_is_kept(house: House) -> None:
     """What came back was not fetched anew, and nothing must look as if it had been."""
     row: dict[str, Any] = rows_of(house)[ONE]
     assert row["fetched_at"] < datetime(2026, 10, 1, tzinfo=UTC)
+
+
+def altered(path: Path, column: str) -> None:
+    """Flip a bit of a Parquet file so that it can be read, and says something else."""
+    good, before = path.read_bytes(), pq.read_table(path, partitioning=None)
+    chunk = before.schema.get_field_index(column)
+    meta = pq.read_metadata(path).row_group(0).column(chunk)
+    begin = meta.dictionary_page_offset or meta.data_page_offset
+    for at in range(begin, begin + meta.total_compressed_size):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        try:
+            after = pq.read_table(path, partitioning=None)
+        except (OSError, ValueError):
+            continue
+        if after.schema == before.schema and after[column] != before[column]:
+            return
+    raise AssertionError("no bit of the column makes another value")
+
+
+def test_nothing_is_listed_by_ids_of_a_drop_that_were_changed(house: House) -> None:
+    before = date.fromisoformat(DAYS[1])
+    drop(house.config, DropOrder(before=before, is_meant=True), SignallingEvents())
+    (file,) = dropped.files(house.output.dropped)
+    assert dropped.checked_files(house.output.dropped) == [file]
+    good = file.read_bytes()
+    altered(file, "voice_id")
+    for command in (
+        lambda: dropped.checked_files(house.output.dropped),
+        lambda: rebuild(house.config, force=True),
+    ):
+        with pytest.raises(StoreError, match=r"drop-[0-9]+\.parquet was changed since") as told:
+            command()
+        assert told.value.code == "data.dropped"
+    assert any("was changed since it was written" in one for one in damage(house))
+    file.write_bytes(good)
+    assert damage(house) == []
+
+
+def test_a_file_of_dropped_that_was_renamed_stops_a_rebuild(house: House) -> None:
+    before = date.fromisoformat(DAYS[1])
+    drop(house.config, DropOrder(before=before, is_meant=True), SignallingEvents())
+    (file,) = dropped.files(house.output.dropped)
+    renamed = file.rename(file.with_name(f"old-{file.name}"))
+    (renamed.parent / ".DS_Store").touch()
+    with pytest.raises(StoreError, match=r"old-drop-[0-9]+\.parquet was not named by") as told:
+        rebuild(house.config)
+    assert told.value.code == "data.dropped"
+    renamed.rename(file)
+    rebuild(house.config, force=True)
+    assert damage(house) == []
+
+
+def test_without_a_state_a_part_that_was_changed_stops_a_rebuild(house: House) -> None:
+    part = file_of(house, ONE)
+    altered(part, "cost")
+    shutil.rmtree(house.output.state)
+    with pytest.raises(StoreError, match=rf"{part.name}: changed since it was written") as told:
+        rebuild(house.config)
+    assert told.value.code == "data.untrusted"
+
+
+def test_after_a_rebuild_the_cost_of_older_runs_is_that_of_their_summaries(house: House) -> None:
+    rows = [row for row in rows_of(house).values() if row["run_id"] == run_of(0)]
+    cost = {
+        currency: str(sum(row["cost"] for row in rows if row["currency"] == currency))
+        for currency in {row["currency"] for row in rows}
+    }
+    folder = house.output.run(run_of(0))
+    folder.mkdir(0o700, parents=True)
+    (folder / SUMMARY).touch(0o600)
+
+    def told(costs: dict[str, str], count: int = len(rows)) -> list[str]:
+        data = {"rows": count, "cost": costs}
+        (folder / SUMMARY).write_text(json.dumps(summary_of(run_of(0), data=data)))
+        return damage(house)
+
+    rebuild(house.config, force=True)
+    assert told(cost) == []
+    currency = next(iter(cost))
+    (wrong,) = told(cost | {currency: "77"})
+    assert f"cost in {currency}" in wrong
+    assert "7700000000" in wrong
+    assert told(cost | {currency: "77"}, len(rows) + 1) == [], "some are lost, which is told apart"
+
+
+def test_lost_calls_in_which_numbers_were_erased_are_not_fetched_again(house: House) -> None:
+    summaries(house, changed=3)
+    lost = file_of(house, OTHER)
+    ids = pq.read_table(lost, partitioning=None)["voice_id"].to_pylist()
+    dropped.write_erased(house.output.dropped, 99, ids, RealDisk())
+    lost.unlink()
+    told = rebuild(house.config).unknown
+    # One of the four comes back out of its change.
+    assert any(one.startswith("3 calls in which numbers were erased") for one in told), told
+    assert not any(one.startswith("3 calls that runs") for one in told), told
+    source = house.output.root / "ids.txt"
+    source.write_text("\n".join([*ids, "77"]))
+    with closing(reopened(house)):
+        listing = list_input(
+            house.db,
+            house.output,
+            house.config.input,
+            house.config.plan,
+            find([str(source)], spool=house.output.staging),
+            house.output.runs,
+        )
+    assert listing.work_list is not None
+    assert listing.work_list.rows == 1
+
+
+def test_a_row_that_comes_back_out_of_a_later_change_is_not_counted_as_lost(house: House) -> None:
+    summaries(house, changed=3)
+    file_of(house, ONE).unlink()
+    first = min(
+        house.output.changes.glob("*/*.parquet"), key=lambda path: pq.read_metadata(path).num_rows
+    )
+    first.unlink()
+    told = rebuild(house.config).unknown
+    assert any(one.startswith("3 calls that runs had delivered") for one in told), told
+
+
+def test_a_dead_letter_whose_row_was_folded_does_not_rise_again(tmp_path: Path) -> None:
+    with closing(nights(tmp_path / "out", count=2)) as house:
+        letter = DeadLetter(ONE, "no_record", "", 1, 1, 1, run_of(0), published=True)
+        batch = Batch(dead_letters=[letter])
+        acknowledge(house.db, "", batch, work_list=None, counters={}, requests_of_day=("", 0))
+        house.output.run(run_of(1)).mkdir(parents=True)
+        write_snapshot(house.db, house.output.run(run_of(1)) / "state.parquet")
+        change(house, {ONE: "1"}, REFETCH, before={"is_final": False}, is_final=True)
+    compact(house.config, ALL, SignallingEvents())
+    for path in house.output.changes.glob("*/*.parquet"):
+        path.unlink()
+    shutil.rmtree(house.output.state)
+    rebuild(house.config)
+    with closing(reopened(house)):
+        assert list(house.db.execute("SELECT id FROM dead_letter")) == []
+
+
+def test_a_snapshot_that_is_cut_is_named_with_what_to_do(house: House) -> None:
+    folder = house.output.run(run_of(1))
+    folder.mkdir(parents=True)
+    with closing(reopened(house)):
+        write_snapshot(house.db, folder / "state.parquet")
+    text = (folder / "state.parquet").read_bytes()
+    (folder / "state.parquet").write_bytes(text[:50])
+    with pytest.raises(StoreError, match="Move it away and run `harvester rebuild` again") as told:
+        rebuild(house.config, force=True)
+    assert told.value.code == "state.damaged"

@@ -65,8 +65,9 @@ def make_audit(
     StoreError if something can't be read.
     """
     scope, found = order.scope, data_files(places, "audit")
-    listed = found.parts
-    files = [places.cdr / part for part in scope.parts_around(listed)]
+    listed, around = found.parts, scope.parts_around(found.parts)
+    found.refuse_damaged(places, around)
+    files = [places.cdr / part for part in around]
     if not files:
         raise _no_calls(places, scope)
     with (

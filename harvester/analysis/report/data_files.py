@@ -1,12 +1,14 @@
-"""The files of the data set, and that none of them is missing.
+"""The files of the data set, that none of them is missing, and that they are what was written.
 
-A file that somebody removed would only make the figures smaller: nobody would see it.  So what
-lies under cdr/ and changes/ is held against the state database, where that can be read; beside a
-run, or with the data alone, it can't, and what is there is taken.
+A file that somebody removed would only make the figures smaller, and a bit that a disk has lost
+would make them others: nobody would see it.  So what lies under cdr/ and changes/ is held against
+the state database, where that can be read; beside a run, or with the data alone, it can't, and what
+is there is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,7 +16,7 @@ import msgspec
 from harvester.analysis.places import Places
 from harvester.analysis.report.unfinished import Unknown, ask_ledger
 from harvester.dataset.changes import changes_of
-from harvester.dataset.files import list_parts
+from harvester.dataset.files import file_sha256, list_parts
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError
 from harvester.state import publications
@@ -29,6 +31,22 @@ class DataFiles(msgspec.Struct, frozen=True):
     """All of changes/."""
     foreign: tuple[str, ...]
     """Files under cdr/ that are not ours."""
+    hashes: Mapping[str, str] = {}
+    """SHA-256 of the published ones, by their paths in the state database."""
+
+    def refuse_damaged(self, places: Places, parts: Iterable[str]) -> None:
+        """Raise StoreError if one of `parts`, or a file of changes/, is not what was published."""
+        of_changes = (path.relative_to(places.changes).as_posix() for path in self.changes)
+        for name in (*parts, *of_changes):
+            path, known = places.place_of(name), self.hashes.get(name)
+            # One that is gone by now is told when it is read.
+            if known is not None and path.is_file() and file_sha256(path) != known:
+                raise StoreError(
+                    f"{path} was changed since it was published (sha256 differs): figures from it "
+                    "would be wrong. Restore it from a backup; `harvester verify --deep` shows "
+                    "what else is wrong.",
+                    code="data.changed",
+                )
 
 
 def data_files(places: Places, command: str) -> DataFiles:
@@ -39,7 +57,7 @@ def data_files(places: Places, command: str) -> DataFiles:
     published = _published(places, command)  # first: what is published meanwhile is more, not less
     listing = list_parts(places.cdr, GROUP_RECORD)
     changes = list_parts(places.changes, changes_of(GROUP_RECORD)).parts
-    missing = sorted(published - listing.parts.keys() - changes.keys())
+    missing = sorted(published.keys() - listing.parts.keys() - changes.keys())
     if missing:
         raise StoreError(
             f"{places.place_of(missing[0])} is missing ({len(missing)} such file(s)), though the "
@@ -53,20 +71,21 @@ def data_files(places: Places, command: str) -> DataFiles:
         tuple(listing.parts),
         tuple(places.changes / path for path in sorted(changes)),
         tuple(listing.foreign),
+        published,
     )
 
 
-def _published(places: Places, command: str) -> set[str]:
+def _published(places: Places, command: str) -> Mapping[str, str]:
     try:
         found = ask_ledger(
             places,
             command,
             lambda db: {
-                part.path
+                part.path: part.sha256
                 for changes in (False, True)
                 for part in publications.current_parts(db, places.place_of, changes=changes)
             },
         )
     except StoreError:
-        return set()  # a damaged state is told by whoever needs it
-    return set() if isinstance(found, Unknown) else found
+        return {}  # a damaged state is told by whoever needs it
+    return {} if isinstance(found, Unknown) else found

@@ -113,6 +113,7 @@ def make_report(places: Places, order: Order) -> Report:
     found = data_files(places, "report")
     clock, period = order.scope.clock, order.scope.period
     parts = order.scope.parts(found.parts)
+    found.refuse_damaged(places, parts)
     with tempfile.TemporaryDirectory(prefix="harvester-report-") as scratch:
         calls = count_calls(
             [places.cdr / part for part in parts],

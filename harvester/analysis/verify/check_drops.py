@@ -20,12 +20,14 @@ _KEEP_ERASED = "Restore it from a backup: without it, a refetch brings the erase
 
 
 def check_drops(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:
-    """The file of every drop and erasure that the state database knows is there."""
+    """The file of every drop and erasure that the state database knows is there, and whole."""
     for number, command in publications.leaving_files(db):
         path = dropped.left_file_of(places.dropped, number, command)
+        remedy = _RESTORE if command == "drop" else _KEEP_ERASED
         if not path.is_file():
-            remedy = _RESTORE if command == "drop" else _KEEP_ERASED
             yield damage("missing_file", f"was left by `{command}`, and is gone", path, remedy)
+        elif why := dropped.damage_of(path):
+            yield damage("unreadable", why, path, remedy)
 
 
 def with_left(

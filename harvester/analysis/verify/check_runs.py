@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harvester.analysis.places import Places
@@ -23,6 +23,7 @@ from harvester.state.restore import lost_before, runs_before
 from harvester.state.values import RunRecord
 from harvester.storage.run_summary import (
     SUMMARY,
+    RunSummary,
     SummaryError,
     read_summary,
     summary_files,
@@ -43,11 +44,15 @@ _REPORT = "Keep the output as it is, and report it: no crash and no vendor can m
 
 
 def check_runs(
-    db: sqlite3.Connection, usage: Sequence[UsageRow] | None, journal: Mapping[str, UsageTotals]
+    db: sqlite3.Connection,
+    usage: Sequence[UsageRow] | None,
+    journal: Mapping[str, UsageTotals],
+    told: Iterable[RunSummary] = (),
 ) -> Iterator[Finding]:
     """Counters of every run against themselves, and against the rows that carry its name.
 
     `usage` None: the data could not be read through, so that only the counters are looked at.
+    `told`: what runs say of themselves, for those from before a rebuild.
     """
     yield from _check_lost(db)
     runs = run_records.all_runs(db)
@@ -62,7 +67,7 @@ def check_runs(
         sums[row[0]] = sums.get(row[0], UsageTotals()) + _totals(row)
     for run in runs:
         yield from _check_rows(run, sums.pop(run.id, UsageTotals()))
-    yield from _unknown_runs(db, sums)
+    yield from _unknown_runs(db, sums, {one.run_id: one for one in told})
 
 
 def _check_lost(db: sqlite3.Connection) -> Iterator[Finding]:
@@ -140,19 +145,38 @@ def _check_rows(run: RunRecord, found: UsageTotals) -> Iterator[Finding]:
             yield damage("control_totals", differs, f"run {run.id}", _REPORT)
 
 
-def _unknown_runs(db: sqlite3.Connection, sums: Mapping[str, UsageTotals]) -> Iterator[Finding]:
+def _unknown_runs(
+    db: sqlite3.Connection, sums: Mapping[str, UsageTotals], told: Mapping[str, RunSummary]
+) -> Iterator[Finding]:
     """Rows of runs that the state database doesn't know: all from before a rebuild, or none."""
     is_before = runs_before(db)
     old = {name: one for name, one in sums.items() if is_before(name)}
+    for name in sorted(old.keys() & told.keys()):
+        yield from _check_told(told[name], old[name])
     if old:
         rows = sum(one.rows for one in old.values())
         what = f"{rows} rows are of {len(old)} run(s) before the state was rebuilt"
-        yield note(
-            "rebuilt", what, "state.db: run", "Their control totals are in runs/*/summary.json."
-        )
+        yield note("rebuilt", what, "state.db: run", "Their cost is what runs/*/summary.json have.")
     for name in sorted(sums.keys() - old.keys()):
         what = f"{sums[name].rows} rows are of run {name}, which the state database does not know"
         yield damage("unknown_run", what, "state.db: run", OLDER_STATE)
+
+
+def _check_told(run: RunSummary, held: UsageTotals) -> Iterator[Finding]:
+    """The cost of a run's rows against its summary, if all of its rows are there."""
+    told = cost_units(run.cost.items())
+    for currency in sorted({*told, *held.cost}):
+        there, said = held.cost.get(currency, 0), told.get(currency, 0)
+        if run.rows == held.rows and there != said:
+            what = (
+                f"cost in {currency} (1e-{SCALE}): its summary.json has {said}, its rows come to "
+                f"{there}"
+            )
+            remedy = (
+                "A file of the data set was damaged before the state was rebuilt: restore cdr/, "
+                "changes/ and dropped/ from a backup, and let `harvester rebuild` make the state."
+            )
+            yield damage("control_totals", what, f"run {run.run_id}", remedy)
 
 
 def check_summaries(db: sqlite3.Connection, places: Places) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ from harvester.state.restore import is_rebuilt
 from harvester.state.values import WorkList
 from harvester.storage import dropped
 from harvester.storage.ownership import READ, refuse_closed
+from harvester.storage.run_summary import summaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def _check_content(  # noqa: PLR0917 - what is compared
     except StoreError as exc:
         check = IdCheck([damage("unreadable", str(exc), "cdr/", "Run `verify --deep`.")], 0)
         usage = None
-    found = [*check.findings, *check_runs(db, usage, totals)]
+    found = [*check.findings, *check_runs(db, usage, totals, summaries(places.runs))]
     if usage is None:
         what = (
             "the sums of the runs were not compared, nor was it counted which ids are missing: "

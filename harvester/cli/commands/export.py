@@ -153,7 +153,9 @@ def _write_delivered(  # noqa: PLR0917 - what was asked for
     with looking(output, "export") as db:
         waiting = publications.journal_size(db)[0]
     found = data_files(output, "export")
-    parts = [output.cdr / part for part in scope.parts(found.parts)]
+    within = scope.parts(found.parts)
+    found.refuse_damaged(output, within)
+    parts = [output.cdr / part for part in within]
     kind = own_version(output.cdr, found.parts, VERSIONS)
     chosen = Chosen(scope)
     # Parts never change, and where a compaction takes one away meanwhile this ends with an error:
@@ -185,6 +187,7 @@ def _write_changes(  # noqa: PLR0917 - what was asked for
     from harvester.dataset.origin import own_version
 
     found = data_files(output, "export")
+    found.refuse_damaged(output, ())
     kind = own_version(output.cdr, found.parts, VERSIONS)
     flat = flat_changes_of(kind)
     chosen = Chosen(scope, f"{NEW}_")

@@ -50,7 +50,7 @@ _NS = 1_000_000_000
 _PATIENCE_S = 1.0
 _PATIENCE_TURNS = 4
 _ROOM = 4
-"""Of the bucket's capacity, which is two per cent of the rate, a handful is no more than a fourth."""
+"""A handful is at most this part of the bucket's capacity, which is two per cent of the rate."""
 
 
 def bucket_shape(rate_per_s: float) -> tuple[float, float]:

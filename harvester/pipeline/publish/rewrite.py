@@ -36,7 +36,7 @@ import msgspec
 from harvester.config import Output as OutputConfig
 from harvester.dataset import footer as keys
 from harvester.dataset.changes import changes_of
-from harvester.dataset.files import holds, is_systems_own
+from harvester.dataset.files import holds
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.kind import RecordKind
 from harvester.dataset.origin import footer_of
@@ -57,7 +57,7 @@ from harvester.state import publications
 from harvester.state.values import Note, PartRecord, Publication
 from harvester.storage import dropped
 from harvester.storage.disk import Disk, RealDisk
-from harvester.storage.output import ASIDE, PRIVATE, Output, empty_folder, is_change
+from harvester.storage.output import ASIDE, PRIVATE, Output, empty_folder, is_change, is_systems_own
 
 _TOOL = "cdr-harvester"
 

@@ -267,7 +267,7 @@ def _places(output: Output, number: int, run_dir: Path) -> Places:
         run_dir / "bad_ids.jsonl",
         output.staging,
         output.lists,
-        tuple(dropped.files(output.dropped)),
+        tuple(dropped.checked_files(output.dropped)),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harvester.dataset.files import file_sha256, list_parts, verify_part
+from harvester.dataset.files import file_sha256, list_parts, read_all, verify_part
 from harvester.dataset.inspection import Inspection, inspect
 from harvester.dataset.kind import RecordKind
 from harvester.dataset.origin import numbers_of
-from harvester.errors import StoreError
+from harvester.errors import StoreError, first_line
 from harvester.pipeline.run.state_snapshot import snapshot_number, value_of
 from harvester.run_name import is_run_id
 from harvester.state.run_records import in_order
@@ -29,9 +28,7 @@ from harvester.storage.output import Output
 from harvester.storage.run_summary import (
     SUMMARY,
     RunSummary,
-    SummaryError,
-    read_summary,
-    summary_files,
+    summaries,
 )
 from harvester.vendor_clock import CLOCK
 
@@ -70,6 +67,8 @@ def read_parts(
         accounts |= inspection.accounts
         if known_hashes.get(name, sha256) != sha256:
             wrong.append("changed since it was published (sha256 differs)")
+        elif name not in known_hashes and not wrong:
+            wrong += _damaged_pages(path)
         if sha256 in by_hash:
             wrong.append(f"a copy of {by_hash[sha256]}")
         by_hash.setdefault(sha256, name)
@@ -85,19 +84,9 @@ def read_parts(
     return Parts(records, frozenset(accounts), runs)
 
 
-def summaries(output: Output) -> list[RunSummary]:
-    """The summaries that the runs left, by name; one that can't be read is left out."""
-    found = []
-    for path in summary_files(output.runs):
-        if is_run_id(path.parent.name):
-            with suppress(SummaryError):
-                found.append(read_summary(path))
-    return found
-
-
 def newest_snapshot(output: Output) -> Path | None:
     """The state.parquet of the newest run that left one, where there is no data."""
-    numbers = number_runs(output, summaries(output), ())
+    numbers = number_runs(output, summaries(output.runs), ())
     return next(reversed(snapshots(output, in_order(numbers, {}, silent(output)))), None)
 
 
@@ -154,18 +143,32 @@ def read_snapshot(path: Path, in_data: set[str], ended: set[str]) -> Iterator[tu
 
     `in_data` are its ids that the data set holds now.  Those are left out but for dead letters
     marked published; of these, the ones whose row is lost are left out, and those of `ended` calls,
-    which a change has corrected.  Raises StoreError.
+    which were corrected.  Raises StoreError.
     """
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for rows in file.iter_batches(PORTION, use_threads=False):
                 yield _batch(rows.to_pylist(), in_data, ended)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as exc:
-        raise StoreError(
-            f"{path} can't be read ({exc}). Move it away and run `harvester rebuild` again: then "
-            "the snapshot of the run before counts.",
-            code="state.damaged",
-        ) from exc
+        raise _damaged(path, exc) from exc
+
+
+def refuse_damaged_snapshot(path: Path) -> None:
+    """Raise StoreError if a snapshot can't be read through."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for _ in file.iter_batches(PORTION, use_threads=False):
+                pass
+    except (OSError, ValueError, pa.ArrowException) as exc:
+        raise _damaged(path, exc) from exc
+
+
+def _damaged(path: Path, exc: Exception) -> StoreError:
+    return StoreError(
+        f"{path} can't be read ({exc}). Move it away and run `harvester rebuild` again: then "
+        "the snapshot of the run before counts.",
+        code="state.damaged",
+    )
 
 
 def _inspected(
@@ -177,6 +180,15 @@ def _inspected(
         return [str(exc)], Inspection(0, frozenset(), ())
     inspection = inspect(path, name, timezone, kind)
     return [fault.what for fault in inspection.faults], inspection
+
+
+def _damaged_pages(path: Path) -> list[str]:
+    """What the checksums of its own pages say of a part of which no state has a hash."""
+    try:
+        read_all(path)
+    except StoreError as exc:
+        return [f"changed since it was written ({first_line(exc)})"]
+    return []
 
 
 def _refusal(refused: list[str]) -> str:
