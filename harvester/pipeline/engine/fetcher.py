@@ -66,6 +66,7 @@ PROBES = 5
 _FINAL, _SPEAKS = FINAL, SPEAKS
 _FAILED = (Busy, NetworkFailure)
 _REFUSALS_ALIKE = (Refusal, TimeRefused)
+_WAITED_OUT = (*_FINAL, *_REFUSALS_ALIKE)
 _LAST_TRY = Retry(busy_attempts=1, network_attempts=1)
 STUCK = NoReply("timeout", "the transport gave no answer in three times vendor.timeout_s")
 _SHOWN = 300
@@ -142,6 +143,8 @@ class Fetcher:
         self._is_heard = False
         self.heard = asyncio.Event()
         """Set once the first answer has shown the vendor's time, or can't: others may begin."""
+        self.let_in = asyncio.Event()
+        """Set once an answer has shown that the vendor lets us in."""
         self._alone = 0
         self._is_counted = is_counted
         self._pushed_back: set[str] = set()
@@ -183,6 +186,7 @@ class Fetcher:
         self._turned_away = 0
         if self.known is None:
             self.known = Task(task.voice_id)
+            self.let_in.set()
         if not self._refusals.is_calm:
             self._refusals.delivered()
 
@@ -399,8 +403,13 @@ class Fetcher:
         self._gate.note(now, failed=failed)
         self._turned_away = 0
         if isinstance(verdict, _FINAL):
-            self._succeeded += 1
-            self._refusals.succeeded()
+            self._note_let_in()
+
+    def _note_let_in(self) -> None:
+        """The vendor said something of an id, be it no."""
+        self._succeeded += 1
+        self._refusals.succeeded()
+        self.let_in.set()
 
     def _learn_elsewhere(self, task: Task, verdict: Verdict, *, is_outage: bool | None) -> None:
         """What an answer to another process says; its own pace and clock have learnt from it."""
@@ -415,8 +424,7 @@ class Fetcher:
             self._gate.note(now, failed=False)
             self._turned_away = 0
             if isinstance(verdict, _FINAL):
-                self._succeeded += 1
-                self._refusals.succeeded()
+                self._note_let_in()
         elif is_outage is None and verdict.cause != EXHAUSTED:
             # That of one process alone is no outage of the vendor's.
             self._gate.latest = self.failures.get(verdict.cause) or verdict.cause.replace("_", " ")
@@ -435,10 +443,11 @@ class Fetcher:
         """An attempt of those that go alone is over: may the others begin?
 
         Where requests are counted by the day, a failure tells no day, and is waited out as well.
+        Nobody follows a refusal: a key that is tried again and again may be locked.
         """
         self._alone += 1
         is_told = isinstance(verdict, _FINAL) and not self._clock.is_doubtful
-        is_failure = not isinstance(verdict, (*_FINAL, TimeRefused)) and not self._is_counted
+        is_failure = not isinstance(verdict, _WAITED_OUT) and not self._is_counted
         if is_told or is_failure or self._alone >= OPENING_ATTEMPTS:
             self.begin()
 
@@ -454,7 +463,8 @@ class Fetcher:
         if await self._is_known_for_it(task):
             return
         watch = self._refusals
-        is_suspected = watch.refused(task.voice_id, what)
+        # Of the first answer of all this is the likeliest, and more of them do harm.
+        is_suspected = watch.refused(task.voice_id, what) or not self._is_heard
         # Those that are left may be such that always are: an id that was not can tell.
         is_meant = self.known is None and watch.all_refused(await self._others.left(), what)
         if not is_meant and is_suspected:

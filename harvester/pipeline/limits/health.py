@@ -112,6 +112,11 @@ class RefusalWatch:
             self._passed_over.update(*self._refused.values())
         self._refused.clear()
 
+    @property
+    def is_suspected(self) -> bool:
+        """Whether two ids on end were refused alike."""
+        return any(len(ids) > 1 for ids in self._refused.values())
+
     def refused(self, voice_id: str, what: str) -> bool:
         """Note a refusal; whether so many ids agree that it may be meant for us."""
         if voice_id in self._passed_over:

@@ -54,6 +54,7 @@ REPORT_WITHIN_S = 10.0
 START_WITHIN_S = 60.0
 _AGAIN_S, _AGAIN_MOST_S = 1.0, 30.0
 _ROUND_S = 0.1
+_SHUT_S = 1.0
 _WEIGHED_S = 1.0
 _WEIGHED_LAST = 5
 _FULL_PART = 0.8
@@ -106,7 +107,8 @@ class _Hand:
         self.trouble = ""
         """Why it was lost last."""
         self.is_retired = False
-        self.rate_per_s = 0.0
+        self.slowed_by = 0.0
+        """What its pace is below its share, for the vendor's sake, in requests a second."""
         self.uses: deque[float] = deque(maxlen=_WEIGHED_LAST)
         """Requests a second, of late."""
         self.sent = 0
@@ -139,7 +141,8 @@ class Dispatcher:
         self._close_crew = crew.close
         self._trace = fetching.trace
         self._concurrency = fetching.pace.concurrency
-        self._shares = Shares(fetching.pace.rate_per_s)
+        self._limit_per_s = fetching.pace.rate_per_s
+        self._shares = Shares(self._limit_per_s)
         self._pace = LeasedPace(opens_at=fetching.locked_at + fetching.quiet_s)
         self._ready: deque[Task] = deque()
         """Taken for the workers, and not ordered yet."""
@@ -194,9 +197,13 @@ class Dispatcher:
     def figures(self) -> Figures:
         """See `Workers`."""
         figures = self._local.figures()
+        slowed = [hand.slowed_by for hand in self._hands]
+        if self._pace.is_lowered:
+            slowed.append(self._shares.local.share - self._pace.rate_per_s)
         return msgspec.structs.replace(
             figures,
-            pace_per_s=figures.pace_per_s + sum(hand.rate_per_s for hand in self._hands),
+            # Shares come and go; only the vendor makes the pace of all less than the limit.
+            pace_per_s=max(0.0, self._limit_per_s - sum(slowed)),
             received_bytes=figures.received_bytes + self._received_bytes,
             workers=sum(hand.is_up and not hand.is_retired for hand in self._hands),
             lost=tuple(self._lost),
@@ -256,7 +263,7 @@ class Dispatcher:
     async def _feed(self) -> None:
         """Take ids for the workers, as many as they will be ordered to fetch next."""
         self._is_dry = False
-        await self._local.fetcher.heard.wait()
+        await self._local.fetcher.let_in.wait()
         while True:
             while len(self._ready) < sum(map(self._room, self._hands)):
                 task = self._owner.take_at_once() or await self._owner.take()
@@ -267,12 +274,17 @@ class Dispatcher:
             self._is_short.clear()
             await self._is_short.wait()
 
+    @property
+    def _is_suspicious(self) -> bool:
+        """Whether the key may be refused: then nobody is to try it but this process."""
+        return self._owner.others.refusals.is_suspected
+
     def _room(self, hand: _Hand) -> int:
         """How many more ids the worker may hold."""
         gate, passed = self._local.gate, self._front.passed
         if not hand.is_up or hand.is_retired or self._stop.is_set:
             return 0
-        if gate.is_shut or len(passed) >= _MOST_PASSED:
+        if gate.is_shut or self._is_suspicious or len(passed) >= _MOST_PASSED:
             return 0
         if hand.watch.since is not None:
             return int(not hand.held and self._loop.time() >= hand.probe_at)
@@ -347,7 +359,7 @@ class Dispatcher:
         """The worker is gone: others fetch what it held."""
         self._shares.leave(hand.party)
         hand.is_up = False
-        hand.rate_per_s = 0.0
+        hand.slowed_by = 0.0
         held, hand.held = hand.held, {}
         for task in held.values():
             if self._stop.is_set:
@@ -394,6 +406,11 @@ class Dispatcher:
     def _order(self, hand: _Hand, heard_ns: int) -> Order:
         now = self._loop.time()
         count = min(self._room(hand), len(self._ready))
+        closed_s = self._pace.closed_for_s
+        if self._local.gate.is_shut:
+            closed_s = _SHUT_S
+        elif self._is_suspicious:
+            closed_s = max(closed_s, 3 * _ROUND_S)
         grant = self._owner.grant(count)
         self._is_refused = grant is not None and grant < count
         if grant is not None:
@@ -411,7 +428,7 @@ class Dispatcher:
             share_per_s=self._shares.order(hand.party, self._now_ns()),
             heard_ns=heard_ns,
             lease_s=LEASE_S,
-            closed_s=self._pace.closed_for_s if not self._local.gate.is_shut else 1.0,
+            closed_s=closed_s,
             slower=is_slower,
             grant=grant,
             stop=self._stop.is_set,
@@ -426,7 +443,7 @@ class Dispatcher:
                 self._trace(at)
         self._counters.odd_hangups += report.odd_hangups
         self._received_bytes += report.received_bytes
-        hand.rate_per_s = report.rate_per_s
+        hand.slowed_by = hand.party.share - report.rate_per_s if report.is_slowed else 0.0
         if report.push_back_s is not None:
             self._pace.heed(report.push_back_s)
             for other in self._hands:
@@ -438,7 +455,8 @@ class Dispatcher:
         now, share = self._loop.time(), hand.party.share
         hand.sent += report.requests
         is_closed = self._pace.closed_for_s > 0 or self._local.gate.is_shut
-        if share != hand.weighed_share or is_closed:
+        may_begin = self._local.fetcher.let_in.is_set()
+        if share != hand.weighed_share or is_closed or not may_begin:
             hand.weigh_from(now, share)
         if self._is_dry and not hand.held and not self._ready:
             hand.party.wants = 0.0
