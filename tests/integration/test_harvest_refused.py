@@ -26,8 +26,8 @@ def test_a_wrong_secret_stops_the_run_after_a_few_ids_and_all_stay_pending(tmp_p
         assert refused.code == 4
         assert "HARVESTER_API_SECRET" in refused.summary["message"]
         assert refused.summary["list"]["pending"] == 300
-        # Whoever is on the way when three agree, and five from elsewhere in the list.
-        assert vendor.stats()["requests"] <= 4 + 5
+        # Whoever goes first, and five from elsewhere in the list: a vendor may lock the account.
+        assert vendor.stats()["requests"] == 1 + 5
         assert harvest.run(source).code == 0
     assert harvest.ids() == sorted(IDS)
 

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -30,7 +30,7 @@ from tests.support.changes import change, current, rows_of
 from tests.support.cut_disk import CutDisk, Gone
 from tests.support.events import SignallingEvents
 from tests.support.fakes import ACCOUNT, House
-from tests.support.nights import damage, night, nights
+from tests.support.nights import DAYS, damage, night, nights
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 FIRST = date(2026, 7, 1)
@@ -172,3 +172,18 @@ def test_after_any_sequence_the_sums_balance(tmp_path: Path, number: int) -> Non
         with suppress(UsageError):  # a rebuild of a state that is right
             command()
         books.check()
+
+
+def test_an_erasure_of_what_came_after_a_compaction_is_no_damage(tmp_path: Path) -> None:
+    with closing(nights(tmp_path / "out", count=2, rows=1, days=DAYS, more=callee_of)) as house:
+        pass
+    # The files that the compaction made leave at once; those that it was made of may stay.
+    compact(house.config, CompactOrder(min_files=2, older_than_s=0), SignallingEvents())
+    before = rows_of(house)
+    house.db = open_database(house.output.database, ACCOUNT)
+    night(house, 2, rows=1, days=DAYS, more=callee_of)
+    house.close()
+    for voice_id in rows_of(house).keys() - before.keys():
+        order = EraseOrder(numbers=(number_of(voice_id),), because="T-1")
+        erase(house.config, order, SignallingEvents())
+    assert damage(house) == []

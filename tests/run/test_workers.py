@@ -158,6 +158,19 @@ def test_the_budget_of_a_day_is_used_to_the_last_request_and_no_further(
         assert vendor.stats()["requests"] == 1_500
 
 
+def test_a_key_that_is_refused_is_tried_no_more_often_than_without_workers(
+    tmp_path: Path, ids: Path
+) -> None:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
+        harvest = with_workers(tmp_path / "out", vendor, count=4)
+        refused = harvest.run(ids, secrets=["bDqJFiq9", "wrong"])
+        assert refused.code == 4, refused.err
+        # Whoever goes first, and five from elsewhere in the list.
+        assert vendor.stats()["requests"] == 1 + 5
+        assert harvest.run(ids).code == 0
+    assert harvest.ids() == sorted(IDS)
+
+
 def test_vendor_throttling_closes_the_pace_of_all(tmp_path: Path, ids: Path) -> None:
     with Simulator(rate_limit=0, fates=ALL_RECORDS, latency_ms=20) as vendor:
         harvest = with_workers(tmp_path / "out", vendor)

@@ -56,7 +56,8 @@ def check_publications(db: sqlite3.Connection) -> Iterator[Finding]:
     for one in found:
         known.add(one.id)
         yield from _publication(one, parts.get(one.id, []), is_emptied=one.id in emptied)
-        yield from _rewrite(one, parts.get(one.id, []), went.get(one.id, []))
+        came = parts.get(one.id, [])
+        yield from _rewrite(one, came, went.get(one.id, []), is_emptied=one.id in emptied)
         if one.lo <= one.hi:  # those of a rebuilt state have no range
             if one.lo <= last_hi:
                 what = (
@@ -83,13 +84,17 @@ def _numbers(path: str) -> tuple[int, int | None]:
 
 
 def _rewrite(
-    one: Publication, came: Sequence[KnownPart], went: Sequence[KnownPart]
+    one: Publication, came: Sequence[KnownPart], went: Sequence[KnownPart], *, is_emptied: bool
 ) -> Iterator[Finding]:
-    """What a rewrite took out and what it put in are the same rows, as long as both are known."""
+    """What a rewrite took out and what it put in are the same rows, as long as both are known.
+
+    `is_emptied`: others have taken some out that it had put in, and an erasure keeps none of those.
+    """
     wrong = []
-    left = one.note.left if one.note else 0
-    if went and sum(part.rows for part in came) + left != sum(part.rows for part in went):
-        rows = f"{sum(part.rows for part in went)} rows, and put {sum(p.rows for p in came)} there"
+    there = sum(part.rows for part in came) + (one.note.left if one.note else 0)
+    before = sum(part.rows for part in went)
+    if went and (there > before if is_emptied else there != before):
+        rows = f"{before} rows, and put {sum(part.rows for part in came)} there"
         wrong.append(f"took files out of the data set that have {rows}")
     if went and not one.is_rewrite:
         wrong.append("is no rewrite, but files were taken out of the data set by it")

@@ -37,7 +37,7 @@ from harvester.pipeline.engine.task_source import DeferredPages, Pages, RunPages
 from harvester.pipeline.engine.workers import Figures, MakeWorkers
 from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.publish.publisher import Published, Publisher
-from harvester.state import between_runs, unresolved
+from harvester.state import between_runs
 from harvester.state.values import Counters, WorkList
 from harvester.state.writer import LedgerWriter
 
@@ -165,8 +165,6 @@ class Engine:
 
     async def run(self) -> None:
         """Work the list down and publish.  Raises StoreError if nothing can be kept any more."""
-        if not await self._depends_on_time():
-            self._workers.begin()
         behind = [
             asyncio.create_task(self._acknowledger.keep_time()),
             asyncio.create_task(self._publish_when_due()),
@@ -255,12 +253,6 @@ class Engine:
         """Have the workers work until the pages are done or the run stops."""
         self._source = self.others.source = TaskSource(pages, self.stop)
         await self._workers.work()
-
-    async def _depends_on_time(self) -> bool:
-        """Whether it matters now what time it is: requests count by the day, or calls look due."""
-        if self._job.pace.per_day is not None:
-            return True
-        return bool(await self._ledger.call(unresolved.due_open_calls, self.clock.now_ms(), "", 1))
 
     def take_at_once(self) -> Task | None:
         """See `workers.Owner`."""

@@ -1,7 +1,7 @@
 """Workers in this process: tasks on one event loop, over one transport.
 
 A worker holds its id from its first attempt until the owner has its conclusion.  The first worker
-goes alone until the vendor's time is known, where that matters.
+goes alone until an answer shows that the vendor lets us in, and what time it is there.
 """
 
 from __future__ import annotations
@@ -113,10 +113,6 @@ class LocalWorkers:
     def prober(self) -> Prober:
         """See `Workers`."""
         return self.fetcher
-
-    def begin(self) -> None:
-        """See `Workers`."""
-        self.fetcher.begin()
 
     def figures(self) -> Figures:
         """See `Workers`."""

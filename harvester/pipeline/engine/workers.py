@@ -158,10 +158,6 @@ class Workers(Protocol):
         """Who fetches probes for the owner."""
         ...
 
-    def begin(self) -> None:
-        """Let all begin at once: it does not matter yet what time it is at the vendor's."""
-        ...
-
     async def work(self) -> None:
         """Fetch until the owner has no more ids, or the run stops.  Raises StoreError."""
         ...

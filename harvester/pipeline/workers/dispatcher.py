@@ -190,10 +190,6 @@ class Dispatcher:
         """See `Workers`."""
         return self._local.prober
 
-    def begin(self) -> None:
-        """See `Workers`."""
-        self._local.begin()
-
     def figures(self) -> Figures:
         """See `Workers`."""
         figures = self._local.figures()
