@@ -40,7 +40,7 @@ from harvester.client.refusal_text import refusal_code, refusal_message
 from harvester.client.sign import signed_headers
 from harvester.client.transport import NoReply, Reply, Transport
 from harvester.client.verdicts import NetworkFailure, Refusal, TimeRefused
-from harvester.config import Config, Secrets
+from harvester.config import Config, Secrets, Workers
 from harvester.dataset.parts import folder_mode
 from harvester.errors import HarvesterError, SourceError, StoreError
 from harvester.operations import doctor_checks
@@ -94,6 +94,8 @@ def examine(
     if found.state == "ok" and output.staging.is_dir():
         yield _check_exchange(output)
     yield doctor_checks.check_open_files(most_files(), config.pace.concurrency)
+    if config.workers.count:
+        yield _check_workers(config.workers)
     limit = _check_limit(config, secrets, output)
     yield limit
     is_free = plan is not None and limit.state != "fail"
@@ -129,6 +131,23 @@ def _check_exchange(output: Output) -> Check:
         return doctor_checks.failed("exchange", exc)
     except OSError as exc:
         return doctor_checks.failed("exchange", store_error("writing into", output.staging, exc))
+
+
+def _check_workers(workers: Workers) -> Check:
+    """Whether those that the configuration wants could be started."""
+    if workers.engine != "ray" or workers.ray_address == "local":
+        return doctor_checks.check_workers(workers, None)
+    # Who has no Ray need not wait for its import.
+    from harvester.pipeline.workers.ray_link import Cluster
+
+    try:
+        cluster = Cluster(workers.ray_address)
+    except HarvesterError as exc:
+        return doctor_checks.failed("workers", exc)
+    try:
+        return doctor_checks.check_workers(workers, cluster.free_cpus())
+    finally:
+        cluster.close()
 
 
 def _refuse_unwritable(output: Output) -> Path:
@@ -222,7 +241,7 @@ def _check_limit(config: Config, secrets: Secrets | None, output: Output) -> Che
     """Whether a run could take its turns, and who takes turns beside it."""
     file = config.pace.limit_file
     if file is None or secrets is None:
-        return doctor_checks.check_limit(config.pace, None)
+        return doctor_checks.check_limit(config.pace, None, config.workers.count)
     try:
         shared = read_sharing(Path(file))
         with sharing(config.vendor, config.pace, secrets, output.root):

@@ -23,7 +23,7 @@ from harvester.client.verdicts import (
     UnknownStatus,
     Verdict,
 )
-from harvester.config import Pace
+from harvester.config import Pace, Workers
 from harvester.errors import (
     BudgetReached,
     HarvesterError,
@@ -143,7 +143,18 @@ def check_open_files(limit: int, concurrency: int) -> Check:
     return ok("files", said)
 
 
-def check_limit(pace: Pace, shared: Sharing | None) -> Check:
+def check_workers(workers: Workers, cpus: int | None) -> Check:
+    """Who fetches beside the run's own process.  `cpus`: those that are free on a Ray cluster."""
+    said = f"{workers.count} process(es) fetch beside the run's own"
+    if cpus is None:
+        return ok("workers", said)
+    said += f", on a Ray cluster with {cpus} free CPU(s)"
+    if cpus < workers.count:
+        return warn("workers", said, "Each worker needs one: the run goes on with fewer.")
+    return ok("workers", said)
+
+
+def check_limit(pace: Pace, shared: Sharing | None, workers: int = 0) -> Check:
     """Whom the limit is for.  `shared`: who is at it before the doctor is."""
     if shared and shared.closed_s > SILENT_S:
         said = f"the vendor allows no request for {shared.closed_s:,.0f} s more"
@@ -155,7 +166,9 @@ def check_limit(pace: Pace, shared: Sharing | None) -> Check:
             code=_THROTTLING,
         )
     said = f"{pace.rate_per_s:g} requests/s"
-    if pace.limit_file is None:
+    if workers:
+        said += " for the run and its workers together; no other process may use the key meanwhile"
+    elif pace.limit_file is None:
         said += " for each process alone; pace.limit_file makes it one for all of this machine"
     else:
         others = (

@@ -16,7 +16,7 @@ from harvester.client.verdicts import (
     UnknownStatus,
     Verdict,
 )
-from harvester.config import Pace
+from harvester.config import Pace, Workers
 from harvester.errors import ConfigError, StoreError, VendorRefused, VendorUnavailable
 from harvester.operations.doctor_checks import (
     Check,
@@ -27,6 +27,7 @@ from harvester.operations.doctor_checks import (
     check_exchange,
     check_limit,
     check_open_files,
+    check_workers,
     exit_code,
     fail,
     failed,
@@ -99,6 +100,21 @@ def test_who_shares_the_limit(
     found = check_limit(Pace(limit_file="a.limit"), shared)
     assert (found.state, found.exit_code) == (state, code)
     assert told in found.said
+
+
+def test_workers_are_told_and_what_their_cluster_lacks() -> None:
+    here = check_workers(Workers(count=2), None)
+    assert (here.state, here.said) == ("ok", "2 process(es) fetch beside the run's own")
+    enough = check_workers(Workers(count=2, engine="ray"), 2)
+    assert (enough.state, "2 free CPU(s)" in enough.said) == ("ok", True)
+    few = check_workers(Workers(count=3, engine="ray"), 2)
+    assert (few.state, few.remedy[:20]) == ("warn", "Each worker needs on")
+
+
+def test_with_workers_nobody_else_may_use_the_key() -> None:
+    found = check_limit(Pace(), None, 2)
+    assert "no other process may use the key meanwhile" in found.said
+    assert "limit_file" not in found.said
 
 
 def test_a_limit_that_nobody_shares_and_the_budget_of_a_day() -> None:

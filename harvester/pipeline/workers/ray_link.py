@@ -56,11 +56,19 @@ class Cluster:
         try:
             _knock(address)
             self._connect(address)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
+        except (ValueError, OSError) as exc:
             raise ConfigError(
                 f"no Ray cluster answers at workers.ray_address = {address!r}: "
-                f"{_shown(exc)}. Start one (`ray start --head`), name its address, or set "
-                'workers.engine = "local".',
+                f"{_shown(exc)}. Start one (`ray start --head`), or name its address. If `ray "
+                "start` has said that token authentication is enabled, set RAY_AUTH_MODE=token "
+                'here too. Or set workers.engine = "local".',
+                code="config.ray_cluster",
+            ) from exc
+        except RuntimeError as exc:
+            raise ConfigError(
+                f"the Ray cluster at workers.ray_address = {address!r} does not let this process "
+                f"in: {_shown(exc)}. Python and Ray have to be of the same version here and on "
+                'every node. Or set workers.engine = "local".',
                 code="config.ray_cluster",
             ) from exc
 
@@ -85,6 +93,10 @@ class Cluster:
             logging_level=level,
             namespace=f"cdr-harvester-{os.getpid()}",
         )
+
+    def free_cpus(self) -> int:
+        """How many workers could be started now."""
+        return int(self.ray.available_resources().get("CPU", 0))
 
     def call(self, function: Callable[[], None]) -> None:
         """Run `function` in a thread of its own."""
