@@ -158,6 +158,19 @@ def test_the_budget_of_a_day_is_used_to_the_last_request_and_no_further(
         assert vendor.stats()["requests"] == 1_500
 
 
+def test_what_was_delivered_is_fetched_again_by_workers_too(tmp_path: Path, ids: Path) -> None:
+    with Simulator(rate_limit=0, fates=ALL_RECORDS, drift=False) as vendor:
+        harvest = with_workers(tmp_path / "out", vendor)
+        assert harvest.run(ids).code == 0
+        before = harvest.typed()
+        again = harvest.run(refetch={"what": "delivered", "since_ms": 0}, trace=traced(tmp_path))
+        assert again.code == 0, again.err
+        found = again.summary["refetch"]
+        assert (found["again"], found["same"]) == (len(IDS), len(IDS))
+        assert vendor.stats()["requests"] == 2 * len(IDS)
+    assert harvest.typed() == before
+
+
 def test_a_key_that_is_refused_is_tried_no_more_often_than_without_workers(
     tmp_path: Path, ids: Path
 ) -> None:
