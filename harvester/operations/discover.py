@@ -185,6 +185,8 @@ class _Discovery:
         self._stretches = self._chosen()
         self._filter = listings.list_filter(db, Filter)
         self._listings: list[ListingRecord] = []
+        self._asked: dict[int, Window] = {}
+        """What there was to ask for, by listing."""
         self._reason: HarvesterError | None = None
         self._requests = 0
         _sweep(opened.output, listings.files(db))
@@ -278,6 +280,7 @@ class _Discovery:
         settled = await ledger.call(listings.windows, record.id)
         # What is to come is not listed yet.
         to_ask = Window(span.start_s, max(span.start_s, min(span.until_s, now_ms // 1000)))
+        self._asked[record.id] = to_ask
         try:
             await lister.list_span(
                 Span(
@@ -360,7 +363,7 @@ class _Discovery:
     def _end(self, counts: _Counts) -> int:
         """End the listings of which nothing is left to do; how many windows there were."""
         db, windows = self._opened.db, 0
-        for record in self._listings:
+        for record, (_, last) in zip(self._listings, self._stretches, strict=True):
             closed = listings.windows(db, record.id)
             windows += len(closed)
             bad = [one for one in closed if one.cause]
@@ -370,8 +373,9 @@ class _Discovery:
                 for one in bad[:_MOST_SHOWN]
             ]
             covered = [Window(one.start_s, one.until_s) for one in closed]
-            left = gaps([Window(record.start_s, record.until_s)], covered)
-            if not bad and not left:
+            left = gaps([self._asked[record.id]], covered)
+            is_over = days_of.of_days(last, last).until_s <= self._now_s
+            if is_over and not bad and not left:
                 now_ms = int(self._now_s * 1000)
                 listings.end(db, record.id, now_ms, counts.of_listing[record.id])
         _sweep(self._opened.output, listings.files(db))

@@ -59,7 +59,9 @@ HANDED_ON = {"spoken['source']", "spoken['store']"}
 MADE_OF_PARTS = {
     "pipeline/engine/fetcher.py",
     "pipeline/listing/asker.py",
-    "inputs/formats/blocks.py", "storage/disk.py"}
+    "inputs/formats/blocks.py",
+    "storage/disk.py",
+}
 
 
 def text_of(node: ast.expr | None, texts: dict[str, ast.expr]) -> str | None:

@@ -96,7 +96,7 @@ class Asker:
         self.retries: dict[str, int] = {}
         """By cause."""
         self.heard = asyncio.Event()
-        """Set once an answer has come: others may begin."""
+        """Set once an answer has come, or none can be had: others may begin."""
 
     async def page(self, query: Query) -> Page | str:
         """A page, or why none can be had.  Raises CutOff when the listing stops before that."""
@@ -111,7 +111,9 @@ class Asker:
         return answer if isinstance(answer, Record | str) else "no_record"
 
     async def _asked(self, tries: _Tries) -> Page | Verdict | str:
-        match await repeated(lambda: self._next_step(tries), self._pause_s):
+        step = await repeated(lambda: self._next_step(tries), self._pause_s)
+        self.heard.set()
+        match step:
             case Settle(Dead(reason)):
                 return reason
             case Settle():
@@ -122,7 +124,7 @@ class Asker:
                     self._stop.stop(VendorRefused(refusal_message(what), code=refusal_code(what)))
                     raise CutOff
                 return cause
-            case step:
+            case _:
                 raise AssertionError(f"another try is due, and none was made: {step}")
 
     async def _next_step(self, tries: _Tries) -> Step:
@@ -169,7 +171,6 @@ class Asker:
         else:
             means = NetworkFailure(answer.cause)
         self._learn(means, answer)
-        self.heard.set()
         return means, was_probe or self._gate.is_shut
 
     def _learn_head(self, means: Page | Verdict, generation: int | None, reply: Reply) -> None:
@@ -196,6 +197,7 @@ class Asker:
             self._gate.latest = told or means.cause.replace("_", " ")  # type: ignore[union-attr]
         elif isinstance(means, _ANSWERS):
             self._answers += 1
+            self.heard.set()
         self._gate.note(now, failed=is_failure)
 
     def _pause_s(self, step: Step) -> float | None:

@@ -1,0 +1,81 @@
+"""One `discover` in a process of its own, with a trace of when each request was written.
+
+The command itself has no trace to offer: this is what it calls.  `python -m
+tests.support.discover_once '{"flags": …, "first": "2026-11-01", …}'` prints what was discovered as
+its last line and exits with the command's code.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from harvester.cli.signals import Signals
+from harvester.cli.ui.row_output import write_parts
+from harvester.config import Secrets, load
+from harvester.errors import HarvesterError
+from harvester.operations import discover
+from harvester.pipeline.listing.rows import SCHEMA
+from tests.support.harvest_once import Quiet, tracer
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What to discover."""
+
+    flags: dict[str, object]
+    first: date | None = None
+    last: date | None = None
+    due: bool = False
+    take: bool = False
+    probe: str | None = None
+    max_duration_s: float | None = None
+    trace: str | None = None
+    ids: str | None = None
+    """A file for the ids that were listed."""
+    secrets: tuple[str, str] = ("bDqJFiq9", "7bz1lzh9")
+
+
+def main() -> int:
+    """Discover once; returns the exit code."""
+    order = msgspec.json.decode(sys.argv[1], type=Order)
+    wanted = discover.Order(
+        first=order.first,
+        last=order.last,
+        due=order.due,
+        take=order.take,
+        probe=order.probe,
+        max_duration_s=order.max_duration_s,
+    )
+    signals = Signals(discover.stopped)
+    try:
+        with signals.handled():
+            done = discover.discover(
+                load(flags=order.flags).config,
+                Secrets(*order.secrets),
+                wanted,
+                Quiet(),
+                signals,
+                deliver=None if order.ids is None else partial(_write, order.ids),
+                trace=tracer(order.trace),
+            )
+    except HarvesterError as exc:
+        print(f"error: {exc.code}: {exc}", file=sys.stderr)
+        return exc.exit_code
+    if done.error is not None:
+        print(f"error: {done.error.code}: {done.error}", file=sys.stderr)
+    found = msgspec.structs.asdict(done)
+    found.pop("error")
+    print(msgspec.json.encode(found).decode())
+    return done.exit_code
+
+
+def _write(file: str, parts: list[Path]) -> None:
+    write_parts("txt", Path(file), SCHEMA, parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
