@@ -15,6 +15,7 @@ import pytest
 
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
+from tests.support.discover_once import DEAD
 from tests.support.discovering import Discovery, day
 from tests.support.harvesting import Harvest, read_trace, worst_second
 from tests.support.simulated import Simulator
@@ -164,6 +165,24 @@ def test_killed_at_random_moments_it_goes_on_and_finds_all(tmp_path: Path) -> No
         assert done.summary["requests"] < vendor.stats()["requests"]
         listed_files = {path.name for path in (tmp_path / "out/state/listed").iterdir()}
         assert all(name.startswith("listing-") for name in listed_files)
+
+
+def test_killed_at_every_durable_step_it_goes_on_and_finds_all(tmp_path: Path) -> None:
+    with listing_simulator("calls=5000", drift=False) as vendor:
+        Discovery(tmp_path / "older", vendor).run()  # its files are to go
+        code, step = DEAD, 0
+        while code == DEAD:
+            step += 1
+            shutil.copytree(tmp_path / "older", tmp_path / f"out{step}")
+            listed = Discovery(tmp_path / f"out{step}", vendor)
+            code = listed.run(dies_at=step).code
+            done = listed.run()
+            assert done.code == 0, done.err
+            assert not listed.missing()
+            folder = listed.out / "state" / "listed"
+            rows = sum(pq.read_metadata(path).num_rows for path in folder.iterdir())
+            assert len(set(listed.ids())) <= rows < 2 * len(listed.ids())
+        assert (code, step > 5) == (0, True)
 
 
 def test_a_signal_ends_it_in_good_order_and_it_goes_on(tmp_path: Path) -> None:

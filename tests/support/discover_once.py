@@ -7,10 +7,13 @@ its last line and exits with the command's code.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,6 +24,9 @@ from harvester.errors import HarvesterError
 from harvester.operations import discover
 from harvester.pipeline.listing.rows import SCHEMA
 from tests.support.harvest_once import Quiet, tracer
+
+DEAD = 9
+_EFFECTS = {"open", "os.rename", "os.remove", "os.mkdir"}
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,6 +42,8 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     trace: str | None = None
     ids: str | None = None
     """A file for the ids that were listed."""
+    dies_at: int = 0
+    """Number of the effect on the files of the listing that it does not live to see."""
     secrets: tuple[str, str] = ("bDqJFiq9", "7bz1lzh9")
 
 
@@ -50,6 +58,8 @@ def main() -> int:
         probe=order.probe,
         max_duration_s=order.max_duration_s,
     )
+    if order.dies_at:
+        sys.addaudithook(_death(order.dies_at))
     signals = Signals(discover.stopped)
     try:
         with signals.handled():
@@ -71,6 +81,22 @@ def main() -> int:
     found.pop("error")
     print(msgspec.json.encode(found).decode())
     return done.exit_code
+
+
+def _death(left: int) -> Callable[[str, tuple[Any, ...]], None]:
+    """Dies, as a kill would have it, at the so manieth effect: a name that is made, changed or
+    removed, and a folder that is synced, in state/listed.
+    """
+    at = 0
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal at
+        if event in _EFFECTS and "/state/listed" in str(args[0]):
+            at += 1
+            if at == left:
+                os._exit(DEAD)
+
+    return hook
 
 
 def _write(file: str, parts: list[Path]) -> None:
