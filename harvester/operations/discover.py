@@ -353,6 +353,8 @@ class _Discovery:
         draft = draft_list(
             db, config.input, config.plan, input_, places, data_glob=data_glob(db, output)
         )
+        # A call without a readable time may be among those of two stretches of days.
+        counts.listed = draft.distinct
         counts.too_young = draft.too_young
         counts.unknown = draft.listed - (pending - draft.carried_over)
         counts.known = counts.listed - counts.unknown - counts.too_young
@@ -375,9 +377,9 @@ class _Discovery:
             covered = [Window(one.start_s, one.until_s) for one in closed]
             left = gaps([self._asked[record.id]], covered)
             is_over = days_of.of_days(last, last).until_s <= self._now_s
-            if is_over and not bad and not left:
-                now_ms = int(self._now_s * 1000)
-                listings.end(db, record.id, now_ms, counts.of_listing[record.id])
+            if is_over and not left:
+                now_ms, calls = int(self._now_s * 1000), counts.of_listing[record.id]
+                listings.end(db, record.id, now_ms, calls=calls, unsettled=len(bad))
         _sweep(self._opened.output, listings.files(db))
         return windows
 
@@ -465,7 +467,7 @@ def _done(records: Sequence[ListingRecord]) -> list[days_of.Done]:
     return [
         days_of.Done(Window(one.start_s, one.until_s), one.begun_ms / 1000)
         for one in records
-        if one.ended_ms is not None
+        if one.is_settled
     ]
 
 

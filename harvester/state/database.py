@@ -80,12 +80,13 @@ CREATE TABLE deferred (
     chunk INTEGER, row INTEGER, counts INTEGER NOT NULL,
     again INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 -- What `discover` asked the vendor's list for: seconds from start_s on and before until_s.
--- ended_ms NULL: it is to be continued.  is_running: nobody has said yet what it has sent.
+-- ended_ms NULL: not all was asked for.  unsettled: windows that are not settled in spite of that.
+-- is_running: nobody has said yet what it has sent.
 CREATE TABLE listing (
     id INTEGER PRIMARY KEY AUTOINCREMENT, start_s INTEGER NOT NULL, until_s INTEGER NOT NULL,
     begun_ms INTEGER NOT NULL, ended_ms INTEGER, requests INTEGER NOT NULL,
-    calls INTEGER, is_running INTEGER NOT NULL);
--- The windows of listings that go on.  cause: why it is not settled; empty where it is.
+    calls INTEGER, unsettled INTEGER NOT NULL DEFAULT 0, is_running INTEGER NOT NULL);
+-- The windows of listings that are not settled.  cause: why it is not settled; empty where it is.
 CREATE TABLE listed_window (
     listing INTEGER NOT NULL, start_s INTEGER NOT NULL, until_s INTEGER NOT NULL,
     asked_ms INTEGER NOT NULL, total INTEGER NOT NULL, distinct_ids INTEGER NOT NULL,

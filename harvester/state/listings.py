@@ -5,6 +5,10 @@ transaction with the name of the file that holds what they brought, and with the
 requests: so a listing that is killed goes on with the windows that are not settled.  Once all are,
 the windows go, and the listing itself says what was listed and when.  Files of a listing that a
 later one covers are of no use any more.
+
+One that came to its end with windows that can't be settled goes on for `GOES_ON_MS`, with these
+alone.  Then the span is listed from scratch: calls come late, also into the windows that are
+settled.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ from harvester.state.database import get_meta, set_meta, transaction
 T = TypeVar("T", bound=msgspec.Struct)
 
 _FILTER = "list_filter"
-_COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls"
+_COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled"
+GOES_ON_MS = 20 * 3_600_000
+"""Less than a day, as a crontab counts it."""
 
 
 class ListingRecord(msgspec.Struct, frozen=True):
@@ -32,10 +38,17 @@ class ListingRecord(msgspec.Struct, frozen=True):
     until_s: int
     begun_ms: int
     ended_ms: int | None
-    """None: windows of it are not settled."""
+    """None: not all of it was asked for."""
     requests: int
     calls: int | None
     """Distinct ids that it brought, once it has ended."""
+    unsettled: int
+    """Windows that are not settled though all were asked for."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all of its span was listed for sure."""
+        return self.ended_ms is not None and not self.unsettled
 
 
 class WindowRecord(msgspec.Struct, frozen=True):
@@ -57,15 +70,15 @@ class ListedFile(msgspec.Struct, frozen=True):
 
 
 def begin(db: sqlite3.Connection, span: tuple[int, int], now_ms: int) -> ListingRecord:
-    """Begin the listing of a span, or go on with one that has not ended.
+    """Begin the listing of a span, or go on with one that is not settled.
 
     Windows that were not settled then are asked for again.
     """
     with transaction(db):
         found = db.execute(
-            "SELECT id FROM listing WHERE start_s = ? AND until_s = ? AND ended_ms IS NULL "
-            "ORDER BY id DESC LIMIT 1",
-            span,
+            "SELECT id FROM listing WHERE start_s = ? AND until_s = ? AND (ended_ms IS NULL "
+            "OR (unsettled > 0 AND ended_ms > ?)) ORDER BY id DESC LIMIT 1",
+            (*span, now_ms - GOES_ON_MS),
         ).fetchone()
         if found is None:
             number = db.execute(
@@ -75,7 +88,10 @@ def begin(db: sqlite3.Connection, span: tuple[int, int], now_ms: int) -> Listing
             ).lastrowid
         else:
             (number,) = found
-            db.execute("UPDATE listing SET is_running = 1 WHERE id = ?", (number,))
+            db.execute(
+                "UPDATE listing SET is_running = 1, ended_ms = NULL, unsettled = 0 WHERE id = ?",
+                (number,),
+            )
             db.execute("DELETE FROM listed_window WHERE listing = ? AND cause != ''", (number,))
         set_meta(db, "clean", "0")
     assert number is not None
@@ -133,16 +149,22 @@ def rest(db: sqlite3.Connection, number: int) -> None:
         set_meta(db, "clean", "1")
 
 
-def end(db: sqlite3.Connection, number: int, now_ms: int, calls: int) -> None:
-    """It has listed all of its span: `calls` distinct ids.
+def end(
+    db: sqlite3.Connection, number: int, now_ms: int, *, calls: int, unsettled: int = 0
+) -> None:
+    """All of its span was asked for: `calls` distinct ids.
 
-    What older ones have of it, and of seconds that it covers, goes.
+    If all windows are settled, what older ones have of it, and of seconds that it covers, goes.
     """
     with transaction(db):
         db.execute(
-            "UPDATE listing SET ended_ms = ?, calls = ?, is_running = 0 WHERE id = ?",
-            (now_ms, calls, number),
+            "UPDATE listing SET ended_ms = ?, calls = ?, unsettled = ?, is_running = 0 "
+            "WHERE id = ?",
+            (now_ms, calls, unsettled, number),
         )
+        set_meta(db, "clean", "1")
+        if unsettled:
+            return
         db.execute("DELETE FROM listed_window WHERE listing = ?", (number,))
         covered = (
             "SELECT old.id FROM listing AS old, listing AS new WHERE new.id = ? "
@@ -151,10 +173,10 @@ def end(db: sqlite3.Connection, number: int, now_ms: int, calls: int) -> None:
         db.execute(f"DELETE FROM listed_window WHERE listing IN ({covered})", (number,))  # noqa: S608
         db.execute(f"DELETE FROM listed_file WHERE listing IN ({covered})", (number,))  # noqa: S608
         db.execute(
-            f"DELETE FROM listing WHERE ended_ms IS NULL AND id IN ({covered})",  # noqa: S608
+            "DELETE FROM listing WHERE (ended_ms IS NULL OR unsettled > 0) "  # noqa: S608
+            f"AND id IN ({covered})",
             (number,),
         )
-        set_meta(db, "clean", "1")
 
 
 def files(db: sqlite3.Connection, number: int | None = None) -> list[str]:

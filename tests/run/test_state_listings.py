@@ -66,10 +66,29 @@ def test_one_that_has_not_ended_goes_on_without_what_was_not_settled(
 def test_an_ended_one_is_listed_from_scratch_the_next_time(db: sqlite3.Connection) -> None:
     begun = listings.begin(db, SPAN, 9)
     keep(db, begun.id, window(*SPAN), file="a")
-    listings.end(db, begun.id, 12, 3)
+    listings.end(db, begun.id, 12, calls=3)
     assert listings.listing(db, begun.id).calls == 3
     assert listings.windows(db, begun.id) == []
     assert listings.begin(db, SPAN, 99).id != begun.id
+
+
+def test_what_can_not_be_settled_goes_on_for_a_while_and_then_from_scratch(
+    db: sqlite3.Connection,
+) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(1_000, 1_500), window(1_500, 2_000, "no_id"), file="a")
+    listings.end(db, begun.id, 12, calls=3, unsettled=1)
+    assert not listings.listing(db, begun.id).is_settled
+    assert listings.begin(db, SPAN, 13).id == begun.id
+    assert listings.windows(db, begun.id) == [window(1_000, 1_500)]
+    listings.end(db, begun.id, 14, calls=3, unsettled=1)
+    later = listings.begin(db, SPAN, 14 + listings.GOES_ON_MS)
+    assert later.id != begun.id
+    keep(db, later.id, window(*SPAN), file="b")
+    listings.end(db, later.id, 99, calls=3)
+    assert listings.listing(db, later.id).is_settled
+    assert [one.id for one in listings.all_listings(db)] == [later.id]
+    assert listings.files(db) == ["b"]
 
 
 def test_files_go_that_a_later_one_covers_and_no_others(db: sqlite3.Connection) -> None:
@@ -78,10 +97,10 @@ def test_files_go_that_a_later_one_covers_and_no_others(db: sqlite3.Connection) 
         old = listings.begin(db, span, 9)
         keep(db, old.id, window(*span), file=name)
         if name != "killed":
-            listings.end(db, old.id, 10, 1)
+            listings.end(db, old.id, 10, calls=1)
     new = listings.begin(db, SPAN, 20)
     keep(db, new.id, window(*SPAN), file="new")
-    listings.end(db, new.id, 21, 1)
+    listings.end(db, new.id, 21, calls=1)
     assert listings.files(db) == ["beside", "new"]
     told = [(one.start_s, one.until_s) for one in listings.all_listings(db)]
     assert told == [(1_000, 1_500), (1_900, 2_100), SPAN], "when a day was listed stays"

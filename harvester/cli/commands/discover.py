@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ from harvester.cli.ui.text import count, one_line
 from harvester.cli.without_run import carried_out
 from harvester.config import load_secrets
 from harvester.errors import UsageError
+from harvester.vendor_clock import CLOCK, OFFSET_TEXT
 
 if TYPE_CHECKING:
     from harvester.operations.discover import Discovered, Order, Unsettled
@@ -72,7 +74,7 @@ def discover(  # noqa: PLR0917 - typer makes a flag of each
 ) -> int:
     """List every call that the vendor has of some days, and show which ids are unknown here.
 
-    Days are the vendor's (+08:00), by submitTime, within the last 59. Requests for the list take
+    Days are those of the vendor's clock, by submitTime, within its last 59. Requests for the list take
     turns of the pace, the limit file and pace.per_day like any other. Interrupted, killed or cut
     short: the same command goes on where it stopped. It makes the output where there is none.
 
@@ -221,7 +223,7 @@ def _first_line(done: Discovered) -> Line:
         return Line("No day is to be listed now.", "bold green")
     days = ", ".join(first if first == last else f"{first} to {last}" for first, last in done.days)
     style = "bold green" if not done.exit_code else "bold yellow"
-    return Line(f"The vendor's list of {days} (+08:00)", style)
+    return Line(f"The vendor's list of {days} ({OFFSET_TEXT})", style)
 
 
 def _also(done: Discovered) -> str:
@@ -238,10 +240,6 @@ def _taken(done: Discovered) -> str:
 
 
 def _window(one: Unsettled) -> str:
-    from datetime import UTC, datetime
-
-    from harvester.vendor_clock import CLOCK
-
     first, until = (
         datetime.fromtimestamp(at, UTC).astimezone(CLOCK).isoformat()
         for at in (one.start_s, one.until_s)
