@@ -249,3 +249,11 @@ def test_gaps_are_the_seconds_that_are_left(
     done = [Window(at, at + length) for at, length in closed]
     asked = [Window(at, at + length) for at, length in spans]
     assert seconds(gaps(asked, done)) == seconds(asked) - seconds(done)
+
+
+def test_a_cap_costs_little_where_many_windows_meet_it_at_once() -> None:
+    vendor = Vendor(calls(20_000), cap=90)
+    ids, closed = listed(Windows([DAY]), vendor, at_once=16)
+    assert len(ids) == 20_000
+    assert vendor.requests <= 500
+    assert all(one.distinct <= 90 for one in closed)

@@ -74,9 +74,9 @@ def discover(  # noqa: PLR0917 - typer makes a flag of each
 ) -> int:
     """List every call that the vendor has of some days, and show which ids are unknown here.
 
-    Days are those of the vendor's clock, by submitTime, within its last 59. Requests for the list take
-    turns of the pace, the limit file and pace.per_day like any other. Interrupted, killed or cut
-    short: the same command goes on where it stopped. It makes the output where there is none.
+    Days are those of the vendor's clock, by submitTime, within its last 59. Requests for the list
+    take turns of the pace, the limit file and pace.per_day like any other. Interrupted, killed or
+    cut short: the same command goes on where it stopped. It makes the output where there is none.
 
     Calls may come late into the list: the last call of a day may be redialled for days. --due
     lists each day again after 1, 3 and 12 days; call it once a day.

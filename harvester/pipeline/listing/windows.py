@@ -228,7 +228,7 @@ class Windows:
     def _is_capped(self, work: _Work, seen: Seen, new: frozenset[str]) -> bool:
         """Whether a second page shows that the first was short because the vendor's pages are."""
         is_short = 0 < work.holds < min(work.size, seen.total)
-        return work.current == 2 and is_short and bool(new) and work.holds < self._capacity
+        return work.current == 2 and is_short and bool(new) and work.holds <= self._capacity
 
     def _end_round(self, work: _Work, seen: Seen) -> Closed | None:
         total = seen.total
