@@ -252,8 +252,9 @@ def test_gaps_are_the_seconds_that_are_left(
 
 
 def test_a_cap_costs_little_where_many_windows_meet_it_at_once() -> None:
-    vendor = Vendor(calls(20_000), cap=90)
-    ids, closed = listed(Windows([DAY]), vendor, at_once=16)
+    vendor = Vendor(calls(20_000, 3 * DAY_S), cap=90)
+    days = Window(START, START + 3 * DAY_S)
+    ids, closed = listed(Windows([days]), vendor, at_once=16)
     assert len(ids) == 20_000
     assert vendor.requests <= 500
     assert all(one.distinct <= 90 for one in closed)
