@@ -38,9 +38,14 @@ def test_values_are_exact_and_no_number_is_kept() -> None:
         ('"cost":"0.4","costEur":"0.5","currency":"GBP"', Decimal("0.4"), "GBP"),
         ('"cost":"1,20"', None, "USD"),
         ('"cost":{}', None, "USD"),
+        ('"cost":"1","currency":""', Decimal(1), "USD"),
+        (f'"cost":"1","currency":"{PHONE}"', Decimal(1), None),
+        ('"cost":"1","currency":{}', Decimal(1), None),
     ],
 )
-def test_money_is_that_of_the_data_set(fields: str, cost: Decimal | None, currency: str) -> None:
+def test_money_is_that_of_the_data_set(
+    fields: str, cost: Decimal | None, currency: str | None
+) -> None:
     row = listed(fields)
     assert (row.cost, row.currency, row.answered, row.charged_s) == (cost, currency, False, None)
 

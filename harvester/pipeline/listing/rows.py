@@ -6,6 +6,7 @@ So `erase` has nothing to look for here.  The values are read by the rules of th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,6 +35,8 @@ SCHEMA = pa.schema(
         pa.field("asked_at", pa.timestamp("ms", tz="UTC"), nullable=False),
     ]
 )
+_CODE = re.compile("[A-Za-z]{3}")
+_NOTHING = ("null", '""')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -45,7 +48,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     answered: bool
     charged_s: int | None
     cost: Decimal | None
-    currency: str
+    currency: str | None
     is_final: bool
     is_rated: bool
     asked_ms: int
@@ -68,7 +71,7 @@ def row_of(call: Listed, asked_ms: int) -> Row:
         bool(duration_s) or _read(fields, "answerTime", instant_of) is not None,
         _read(fields, "chargedDuration", seconds_of),
         other_cost if is_other else cost,
-        "EUR" if is_other else _read(fields, "currency", str) or "USD",
+        "EUR" if is_other else _currency(fields),
         record.over,
         record.is_rated,
         asked_ms,
@@ -82,6 +85,14 @@ def table_of(rows: Sequence[Row]) -> list[pa.Array]:
         pa.array([_value(getattr(row, name), field) for row in rows], field.type)
         for name, field in zip(names, SCHEMA, strict=True)
     ]
+
+
+def _currency(fields: Mapping[str, str]) -> str | None:
+    """USD where none is sent; what is no currency's code is nothing: it could be a number."""
+    text = _read(fields, "currency", str)
+    if text is None:
+        return "USD" if fields.get("currency", "null") in _NOTHING else None
+    return text if _CODE.fullmatch(text) else None
 
 
 def _value(value: object, field: pa.Field) -> object:
