@@ -275,7 +275,7 @@ class _Discovery:
         is_by_submit = found is not None and found.by == _SUBMIT
         span = days if is_by_submit else days_of.widened(days, self._now_s)
         now_ms = lister.clock.now_ms()
-        record = await ledger.call(listings.begin, (span.start_s, span.until_s), now_ms)
+        record = await ledger.call(listings.begin, (days.start_s, days.until_s), now_ms)
         self._listings.append(record)
         settled = await ledger.call(listings.windows, record.id)
         # What is to come is not listed yet.

@@ -79,7 +79,7 @@ CREATE TABLE deferred (
     last_ms INTEGER NOT NULL, run TEXT NOT NULL, runs INTEGER NOT NULL, days TEXT NOT NULL,
     chunk INTEGER, row INTEGER, counts INTEGER NOT NULL,
     again INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
--- What `discover` asked the vendor's list for: seconds from start_s on and before until_s.
+-- The days that `discover` listed: from start_s on and before until_s, in Unix seconds.
 -- ended_ms NULL: not all was asked for.  unsettled: windows that are not settled in spite of that.
 -- is_running: nobody has said yet what it has sent.
 CREATE TABLE listing (

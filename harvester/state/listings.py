@@ -31,7 +31,10 @@ GOES_ON_MS = 20 * 3_600_000
 
 
 class ListingRecord(msgspec.Struct, frozen=True):
-    """A listing: whole seconds from `start_s` on and before `until_s`, Unix time."""
+    """A listing of days: from `start_s` on and before `until_s`, Unix time.
+
+    Its windows may begin before and end after them.
+    """
 
     id: int
     start_s: int

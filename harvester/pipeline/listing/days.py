@@ -23,7 +23,7 @@ KEEP_REQUESTS = 100
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A listing that has ended: what it covers, and when it began, in Unix seconds."""
+    """A listing that is settled: its days, and when it began, in Unix seconds."""
 
     window: Window
     begun_s: float
@@ -62,17 +62,15 @@ def due(done: Sequence[Done], now_s: float) -> list[tuple[date, date]]:
     Back to the first day that was ever listed, and for as long as days are listed again at all.
     """
     today = day_at(now_s)
-    first = min([today - timedelta(days=DUE_AFTER[-1]), *(_first(one) for one in done)])
+    first = min(
+        [today - timedelta(days=DUE_AFTER[-1]), *(day_at(one.window.start_s) for one in done)]
+    )
     day, found = max(first, oldest(now_s)), []
     while day < today:
         if _is_due(day, today, done):
             found.append(day)
         day += timedelta(days=1)
     return _stretches(found)
-
-
-def _first(done: Done) -> date:
-    return day_at(done.window.start_s + DAY_S)  # but for the day that it may be wider
 
 
 def _is_due(day: date, today: date, done: Iterable[Done]) -> bool:
