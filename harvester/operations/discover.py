@@ -68,6 +68,13 @@ _SUBMIT = "submitTime"
 Deliver = Callable[[Sequence[Path]], None]
 """Gets Parquet files of the calls (`listing.rows.SCHEMA`), each day in one; they go afterwards."""
 
+Tell = Callable[[int, int], None]
+"""Gets the windows that are closed and the requests that are sent, a few times a second."""
+
+
+def _unheard(windows: int, requests: int) -> None:
+    del windows, requests
+
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be listed."""
@@ -145,6 +152,7 @@ def discover(
     stop: StopSource = NEVER,
     *,
     deliver: Deliver | None = None,
+    tell: Tell = _unheard,
     trace: Trace | None = None,
 ) -> Discovered:
     """List the days that `order` names.
@@ -164,7 +172,7 @@ def discover(
         limit_s = order.max_duration_s
         deadline = None if limit_s is None else began + limit_s
         fetching = _fetching(opened, secrets, limit, trace)
-        this = _Discovery(opened, order, fetching, deadline)
+        this = _Discovery(opened, order, fetching, deadline, tell)
         this.fetch(stop)
         return this.close(deliver)
 
@@ -173,13 +181,19 @@ class _Discovery:
     """One command on an output that is held."""
 
     def __init__(
-        self, opened: Opened, order: Order, fetching: Fetching, deadline: float | None
+        self,
+        opened: Opened,
+        order: Order,
+        fetching: Fetching,
+        deadline: float | None,
+        tell: Tell,
     ) -> None:
         """Raises UsageError for days that the vendor does not have any more, or not yet."""
         self._opened = opened
         self._order = order
         self._fetching = fetching
         self._deadline = deadline
+        self._tell = tell
         db = opened.db
         self._now_s = between_runs.latest_ms(db, time.time_ns() // 1_000_000) / 1000
         self._stretches = self._chosen()
@@ -299,6 +313,7 @@ class _Discovery:
         limit = self._fetching.limit
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
+            self._tell(lister.windows, lister.requests)
             reason: HarvesterError | None = asked_to_stop()
             try:
                 if isinstance(limit, LimitFile):

@@ -131,6 +131,9 @@ def discover(  # noqa: PLR0917 - typer makes a flag of each
             events,
             stop,
             deliver=None if file is None else partial(_write, file),
+            tell=lambda windows, requests: events.doing(
+                f"listing: {count(windows)} windows, {count(requests)} requests"
+            ),
         ),
         stopped,
         quiet=quiet,

@@ -85,6 +85,8 @@ class Lister:
         pace = fetching.pace
         self.stop = Stop()
         self.requests = 0
+        self.windows = 0
+        """That are closed."""
         self._ledger = ledger
         self._folder = folder
         self._is_id = is_id
@@ -237,6 +239,7 @@ class Lister:
             closed = self._windows.failed(asked, answer)
         if closed is not None:
             self._closed.append(_record_of(closed, asked_ms))
+            self.windows += 1
         # Whoever waits looks again: there are new windows, or none at all any more.
         self._changed.set()
         self._changed = asyncio.Event()
