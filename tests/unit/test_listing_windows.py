@@ -258,3 +258,48 @@ def test_a_cap_costs_little_where_many_windows_meet_it_at_once() -> None:
     assert len(ids) == 20_000
     assert vendor.requests <= 500
     assert all(one.distinct <= 90 for one in closed)
+
+
+SECOND = Window(START, START + 1)
+
+
+def seen(total: int, ids: range, records: int | None = None) -> Seen:
+    found = frozenset(f"c{n}" for n in ids)
+    return Seen(total, found, len(found) if records is None else records)
+
+
+def played(pages: list[Seen], span: Window = SECOND) -> list[Closed | None]:
+    """What each page closes of one window, one after the other."""
+    windows, found = Windows([span]), []
+    for page in pages:
+        asked = windows.take()
+        assert asked is not None
+        found.append(windows.answered(asked, page))
+    return found
+
+
+def test_once_is_not_enough_where_a_total_is_behind() -> None:
+    # The first round misses a row, and its total has not heard of it yet.
+    pages = [seen(150, range(100)), seen(150, range(100, 150))]
+    assert played(pages) == [None, None]
+    later = [seen(151, range(60, 151)), seen(151, range(91))]
+    assert played([*pages, *later, *later])[-1] == Closed(SECOND, 151, 151)
+    assert played([*pages, *pages]) == [None, None, None, Closed(SECOND, 150, 150)]
+
+
+def test_a_round_whose_pages_disagree_on_the_total_proves_nothing() -> None:
+    torn = [seen(150, range(100)), seen(151, range(100, 151))]
+    whole = [seen(151, range(97)), seen(151, range(97, 151))]
+    assert played([*torn, *whole]) == [None] * 4
+    assert played([*torn, *whole, *whole])[-1] == Closed(SECOND, 151, 151)
+
+
+def test_rows_that_have_left_the_window_do_not_count_for_those_that_are_missing() -> None:
+    before = [seen(150, range(100)), seen(150, range(100, 150))]
+    after = [seen(149, range(1, 98)), seen(149, range(98, 150))]
+    assert played([*before, *after]) == [None] * 4
+    assert played([*before, *after, *after])[-1] == Closed(SECOND, 149, 149)
+
+
+def test_a_record_without_an_id_beside_as_many_ids_as_the_total_is_no_proof() -> None:
+    assert played([seen(3, range(3), records=4)], Window(START, START + 60)) == [None]

@@ -7,8 +7,8 @@ table.  A window is settled when the distinct ids that it brought are as many as
 
 - More than a page holds: the window is cut into parts, as many as its total needs.
 - A second with more can't be cut.  It is paged, in rounds, until the distinct ids of all rounds are
-  as many as its total after two rounds running; each round has pages of another size, so that rows
-  that one order keeps hidden show in the next.
+  as many as its total, the same one, after two rounds running; each round has pages of another
+  size, so that rows that one order keeps hidden show in the next.
 - A page that brings fewer than promised is followed by the next one.  If that brings others, the
   vendor caps its pages without saying so, and from then on a page holds as many as that one had.
 - What is not settled after `MOST_TRIES` is closed as unsettled; a round that brought an id that no
@@ -118,7 +118,9 @@ class _Work:
     totals: set[int] = field(default_factory=set)
     """What the pages of the round said."""
     equal: int = 0
-    """Rounds running after which the ids are as many as the total."""
+    """Rounds running after which the ids are as many as the total, the same each time."""
+    total: int = -1
+    """That of the round before."""
 
 
 class Windows:
@@ -237,7 +239,8 @@ class Windows:
         if len(work.ids) > total:  # some have left the window since, or the total is behind
             work.ids = set(work.of_round)
         is_whole = work.totals == {total} and len(work.ids) == total
-        work.equal = work.equal + 1 if is_whole else 0
+        is_same, work.total = total == work.total, total
+        work.equal = (work.equal * is_same + 1) if is_whole else 0
         work.rounds += 1
         work.tries += not is_new
         if work.equal == 2:
