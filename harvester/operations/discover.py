@@ -59,6 +59,7 @@ from harvester.state.listings import ListingRecord
 from harvester.state.lock import OutputLock
 from harvester.state.writer import LedgerWriter
 from harvester.storage import dropped
+from harvester.storage.disk import store_error
 from harvester.storage.output import Output
 
 _LOOK_EVERY_S = 0.2
@@ -505,4 +506,7 @@ def _sweep(output: Output, named: Sequence[str]) -> None:
         keep = set(named)
         for path in output.listed.iterdir():
             if path.name not in keep:
-                path.unlink()
+                try:
+                    path.unlink()
+                except OSError as exc:
+                    raise store_error("removing", path, exc) from exc

@@ -185,6 +185,17 @@ def test_killed_at_every_durable_step_it_goes_on_and_finds_all(tmp_path: Path) -
         assert (code, step > 5) == (0, True)
 
 
+@pytest.mark.parametrize("step", range(1, 5))
+def test_a_full_disk_ends_it_and_nothing_is_lost(tmp_path: Path, step: int) -> None:
+    with listing_simulator("calls=5000", drift=False) as vendor:
+        listed = Discovery(tmp_path / "out", vendor)
+        done = listed.run(full_at=step)
+        assert done.code == 6, done.err
+        assert "error: output.full" in done.err
+        assert listed.run().code == 0
+        assert not listed.missing()
+
+
 def test_a_signal_ends_it_in_good_order_and_it_goes_on(tmp_path: Path) -> None:
     with listing_simulator("calls=6000", latency_ms=5) as vendor:
         listed = Discovery(tmp_path / "out", vendor, pace__rate_per_s=40.0)

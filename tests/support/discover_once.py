@@ -7,6 +7,7 @@ its last line and exits with the command's code.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -44,6 +45,8 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     """A file for the ids that were listed."""
     dies_at: int = 0
     """Number of the effect on the files of the listing that it does not live to see."""
+    full_at: int = 0
+    """Number of the effect for which the disk has no room."""
     secrets: tuple[str, str] = ("bDqJFiq9", "7bz1lzh9")
 
 
@@ -58,8 +61,8 @@ def main() -> int:
         probe=order.probe,
         max_duration_s=order.max_duration_s,
     )
-    if order.dies_at:
-        sys.addaudithook(_death(order.dies_at))
+    if order.dies_at or order.full_at:
+        sys.addaudithook(_trouble(order.dies_at, order.full_at))
     signals = Signals(discover.stopped)
     try:
         with signals.handled():
@@ -83,9 +86,9 @@ def main() -> int:
     return done.exit_code
 
 
-def _death(left: int) -> Callable[[str, tuple[Any, ...]], None]:
+def _trouble(dies_at: int, full_at: int) -> Callable[[str, tuple[Any, ...]], None]:
     """Dies, as a kill would have it, at the so manieth effect: a name that is made, changed or
-    removed, and a folder that is synced, in state/listed.
+    removed, and a folder that is synced, in state/listed.  Or the disk is full then.
     """
     at = 0
 
@@ -93,8 +96,10 @@ def _death(left: int) -> Callable[[str, tuple[Any, ...]], None]:
         nonlocal at
         if event in _EFFECTS and "/state/listed" in str(args[0]):
             at += 1
-            if at == left:
+            if at == dies_at:
                 os._exit(DEAD)
+            if at == full_at:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(args[0]))
 
     return hook
 
