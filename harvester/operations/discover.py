@@ -125,6 +125,8 @@ class Discovered(msgspec.Struct, frozen=True, kw_only=True):
     not_over: bool
     """Days that go on still are among them."""
     requests: int
+    retries: dict[str, int]
+    """Of the requests, those that were sent again, by cause."""
     filter: Filter | None
     is_whole: bool
     """It came to its end; else nothing was counted but windows and requests."""
@@ -204,6 +206,7 @@ class _Discovery:
         """What there was to ask for, by listing."""
         self._reason: HarvesterError | None = None
         self._requests = 0
+        self._retries: dict[str, int] = {}
         _sweep(opened.output, listings.files(db))
 
     def fetch(self, stop: StopSource) -> None:
@@ -271,7 +274,7 @@ class _Discovery:
                 await asyncio.gather(*behind, return_exceptions=True)
                 await lister.close()
                 await ledger.call(between_runs.keep_requests_of_day, lister.requests_of_day)
-        self._requests = lister.requests
+        self._requests, self._retries = lister.requests, lister.retries
         self._reason = lister.stop.reason or asked_to_stop()
 
     async def _ask(self, lister: Lister, ledger: LedgerWriter) -> None:
@@ -420,6 +423,7 @@ class _Discovery:
             unsettled_windows=counts.unsettled_windows,
             not_over=not_over,
             requests=self._requests,
+            retries=self._retries,
             filter=self._filter,
             is_whole=is_whole,
             exit_code=error.exit_code if error else EXIT_DONE,

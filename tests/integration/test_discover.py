@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -271,6 +272,20 @@ def test_a_key_that_is_denied_ends_it_at_once(tmp_path: Path) -> None:
         assert "vendor.denied.sign" in done.err
         assert vendor.stats()["requests"] <= 3
         assert listed.run().code == 0
+
+
+@pytest.mark.parametrize("wish", [{"down": True}, {"refuse": "-15"}, {"refuse": "-18"}])
+def test_a_vendor_that_is_ill_ends_it_for_now(tmp_path: Path, wish: dict[str, Any]) -> None:
+    with listing_simulator("calls=300") as vendor:
+        vendor.post_faults(**wish)
+        listed = Discovery(tmp_path / "out", vendor, retry__max_outage_s=2.0)
+        ill = listed.run()
+        assert ill.code == 5, ill.err
+        assert "error: vendor.throttling" in ill.err or "error: listing.unsettled" in ill.err
+        assert ill.summary["retries"]
+        vendor.post_faults(down=False, refuse=None)
+        assert listed.run().code == 0
+        assert not listed.missing()
 
 
 def test_a_vendor_without_a_list_is_told(tmp_path: Path) -> None:

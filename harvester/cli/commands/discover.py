@@ -211,7 +211,7 @@ def screen(done: Discovered, file: Path | None, *, verbose: bool = False) -> lis
         settled = done.windows - done.unsettled_windows
         what = f"{count(settled)} settled, {count(done.unsettled_windows)} not"
         lines.append(Line(f"Windows:   {count(done.windows):>9}: {what}"))
-    lines.append(Line(f"Requests:  {count(done.requests):>9}"))
+    lines.append(Line(f"Requests:  {count(done.requests):>9}{_again(done) if verbose else ''}"))
     shown = done.unsettled if verbose else done.unsettled[:3]
     lines += [Line(f"Unsettled: {_window(one)}", "yellow") for one in shown]
     if file is not None and done.is_whole:
@@ -240,6 +240,11 @@ def _also(done: Discovered) -> str:
 
 def _taken(done: Discovered) -> str:
     return f", {count(done.taken)} put on the work list" if done.taken else ""
+
+
+def _again(done: Discovered) -> str:
+    told = ", ".join(f"{one_line(cause)} {count(n)}" for cause, n in sorted(done.retries.items()))
+    return f", sent again: {told}" if told else ""
 
 
 def _window(one: Unsettled) -> str:

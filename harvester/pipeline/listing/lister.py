@@ -150,6 +150,11 @@ class Lister:
         await self._transport.close()
 
     @property
+    def retries(self) -> dict[str, int]:
+        """Requests that were sent again, by cause."""
+        return dict(self._asker.retries)
+
+    @property
     def requests_of_day(self) -> tuple[str, int]:
         """(day of +08:00, requests sent in it)."""
         return self._quota.stored()
