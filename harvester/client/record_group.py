@@ -41,6 +41,7 @@ TIMES = ("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime")
 """The times of a call: the vendor does not say by which of them a window is cut."""
 
 _SLACK_MS = 1_000
+_DAY_MS = 86_400_000
 _NOT_A_PAGE = NetworkFailure("not_a_page")
 _OTHER_WINDOW = NetworkFailure("other_window")
 
@@ -238,8 +239,12 @@ def _fields(literal: str) -> Mapping[str, str]:
 
 
 def _is_of_another_window(query: Query, fields: Mapping[str, str]) -> bool:
-    """Whether a record can't have been asked for: its times can be read, and none lies inside."""
-    least, most = query.start_s * 1000 - _SLACK_MS, query.end_s * 1000 + 2 * _SLACK_MS
+    """Whether a record can't have been asked for: its times can be read, and none lies inside.
+
+    Where it is not known which time counts it may be one that no record shows, but not days away.
+    """
+    slack_ms = _DAY_MS if query.by is None else _SLACK_MS
+    least, most = query.start_s * 1000 - slack_ms, query.end_s * 1000 + 1000 + slack_ms
     names = TIMES if query.by is None else (query.by,)
     told = [fields[name] for name in names if fields.get(name, "null") not in ("null", '""')]
     read = [_instant(literal) for literal in told]

@@ -118,8 +118,13 @@ def test_what_is_no_page_is_tried_again(odd: object) -> None:
 
 
 def test_records_of_another_window_are_no_answer_to_this_one() -> None:
-    other = {"submitTime": "2026-11-02T08:10:00+08:00", "hangupTime": "2026-11-02T08:10:30+08:00"}
+    other = {"submitTime": "2026-11-04T08:10:00+08:00", "hangupTime": "2026-11-04T08:10:30+08:00"}
     assert judged(body(data(record(), record(2, **other)))) == NetworkFailure("other_window")
+
+
+def test_a_time_that_no_record_shows_may_be_the_one_that_counts() -> None:
+    later = {"submitTime": "2026-11-01T06:10:00+08:00", "hangupTime": "2026-11-01T06:10:30+08:00"}
+    assert page(body(data(record(1, **later)))).records == 1
 
 
 def test_any_time_of_a_call_may_be_the_one_that_it_is_listed_by() -> None:
