@@ -198,6 +198,8 @@ class _Discovery:
         self._deadline = deadline
         self._tell = tell
         db = opened.db
+        gone = [path for path in listings.files(db) if not (opened.output.listed / path).is_file()]
+        listings.forget(db, gone)
         self._now_s = between_runs.latest_ms(db, time.time_ns() // 1_000_000) / 1000
         self._stretches = self._chosen()
         self._filter = listings.list_filter(db, Filter)

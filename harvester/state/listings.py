@@ -191,6 +191,16 @@ def files(db: sqlite3.Connection, number: int | None = None) -> list[str]:
     return [str(path) for (path,) in rows]
 
 
+def forget(db: sqlite3.Connection, paths: Sequence[str]) -> None:
+    """Files are gone: the listings that they belong to are listed from scratch."""
+    with transaction(db):
+        for path in paths:
+            owner = "SELECT listing FROM listed_file WHERE path = ?"
+            db.execute(f"DELETE FROM listed_window WHERE listing IN ({owner})", (path,))  # noqa: S608
+            db.execute(f"DELETE FROM listing WHERE id IN ({owner})", (path,))  # noqa: S608
+            db.execute("DELETE FROM listed_file WHERE path = ?", (path,))
+
+
 def close_killed(db: sqlite3.Connection) -> int:
     """How many listings were killed: since their last `keep` they may have sent more."""
     with transaction(db):

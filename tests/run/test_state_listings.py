@@ -106,6 +106,21 @@ def test_files_go_that_a_later_one_covers_and_no_others(db: sqlite3.Connection) 
     assert told == [(1_000, 1_500), (1_900, 2_100), SPAN], "when a day was listed stays"
 
 
+def test_one_whose_file_is_gone_is_forgotten_and_no_other(db: sqlite3.Connection) -> None:
+    numbers = []
+    for span in (SPAN, (2_000, 3_000)):
+        begun = listings.begin(db, span, 9)
+        keep(db, begun.id, window(*span), file=f"{begun.id}-a")
+        keep(db, begun.id, file=f"{begun.id}-b")
+        numbers.append(begun.id)
+    first, second = numbers
+    listings.forget(db, [f"{first}-a"])
+    assert [one.id for one in listings.all_listings(db)] == [second]
+    assert listings.windows(db, first) == []
+    assert len(listings.windows(db, second)) == 1
+    assert listings.files(db, second) == [f"{second}-a", f"{second}-b"]
+
+
 def test_a_killed_one_is_known_until_it_is_closed(db: sqlite3.Connection) -> None:
     assert not listings.are_any_running(db)
     begun = listings.begin(db, SPAN, 9)

@@ -39,6 +39,7 @@ from harvester.pipeline.listing.windows import Asked, Closed, Seen, Window, Wind
 from harvester.state import between_runs, listings
 from harvester.state.listings import ListedFile, WindowRecord
 from harvester.state.writer import LedgerWriter
+from harvester.storage.atomic_files import sync_folder
 from harvester.storage.output import PRIVATE
 from harvester.storage.parquet_file import ParquetOut
 
@@ -317,7 +318,9 @@ def _record_of(closed: Closed, asked_ms: int) -> WindowRecord:
 
 def _write(path: Path, rows: list[Row]) -> None:
     try:
-        path.parent.mkdir(mode=PRIVATE, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=PRIVATE)
+            sync_folder(path.parent.parent)
         with ParquetOut(path, SCHEMA) as out:
             out.write(*table_of(rows))
             out.commit()
