@@ -6,6 +6,7 @@
     ├── SourceError            2   an id file that can't be read (message carries the file)
     ├── VendorRefused          4   access denied: key, signature, IP address, clock, address
     ├── VendorUnavailable      5   an outage outlasted `retry.max_outage_s`; run again later
+    ├── ListIncomplete         5   calls may be missing in what the vendor's list gave; run again
     ├── StoreError             6   output or state can't be written, or they disagree
     ├── AlreadyRunning         7   another run holds the output's lock
     ├── BudgetReached          8   `--max-duration` or `pace.per_day` is used up; run again
@@ -87,6 +88,14 @@ class VendorUnavailable(HarvesterError):
     """The vendor was out of reach for longer than `retry.max_outage_s`."""
 
     code = "vendor.unavailable"
+    exit_code = 5
+    resumable = True
+
+
+class ListIncomplete(HarvesterError):
+    """What the vendor's list gave is not all of it, or may not be."""
+
+    code = "listing.unsettled"
     exit_code = 5
     resumable = True
 

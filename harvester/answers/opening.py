@@ -109,6 +109,28 @@ def members(text: str) -> dict[str, str]:
     return literals
 
 
+def elements(text: str) -> list[str]:
+    """The literals of a JSON array.  Raises ValueError or RecursionError, as `members`."""
+    at = _skip(text, 0)
+    if text[at : at + 1] != "[":
+        raise ValueError("not an array")
+    literals: list[str] = []
+    at = _skip(text, at + 1)
+    goes_on = text[at : at + 1] != "]"
+    while goes_on:
+        _, end = _decoder.raw_decode(text, at)
+        literals.append(text[at:end])
+        at = _skip(text, end)
+        goes_on = text[at : at + 1] == ","
+        if goes_on:
+            at = _skip(text, at + 1)
+    if text[at : at + 1] != "]":
+        raise ValueError("no comma between elements")
+    if _skip(text, at + 1) != len(text):
+        raise ValueError("text after the array")
+    return literals
+
+
 def text_of(body: bytes, content_type: str | None = None) -> str:
     """`plain` as text, for `members`."""
     return plain(body, content_type).decode("utf-8", "surrogateescape")

@@ -32,6 +32,7 @@ _GROUPS = {
     "Fetch": {
         "run": "Fetch every id that is not resolved yet: the main job.",
         "refetch": "Fetch delivered or dead ids again, and keep what has changed.",
+        "discover": "List every call that the vendor has, and find the missing ones.",
         "publish": "Write the records of the journal into the data set; sends nothing.",
     },
     "Use": {

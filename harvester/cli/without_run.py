@@ -10,7 +10,7 @@ from harvester.cli.ui.event_text import sentence
 from harvester.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from harvester.pipeline.engine.progress import Events, Progress
+    from harvester.pipeline.engine.progress import Progress
     from harvester.pipeline.run.requests import StopSource
     from harvester.storage.output import Output
 
@@ -37,18 +37,21 @@ def refuse_no_state(output: Output, done: str) -> None:
 
 def carried_out(
     doing: str,
-    work: Callable[[Events, StopSource], Result],
+    work: Callable[[Told, StopSource], Result],
     stopped: Callable[[int], Interrupted],
     *,
     quiet: bool,
     json: bool,
 ) -> Result:
-    """What `work` gives, with a sign of life meanwhile; what it said is told when it is over."""
+    """What `work` gives, with a sign of life meanwhile; what it said is told when it is over.
+
+    `doing`: what the sign of life says, until `work` says something else (`Told.doing`).
+    """
     from harvester.cli.signals import Signals
 
     terminal = stderr()
-    with terminal.working(doing, shows=not (quiet or json)):
-        events = _Told(None if json else terminal, quiet=quiet)
+    with terminal.working(doing, shows=not (quiet or json)) as says:
+        events = Told(None if json else terminal, quiet=quiet, doing=says)
         try:
             signals = Signals(stopped)
             with signals.handled():
@@ -57,10 +60,14 @@ def carried_out(
             events.tell()
 
 
-class _Told:
+class Told:
     """Implements `harvester.pipeline.engine.progress.Events`: there is no run, so no log of one."""
 
-    def __init__(self, terminal: Terminal | None, *, quiet: bool) -> None:
+    def __init__(
+        self, terminal: Terminal | None, *, quiet: bool, doing: Callable[[str], None]
+    ) -> None:
+        self.doing = doing
+        """Changes what the sign of life says."""
         self._terminal = terminal
         self._least = "warning" if quiet else "info"
         self._waiting: list[str] = []

@@ -106,6 +106,7 @@ class _Old:
     hashes: dict[str, str] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
     in_journal: int | None = None
+    had_listings: bool = False
     left_files: list[Path] = field(default_factory=list)
     """Of drops and erasures, those that it knows and that are gone."""
 
@@ -251,7 +252,7 @@ def _judge(output: Output) -> _Old:
     """Whether the state that is there can be trusted; its reason says why not."""
     if not output.database.is_file():
         return _Old("there is no state.db")
-    old = _Old("")
+    old = _Old("", had_listings=output.listed.is_dir())
     try:
         with view_ledger(output.database, output.staging) as db:
             old.identity = read_identity(db)
@@ -523,6 +524,11 @@ def _old_list(aside: Path | None) -> str | None:
 def _unknown(runs: Sequence[str], snapshot: Path | None, old: _Old) -> tuple[str, ...]:
     """What is not known any more."""
     found = ["which ids of earlier inputs were still pending: the work list is gone"]
+    if old.had_listings:
+        found.append(
+            "which days `harvester discover` has listed, and how the vendor cuts its list: list "
+            "the days again, with --probe"
+        )
     if old.in_journal is None:
         found.append("answers that were acknowledged but not published yet, if there were any")
     elif old.in_journal:

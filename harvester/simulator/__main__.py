@@ -46,7 +46,7 @@ def options_of(parsed: argparse.Namespace) -> SimulatorOptions:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harvester.simulator", description=__doc__)
-    for name in ("host", "prefix", "key", "secret", "faults", "fates", "now", "billing"):
+    for name in ("host", "prefix", "key", "secret", "faults", "fates", "now", "billing", "listed"):
         parser.add_argument(f"--{name}")
     for name in ("port", "seed", "max-faults", "open-asks", "log-size"):
         parser.add_argument(f"--{name}", type=int)

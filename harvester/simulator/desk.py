@@ -9,17 +9,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Protocol
 
 from harvester.simulator import signature
 from harvester.simulator.control import Change
 from harvester.simulator.dice import Dice
 from harvester.simulator.faults import HARMLESS, Weather, parse_mix
+from harvester.simulator.ids import last_whole_day
 from harvester.simulator.limit import SlidingSecond
+from harvester.simulator.listing import RecordList
 from harvester.simulator.logbook import Entry, Logbook
 from harvester.simulator.options import SimulatorOptions
 from harvester.simulator.records import Records
 from harvester.simulator.replies import Occasion, Reply, bare, refuse, reset, spoil, too_many
 from harvester.simulator.signature import Credentials
+
+LIST = "recordGroupQuery"
+"""What the log calls a question for the list."""
+
+
+class Right(Protocol):
+    """Gives the right answer; `counts`: the client gets it."""
+
+    def __call__(self, *, counts: bool = True) -> Reply: ...
 
 
 class Desk:
@@ -39,6 +53,8 @@ class Desk:
         self.book = Logbook(options.log_size)
         self._clock, self._ticks, self._keep = clock, ticks, keep
         self._records = Records(options)
+        today = datetime.fromtimestamp(clock() + options.clock_skew_s, UTC)
+        self.list = RecordList(options, last_whole_day(today))
         self._weather = Weather(parse_mix(options.faults), options.max_faults)
         self._weather_of: dict[str, Weather] = {}
         self._down = False
@@ -51,15 +67,35 @@ class Desk:
 
     def answer(self, voice_id: str, credentials: Credentials) -> Reply:
         """The answer to a request that arrives now."""
+
+        def right(*, counts: bool = True) -> Reply:
+            at = self._ticks()
+            return self._records.answer(voice_id, at, counts=counts, now_s=self.now_s())
+
+        return self._answered(voice_id, voice_id, credentials, right)
+
+    def answer_list(self, body: bytes, credentials: Credentials) -> Reply:
+        """The answer to a question for a page of the list."""
+
+        def right(*, counts: bool = True) -> Reply:
+            del counts
+            return self.list.answer(body, self.now_s())
+
+        # A question counts as an id: it gets its faults, and then its answer.
+        question = blake2b(body, digest_size=10).hexdigest()
+        return self._answered(LIST, question, credentials, right)
+
+    def _answered(self, name: str, voice_id: str, credentials: Credentials, right: Right) -> Reply:
+        """What becomes of a question called `name`, whose faults are those of `voice_id`."""
         at = self._ticks()
         within = self.limit.arrive(at)
         reply = (
             self._in_this_mood(at)
             or self._over_the_limit(at, within=within)
             or self._turned_away(credentials)
-            or self._in_this_weather(voice_id, at)
+            or self._in_this_weather(voice_id, right)
         )
-        entry = Entry(at, voice_id, reply.status, reply.why, reply.http)
+        entry = Entry(at, name, reply.status, reply.why, reply.http)
         self.book.note(entry)
         if self._keep is not None:
             self._keep(entry)
@@ -127,14 +163,14 @@ class Desk:
             return None
         return refuse(status, "clock" if status == signature.EXPIRED else "signature")
 
-    def _in_this_weather(self, voice_id: str, at: float) -> Reply:
+    def _in_this_weather(self, voice_id: str, right: Right) -> Reply:
         weather = self._weather_of.get(voice_id, self._weather)
         fault = weather.next_fault(self.options.seed, voice_id)
         if fault is None:
-            return self._records.answer(voice_id, at, now_s=self.now_s())
+            return right()
         counts = fault in HARMLESS
         occasion = Occasion(
-            right=self._records.answer(voice_id, at, counts=counts, now_s=self.now_s()),
+            right=right(counts=counts),
             other=lambda: self._records.record(_neighbour(voice_id)),
             dice=Dice(self.options.seed, f"{voice_id}/{weather.done}", b"spoil"),
             now_s=self.now_s(),

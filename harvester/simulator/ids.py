@@ -35,6 +35,12 @@ def make_ids(
     return _ids(count, seed, first_s, days * _DAY_S, _step(count, seed) if shuffled else 1)
 
 
+def ids_of_second(at: datetime, count: int) -> Iterator[str]:
+    """`count` distinct voiceIds of one second."""
+    told = _tell(int(at.timestamp()))
+    return (f"{told}{number:07d}5" for number in range(count))
+
+
 def write_ids(
     path: Path,
     count: int,

@@ -12,6 +12,7 @@ from harvester.errors import UsageError
 from harvester.simulator.billing import Bill, parse_billing
 from harvester.simulator.calls import Fates
 from harvester.simulator.faults import parse_mix
+from harvester.simulator.habits import parse_habits
 from harvester.simulator.rates import Sheet
 
 _NOT_NEGATIVE = (
@@ -62,6 +63,8 @@ class SimulatorOptions:
     """Shares of the answered calls that are billed late or wrong."""
     sheet: Sheet | None = None
     """Rates of a file, which come before the made-up ones."""
+    listed: str = "none"
+    """The list of calls and its habits; none: this vendor has no such list."""
     keep_days: float | None = None
     """How old an id with a date may be before its record is forgotten; None for any age."""
     open_asks: int = 1
@@ -81,6 +84,7 @@ class SimulatorOptions:
     def __post_init__(self) -> None:
         parse_mix(self.faults)
         parse_billing(self.billing)
+        parse_habits(self.listed)
         _check_host(self.host)
         _check_prefix(self.prefix)
         _check_numbers(self)

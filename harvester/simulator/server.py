@@ -19,10 +19,10 @@ import msgspec
 
 from harvester.errors import UsageError
 from harvester.simulator.control import parse_change
-from harvester.simulator.desk import Desk
+from harvester.simulator.desk import LIST, Desk
 from harvester.simulator.logbook import Entry
 from harvester.simulator.options import SimulatorOptions
-from harvester.simulator.replies import bare
+from harvester.simulator.replies import Reply, bare
 from harvester.simulator.signature import Credentials
 from harvester.simulator.wire import DateLine, send
 
@@ -84,6 +84,7 @@ class Front:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._start = f"{desk.options.prefix}/recordGroup/"
+        self._list = f"{desk.options.prefix}/{LIST}"
         self._date = DateLine()
         self._connections = 0
 
@@ -103,6 +104,8 @@ class Front:
         path = request.path
         if path.startswith(CONTROL):
             return await self._control(request, path.removeprefix(CONTROL))
+        if path == self._list and self._desk.list.is_there:
+            return await self._page(request)
         voice_id = path.removeprefix(self._start) if path.startswith(self._start) else ""
         if not voice_id or "/" in voice_id:
             reply = bare(404, "address")
@@ -110,6 +113,15 @@ class Front:
             reply = bare(405, "method")
         else:
             reply = self._desk.answer(voice_id, _credentials(request))
+        return await self._send(request, reply)
+
+    async def _page(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method != "POST":
+            return await self._send(request, bare(405, "method"))
+        body = await request.read()
+        return await self._send(request, self._desk.answer_list(body, _credentials(request)))
+
+    async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         date = self._date.at(self._desk.now_s())
         return await send(request, reply, date=date, drip_s=self._desk.options.drip_s)
 
@@ -119,12 +131,16 @@ class Front:
                 return _json({**self._desk.stats(), "connections": self._connections})
             case "GET", "asks":
                 return _json(self._desk.book.asks())
+            case "GET", "listed" if self._desk.list.is_there:
+                return _json(self._desk.list.truth())
             case "GET", "log":
                 return _respond(b"".join(self._desk.book.lines()), "application/x-ndjson")
             case "POST", "faults":
                 return self._change(await request.read())
             case _:
-                return _respond(b"stats, asks, log: GET. faults: POST.\n", "text/plain", 404)
+                return _respond(
+                    b"stats, asks, listed, log: GET. faults: POST.\n", "text/plain", 404
+                )
 
     def _change(self, body: bytes) -> web.StreamResponse:
         try:

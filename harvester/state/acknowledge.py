@@ -15,10 +15,11 @@ from collections.abc import Mapping
 import msgspec
 
 from harvester.errors import StoreError
-from harvester.state import bitmap, journal, unresolved
+from harvester.state import journal, unresolved
 from harvester.state.between_runs import keep_requests_of_day
 from harvester.state.database import transaction
 from harvester.state.values import Batch, WorkList, rows_of_chunk
+from harvester.storage import bitmap
 
 
 def acknowledge(

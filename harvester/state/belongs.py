@@ -25,7 +25,7 @@ def binding(db: sqlite3.Connection) -> Identity:
     own = read_identity(db)
     has_parts = exists(db, "file")
     has_answers = has_parts or any(
-        exists(db, table) for table in ("journal", "open_call", "dead_letter")
+        exists(db, table) for table in ("journal", "open_call", "dead_letter", "listed_file")
     )
     return Identity(
         account=own.account,

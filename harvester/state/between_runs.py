@@ -52,9 +52,14 @@ def last_skew_s(db: sqlite3.Connection) -> float:
     return float(get_meta(db, "clock_skew_s") or 0)
 
 
+def may_have_workers(db: sqlite3.Connection) -> bool:
+    """Whether the last run had workers beside its process."""
+    return get_meta(db, "workers") == "1"
+
+
 def had_workers(db: sqlite3.Connection, has_workers: bool) -> bool:
     """Whether the run before this one had workers beside its process; keeps it of this one."""
-    had = get_meta(db, "workers") == "1"
+    had = may_have_workers(db)
     if had is not has_workers:
         with transaction(db):
             set_meta(db, "workers", "1" if has_workers else "0")

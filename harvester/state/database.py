@@ -79,6 +79,21 @@ CREATE TABLE deferred (
     last_ms INTEGER NOT NULL, run TEXT NOT NULL, runs INTEGER NOT NULL, days TEXT NOT NULL,
     chunk INTEGER, row INTEGER, counts INTEGER NOT NULL,
     again INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+-- The days that `discover` listed: from start_s on and before until_s, in Unix seconds.
+-- ended_ms NULL: not all was asked for.  unsettled: windows that are not settled in spite of that.
+-- is_running: nobody has said yet what it has sent.
+CREATE TABLE listing (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, start_s INTEGER NOT NULL, until_s INTEGER NOT NULL,
+    begun_ms INTEGER NOT NULL, ended_ms INTEGER, requests INTEGER NOT NULL,
+    calls INTEGER, unsettled INTEGER NOT NULL DEFAULT 0, is_running INTEGER NOT NULL);
+-- The windows of listings that are not settled.  cause: why it is not settled; empty where it is.
+CREATE TABLE listed_window (
+    listing INTEGER NOT NULL, start_s INTEGER NOT NULL, until_s INTEGER NOT NULL,
+    asked_ms INTEGER NOT NULL, total INTEGER NOT NULL, distinct_ids INTEGER NOT NULL,
+    cause TEXT NOT NULL, PRIMARY KEY (listing, start_s)) WITHOUT ROWID;
+-- path: relative to state/listed/.
+CREATE TABLE listed_file (
+    path TEXT PRIMARY KEY, listing INTEGER NOT NULL, rows INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE run (
     id TEXT PRIMARY KEY, started_ms INTEGER NOT NULL, ended_ms INTEGER, exit_code INTEGER,
     first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
@@ -88,9 +103,10 @@ CREATE TABLE run (
 # they stand in _TABLES they are made anew, with the rows and the columns that they had.
 _MADE_ANEW = ("publication", "file")
 
-# Columns that came later: (table, name, definition); only ever appended to, as their number names
-# the copy that is kept.  A database that was made without one gets it when it is opened; an older
-# harvester of the same version goes on reading it, as it names the columns that it reads.
+# Columns that came later: (table, name, definition); only ever appended to, as their number, with
+# that of the tables below, names the copy that is kept.  A database that was made without one gets
+# it when it is opened; an older harvester of the same version goes on reading it, as it names the
+# columns that it reads.
 _ADDED = (
     ("input_file", "ctime_ns", "INTEGER NOT NULL DEFAULT 0"),
     ("open_call", "unrated_ms", "INTEGER"),
@@ -100,6 +116,13 @@ _ADDED = (
     ("list", "refetched", "INTEGER NOT NULL DEFAULT 0"),
     ("deferred", "again", "INTEGER NOT NULL DEFAULT 0"),
 )
+
+# Tables that came later, all of them: a database that was made without one gets it when it is
+# opened.
+_ADDED_TABLES = ("listing", "listed_window", "listed_file")
+
+_FORM = len(_ADDED) + len(_ADDED_TABLES)
+"""Which of the forms of this version it is."""
 
 
 def open_database(path: Path, account: str, *, is_claimed: bool = True) -> sqlite3.Connection:
@@ -250,13 +273,15 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     """Give a database of an older version what came since; a copy of it as it was is kept first."""
     if not is_older(db):
         return
-    _keep_copy(db, path.with_name(f"{path.name}.before-{SCHEMA_VERSION}.{len(_ADDED)}"))
+    _keep_copy(db, path.with_name(f"{path.name}.before-{SCHEMA_VERSION}.{_FORM}"))
     bring_up_to_date(db)
 
 
 def is_older(db: sqlite3.Connection) -> bool:
     """Whether it lacks what this version asks for."""
-    return _version(db) < SCHEMA_VERSION or bool(_missing_columns(db) or _of_other_form(db))
+    return _version(db) < SCHEMA_VERSION or bool(
+        _missing_columns(db) or _missing_tables(db) or _of_other_form(db)
+    )
 
 
 def bring_up_to_date(db: sqlite3.Connection) -> None:
@@ -268,6 +293,8 @@ def bring_up_to_date(db: sqlite3.Connection) -> None:
     with transaction(db):
         for table in _of_other_form(db):
             _make_anew(db, table)
+        for table in _missing_tables(db):
+            db.execute(_statement(table))
         for table, name, definition in _missing_columns(db):
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
         set_meta(db, "schema", str(SCHEMA_VERSION))
@@ -292,6 +319,10 @@ def _of_other_form(db: sqlite3.Connection) -> list[str]:
 
 def _missing_columns(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
     return [added for added in _ADDED if added[1] not in _columns(db, added[0])]
+
+
+def _missing_tables(db: sqlite3.Connection) -> list[str]:
+    return [table for table in _ADDED_TABLES if not _columns(db, table)]
 
 
 def _columns(db: sqlite3.Connection, table: str) -> list[str]:

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 import msgspec
 
-from harvester.state import bitmap, journal, publications, unresolved
+from harvester.state import journal, publications, unresolved
 from harvester.state.database import get_meta, newest_number, one_number, set_meta, transaction
 from harvester.state.values import FileStamp, InputRecord, WorkList, rows_of_chunk
+from harvester.storage import bitmap
 
 _LIST_COLUMNS = (
     "id, input_key, path, ids_path, listed, retried, left_over, delivered, open, dead, again, "

@@ -3,7 +3,7 @@
     OUT/cdr/submit_date=…/part-….parquet    the data set; nothing but finished parts
     OUT/changes/change_date=…/part-….parquet    records that changed since, whole: old and new
     OUT/dropped/drop-….parquet    the ids of calls that were dropped (storage/dropped.py)
-    OUT/state/  state.db status.json lock lists/ staging/ retired/    ours
+    OUT/state/  state.db status.json lock lists/ listed/ staging/ retired/    ours
     OUT/runs/<run_id>/  summary.json bad_ids.jsonl log.jsonl state.parquet
 
 state/ and runs/ hold answers and ids and are for the owner only; cdr/ and changes/ follow
@@ -75,6 +75,11 @@ class Output(msgspec.Struct, frozen=True):
     @property
     def lists(self) -> Path:
         return self.state / "lists"
+
+    @property
+    def listed(self) -> Path:
+        """What the vendor's list said; made by the first `discover`."""
+        return self.state / "listed"
 
     @property
     def staging(self) -> Path:

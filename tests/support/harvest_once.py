@@ -36,12 +36,15 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     secrets: tuple[str, str] = ("bDqJFiq9", "7bz1lzh9")
 
 
-class _Quiet:
+class Quiet:
+    """Whoever listens to a process that nobody listens to."""
+
     def message(self, level: str, event: str, **fields: object) -> None:
+        """On stderr."""
         print(level, event, fields, file=sys.stderr)
 
     def progress(self, progress: Progress) -> None:
-        pass
+        """Not shown."""
 
 
 def main() -> int:
@@ -60,8 +63,8 @@ def main() -> int:
     signals = Signals(stopped)
     try:
         with signals.handled():
-            secrets, trace = Secrets(*order.secrets), _tracer(order.trace)
-            result = run(config, secrets, request, _Quiet(), signals, trace=trace)
+            secrets, trace = Secrets(*order.secrets), tracer(order.trace)
+            result = run(config, secrets, request, Quiet(), signals, trace=trace)
     except HarvesterError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
@@ -71,7 +74,8 @@ def main() -> int:
     return result.exit_code
 
 
-def _tracer(path: str | None) -> Callable[[float], None] | None:
+def tracer(path: str | None) -> Callable[[float], None] | None:
+    """What writes each time into the file `path`; None for none."""
     if path is None:
         return None
     # Unbuffered: what a killed process sent must be in the trace.

@@ -99,6 +99,11 @@ class Simulator:
         found: dict[str, int] = json.loads(self._control("asks"))
         return found
 
+    def listed(self) -> dict[str, Any]:
+        """The ids of all calls that it lists sooner or later, and how many do not show yet."""
+        found: dict[str, Any] = json.loads(self._control("listed"))
+        return found
+
     def log(self) -> list[dict[str, Any]]:
         """The last requests: at, voice_id, status, why, http."""
         return [json.loads(line) for line in self._control("log").splitlines()]

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from harvester.analysis.verify.check_ids import IdCheck, _grouped, check_ids, settled_flags
 from harvester.analysis.verify.dataset_scan import STANDINGS, Content
 from harvester.analysis.verify.id_states import Place
-from harvester.state import bitmap
 from harvester.state.database import open_database
 from harvester.state.values import CHUNK_ROWS, WorkList
+from harvester.storage import bitmap
 
 
 def batches_of(ids: list[str], cuts: list[int]) -> list[pa.RecordBatch]:

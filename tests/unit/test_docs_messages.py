@@ -56,7 +56,12 @@ CODES_OF_ENDS = {code: name for code, name in summary.END_CODES.items() if name}
 # A place that hands on what another process said, which has a place of its own.
 HANDED_ON = {"spoken['source']", "spoken['store']"}
 # Made of parts; what it can be made of has tests of its own below.
-MADE_OF_PARTS = {"pipeline/engine/fetcher.py", "inputs/formats/blocks.py", "storage/disk.py"}
+MADE_OF_PARTS = {
+    "pipeline/engine/fetcher.py",
+    "pipeline/listing/asker.py",
+    "inputs/formats/blocks.py",
+    "storage/disk.py",
+}
 
 
 def text_of(node: ast.expr | None, texts: dict[str, ast.expr]) -> str | None:

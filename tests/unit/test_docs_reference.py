@@ -26,6 +26,7 @@ from harvester.pipeline.run.control_totals import Difference
 from harvester.pipeline.run.summary import Summary
 from harvester.simulator.billing import MISCHIEF
 from harvester.simulator.faults import FAULTS
+from harvester.simulator.habits import HABITS
 from tests.unit.test_architecture import PLAN
 from tests.unit.test_configs import DEFAULTS
 from tests.unit.test_docs import DOCS, ROOT, coded, page, rows, section
@@ -166,6 +167,10 @@ def test_every_fault_of_the_stand_in_vendor_is_documented() -> None:
 
 def test_every_fault_of_its_billing_is_documented() -> None:
     assert named_in("billing") == list(MISCHIEF)
+
+
+def test_every_habit_of_its_list_is_documented() -> None:
+    assert named_in("list") == list(HABITS)
 
 
 def named_in(kind: str) -> list[str]:

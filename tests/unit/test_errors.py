@@ -14,13 +14,21 @@ CODES = {
     "SourceError": 2,
     "VendorRefused": 4,
     "VendorUnavailable": 5,
+    "ListIncomplete": 5,
     "StoreError": 6,
     "AlreadyRunning": 7,
     "BudgetReached": 8,
     "Interrupted": 130,
     "Terminated": 143,
 }
-GO_ON = {"VendorRefused", "VendorUnavailable", "BudgetReached", "Interrupted", "Terminated"}
+GO_ON = {
+    "VendorRefused",
+    "VendorUnavailable",
+    "ListIncomplete",
+    "BudgetReached",
+    "Interrupted",
+    "Terminated",
+}
 """After these the same command, typed again, goes on where the run stopped."""
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.state import bitmap
+from harvester.storage import bitmap
 
 
 @given(rows=st.integers(1, 300), chosen=st.data())

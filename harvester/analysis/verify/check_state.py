@@ -19,9 +19,10 @@ from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import normalize
 from harvester.dataset.origin import numbers_of
 from harvester.dataset.usage import UsageTotals
-from harvester.state import bitmap, journal, publications, run_records, unresolved, work_lists
+from harvester.state import journal, publications, run_records, unresolved, work_lists
 from harvester.state.restore import is_rebuilt
 from harvester.state.values import KnownPart, Publication, WorkList, rows_of_chunk
+from harvester.storage import bitmap
 from harvester.storage.output import is_change
 
 _PUBLICATION = "state.db: publication"

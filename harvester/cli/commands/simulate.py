@@ -81,6 +81,15 @@ Billing = Annotated[
         '"late=0.1:3600,rerated=0.05,double=0.02"; or none.',
     ),
 ]
+Listed = Annotated[
+    str,
+    typer.Option(
+        "--list",
+        metavar="HABITS",
+        help="Serve the vendor's list of calls as well, such as "
+        '"calls=1000,days=2,extra=20,late=0.1:20,overflow"; or none.',
+    ),
+]
 Rates = Annotated[
     Path | None,
     typer.Option(
@@ -117,6 +126,7 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
     no_drift: NoDrift = False,
     billing: Billing = "none",
     rates: Rates = None,
+    listed: Listed = "none",
     log: LogFile = None,
     ids: Ids = None,
     days: Days = 45,
@@ -152,6 +162,7 @@ def simulate(  # noqa: PLR0917 - typer makes a flag of each
         drift=drift is not Drift.NONE and not no_drift,
         wild=drift is Drift.WILD and not no_drift,
         billing=billing,
+        listed=listed,
         sheet=None if rates is None else _sheet(rates),
         keep_days=_KEEP_DAYS,
         log=log,

@@ -14,7 +14,18 @@ import msgspec
 
 _COMMAND = re.compile(r"`harvester ([a-z]+)([^`]*)`")
 _OF_AN_ACCOUNT = frozenset(
-    {"run", "plan", "doctor", "refetch", "publish", "compact", "drop", "erase", "rebuild"}
+    {
+        "run",
+        "plan",
+        "doctor",
+        "refetch",
+        "discover",
+        "publish",
+        "compact",
+        "drop",
+        "erase",
+        "rebuild",
+    }
 )
 _OF_NO_OUTPUT = frozenset({"simulate", "config"})
 _OF_THE_FIRST_TIME = frozenset({"--dry-run", "--json"})

@@ -51,6 +51,23 @@ def write_all(file: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) 
             sink(batch)
 
 
+def write_parts(form: str, file: Path, schema: pa.Schema, parts: Iterable[Path]) -> None:
+    """Write the rows of `parts`, Parquet files of `schema`, into `file`; see `opened`."""
+    with opened(form, file, schema) as sink:
+        for part in parts:
+            for batch in pq.ParquetFile(part).iter_batches():
+                sink(batch)
+
+
+@contextmanager
+def _txt(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
+    """The first column alone, a value a line."""
+    del schema
+    yield lambda batch: stream.writelines(
+        f"{value}\n".encode() for value in as_text(batch.column(0)).to_pylist()
+    )
+
+
 @contextmanager
 def _csv(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
     texts = pa.schema([pa.field(name, pa.string()) for name in schema.names])
@@ -76,7 +93,7 @@ def _parquet(stream: BinaryIO, schema: pa.Schema) -> Iterator[Sink]:
         yield writer.write_batch
 
 
-_WRITERS: dict[str, Any] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+_WRITERS: dict[str, Any] = {"txt": _txt, "csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
 def _as_texts(batch: pa.RecordBatch, schema: pa.Schema, *, guard: bool) -> pa.RecordBatch:

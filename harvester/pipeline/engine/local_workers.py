@@ -79,14 +79,14 @@ class LocalWorkers:
         self._owner = owner
         self._stop = stop
         self._concurrency = pace.concurrency
-        self.pace = of_pace or _pace_of(fetching)
+        self.pace = of_pace or pace_of(fetching)
         self.gate = OutageGate(fetching.retry.max_outage_s, stop.stop)
         self.sealer = Sealer(
             fetching.secrets,
             self.pace,
             clock,
             stop,
-            _traced(owner.count_request, fetching.trace),
+            traced(owner.count_request, fetching.trace),
             concurrency=pace.concurrency,
         )
         self._transport = fetching.connect(fetching.vendor, pace.concurrency, self.sealer.seal)
@@ -180,14 +180,16 @@ class LocalWorkers:
             worker.is_busy = False
 
 
-def _pace_of(fetching: Fetching) -> Pace:
+def pace_of(fetching: Fetching) -> Pace:
+    """The pace of one process: its own, or that of the limit file."""
     rate_per_s, opens_at = fetching.pace.rate_per_s, fetching.locked_at + fetching.quiet_s
     if fetching.limit is None:
         return Pace(rate_per_s, opens_at=opens_at)
     return SharedPace(rate_per_s, opens_at=opens_at, limit=fetching.limit)
 
 
-def _traced(count_request: Callable[[], None], trace: Trace | None) -> Callable[[], None]:
+def traced(count_request: Callable[[], None], trace: Trace | None) -> Callable[[], None]:
+    """`count_request`, and what `trace` is told with each."""
     if trace is None:
         return count_request
 

@@ -29,11 +29,12 @@ from harvester.identity import Identity, with_address
 from harvester.pipeline.engine.acknowledger import BATCH_OUTCOMES
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.limits.shares import LEASE_S
+from harvester.pipeline.listing.days import most_unrecorded as most_unrecorded_of_listing
 from harvester.pipeline.publish.latest import write_latest
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.belonging import own_settings
 from harvester.run_name import stamp_at
-from harvester.state import between_runs, publications, run_records, work_lists
+from harvester.state import between_runs, listings, publications, run_records, work_lists
 from harvester.state.belongs import binding, data_version, keep_data_version, keep_identity
 from harvester.state.database import get_meta, open_database, store_errors, transaction
 from harvester.state.lock import OutputLock
@@ -244,6 +245,7 @@ def _recover(  # noqa: PLR0917 - what it is opened with
     remove_old(output.runs, names, config.output.keep_runs_days, time.time_ns() // 1_000_000)
     unrecorded = most_unrecorded_of(config)
     killed = [_close_killed_run(db, run, unrecorded) for run in run_records.unended_runs(db)]
+    _close_killed_listings(db, config)
     return Opened(output, config, identity, kind, db, state_id, locked_at, finished, tuple(killed))
 
 
@@ -296,6 +298,24 @@ def _close_killed_run(db: sqlite3.Connection, run: RunRecord, unrecorded: int) -
         counters["cut_off"] = run.attempted - finished
     run_records.end_run(db, run.id, ended_ms, None, counters)
     return replace(run, ended_ms=ended_ms, counters=counters)
+
+
+def _close_killed_listings(db: sqlite3.Connection, config: Config) -> None:
+    """What a killed `discover` may have sent and not written down counts as sent."""
+    if not listings.are_any_running(db):
+        return
+    day, sent = between_runs.requests_of_day(db)
+    today = day_of(time.time())
+    if day and day != today:
+        _add_requests(db, day, sent, config)
+    _add_requests(db, today, between_runs.requests_by_day(db).get(today, 0), config)
+    listings.close_killed(db)
+
+
+def _add_requests(db: sqlite3.Connection, day: str, sent: int, config: Config) -> None:
+    unrecorded = most_unrecorded_of_listing(config.pace.concurrency)
+    with transaction(db):
+        between_runs.keep_requests_of_day(db, (day, sent + unrecorded))
 
 
 def most_unrecorded_of(config: Config) -> int:

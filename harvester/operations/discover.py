@@ -1,0 +1,518 @@
+"""`harvester discover`: every call that the vendor lists, and which of them are unknown to us.
+
+Theory of operation.  The output is opened as a run opens it, so start is recovery here as well.
+Days are listed by `pipeline.listing`, each stretch of days a listing of its own, which goes on
+where it was cut off.  What it brought is then read once: calls of the days that were asked for, by
+their submitTime, each once, as last seen.  Known is what a work list made of these ids would take
+for resolved, or has pending already: the one place that decides it is the one that makes lists.
+With `take` that list is put in force, and the books of the input see it as any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+from msgspec.structs import replace
+
+from harvester.client.connect import way_to
+from harvester.config import Config, Secrets
+from harvester.errors import (
+    EXIT_DONE,
+    HarvesterError,
+    Interrupted,
+    ListIncomplete,
+    Terminated,
+    UsageError,
+)
+from harvester.inputs.discover import IdFile
+from harvester.inputs.voice_id import clean
+from harvester.pipeline.engine.local_workers import (
+    QUIET_AFTER_LOCK_S,
+    QUIET_AFTER_WORKERS_S,
+    Fetching,
+    Trace,
+)
+from harvester.pipeline.engine.progress import Events
+from harvester.pipeline.limits.limit_file import LimitFile, sharing
+from harvester.pipeline.limits.open_files import room_for
+from harvester.pipeline.listing import days as days_of
+from harvester.pipeline.listing.lister import Day, Lister, Span
+from harvester.pipeline.listing.probing import Filter, find_filter
+from harvester.pipeline.listing.windows import Window, gaps
+from harvester.pipeline.run.messages import tell_recovery
+from harvester.pipeline.run.prepare_list import Places, data_glob, draft_list, list_input
+from harvester.pipeline.run.recovery import Opened, open_output
+from harvester.pipeline.run.requests import NEVER, StopCheck, StopSource
+from harvester.pipeline.run.run import close_killed
+from harvester.state import between_runs, listings, work_lists
+from harvester.state.database import store_errors
+from harvester.state.listings import ListingRecord
+from harvester.state.lock import OutputLock
+from harvester.state.writer import LedgerWriter
+from harvester.storage import dropped
+from harvester.storage.disk import store_error
+from harvester.storage.output import Output
+
+_LOOK_EVERY_S = 0.2
+_MOST_SHOWN = 20
+_SUBMIT = "submitTime"
+
+Deliver = Callable[[Sequence[Path]], None]
+"""Gets Parquet files of the calls (`listing.rows.SCHEMA`), each day in one; they go afterwards."""
+
+Tell = Callable[[int, int], None]
+"""Gets the windows that are closed and the requests that are sent, a few times a second."""
+
+
+def _unheard(windows: int, requests: int) -> None:
+    del windows, requests
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be listed."""
+
+    first: date | None = None
+    last: date | None = None
+    """Days of the vendor's clock, both included."""
+    due: bool = False
+    """Instead: the days that are to be listed again by now."""
+    take: bool = False
+    probe: str | None = None
+    """A call that shows how the vendor cuts windows."""
+    max_duration_s: float | None = None
+
+
+class Unsettled(msgspec.Struct, frozen=True):
+    """A window that could not be listed for sure; seconds of Unix time."""
+
+    start_s: int
+    until_s: int
+    total: int
+    distinct: int
+    cause: str
+
+
+class Discovered(msgspec.Struct, frozen=True, kw_only=True):
+    """What was listed.  listed = known + unknown + too_young."""
+
+    output: str
+    days: tuple[tuple[str, str], ...]
+    """Stretches of days, first and last."""
+    listed: int
+    """Distinct ids of calls submitted in these days."""
+    known: int
+    """Of those, resolved or pending already."""
+    unknown: int
+    too_young: int
+    """Unknown, but younger than input.min_age_s: they are taken later."""
+    taken: int
+    undated: int
+    """Of those listed, calls whose submitTime can't be read."""
+    outside: int
+    """Beside them: calls of other days, which were asked for to be sure."""
+    windows: int
+    unsettled: tuple[Unsettled, ...]
+    unsettled_windows: int
+    not_over: bool
+    """Days that go on still are among them."""
+    requests: int
+    retries: dict[str, int]
+    """Of the requests, those that were sent again, by cause."""
+    filter: Filter | None
+    is_whole: bool
+    """It came to its end; else nothing was counted but windows and requests."""
+    exit_code: int
+    code: str
+    message: str
+    error: HarvesterError | None = None
+    """Why it stopped early, or what is wrong."""
+
+
+_STOPPED = (
+    "stopped on request; what is not listed yet is listed when the same command is run again."
+)
+
+
+def stopped(number: int) -> Interrupted:
+    """Why it ends, once the signal of this number came."""
+    return Terminated(_STOPPED) if number == signal.SIGTERM else Interrupted(_STOPPED)
+
+
+def discover(
+    config: Config,
+    secrets: Secrets,
+    order: Order,
+    events: Events,
+    stop: StopSource = NEVER,
+    *,
+    deliver: Deliver | None = None,
+    tell: Tell = _unheard,
+    trace: Trace | None = None,
+) -> Discovered:
+    """List the days that `order` names.
+
+    Raises HarvesterError where nothing was listed, or nothing can be kept.  `trace` gets the
+    monotonic time of each request that is written, in seconds.
+    """
+    began = time.monotonic()
+    with (
+        open_output(config, lock=partial(OutputLock, command="discover")) as opened,
+        store_errors(opened.output.database),
+        sharing(opened.config.vendor, opened.config.pace, secrets, opened.output.root) as limit,
+    ):
+        tell_recovery(opened, events)
+        for killed in opened.killed_runs:
+            close_killed(opened, killed)
+        limit_s = order.max_duration_s
+        deadline = None if limit_s is None else began + limit_s
+        fetching = _fetching(opened, secrets, limit, trace)
+        this = _Discovery(opened, order, fetching, deadline, tell)
+        this.fetch(stop)
+        return this.close(deliver)
+
+
+class _Discovery:
+    """One command on an output that is held."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        order: Order,
+        fetching: Fetching,
+        deadline: float | None,
+        tell: Tell,
+    ) -> None:
+        """Raises UsageError for days that the vendor does not have any more, or not yet."""
+        self._opened = opened
+        self._order = order
+        self._fetching = fetching
+        self._deadline = deadline
+        self._tell = tell
+        db = opened.db
+        gone = [path for path in listings.files(db) if not (opened.output.listed / path).is_file()]
+        listings.forget(db, gone)
+        self._now_s = between_runs.latest_ms(db, time.time_ns() // 1_000_000) / 1000
+        self._stretches = self._chosen()
+        self._filter = listings.list_filter(db, Filter)
+        self._listings: list[ListingRecord] = []
+        self._asked: dict[int, Window] = {}
+        """What there was to ask for, by listing."""
+        self._reason: HarvesterError | None = None
+        self._requests = 0
+        self._retries: dict[str, int] = {}
+        _sweep(opened.output, listings.files(db))
+
+    def fetch(self, stop: StopSource) -> None:
+        """Send the requests.  Raises StoreError, UsageError."""
+        if not self._stretches and self._order.probe is None:
+            return
+        ledger = LedgerWriter(self._opened.db, self._opened.output.database)
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._drive(ledger, stop))
+        finally:
+            ledger.close()
+
+    def close(self, deliver: Deliver | None) -> Discovered:
+        """What came of it, and the work list, if it is to have what is unknown."""
+        if self._reason is not None:
+            found = [listings.windows(self._opened.db, one.id) for one in self._listings]
+            return self._summary(_Counts(), sum(map(len, found)))
+        with tempfile.TemporaryDirectory(prefix="discover-", dir=self._opened.output.staging) as at:
+            counts = self._read(Path(at), deliver)
+            windows = self._end(counts)
+            return self._summary(counts, windows)
+
+    def _chosen(self) -> list[tuple[date, date]]:
+        order, now_s = self._order, self._now_s
+        if order.due:
+            return days_of.due(_done(listings.all_listings(self._opened.db)), now_s)
+        if order.first is None or order.last is None:
+            return []
+        oldest, today = days_of.oldest(now_s), days_of.day_at(now_s)
+        if order.first < oldest:
+            raise UsageError(
+                f"the vendor keeps its list for {days_of.KEPT_DAYS} days: {order.first} is too "
+                f"old. Ask for days from {oldest} on.",
+                code="usage.date",
+            )
+        if order.first > today:
+            raise UsageError(
+                f"{order.first} has not begun on the vendor's clock: it is {today} there.",
+                code="usage.date",
+            )
+        return [(order.first, order.last)]
+
+    async def _drive(self, ledger: LedgerWriter, stop: StopSource) -> None:
+        db = self._opened.db
+        day = Day(between_runs.requests_by_day(db), between_runs.last_skew_s(db))
+        lister = Lister(
+            self._fetching,
+            day,
+            ledger,
+            self._opened.output.listed,
+            is_id=lambda text: clean(text) == text,
+            deadline=self._deadline,
+        )
+        with stop.watched() as asked_to_stop:
+            behind = [
+                asyncio.create_task(self._heed(lister, asked_to_stop)),
+                asyncio.create_task(lister.keep_budget()),
+            ]
+            try:
+                await self._ask(lister, ledger)
+            finally:
+                for task in behind:
+                    task.cancel()
+                await asyncio.gather(*behind, return_exceptions=True)
+                await lister.close()
+                await ledger.call(between_runs.keep_requests_of_day, lister.requests_of_day)
+        self._requests, self._retries = lister.requests, lister.retries
+        self._reason = lister.stop.reason or asked_to_stop()
+
+    async def _ask(self, lister: Lister, ledger: LedgerWriter) -> None:
+        if self._order.probe is not None:
+            now_ms = lister.clock.now_ms()
+            self._filter = await find_filter(lister, self._order.probe, now_ms)
+            if self._filter is not None:
+                await ledger.call(listings.keep_filter, self._filter)
+        for first, last in self._stretches:
+            if lister.stop.is_set:
+                return
+            await self._list(lister, ledger, days_of.of_days(first, last))
+
+    async def _list(self, lister: Lister, ledger: LedgerWriter, days: Window) -> None:
+        found = self._filter
+        is_by_submit = found is not None and found.by == _SUBMIT
+        span = days if is_by_submit else days_of.widened(days, self._now_s)
+        now_ms = lister.clock.now_ms()
+        record = await ledger.call(listings.begin, (days.start_s, days.until_s), now_ms)
+        self._listings.append(record)
+        settled = await ledger.call(listings.windows, record.id)
+        # What is to come is not listed yet.
+        to_ask = Window(span.start_s, max(span.start_s, min(span.until_s, now_ms // 1000)))
+        self._asked[record.id] = to_ask
+        try:
+            await lister.list_span(
+                Span(
+                    record.id,
+                    to_ask,
+                    tuple(Window(one.start_s, one.until_s) for one in settled),
+                    found.by if found is not None else None,
+                    found is not None and found.is_start_counted,
+                )
+            )
+        finally:
+            await ledger.call(listings.rest, record.id)
+
+    async def _heed(self, lister: Lister, asked_to_stop: StopCheck) -> None:
+        """Have it stop once somebody asks for that, or its limit file is gone."""
+        limit = self._fetching.limit
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self._tell(lister.windows, lister.requests)
+            reason: HarvesterError | None = asked_to_stop()
+            try:
+                if isinstance(limit, LimitFile):
+                    limit.refuse_moved()
+            except HarvesterError as exc:
+                reason = exc
+            if reason is not None:
+                lister.stop.stop(reason)
+                return
+
+    def _read(self, scratch: Path, deliver: Deliver | None) -> _Counts:
+        # Only now: who fetches never loads DuckDB.
+        from harvester.pipeline.listing.calls import Room, write_calls
+
+        room = Room(self._opened.config.plan.memory_limit, scratch)
+        counts, files = _Counts(), []
+        for record, (first, last) in zip(self._listings, self._stretches, strict=True):
+            paths = [
+                self._opened.output.listed / path
+                for path in listings.files(self._opened.db, record.id)
+            ]
+            files.append(scratch / f"calls-{record.id}.parquet")
+            found = write_calls(paths, days_of.of_days(first, last), files[-1], room)
+            counts.of_listing[record.id] = found.calls
+            counts.listed += found.calls
+            counts.undated += found.undated
+            counts.outside += found.outside
+        if deliver is not None:
+            deliver(files)
+        self._compare(files, counts, scratch)
+        return counts
+
+    def _compare(self, files: Sequence[Path], counts: _Counts, scratch: Path) -> None:
+        """Count what is known, and take what is not, if that is wished."""
+        ids = scratch / "listed.txt"
+        counts.listed = _write_ids(files, ids)
+        if not counts.listed:
+            return
+        opened, config = self._opened, self._opened.config
+        db, output = opened.db, opened.output
+        current = work_lists.current_list(db)
+        pending = current.pending_new if current is not None else 0
+        input_ = [IdFile(str(ids), "txt")]
+        places = Places(
+            scratch / "list.parquet",
+            scratch / "ids.parquet",
+            scratch / "bad_ids.jsonl",
+            scratch,
+            output.lists,
+            tuple(dropped.files(output.dropped)),
+        )
+        draft = draft_list(
+            db, config.input, config.plan, input_, places, data_glob=data_glob(db, output)
+        )
+        # A call without a readable time may be among those of two stretches of days.
+        counts.listed = draft.distinct
+        counts.too_young = draft.too_young
+        counts.unknown = draft.listed - (pending - draft.carried_over)
+        counts.known = counts.listed - counts.unknown - counts.too_young
+        if self._order.take and counts.unknown:
+            list_input(db, output, config.input, config.plan, input_, scratch)
+            counts.taken = counts.unknown
+
+    def _end(self, counts: _Counts) -> int:
+        """End the listings of which nothing is left to do; how many windows there were."""
+        db, windows = self._opened.db, 0
+        for record, (_, last) in zip(self._listings, self._stretches, strict=True):
+            closed = listings.windows(db, record.id)
+            windows += len(closed)
+            bad = [one for one in closed if one.cause]
+            counts.unsettled_windows += len(bad)
+            counts.unsettled += [
+                Unsettled(one.start_s, one.until_s, one.total, one.distinct, one.cause)
+                for one in bad[:_MOST_SHOWN]
+            ]
+            covered = [Window(one.start_s, one.until_s) for one in closed]
+            left = gaps([self._asked[record.id]], covered)
+            is_over = days_of.of_days(last, last).until_s <= self._now_s
+            if is_over and not left:
+                now_ms, calls = int(self._now_s * 1000), counts.of_listing[record.id]
+                listings.end(db, record.id, now_ms, calls=calls, unsettled=len(bad))
+        _sweep(self._opened.output, listings.files(db))
+        return windows
+
+    def _summary(self, counts: _Counts, windows: int) -> Discovered:
+        not_over = any(
+            days_of.of_days(*stretch).until_s > self._now_s for stretch in self._stretches
+        )
+        is_whole = self._reason is None
+        error = self._reason or _incomplete(counts, not_over=not_over)
+        return Discovered(
+            output=str(self._opened.output.root),
+            days=tuple((str(first), str(last)) for first, last in self._stretches),
+            listed=counts.listed,
+            known=counts.known,
+            unknown=counts.unknown,
+            too_young=counts.too_young,
+            taken=counts.taken,
+            undated=counts.undated,
+            outside=counts.outside,
+            windows=windows,
+            unsettled=tuple(counts.unsettled[:_MOST_SHOWN]),
+            unsettled_windows=counts.unsettled_windows,
+            not_over=not_over,
+            requests=self._requests,
+            retries=self._retries,
+            filter=self._filter,
+            is_whole=is_whole,
+            exit_code=error.exit_code if error else EXIT_DONE,
+            code=error.code if error else "",
+            message=str(error) if error else "",
+            error=error,
+        )
+
+
+def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
+    """What is wrong with a listing that came to its end."""
+    if counts.unsettled_windows:
+        causes = ", ".join(sorted({one.cause for one in counts.unsettled}))
+        return ListIncomplete(
+            f"{counts.unsettled_windows} windows of the vendor's list are not settled ({causes}): "
+            "calls may be missing. Run the same command again; only these are asked for.",
+            code="listing.unsettled",
+        )
+    if not_over:
+        return ListIncomplete(
+            "a day that is asked for is not over on the vendor's clock: calls are still to come. "
+            "Run the same command again when it is.",
+            code="listing.not_over",
+        )
+    return None
+
+
+class _Counts(msgspec.Struct):
+    listed: int = 0
+    known: int = 0
+    unknown: int = 0
+    too_young: int = 0
+    taken: int = 0
+    undated: int = 0
+    outside: int = 0
+    unsettled_windows: int = 0
+    unsettled: list[Unsettled] = []
+    of_listing: dict[int, int] = {}
+
+
+def _fetching(
+    opened: Opened, secrets: Secrets, limit: LimitFile | None, trace: Trace | None
+) -> Fetching:
+    config = opened.config
+    pace = replace(config.pace, concurrency=room_for(config.pace.concurrency))
+    had_workers = between_runs.may_have_workers(opened.db)
+    return Fetching(
+        vendor=config.vendor,
+        pace=pace,
+        retry=config.retry,
+        secrets=secrets,
+        connect=way_to(config.vendor),
+        locked_at=opened.locked_at,
+        quiet_s=QUIET_AFTER_WORKERS_S if had_workers else QUIET_AFTER_LOCK_S,
+        limit=limit,
+        trace=trace,
+    )
+
+
+def _done(records: Sequence[ListingRecord]) -> list[days_of.Done]:
+    return [
+        days_of.Done(Window(one.start_s, one.until_s), one.begun_ms / 1000)
+        for one in records
+        if one.is_settled
+    ]
+
+
+def _write_ids(files: Sequence[Path], to: Path) -> int:
+    """The ids of `files`, one a line; days are apart, so none is in two of them."""
+    written = 0
+    with to.open("w", encoding="ascii", newline="\n") as out:
+        for path in files:
+            with pq.ParquetFile(path) as parquet:
+                for batch in parquet.iter_batches(columns=["voice_id"]):
+                    ids = batch.column(0).to_pylist()
+                    out.writelines(f"{voice_id}\n" for voice_id in ids)
+                    written += len(ids)
+    return written
+
+
+def _sweep(output: Output, named: Sequence[str]) -> None:
+    """Remove what no listing names: of one that was killed, or that a later one covers."""
+    if output.listed.is_dir():
+        keep = set(named)
+        for path in output.listed.iterdir():
+            if path.name not in keep:
+                try:
+                    path.unlink()
+                except OSError as exc:
+                    raise store_error("removing", path, exc) from exc

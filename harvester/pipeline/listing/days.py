@@ -1,0 +1,100 @@
+"""Days of the vendor's clock as seconds, and which of them are to be listed again.
+
+A call may come late into the list: it may be redialled for up to six days, by the vendor's AI for
+ten.  So a day is listed one, three and twelve days after it, by whoever calls `--due` each day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+
+from harvester.pipeline.listing.windows import DAY_S, Window
+from harvester.vendor_clock import CLOCK, OFFSET_S
+
+KEPT_DAYS = 59
+"""The vendor keeps two months: that many days at least."""
+DUE_AFTER = (1, 3, 12)
+"""Days after a day on which it is listed."""
+KEEP_REQUESTS = 100
+"""After so many requests a listing keeps what they brought."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A listing that is settled: its days, and when it began, in Unix seconds."""
+
+    window: Window
+    begun_s: float
+
+
+def most_unrecorded(concurrency: int) -> int:
+    """Requests that a killed listing may have sent after it last kept anything."""
+    return 2 * KEEP_REQUESTS + 2 * concurrency
+
+
+def of_days(first: date, last: date) -> Window:
+    """The days from `first` to `last`, both included, on the vendor's clock."""
+    return Window(_start_s(first), _start_s(last + timedelta(days=1)))
+
+
+def day_at(unix_s: float) -> date:
+    """The vendor's day of an instant."""
+    return datetime.fromtimestamp(unix_s, UTC).astimezone(CLOCK).date()
+
+
+def oldest(now_s: float) -> date:
+    """The oldest day that the vendor still has, whole."""
+    return day_at(now_s) - timedelta(days=KEPT_DAYS - 1)
+
+
+def widened(days: Window, now_s: float) -> Window:
+    """The span to ask for where it is not known that calls are listed by their submitTime."""
+    least_s = int(now_s) - KEPT_DAYS * DAY_S
+    start_s = max(days.start_s - DAY_S, min(least_s, days.start_s))
+    return Window(start_s, days.until_s + DAY_S)
+
+
+def due(done: Sequence[Done], now_s: float) -> list[tuple[date, date]]:
+    """The days that are to be listed by now, as stretches (first, last), oldest first.
+
+    Back to the first day that was ever listed, and for as long as days are listed again at all.
+    """
+    today = day_at(now_s)
+    first = min(
+        [today - timedelta(days=DUE_AFTER[-1]), *(day_at(one.window.start_s) for one in done)]
+    )
+    day, found = max(first, oldest(now_s)), []
+    while day < today:
+        if _is_due(day, today, done):
+            found.append(day)
+        day += timedelta(days=1)
+    return _stretches(found)
+
+
+def _is_due(day: date, today: date, done: Iterable[Done]) -> bool:
+    age = (today - day).days
+    since = day + timedelta(days=max(after for after in DUE_AFTER if after <= age))
+    span = of_days(day, day)
+    return not any(
+        one.window.start_s <= span.start_s
+        and span.until_s <= one.window.until_s
+        and one.begun_s >= _start_s(since)
+        for one in done
+    )
+
+
+def _stretches(days: Iterable[date]) -> list[tuple[date, date]]:
+    found: list[tuple[date, date]] = []
+    for day in days:
+        if found and found[-1][1] + timedelta(days=1) == day:
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def _start_s(day: date) -> int:
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return int(midnight.timestamp()) - OFFSET_S

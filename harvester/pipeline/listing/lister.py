@@ -1,0 +1,332 @@
+"""A listing: windows are asked for, what they bring is kept, and whatever ends it loses nothing.
+
+Theory of operation.  `windows.Windows` says what to ask for; workers ask, as many as there are
+connections, the first one alone until the vendor's time is known.  Every few seconds, or requests,
+what came is kept: first the rows, in a file that is whole and on the disk, then, in one transaction
+of the state database, the file's name with the windows that are closed by it and the day's count of
+requests.  All rows of a closed window came before it was closed, so they are in this file or in one
+before it; a file without its transaction is nobody's, and goes at the next start.
+
+What a kill loses is asked for again: ids are a set, so nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from harvester.client.clock import VendorClock
+from harvester.client.record_group import Page, Query
+from harvester.client.verdicts import Record
+from harvester.errors import BudgetReached, StoreError, disk_code
+from harvester.pipeline.engine.alarm import keep_watch
+from harvester.pipeline.engine.local_workers import Fetching, pace_of, traced
+from harvester.pipeline.engine.sealer import Sealer
+from harvester.pipeline.engine.shutdown import CutOff, Stop, Worker, as_reason
+from harvester.pipeline.limits.daily_quota import DayQuota
+from harvester.pipeline.limits.outage_gate import OutageGate
+from harvester.pipeline.listing.asker import Asker
+from harvester.pipeline.listing.days import KEEP_REQUESTS
+from harvester.pipeline.listing.rows import SCHEMA, Row, row_of, table_of
+from harvester.pipeline.listing.windows import Asked, Closed, Seen, Window, Windows
+from harvester.state import between_runs, listings
+from harvester.state.listings import ListedFile, WindowRecord
+from harvester.state.writer import LedgerWriter
+from harvester.storage.atomic_files import sync_folder
+from harvester.storage.output import PRIVATE
+from harvester.storage.parquet_file import ParquetOut
+
+T = TypeVar("T")
+
+_KEEP_ROWS = 50_000
+_KEEP_EVERY_S = 5.0
+
+
+class Day(msgspec.Struct, frozen=True):
+    """What is known of the vendor's clock and its day's requests before the first request."""
+
+    requests_by_day: dict[str, int]
+    last_skew_s: float
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A listing that is to be carried out, or gone on with."""
+
+    number: int
+    window: Window
+    closed: tuple[Window, ...]
+    by: str | None
+    """The time that windows are known to be cut by."""
+    is_start_counted: bool
+
+
+class Lister:
+    """Sends requests for the list, at the pace.  One a command; lives on one event loop."""
+
+    def __init__(
+        self,
+        fetching: Fetching,
+        day: Day,
+        ledger: LedgerWriter,
+        folder: Path,
+        *,
+        is_id: Callable[[str], bool],
+        deadline: float | None = None,
+    ) -> None:
+        """Must be made inside the running loop.  `folder`: for the files.  `is_id`: whether a text
+        can be a voiceId at all.  `deadline`: monotonic.
+        """
+        pace = fetching.pace
+        self.stop = Stop()
+        self.requests = 0
+        self.windows = 0
+        """That are closed."""
+        self._ledger = ledger
+        self._folder = folder
+        self._is_id = is_id
+        self._concurrency = pace.concurrency
+        self._deadline = deadline
+        self.clock = VendorClock(time.time, time.monotonic, day.last_skew_s)
+        self._quota = DayQuota(pace.per_day, day.requests_by_day, self.stop.stop, self.clock)
+        own_pace = pace_of(fetching)
+        sealer = Sealer(
+            fetching.secrets,
+            own_pace,
+            self.clock,
+            self.stop,
+            traced(self._count_request, fetching.trace),
+            concurrency=pace.concurrency,
+        )
+        self._transport = fetching.connect(fetching.vendor, pace.concurrency, sealer.seal)
+        self._asker = Asker(
+            transport=self._transport,
+            sealer=sealer,
+            pace=own_pace,
+            clock=self.clock,
+            gate=OutageGate(fetching.retry.max_outage_s, self.stop.stop),
+            stop=self.stop,
+            limits=fetching.retry,
+            dice=random.random,
+        )
+        self._alarm = asyncio.create_task(keep_watch(sealer.attempts, fetching.vendor.timeout_s))
+        self._keeping = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._rows: list[Row] = []
+        self._closed: list[WindowRecord] = []
+        self._unkept_requests = 0
+        self._kept_at = time.monotonic()
+        self._shifted_ms = 0
+
+    async def list_span(self, span: Span) -> None:
+        """List a span; what stops it is `stop.reason`.  Raises StoreError."""
+        self._span = span
+        self._windows = Windows(
+            [span.window], closed=span.closed, is_start_counted=span.is_start_counted
+        )
+        try:
+            await self._work()
+        finally:
+            await self._keep()
+            await self._keep_clock()
+
+    async def page(self, query: Query) -> Page | str | None:
+        """One page, for a probe; None where the command stops."""
+        return await self._alone(self._asker.page(query))
+
+    async def record(self, voice_id: str) -> Record | str | None:
+        """One call by its id, for a probe; None where the command stops."""
+        return await self._alone(self._asker.record(voice_id))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._alarm.cancel()
+        await asyncio.gather(self._alarm, return_exceptions=True)
+        await self._transport.close()
+
+    @property
+    def retries(self) -> dict[str, int]:
+        """Requests that were sent again, by cause."""
+        return dict(self._asker.retries)
+
+    @property
+    def requests_of_day(self) -> tuple[str, int]:
+        """(day of +08:00, requests sent in it)."""
+        return self._quota.stored()
+
+    async def keep_budget(self) -> None:
+        """Stop once `--max-duration` is over."""
+        if self._deadline is None:
+            return
+        await asyncio.sleep(max(0.0, self._deadline - time.monotonic()))
+        self.stop.stop(
+            BudgetReached(
+                "--max-duration is over. What is not listed yet is listed when the same command "
+                "is run again.",
+                code="limit.duration",
+            )
+        )
+
+    async def _alone(self, asking: Awaitable[T]) -> T | None:
+        with self.stop.enlisted():
+            try:
+                return await asking
+            except (CutOff, asyncio.CancelledError):
+                if self.stop.is_set:
+                    return None
+                raise
+
+    async def _work(self) -> None:
+        if self._windows.is_done:
+            return
+        workers = [
+            asyncio.create_task(self._worker(is_first=number == 0))
+            for number in range(self._concurrency)
+        ]
+        await asyncio.wait(workers)
+        for worker in workers:
+            if not worker.cancelled() and (failed := worker.exception()) is not None:
+                raise failed
+
+    async def _worker(self, *, is_first: bool) -> None:
+        with self.stop.enlisted() as worker:
+            try:
+                if not is_first:
+                    await self._asker.heard.wait()
+                await self._work_on(worker)
+            except CutOff:
+                return
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:
+                # One broken worker must not leave the others running beside it.
+                self.stop.stop(as_reason(exc))
+                raise
+
+    async def _work_on(self, worker: Worker) -> None:
+        while not self.stop.is_set:
+            asked = self._windows.take()
+            if asked is None:
+                if self._windows.is_done:
+                    return
+                await self._changed.wait()
+                continue
+            with self._given_back(asked):
+                answer = await self._asker.page(_query(asked, self._span.by))
+            worker.is_busy = True
+            self._note(asked, answer)
+            if self._is_due:
+                await self._keep()
+            worker.is_busy = False
+
+    @contextmanager
+    def _given_back(self, asked: Asked) -> Iterator[None]:
+        """Whatever ends it before there is an answer: the window is to be asked for."""
+        try:
+            yield
+        except BaseException:
+            self._windows.put_back(asked)
+            raise
+
+    def _note(self, asked: Asked, answer: Page | str) -> None:
+        asked_ms = self.clock.now_ms()
+        if isinstance(answer, Page):
+            calls = [one for one in answer.calls if self._is_id(one.record.voice_id)]
+            self._rows += [row_of(call, asked_ms) for call in calls]
+            ids = frozenset(call.record.voice_id for call in calls)
+            closed = self._windows.answered(asked, Seen(answer.total, ids, answer.records))
+        else:
+            closed = self._windows.failed(asked, answer)
+        if closed is not None:
+            self._closed.append(_record_of(closed, asked_ms))
+            self.windows += 1
+        # Whoever waits looks again: there are new windows, or none at all any more.
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def _is_due(self) -> bool:
+        return (
+            self._unkept_requests >= KEEP_REQUESTS
+            or len(self._rows) >= _KEEP_ROWS
+            or time.monotonic() - self._kept_at >= _KEEP_EVERY_S
+        )
+
+    async def _keep(self) -> None:
+        """Keep what came, durably."""
+        async with self._keeping:
+            rows, self._rows = self._rows, []
+            closed, self._closed = self._closed, []
+            requests, self._unkept_requests = self._unkept_requests, 0
+            self._kept_at = time.monotonic()
+            try:
+                await self._keep_these(rows, closed, requests)
+            except BaseException:
+                # A window that is closed later must not lose the rows that it brought before.
+                self._rows, self._closed = rows + self._rows, closed + self._closed
+                self._unkept_requests += requests
+                raise
+
+    async def _keep_these(self, rows: list[Row], closed: list[WindowRecord], requests: int) -> None:
+        if not (rows or closed or requests):
+            return
+        number, file = self._span.number, None
+        if rows:
+            path = self._folder / f"listing-{number}-{time.time_ns()}.parquet"
+            await asyncio.to_thread(_write, path, rows)
+            file = ListedFile(path.name, len(rows))
+        await self._ledger.call(
+            listings.keep,
+            number,
+            closed,
+            file,
+            requests=requests,
+            requests_of_day=self._quota.stored(),
+        )
+
+    async def _keep_clock(self) -> None:
+        skew_s = self.clock.seen_skew_s
+        if skew_s is not None:
+            no_run = ""
+            await self._ledger.call(
+                between_runs.keep_clock, no_run, skew_s, 0, self._quota.stored()
+            )
+
+    def _count_request(self) -> None:
+        if not self._quota.take():
+            raise CutOff
+        self.requests += 1
+        self._unkept_requests += 1
+
+
+def _query(asked: Asked, by: str | None) -> Query:
+    return Query(asked.start_s, asked.end_s, asked.current, asked.size, by)
+
+
+def _record_of(closed: Closed, asked_ms: int) -> WindowRecord:
+    window = closed.window
+    return WindowRecord(
+        window.start_s, window.until_s, asked_ms, closed.total, closed.distinct, closed.cause
+    )
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=PRIVATE)
+            sync_folder(path.parent.parent)
+        with ParquetOut(path, SCHEMA) as out:
+            out.write(*table_of(rows))
+            out.commit()
+    except OSError as exc:
+        raise StoreError(
+            f"{path} can't be written: {exc.strerror}. Free some space, or make the folder "
+            "writable, and run the same command again.",
+            code=disk_code(exc),
+        ) from exc

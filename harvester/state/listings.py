@@ -1,0 +1,229 @@
+"""Listings: what the vendor's list was asked for, and how far that has come.
+
+Theory of operation.  A listing is a span of time.  Its windows are kept as they are closed, in one
+transaction with the name of the file that holds what they brought, and with the day's count of
+requests: so a listing that is killed goes on with the windows that are not settled.  Once all are,
+the windows go, and the listing itself says what was listed and when.  Files of a listing that a
+later one covers are of no use any more.
+
+One that came to its end with windows that can't be settled goes on for `GOES_ON_MS`, with these
+alone.  Then the span is listed from scratch: calls come late, also into the windows that are
+settled.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from harvester.state.between_runs import keep_requests_of_day
+from harvester.state.database import get_meta, set_meta, transaction
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_FILTER = "list_filter"
+_COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled"
+GOES_ON_MS = 20 * 3_600_000
+"""Less than a day, as a crontab counts it."""
+
+
+class ListingRecord(msgspec.Struct, frozen=True):
+    """A listing of days: from `start_s` on and before `until_s`, Unix time.
+
+    Its windows may begin before and end after them.
+    """
+
+    id: int
+    start_s: int
+    until_s: int
+    begun_ms: int
+    ended_ms: int | None
+    """None: not all of it was asked for."""
+    requests: int
+    calls: int | None
+    """Distinct ids that it brought, once it has ended."""
+    unsettled: int
+    """Windows that are not settled though all were asked for."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all of its span was listed for sure."""
+        return self.ended_ms is not None and not self.unsettled
+
+
+class WindowRecord(msgspec.Struct, frozen=True):
+    """A window of a listing that is closed.  `cause`: why it is not settled; empty where it is."""
+
+    start_s: int
+    until_s: int
+    asked_ms: int
+    total: int
+    distinct: int
+    cause: str
+
+
+class ListedFile(msgspec.Struct, frozen=True):
+    """A file of what windows brought; `path` is relative to state/listed/."""
+
+    path: str
+    rows: int
+
+
+def begin(db: sqlite3.Connection, span: tuple[int, int], now_ms: int) -> ListingRecord:
+    """Begin the listing of a span, or go on with one that is not settled.
+
+    Windows that were not settled then are asked for again.
+    """
+    with transaction(db):
+        found = db.execute(
+            "SELECT id FROM listing WHERE start_s = ? AND until_s = ? AND (ended_ms IS NULL "
+            "OR (unsettled > 0 AND ended_ms > ?)) ORDER BY id DESC LIMIT 1",
+            (*span, now_ms - GOES_ON_MS),
+        ).fetchone()
+        if found is None:
+            number = db.execute(
+                "INSERT INTO listing (start_s, until_s, begun_ms, requests, is_running) "
+                "VALUES (?, ?, ?, 0, 1)",
+                (*span, now_ms),
+            ).lastrowid
+        else:
+            (number,) = found
+            db.execute(
+                "UPDATE listing SET is_running = 1, ended_ms = NULL, unsettled = 0 WHERE id = ?",
+                (number,),
+            )
+            db.execute("DELETE FROM listed_window WHERE listing = ? AND cause != ''", (number,))
+        set_meta(db, "clean", "0")
+    assert number is not None
+    return listing(db, number)
+
+
+def listing(db: sqlite3.Connection, number: int) -> ListingRecord:
+    """One listing, as it is now.  Raises IndexError if there is none of that number."""
+    return _listings(db, "WHERE id = ?", number)[0]
+
+
+def all_listings(db: sqlite3.Connection) -> list[ListingRecord]:
+    """Every listing, in the order in which they began."""
+    return _listings(db, "ORDER BY id")
+
+
+def windows(db: sqlite3.Connection, number: int) -> list[WindowRecord]:
+    """The windows of a listing that were closed, in order of time; none once it has ended."""
+    rows = db.execute(
+        "SELECT start_s, until_s, asked_ms, total, distinct_ids, cause FROM listed_window "
+        "WHERE listing = ? ORDER BY start_s",
+        (number,),
+    )
+    return [WindowRecord(*row) for row in rows]
+
+
+def keep(
+    db: sqlite3.Connection,
+    number: int,
+    closed: Sequence[WindowRecord],
+    file: ListedFile | None,
+    *,
+    requests: int,
+    requests_of_day: tuple[str, int],
+) -> None:
+    """Keep windows, with the file of what they brought.  `requests`: sent since the last time."""
+    with transaction(db):
+        db.executemany(
+            "INSERT OR REPLACE INTO listed_window VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (number, one.start_s, one.until_s, one.asked_ms, one.total, one.distinct, one.cause)
+                for one in closed
+            ],
+        )
+        if file is not None:
+            db.execute("INSERT INTO listed_file VALUES (?, ?, ?)", (file.path, number, file.rows))
+        db.execute("UPDATE listing SET requests = requests + ? WHERE id = ?", (requests, number))
+        keep_requests_of_day(db, requests_of_day)
+
+
+def rest(db: sqlite3.Connection, number: int) -> None:
+    """It stops for now, and all that it has sent is kept."""
+    with transaction(db):
+        db.execute("UPDATE listing SET is_running = 0 WHERE id = ?", (number,))
+        set_meta(db, "clean", "1")
+
+
+def end(
+    db: sqlite3.Connection, number: int, now_ms: int, *, calls: int, unsettled: int = 0
+) -> None:
+    """All of its span was asked for: `calls` distinct ids.
+
+    If all windows are settled, what older ones have of it, and of seconds that it covers, goes.
+    """
+    with transaction(db):
+        db.execute(
+            "UPDATE listing SET ended_ms = ?, calls = ?, unsettled = ?, is_running = 0 "
+            "WHERE id = ?",
+            (now_ms, calls, unsettled, number),
+        )
+        set_meta(db, "clean", "1")
+        if unsettled:
+            return
+        db.execute("DELETE FROM listed_window WHERE listing = ?", (number,))
+        covered = (
+            "SELECT old.id FROM listing AS old, listing AS new WHERE new.id = ? "
+            "AND old.id < new.id AND old.start_s >= new.start_s AND old.until_s <= new.until_s"
+        )
+        db.execute(f"DELETE FROM listed_window WHERE listing IN ({covered})", (number,))  # noqa: S608
+        db.execute(f"DELETE FROM listed_file WHERE listing IN ({covered})", (number,))  # noqa: S608
+        db.execute(
+            "DELETE FROM listing WHERE (ended_ms IS NULL OR unsettled > 0) "  # noqa: S608
+            f"AND id IN ({covered})",
+            (number,),
+        )
+
+
+def files(db: sqlite3.Connection, number: int | None = None) -> list[str]:
+    """Paths of the files of a listing, or of all, relative to state/listed/."""
+    if number is None:
+        rows = db.execute("SELECT path FROM listed_file ORDER BY path")
+    else:
+        rows = db.execute("SELECT path FROM listed_file WHERE listing = ? ORDER BY path", (number,))
+    return [str(path) for (path,) in rows]
+
+
+def forget(db: sqlite3.Connection, paths: Sequence[str]) -> None:
+    """Files are gone: the listings that they belong to are listed from scratch."""
+    with transaction(db):
+        for path in paths:
+            owner = "SELECT listing FROM listed_file WHERE path = ?"
+            db.execute(f"DELETE FROM listed_window WHERE listing IN ({owner})", (path,))  # noqa: S608
+            db.execute(f"DELETE FROM listing WHERE id IN ({owner})", (path,))  # noqa: S608
+            db.execute("DELETE FROM listed_file WHERE path = ?", (path,))
+
+
+def close_killed(db: sqlite3.Connection) -> int:
+    """How many listings were killed: since their last `keep` they may have sent more."""
+    with transaction(db):
+        return db.execute("UPDATE listing SET is_running = 0 WHERE is_running = 1").rowcount
+
+
+def are_any_running(db: sqlite3.Connection) -> bool:
+    """Whether one was killed, and nobody has closed it yet."""
+    return db.execute("SELECT 1 FROM listing WHERE is_running = 1 LIMIT 1").fetchone() is not None
+
+
+def keep_filter(db: sqlite3.Connection, found: msgspec.Struct) -> None:
+    """Keep how the vendor cuts windows."""
+    with transaction(db):
+        set_meta(db, _FILTER, msgspec.json.encode(found).decode())
+
+
+def list_filter(db: sqlite3.Connection, kind: type[T]) -> T | None:
+    """How the vendor cuts windows; None: that was never found out."""
+    kept = get_meta(db, _FILTER)
+    return None if kept is None else msgspec.json.decode(kept, type=kind)
+
+
+def _listings(db: sqlite3.Connection, clause: str, *values: int) -> list[ListingRecord]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM listing {clause}", values)  # noqa: S608
+    return [ListingRecord(*row) for row in rows]

@@ -1,0 +1,132 @@
+"""Listings in the state database: what is durable together, and what a later one makes useless."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from harvester.state import between_runs, listings
+from harvester.state.database import get_meta, open_database
+from harvester.state.listings import ListedFile, WindowRecord
+
+SPAN = (1_000, 2_000)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(open_database(tmp_path / "state.db", "default")) as opened:
+        yield opened
+
+
+def window(start: int, until: int, cause: str = "") -> WindowRecord:
+    return WindowRecord(start, until, 5, 1, 1, cause)
+
+
+def keep(db: sqlite3.Connection, number: int, *closed: WindowRecord, file: str = "") -> None:
+    kept = ListedFile(file, 3) if file else None
+    listings.keep(db, number, closed, kept, requests=2, requests_of_day=("2026-11-28", 7))
+
+
+def test_what_is_kept_together_is_there_together(db: sqlite3.Connection) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    assert get_meta(db, "clean") == "0"
+    keep(db, begun.id, window(1_000, 1_500), file="a")
+    keep(db, begun.id, window(1_500, 2_000), file="b")
+    assert [one.start_s for one in listings.windows(db, begun.id)] == [1_000, 1_500]
+    assert listings.files(db, begun.id) == ["a", "b"]
+    assert listings.listing(db, begun.id).requests == 4
+    assert between_runs.requests_by_day(db) == {"2026-11-28": 7}
+
+
+def test_nothing_is_kept_of_what_fails(db: sqlite3.Connection) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(1_000, 1_500), file="a")
+    with pytest.raises(sqlite3.IntegrityError):
+        keep(db, begun.id, window(1_500, 2_000), file="a")
+    assert len(listings.windows(db, begun.id)) == 1
+    assert listings.listing(db, begun.id).requests == 2
+
+
+def test_one_that_has_not_ended_goes_on_without_what_was_not_settled(
+    db: sqlite3.Connection,
+) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(1_000, 1_500), window(1_500, 2_000, "-18"), file="a")
+    listings.rest(db, begun.id)
+    again = listings.begin(db, SPAN, 99)
+    assert (again.id, again.begun_ms) == (begun.id, 9)
+    assert listings.windows(db, begun.id) == [window(1_000, 1_500)]
+    assert listings.begin(db, (1_000, 3_000), 99).id != begun.id
+
+
+def test_an_ended_one_is_listed_from_scratch_the_next_time(db: sqlite3.Connection) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(*SPAN), file="a")
+    listings.end(db, begun.id, 12, calls=3)
+    assert listings.listing(db, begun.id).calls == 3
+    assert listings.windows(db, begun.id) == []
+    assert listings.begin(db, SPAN, 99).id != begun.id
+
+
+def test_what_can_not_be_settled_goes_on_for_a_while_and_then_from_scratch(
+    db: sqlite3.Connection,
+) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(1_000, 1_500), window(1_500, 2_000, "no_id"), file="a")
+    listings.end(db, begun.id, 12, calls=3, unsettled=1)
+    assert not listings.listing(db, begun.id).is_settled
+    assert listings.begin(db, SPAN, 13).id == begun.id
+    assert listings.windows(db, begun.id) == [window(1_000, 1_500)]
+    listings.end(db, begun.id, 14, calls=3, unsettled=1)
+    later = listings.begin(db, SPAN, 14 + listings.GOES_ON_MS)
+    assert later.id != begun.id
+    keep(db, later.id, window(*SPAN), file="b")
+    listings.end(db, later.id, 99, calls=3)
+    assert listings.listing(db, later.id).is_settled
+    assert [one.id for one in listings.all_listings(db)] == [later.id]
+    assert listings.files(db) == ["b"]
+
+
+def test_files_go_that_a_later_one_covers_and_no_others(db: sqlite3.Connection) -> None:
+    spans = {"inside": (1_000, 1_500), "beside": (1_900, 2_100), "killed": (1_200, 1_300)}
+    for name, span in spans.items():
+        old = listings.begin(db, span, 9)
+        keep(db, old.id, window(*span), file=name)
+        if name != "killed":
+            listings.end(db, old.id, 10, calls=1)
+    new = listings.begin(db, SPAN, 20)
+    keep(db, new.id, window(*SPAN), file="new")
+    listings.end(db, new.id, 21, calls=1)
+    assert listings.files(db) == ["beside", "new"]
+    told = [(one.start_s, one.until_s) for one in listings.all_listings(db)]
+    assert told == [(1_000, 1_500), (1_900, 2_100), SPAN], "when a day was listed stays"
+
+
+def test_one_whose_file_is_gone_is_forgotten_and_no_other(db: sqlite3.Connection) -> None:
+    numbers = []
+    for span in (SPAN, (2_000, 3_000)):
+        begun = listings.begin(db, span, 9)
+        keep(db, begun.id, window(*span), file=f"{begun.id}-a")
+        keep(db, begun.id, file=f"{begun.id}-b")
+        numbers.append(begun.id)
+    first, second = numbers
+    listings.forget(db, [f"{first}-a"])
+    assert [one.id for one in listings.all_listings(db)] == [second]
+    assert listings.windows(db, first) == []
+    assert len(listings.windows(db, second)) == 1
+    assert listings.files(db, second) == [f"{second}-a", f"{second}-b"]
+
+
+def test_a_killed_one_is_known_until_it_is_closed(db: sqlite3.Connection) -> None:
+    assert not listings.are_any_running(db)
+    begun = listings.begin(db, SPAN, 9)
+    assert listings.are_any_running(db)
+    assert listings.close_killed(db) == 1
+    assert not listings.are_any_running(db)
+    listings.begin(db, SPAN, 9)
+    listings.rest(db, begun.id)
+    assert not listings.are_any_running(db)

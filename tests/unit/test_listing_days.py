@@ -1,0 +1,96 @@
+"""Days of the vendor's clock, and which of them are to be listed again."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.pipeline.listing.days import (
+    DUE_AFTER,
+    KEPT_DAYS,
+    Done,
+    day_at,
+    due,
+    of_days,
+    oldest,
+    widened,
+)
+from harvester.pipeline.listing.windows import DAY_S, Window
+
+TODAY = date(2026, 11, 28)
+NOON = datetime(2026, 11, 28, 4, tzinfo=UTC).timestamp()  # at +08:00
+
+
+def days_before(*ages: int) -> list[date]:
+    return [TODAY - timedelta(days=age) for age in ages]
+
+
+def days_of(stretches: list[tuple[date, date]]) -> list[date]:
+    return [
+        first + timedelta(days=number)
+        for first, last in stretches
+        for number in range((last - first).days + 1)
+    ]
+
+
+def test_a_day_begins_at_midnight_of_the_vendors_clock() -> None:
+    window = of_days(TODAY, TODAY)
+    assert datetime.fromtimestamp(window.start_s, UTC) == datetime(2026, 11, 27, 16, tzinfo=UTC)
+    assert window.seconds == DAY_S
+    assert day_at(window.start_s) == day_at(window.until_s - 1) == TODAY
+    assert of_days(*days_before(29, 0)).seconds == 30 * DAY_S
+
+
+def test_the_first_time_all_days_are_due_that_are_listed_again_at_all() -> None:
+    assert due([], NOON) == [(TODAY - timedelta(days=12), TODAY - timedelta(days=1))]
+
+
+def test_each_day_is_due_one_three_and_twelve_days_after_it() -> None:
+    done: list[Done] = []
+    listed: dict[date, list[int]] = {}
+    for night in range(40):
+        now_s = NOON + night * DAY_S
+        today = day_at(now_s)
+        for first, last in due(done, now_s):
+            for day in days_of([(first, last)]):
+                listed.setdefault(day, []).append((today - day).days)
+            done.append(Done(of_days(first, last), now_s))
+    for day, ages in listed.items():
+        if TODAY <= day <= TODAY + timedelta(days=20):
+            assert ages == list(DUE_AFTER), day
+
+
+def test_a_night_that_was_left_out_is_made_up_for() -> None:
+    done = [Done(of_days(*days_before(30, 3)), NOON - 2 * DAY_S)]
+    # Yesterday and the day before were never listed; three days ago was, too early to be its third;
+    # twelve days ago was listed at ten.
+    assert days_of(due(done, NOON)) == days_before(13, 12, 4, 3, 2, 1)
+
+
+def test_a_listing_that_began_before_the_day_was_over_does_not_count() -> None:
+    (yesterday,) = days_before(1)
+    span = of_days(yesterday, yesterday)
+    early = [Done(span, span.until_s - 1.0)]
+    assert yesterday in days_of(due(early, NOON))
+    assert yesterday not in days_of(due([Done(span, span.until_s + 0.0)], NOON))
+
+
+@given(nights=st.lists(st.integers(1, 9), max_size=12))
+def test_whatever_nights_there_are_the_last_ones_leave_nothing_due(nights: list[int]) -> None:
+    done: list[Done] = []
+    now_s = NOON
+    for gap in nights:
+        now_s += gap * DAY_S
+        found = due(done, now_s)
+        done += [Done(of_days(first, last), now_s) for first, last in found]
+        assert due(done, now_s) == []
+        assert all(day >= oldest(now_s) for day in days_of(found))
+
+
+def test_a_span_is_wider_by_a_day_but_not_older_than_the_vendor_keeps() -> None:
+    span = of_days(*days_before(5, 3))
+    assert widened(span, NOON) == Window(span.start_s - DAY_S, span.until_s + DAY_S)
+    old = of_days(oldest(NOON), oldest(NOON))
+    assert widened(old, NOON).start_s == int(NOON) - KEPT_DAYS * DAY_S < old.start_s
