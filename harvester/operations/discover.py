@@ -332,7 +332,8 @@ class _Discovery:
 
     def _read(self, scratch: Path, deliver: Deliver | None) -> _Counts:
         # Only now: who fetches never loads DuckDB.
-        from harvester.pipeline.listing.calls import Room, write_calls
+        from harvester.pipeline.listing.calls import write_calls
+        from harvester.storage.duckdb_engine import Room
 
         room = Room(self._opened.config.plan.memory_limit, scratch)
         counts, files = _Counts(), []

@@ -37,7 +37,7 @@ from harvester.storage.output import Output
 from harvester.storage.run_summary import RunSummary
 
 if TYPE_CHECKING:
-    from harvester.operations.overlap import Room
+    from harvester.storage.duckdb_engine import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Data:
     @property
     def room(self) -> Room:
         # Here, not at the top: whoever fetches must never load DuckDB.
-        from harvester.operations.overlap import Room
+        from harvester.storage.duckdb_engine import Room
 
         return Room(self.config.plan.memory_limit, self.output.staging)
 

@@ -6,30 +6,20 @@ Loads DuckDB: only for a process that never fetches.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.errors import StoreError, first_line
-from harvester.storage.duckdb_engine import Engine, pattern
+from harvester.storage.duckdb_engine import Room, answers, pattern
 
 _EXAMPLES = 3
 _DATA = "read_parquet($files, hive_partitioning = false)"
 _NAMED = "read_parquet($files, hive_partitioning = false, filename = true)"
 _OTHERS = "read_parquet($others, hive_partitioning = false)"
-
-
-class Room(msgspec.Struct, frozen=True):
-    """What a sort may use."""
-
-    memory_limit: str
-    scratch: Path
 
 
 def held_twice(files: Sequence[Path], room: Room) -> list[str]:
@@ -40,7 +30,7 @@ def held_twice(files: Sequence[Path], room: Room) -> list[str]:
     query = f"SELECT voice_id, filename FROM {_NAMED} ORDER BY voice_id"  # noqa: S608
     found: list[str] = []
     last: pa.RecordBatch | None = None
-    with closing(_answers(query, {"files": _patterns(files)}, room)) as batches:
+    with closing(answers(query, {"files": _patterns(files)}, room)) as batches:
         for batch in batches:
             # With the last row of the batch before, so that no pair falls between two.
             rows = batch if last is None else pa.concat_batches([last, batch])
@@ -133,14 +123,14 @@ def _by_value(
 
 def _counts(query: str, parameters: Mapping[str, object], room: Room) -> dict[Any, int]:
     found: dict[Any, int] = {}
-    for batch in _answers(query, parameters, room):
+    for batch in answers(query, parameters, room):
         found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
     return found
 
 
 def _ids(query: str, parameters: Mapping[str, object], room: Room) -> set[str]:
     found: set[str] = set()
-    for batch in _answers(query, parameters, room):
+    for batch in answers(query, parameters, room):
         found.update(batch.column(0).to_pylist())
     return found
 
@@ -158,18 +148,3 @@ def _pairs(rows: pa.RecordBatch) -> list[str]:
 
 def _patterns(files: Sequence[Path]) -> list[str]:
     return [pattern(path) for path in files]
-
-
-def _answers(query: str, parameters: Mapping[str, object], room: Room) -> Generator[pa.RecordBatch]:
-    engine = Engine(memory_limit=room.memory_limit, threads=2, scratch=str(room.scratch))
-    with closing(engine):
-        try:
-            for batch in engine.stream(query, parameters):
-                if batch.num_rows:
-                    yield batch
-        except (duckdb.Error, pa.ArrowException, OSError) as exc:
-            raise StoreError(
-                f"the ids of the data set can't be compared: {first_line(exc)}. Raise "
-                f"plan.memory_limit or make room in {room.scratch}, and run again.",
-                code="data.unreadable",
-            ) from exc

@@ -8,10 +8,12 @@ the one that makes a work list, and those of commands that only read.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pyarrow as pa
 
 from harvester.config import buffer_bytes
@@ -56,6 +58,26 @@ class Engine:
         """The rows of `query`, a batch at a time; a result is never held as a whole."""
         relation = self._connection.sql(query, params=dict(parameters))
         yield from relation.to_arrow_reader(BATCH_ROWS)
+
+
+class Room(msgspec.Struct, frozen=True):
+    """What a query may use: so much memory, and a folder for the rest."""
+
+    memory_limit: str
+    scratch: Path
+
+
+def answers(query: str, parameters: Mapping[str, object], room: Room) -> Generator[pa.RecordBatch]:
+    """The rows of one query, by an engine of its own; no batch is empty.  Raises StoreError."""
+    with closing(
+        Engine(memory_limit=room.memory_limit, threads=2, scratch=str(room.scratch))
+    ) as engine:
+        try:
+            for batch in engine.stream(query, parameters):
+                if batch.num_rows:
+                    yield batch
+        except (duckdb.Error, pa.ArrowException, OSError) as exc:
+            raise trouble(exc) from exc
 
 
 def pattern(path: Path | str) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from harvester.errors import StoreError
 from harvester.inputs.worklist.reader import write_ids
-from harvester.operations.overlap import Room, held_of, held_twice
-from harvester.storage.duckdb_engine import BATCH_ROWS
+from harvester.operations.overlap import held_of, held_twice
+from harvester.storage.duckdb_engine import BATCH_ROWS, Room
 
 
 @pytest.fixture
@@ -64,5 +64,5 @@ def test_ids_that_the_data_has_as_well_are_found(tmp_path: Path, room: Room) -> 
 def test_data_that_cant_be_read_is_told_with_what_to_do(tmp_path: Path, room: Room) -> None:
     broken = tmp_path / "broken.parquet"
     broken.write_text("no Parquet")
-    with pytest.raises(StoreError, match=r"can't be compared: .*plan\.memory_limit"):
+    with pytest.raises(StoreError, match=r"can't be read through: .*plan\.memory_limit"):
         held_twice([broken], room)

@@ -5,20 +5,17 @@ Loads DuckDB: only for a process that has done with fetching.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harvester.errors import StoreError, first_line
 from harvester.pipeline.listing.rows import SCHEMA
 from harvester.pipeline.listing.windows import Window
-from harvester.storage.duckdb_engine import Engine, pattern
+from harvester.storage.duckdb_engine import Room, answers, pattern
 
 _FILES = "read_parquet($files, hive_partitioning = false)"
 _INSIDE = "(submit_time IS NULL OR (submit_time >= $first AND submit_time < $last))"
@@ -26,13 +23,6 @@ _NEWEST = (
     "SELECT unnest(arg_max(row, asked_at)) FROM "  # noqa: S608
     f"(SELECT voice_id, asked_at, row FROM {_FILES} AS row) GROUP BY voice_id"
 )
-
-
-class Room(msgspec.Struct, frozen=True):
-    """What a sort may use."""
-
-    memory_limit: str
-    scratch: Path
 
 
 class CallCounts(msgspec.Struct, frozen=True):
@@ -64,26 +54,11 @@ def write_calls(files: Sequence[Path], days: Window, to: Path, room: Room) -> Ca
         "last": datetime.fromtimestamp(days.until_s, UTC),
     }
     with pq.ParquetWriter(to, SCHEMA, compression="zstd") as out:
-        for batch in _answers(query, parameters, room):
+        for batch in answers(query, parameters, room):
             table = pa.Table.from_batches([batch]).cast(SCHEMA)
             calls += table.num_rows
             undated += table["submit_time"].null_count
             out.write_table(table)
-    for batch in _answers(counts, parameters, room):
+    for batch in answers(counts, parameters, room):
         outside += batch.column(0)[0].as_py()
     return CallCounts(calls, undated, outside)
-
-
-def _answers(query: str, parameters: dict[str, object], room: Room) -> Generator[pa.RecordBatch]:
-    engine = Engine(memory_limit=room.memory_limit, threads=2, scratch=str(room.scratch))
-    with closing(engine):
-        try:
-            for batch in engine.stream(query, parameters):
-                if batch.num_rows:
-                    yield batch
-        except (duckdb.Error, pa.ArrowException, OSError) as exc:
-            raise StoreError(
-                f"what was listed can't be read through: {first_line(exc)}. Raise "
-                f"plan.memory_limit or make room in {room.scratch}, and run again.",
-                code="data.unreadable",
-            ) from exc
