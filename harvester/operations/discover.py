@@ -49,7 +49,7 @@ from harvester.pipeline.listing.lister import Day, Lister, Span
 from harvester.pipeline.listing.probing import Filter, find_filter
 from harvester.pipeline.listing.windows import Window, gaps
 from harvester.pipeline.run.messages import tell_recovery
-from harvester.pipeline.run.prepare_list import Places, data_glob, draft_list, list_input
+from harvester.pipeline.run.prepare_list import data_glob, draft_list, draft_places, list_input
 from harvester.pipeline.run.recovery import Opened, open_output
 from harvester.pipeline.run.requests import NEVER, StopCheck, StopSource
 from harvester.pipeline.run.run import close_killed
@@ -58,7 +58,6 @@ from harvester.state.database import store_errors
 from harvester.state.listings import ListingRecord
 from harvester.state.lock import OutputLock
 from harvester.state.writer import LedgerWriter
-from harvester.storage import dropped
 from harvester.storage.disk import store_error
 from harvester.storage.output import Output
 
@@ -364,17 +363,8 @@ class _Discovery:
         current = work_lists.current_list(db)
         pending = current.pending_new if current is not None else 0
         input_ = [IdFile(str(ids), "txt")]
-        places = Places(
-            scratch / "list.parquet",
-            scratch / "ids.parquet",
-            scratch / "bad_ids.jsonl",
-            scratch,
-            output.lists,
-            tuple(dropped.files(output.dropped)),
-        )
-        draft = draft_list(
-            db, config.input, config.plan, input_, places, data_glob=data_glob(db, output)
-        )
+        places, glob = draft_places(output, scratch), data_glob(db, output)
+        draft = draft_list(db, config.input, config.plan, input_, places, data_glob=glob)
         # A call without a readable time may be among those of two stretches of days.
         counts.listed = draft.distinct
         counts.too_young = draft.too_young

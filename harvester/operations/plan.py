@@ -31,16 +31,15 @@ from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.run.belonging import own_settings
 from harvester.pipeline.run.estimate import Budget, Estimate, budget, estimate
 from harvester.pipeline.run.prepare_list import (
-    Places,
     data_glob,
     draft_list,
+    draft_places,
     is_in_force,
     known_stamps,
 )
 from harvester.state import between_runs, id_counts, run_records, work_lists
 from harvester.state.read_only import has_state, looking
 from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList, chunks_of
-from harvester.storage import dropped
 from harvester.storage.output import Output
 
 _RUNS_LOOKED_AT = 1_000
@@ -208,14 +207,7 @@ def _count(
     known = work_lists.find_input(db, print_.key) if db is not None else None
     if current is not None and known is not None and is_in_force(current, known):
         return _of_list(db, output, current, known, only=only)
-    places = Places(
-        scratch / "list.parquet",
-        scratch / "ids.parquet",
-        scratch / "bad_ids.jsonl",
-        scratch,
-        output.lists,
-        tuple(dropped.checked_files(output.dropped)),
-    )
+    places = draft_places(output, scratch)
     glob = data_glob(db, output) if db is not None else None
     result = draft_list(db, config.input, config.plan, files, places, data_glob=glob)
     found = _found(db, _of_draft(result, places.bad_ids), result.carried_over + result.again)

@@ -260,6 +260,18 @@ def _pending_ids(db: sqlite3.Connection, lists: Path, *, again: bool) -> Iterato
                 yield [chunk[row] for row in pending]
 
 
+def draft_places(output: Output, scratch: Path) -> Places:
+    """Where a list that is only looked at is made.  Raises StoreError."""
+    return Places(
+        scratch / "list.parquet",
+        scratch / "ids.parquet",
+        scratch / "bad_ids.jsonl",
+        scratch,
+        output.lists,
+        tuple(dropped.checked_files(output.dropped)),
+    )
+
+
 def _places(output: Output, number: int, run_dir: Path) -> Places:
     return Places(
         output.lists / f"list-{number}.parquet",
