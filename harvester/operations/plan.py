@@ -37,6 +37,7 @@ from harvester.pipeline.run.prepare_list import (
     is_in_force,
     known_stamps,
 )
+from harvester.pipeline.run.recovery import refuse_missing_drop
 from harvester.state import between_runs, id_counts, run_records, work_lists
 from harvester.state.read_only import has_state, looking
 from harvester.state.values import CHUNK_ROWS, InputRecord, WorkList, chunks_of
@@ -186,6 +187,7 @@ def _ledger(output: Output) -> Iterator[sqlite3.Connection | None]:
         yield None
         return
     with looking(output, "plan") as db:
+        refuse_missing_drop(db, output)
         yield db
 
 

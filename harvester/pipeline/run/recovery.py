@@ -133,7 +133,7 @@ def compare_with_data(db: sqlite3.Connection, output: Output) -> None:
     """Check that ledger, data set and list belong together.  Raises StoreError; changes nothing."""
     for changes in (False, True):
         _compare_folder(db, output, changes=changes)
-    _refuse_missing_drop(db, output)
+    refuse_missing_drop(db, output)
     _refuse_missing_list(db, output)
 
 
@@ -165,7 +165,7 @@ def _compare_folder(db: sqlite3.Connection, output: Output, *, changes: bool) ->
             )
 
 
-def _refuse_missing_drop(db: sqlite3.Connection, output: Output) -> None:
+def refuse_missing_drop(db: sqlite3.Connection, output: Output) -> None:
     """Raise StoreError if it is not known any more which calls were dropped, or erased in."""
     for number, command in publications.leaving_files(db):
         path = dropped.left_file_of(output.dropped, number, command)
