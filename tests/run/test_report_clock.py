@@ -19,6 +19,7 @@ from harvester.analysis.period import Period, day_of
 from harvester.analysis.scope import Scope
 from harvester.cli.main import run_command
 from harvester.config import DateBy
+from harvester.dataset.files import file_sha256
 from harvester.simulator import SimulatorOptions
 from harvester.state.database import open_database
 from harvester.storage.output import Output
@@ -146,8 +147,8 @@ def ledger(out: Path) -> Output:
     for path in sorted(output.cdr.glob("*/*.parquet")):
         db.execute(
             "INSERT INTO file (path, publication, rows, bytes, sha256, state) "
-            "VALUES (?, 1, 0, ?, '', 'live')",
-            (path.relative_to(output.cdr).as_posix(), path.stat().st_size),
+            "VALUES (?, 1, 0, ?, ?, 'live')",
+            (path.relative_to(output.cdr).as_posix(), path.stat().st_size, file_sha256(path)),
         )
     db.commit()
     db.close()
