@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import aioresponses.core
+import hypothesis
 import pytest
 
 from harvester.cli.ui import next_command
@@ -20,6 +21,10 @@ from tests.support import ways
 
 os.environ["TZ"] = ways.TIME_ZONE
 time.tzset()
+
+# A machine that stands still for a moment is no fault of the code.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 # What a shell runs in the background ignores Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup, the end of a terminal
