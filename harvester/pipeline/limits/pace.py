@@ -83,6 +83,8 @@ class Pace:
         self._handful = max(1, min(_HANDFUL, int(self._bucket.capacity / _ROOM)))
         self._in_hand = 0
         self._opens_at = opens_at
+        self._until = float("inf")
+        """When it ends, if somebody gave it until then."""
         self._lowered_at = float("-inf")
         self._stepped_at = 0.0
         self._seconds: deque[tuple[int, int, int]] = deque(maxlen=_BUSY_WINDOW_S - 1)
@@ -125,7 +127,9 @@ class Pace:
 
         The caller writes its request at once.
         """
-        if not self._in_hand or self._opens_at > self._loop.time() or self._one_waits.locked():
+        if not self._in_hand or self._one_waits.locked():
+            return False
+        if not self._opens_at <= self._loop.time() < self._until:
             return False
         self._in_hand -= 1
         return True
@@ -266,13 +270,6 @@ class LeasedPace(Pace):
         """Another party met vendor throttling: close and slow down as it does."""
         self.close(pause_s)
         self._lower()
-
-    def take(self) -> bool:
-        """See Pace."""
-        if self._is_leased:
-            return super().take()
-        self.is_open = False
-        return False
 
     async def opened(self) -> None:
         """Wait while the pace is closed, and while there is no share."""

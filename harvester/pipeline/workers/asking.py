@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 
 from harvester.client.clock import VendorClock
@@ -61,7 +62,9 @@ class Asking:
             concurrency=start.concurrency,
         )
         self._transport = connect(start.vendor, start.concurrency, self._sealer.seal)
-        self._inbox = asyncio.Queue[str]()
+        self._inbox = deque[str]()
+        self._idle = deque[asyncio.Future[None]]()
+        """Who waits for an id."""
         self._done: list[tuple[str, Done]] = []
         self._done_bytes = 0
         self._in_hand = 0
@@ -116,13 +119,16 @@ class Asking:
             self._pace.close(order.closed_s)
         if order.grant is not None:
             self._granted = (self._granted or 0) + order.grant
-        for voice_id in order.ids:
-            self._inbox.put_nowait(voice_id)
+        self._inbox.extend(order.ids)
+        for _ in range(min(len(self._inbox), len(self._idle))):
+            idle = self._idle.popleft()
+            if not idle.done():
+                idle.set_result(None)
         if order.stop and not self._stop.is_set:
             self._stop.stop(as_reason(CutOff()))  # nobody here is told why
         if self._stop.is_set:
-            while not self._inbox.empty():
-                self._done.append((self._inbox.get_nowait(), _UNSENT))
+            self._done += [(voice_id, _UNSENT) for voice_id in self._inbox]
+            self._inbox.clear()
 
     def _report(self) -> Report:
         done, self._done = self._done, []
@@ -139,7 +145,7 @@ class Asking:
         self._much.clear()
         self._room.set()
         unused = 0
-        if self._granted and not self._in_hand and self._inbox.empty():
+        if self._granted and not self._in_hand and not self._inbox:
             unused, self._granted = self._granted, 0
         return Report(
             at_ns=self.now_ns,
@@ -167,8 +173,13 @@ class Asking:
     async def _work(self) -> None:
         with self._stop.enlisted() as worker:
             while not self._stop.is_set:
-                await self._room.wait()
-                voice_id = await self._inbox.get()
+                if not self._room.is_set():
+                    await self._room.wait()
+                if not self._inbox:
+                    self._idle.append(idle := self._loop.create_future())
+                    await idle
+                    continue
+                voice_id = self._inbox.popleft()
                 self._in_hand += 1
                 done: Done = _UNSENT
                 try:
@@ -182,7 +193,7 @@ class Asking:
 
     def _finish(self, voice_id: str, done: Done) -> None:
         self._done.append((voice_id, done))
-        if len(self._done) >= MOST_DONE:
+        if len(self._done) == MOST_DONE:
             self._much.set()
         if self._done_bytes >= _MOST_BYTES:
             self._much.set()

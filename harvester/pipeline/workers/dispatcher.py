@@ -261,14 +261,23 @@ class Dispatcher:
         self._is_dry = False
         await self._local.fetcher.let_in.wait()
         while True:
-            while len(self._ready) < sum(map(self._room, self._hands)):
-                task = self._owner.take_at_once() or await self._owner.take()
+            while (room := sum(map(self._room, self._hands)) - len(self._ready)) > 0:
+                task = self._take_at_once(room) or await self._owner.take()
                 self._is_dry = task is None
                 if task is None:
                     break
                 self._ready.append(task)
             self._is_short.clear()
             await self._is_short.wait()
+
+    def _take_at_once(self, count: int) -> Task | None:
+        """Take `count` ids, or as many as can be had without waiting; the last of `count`."""
+        for _ in range(count - 1):
+            task = self._owner.take_at_once()
+            if task is None:
+                return None
+            self._ready.append(task)
+        return self._owner.take_at_once()
 
     @property
     def _is_suspicious(self) -> bool:
