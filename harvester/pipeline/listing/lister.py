@@ -261,7 +261,8 @@ class Lister:
             calls = [one for one in answer.calls if self._is_id(one.record.voice_id)]
             self._rows += [row_of(call, asked_ms) for call in calls]
             ids = frozenset(call.record.voice_id for call in calls)
-            closed = self._windows.answered(asked, Seen(answer.total, ids, answer.records))
+            seen = Seen(answer.total, ids, answer.records, answer.records - len(calls))
+            closed = self._windows.answered(asked, seen)
         else:
             closed = self._windows.failed(asked, answer)
         if closed is not None:
