@@ -174,6 +174,11 @@ class Lister:
         await self._transport.close()
 
     @property
+    def is_out(self) -> bool:
+        """Whether an outage lasts."""
+        return self._asker.is_out
+
+    @property
     def retries(self) -> dict[str, int]:
         """Requests that were sent again, by cause."""
         return dict(self._asker.retries)
