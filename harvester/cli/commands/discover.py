@@ -328,6 +328,8 @@ def _window(one: Unsettled) -> str:
 def _next(done: Discovered) -> str:
     if done.exit_code == _DENIED:
         return "fix what the message names, then run the same command again."
+    if done.code in _NEXT:
+        return _NEXT[done.code]
     if done.exit_code:
         return "run the same command again; it goes on where this one stopped."
     if done.taken:
@@ -338,3 +340,8 @@ def _next(done: Discovered) -> str:
 
 
 _DENIED = 4
+_NEXT = {
+    "listing.differs": "show these calls to the vendor; ids are fetched one by one, as ever.",
+    "listing.unproven": "compare calls of more days, or later.",
+}
+"""By code, where the same command again is not what helps."""
