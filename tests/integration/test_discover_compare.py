@@ -57,8 +57,9 @@ def test_a_list_that_tells_the_truth_is_believed(tmp_path: Path, by: str) -> Non
 
 
 def test_a_lie_in_one_of_200_is_found_by_1000(tmp_path: Path) -> None:
-    with listing_simulator("calls=3000,lies=200", seed=drawn_seed()) as vendor:
-        done = Discovery(tmp_path / "out", vendor).run(compare=1000)
+    # Of all seeds one in 150 draws none that lies; this one draws some.
+    with listing_simulator("calls=3000,lies=200", seed=7) as vendor:
+        done = Discovery(tmp_path / "out", vendor).run(compare=1000, seed=7)
         assert done.code == 3, done.err
         assert "error: listing.differs" in done.err
         found = done.summary["comparison"]
