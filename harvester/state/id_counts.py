@@ -1,15 +1,24 @@
-"""The one count of where every id stands, which all commands show."""
+"""The one count of where every id stands, which all commands show.
+
+And what was counted of each billing day when it was last reconciled: enough for `status` to say
+whether a month is complete without reading the data set.  Those days are the vendor's clock's, by
+submitTime.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from harvester.state import publications, run_records, unresolved, work_lists
 from harvester.state.between_runs import latest_ms
+from harvester.state.database import get_meta, set_meta, transaction
 from harvester.state.restore import unrated_before
+
+_DAYS = "billing_days"
+_KEPT = 190
 
 
 class IdCounts(msgspec.Struct, frozen=True):
@@ -69,3 +78,46 @@ def count_ids(db: sqlite3.Connection, now_ms: int) -> IdCounts:
         delivered_unrated=run_records.count_unrated(db) + unrated_before(db),
         pending_again=current.pending_again if current else 0,
     )
+
+
+class BillingDay(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that the vendor lists for a day of its clock, and what has become of them here.
+
+    listed = delivered + open + dead + pending + dropped + missing
+    """
+
+    day: str
+    """As 2026-11-01."""
+    counted_ms: int
+    """When this was counted; ids may have been delivered since."""
+    listed_ms: int | None = None
+    """When the day was listed; None where it is not over, or not listed for sure."""
+    listed: int = 0
+    delivered: int = 0
+    open: int = 0
+    """Unrated ones included."""
+    dead: int = 0
+    pending: int = 0
+    dropped: int = 0
+    missing: int = 0
+    """Unknown here."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the day was listed for sure, and every call of it has its record here."""
+        return self.listed_ms is not None and self.delivered + self.dropped == self.listed
+
+
+def keep_days(db: sqlite3.Connection, counted: Sequence[BillingDay]) -> None:
+    """Keep what was counted; of a day that was counted before, this is true now."""
+    with transaction(db):
+        known = {one.day: one for one in kept_days(db)}
+        known |= {one.day: one for one in counted}
+        newest = [known[day] for day in sorted(known)][-_KEPT:]
+        set_meta(db, _DAYS, msgspec.json.encode(newest).decode())
+
+
+def kept_days(db: sqlite3.Connection) -> list[BillingDay]:
+    """What was counted of each day, in order; none before the first `reconcile`."""
+    kept = get_meta(db, _DAYS)
+    return [] if kept is None else msgspec.json.decode(kept, type=list[BillingDay])
