@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from harvester import Secrets, load_config, reconcile
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.discovering import day
@@ -45,6 +46,11 @@ class Cli:
         words = (*words, *self._shared, "--rate", 500, "-q")
         return harvester("run", *words, cwd=self._cwd, env=KEYS)
 
+    def other(self, *words: object) -> subprocess.CompletedProcess[str]:
+        done = harvester(*words, "--out", "out", cwd=self._cwd)
+        assert done.returncode == 0, done.stderr
+        return done
+
     def discover(self, *words: object) -> subprocess.CompletedProcess[str]:
         words = ("--from", day(), "--to", day(), *words, *self._shared, "--rate", 500, "-q")
         return harvester("discover", *words, cwd=self._cwd, env=KEYS)
@@ -68,6 +74,43 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def calls(found: dict[str, Any]) -> dict[str, int]:
     return {name: one["calls"] for name, one in found["regions"].items() if one["calls"]}
+
+
+def shown_everywhere(cli: Cli, tmp_path: Path) -> None:
+    """What was counted is in status, in the report's three forms and in the metrics."""
+    status = json.loads(cli.other("status", "--json").stdout)
+    month = next(one for one in status["months"] if one["month"] == f"{day():%Y-%m}")
+    assert (month["days_listed"], month["listed"]) == (1, CALLS + EXTRA)
+    assert f"{CALLS + EXTRA} calls" in cli.other("status").stdout
+    words = ("report", "--from", day(), "--to", day(), "--html", "report.html")
+    assert "The vendor's list, day by day" in cli.other(*words).stdout
+    assert "list, day by day" in (tmp_path / "report.html").read_text()
+    (found,) = json.loads(cli.other(*words, "--json").stdout)["billing_days"]
+    assert (found["day"], found["listed"]) == (str(day()), CALLS + EXTRA)
+    assert cli.run("--carried-over-only", "--metrics-file", "run.prom").returncode == 0
+    metrics = (tmp_path / "run.prom").read_text()
+    assert 'cdr_harvester_billing_days{state="listed"} 1\n' in metrics
+    assert 'cdr_harvester_billing_calls{state="missing"} 0\n' in metrics
+
+
+def test_a_program_gets_the_same(tmp_path: Path) -> None:
+    with listing_simulator() as vendor:
+        config = load_config(
+            overrides={
+                "vendor.base_url": vendor.base_url,
+                "output.dir": str(tmp_path / "out"),
+                "pace.rate_per_s": 500,
+            }
+        )
+        (tmp_path / "dialer.txt").write_text("\n".join(our_ids()))
+        done = reconcile(
+            config, Secrets(*KEYS.values()), day(), day(), ours=tmp_path / "dialer.txt"
+        )
+    assert {name: one.calls for name, one in done.regions.items() if one.calls} == {
+        "V": EXTRA,
+        "VD": CALLS,
+    }
+    assert (done.exit_code, done.code) == (3, "reconcile.differ")
 
 
 def test_what_was_missed_is_taken_and_fetched_and_the_month_is_complete(tmp_path: Path) -> None:
@@ -104,6 +147,7 @@ def test_what_was_missed_is_taken_and_fetched_and_the_month_is_complete(tmp_path
         assert calls(whole) == {"VB": CALLS + EXTRA}
         assert whole["requests"] == 0, "a day that is listed and not due is not asked for again"
         assert whole["regions"]["VB"]["states"].keys() <= {"delivered", "open", "unrated"}
+        shown_everywhere(cli, tmp_path)
         screen = cli.reconcile().stdout
         assert "1 of 1 days for sure" in screen
         assert "calls may come late" in screen

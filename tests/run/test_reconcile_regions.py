@@ -22,9 +22,9 @@ from harvester.inputs.id_dates import stamp_sql
 from harvester.inputs.voice_id import dated
 from harvester.pipeline.listing import rows as listed_rows
 from harvester.pipeline.listing.days import of_days
-from harvester.reconcile import ours
-from harvester.reconcile.figures import REGIONS, Group, by_day, commands, fold, meanings
-from harvester.reconcile.regions import ROWS, Sources, compared
+from harvester.reconciling import ours
+from harvester.reconciling.figures import REGIONS, Group, by_day, commands, fold, meanings
+from harvester.reconciling.regions import ROWS, Sources, compared
 from harvester.storage.duckdb_engine import Room, connect
 from harvester.vendor_clock import CLOCK
 from tests.support.datasets import filled

@@ -22,7 +22,7 @@ from harvester.errors import UsageError
 from harvester.vendor_clock import OFFSET_TEXT
 
 if TYPE_CHECKING:
-    from harvester.reconcile.figures import Dialer, Reconciled, Region
+    from harvester.reconciling.figures import Dialer, Reconciled, Region
 
 DialerFile = Annotated[
     str | None,
@@ -103,10 +103,10 @@ def reconcile(  # noqa: PLR0917 - typer makes a flag of each
         pace__concurrency=concurrency,
     ).config
     from harvester.cli.duration import duration_s
-    from harvester.reconcile.dialer import Ours
-    from harvester.reconcile.figures import as_json
-    from harvester.reconcile.reconcile import Order, stopped
-    from harvester.reconcile.reconcile import reconcile as compare
+    from harvester.reconciling.dialer import Ours
+    from harvester.reconciling.figures import as_json
+    from harvester.reconciling.reconcile import Order, stopped
+    from harvester.reconciling.reconcile import reconcile as compare
     from harvester.storage.output import Output
 
     if quiet and verbose:
@@ -164,7 +164,7 @@ def reconcile(  # noqa: PLR0917 - typer makes a flag of each
 
 def screen(done: Reconciled, *, verbose: bool = False) -> list[Line]:
     """What came of it, as lines: the most urgent region first."""
-    from harvester.reconcile.figures import equal_region, order_of
+    from harvester.reconciling.figures import equal_region, order_of
 
     days, has_dialer = done.days, done.dialer is not None
     style = "bold yellow" if done.exit_code else "bold green"
@@ -189,7 +189,7 @@ def screen(done: Reconciled, *, verbose: bool = False) -> list[Line]:
 
 
 def _lists(done: Reconciled) -> Iterator[str]:
-    from harvester.reconcile.figures import instant
+    from harvester.reconciling.figures import instant
 
     days = done.days
     total = days.listed + len(days.not_listed)
@@ -226,7 +226,7 @@ def _dialer(dialer: Dialer) -> str:
 
 def _region(name: str, region: Region, *, is_equal: bool) -> list[Line]:
     from harvester.analysis.report.formatting import moneys
-    from harvester.reconcile.figures import instant
+    from harvester.reconciling.figures import instant
 
     cost = f", {moneys(region.cost)}" if region.cost else ""
     without = f", {count(region.without_cost)} without a cost" if region.without_cost else ""
@@ -261,7 +261,7 @@ def _alive(done: Reconciled) -> Iterator[str]:
 
 
 def _next(done: Reconciled) -> str:
-    from harvester.reconcile.figures import equal_region, order_of
+    from harvester.reconciling.figures import equal_region, order_of
 
     if done.exit_code == _INCOMPLETE:
         return "the same command again; it goes on where this one stopped."

@@ -26,8 +26,8 @@ from harvester.dataset.usage import currency_name
 from harvester.inputs.id_dates import stamp_of, stamp_sql
 from harvester.money import PRECISION, SCALE
 from harvester.pipeline.listing.windows import Window
-from harvester.reconcile.figures import Group
-from harvester.reconcile.ours import PUBLISHED, WAITING
+from harvester.reconciling.figures import Group
+from harvester.reconciling.ours import PUBLISHED, WAITING
 from harvester.storage.duckdb_engine import BATCH_ROWS, Room, connect, listed, pattern, trouble
 from harvester.vendor_clock import OFFSET_S
 

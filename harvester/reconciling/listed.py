@@ -17,7 +17,7 @@ import msgspec
 from harvester.pipeline.listing import days as days_of
 from harvester.pipeline.listing.calls import write_calls
 from harvester.pipeline.listing.windows import Window
-from harvester.reconcile.figures import Days
+from harvester.reconciling.figures import Days
 from harvester.state import listings
 from harvester.state.listings import ListingRecord
 from harvester.storage.duckdb_engine import Room

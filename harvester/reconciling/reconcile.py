@@ -41,8 +41,8 @@ from harvester.pipeline.run.messages import tell_recovery
 from harvester.pipeline.run.recovery import Opened, open_output
 from harvester.pipeline.run.requests import NEVER, StopSource
 from harvester.pipeline.run.run import close_killed
-from harvester.reconcile.dialer import Ours, Placed, read_dialer
-from harvester.reconcile.figures import (
+from harvester.reconciling.dialer import Ours, Placed, read_dialer
+from harvester.reconciling.figures import (
     REGIONS,
     Dialer,
     Reconciled,
@@ -55,9 +55,9 @@ from harvester.reconcile.figures import (
     fold,
     meanings,
 )
-from harvester.reconcile.listed import OfDay, of_days, told, write_listed
-from harvester.reconcile.ours import Books, write_states
-from harvester.reconcile.regions import ROWS, Compared, Sources, compared
+from harvester.reconciling.listed import OfDay, of_days, told, write_listed
+from harvester.reconciling.ours import Books, write_states
+from harvester.reconciling.regions import ROWS, Compared, Sources, compared
 from harvester.state import between_runs, listings, publications
 from harvester.state.belongs import binding
 from harvester.state.database import store_errors
