@@ -27,13 +27,17 @@ from harvester.inputs.formats.csv_file import read_cells
 from harvester.inputs.formats.jsonl_file import read_fields
 from harvester.inputs.formats.parquet_file import read_columns
 from harvester.inputs.id_dates import stamp_of, stamps
-from harvester.inputs.voice_id import clean, no_ids
+from harvester.inputs.voice_id import PLAIN, clean, no_ids
 from harvester.pipeline.listing.days import day_at
 from harvester.pipeline.listing.windows import Window
 from harvester.pipeline.run.prepare_list import Places, draft_list
+from harvester.vendor_clock import OFFSET_S
 
 MOST_BAD = 0.01
 _BATCH = 100_000
+_PLAIN = rf"\A{PLAIN}\z"
+_USUAL = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\z"
+"""A time of the vendor's clock, as most have it."""
 _FEW = 20
 """Ids whose digits tell a date that make it mean something that none is of these days."""
 _EPOCH = re.compile(r"[0-9]{10}(?:\.[0-9]+)?|[0-9]{13}")
@@ -164,30 +168,23 @@ def _write_sent(
 ) -> int:
     """Write when ids were sent; of how many rows that can't be read.  Raises SourceError."""
     words = no_ids(columns[0])
-    ids: list[str] = []
-    times: list[int | None] = []
     rows = undated = within = 0
-    least = most = None
+    bounds: list[int] = []
+    first_ms, until_ms = days.start_s * 1000, days.until_s * 1000
     with pq.ParquetWriter(to, SENT, compression="zstd", compression_level=1) as out:
         for file in files:
-            for text, told in _pairs(file, columns):
-                voice_id = clean(text, words)
-                if voice_id is None:
-                    continue
-                at_ms = time_ms(told)
-                rows += 1
-                ids.append(voice_id)
-                times.append(at_ms)
-                if at_ms is None:
-                    undated += 1
-                else:
-                    least = at_ms if least is None else min(least, at_ms)
-                    most = at_ms if most is None else max(most, at_ms)
-                    within += days.start_s * 1000 <= at_ms < days.until_s * 1000
-                if len(ids) == _BATCH:
-                    out.write_batch(_batch(ids, times))
-                    ids, times = [], []
-        out.write_batch(_batch(ids, times))
+            for ids, times in _pairs(file, columns):
+                is_id, found = _ids(ids, words)
+                at_ms = times_ms(times.filter(is_id))
+                rows += len(found)
+                undated += at_ms.null_count
+                inside = pc.and_(pc.greater_equal(at_ms, first_ms), pc.less(at_ms, until_ms))
+                within += inside.true_count
+                low, high = (one.as_py() for one in pc.min_max(at_ms).values())
+                bounds = [one for one in (*bounds, low, high) if one is not None]
+                bounds = [min(bounds), max(bounds)] if bounds else []
+                sent = at_ms.cast(SENT.field("sent_at").type)
+                out.write_batch(pa.RecordBatch.from_arrays([found, sent], schema=SENT))
     if undated > MOST_BAD * rows:
         raise SourceError(
             f"{name}: {undated:,} of the {rows:,} values in column {columns[1]!r} are no time that "
@@ -195,17 +192,46 @@ def _write_sent(
             "unless an offset stands behind), or as Unix seconds or milliseconds.",
             code="input.no_time",
         )
-    if least is not None and most is not None and not within:
-        raise _no_overlap(name, f"{day_at(least / 1000)}..{day_at(most / 1000)}", days)
+    if bounds and not within:
+        first, last = (day_at(at / 1000) for at in bounds)
+        raise _no_overlap(name, f"{first}..{last}", days)
     return undated
 
 
-def _batch(ids: list[str], times: list[int | None]) -> pa.RecordBatch:
-    at = pa.array(times, pa.int64()).cast(SENT.field("sent_at").type)
-    return pa.RecordBatch.from_arrays([pa.array(ids, pa.string()), at], schema=SENT)
+def _ids(values: pa.Array, words: str) -> tuple[pa.Array, pa.Array]:
+    """Which values hold ids, and those; values are binary."""
+    plain = pc.fill_null(pc.match_substring_regex(values, _PLAIN), False)
+    if pc.all(plain).as_py() is not False:
+        return plain, values.cast(pa.string())
+    odd = [
+        None if value is None else clean(value.decode("utf-8", "surrogateescape"), words)
+        for value in values.filter(pc.invert(plain)).to_pylist()
+    ]
+    texts = pc.if_else(plain, values, None).cast(pa.string())
+    found = pc.replace_with_mask(texts, pc.invert(plain), pa.array(odd, pa.string()))
+    return found.is_valid(), found.drop_null()
 
 
-def _pairs(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
+def times_ms(values: pa.Array) -> pa.Array:
+    """When rows were sent, in Unix ms; null where that can't be read.  Values are binary."""
+    usual = pc.fill_null(pc.match_substring_regex(values, _USUAL), False)
+    texts = pc.if_else(usual, values, None).cast(pa.string())
+    try:
+        told = texts.cast(pa.timestamp("s")).cast(pa.int64())
+    except pa.ArrowInvalid:  # a 30th of February among them
+        usual = pc.and_(usual, False)
+        told = pa.nulls(len(values), pa.int64())
+    found = pc.multiply(pc.subtract(told, OFFSET_S), 1000)
+    rest = pc.invert(usual)
+    odd = [
+        None if value is None else time_ms(value.decode("utf-8", "replace"))
+        for value in values.filter(rest).to_pylist()
+    ]
+    return pc.replace_with_mask(found, rest, pa.array(odd, pa.int64()))
+
+
+def _pairs(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """Columns of ids and times, in pieces."""
     match file.form:
         case "csv" | "tsv":
             yield from read_cells(file, columns)

@@ -259,8 +259,8 @@ def _is_short(lines: list[bytes], at: int) -> bool:
     return True
 
 
-def read_cells(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """The cells of two columns, of ids and of times, in each row that has both.
+def read_cells(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """The cells of two columns, of ids and of times, in each row that has both; binary.
 
     A row that is torn has none; which ids of a file count is for `read_csv` to say.  Raises
     SourceError if there are no such columns.
@@ -274,44 +274,56 @@ def read_cells(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[str, st
                 continue
             delimiter, names = _names(header, delimiters, columns[0])
             ids = position(names, columns[0], file.name)
-            table = _Cells(
-                delimiter, ids, position(names, columns[1], file.name, only=False, of=TIMES)
-            )
+            times = position(names, columns[1], file.name, only=False, of=TIMES)
+            table = _Cells(delimiter, (ids, times))
             text = Block(first + 1, rest)
-        yield from table.add(text)
+        yield table.add(text)
     if table is not None:
-        yield from table.rest()
+        yield table.rest()
 
 
 class _Cells:
     """Cuts two cells out of each row of a file, block by block."""
 
-    def __init__(self, delimiter: str, first: int, second: int) -> None:
+    def __init__(self, delimiter: str, places: tuple[int, int]) -> None:
         self._delimiter = delimiter
-        self._places = first, second
+        self._places = places
         self._begun: list[bytes] = []
 
-    def add(self, block: Block) -> Iterator[tuple[str, str]]:
+    def add(self, block: Block) -> tuple[pa.Array, pa.Array]:
         """Those of a block; a record that goes on behind its end is kept."""
+        if not self._begun and b'"' not in block.text:
+            rows = pc.split_pattern(split_lines(block), self._delimiter)
+            rows = rows.filter(pc.greater(pc.list_value_length(rows), max(self._places)))
+            ids, times = (pc.list_element(rows, place) for place in self._places)
+            return ids, times
         lines = [*self._begun, *block.text.removesuffix(b"\n").split(b"\n")]
-        self._begun, at = [], 0
+        self._begun, found, at = [], list[list[str]](), 0
         while at < len(lines):
             end = _record_end(lines, at)
             if end is None and _is_short(lines, at):
                 self._begun = lines[at:]
-                return
-            row = None if end is None else cells(b"\n".join(lines[at:end]), self._delimiter)
-            if row is not None and len(row) > max(self._places):
-                yield row[self._places[0]], row[self._places[1]]
+                break
+            row = None if end is None else self._row(b"\n".join(lines[at:end]))
+            if row is not None:
+                found.append(row)
             at = at + 1 if row is None or end is None else end
+        return self._columns(found)
 
-    def rest(self) -> Iterator[tuple[str, str]]:
+    def rest(self) -> tuple[pa.Array, pa.Array]:
         """Those of what is left at the end of the file."""
-        lines, self._begun = self._begun, []
-        for line in lines:
-            row = cells(line, self._delimiter)
-            if row is not None and len(row) > max(self._places):
-                yield row[self._places[0]], row[self._places[1]]
+        return self._columns([row for line in self._begun if (row := self._row(line)) is not None])
+
+    def _row(self, record: bytes) -> list[str] | None:
+        row = cells(record, self._delimiter)
+        return row if row is not None and len(row) > max(self._places) else None
+
+    def _columns(self, rows: list[list[str]]) -> tuple[pa.Array, pa.Array]:
+        ids, times = (
+            pa.array([row[place].encode("utf-8", "surrogateescape") for row in rows], pa.binary())
+            for place in self._places
+        )
+        return ids, times
 
 
 def _header(file: IdFile, block: Block) -> tuple[int, bytes, bytes, str]:

@@ -40,14 +40,15 @@ def read_jsonl(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
     fields.check()
 
 
-def read_fields(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """The values of two fields, of ids and of times, of each object that has both, as text.
+def read_fields(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """The values of two fields, of ids and of times, of each object that has an id; binary.
 
-    Which ids of a file count is for `read_jsonl` to say.  Raises SourceError if no object has them.
+    Which ids of a file count is for `read_jsonl` to say.  Raises SourceError if no object has both.
     """
     found: list[str] = []
     seen: dict[str, None] = {}
     for block in blocks(file, size=_BLOCK_BYTES):
+        values: list[list[bytes]] = []
         for line in block.text.split(b"\n"):
             try:
                 fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw]) if line else {}
@@ -58,16 +59,15 @@ def read_fields(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[str, s
                 names = list(fields)
                 if all(places(names, column) for column in columns):
                     found = [names[position(names, column, file.name)] for column in columns]
-            values = [_text(bytes(fields.get(name, _ABSENT)))[0] for name in found]
-            if values and values[0]:
-                yield _shown(values[0]), _shown(values[1])
+            cells = [_text(bytes(fields.get(name, _ABSENT)))[0] for name in found]
+            if cells and cells[0]:
+                values.append(cells)
+        if values:
+            ids, times = (pa.array(column, pa.binary()) for column in zip(*values, strict=True))
+            yield ids, times
     if seen and not found:
         for column, of in zip(columns, (IDS, TIMES), strict=True):
             position(list(seen), column, file.name, only=False, of=of)
-
-
-def _shown(value: bytes) -> str:
-    return value.decode("utf-8", "replace")
 
 
 class _Fields:

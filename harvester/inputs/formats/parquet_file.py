@@ -46,8 +46,8 @@ def read_parquet(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
         ) from exc
 
 
-def read_columns(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """The values of two columns, of ids and of times, of each row that has both, as text.
+def read_columns(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """The values of two columns, of ids and of times, as text; binary.
 
     Which ids of a file count is for `read_parquet` to say.  Raises SourceError if there are no such
     columns, or the times are neither times nor texts nor whole numbers.
@@ -67,12 +67,7 @@ def read_columns(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[str, 
             )
             wanted = list(dict.fromkeys((ids, times)))
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False):
-                pairs = zip(
-                    text(batch[ids]).to_pylist(), shown(batch[times]).to_pylist(), strict=True
-                )
-                for voice_id, at in pairs:
-                    if voice_id is not None:
-                        yield voice_id.decode("utf-8", "replace"), at or ""
+                yield text(batch[ids]), shown(batch[times]).cast(pa.binary())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
         raise SourceError(
             f"{file.name}: column {columns[1]!r} can't be read as times ({exc}). "
