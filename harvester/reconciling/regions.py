@@ -234,24 +234,24 @@ def _ours_sql(sources: Sources, *, has_published: bool) -> str:
     states = _files([sources.states])
     columns = f"submit_time, seen_at, {_PAID}"
     odd = f"('{WAITING}', '{PUBLISHED}')"
-    query = f"""
-        SELECT voice_id, state, {columns} FROM {states} WHERE state NOT IN {odd}
+    query = f"SELECT voice_id, state, {columns} FROM {states} WHERE state NOT IN {odd}"  # noqa: S608
+    if sources.files:
+        query += f"""
+            UNION ALL
+            SELECT voice_id, 'delivered', submit_time, fetched_at AS seen_at, {_PAID}
+            FROM {current_sql(sources.files, sources.changes)}
+        """  # noqa: S608
+    if has_published:
+        dead = f"SELECT voice_id FROM {states} WHERE state = '{PUBLISHED}'"  # noqa: S608
+        state = f"CASE WHEN voice_id IN ({dead}) THEN 'dead' ELSE state END AS state"
+        query = f"SELECT * REPLACE ({state}) FROM ({query})"  # noqa: S608
+    return f"""
+        {query}
         UNION ALL
         SELECT voice_id, 'pending', NULL, min(seen_at), NULL, NULL, NULL FROM {states}
         WHERE state = '{WAITING}'
             AND voice_id NOT IN (SELECT voice_id FROM {states} WHERE state <> '{WAITING}')
         GROUP BY voice_id
-    """  # noqa: S608
-    if not sources.files:
-        return query
-    state = "'delivered'"
-    if has_published:
-        dead = f"SELECT voice_id FROM {states} WHERE state = '{PUBLISHED}'"  # noqa: S608
-        state = f"CASE WHEN voice_id IN ({dead}) THEN 'dead' ELSE 'delivered' END"
-    return f"""
-        SELECT voice_id, {state} AS state, submit_time, fetched_at AS seen_at, {_PAID}
-        FROM {current_sql(sources.files, sources.changes)}
-        UNION ALL {query}
     """  # noqa: S608
 
 
