@@ -215,12 +215,13 @@ def test_of_a_day_the_newest_settled_listing_counts_and_what_later_ones_found() 
     two, three = date(2026, 11, 2), date(2026, 11, 3)
     records = [
         listing(1, NOV1, three, date(2026, 11, 4)),
-        listing(2, two, two, date(2026, 11, 6)),
-        listing(3, three, three, date(2026, 11, 6), unsettled=2),
-        listing(4, date(2026, 11, 4), date(2026, 11, 4), date(2026, 11, 6), unsettled=None),
+        listing(7, two, three, date(2026, 11, 5), unsettled=1),
+        listing(8, two, two, date(2026, 11, 6)),
+        listing(9, three, three, date(2026, 11, 6), unsettled=2),
+        listing(10, date(2026, 11, 4), date(2026, 11, 4), date(2026, 11, 6), unsettled=None),
     ]
     days = listings_of(records, NOV1, date(2026, 11, 5))
-    assert [one.ids for one in days] == [(1,), (2,), (1, 3), (4,), ()]
+    assert [one.ids for one in days] == [(1,), (8,), (1, 7, 9), (10,), ()]
     assert [one.age_days for one in days] == [3, 4, 1, None, None]
     found = told(days)
     assert (found.listed, found.least_age_days) == (3, 1)

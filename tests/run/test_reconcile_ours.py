@@ -22,7 +22,7 @@ from harvester.reconciling.regions import Sources, compared
 from harvester.state import run_records, unresolved, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import transaction
-from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall
+from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall, WorkList
 from harvester.storage.duckdb_engine import Room
 from tests.support.fakes import ACCOUNT, House
 
@@ -48,12 +48,21 @@ STATES = {
 }
 
 
+def put_in_force(made: House) -> None:
+    """LIST, its last id carried over, and one of the data set that is fetched again."""
+    ids = [*LIST, "in-data"]
+    ranks = pa.array([0, 0, 0, 1, 0, 2], pa.int8())
+    table = pa.table({"rank": ranks, "voice_id": pa.array(ids)})
+    pq.write_table(table, made.output.lists / "list-1.parquet")
+    work_lists.replace_list(made.db, WorkList(1, "key", "list-1.parquet", None, 4, 0, 1, again=1))
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     """An output with an id in each state."""
     made = House(tmp_path / "out")
     with closing(made.db) as db:
-        made.put_in_force(LIST, carried_over=1)
+        put_in_force(made)
         run_records.begin_run(db, "run-1", 1)
         letters = [
             DeadLetter(one, "gave_up", "", 1, NOON_MS, 1, "run-1", published=one == "published")

@@ -235,6 +235,10 @@ def _compare_figures(
             )
             cost[currency] += one["cost"]
     assert region.calls == len(ids)
+    listed_at = [found[key]["listed_at"] for key in ids]
+    if "V" in name and ids and all(listed_at):
+        assert region.oldest_ms == int(min(listed_at).timestamp() * 1000)
+        assert region.newest_ms == round(max(listed_at).timestamp() * 1000)
     assert region.charged_duration_s == sum(one["charged_duration_s"] or 0 for one in paid)
     assert {k: v for k, v in region.cost.items() if k in ("USD", "EUR")} == {
         k: v for k, v in cost.items() if k in ("USD", "EUR")
@@ -251,6 +255,8 @@ def _compare_rows(rows: list[dict[str, Any]], found: Mapping[str, dict[str, Any]
         if has_row(one):
             assert row["our_cost"] == one["ours"]["cost"]
         assert row["state"] == (state_of(one) or None)
+        if one["listed"] is not None and one["listed_at"] is not None:
+            assert row["submit_time"] == one["listed_at"]
 
 
 def test_a_correction_decides_the_day_and_the_cost_of_our_call(tmp_path: Path) -> None:
