@@ -31,7 +31,7 @@ from harvester.inputs.voice_id import PLAIN, clean, no_ids
 from harvester.pipeline.listing.days import day_at
 from harvester.pipeline.listing.windows import Window
 from harvester.pipeline.run.prepare_list import Places, draft_list
-from harvester.vendor_clock import OFFSET_S
+from harvester.vendor_clock import OFFSET_S, OFFSET_TEXT
 
 MOST_BAD = 0.01
 _BATCH = 100_000
@@ -188,8 +188,8 @@ def _write_sent(
     if undated > MOST_BAD * rows:
         raise SourceError(
             f"{name}: {undated:,} of the {rows:,} values in column {columns[1]!r} are no time that "
-            "can be read. Times are written as 2026-11-01 12:00:00 (the vendor's clock, +08:00, "
-            "unless an offset stands behind), or as Unix seconds or milliseconds.",
+            "can be read. Times are written as 2026-11-01 12:00:00 (the vendor's clock, "
+            f"{OFFSET_TEXT}, unless an offset stands behind), or as Unix seconds or milliseconds.",
             code="input.no_time",
         )
     if bounds and not within:

@@ -11,6 +11,7 @@ from harvester.analysis.report import formatting
 from harvester.analysis.report.unfinished import RunHistory, Unknown
 from harvester.state.id_counts import BillingDay, IdCounts
 from harvester.storage.run_summary import RunSummary
+from harvester.vendor_clock import OFFSET_TEXT
 
 
 def unfinished_section(found: IdCounts | Unknown, root: Path) -> str:
@@ -40,8 +41,9 @@ def billing_days_section(days: Sequence[BillingDay]) -> str:
     """What the vendor lists for each day, and what of it is here."""
     complete = sum(one.is_complete for one in days)
     told = (
-        "Days of the vendor's clock (+08:00), by submitTime, as `harvester reconcile` counted them "
-        f"last: {formatting.count(complete)} of {formatting.count(len(days))} complete. "
+        f"Days of the vendor's clock ({OFFSET_TEXT}), by submitTime, as "
+        f"`harvester reconcile` counted them last: {formatting.count(complete)} of "
+        f"{formatting.count(len(days))} complete. "
         "calls = delivered + open + dead + pending + dropped + missing."
     )
     rows = [[Cell(one.day), *map(Cell, formatting.billing_day(one))] for one in days]

@@ -15,6 +15,7 @@ from harvester.analysis.report.source import PRESUMED, presumed
 from harvester.analysis.report.unfinished import Unknown
 from harvester.cli.ui.console import Line
 from harvester.cli.ui.text import one_line
+from harvester.vendor_clock import OFFSET_TEXT
 
 _NAME = 24
 """Cells of the first column."""
@@ -255,7 +256,7 @@ def _billing_days(report: Report) -> Iterator[Line]:
     complete = sum(one.is_complete for one in days)
     yield Line()
     yield Line(
-        "The vendor's list, day by day (days of +08:00): "
+        f"The vendor's list, day by day (days of {OFFSET_TEXT}): "
         f"{formatting.count(complete)} of {formatting.count(len(days))} days complete",
         "bold",
     )

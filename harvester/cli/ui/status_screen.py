@@ -12,6 +12,7 @@ from harvester.cli.ui.exit_codes import ending
 from harvester.cli.ui.next_command import next_told, pasted
 from harvester.cli.ui.progress_bar import outcomes, sent, slowed
 from harvester.cli.ui.text import count, local_time, one_line, share, span
+from harvester.vendor_clock import OFFSET_TEXT
 
 if TYPE_CHECKING:
     from harvester.operations.status import OutputStatus, Running
@@ -165,7 +166,7 @@ def _months(found: Sequence[BillingMonth]) -> list[Line]:
     if not found:
         return []
     return [
-        Line("The vendor's list (days of +08:00)", "bold"),
+        Line(f"The vendor's list (days of {OFFSET_TEXT})", "bold"),
         *(
             Line(f"  {one.month}  {_month(one)}", "" if one.is_complete else "yellow")
             for one in found
