@@ -7,7 +7,7 @@
     ├── VendorRefused          4   access denied: key, signature, IP address, clock, address
     ├── VendorUnavailable      5   an outage outlasted `retry.max_outage_s`; run again later
     ├── ListIncomplete         5   calls may be missing in what the vendor's list gave; run again
-    ├── ListsDiffer            3   the vendor's list, our records and the dialer's file differ
+    ├── Unreconciled           3   the vendor's list, our records and the dialer's file differ
     ├── StoreError             6   output or state can't be written, or they disagree
     ├── AlreadyRunning         7   another run holds the output's lock
     ├── BudgetReached          8   `--max-duration` or `pace.per_day` is used up; run again
@@ -101,7 +101,7 @@ class ListIncomplete(HarvesterError):
     resumable = True
 
 
-class ListsDiffer(HarvesterError):
+class Unreconciled(HarvesterError):
     """Calls are in one of the lists that were reconciled, and not in all of them."""
 
     code = "reconcile.differ"

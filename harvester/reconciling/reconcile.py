@@ -25,9 +25,9 @@ from harvester.errors import (
     HarvesterError,
     Interrupted,
     ListIncomplete,
-    ListsDiffer,
     StoreError,
     Terminated,
+    Unreconciled,
     UsageError,
 )
 from harvester.identity import settled
@@ -299,11 +299,11 @@ def _incomplete(
     )
 
 
-def _differing(differing: int, allow: int, *, has_dialer: bool) -> ListsDiffer | None:
+def _differing(differing: int, allow: int, *, has_dialer: bool) -> Unreconciled | None:
     if differing <= allow:
         return None
     lists = "all three lists" if has_dialer else "both lists"
-    return ListsDiffer(
+    return Unreconciled(
         f"{differing:,} calls are not in {lists}, and --allow is {allow:,}. Each line above says "
         "what to do about its calls.",
         code="reconcile.differ",

@@ -15,7 +15,7 @@ CODES = {
     "VendorRefused": 4,
     "VendorUnavailable": 5,
     "ListIncomplete": 5,
-    "ListsDiffer": 3,
+    "Unreconciled": 3,
     "StoreError": 6,
     "AlreadyRunning": 7,
     "BudgetReached": 8,
