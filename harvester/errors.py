@@ -8,6 +8,7 @@
     ├── VendorUnavailable      5   an outage outlasted `retry.max_outage_s`; run again later
     ├── ListIncomplete         5   calls may be missing in what the vendor's list gave; run again
     ├── Unreconciled           3   the vendor's list, our records and the dialer's file differ
+    ├── ListDiffers            3   the vendor's list has calls otherwise than they are singly
     ├── StoreError             6   output or state can't be written, or they disagree
     ├── AlreadyRunning         7   another run holds the output's lock
     ├── BudgetReached          8   `--max-duration` or `pace.per_day` is used up; run again
@@ -105,6 +106,13 @@ class Unreconciled(HarvesterError):
     """Calls are in one of the lists that were reconciled, and not in all of them."""
 
     code = "reconcile.differ"
+    exit_code = 3
+
+
+class ListDiffers(HarvesterError):
+    """The vendor's list has records otherwise than answers about their ids alone have them."""
+
+    code = "listing.differs"
     exit_code = 3
 
 

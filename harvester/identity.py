@@ -12,6 +12,7 @@ that belong together, one begins with the other.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -141,6 +142,15 @@ def normal_address(url: str) -> str:
     if ":" in host:
         host = f"[{host}]"
     return f"{parts.scheme}://{host}{port}{_path(parts.path)}"
+
+
+def proof_of(base_url: str, whose: str, state_id: str) -> str:
+    """What stands for an address and `whose` it is (a key, an account), and shows neither.
+
+    So that what was found out there is not believed of another one.
+    """
+    text = f"{normal_address(base_url)} {whose}"
+    return hashlib.blake2s(text.encode(), key=state_id.encode(), digest_size=16).hexdigest()
 
 
 def vendor_of(identity: Identity) -> str:

@@ -88,16 +88,21 @@ def members(text: str) -> dict[str, str]:
 
     Raises ValueError where `text` is none, RecursionError where it is nested without end.
     """
+    return {name: text[at:end] for name, (at, end) in places(text).items()}
+
+
+def places(text: str) -> dict[str, tuple[int, int]]:
+    """Where the literals of `members` stand: name -> (begin, end).  Raises as that does."""
     at = _skip(text, 0)
     if text[at : at + 1] != "{":
         raise ValueError("not an object")
-    literals: dict[str, str] = {}
+    found: dict[str, tuple[int, int]] = {}
     at = _skip(text, at + 1)
     goes_on = text[at : at + 1] != "}"
     while goes_on:
         name, at = _scan_name(text, at)
         _, end = _decoder.raw_decode(text, at)
-        literals[name] = text[at:end]
+        found[name] = (at, end)
         at = _skip(text, end)
         goes_on = text[at : at + 1] == ","
         if goes_on:
@@ -106,7 +111,7 @@ def members(text: str) -> dict[str, str]:
         raise ValueError("no comma between members")
     if _skip(text, at + 1) != len(text):
         raise ValueError("text after the object")
-    return literals
+    return found
 
 
 def elements(text: str) -> list[str]:

@@ -36,7 +36,8 @@ LATE_MS = 86_400_000
 
 # Values of a terminationCode that mean "established": SIP 200, and "0" in the platform's own
 # numbering, which this endpoint used until 2023 at least (docs/internals/vendor-rules.md).
-_SUCCESS_CODES = ("0", "200", "0.0", "200.0")
+SUCCESS_CODES = ("0", "200", "0.0", "200.0")
+"""Ways to write that a call was put through; all mean the same."""
 
 # A text without a digit but noughts ("0000-00-00 00:00:00+08:00", "null", "-") is no time.
 _A_DIGIT = re.compile("[1-9]")
@@ -121,7 +122,7 @@ def ending_of(call: Call, fetched_ms: int) -> Ending:
         return Ending.ODD_OVER if _was_used(call) else Ending.ODD_GOES_ON
     # An answerTime that can't be read is no proof that nobody answered.
     unanswered = _kind_of(call.answer, fetched_ms, submitted_ms) is _Kind.NONE
-    failed = bool(call.code) and call.code not in _SUCCESS_CODES
+    failed = bool(call.code) and call.code not in SUCCESS_CODES
     return Ending.OVER if unanswered and failed else Ending.GOES_ON
 
 

@@ -54,7 +54,7 @@ class Desk:
         self._clock, self._ticks, self._keep = clock, ticks, keep
         self._records = Records(options)
         today = datetime.fromtimestamp(clock() + options.clock_skew_s, UTC)
-        self.list = RecordList(options, last_whole_day(today))
+        self.list = RecordList(options, last_whole_day(today), self._records)
         self._weather = Weather(parse_mix(options.faults), options.max_faults)
         self._weather_of: dict[str, Weather] = {}
         self._down = False
@@ -79,7 +79,7 @@ class Desk:
 
         def right(*, counts: bool = True) -> Reply:
             del counts
-            return self.list.answer(body, self.now_s())
+            return self.list.answer(body, self.now_s(), self._ticks())
 
         # A question counts as an id: it gets its faults, and then its answer.
         question = blake2b(body, digest_size=10).hexdigest()

@@ -25,8 +25,11 @@ HABITS: Mapping[str, str] = {
     "text": "numbers of a page are text",
     "total": "total says so many more than there are",
     "noid": "this share of the records has no id",
+    "lies": "one of so many records, drawn by id, costs a cent more in the list than in an answer "
+    "about it alone",
+    "zero": "a call that was put through is coded 0 in the list, whatever an answer about it says",
 }
-_FLAGS = ("overflow", "repeat", "text")
+_FLAGS = ("overflow", "repeat", "text", "zero")
 _CHOICES = {"by": ("submit", "call", "hangup"), "ends": ("both", "start", "end", "none")}
 _LATE_REQUESTS = 50
 LARGEST = 100
@@ -52,6 +55,8 @@ class Habits:
     text: bool = False
     total: int = 0
     noid: float = 0.0
+    lies: int = 0
+    zero: bool = False
 
 
 def parse_habits(text: str) -> Habits | None:

@@ -2,7 +2,8 @@
 
 The list needs calls to list: those of `make_ids`, as `simulate --ids` writes them for the same seed
 and days, and others that stand in no file of ours.  What is listed, and what a page looks like, is
-drawn by seed and id; only late rows and rows that change go by how often was asked.
+drawn by seed and id; only late rows and rows that change go by how often was asked.  A record is
+what an answer about its id alone would be now, unless a habit says otherwise.
 
 Within a second rows come in no order: which one it is depends on size and page, as in a database
 that sorts by time alone.  So paging through a second loses some and doubles others.
@@ -14,6 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from itertools import islice
 from zlib import crc32
 
@@ -22,13 +24,16 @@ import msgspec
 from harvester.simulator import render
 from harvester.simulator.calls import Call, Fate, as_open, call_of, twin_of
 from harvester.simulator.dice import Dice
-from harvester.simulator.drift import state
+from harvester.simulator.drift import Sent
 from harvester.simulator.habits import LARGEST, Habits, parse_habits
 from harvester.simulator.ids import VENDOR_ZONE, ids_of_second, make_ids
 from harvester.simulator.options import SimulatorOptions
+from harvester.simulator.records import Records
 from harvester.simulator.replies import Reply, refuse
 
 _LISTED = (Fate.RECORD, Fate.OPEN_THEN_FINAL, Fate.OPEN_FOREVER)
+_A_CENT = Decimal("0.01")
+_PUT_THROUGH = "200"
 _MOST_DAYS = timedelta(days=31)
 
 
@@ -75,9 +80,12 @@ class _Question(msgspec.Struct):
 class RecordList:
     """Lists what there is."""
 
-    def __init__(self, options: SimulatorOptions, end: date) -> None:
-        """`end`: the last day that has calls."""
+    def __init__(
+        self, options: SimulatorOptions, end: date, records: Records | None = None
+    ) -> None:
+        """`end`: the last day that has calls.  `records`: what answers about single ids."""
         self._options = options
+        self._records = records or Records(options)
         self._end = end
         self._habits = parse_habits(options.listed)
         self._requests = 0
@@ -94,8 +102,8 @@ class RecordList:
         late = sum(row.since > self._requests for row in rows)
         return {"ids": sorted(row.call.voice_id for row in rows), "late_left": late}
 
-    def answer(self, body: bytes, now_s: float) -> Reply:
-        """The right answer to a question."""
+    def answer(self, body: bytes, now_s: float, at: float = 0.0) -> Reply:
+        """The right answer to a question; `at` as of `Records.answer`."""
         assert self._habits is not None
         self._requests += 1
         try:
@@ -111,7 +119,8 @@ class RecordList:
         if is_old or end - start > _MOST_DAYS:
             return refuse("-25", "out_of_range")
         found = self._found(int(start.timestamp()), int(end.timestamp()), asked)
-        return Reply("0", render.success(self._page(found, asked)), "list")
+        moment = at, now_s
+        return Reply("0", render.success(self._page(found, asked, moment)), "list")
 
     def _found(self, start_s: int, end_s: int, asked: _Question) -> list[_Row]:
         """The rows of a window that show by now, newest first, those of a second in no order."""
@@ -129,7 +138,7 @@ class RecordList:
 
         return sorted((r for r in rows[first:last] if r.since <= self._requests), key=order)
 
-    def _page(self, found: list[_Row], asked: _Question) -> str:
+    def _page(self, found: list[_Row], asked: _Question, moment: tuple[float, float]) -> str:
         habits = self._habits
         assert habits is not None
         size = min(asked.size, habits.cap)
@@ -137,7 +146,8 @@ class RecordList:
         current = asked.current
         if habits.repeat or (habits.overflow and current > pages):
             current = 1
-        records = [self._record(row) for row in found[(current - 1) * size : current * size]]
+        shown = found[(current - 1) * size : current * size]
+        records = [self._record(row, moment) for row in shown]
         total = len(found) + habits.total
         quote = '"' if habits.text else ""
         numbers = {"total": total, "size": asked.size, "current": current, "pages": pages}
@@ -145,7 +155,7 @@ class RecordList:
         extra = '"orders":[],"optimizeCountSql":true,"hitCount":false,"searchCount":true'
         return f'{{"records":[{",".join(records)}],{told},{extra}}}'
 
-    def _record(self, row: _Row) -> str:
+    def _record(self, row: _Row, moment: tuple[float, float]) -> str:
         habits, options = self._habits, self._options
         assert habits is not None
         row.held += 1
@@ -154,7 +164,12 @@ class RecordList:
         has_no_id = dice.chance(habits.noid)
         if dice.chance(habits.changed) and call.answer_time and row.held > 1:
             call = replace(call, cost=call.cost * 3 / 2)
-        said = state(call, options.seed, drift=options.drift, wild=options.wild)
+        if habits.lies and not Dice(options.seed, call.voice_id, b"lies").roll(habits.lies):
+            call = replace(call, cost=call.cost + _A_CENT)
+        at, now_s = moment
+        said, _ = self._records.said(call, at, counts=False, now_s=now_s)
+        if habits.zero and call.termination_code == _PUT_THROUGH:
+            said.fields["terminationCode"] = Sent('"0"')
         if has_no_id:
             said.fields.pop("voiceId")
         return render.record(said)
@@ -173,9 +188,7 @@ class RecordList:
         call = call_of(options.seed, voice_id, options.fates, options.bill)
         if call.fate not in _LISTED:
             return None
-        if call.fate is not Fate.RECORD:
-            call = as_open(call)
-        at = _TIME_OF[habits.by](call)
+        at = _TIME_OF[habits.by](call if call.fate is Fate.RECORD else as_open(call))
         if at is None:
             return None
         dice = Dice(options.seed, voice_id, b"late")

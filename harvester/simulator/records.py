@@ -47,11 +47,17 @@ class Records:
             return refuse(status, call.fate.value, numeric=self._is_numeric(voice_id))
         if call.fate is Fate.NO_RECORD:
             return self._no_record(voice_id)
-        if call.fate is Fate.RECORD or self._is_over(call, at, counts=counts):
-            is_late = self._is_unrated(call, now_s, counts=counts)
-            said = self._said(call if is_late else self._as_rated_now(call, now_s, counts=counts))
-            return _reply(unrated(said), "unrated") if is_late else _reply(said, "record")
-        return _reply(self._said(as_open(call)), "open")
+        return _reply(*self.said(call, at, counts=counts, now_s=now_s))
+
+    def said(
+        self, call: Call, at: float, *, counts: bool, now_s: float | None
+    ) -> tuple[Statement, str]:
+        """What is said of a call that there is, and why; arguments as of `answer`."""
+        if call.fate is not Fate.RECORD and not self._is_over(call, at, counts=counts):
+            return self._said(as_open(call)), "open"
+        if self._is_unrated(call, now_s, counts=counts):
+            return unrated(self._said(call)), "unrated"
+        return self._said(self._as_rated_now(call, now_s, counts=counts)), "record"
 
     def record(self, voice_id: str) -> bytes:
         """The final record of any id, as JSON text, whatever its fate."""

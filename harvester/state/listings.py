@@ -29,6 +29,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1).toordinal()
 _FILTER = "list_filter"
+_COMPARISON = "list_comparison"
 _COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled"
 GOES_ON_MS = 20 * 3_600_000
 """Less than a day, as a crontab counts it."""
@@ -76,6 +77,18 @@ class ListedFile(msgspec.Struct, frozen=True):
     rows: int
 
 
+class Comparison(msgspec.Struct, frozen=True):
+    """The list brings what requests for single ids bring: that was found out with so many calls."""
+
+    compared: int
+    found_ms: int
+    codes: dict[str, str]
+    """A terminationCode as the list spells it -> as single answers do; where both are one, nothing.
+    """
+    proof: str
+    """Of which account at which address (`identity.proof_of`): of no other is it believed."""
+
+
 def begin(db: sqlite3.Connection, span: tuple[int, int], now_ms: int) -> ListingRecord:
     """Begin the listing of a span, or go on with one that is not settled.
 
@@ -103,6 +116,22 @@ def begin(db: sqlite3.Connection, span: tuple[int, int], now_ms: int) -> Listing
         set_meta(db, "clean", "0")
     assert number is not None
     return listing(db, number)
+
+
+def go_on(db: sqlite3.Connection, number: int) -> None:
+    """More is sent for it: until `rest` whoever dies may have sent what is not kept."""
+    with transaction(db):
+        db.execute("UPDATE listing SET is_running = 1 WHERE id = ?", (number,))
+        set_meta(db, "clean", "0")
+
+
+def settled(db: sqlite3.Connection, span: tuple[int, int]) -> ListingRecord | None:
+    """The newest listing that is settled and covers the span; its files are all there."""
+    clause = (
+        "WHERE start_s <= ? AND until_s >= ? AND ended_ms IS NOT NULL AND unsettled = 0 "
+        "ORDER BY id DESC LIMIT 1"
+    )
+    return next(iter(_listings(db, clause, *span)), None)
 
 
 def listing(db: sqlite3.Connection, number: int) -> ListingRecord:
@@ -238,6 +267,22 @@ def list_filter(db: sqlite3.Connection, kind: type[T]) -> T | None:
     """How the vendor cuts windows; None: that was never found out."""
     kept = get_meta(db, _FILTER)
     return None if kept is None else msgspec.json.decode(kept, type=kind)
+
+
+def keep_comparison(db: sqlite3.Connection, one: Comparison) -> None:
+    """Keep it in place of an older one, inside whatever transaction is open."""
+    set_meta(db, _COMPARISON, msgspec.json.encode(one).decode())
+
+
+def comparison(db: sqlite3.Connection) -> Comparison | None:
+    """The one that is kept, of whatever account and address it is; None: there is none."""
+    kept = get_meta(db, _COMPARISON)
+    return None if kept is None else msgspec.json.decode(kept, type=Comparison)
+
+
+def drop_comparison(db: sqlite3.Connection) -> None:
+    """Forget it, inside whatever transaction is open."""
+    db.execute("DELETE FROM meta WHERE key = ?", (_COMPARISON,))
 
 
 def _listings(db: sqlite3.Connection, clause: str, *values: int) -> list[ListingRecord]:

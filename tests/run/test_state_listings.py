@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harvester.state import between_runs, listings
-from harvester.state.database import get_meta, open_database
-from harvester.state.listings import ListedFile, WindowRecord
+from harvester.state.database import get_meta, open_database, transaction
+from harvester.state.listings import Comparison, ListedFile, WindowRecord
 
 SPAN = (1_000, 2_000)
 
@@ -130,3 +130,22 @@ def test_a_killed_one_is_known_until_it_is_closed(db: sqlite3.Connection) -> Non
     listings.begin(db, SPAN, 9)
     listings.rest(db, begun.id)
     assert not listings.are_any_running(db)
+
+
+def test_a_comparison_is_kept_until_it_is_dropped_or_another_one_comes(
+    db: sqlite3.Connection,
+) -> None:
+    assert listings.comparison(db) is None
+    for found in (Comparison(1000, 5, {"0": "200"}, "a"), Comparison(100, 6, {}, "b")):
+        listings.keep_comparison(db, found)
+        assert listings.comparison(db) == found
+    with pytest.raises(sqlite3.OperationalError), transaction(db):
+        _drop_and_fail(db)
+    assert listings.comparison(db) == found
+    listings.drop_comparison(db)
+    assert listings.comparison(db) is None
+
+
+def _drop_and_fail(db: sqlite3.Connection) -> None:
+    listings.drop_comparison(db)
+    db.execute("INSERT INTO no_such_table VALUES (1)")

@@ -16,6 +16,7 @@ CODES = {
     "VendorUnavailable": 5,
     "ListIncomplete": 5,
     "Unreconciled": 3,
+    "ListDiffers": 3,
     "StoreError": 6,
     "AlreadyRunning": 7,
     "BudgetReached": 8,

@@ -15,6 +15,7 @@ from harvester.identity import (
     disagreement,
     merged,
     normal_address,
+    proof_of,
     same_address,
     same_dates,
     settled,
@@ -279,3 +280,15 @@ def test_settings_made_by_hand_are_set_where_they_differ() -> None:
     config = Config(vendor=Vendor(account="x"))
     assert config.is_set("vendor.account")
     assert not config.is_set("vendor.base_url")
+
+
+def test_a_proof_stands_for_an_address_and_whose_it_is_and_shows_neither() -> None:
+    proof = proof_of("https://api.example.com/voice", "key", "s")
+    assert proof == proof_of("https://API.example.com:443/voice/", "key", "s")
+    others = [
+        proof_of("https://api.example.org/voice", "key", "s"),
+        proof_of("https://api.example.com/voice", "other", "s"),
+        proof_of("https://api.example.com/voice", "key", "t"),
+    ]
+    assert proof not in others
+    assert "key" not in proof

@@ -13,6 +13,7 @@ from harvester.simulator import SimulatorOptions
 from harvester.simulator.habits import Habits, parse_habits
 from harvester.simulator.ids import VENDOR_ZONE, make_ids, time_in_id
 from harvester.simulator.listing import RecordList
+from harvester.simulator.records import Records
 
 END = date(2023, 1, 10)
 NOW = datetime(2023, 1, 11, tzinfo=VENDOR_ZONE).timestamp()
@@ -114,6 +115,36 @@ def test_records_change() -> None:
     )
     assert first.keys() == second.keys()
     assert first != second
+
+
+def test_a_list_that_lies_does_so_of_the_same_calls_each_time() -> None:
+    honest, liar = of("calls=90", drift=False), of("calls=90,lies=9", drift=False)
+    told = [[one["cost"] for one in ask(vendor)["data"]["records"]] for vendor in (honest, liar)]
+    assert 3 < sum(one != other for one, other in zip(*told, strict=True)) < 25
+    assert [one["cost"] for one in ask(liar)["data"]["records"]] == told[1]
+
+
+def test_a_list_may_code_success_otherwise() -> None:
+    codes = [
+        {one["terminationCode"] for one in ask(of(habits, drift=False))["data"]["records"]}
+        for habits in ("calls=90", "calls=90,zero")
+    ]
+    assert ("200" in codes[0], "0" in codes[0]) == (True, False)
+    assert codes[1] == codes[0] - {"200"} | {"0"}
+
+
+def test_a_record_is_what_an_answer_about_it_alone_would_be() -> None:
+    options = SimulatorOptions(listed="calls=90", billing="rerated=1", open_asks=1)
+    records = Records(options)
+    vendor = RecordList(options, END, records)
+    changed = 0
+    for one in ask(vendor)["data"]["records"]:
+        for _ in range(2):
+            answer = json.loads(records.answer(one["voiceId"], 0.0, now_s=NOW).body)["data"]
+        changed += answer != one
+    assert changed > 30
+    for one in ask(vendor)["data"]["records"]:
+        assert json.loads(records.answer(one["voiceId"], 0.0, now_s=NOW).body)["data"] == one
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ class Lister:
         self._rows: list[Row] = []
         self._closed: list[WindowRecord] = []
         self._unkept_requests = 0
+        self._told_requests = 0
         self._kept_at = time.monotonic()
         self._shifted_ms = 0
 
@@ -131,9 +132,31 @@ class Lister:
             [span.window], closed=span.closed, is_start_counted=span.is_start_counted
         )
         try:
-            await self._work()
+            if not self._windows.is_done:
+                await self._work(self._work_on)
         finally:
             await self._keep()
+            await self._keep_clock()
+
+    async def each(self, items: Iterator[T], do: Callable[[Asker, T], Awaitable[None]]) -> None:
+        """Do it with each of the items, as many at a time as there are connections.
+
+        What stops it is `stop.reason`.  Its requests are kept as those of a listing are.
+        """
+
+        async def one_after_another(worker: Worker) -> None:
+            for item in items:
+                await do(self._asker, item)
+                worker.is_busy = True
+                if self.requests - self._told_requests >= KEEP_REQUESTS:
+                    await self._keep_day()
+                worker.is_busy = False
+                self.stop.check()
+
+        try:
+            await self._work(one_after_another)
+        finally:
+            await self._keep_day()
             await self._keep_clock()
 
     async def page(self, query: Query) -> Page | str | None:
@@ -149,6 +172,11 @@ class Lister:
         self._alarm.cancel()
         await asyncio.gather(self._alarm, return_exceptions=True)
         await self._transport.close()
+
+    @property
+    def is_out(self) -> bool:
+        """Whether an outage lasts."""
+        return self._asker.is_out
 
     @property
     def retries(self) -> dict[str, int]:
@@ -182,11 +210,9 @@ class Lister:
                     return None
                 raise
 
-    async def _work(self) -> None:
-        if self._windows.is_done:
-            return
+    async def _work(self, job: Callable[[Worker], Awaitable[None]]) -> None:
         workers = [
-            asyncio.create_task(self._worker(is_first=number == 0))
+            asyncio.create_task(self._worker(job, is_first=number == 0))
             for number in range(self._concurrency)
         ]
         await asyncio.wait(workers)
@@ -194,12 +220,12 @@ class Lister:
             if not worker.cancelled() and (failed := worker.exception()) is not None:
                 raise failed
 
-    async def _worker(self, *, is_first: bool) -> None:
+    async def _worker(self, job: Callable[[Worker], Awaitable[None]], *, is_first: bool) -> None:
         with self.stop.enlisted() as worker:
             try:
                 if not is_first:
                     await self._asker.heard.wait()
-                await self._work_on(worker)
+                await job(worker)
             except CutOff:
                 return
             except asyncio.CancelledError:
@@ -240,7 +266,8 @@ class Lister:
             calls = [one for one in answer.calls if self._is_id(one.record.voice_id)]
             self._rows += [row_of(call, asked_ms) for call in calls]
             ids = frozenset(call.record.voice_id for call in calls)
-            closed = self._windows.answered(asked, Seen(answer.total, ids, answer.records))
+            seen = Seen(answer.total, ids, answer.records, answer.records - len(calls))
+            closed = self._windows.answered(asked, seen)
         else:
             closed = self._windows.failed(asked, answer)
         if closed is not None:
@@ -289,6 +316,10 @@ class Lister:
             requests=requests,
             requests_of_day=self._quota.stored(),
         )
+
+    async def _keep_day(self) -> None:
+        self._told_requests = self.requests
+        await self._ledger.call(between_runs.keep_requests_of_day, self._quota.stored())
 
     async def _keep_clock(self) -> None:
         skew_s = self.clock.seen_skew_s

@@ -9,7 +9,6 @@ drawn up; only when the store itself fails is the run left open, for the next st
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sqlite3
 import time
@@ -36,7 +35,7 @@ from harvester.errors import (
     disk_code,
     worst,
 )
-from harvester.identity import normal_address
+from harvester.identity import proof_of
 from harvester.inputs.discover import IdFile, find
 from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.worklist.reader import ListFile, members
@@ -473,7 +472,7 @@ class _Run:
         config = self._within_open_files()
         db, output, work_list = self._opened.db, self._opened.output, listing.work_list
         limit_s = self._request.max_duration_s
-        proof = _proof(self._config.vendor.base_url, secrets, self._opened.state_id)
+        proof = proof_of(self._config.vendor.base_url, secrets.api_key, self._opened.state_id)
         open_due = id_counts.count_ids(db, self._started_ms).open_due
         to_fetch = open_due + _pending(db, work_list, self._request)
         return Job(
@@ -720,12 +719,6 @@ def _make_run_dir(opened: Opened, run_id: str) -> Path:
 def _write_summary(run_dir: Path, summary: Summary) -> None:
     text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
     write_atomically(run_dir / "summary.json", text + b"\n")
-
-
-def _proof(base_url: str, secrets: Secrets, state_id: str) -> str:
-    """What stands for an address and a key, and shows neither."""
-    text = f"{normal_address(base_url)} {secrets.api_key}"
-    return hashlib.blake2s(text.encode(), key=state_id.encode(), digest_size=16).hexdigest()
 
 
 def _write_status(path: Path, status: dict[str, object]) -> None:
