@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +19,9 @@ import pytest
 from harvester import Secrets, load_config, reconcile
 from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
+from tests.support import forked
 from tests.support.discovering import day
-from tests.support.simulated import Simulator
+from tests.support.simulated import ROOT, Simulator
 
 CALLS, EXTRA = 400, 30
 NOWHERE = "http://127.0.0.1:9/voice"
@@ -308,6 +313,26 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...], 
     done = harvester("reconcile", *words, *shared, cwd=tmp_path, env=KEYS)
     assert done.returncode == 2
     assert json.loads(done.stderr.splitlines()[-1])["code"] == code
+
+
+def test_a_signal_ends_it_in_good_order_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    with listing_simulator(latency_ms=50) as vendor:
+        words = ("reconcile", "--from", day(), "--to", day(), "--base-url", vendor.base_url)
+        process = forked.Popen(
+            [sys.executable, "-m", "harvester", *map(str, words), "--out", "out", "--rate", "20"],
+            cwd=tmp_path,
+            env={**os.environ, **KEYS, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while process.poll() is None and not vendor.stats()["requests"]:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, ""), err
+        assert "the same command" in err
+        assert calls(told(Cli(tmp_path, vendor.base_url).reconcile("--json")))["V"] == CALLS + EXTRA
 
 
 def test_what_was_listed_before_it_was_cut_short_is_kept(tmp_path: Path) -> None:

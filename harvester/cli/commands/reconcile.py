@@ -233,7 +233,7 @@ def _region(name: str, region: Region, *, is_equal: bool) -> list[Line]:
     style = "" if is_equal or not region.calls else "bold yellow"
     head = f"{name:<4}{count(region.calls):>10} {region.meaning}"
     lines = [Line(head, style)]
-    if region.calls:
+    if region.calls and name != "D":
         lines.append(Line(f"{'':<15}{region.minutes:,f} charged min{cost}{without}"))
     if region.oldest_ms is not None:
         span = " to ".join(
