@@ -15,6 +15,7 @@ from bench.lists import lists
 from bench.memory import memory
 from bench.places import ROOT, BenchError
 from bench.rates import rates
+from bench.reconcile import reconcile
 from bench.report import report
 from bench.screens import screens
 from bench.sharing import sharing
@@ -131,6 +132,11 @@ def _report(given: argparse.Namespace) -> None:
     report(given.ids or 10_000_000, rounds=min(given.pairs, 3))
 
 
+def _reconcile(given: argparse.Namespace) -> None:
+    """`harvester reconcile` of a tenth of 10 million calls"""
+    reconcile(given.ids or 10_000_000, rounds=min(given.pairs, 3))
+
+
 def _screens(_: argparse.Namespace) -> None:
     """pictures of a report for the docs (`make screens`)"""
     screens()
@@ -182,6 +188,7 @@ _TABLES: dict[str, Callable[[argparse.Namespace], None]] = {
     "sizes": _sizes,
     "callbacks": _callbacks,
     "report": _report,
+    "reconcile": _reconcile,
     "screens": _screens,
     "threads": _threads,
 }

@@ -75,7 +75,7 @@ billed AS (
                 ELSE call_ms + 900 + pdd_roll END AS ringing_ms
     FROM timed
 )
-SELECT lpad(i::VARCHAR, 19, '1') AS voice_id, 'default' AS account,
+SELECT '1' || lpad(i::VARCHAR, 18, '0') AS voice_id, 'default' AS account,
        prefix || lpad(number_roll::VARCHAR, 9, '0') AS callee, code,
        country AS destination_country, region AS destination_region,
        submit_ms AS submit_time, call_ms AS call_time, ringing_ms AS ringing_time,

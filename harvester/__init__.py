@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         load_config,
         open_output,
         plan,
+        reconcile,
         refetch,
         run,
         run_async,
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
 # are not worth waiting for before `harvester --help`.
 _HOMES = {
     "harvester.api": (
-        "Counts Event Output RunResult Vendor load_config open_output plan refetch run "
-        "run_async simulate verify"
+        "Counts Event Output RunResult Vendor load_config open_output plan reconcile refetch "
+        "run run_async simulate verify"
     ),
     "harvester.config": "Config Secrets",
     "harvester.errors": (
@@ -85,6 +86,7 @@ __all__ = [
     "load_config",
     "open_output",
     "plan",
+    "reconcile",
     "refetch",
     "run",
     "run_async",

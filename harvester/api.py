@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from harvester.errors import HarvesterError
     from harvester.operations.plan import Plan
     from harvester.operations.status import OutputStatus, Running
+    from harvester.reconciling.figures import Reconciled
     from harvester.state.values import DeadLetter, OpenCall, RunRecord
 
 T = TypeVar("T")
@@ -163,6 +164,44 @@ def refetch(
             return _result_of(config, secrets, request, on_event, halt)
 
     return _in_thread(work, stop)
+
+
+def reconcile(
+    config: Config,
+    secrets: Secrets,
+    first: date,
+    last: date,
+    *,
+    ours: str | os.PathLike[str] | None = None,
+    column: str | None = None,
+    time_column: str | None = None,
+    allow: int = 0,
+    files: str | os.PathLike[str] | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    stop: IsSet | None = None,
+) -> Reconciled:
+    """Compare what the vendor lists for the days from `first` to `last`, what is known here and,
+    with `ours`, what the dialer placed; as `harvester reconcile`.  See `run` for the rest.
+
+    `files`: a folder for the ids of each region.  Lists that differ, or that are not settled, are a
+    result: `.regions`, `.exit_code`, `.error`.  Raises HarvesterError where nothing was compared.
+    """
+    from harvester.reconciling.dialer import Ours
+    from harvester.reconciling.reconcile import Order
+    from harvester.reconciling.reconcile import reconcile as compare
+
+    dialer = None
+    if ours is not None:
+        dialer = Ours(file=os.fspath(ours), column=column, time_column=time_column)
+    order = Order(
+        first=first,
+        last=last,
+        ours=dialer,
+        allow=allow,
+        files=None if files is None else Path(files),
+    )
+    events = _Events(_Guarded(on_event) if on_event is not None else _ignore)
+    return _in_thread(lambda halt: compare(config, secrets, order, events, halt), stop)
 
 
 async def run_async(

@@ -7,6 +7,7 @@
     ├── VendorRefused          4   access denied: key, signature, IP address, clock, address
     ├── VendorUnavailable      5   an outage outlasted `retry.max_outage_s`; run again later
     ├── ListIncomplete         5   calls may be missing in what the vendor's list gave; run again
+    ├── Unreconciled           3   the vendor's list, our records and the dialer's file differ
     ├── ListDiffers            3   the vendor's list has calls otherwise than they are singly
     ├── StoreError             6   output or state can't be written, or they disagree
     ├── AlreadyRunning         7   another run holds the output's lock
@@ -99,6 +100,13 @@ class ListIncomplete(HarvesterError):
     code = "listing.unsettled"
     exit_code = 5
     resumable = True
+
+
+class Unreconciled(HarvesterError):
+    """Calls are in one of the lists that were reconciled, and not in all of them."""
+
+    code = "reconcile.differ"
+    exit_code = 3
 
 
 class ListDiffers(HarvesterError):

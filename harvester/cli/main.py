@@ -33,6 +33,7 @@ _GROUPS = {
         "run": "Fetch every id that is not resolved yet: the main job.",
         "refetch": "Fetch delivered or dead ids again, and keep what has changed.",
         "discover": "List every call that the vendor has, and find the missing ones.",
+        "reconcile": "Compare the vendor's list, our records and your dialer's file.",
         "publish": "Write the records of the journal into the data set; sends nothing.",
     },
     "Use": {

@@ -60,6 +60,16 @@ def stamps(ids: pa.Array) -> pa.Array:
     return pc.max_element_wise(*_readings(ids))
 
 
+def stamp_sql(ids: str) -> str:
+    """SQL: what the digits of the column `ids` tell, as `stamps`; NULL where they form no date."""
+    readings = [
+        f"CASE WHEN regexp_matches(substr({ids}, {at}, 12), '{_STAMP}') "
+        f"THEN substr({ids}, {at}, 12) END"
+        for at in (1, 2)
+    ]
+    return f"CASE WHEN regexp_matches({ids}, '{_DIGITS}') THEN greatest({', '.join(readings)}) END"
+
+
 def between(ids: pa.Array, after: str, until: str) -> pa.Array:
     """Which ids can only be dated after one stamp, and not after another one; never null.
 

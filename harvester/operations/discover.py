@@ -94,6 +94,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Days of the vendor's clock, both included."""
     due: bool = False
     """Instead: the days that are to be listed again by now."""
+    stretches: tuple[tuple[date, date], ...] = ()
+    """Instead: several stretches of days, first and last of each, in order."""
     take: bool = False
     probe: str | None = None
     """A call that shows how the vendor cuts windows."""
@@ -261,21 +263,25 @@ class _Discovery:
         order, now_s = self._order, self._now_s
         if order.due:
             return days_of.due(_done(listings.all_listings(self._opened.db)), now_s)
-        if order.first is None or order.last is None:
+        chosen = list(order.stretches)
+        if order.first is not None and order.last is not None:
+            chosen = [(order.first, order.last)]
+        if not chosen:
             return []
+        first = chosen[0][0]
         oldest, today = days_of.oldest(now_s), days_of.day_at(now_s)
-        if order.first < oldest:
+        if first < oldest:
             raise UsageError(
-                f"the vendor keeps its list for {days_of.KEPT_DAYS} days: {order.first} is too "
+                f"the vendor keeps its list for {days_of.KEPT_DAYS} days: {first} is too "
                 f"old. Ask for days from {oldest} on.",
                 code="usage.date",
             )
-        if order.first > today:
+        if first > today:
             raise UsageError(
-                f"{order.first} has not begun on the vendor's clock: it is {today} there.",
+                f"{first} has not begun on the vendor's clock: it is {today} there.",
                 code="usage.date",
             )
-        return [(order.first, order.last)]
+        return chosen
 
     async def _drive(self, ledger: LedgerWriter, stop: StopSource) -> None:
         db = self._opened.db

@@ -17,7 +17,14 @@ from harvester.pipeline.limits.limit_file import read_sharing
 from harvester.pipeline.limits.sharing import Sharing
 from harvester.state import run_records, work_lists
 from harvester.state.belongs import binding
-from harvester.state.id_counts import IdCounts, count_ids
+from harvester.state.between_runs import latest_ms
+from harvester.state.id_counts import (
+    BillingMonth,
+    IdCounts,
+    billing_days,
+    billing_months,
+    count_ids,
+)
 from harvester.state.lock import Holder, read_holder, reads
 from harvester.state.read_only import account_of, looking
 from harvester.state.values import RunRecord
@@ -42,6 +49,8 @@ class OutputStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Runs that were killed; the next run closes their control totals."""
     limit: Sharing | None = None
     """Who shares the limit; None where no file is named, or there is none yet."""
+    months: tuple[BillingMonth, ...] = ()
+    """The last month and this one, if days of them were listed."""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,15 +94,17 @@ def read_output_status(output: Output, config: Config | None = None) -> OutputSt
         current = work_lists.current_list(db)
         known = work_lists.find_input(db, current.input_key) if current else None
         bad = known.bad if known else 0
+        now_ms = time.time_ns() // 1_000_000
         return OutputStatus(
             output=str(output.root),
             account=account_of(db),
-            ids=count_ids(db, time.time_ns() // 1_000_000),
+            ids=count_ids(db, now_ms),
             bad_lines=bad,
             bad_lines_file=newest_list(output.runs, bad) if bad else "",
             runs=tuple(run_records.last_runs(db, _RUNS)),
             unended=len(run_records.unended_runs(db)),
             limit=_limit(config),
+            months=tuple(billing_months(billing_days(db), latest_ms(db, now_ms))),
         )
 
 

@@ -15,15 +15,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from datetime import date
 from typing import TypeVar
 
 import msgspec
 
 from harvester.state.between_runs import keep_requests_of_day
 from harvester.state.database import get_meta, set_meta, transaction
+from harvester.vendor_clock import OFFSET_S
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_DAY_S = 86_400
+_EPOCH = date(1970, 1, 1).toordinal()
 _FILTER = "list_filter"
 _COMPARISON = "list_comparison"
 _COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled"
@@ -138,6 +142,18 @@ def listing(db: sqlite3.Connection, number: int) -> ListingRecord:
 def all_listings(db: sqlite3.Connection) -> list[ListingRecord]:
     """Every listing, in the order in which they began."""
     return _listings(db, "ORDER BY id")
+
+
+def listed_days(db: sqlite3.Connection) -> dict[str, int]:
+    """Each day of the vendor's clock that was listed for sure -> when that began last, in ms."""
+    found: dict[str, int] = {}
+    for one in all_listings(db):
+        if one.is_settled:
+            for number in range(
+                (one.start_s + OFFSET_S) // _DAY_S, (one.until_s + OFFSET_S) // _DAY_S
+            ):
+                found[str(date.fromordinal(_EPOCH + number))] = one.begun_ms
+    return found
 
 
 def windows(db: sqlite3.Connection, number: int) -> list[WindowRecord]:

@@ -25,7 +25,19 @@ from harvester.errors import AlreadyRunning, StoreError, disk_code
 
 WAIT_FOR_READER_S = 10.0
 _LOOK_EVERY_S = 0.05
-_WRITERS = frozenset({"run", "refetch", "publish", "compact", "drop", "erase", "rebuild"})
+_WRITERS = frozenset(
+    {
+        "run",
+        "refetch",
+        "discover",
+        "reconcile",
+        "publish",
+        "compact",
+        "drop",
+        "erase",
+        "rebuild",
+    }
+)
 
 
 def reads(command: str) -> bool:

@@ -301,6 +301,32 @@ def deferred_ids(db: sqlite3.Connection) -> Iterator[list[str]]:
         yield [str(row[0]) for row in rows]
 
 
+def open_since(db: sqlite3.Connection) -> Iterator[list[tuple[str, int, bool]]]:
+    """(id, first fetched in ms, whether it is over and unrated) of every open call, in portions."""
+    query = "SELECT id, first_ms, unrated_ms IS NOT NULL FROM open_call"
+    for rows in _portions(db, query):
+        yield [(str(voice_id), int(at), bool(unrated)) for voice_id, at, unrated in rows]
+
+
+def dead_since(db: sqlite3.Connection) -> Iterator[list[tuple[str, int, bool]]]:
+    """(id, first fetched in ms, published) of the ids that are dead, in portions."""
+    query = f"SELECT id, first_ms, published FROM dead_letter WHERE {_IS_DEAD}"  # noqa: S608
+    for rows in _portions(db, query):
+        yield [(str(voice_id), int(at), bool(published)) for voice_id, at, published in rows]
+
+
+def waiting_since(db: sqlite3.Connection) -> Iterator[list[tuple[str, int]]]:
+    """(id, first fetched in ms) of deferred ids that the data set does not have, and of dead
+    letters that are being retried, in portions; most are on the work list or open as well.
+    """
+    query = (
+        "SELECT id, first_ms FROM deferred WHERE again = 0 UNION ALL "  # noqa: S608
+        f"SELECT id, first_ms FROM dead_letter WHERE {_IS_RETRYING}"
+    )
+    for rows in _portions(db, query):
+        yield [(str(voice_id), int(at)) for voice_id, at in rows]
+
+
 def of_unknown_runs(db: sqlite3.Connection) -> Iterator[tuple[str, str, Counter[str]]]:
     """(table, what its rows are called, run -> how many) of rows of runs that have no row."""
     for table, kind in _KINDS.items():

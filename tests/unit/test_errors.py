@@ -15,6 +15,7 @@ CODES = {
     "VendorRefused": 4,
     "VendorUnavailable": 5,
     "ListIncomplete": 5,
+    "Unreconciled": 3,
     "ListDiffers": 3,
     "StoreError": 6,
     "AlreadyRunning": 7,

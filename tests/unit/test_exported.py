@@ -31,6 +31,7 @@ NAMES = [
     "load_config",
     "open_output",
     "plan",
+    "reconcile",
     "refetch",
     "run",
     "run_async",

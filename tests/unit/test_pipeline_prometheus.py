@@ -55,6 +55,9 @@ WHOLE = RunFigures(
     changed_fields=1,
     stand={"delivered": 57, "open": 4, "dead": 3, "pending": 43, "retrying": 2},
     stand_unrated={"open": 1, "delivered": 8},
+    billing_days={"over": 58, "listed": 57, "complete": 55},
+    billing_calls={"delivered": 900, "missing": 12},
+    reconciled_s=1_700_000_000.0,
 )
 
 
@@ -74,6 +77,9 @@ def test_another_parser_reads_the_same_figures() -> None:
     assert found[("refetched_ids_total", (("outcome", "changed"),))] == 2
     assert found[("output_unrated_ids", (("state", "open"),))] == 1
     assert found[("output_unrated_ids", (("state", "delivered"),))] == 8
+    assert found[("billing_days", (("state", "complete"),))] == 55
+    assert found[("billing_calls", (("state", "missing"),))] == 12
+    assert found[("reconciled_timestamp_seconds", ())] == 1_700_000_000
     assert found[("retries_total", (("cause", "-18"),))] == 3
     assert found[("ids_total", (("outcome", "delivered"),))] == 50
     assert found[("pending_ids", ())] == 43

@@ -15,7 +15,11 @@ from harvester.analysis.html.document import Head, Tile, document, section
 from harvester.analysis.html.figures import measures, ranked
 from harvester.analysis.html.hours import hours_section
 from harvester.analysis.html.prices import prices_section
-from harvester.analysis.html.runs import control_totals_section, unfinished_section
+from harvester.analysis.html.runs import (
+    billing_days_section,
+    control_totals_section,
+    unfinished_section,
+)
 from harvester.analysis.notes import report_notes, span
 from harvester.analysis.report import formatting
 from harvester.analysis.report.report import Report
@@ -70,6 +74,8 @@ def _sections(report: Report) -> Iterator[str]:
         yield section("Prices", prices_section(calls.prices, days))
     if report.corrections.changes:
         yield section("Changed since delivered", corrections_section(report.corrections))
+    if report.billing_days:
+        yield section("The vendor's list, day by day", billing_days_section(report.billing_days))
     yield section(
         "Open and dead, as of now", unfinished_section(report.unfinished, Path(report.output))
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harvester.analysis.html.charts import escape
 from harvester.analysis.html.markup import Cell, data_table, folded
 from harvester.analysis.report import formatting
 from harvester.analysis.report.unfinished import RunHistory, Unknown
-from harvester.state.id_counts import IdCounts
+from harvester.state.id_counts import BillingDay, IdCounts
 from harvester.storage.run_summary import RunSummary
+from harvester.vendor_clock import OFFSET_TEXT
 
 
 def unfinished_section(found: IdCounts | Unknown, root: Path) -> str:
@@ -32,6 +34,20 @@ def unfinished_section(found: IdCounts | Unknown, root: Path) -> str:
         for reason, number in reasons.items()
     ]
     table = data_table("open and dead", ["state", "reason", "ids"], rows) if rows else ""
+    return f'<p class="soft">{told}</p>{table}'
+
+
+def billing_days_section(days: Sequence[BillingDay]) -> str:
+    """What the vendor lists for each day, and what of it is here."""
+    complete = sum(one.is_complete for one in days)
+    told = (
+        f"Days of the vendor's clock ({OFFSET_TEXT}), by submitTime, as "
+        f"`harvester reconcile` counted them last: {formatting.count(complete)} of "
+        f"{formatting.count(len(days))} complete. "
+        "calls = delivered + open + dead + pending + dropped + missing."
+    )
+    rows = [[Cell(one.day), *map(Cell, formatting.billing_day(one))] for one in days]
+    table = folded("billing days", ["day", *formatting.BILLING_HEADS], rows)
     return f'<p class="soft">{told}</p>{table}'
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from harvester.analysis.phrases import meaning
 from harvester.analysis.report.figures import Between, Figures, quotient
 from harvester.analysis.rounding import CENT, TENTH, rounded
+from harvester.state.id_counts import COUNTS, BillingDay
+from harvester.vendor_clock import CLOCK
 
 NONE = "-"
 UNNAMED = "(none)"
@@ -49,6 +51,20 @@ def moved(up: Mapping[str, Decimal], down: Mapping[str, Decimal], currency: str)
     """What came on top in a currency, and what was taken off: "+12.50, -3.00"."""
     zero = Decimal(0)
     return f"+{money(up.get(currency, zero))}, -{money(down.get(currency, zero))}"
+
+
+BILLING_HEADS = ("listed at", "calls", *(name for name in COUNTS if name != "listed"))
+"""Of a table of billing days, behind the day."""
+
+
+def billing_day(one: BillingDay) -> list[str]:
+    """A row of that table."""
+    at = "not for sure"
+    if one.listed_ms is not None:
+        at = f"{datetime.fromtimestamp(one.listed_ms / 1000, UTC).astimezone(CLOCK):%Y-%m-%d %H:%M}"
+    if one.counted_ms is None:
+        return [at, *(NONE for _ in COUNTS)]
+    return [at, *(count(getattr(one, name)) for name in COUNTS)]
 
 
 def not_folded(changes: int | None) -> str:

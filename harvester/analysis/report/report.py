@@ -27,6 +27,7 @@ from harvester.analysis.report.unfinished import (
     RunHistory,
     Unknown,
     ask_ledger,
+    read_billing_days,
     read_run_history,
     read_unfinished,
 )
@@ -34,7 +35,7 @@ from harvester.analysis.scope import Scope
 from harvester.dataset.stated import Stated
 from harvester.errors import StoreError, UsageError
 from harvester.state import publications
-from harvester.state.id_counts import IdCounts
+from harvester.state.id_counts import BillingDay, IdCounts
 
 BUSIEST = 5
 
@@ -97,6 +98,8 @@ class Report:
     """What the files say of themselves."""
     corrections: Corrections = field(default_factory=Corrections)
     """What has changed since the calls were delivered; the figures are those of today."""
+    billing_days: tuple[BillingDay, ...] = ()
+    """What the vendor lists for each day of its own clock, and what of it is here."""
 
 
 def make_report(places: Places, order: Order) -> Report:
@@ -143,6 +146,7 @@ def make_report(places: Places, order: Order) -> Report:
         hours=hours_of(calls.quarters, zone),
         delay=_delay(calls.delays),
         unfinished=read_unfinished(places),
+        billing_days=read_billing_days(places, period),
         control_totals=read_run_history(places, period, zone),
         stated=read_source(places, parts, "report"),
         corrections=corrected,

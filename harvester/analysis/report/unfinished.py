@@ -11,13 +11,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, tzinfo
 from typing import TypeVar
 
 from harvester.analysis.period import Period
 from harvester.analysis.places import Places
 from harvester.errors import AlreadyRunning, StoreError
-from harvester.state.id_counts import IdCounts, count_ids
+from harvester.state.id_counts import BillingDay, IdCounts, billing_days, count_ids
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import view_ledger
 from harvester.state.run_records import in_order
@@ -25,7 +25,7 @@ from harvester.storage.ownership import READ, refuse_closed
 from harvester.storage.run_summary import RunSummary, SummaryError, read_summary, summary_files
 
 Result = TypeVar("Result")
-
+_BILLING_DAYS = 62
 
 RUN_COLUMNS = (
     "run_id",
@@ -63,6 +63,17 @@ class RunHistory:
 def read_unfinished(places: Places) -> IdCounts | Unknown:
     """Count the open and the dead; change nothing.  Raises StoreError if the ledger is damaged."""
     return ask_ledger(places, "report", lambda db: count_ids(db, time.time_ns() // 1_000_000))
+
+
+def read_billing_days(places: Places, period: Period) -> tuple[BillingDay, ...]:
+    """What was counted of the days of the period when they were reconciled; of the last ones, where
+    the period has no bounds.  None while nobody knows: `read_unfinished` says why.
+    """
+    found = ask_ledger(places, "report", billing_days)
+    if isinstance(found, Unknown):
+        return ()
+    days = [one for one in found if period.covers(date.fromisoformat(one.day))]
+    return tuple(days if period.is_bounded else days[-_BILLING_DAYS:])
 
 
 def ask_ledger(

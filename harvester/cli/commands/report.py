@@ -109,6 +109,7 @@ def as_json(made: Report) -> dict[str, object]:
         "prices": _plain(calls.prices),
         "changes": _plain(made.corrections),
         "unfinished": _unfinished(made.unfinished),
+        "billing_days": _plain(made.billing_days),
         "control_totals": _history(made.control_totals),
         **stated_as_json(made.stated),
     }

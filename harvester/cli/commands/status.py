@@ -142,6 +142,9 @@ def _fields(found: OutputStatus) -> dict[str, object]:
         ],
         "unended": found.unended,
         "limit": msgspec.to_builtins(found.limit),
+        "months": [
+            {**msgspec.to_builtins(one), "is_complete": one.is_complete} for one in found.months
+        ],
     }
 
 

@@ -20,6 +20,7 @@ _OF_AN_ACCOUNT = frozenset(
         "doctor",
         "refetch",
         "discover",
+        "reconcile",
         "publish",
         "compact",
         "drop",

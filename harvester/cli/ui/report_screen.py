@@ -15,6 +15,7 @@ from harvester.analysis.report.source import PRESUMED, presumed
 from harvester.analysis.report.unfinished import Unknown
 from harvester.cli.ui.console import Line
 from harvester.cli.ui.text import one_line
+from harvester.vendor_clock import OFFSET_TEXT
 
 _NAME = 24
 """Cells of the first column."""
@@ -106,6 +107,7 @@ def _screen(report: Report, columns: Sequence[_Column], *, unicode: bool) -> Ite
         yield from _hours(report, unicode=unicode)
         yield from _prices(report)
     yield from _corrections(report)
+    yield from _billing_days(report)
     yield from _unfinished(report)
     yield from _runs_of(report)
 
@@ -245,6 +247,31 @@ def _corrections(report: Report) -> Iterator[Line]:
         ]
         yield from _beside(row.name, "; ".join([f"{formatting.count(row.changes)}", *figures]))
     yield Line(f"  {formatting.not_folded(found.not_folded)}", "dim")
+
+
+def _billing_days(report: Report) -> Iterator[Line]:
+    days = report.billing_days
+    if not days:
+        return
+    complete = sum(one.is_complete for one in days)
+    yield Line()
+    yield Line(
+        f"The vendor's list, day by day (days of {OFFSET_TEXT}): "
+        f"{formatting.count(complete)} of {formatting.count(len(days))} days complete",
+        "bold",
+    )
+    yield Line(f"  {_billing_row('', formatting.BILLING_HEADS)}", "dim")
+    shown = [one for one in days if not one.is_complete] or days
+    for one in shown[-_DAYS:]:
+        row = _billing_row(one.day, formatting.billing_day(one))
+        yield Line(f"  {row}", "" if one.is_complete else "yellow")
+    if len(shown) < len(days):
+        yield Line("  the days that are complete are in --html and --json", "dim")
+
+
+def _billing_row(day: str, cells: Sequence[str]) -> str:
+    figures = "".join(f"{cell:>11}" for cell in cells[1:])
+    return f"{day:<10}  {cells[0]:<16}{figures}"
 
 
 def _unfinished(report: Report) -> Iterator[Line]:

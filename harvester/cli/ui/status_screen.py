@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ from harvester.cli.ui.exit_codes import ending
 from harvester.cli.ui.next_command import next_told, pasted
 from harvester.cli.ui.progress_bar import outcomes, sent, slowed
 from harvester.cli.ui.text import count, local_time, one_line, share, span
+from harvester.vendor_clock import OFFSET_TEXT
 
 if TYPE_CHECKING:
     from harvester.operations.status import OutputStatus, Running
     from harvester.pipeline.engine.progress import Progress
     from harvester.pipeline.limits.sharing import Sharing
+    from harvester.state.id_counts import BillingMonth
     from harvester.state.values import RunRecord
 
 _LABEL = 11
@@ -35,6 +38,7 @@ def idle_screen(found: OutputStatus, now: float, *, unicode: bool = True) -> lis
         *_bad_lines(found),
         Line(),
     ]
+    lines += _months(found.months)
     lines += _runs(found, now, dash="—" if unicode else "-") + _limit(found.limit)
     return [*lines, Line(), Line(f"Next:  {next_told(_next(found))}")]
 
@@ -155,6 +159,34 @@ def _bad_lines(found: OutputStatus) -> list[Line]:
         return []
     listed = f"; {found.bad_lines_file} lists them" if found.bad_lines_file else ""
     return [_figure("bad lines", found.bad_lines, f"of the last input, without a voiceId{listed}")]
+
+
+def _months(found: Sequence[BillingMonth]) -> list[Line]:
+    """Whether all calls of a month are here, as the vendor lists them."""
+    if not found:
+        return []
+    return [
+        Line(f"The vendor's list (days of {OFFSET_TEXT})", "bold"),
+        *(
+            Line(f"  {one.month}  {_month(one)}", "" if one.is_complete else "yellow")
+            for one in found
+        ),
+        Line(),
+    ]
+
+
+def _month(one: BillingMonth) -> str:
+    again = pasted(f"`harvester reconcile --month {one.month}`")
+    listed = f"{count(one.days_listed)} of {count(one.days)} days listed"
+    if one.counted_ms is None:
+        return f"{listed}, none reconciled: {again}"
+    counted = f"reconciled {local_time(one.counted_ms / 1000)}"
+    if one.is_complete:
+        of = "complete" if one.is_over else "complete so far"
+        return f"{of}: {listed}, {count(one.listed)} calls; {counted}"
+    named = ("missing", "pending", "open", "dead")
+    told = [f"{count(getattr(one, name))} {name}" for name in named if getattr(one, name)]
+    return f"{listed}, {count(one.listed)} calls{', '.join(['', *told])}; {counted}. {again}"
 
 
 def _runs(found: OutputStatus, now: float, dash: str) -> list[Line]:

@@ -20,7 +20,7 @@ from harvester.errors import SourceError
 from harvester.inputs.bad_lines import BadIds
 from harvester.inputs.discover import IdFile
 from harvester.inputs.formats.blocks import CUT, Block, blocks
-from harvester.inputs.formats.id_column import places, position
+from harvester.inputs.formats.id_column import TIMES, places, position
 from harvester.inputs.formats.text_file import sift, split_lines
 from harvester.inputs.voice_id import Reason, clean, no_ids, same_name, trimmed
 
@@ -259,8 +259,75 @@ def _is_short(lines: list[bytes], at: int) -> bool:
     return True
 
 
-def _begin(file: IdFile, column: str, block: Block) -> tuple[_Table | None, Block | None]:
-    """Find the column by the first line that isn't blank; the block without its header."""
+def read_cells(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """The cells of two columns, of ids and of times, in each row that has both; binary.
+
+    A row that is torn has none; which ids of a file count is for `read_csv` to say.  Raises
+    SourceError if there are no such columns.
+    """
+    table: _Cells | None = None
+    for block in blocks(file, size=_BLOCK_BYTES):
+        text = block
+        if table is None:
+            first, header, rest, delimiters = _header(file, block)
+            if not header:
+                continue
+            delimiter, names = _names(header, delimiters, columns[0])
+            ids = position(names, columns[0], file.name)
+            times = position(names, columns[1], file.name, only=False, of=TIMES)
+            table = _Cells(delimiter, (ids, times))
+            text = Block(first + 1, rest)
+        yield table.add(text)
+    if table is not None:
+        yield table.rest()
+
+
+class _Cells:
+    """Cuts two cells out of each row of a file, block by block."""
+
+    def __init__(self, delimiter: str, places: tuple[int, int]) -> None:
+        self._delimiter = delimiter
+        self._places = places
+        self._begun: list[bytes] = []
+
+    def add(self, block: Block) -> tuple[pa.Array, pa.Array]:
+        """Those of a block; a record that goes on behind its end is kept."""
+        if not self._begun and b'"' not in block.text:
+            rows = pc.split_pattern(split_lines(block), self._delimiter)
+            rows = rows.filter(pc.greater(pc.list_value_length(rows), max(self._places)))
+            ids, times = (pc.list_element(rows, place) for place in self._places)
+            return ids, times
+        lines = [*self._begun, *block.text.removesuffix(b"\n").split(b"\n")]
+        self._begun, found, at = [], list[list[str]](), 0
+        while at < len(lines):
+            end = _record_end(lines, at)
+            if end is None and _is_short(lines, at):
+                self._begun = lines[at:]
+                break
+            row = None if end is None else self._row(b"\n".join(lines[at:end]))
+            if row is not None:
+                found.append(row)
+            at = at + 1 if row is None or end is None else end
+        return self._columns(found)
+
+    def rest(self) -> tuple[pa.Array, pa.Array]:
+        """Those of what is left at the end of the file."""
+        return self._columns([row for line in self._begun if (row := self._row(line)) is not None])
+
+    def _row(self, record: bytes) -> list[str] | None:
+        row = cells(record, self._delimiter)
+        return row if row is not None and len(row) > max(self._places) else None
+
+    def _columns(self, rows: list[list[str]]) -> tuple[pa.Array, pa.Array]:
+        ids, times = (
+            pa.array([row[place].encode("utf-8", "surrogateescape") for row in rows], pa.binary())
+            for place in self._places
+        )
+        return ids, times
+
+
+def _header(file: IdFile, block: Block) -> tuple[int, bytes, bytes, str]:
+    """The first line that isn't blank, its number before it, what follows, and what may cut it."""
     first, header, rest = _first_line(block)
     delimiters = "\t,;|" if file.form == "tsv" else _DELIMITERS
     told = _SEP.fullmatch(header)
@@ -268,6 +335,12 @@ def _begin(file: IdFile, column: str, block: Block) -> tuple[_Table | None, Bloc
         # Written for a spreadsheet: it says how the lines below are cut, and is none of them.
         delimiters = told[1].decode()
         first, header, rest = _first_line(Block(first + 1, rest))
+    return first, header, rest, delimiters
+
+
+def _begin(file: IdFile, column: str, block: Block) -> tuple[_Table | None, Block | None]:
+    """Find the column by the first line that isn't blank; the block without its header."""
+    first, header, rest, delimiters = _header(file, block)
     if not header:
         return None, None
     delimiter, names = _names(header, delimiters, column)

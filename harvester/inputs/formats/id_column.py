@@ -10,8 +10,16 @@ from harvester.inputs.voice_id import excerpt, same_name
 _SHOWN = 30
 
 
-def position(names: Sequence[str], column: str, path: str, *, only: bool = True) -> int:
+IDS = "ids by --column or input.column"
+TIMES = "times by --time-column"
+
+
+def position(
+    names: Sequence[str], column: str, path: str, *, only: bool = True, of: str = IDS
+) -> int:
     """Where `column` stands among `names`, in whatever spelling; or the only one (if `only`).
+
+    `of`: what it holds, and how to name it.
 
     Raises SourceError that lists the columns there are, or those that could be meant.
     """
@@ -29,7 +37,7 @@ def position(names: Sequence[str], column: str, path: str, *, only: bool = True)
         return 0
     raise SourceError(
         f"{path}: there is no column {column!r}. It has: {_listed(names)}. "
-        "Name the one with the ids by --column or input.column.",
+        f"Name the one with the {of}.",
         code="input.no_column",
     )
 

@@ -17,7 +17,7 @@ from harvester.errors import SourceError
 from harvester.inputs.bad_lines import BadIds
 from harvester.inputs.discover import IdFile
 from harvester.inputs.formats.blocks import CUT, Block, blocks
-from harvester.inputs.formats.id_column import places, position
+from harvester.inputs.formats.id_column import IDS, TIMES, places, position
 from harvester.inputs.formats.text_file import sift
 from harvester.inputs.voice_id import Reason, no_ids
 
@@ -25,6 +25,8 @@ from harvester.inputs.voice_id import Reason, no_ids
 _BLOCK_BYTES = 1 << 20
 _WHOLE = re.compile(rb"-?[0-9]+")
 _ABSENT = msgspec.Raw()
+_NAMES = 100
+"""Of an object, for a message."""
 
 
 def read_jsonl(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
@@ -36,6 +38,36 @@ def read_jsonl(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
     for block in blocks(file, size=_BLOCK_BYTES):
         yield from fields.ids(block, bad)
     fields.check()
+
+
+def read_fields(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """The values of two fields, of ids and of times, of each object that has an id; binary.
+
+    Which ids of a file count is for `read_jsonl` to say.  Raises SourceError if no object has both.
+    """
+    found: list[str] = []
+    seen: dict[str, None] = {}
+    for block in blocks(file, size=_BLOCK_BYTES):
+        values: list[list[bytes]] = []
+        for line in block.text.split(b"\n"):
+            try:
+                fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw]) if line else {}
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            if not found:
+                seen |= dict.fromkeys(list(fields)[:_NAMES])
+                names = list(fields)
+                if all(places(names, column) for column in columns):
+                    found = [names[position(names, column, file.name)] for column in columns]
+            cells = [_text(bytes(fields.get(name, _ABSENT)))[0] for name in found]
+            if cells and cells[0]:
+                values.append(cells)
+        if values:
+            ids, times = (pa.array(column, pa.binary()) for column in zip(*values, strict=True))
+            yield ids, times
+    if seen and not found:
+        for column, of in zip(columns, (IDS, TIMES), strict=True):
+            position(list(seen), column, file.name, only=False, of=of)
 
 
 class _Fields:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from harvester.errors import SourceError
 from harvester.inputs.bad_lines import BadIds
 from harvester.inputs.discover import IdFile
-from harvester.inputs.formats.id_column import position
+from harvester.inputs.formats.id_column import TIMES, position
 from harvester.inputs.formats.text_file import counted_from, sift
 from harvester.inputs.voice_id import no_ids
 
@@ -43,6 +44,47 @@ def read_parquet(file: IdFile, column: str, bad: BadIds) -> Iterator[pa.Array]:
             f"{file.name}: isn't a Parquet file that can be read ({exc}). Write it again.",
             code="input.damaged",
         ) from exc
+
+
+def read_columns(file: IdFile, columns: tuple[str, str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """The values of two columns, of ids and of times, as text; binary.
+
+    Which ids of a file count is for `read_parquet` to say.  Raises SourceError if there are no such
+    columns, or the times are neither times nor texts nor whole numbers.
+    """
+    if Path(file.path).stat().st_size == 0:
+        return
+    try:
+        with pq.ParquetFile(file.path, pre_buffer=False) as parquet:
+            schema = parquet.schema_arrow
+            ids = schema.names[position(schema.names, columns[0], file.name)]
+            times = schema.names[
+                position(schema.names, columns[1], file.name, only=False, of=TIMES)
+            ]
+            text, shown = (
+                _as_text(schema.field(ids).type, file.name, ids),
+                _shown(schema.field(times)),
+            )
+            wanted = list(dict.fromkeys((ids, times)))
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False):
+                yield text(batch[ids]), shown(batch[times]).cast(pa.binary())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
+        raise SourceError(
+            f"{file.name}: column {columns[1]!r} can't be read as times ({exc}). "
+            "Name another by --time-column.",
+            code="input.column_type",
+        ) from exc
+
+
+def _shown(field: pa.Field) -> Callable[[pa.Array], pa.Array]:
+    """How a column of times becomes text: ISO 8601, with Z where it is an instant."""
+    kind = field.type
+    if pt.is_timestamp(kind) or pt.is_date(kind):
+        form = "%Y-%m-%dT%H:%M:%S" + ("Z" if getattr(kind, "tz", None) else "")
+        is_instant = bool(getattr(kind, "tz", None))
+        plain = pa.timestamp("s", tz="UTC") if is_instant else pa.timestamp("s")
+        return lambda values: pc.strftime(values.cast(plain, safe=False), form)
+    return lambda values: values.cast(pa.string())
 
 
 def _as_text(kind: pa.DataType, path: str, name: str) -> Callable[[pa.Array], pa.Array]:

@@ -73,16 +73,35 @@ def due(done: Sequence[Done], now_s: float) -> list[tuple[date, date]]:
     return _stretches(found)
 
 
+def to_list(done: Sequence[Done], first: date, last: date, now_s: float) -> list[tuple[date, date]]:
+    """Of the days from `first` to `last`, those to ask the vendor for by now, as stretches.
+
+    A day that is listed is not asked for again before it is due again, nor once the vendor does
+    not have it any more.  The one that goes on always is; those to come are not.
+    """
+    today, least = day_at(now_s), oldest(now_s)
+    day, found = first, []
+    while day <= min(last, today):
+        if day >= least:
+            wanted = day == today or _is_due(day, today, done)
+        else:
+            wanted = not any(covers(one.window, day) for one in done)
+        if wanted:
+            found.append(day)
+        day += timedelta(days=1)
+    return _stretches(found)
+
+
+def covers(window: Window, day: date) -> bool:
+    """Whether a listing of `window` has all of `day`."""
+    span = of_days(day, day)
+    return window.start_s <= span.start_s and span.until_s <= window.until_s
+
+
 def _is_due(day: date, today: date, done: Iterable[Done]) -> bool:
     age = (today - day).days
     since = day + timedelta(days=max(after for after in DUE_AFTER if after <= age))
-    span = of_days(day, day)
-    return not any(
-        one.window.start_s <= span.start_s
-        and span.until_s <= one.window.until_s
-        and one.begun_s >= _start_s(since)
-        for one in done
-    )
+    return not any(covers(one.window, day) and one.begun_s >= _start_s(since) for one in done)
 
 
 def _stretches(days: Iterable[date]) -> list[tuple[date, date]]:

@@ -64,6 +64,12 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How many ids of the whole output stand where, as `status` counts them; once it ended."""
     stand_unrated: Mapping[str, int] = {}
     """Of these, the unrated calls that are open, and those delivered."""
+    billing_days: Mapping[str, int] = {}
+    """Days of this month and the last: that are over, listed for sure, complete."""
+    billing_calls: Mapping[str, int] = {}
+    """Calls that the vendor lists for these days, by where they stand here."""
+    reconciled_s: float | None = None
+    """When the day among them that was counted longest ago was; None: none ever was."""
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -121,6 +127,26 @@ def metrics(figures: RunFigures) -> Iterator[Metric]:
         "Of these: calls that the vendor has not put a price on, open and delivered.",
         figures.stand_unrated,
     )
+    yield from _of_list(figures)
+
+
+def _of_list(figures: RunFigures) -> Iterator[Metric]:
+    yield from _of_output(
+        "billing_days",
+        "Days of this month and the last: over, listed by the vendor for sure, complete here.",
+        figures.billing_days,
+    )
+    yield from _of_output(
+        "billing_calls",
+        "Calls that the vendor lists for these days, by where they stand here.",
+        figures.billing_calls,
+    )
+    if figures.reconciled_s is not None:
+        yield _gauge(
+            "reconciled_timestamp_seconds",
+            "When the day of them that was reconciled longest ago was.",
+            figures.reconciled_s,
+        )
 
 
 def _of_output(name: str, help_: str, stand: Mapping[str, int]) -> Iterator[Metric]:

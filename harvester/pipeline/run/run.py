@@ -458,7 +458,7 @@ class _Run:
         }
         unrated = {"open": found.open_unrated, "delivered": found.delivered_unrated}
         return replace(
-            figures,
+            _with_months(figures, self._opened.db, ended_ms),
             ended_s=ended_s,
             exit_code=code,
             last_success_s=success_s,
@@ -632,6 +632,29 @@ def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
 
 def _is_input_only(request: Request) -> bool:
     return isinstance(request, RunRequest) and request.input_only
+
+
+def _with_months(figures: RunFigures, db: sqlite3.Connection, now_ms: int) -> RunFigures:
+    """With what `reconcile` counted last of this month and the one before."""
+    months = id_counts.billing_months(
+        id_counts.billing_days(db), between_runs.latest_ms(db, now_ms)
+    )
+    if not months:
+        return figures
+    counted = [one.counted_ms for one in months if one.counted_ms is not None]
+    of_calls = [name for name in id_counts.COUNTS if name != "listed"]
+    return replace(
+        figures,
+        billing_days={
+            "over": sum(one.days for one in months),
+            "listed": sum(one.days_listed for one in months),
+            "complete": sum(one.days_complete for one in months),
+        },
+        billing_calls={
+            name: sum(getattr(one, name) for one in months) for name in of_calls if counted
+        },
+        reconciled_s=min(counted) / 1000 if counted else None,
+    )
 
 
 def _pending(db: sqlite3.Connection, work_list: WorkList | None, request: Request) -> int:

@@ -1,0 +1,263 @@
+"""Three lists compared, out of core: every id of any of them in exactly one region.
+
+Theory of operation.  V and D are joined first, into a table of DuckDB's own, which spills; each id
+is in it once.  Our calls then pass along it as they are read, once, and each finds its place: a
+full join, of which the table is the smaller side.  An id of V or D is ours wherever we have it; any
+other is one of B only if its call belongs to the days: by its submit_time as it is now, else by the
+digits of its id, else by when it was first seen.
+
+Ids are text and money is decimal all the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harvester.analysis.current import current_sql
+from harvester.dataset.usage import currency_name
+from harvester.inputs.id_dates import stamp_of, stamp_sql
+from harvester.money import PRECISION, SCALE
+from harvester.pipeline.listing.windows import Window
+from harvester.reconciling.figures import Group
+from harvester.reconciling.ours import PUBLISHED, WAITING
+from harvester.storage.duckdb_engine import BATCH_ROWS, Room, connect, listed, pattern, trouble
+from harvester.vendor_clock import OFFSET_S
+
+_DAY_MS = 86_400_000
+_PAID_NAMES = ("charged_duration_s", "cost", "currency")
+_PAID = ", ".join(_PAID_NAMES)
+_MS = pa.timestamp("ms", tz="UTC")
+_MONEY = pa.decimal128(PRECISION, SCALE)
+
+ROWS = pa.schema(
+    [
+        pa.field("voice_id", pa.string(), nullable=False),
+        pa.field("submit_time", _MS),
+        pa.field("sent_at", _MS),
+        pa.field("state", pa.string()),
+        pa.field("charged_duration_s", pa.int32()),
+        pa.field("cost", _MONEY),
+        pa.field("currency", pa.string()),
+        pa.field("our_charged_duration_s", pa.int32()),
+        pa.field("our_cost", _MONEY),
+        pa.field("our_currency", pa.string()),
+    ]
+)
+"""Of the file of a region; submit_time, seconds and cost are those of its figures."""
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """Parquet files of the three lists."""
+
+    listed: Sequence[Path]
+    """Calls of the vendor's list (`listing.rows.SCHEMA`) that belong to the days."""
+    files: Sequence[Path]
+    """Those of cdr/."""
+    changes: Sequence[Path]
+    states: Path
+    """What our books hold beside them (`ours.SCHEMA`)."""
+    dropped: Sequence[Path]
+    """Ids that left the data set."""
+    dialer: Path | None
+    """Ids of the dialer's file, each once (voice_id)."""
+    sent: Path | None
+    """When they were sent (voice_id, sent_at), in as many rows as one likes."""
+
+
+class Compared:
+    """The lists, joined; to be asked more than once."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, sources: Sources, days: Window) -> None:
+        self._database = database
+        _load(database, sources, days)
+        self.vendor = self._count("told WHERE in_v")
+        """Calls in V."""
+        self.placed = self._count("told WHERE in_d")
+        """Ids in D."""
+        published = self._count(f"{_files([sources.states])} WHERE state = '{PUBLISHED}'")
+        self._joined = _joined_sql(sources, days, has_published=published > 0)
+
+    def groups(self) -> list[Group]:
+        """What calls add up to that have region, state, currency and day in common."""
+        day = f"(at_ms + {OFFSET_S * 1000}) // {_DAY_MS}"
+        rows = self._database.execute(
+            f"SELECT region, state, currency, {day}, count(*), "  # noqa: S608 - our constants
+            "coalesce(sum(charged_duration_s), 0)::BIGINT, sum(cost), count(cost), min(at_ms), "
+            f"max(at_ms) FROM ({self._joined}) GROUP BY ALL"
+        ).fetchall()
+        return [
+            Group(region, state or "", currency_name(currency), _day(number), *figures)
+            for region, state, currency, number, *figures in rows
+        ]
+
+    def rows(self) -> Iterator[tuple[str, pa.Table]]:
+        """All ids as tables of `ROWS`, in order of region, time and id; each of one region."""
+        query = f"SELECT region, {', '.join(ROWS.names)} FROM ({self._joined}) "  # noqa: S608
+        query += "ORDER BY region, submit_time, voice_id"
+        for batch in self._database.sql(query).to_arrow_reader(BATCH_ROWS):
+            table = pa.Table.from_batches([batch])
+            for region in pc.unique(table["region"]).to_pylist():
+                rows = table.filter(pc.equal(table["region"], region))
+                yield region, rows.select(ROWS.names).cast(ROWS)
+
+    def _count(self, source: str) -> int:
+        rows = self._database.execute(f"SELECT count(*) FROM {source}").fetchall()  # noqa: S608
+        return int(rows[0][0])
+
+
+@contextmanager
+def compared(sources: Sources, days: Window, room: Room) -> Iterator[Compared]:
+    """The lists of `days`, joined.  Raises StoreError."""
+    database = connect(room.memory_limit, room.scratch)
+    try:
+        database.execute("SET TimeZone = 'UTC'")
+        yield Compared(database, sources, days)
+    except (duckdb.Error, pa.ArrowException, OSError) as exc:
+        raise trouble(exc) from exc
+    finally:
+        database.close()
+
+
+def _load(database: duckdb.DuckDBPyConnection, sources: Sources, days: Window) -> None:
+    """Make the table `told`: each id of V or D, once."""
+    dropped = "false"
+    if sources.dropped:
+        dropped = f"voice_id IN (SELECT voice_id FROM {_files(sources.dropped)})"  # noqa: S608
+    database.execute(f"CREATE TEMP TABLE v AS {_vendor_sql(sources.listed)}")
+    database.execute(f"CREATE TEMP TABLE d AS {_dialer_sql(sources, days)}")
+    database.execute(
+        "CREATE TEMP TABLE told AS SELECT *, "  # noqa: S608 - our constants, here and below
+        f"{dropped} AS is_dropped FROM (SELECT voice_id, coalesce(in_v, false) AS in_v, "
+        f"coalesce(in_d, false) AS in_d, submit_time, {_PAID}, sent_at "
+        "FROM v FULL JOIN d USING (voice_id))"
+    )
+    database.execute("DROP TABLE v")
+    database.execute("DROP TABLE d")
+
+
+def _vendor_sql(files: Sequence[Path]) -> str:
+    """Each call once, as last seen: one whose time has changed may be in two listings."""
+    if not files:
+        return (
+            "SELECT '' AS voice_id, true AS in_v, NULL::TIMESTAMPTZ AS submit_time, "
+            "0 AS charged_duration_s, 0::DECIMAL(38, 8) AS cost, '' AS currency WHERE false"
+        )
+    columns = f"voice_id, submit_time, {_PAID}"
+    if len(files) == 1:
+        return f"SELECT true AS in_v, {columns} FROM {_files(files)}"  # noqa: S608
+    return (
+        "SELECT true AS in_v, unnest(arg_max(call, asked_at)) FROM "  # noqa: S608
+        f"(SELECT call, call.asked_at AS asked_at, call.voice_id AS voice_id FROM (SELECT "
+        f"{{voice_id: voice_id, submit_time: submit_time, charged_duration_s: charged_duration_s, "
+        f"cost: cost, currency: currency, asked_at: asked_at}} AS call FROM {_files(files)})) "
+        "GROUP BY voice_id"
+    )
+
+
+def _dialer_sql(sources: Sources, days: Window) -> str:
+    """The ids of the dialer's file; without those of which every row was sent on other days."""
+    if sources.dialer is None:
+        return "SELECT '' AS voice_id, true AS in_d, NULL::TIMESTAMPTZ AS sent_at WHERE false"
+    ids = _files([sources.dialer])
+    if sources.sent is None:
+        return f"SELECT voice_id, true AS in_d, NULL::TIMESTAMPTZ AS sent_at FROM {ids}"  # noqa: S608
+    within = _between_sql("epoch_ms(sent_at)", days)
+    return (
+        f"SELECT voice_id, true AS in_d, sent_at FROM {ids} LEFT JOIN (SELECT voice_id, "  # noqa: S608
+        f"min(sent_at) FILTER ({within}) AS sent_at, bool_or(sent_at IS NULL OR ({within})) "
+        f"AS counts FROM {_files([sources.sent])} GROUP BY voice_id) USING (voice_id) "
+        "WHERE coalesce(counts, true)"
+    )
+
+
+def _between_sql(ms: str, days: Window) -> str:
+    return f"({ms} >= {days.start_s * 1000} AND {ms} < {days.until_s * 1000})"
+
+
+def _joined_sql(sources: Sources, days: Window, *, has_published: bool) -> str:
+    """Every id with its region, state, time and money, as the figures have them.
+
+    at_ms: when it was submitted, or sent, or as its digits have it, or when we first saw it.
+    """
+    digits = stamp_sql("id")
+    digits_ms = f"epoch_ms(strptime({digits}, '%y%m%d%H%M%S')) - {OFFSET_S * 1000}"
+    within = _within_sql(digits, days)
+    mine = {name: f"CASE WHEN in_v THEN told.{name} ELSE ours.{name} END" for name in _PAID_NAMES}
+    paid = ", ".join(f"{value} AS {name}" for name, value in mine.items())
+    our = ", ".join(f"ours.{name} AS our_{name}" for name in _PAID_NAMES)
+    return f"""
+        SELECT *, id AS voice_id,
+            CASE
+                WHEN submit_time IS NOT NULL THEN epoch_ms(submit_time)
+                WHEN sent_at IS NOT NULL THEN epoch_ms(sent_at)
+                ELSE coalesce({digits_ms}, epoch_ms(seen_at))
+            END AS at_ms
+        FROM (
+            SELECT coalesce(told.voice_id, ours.voice_id) AS id,
+                told.voice_id IS NOT NULL AS is_told,
+                concat(
+                    CASE WHEN in_v THEN 'V' END,
+                    CASE WHEN ours.voice_id IS NOT NULL OR is_dropped THEN 'B' END,
+                    CASE WHEN in_d THEN 'D' END
+                ) AS region,
+                coalesce(ours.state, CASE WHEN is_dropped THEN 'dropped' END) AS state,
+                coalesce(told.submit_time, ours.submit_time) AS submit_time,
+                sent_at, seen_at, {paid}, {our}
+            FROM ({_ours_sql(sources, has_published=has_published)}) AS ours
+            FULL JOIN told ON ours.voice_id = told.voice_id
+        )
+        WHERE is_told OR {within}
+    """  # noqa: S608 - our constants
+
+
+def _within_sql(digits: str, days: Window) -> str:
+    """SQL: whether a call of ours belongs to the days."""
+    first, until = (datetime.fromtimestamp(at, UTC) for at in (days.start_s, days.until_s))
+    return f"""CASE
+        WHEN submit_time IS NOT NULL THEN {_between_sql("epoch_ms(submit_time)", days)}
+        WHEN {digits} IS NOT NULL
+            THEN {digits} >= '{stamp_of(first)}' AND {digits} < '{stamp_of(until)}'
+        ELSE coalesce({_between_sql("epoch_ms(seen_at)", days)}, true)
+    END"""
+
+
+def _ours_sql(sources: Sources, *, has_published: bool) -> str:
+    """Our calls, each once, with the state that it is in."""
+    states = _files([sources.states])
+    columns = f"submit_time, seen_at, {_PAID}"
+    odd = f"('{WAITING}', '{PUBLISHED}')"
+    query = f"SELECT voice_id, state, {columns} FROM {states} WHERE state NOT IN {odd}"  # noqa: S608
+    if sources.files:
+        query += f"""
+            UNION ALL
+            SELECT voice_id, 'delivered', submit_time, fetched_at AS seen_at, {_PAID}
+            FROM {current_sql(sources.files, sources.changes)}
+        """  # noqa: S608
+    if has_published:
+        dead = f"SELECT voice_id FROM {states} WHERE state = '{PUBLISHED}'"  # noqa: S608
+        state = f"CASE WHEN voice_id IN ({dead}) THEN 'dead' ELSE state END AS state"
+        query = f"SELECT * REPLACE ({state}) FROM ({query})"  # noqa: S608
+    return f"""
+        {query}
+        UNION ALL
+        SELECT voice_id, 'pending', NULL, min(seen_at), NULL, NULL, NULL FROM {states}
+        WHERE state = '{WAITING}'
+            AND voice_id NOT IN (SELECT voice_id FROM {states} WHERE state <> '{WAITING}')
+        GROUP BY voice_id
+    """  # noqa: S608
+
+
+def _day(number: int | None) -> str:
+    return "" if number is None else str(date(1970, 1, 1) + timedelta(days=number))
+
+
+def _files(paths: Sequence[Path]) -> str:
+    return f"read_parquet({listed(map(pattern, paths))}, hive_partitioning = false)"

@@ -1,0 +1,205 @@
+"""The dialer's file: the same ids and times whatever its form."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.config import load
+from harvester.errors import SourceError
+from harvester.pipeline.listing.days import of_days
+from harvester.reconciling.dialer import Ours, Placed, read_dialer, time_ms, times_ms
+from harvester.vendor_clock import CLOCK
+
+DAYS = of_days(date(2026, 11, 1), date(2026, 11, 30))
+NOON = datetime(2026, 11, 3, 12, tzinfo=CLOCK)
+NOON_MS = int(NOON.timestamp() * 1000)
+IDS = [f"2611031200000000{n:04}" for n in range(30)]
+
+
+def read(path: Path, tmp_path: Path, *, time_column: str | None = "sent at") -> Placed:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(exist_ok=True)
+    named = Ours(file=str(path), column="call id", time_column=time_column)
+    return read_dialer(load().config, named, DAYS, scratch)
+
+
+def sent(found: Placed) -> list[tuple[str, int | None]]:
+    assert found.sent is not None
+    rows = pq.read_table(found.sent).to_pylist()
+    return sorted(
+        (row["voice_id"], row["sent_at"] and int(row["sent_at"].timestamp() * 1000)) for row in rows
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("2026-11-03 12:00:00", NOON_MS),
+        ("2026-11-03T12:00:00", NOON_MS),
+        ("2026-11-03 12:00", NOON_MS),
+        ("2026/11/03 12:00:00", NOON_MS),
+        (" 2026-11-03 12:00:00 ", NOON_MS),
+        ("2026-11-03T04:00:00Z", NOON_MS),
+        ("2026-11-03T05:00:00+01:00", NOON_MS),
+        ("2026-11-03 12:00:00.250", NOON_MS + 250),
+        ("2026-11-03", NOON_MS - 12 * 3_600_000),
+        (str(NOON_MS // 1000), NOON_MS),
+        (f"{NOON_MS // 1000}.5", NOON_MS + 500),
+        (str(NOON_MS), NOON_MS),
+        ("2026-02-30 12:00:00", None),
+        ("11/03/2026 12:00", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_times_are_read_in_the_forms_that_exports_have(text: str, ms: int | None) -> None:
+    assert time_ms(text) == ms
+    assert times_ms(pa.array([text.encode()])).to_pylist() == [ms]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)).map(  # noqa: DTZ001
+                lambda at: f"{at:%Y-%m-%d %H:%M:%S}"
+            ),
+            st.sampled_from(["2026-02-30 12:00:00", "2026-11-03T04:00:00Z", "", "x"]),
+        ),
+        max_size=6,
+    )
+)
+def test_a_column_of_times_is_read_as_each_of_them(texts: list[str | None]) -> None:
+    column = pa.array([None if text is None else text.encode() for text in texts], pa.binary())
+    told = [None if text is None else time_ms(text) for text in texts]
+    assert times_ms(column).to_pylist() == told
+
+
+def written(path: Path, rows: list[tuple[str, str]]) -> None:
+    """These ids and times in the form of the ending."""
+    header = ["nr", "call id", "to", "sent at"]
+    cells = [[str(n), one, "44", at] for n, (one, at) in enumerate(rows)]
+    match path.name.partition(".")[2]:
+        case "csv":
+            path.write_text("\n".join(",".join(row) for row in [header, *cells]))
+        case "tsv":
+            path.write_text("\n".join("\t".join(row) for row in [header, *cells]))
+        case "quoted.csv":
+            quoted = [[f'"{cell}"' for cell in row] for row in [header, *cells]]
+            path.write_bytes(
+                b"\xef\xbb\xbf" + "\r\n".join(";".join(row) for row in quoted).encode()
+            )
+        case "lines.csv":
+            broad = [[*row[:2], '"44\n45, or 46"', row[3]] for row in cells]
+            path.write_text("\n".join(",".join(row) for row in [header, *broad]) + "\n")
+        case "csv.gz":
+            text = "\n".join(",".join(row) for row in [header, *cells])
+            path.write_bytes(gzip.compress(text.encode()))
+        case "jsonl":
+            path.write_text(
+                "\n".join(json.dumps(dict(zip(header, row, strict=True))) for row in cells)
+            )
+        case "numbers.jsonl":
+            path.write_text(
+                "".join(f'{{"call id": {one}, "sent at": "{at}"}}\n' for one, at in rows)
+            )
+        case "parquet":
+            columns = {name: [row[n] for row in cells] for n, name in enumerate(header)}
+            pq.write_table(pa.table(columns), path)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["csv", "tsv", "quoted.csv", "lines.csv", "csv.gz", "jsonl", "numbers.jsonl", "parquet"],
+)
+def test_every_form_gives_the_same_ids_and_times(tmp_path: Path, form: str) -> None:
+    rows = [(one, f"{NOON + timedelta(seconds=n):%Y-%m-%d %H:%M:%S}") for n, one in enumerate(IDS)]
+    rows.append(rows[0])
+    path = tmp_path / f"dialer.{form}"
+    written(path, rows)
+    found = read(path, tmp_path)
+    assert (found.lines, found.bad, found.double, found.distinct) == (31, 0, 1, 30)
+    assert sent(found) == sorted([*((one, NOON_MS + n * 1000) for n, one in enumerate(IDS)),
+                                  (IDS[0], NOON_MS)])  # fmt: skip
+    assert pq.read_table(found.ids)["voice_id"].to_pylist() == IDS
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array([NOON] * 30, pa.timestamp("us", tz="UTC")),
+        pa.array([NOON.astimezone(UTC)] * 30, pa.timestamp("ns", tz="Europe/Berlin")),
+        pa.array([NOON.replace(tzinfo=None)] * 30, pa.timestamp("ms")),
+        pa.array([NOON_MS] * 30, pa.int64()),
+        pa.array([NOON_MS // 1000] * 30, pa.int32()),
+        pa.array(["2026-11-03 12:00:00"] * 30).dictionary_encode(),
+    ],
+    ids=["instant", "elsewhere", "naive", "ms", "seconds", "dictionary"],
+)
+def test_a_column_of_parquet_may_hold_times_of_any_type(tmp_path: Path, times: pa.Array) -> None:
+    path = tmp_path / "dialer.parquet"
+    pq.write_table(pa.table({"call_id": IDS, "sent_at": times}), path)
+    assert sent(read(path, tmp_path)) == [(one, NOON_MS) for one in IDS]
+
+
+def test_days_of_parquet_are_days_of_the_vendors_clock(tmp_path: Path) -> None:
+    path = tmp_path / "dialer.parquet"
+    days = pa.array([date(2026, 11, 3)] * 30)
+    pq.write_table(pa.table({"call_id": IDS, "sent_at": days}), path)
+    assert sent(read(path, tmp_path))[0] == (IDS[0], NOON_MS - 12 * 3_600_000)
+
+
+def test_a_column_that_is_no_time_at_all_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dialer.parquet"
+    odd = pa.array([[1]] * 30)
+    pq.write_table(pa.table({"call_id": IDS, "sent_at": odd}), path)
+    with pytest.raises(SourceError) as refused:
+        read(path, tmp_path)
+    assert refused.value.code == "input.column_type"
+
+
+def test_a_few_rows_without_a_time_count_and_are_told(tmp_path: Path) -> None:
+    many = [f"26110312000000{n:06}" for n in range(200)]
+    rows = [(one, "2026-11-03 12:00:00") for one in many]
+    rows[7] = (many[7], "")
+    written(tmp_path / "dialer.csv", rows)
+    found = read(tmp_path / "dialer.csv", tmp_path)
+    assert (found.undated, dict(sent(found))[many[7]]) == (1, None)
+    rows[8:11] = [(one, "?") for one in many[8:11]]
+    written(tmp_path / "dialer.csv", rows)
+    with pytest.raises(SourceError) as refused:
+        read(tmp_path / "dialer.csv", tmp_path)
+    assert refused.value.code == "input.no_time"
+
+
+def test_a_quote_that_is_never_closed_costs_no_other_time(tmp_path: Path) -> None:
+    rows = [f"{one},44,2026-11-03 12:00:00" for one in IDS * 5]
+    rows[3] = f'{IDS[3]},"44,2026-11-03 12:00:00'
+    (tmp_path / "dialer.csv").write_text("\n".join(["call id,to,sent at", *rows]))
+    found = read(tmp_path / "dialer.csv", tmp_path)
+    assert found.bad == 1
+    assert len(sent(found)) == len(rows) - 1
+
+
+@pytest.mark.parametrize("day", ["2026-10-31", "2026-12-01"])
+def test_digits_of_other_days_refuse_a_file_without_times(tmp_path: Path, day: str) -> None:
+    digits = day.replace("-", "")[2:]
+    (tmp_path / "dialer.txt").write_text("\n".join(f"{digits}120000{n:08}" for n in range(30)))
+    with pytest.raises(SourceError, match=f"{day}..{day}") as refused:
+        read(tmp_path / "dialer.txt", tmp_path, time_column=None)
+    assert refused.value.code == "input.other_days"
+    mixed = [f"{digits}120000{n:08}" for n in range(30)] + [IDS[0]]
+    (tmp_path / "dialer.txt").write_text("\n".join(mixed))
+    assert read(tmp_path / "dialer.txt", tmp_path, time_column=None).distinct == 31
+    undated = [f"call-{n}" for n in range(30)] + mixed[:19]
+    (tmp_path / "dialer.txt").write_text("\n".join(undated))
+    assert read(tmp_path / "dialer.txt", tmp_path, time_column=None).distinct == 49

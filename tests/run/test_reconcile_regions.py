@@ -1,0 +1,321 @@
+"""The seven regions against Python's own sets, whatever stands where."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harvester.dataset.changes import changes_of
+from harvester.dataset.group_record import GROUP_RECORD
+from harvester.inputs.id_dates import stamp_sql
+from harvester.inputs.voice_id import dated
+from harvester.pipeline.listing import rows as listed_rows
+from harvester.pipeline.listing.days import of_days
+from harvester.reconciling import ours
+from harvester.reconciling.figures import REGIONS, Group, by_day, commands, fold, meanings
+from harvester.reconciling.regions import ROWS, Sources, compared
+from harvester.storage.duckdb_engine import Room, connect
+from harvester.vendor_clock import CLOCK
+from tests.support.datasets import filled
+
+FIRST, LAST = date(2026, 11, 1), date(2026, 11, 30)
+DAYS = of_days(FIRST, LAST)
+BEGIN, END = (datetime.fromtimestamp(at, UTC) for at in (DAYS.start_s, DAYS.until_s))
+MS = timedelta(milliseconds=1)
+INSIDE = st.sampled_from([BEGIN, BEGIN + timedelta(days=3, hours=5), END - MS])
+OUTSIDE = st.sampled_from([BEGIN - MS, END, BEGIN - timedelta(days=40)])
+TIME = st.one_of(INSIDE, OUTSIDE)
+MONEY = st.one_of(
+    st.none(),
+    st.decimals(-(10**9), 10**9, places=8),
+    st.sampled_from([Decimal("0.00000001"), Decimal("9999999999.99999999")]),
+)
+PAID = st.fixed_dictionaries(
+    {
+        "charged_duration_s": st.one_of(st.none(), st.integers(0, 7200)),
+        "cost": MONEY,
+        "currency": st.sampled_from(["USD", "EUR", None, "not one"]),
+    }
+)
+IDS = [
+    "26103123595900000001",
+    "26110100000000000002",
+    "26113023595900000003",
+    "26120100000000000004",
+    "2611150000000000005",
+    "126111500000000000x6",
+    *(f"call-{n}" for n in range(6)),
+]
+STATES = ("delivered", "dead", "published", "open", "unrated", "pending", "dropped", "")
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    """By id: how each list has it."""
+    found = {}
+    for voice_id in IDS:
+        state = draw(st.sampled_from(STATES))
+        found[voice_id] = {
+            "state": state,
+            "waits": draw(st.booleans()) if state in ("", "open", "pending") else False,
+            "ours": draw(PAID),
+            "submit_time": draw(st.one_of(st.none(), TIME)),
+            "seen_at": draw(TIME),
+            "listed": draw(st.one_of(st.none(), PAID)),
+            "listed_at": draw(st.one_of(st.none(), INSIDE)),
+            "sent": draw(st.one_of(st.none(), st.lists(st.one_of(st.none(), TIME), max_size=3))),
+        }
+    return found
+
+
+def state_of(one: Mapping[str, Any]) -> str:
+    if one["state"] == "" and one["waits"]:
+        return "pending"
+    return "dead" if one["state"] == "published" else str(one["state"])
+
+
+def has_row(one: Mapping[str, Any]) -> bool:
+    return one["state"] in ("delivered", "published")
+
+
+def is_of_days(voice_id: str, one: Mapping[str, Any]) -> bool:
+    at = one["submit_time"] if has_row(one) else None
+    at = at or dated(voice_id) or one["seen_at"]
+    return bool(BEGIN <= at < END)
+
+
+def in_dialer(one: Mapping[str, Any], *, by_time: bool) -> bool:
+    if one["sent"] is None:
+        return False
+    if not by_time or not one["sent"]:
+        return True
+    return any(at is None or BEGIN <= at < END for at in one["sent"])
+
+
+def expected_regions(
+    found: Mapping[str, dict[str, Any]], *, has_dialer: bool, by_time: bool
+) -> dict[str, set[str]]:
+    v = {key for key, one in found.items() if one["listed"] is not None}
+    d = {key for key, one in found.items() if has_dialer and in_dialer(one, by_time=by_time)}
+    known = {key for key, one in found.items() if state_of(one)}
+    b = {
+        key
+        for key in known
+        if key in v | d or (state_of(found[key]) != "dropped" and is_of_days(key, found[key]))
+    }
+    regions: dict[str, set[str]] = {name: set() for name in REGIONS}
+    for key in v | b | d:
+        name = "".join(letter for letter, ids in (("V", v), ("B", b), ("D", d)) if key in ids)
+        regions[name].add(key)
+    return regions
+
+
+def write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    return path
+
+
+def sources_of(
+    at: Path, found: Mapping[str, dict[str, Any]], *, has_dialer: bool, by_time: bool, parts: int
+) -> Sources:
+    """The lists as files; calls of V in so many of them, the older ones with other amounts."""
+    listed = [
+        {
+            "voice_id": key,
+            "submit_time": one["listed_at"],
+            "answered": True,
+            "is_final": True,
+            "is_rated": True,
+            "asked_at": END,
+            **one["listed"],
+        }
+        for key, one in found.items()
+        if one["listed"] is not None
+    ]
+    older = [
+        row | {"asked_at": BEGIN, "cost": Decimal(77), "charged_duration_s": 99} for row in listed
+    ]
+    files = [write(at / "v0.parquet", listed, listed_rows.SCHEMA)]
+    files += [write(at / f"v{n}.parquet", older, listed_rows.SCHEMA) for n in range(1, parts)]
+    rows = [
+        {"voice_id": key, "submit_time": one["submit_time"], "fetched_at": one["seen_at"]}
+        | one["ours"]
+        for key, one in found.items()
+        if has_row(one)
+    ]
+    pq.write_table(filled(rows), at / "cdr.parquet")
+    states = []
+    for key, one in found.items():
+        if one["state"] not in ("", "delivered", "dropped"):
+            states.append({"voice_id": key, "state": one["state"], "seen_at": one["seen_at"]})
+        if one["waits"]:
+            # A dead letter that is retried may be deferred as well.
+            row = {"voice_id": key, "state": ours.WAITING, "seen_at": one["seen_at"]}
+            states += [row, row]
+    left = [{"voice_id": key} for key, one in found.items() if one["state"] == "dropped"]
+    placed = [{"voice_id": key} for key, one in found.items() if one["sent"] is not None]
+    sent = [
+        {"voice_id": key, "sent_at": time}
+        for key, one in found.items()
+        for time in one["sent"] or ()
+    ]
+    ids = pa.schema([("voice_id", pa.string())])
+    times = pa.schema([("voice_id", pa.string()), ("sent_at", pa.timestamp("ms", tz="UTC"))])
+    return Sources(
+        listed=files,
+        files=[at / "cdr.parquet"] if rows else [],
+        changes=[],
+        states=write(at / "states.parquet", states, ours.SCHEMA),
+        dropped=[write(at / "dropped.parquet", left, ids)] if left else [],
+        dialer=write(at / "d.parquet", placed, ids) if has_dialer else None,
+        sent=write(at / "sent.parquet", sent, times) if by_time else None,
+    )
+
+
+@settings(max_examples=40)
+@given(calls(), st.booleans(), st.booleans(), st.integers(1, 2))
+def test_each_id_is_in_the_region_that_sets_put_it_in(
+    found: dict[str, dict[str, Any]], has_dialer: bool, by_time: bool, parts: int
+) -> None:
+    by_time = by_time and has_dialer
+    regions = expected_regions(found, has_dialer=has_dialer, by_time=by_time)
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        sources = sources_of(at, found, has_dialer=has_dialer, by_time=by_time, parts=parts)
+        with compared(sources, DAYS, Room("400MB", at)) as lists:
+            groups, rows = lists.groups(), list(lists.rows())
+            assert lists.vendor == sum(len(regions[name]) for name in REGIONS if "V" in name)
+            assert lists.placed == sum(len(regions[name]) for name in REGIONS if "D" in name)
+    got: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for name, table in rows:
+        assert table.schema == ROWS
+        got[name] += table.to_pylist()
+    assert {name: sorted(regions[name]) for name in REGIONS} == {
+        name: sorted(row["voice_id"] for row in got[name]) for name in REGIONS
+    }
+    told = fold(groups, meanings(has_dialer=has_dialer), {})
+    for name in REGIONS:
+        _compare_figures(told[name], name, regions[name], found)
+        _compare_rows(got[name], found)
+    days = by_day(groups, {f"2026-11-{day:02}": 1 for day in range(1, 31)}, 5)
+    assert all(
+        one.listed == one.delivered + one.open + one.dead + one.pending + one.dropped + one.missing
+        for one in days
+    )
+
+
+def _compare_figures(
+    region: Any, name: str, ids: set[str], found: Mapping[str, dict[str, Any]]
+) -> None:
+    paid = []
+    for key in ids:
+        one = found[key]
+        if "V" in name:
+            paid.append(one["listed"])
+        elif has_row(one):
+            paid.append(one["ours"])
+        elif name != "D":
+            paid.append({"charged_duration_s": None, "cost": None, "currency": None})
+    cost: dict[str, Decimal] = defaultdict(Decimal)
+    for one in paid:
+        if one["cost"] is not None:
+            currency = {None: "-", "not one": "(not a currency)"}.get(
+                one["currency"], one["currency"]
+            )
+            cost[currency] += one["cost"]
+    assert region.calls == len(ids)
+    listed_at = [found[key]["listed_at"] for key in ids]
+    if "V" in name and ids and all(listed_at):
+        assert region.oldest_ms == int(min(listed_at).timestamp() * 1000)
+        assert region.newest_ms == round(max(listed_at).timestamp() * 1000)
+    assert region.charged_duration_s == sum(one["charged_duration_s"] or 0 for one in paid)
+    assert {k: v for k, v in region.cost.items() if k in ("USD", "EUR")} == {
+        k: v for k, v in cost.items() if k in ("USD", "EUR")
+    }
+    assert sum(region.cost.values(), Decimal(0)) == sum(cost.values(), Decimal(0))
+    assert region.without_cost == sum(one["cost"] is None for one in paid)
+    states = Counter(state_of(found[key]) for key in ids) if "B" in name else {}
+    assert region.states == {state: n for state, n in states.items() if state}
+
+
+def _compare_rows(rows: list[dict[str, Any]], found: Mapping[str, dict[str, Any]]) -> None:
+    for row in rows:
+        one = found[row["voice_id"]]
+        if has_row(one):
+            assert row["our_cost"] == one["ours"]["cost"]
+        assert row["state"] == (state_of(one) or None)
+        if one["listed"] is not None and one["listed_at"] is not None:
+            assert row["submit_time"] == one["listed_at"]
+
+
+def test_a_correction_decides_the_day_and_the_cost_of_our_call(tmp_path: Path) -> None:
+    row = filled(
+        [
+            {"voice_id": "moved-in", "submit_time": END, "cost": Decimal(1), "currency": "USD"},
+            {"voice_id": "moved-out", "submit_time": BEGIN, "cost": Decimal(1), "currency": "USD"},
+        ]
+    )
+    pq.write_table(row, tmp_path / "cdr.parquet")
+    kind = changes_of(GROUP_RECORD)
+    old = row.to_pylist()
+    changes = [
+        {"voice_id": "moved-in", "new": old[0] | {"submit_time": BEGIN, "cost": Decimal(3)}},
+        {"voice_id": "moved-out", "new": old[1] | {"submit_time": END}},
+    ]
+    schema = pa.schema([field.with_nullable(True) for field in kind.schema])
+    changed = [one | {"publication": 2, "old": None} for one in changes]
+    table = pa.Table.from_pylist(
+        [{**one, "change_date": None, "submit_date": None} for one in changed], schema=schema
+    )
+    pq.write_table(table, tmp_path / "changes.parquet")
+    sources = Sources(
+        listed=[],
+        files=[tmp_path / "cdr.parquet"],
+        changes=[tmp_path / "changes.parquet"],
+        states=write(tmp_path / "states.parquet", [], ours.SCHEMA),
+        dropped=[],
+        dialer=None,
+        sent=None,
+    )
+    with compared(sources, DAYS, Room("400MB", tmp_path)) as lists:
+        (group,) = lists.groups()
+    assert (group.region, group.calls, group.cost, group.day) == ("B", 1, Decimal(3), "2026-11-01")
+
+
+@given(st.lists(st.sampled_from(IDS) | st.text("0123456789", min_size=18, max_size=21), max_size=9))
+def test_digits_say_the_same_in_sql(ids: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        database = connect("400MB", Path(folder))
+        try:
+            database.register("given", pa.table({"id": pa.array(ids, pa.string())}))
+            told = database.execute(f"SELECT id, {stamp_sql('id')} FROM given").fetchall()
+        finally:
+            database.close()
+    for voice_id, stamp in told:
+        at = dated(voice_id)
+        assert stamp == (None if at is None else at.astimezone(CLOCK).strftime("%y%m%d%H%M%S"))
+
+
+@pytest.mark.parametrize("has_dialer", [True, False])
+def test_every_region_that_differs_says_what_to_do(has_dialer: bool) -> None:
+    names = meanings(has_dialer=has_dialer)
+    equal = "VBD" if has_dialer else "VB"
+    told = commands("2026-11-01", "2026-11-30", has_dialer=has_dialer, files=None)
+    assert names.keys() - {equal} == told.keys()
+
+
+def test_days_that_were_not_asked_for_are_not_counted() -> None:
+    group = Group("VB", "delivered", "USD", "2026-12-01", 3, 1, None, 0, None, None)
+    (one,) = by_day([group], {"2026-11-30": None}, 7)
+    assert (one.listed, one.listed_ms, one.is_complete) == (0, None, False)
