@@ -15,6 +15,7 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
+from harvester.answers.answer import SINGLE
 from harvester.answers.rating import is_free
 from harvester.config import OpenCalls, Retry
 from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
@@ -82,6 +83,7 @@ def settle(
     if task.again:
         settled = _settle_again(batch, task, conclusion, policy, earlier)
         batch.outcomes += 1
+        _note_way(batch, task, conclusion)
         if settled.outcome is not _IS_DEFERRED:
             assert task.chunk is not None
             assert task.row is not None
@@ -103,10 +105,16 @@ def settle(
         case never:
             assert_never(never)
     batch.outcomes += 1
+    _note_way(batch, task, conclusion)
     if settled.outcome is not _IS_DEFERRED:
         _mark_place(batch, task, settled.outcome)
         batch.recovered.append(task.voice_id)
     return settled
+
+
+def _note_way(batch: Batch, task: Task, conclusion: Conclusion) -> None:
+    if isinstance(conclusion, Answered) and conclusion.fetched_by is not SINGLE:
+        batch.by_pages.append(task.voice_id)
 
 
 def _settle_again(
@@ -122,7 +130,12 @@ def _settle_again(
                 or bool(free and is_free(conclusion.answer, free))
             )
             entry = Entry(
-                task.voice_id, conclusion.at_ms, conclusion.over, conclusion.answer, is_rated
+                task.voice_id,
+                conclusion.at_ms,
+                conclusion.over,
+                conclusion.answer,
+                is_rated,
+                conclusion.fetched_by,
             )
             batch.again.append(entry)
             batch.bytes += len(entry.body)
@@ -142,7 +155,13 @@ def _settle_again(
 
 
 def _deliver(batch: Batch, task: Task, answered: Answered, *, is_final: bool) -> Settled:
-    entry = Entry(task.voice_id, answered.at_ms, is_final, answered.answer)
+    entry = Entry(
+        task.voice_id,
+        answered.at_ms,
+        is_final,
+        answered.answer,
+        fetched_by=answered.fetched_by,
+    )
     _enter(batch, task, entry)
     return _DELIVERED
 
@@ -170,7 +189,14 @@ def _await_price(batch: Batch, task: Task, answered: Answered, policy: Policy) -
     if policy.are_ages_sure():
         since_ms = min(since_ms, now_ms)  # later, it was noted by a clock that was ahead
     if _is_price_overdue(since_ms, now_ms, policy):
-        entry = Entry(task.voice_id, now_ms, is_final=True, body=answered.answer, is_rated=False)
+        entry = Entry(
+            task.voice_id,
+            now_ms,
+            is_final=True,
+            body=answered.answer,
+            is_rated=False,
+            fetched_by=answered.fetched_by,
+        )
         return _deliver_unrated(batch, task, entry)
     _keep(batch, task, answered, policy, end_ms=since_ms + _wait_ms(policy), unrated_ms=since_ms)
     return Settled(Outcome.OPEN)
