@@ -390,6 +390,12 @@ class Counters(msgspec.Struct):
     failed: int = 0
     """Of those, the ones that failed in too many runs."""
     requests: int = 0
+    by_pages: int = 0
+    """Ids with an outcome (of those above) that is a record of a page."""
+    page_requests: int = 0
+    """Of the requests, those for pages, and for what is compared with them."""
+    sampled: int = 0
+    """Records of pages that were compared with an answer about the id alone."""
     odd_hangups: int = 0
     """Answers whose hangupTime has an unknown form."""
     clock_skew_s: int | None = None

@@ -83,7 +83,6 @@ def settle(
     if task.again:
         settled = _settle_again(batch, task, conclusion, policy, earlier)
         batch.outcomes += 1
-        _note_way(batch, task, conclusion)
         if settled.outcome is not _IS_DEFERRED:
             assert task.chunk is not None
             assert task.row is not None
@@ -105,16 +104,10 @@ def settle(
         case never:
             assert_never(never)
     batch.outcomes += 1
-    _note_way(batch, task, conclusion)
     if settled.outcome is not _IS_DEFERRED:
         _mark_place(batch, task, settled.outcome)
         batch.recovered.append(task.voice_id)
     return settled
-
-
-def _note_way(batch: Batch, task: Task, conclusion: Conclusion) -> None:
-    if isinstance(conclusion, Answered) and conclusion.fetched_by is not SINGLE:
-        batch.by_pages.append(task.voice_id)
 
 
 def _settle_again(
@@ -139,6 +132,8 @@ def _settle_again(
             )
             batch.again.append(entry)
             batch.bytes += len(entry.body)
+            if entry.fetched_by != SINGLE:
+                batch.by_pages.append(task.voice_id)
             if entry.is_final:
                 batch.corrected.append(task.voice_id)
             return Settled(Outcome.REFETCHED)
@@ -175,6 +170,8 @@ def _deliver_unrated(batch: Batch, task: Task, entry: Entry) -> Settled:
 def _enter(batch: Batch, task: Task, entry: Entry) -> None:
     batch.entries.append(entry)
     batch.bytes += len(entry.body)
+    if entry.fetched_by != SINGLE:
+        batch.by_pages.append(task.voice_id)
     if task.open_call is not None:
         batch.closed_calls.append(task.voice_id)
 

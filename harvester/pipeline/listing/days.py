@@ -70,7 +70,7 @@ def due(done: Sequence[Done], now_s: float) -> list[tuple[date, date]]:
         if _is_due(day, today, done):
             found.append(day)
         day += timedelta(days=1)
-    return _stretches(found)
+    return stretches(found)
 
 
 def _is_due(day: date, today: date, done: Iterable[Done]) -> bool:
@@ -85,7 +85,8 @@ def _is_due(day: date, today: date, done: Iterable[Done]) -> bool:
     )
 
 
-def _stretches(days: Iterable[date]) -> list[tuple[date, date]]:
+def stretches(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Days in order as stretches (first, last)."""
     found: list[tuple[date, date]] = []
     for day in days:
         if found and found[-1][1] + timedelta(days=1) == day:

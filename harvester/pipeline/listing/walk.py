@@ -53,9 +53,11 @@ class Walk:
         stop: Stop,
         count_request: Callable[[], None],
         is_id: Callable[[str], bool],
+        retries: dict[str, int] | None = None,
     ) -> None:
         """Must be made inside the running loop.  `count_request`: raises CutOff where a request
-        must not be sent.  `is_id`: whether a text can be a voiceId at all.
+        must not be sent.  `is_id`: whether a text can be a voiceId at all.  `retries`: where they
+        are counted, by cause.
         """
         self._stop = stop
         self._clock = clock
@@ -82,6 +84,8 @@ class Walk:
             limits=fetching.retry,
             dice=random.random,
         )
+        if retries is not None:
+            self._asker.retries = retries
         self._alarm = asyncio.create_task(keep_watch(sealer.attempts, fetching.vendor.timeout_s))
         self._changed = asyncio.Event()
         self._is_over = False

@@ -39,6 +39,8 @@ from harvester.identity import proof_of
 from harvester.inputs.discover import IdFile, find
 from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.worklist.reader import ListFile, members
+from harvester.pipeline.by_pages.believed import Believed, believed, days_between
+from harvester.pipeline.by_pages.way import Order, by_pages
 from harvester.pipeline.engine.engine import Engine, EngineResult, Job
 from harvester.pipeline.engine.local_workers import (
     QUIET_AFTER_WORKERS_S,
@@ -47,7 +49,7 @@ from harvester.pipeline.engine.local_workers import (
     local_workers,
 )
 from harvester.pipeline.engine.progress import Events, Progress
-from harvester.pipeline.engine.workers import MakeWorkers
+from harvester.pipeline.engine.workers import MakeAhead, MakeWorkers
 from harvester.pipeline.limits.limit_file import LimitFile, sharing
 from harvester.pipeline.limits.open_files import room_for
 from harvester.pipeline.publish.normalizer_process import NormalizerAside
@@ -176,9 +178,10 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
         for killed in opened.killed_runs:
             close_killed(opened, killed)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
+        pages = _believed(opened, request)
         files = _find_files(opened.output, config.input, request)
         only = _find_ids(opened.output, request)
-        this = _Run(opened, config, request, events, began, metrics, limit)
+        this = _Run(opened, config, request, events, began, metrics, limit, pages)
         listing = this.list_ids(files, only)
         return this.close(listing, this.fetch(listing, secrets, stop, trace))
 
@@ -195,8 +198,10 @@ class _Run:
         began: tuple[float, float],
         metrics: MetricsFile,
         limit: LimitFile | None,
+        pages: Believed | None,
     ) -> None:
         """`began`: Unix and monotonic time at which the command was given."""
+        self._pages = pages
         self._limit = limit
         self._opened = opened
         self._config = config
@@ -475,6 +480,8 @@ class _Run:
         proof = proof_of(self._config.vendor.base_url, secrets.api_key, self._opened.state_id)
         open_due = id_counts.count_ids(db, self._started_ms).open_due
         to_fetch = open_due + _pending(db, work_list, self._request)
+        fetching = self._fetching(config, secrets, trace)
+        ids = ListFile(output.lists / work_list.path) if work_list and work_list.rows else None
         return Job(
             run_id=self._id,
             pace=config.pace,
@@ -482,7 +489,7 @@ class _Run:
             open_calls=config.open_calls,
             output=config.output,
             work_list=work_list,
-            ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
+            ids=ids,
             to_fetch=to_fetch,
             only=_is_input_only(self._request),
             deadline=None if limit_s is None else self._monotonic + limit_s,
@@ -493,15 +500,12 @@ class _Run:
             proof=proof,
             is_proven=between_runs.is_proven(db, proof),
             newest=partial(newest_delivered, output=output),
-            workers=self._workers(config, secrets, trace, to_fetch),
+            workers=_workers(config, fetching, to_fetch),
+            ahead=self._ahead(fetching, work_list, ids),
             processes=1 + config.workers.count,
         )
 
-    def _workers(
-        self, config: Config, secrets: Secrets, trace: Trace | None, to_fetch: int
-    ) -> MakeWorkers:
-        """Who fetches: this process, and those beside it that the configuration wants."""
-        count = config.workers.count
+    def _fetching(self, config: Config, secrets: Secrets, trace: Trace | None) -> Fetching:
         fetching = Fetching(
             vendor=config.vendor,
             pace=config.pace,
@@ -513,15 +517,33 @@ class _Run:
             trace=trace,
         )
         # The run before may have left workers that live for as long as their lease.
+        count = config.workers.count
         had_workers = between_runs.had_workers(self._opened.db, count > 0)
-        if count or had_workers:
-            fetching = replace(fetching, quiet_s=QUIET_AFTER_WORKERS_S)
-        if not count:
-            return local_workers(fetching)
-        # Who has no workers need not wait for the import.
-        from harvester.pipeline.workers.engines import with_workers
+        return (
+            replace(fetching, quiet_s=QUIET_AFTER_WORKERS_S) if count or had_workers else fetching
+        )
 
-        return with_workers(fetching, config.workers, to_fetch)
+    def _ahead(
+        self, fetching: Fetching, work_list: WorkList | None, ids: ListFile | None
+    ) -> MakeAhead | None:
+        """Who fetches by pages, if that is wished."""
+        if self._pages is None or work_list is None or ids is None:
+            return None
+        is_only = _is_input_only(self._request)
+        rows = work_list.listed + work_list.retried if is_only else work_list.rows
+        return by_pages(
+            Order(
+                fetching=fetching,
+                pages=self._pages.pages,
+                kind=self._opened.kind,
+                work_list=work_list,
+                ids=ids,
+                rows=rows,
+                filter=self._pages.filter,
+                codes=self._pages.codes,
+                now_s=self._pages.now_s,
+            )
+        )
 
     def _listed_now(self, input_: InputRecord | None) -> tuple[str, int] | None:
         """The input, if this run was the first to list it, and when, by our clock."""
@@ -617,6 +639,33 @@ async def _tell_progress(
         tell_lost(engine.lost_workers, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
         _stop_if_asked(engine, events, told, asked_to_stop)
+
+
+def _workers(config: Config, fetching: Fetching, to_fetch: int) -> MakeWorkers:
+    """Who fetches: this process, and those beside it that the configuration wants."""
+    if not config.workers.count:
+        return local_workers(fetching)
+    # Who has no workers need not wait for the import.
+    from harvester.pipeline.workers.engines import with_workers
+
+    return with_workers(fetching, config.workers, to_fetch)
+
+
+def _believed(opened: Opened, request: Request) -> Believed | None:
+    """What is known of the vendor's list, if the request is to go by its pages.
+
+    Raises UsageError where it may not.
+    """
+    pages = request.by_pages
+    if pages is None:
+        return None
+    if isinstance(request, RefetchRequest) and request.column == "submit_time":
+        days = days_between(request.since_ms, request.until_ms)
+        if days is not None:
+            pages = replace(pages, first=days[0], last=days[1])
+    vendor = opened.config.vendor
+    proof = proof_of(vendor.base_url, vendor.account, opened.state_id)
+    return believed(opened.db, opened.kind, pages, proof, time.time_ns() // 1_000_000)
 
 
 def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:
