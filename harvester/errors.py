@@ -7,6 +7,7 @@
     ├── VendorRefused          4   access denied: key, signature, IP address, clock, address
     ├── VendorUnavailable      5   an outage outlasted `retry.max_outage_s`; run again later
     ├── ListIncomplete         5   calls may be missing in what the vendor's list gave; run again
+    ├── ListDiffers            3   the vendor's list has calls otherwise than they are singly
     ├── StoreError             6   output or state can't be written, or they disagree
     ├── AlreadyRunning         7   another run holds the output's lock
     ├── BudgetReached          8   `--max-duration` or `pace.per_day` is used up; run again
@@ -98,6 +99,13 @@ class ListIncomplete(HarvesterError):
     code = "listing.unsettled"
     exit_code = 5
     resumable = True
+
+
+class ListDiffers(HarvesterError):
+    """The vendor's list has records otherwise than answers about their ids alone have them."""
+
+    code = "listing.differs"
+    exit_code = 3
 
 
 class StoreError(HarvesterError):

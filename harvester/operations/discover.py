@@ -6,11 +6,17 @@ where it was cut off.  What it brought is then read once: calls of the days that
 their submitTime, each once, as last seen.  Known is what a work list made of these ids would take
 for resolved, or has pending already: the one place that decides it is the one that makes lists.
 With `take` that list is put in force, and the books of the input see it as any other.
+
+With `compare` calls of these days, drawn by chance, are fetched both singly and from their pages
+(`listing.both_ways`); days that are listed already need not be listed again for that.  What was
+found is kept in one transaction at its end, so a command that is killed has found nothing; a
+difference takes away what was kept before, also where the command was stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import tempfile
 import time
@@ -29,10 +35,12 @@ from harvester.errors import (
     EXIT_DONE,
     HarvesterError,
     Interrupted,
+    ListDiffers,
     ListIncomplete,
     Terminated,
     UsageError,
 )
+from harvester.identity import proof_of
 from harvester.inputs.discover import IdFile
 from harvester.inputs.voice_id import clean
 from harvester.pipeline.engine.local_workers import (
@@ -45,6 +53,7 @@ from harvester.pipeline.engine.progress import Events
 from harvester.pipeline.limits.limit_file import LimitFile, sharing
 from harvester.pipeline.limits.open_files import room_for
 from harvester.pipeline.listing import days as days_of
+from harvester.pipeline.listing.both_ways import LEAST_PROOF, BothWays, Comparer, draw
 from harvester.pipeline.listing.lister import Day, Lister, Span
 from harvester.pipeline.listing.probing import Filter, find_filter
 from harvester.pipeline.listing.windows import Window, gaps
@@ -55,7 +64,7 @@ from harvester.pipeline.run.requests import NEVER, StopCheck, StopSource
 from harvester.pipeline.run.run import close_killed
 from harvester.state import between_runs, listings, work_lists
 from harvester.state.database import store_errors
-from harvester.state.listings import ListingRecord
+from harvester.state.listings import Comparison, ListingRecord
 from harvester.state.lock import OutputLock
 from harvester.state.writer import LedgerWriter
 from harvester.storage.disk import store_error
@@ -87,6 +96,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     take: bool = False
     probe: str | None = None
     """A call that shows how the vendor cuts windows."""
+    compare: int | None = None
+    """So many calls are compared with answers about them alone."""
+    seed: int | None = None
+    """Draws them; None: any."""
     max_duration_s: float | None = None
 
 
@@ -127,6 +140,10 @@ class Discovered(msgspec.Struct, frozen=True, kw_only=True):
     retries: dict[str, int]
     """Of the requests, those that were sent again, by cause."""
     filter: Filter | None
+    comparison: BothWays | None
+    """None: nothing was compared."""
+    is_believed: bool
+    """The list was found to be equal, of this account at this address, now or before."""
     is_whole: bool
     """It came to its end; else nothing was counted but windows and requests."""
     exit_code: int
@@ -205,6 +222,9 @@ class _Discovery:
         self._listings: list[ListingRecord] = []
         self._asked: dict[int, Window] = {}
         """What there was to ask for, by listing."""
+        self._comparison: BothWays | None = None
+        config = opened.config.vendor
+        self._proof = proof_of(config.base_url, config.account, opened.state_id)
         self._reason: HarvesterError | None = None
         self._requests = 0
         self._retries: dict[str, int] = {}
@@ -288,8 +308,15 @@ class _Discovery:
             if lister.stop.is_set:
                 return
             await self._list(lister, ledger, days_of.of_days(first, last))
+        if self._order.compare and self._stretches and not lister.stop.is_set:
+            await self._compare_ways(lister, ledger, self._order.compare)
 
     async def _list(self, lister: Lister, ledger: LedgerWriter, days: Window) -> None:
+        if self._order.compare and not self._order.due:
+            known = await ledger.call(listings.settled, (days.start_s, days.until_s))
+            if known is not None:
+                self._listings.append(known)
+                return
         found = self._filter
         is_by_submit = found is not None and found.by == _SUBMIT
         span = days if is_by_submit else days_of.widened(days, self._now_s)
@@ -312,6 +339,32 @@ class _Discovery:
             )
         finally:
             await ledger.call(listings.rest, record.id)
+
+    async def _compare_ways(self, lister: Lister, ledger: LedgerWriter, wanted: int) -> None:
+        """Compare calls of these days as the list and as answers about them alone have them."""
+        seed = self._order.seed
+        seed = random.SystemRandom().randrange(10**9) if seed is None else seed
+        files = [
+            (self._opened.output.listed / path, days_of.of_days(*stretch))
+            for record, stretch in zip(self._listings, self._stretches, strict=True)
+            for path in await ledger.call(listings.files, record.id)
+        ]
+        drawn = await asyncio.to_thread(draw, files, wanted, seed)
+        by = self._filter.by if self._filter is not None else None
+        comparer = Comparer(self._opened.kind, drawn, wanted, seed, by)
+        last = self._listings[-1].id
+        await ledger.call(listings.go_on, last)
+        try:
+            await comparer.compare(lister.each)
+        finally:
+            await ledger.call(listings.rest, last)
+        self._comparison = found = comparer.found
+        if found.differing:
+            await ledger.call(listings.drop_comparison)
+        elif found.is_proof and not lister.stop.is_set:
+            now_ms = lister.clock.now_ms()
+            one = Comparison(found.equal, now_ms, found.codes, self._proof)
+            await ledger.call(listings.keep_comparison, one)
 
     async def _heed(self, lister: Lister, asked_to_stop: StopCheck) -> None:
         """Have it stop once somebody asks for that, or its limit file is gone."""
@@ -378,6 +431,8 @@ class _Discovery:
         """End the listings of which nothing is left to do; how many windows there were."""
         db, windows = self._opened.db, 0
         for record, (_, last) in zip(self._listings, self._stretches, strict=True):
+            if record.id not in self._asked:  # it had ended before
+                continue
             closed = listings.windows(db, record.id)
             windows += len(closed)
             bad = [one for one in closed if one.cause]
@@ -400,7 +455,13 @@ class _Discovery:
             days_of.of_days(*stretch).until_s > self._now_s for stretch in self._stretches
         )
         is_whole = self._reason is None
-        error = self._reason or _incomplete(counts, not_over=not_over)
+        error = (
+            self._reason
+            or _differing(self._comparison)
+            or _incomplete(counts, not_over=not_over)
+            or _unproven(self._comparison)
+        )
+        kept = listings.comparison(self._opened.db)
         return Discovered(
             output=str(self._opened.output.root),
             days=tuple((str(first), str(last)) for first, last in self._stretches),
@@ -418,6 +479,8 @@ class _Discovery:
             requests=self._requests,
             retries=self._retries,
             filter=self._filter,
+            comparison=self._comparison,
+            is_believed=kept is not None and kept.proof == self._proof,
             is_whole=is_whole,
             exit_code=error.exit_code if error else EXIT_DONE,
             code=error.code if error else "",
@@ -442,6 +505,31 @@ def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
             code="listing.not_over",
         )
     return None
+
+
+def _differing(found: BothWays | None) -> ListDiffers | None:
+    if found is None or not found.differing:
+        return None
+    named = ", ".join(f"{one.voice_id}: {' '.join(one.columns)}" for one in found.differences[:3])
+    return ListDiffers(
+        f"{found.differing} of {found.drawn} calls are otherwise in the vendor's list than in "
+        f"answers about them alone ({named}): nothing is fetched by pages. Show these ids to the "
+        "vendor; a field that you can do without may be left out by output.omit_fields.",
+        code="listing.differs",
+    )
+
+
+def _unproven(found: BothWays | None) -> ListIncomplete | None:
+    """What is wrong with a comparison that was to prove something, and found no difference."""
+    if found is None or found.is_proof or found.wanted < LEAST_PROOF:
+        return None
+    apart = ", ".join(f"{cause} {count}" for cause, count in found.apart.items())
+    return ListIncomplete(
+        f"{found.equal} calls were compared, and {sum(found.apart.values())} could not be "
+        f"({apart or 'there are no more'}): that proves nothing. It takes {LEAST_PROOF} that are "
+        "equal, and nine of ten that can be compared. Compare calls of more days, or later.",
+        code="listing.unproven",
+    )
 
 
 class _Counts(msgspec.Struct):

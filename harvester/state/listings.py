@@ -116,6 +116,22 @@ def begin(db: sqlite3.Connection, span: tuple[int, int], now_ms: int) -> Listing
     return listing(db, number)
 
 
+def go_on(db: sqlite3.Connection, number: int) -> None:
+    """More is sent for it: until `rest` whoever dies may have sent what is not kept."""
+    with transaction(db):
+        db.execute("UPDATE listing SET is_running = 1 WHERE id = ?", (number,))
+        set_meta(db, "clean", "0")
+
+
+def settled(db: sqlite3.Connection, span: tuple[int, int]) -> ListingRecord | None:
+    """The newest listing that is settled and covers the span; its files are all there."""
+    clause = (
+        "WHERE start_s <= ? AND until_s >= ? AND ended_ms IS NOT NULL AND unsettled = 0 "
+        "ORDER BY id DESC LIMIT 1"
+    )
+    return next(iter(_listings(db, clause, *span)), None)
+
+
 def listing(db: sqlite3.Connection, number: int) -> ListingRecord:
     """One listing, as it is now.  Raises IndexError if there is none of that number."""
     return _listings(db, "WHERE id = ?", number)[0]

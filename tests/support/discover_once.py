@@ -39,6 +39,8 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     due: bool = False
     take: bool = False
     probe: str | None = None
+    compare: int | None = None
+    seed: int | None = None
     max_duration_s: float | None = None
     trace: str | None = None
     ids: str | None = None
@@ -59,6 +61,8 @@ def main() -> int:
         due=order.due,
         take=order.take,
         probe=order.probe,
+        compare=order.compare,
+        seed=order.seed,
         max_duration_s=order.max_duration_s,
     )
     if order.dies_at or order.full_at:

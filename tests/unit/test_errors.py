@@ -15,6 +15,7 @@ CODES = {
     "VendorRefused": 4,
     "VendorUnavailable": 5,
     "ListIncomplete": 5,
+    "ListDiffers": 3,
     "StoreError": 6,
     "AlreadyRunning": 7,
     "BudgetReached": 8,

@@ -26,6 +26,7 @@ from harvester.vendor_clock import CLOCK, OFFSET_TEXT
 
 if TYPE_CHECKING:
     from harvester.operations.discover import Discovered, Order, Unsettled
+    from harvester.pipeline.listing.both_ways import BothWays
 
 Due = Annotated[
     bool,
@@ -50,6 +51,15 @@ Probe = Annotated[
         help="Find out with this call by which time the vendor lists, and keep it.",
     ),
 ]
+Compare = Annotated[
+    int | None,
+    typer.Option(
+        "--compare",
+        metavar="N",
+        help="Then fetch N of these calls, drawn by chance, from the list and by their ids: is it "
+        "one and the same? 100 or more allow fetching by pages.",
+    ),
+]
 _FORMS = (".txt", ".csv", ".jsonl", ".ndjson", ".parquet")
 
 
@@ -63,6 +73,7 @@ def discover(  # noqa: PLR0917 - typer makes a flag of each
     file: FileOption = None,
     take: Take = False,
     probe: Probe = None,
+    compare: Compare = None,
     base_url: options.BaseUrl = None,
     account: options.Account = None,
     rate: options.Rate = None,
@@ -81,6 +92,9 @@ def discover(  # noqa: PLR0917 - typer makes a flag of each
     Calls may come late into the list: the last call of a day may be redialled for days. --due
     lists each day again after 1, 3 and 12 days; call it once a day.
 
+    --compare shows whether the list tells the truth, field by field. Where it does not, the command
+    exits 3 and names the calls. Days that are listed and settled are not listed again for it.
+
     Exits 5 where calls may be missing: windows that could not be settled, or days that are not
     over. --take puts unknown ids on the work list, and `harvester run --carried-over-only` fetches
     them.
@@ -90,6 +104,7 @@ def discover(  # noqa: PLR0917 - typer makes a flag of each
       harvester discover --month 2026-11 -c configs/nightly.toml --take
       harvester discover --due --take -c configs/nightly.toml
       harvester discover --probe 26112010000000000001 -c configs/nightly.toml
+      harvester discover --month 2026-11 --compare 1000 -c configs/nightly.toml
     """
     settings = options.settings(
         config,
@@ -115,9 +130,11 @@ def discover(  # noqa: PLR0917 - typer makes a flag of each
         due=due,
         take=take,
         probe=probe,
+        compare=compare,
         max_duration_s=None if max_duration is None else duration_s(max_duration),
     )
     _refuse_aimless(order)
+    _refuse_none(compare)
     if file is not None:
         _refuse_form(file)
         refuse_ours(file, Output(Path(settings.output.dir)))
@@ -150,10 +167,20 @@ def _refuse_aimless(order: Order) -> None:
             code="usage.conflict",
         )
     is_whole = order.first is not None and order.last is not None
-    if (has_days and not is_whole) or not (has_days or order.due or order.probe):
+    needs_days = order.compare is not None or order.probe is None
+    if (has_days and not is_whole) or (needs_days and not (has_days or order.due)):
         raise UsageError(
             "discover needs to know which days: give --from and --to, --month, or --due.",
             code="usage.date",
+        )
+
+
+def _refuse_none(compare: int | None) -> None:
+    if compare is not None and compare < 1:
+        raise UsageError(
+            f"--compare {compare} compares nothing: give a number from 1 on; 100 or more allow "
+            "fetching by pages.",
+            code="usage.compare",
         )
 
 
@@ -207,6 +234,8 @@ def screen(done: Discovered, file: Path | None, *, verbose: bool = False) -> lis
         if done.too_young:
             young = f"{count(done.too_young):>9} unknown, younger than input.min_age_s"
             lines.append(Line(f"Too young: {young}"))
+    if done.comparison is not None:
+        lines += _compared(done.comparison, verbose=verbose)
     if done.days:
         settled = done.windows - done.unsettled_windows
         what = f"{count(settled)} settled, {count(done.unsettled_windows)} not"
@@ -227,6 +256,27 @@ def _first_line(done: Discovered) -> Line:
     days = ", ".join(first if first == last else f"{first} to {last}" for first, last in done.days)
     style = "bold green" if not done.exit_code else "bold yellow"
     return Line(f"The vendor's list of {days} ({OFFSET_TEXT})", style)
+
+
+def _compared(found: BothWays, *, verbose: bool) -> list[Line]:
+    from harvester.pipeline.listing.both_ways import LEAST_PROOF
+
+    told = [f"{count(found.equal)} equal", f"{count(found.differing)} not"]
+    told += [f"{one_line(cause)} {count(n)}" for cause, n in found.apart.items()]
+    drawn = f"{count(found.drawn):>9} drawn with seed {found.seed}: {', '.join(told)}"
+    if not found.differing and found.equal < LEAST_PROOF:
+        drawn += f"; it takes {LEAST_PROOF} to fetch by pages"
+    lines = [Line(f"Compared:  {drawn}")]
+    lines += [
+        Line(f"Codes:     {one_line(a)} in the list is {one_line(b)}")
+        for a, b in found.codes.items()
+    ]
+    shown = found.differences if verbose else found.differences[:3]
+    lines += [
+        Line(f"Differs:   {one_line(one.voice_id)}: {one_line(', '.join(one.columns))}", "red")
+        for one in shown
+    ]
+    return lines
 
 
 def _also(done: Discovered) -> str:

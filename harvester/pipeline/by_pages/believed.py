@@ -12,11 +12,9 @@ from harvester.dataset.kind import FETCHED_BY, RecordKind
 from harvester.errors import UsageError
 from harvester.pipeline.by_pages.pages import Pages
 from harvester.pipeline.listing import days as days_of
+from harvester.pipeline.listing.both_ways import LEAST_PROOF
 from harvester.pipeline.listing.probing import Filter
 from harvester.state import between_runs, listings
-
-LEAST_COMPARED = 100
-"""Calls that a comparison needs to be believed."""
 
 
 class Believed(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +41,7 @@ def believed(
             code="output.schema",
         )
     found = listings.comparison(db)
-    if found is None or found.proof != proof or found.compared < LEAST_COMPARED:
+    if found is None or found.proof != proof or found.compared < LEAST_PROOF:
         raise UsageError(
             "nobody has found yet that the vendor's list says of a call what an answer about it "
             "alone says, for this account and address. Run `harvester discover --from D --to D "

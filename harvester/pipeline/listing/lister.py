@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from harvester.errors import BudgetReached, StoreError, disk_code
 from harvester.pipeline.engine.local_workers import Fetching
 from harvester.pipeline.engine.shutdown import CutOff, Stop
 from harvester.pipeline.limits.daily_quota import DayQuota
+from harvester.pipeline.listing.asker import Asker
 from harvester.pipeline.listing.days import KEEP_REQUESTS
 from harvester.pipeline.listing.rows import SCHEMA, Row, row_of, table_of
 from harvester.pipeline.listing.walk import Walk
@@ -98,6 +99,7 @@ class Lister:
         self._rows: list[Row] = []
         self._closed: list[WindowRecord] = []
         self._unkept_requests = 0
+        self._told_requests = 0
         self._kept_at = time.monotonic()
 
     async def list_span(self, span: Span) -> None:
@@ -108,6 +110,18 @@ class Lister:
             await self._walk.through(windows, span.by, self)
         finally:
             await self._keep()
+            await self._keep_clock()
+
+    async def each(self, items: Iterator[T], do: Callable[[Asker, T], Awaitable[None]]) -> None:
+        """Do it with each of the items, as many at a time as there are connections.
+
+        What stops it is `stop.reason`.  Its requests are kept as those of a listing are.
+        """
+
+        try:
+            await self._walk.each(items, do, self._keep_day_if_due)
+        finally:
+            await self._keep_day()
             await self._keep_clock()
 
     async def page(self, query: Query) -> Page | str | None:
@@ -206,6 +220,14 @@ class Lister:
             requests=requests,
             requests_of_day=self._quota.stored(),
         )
+
+    async def _keep_day_if_due(self) -> None:
+        if self.requests - self._told_requests >= KEEP_REQUESTS:
+            await self._keep_day()
+
+    async def _keep_day(self) -> None:
+        self._told_requests = self.requests
+        await self._ledger.call(between_runs.keep_requests_of_day, self._quota.stored())
 
     async def _keep_clock(self) -> None:
         skew_s = self.clock.seen_skew_s

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from harvester.client.clock import VendorClock
 from harvester.client.record_group import Listed, Page, Query
@@ -28,6 +28,8 @@ from harvester.pipeline.engine.shutdown import CutOff, Stop, Worker, as_reason
 from harvester.pipeline.limits.outage_gate import OutageGate
 from harvester.pipeline.listing.asker import Asker
 from harvester.pipeline.listing.windows import Asked, Closed, Seen, Windows
+
+T = TypeVar("T")
 
 
 class Taker(Protocol):
@@ -98,14 +100,27 @@ class Walk:
         if windows.is_done:
             return
         self._windows, self._by, self._taker = windows, by, taker
-        workers = [
-            asyncio.create_task(self._worker(is_first=number == 0))
-            for number in range(self._concurrency)
-        ]
-        await asyncio.wait(workers)
-        for worker in workers:
-            if not worker.cancelled() and (failed := worker.exception()) is not None:
-                raise failed
+        await self._work(self._work_on)
+
+    async def each(
+        self,
+        items: Iterator[T],
+        do: Callable[[Asker, T], Awaitable[None]],
+        between: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Do it with each of the items, as many at a time as there are connections, until the
+        command stops.  `between`: what is to be done after each.
+        """
+
+        async def one_after_another(worker: Worker) -> None:
+            for item in items:
+                await do(self._asker, item)
+                worker.is_busy = True
+                await between()
+                worker.is_busy = False
+                self._stop.check()
+
+        await self._work(one_after_another)
 
     def end(self) -> None:
         """Ask for no more pages: what is on its way is the last."""
@@ -131,12 +146,22 @@ class Walk:
         """Requests that were sent again, by cause."""
         return dict(self._asker.retries)
 
-    async def _worker(self, *, is_first: bool) -> None:
+    async def _work(self, job: Callable[[Worker], Awaitable[None]]) -> None:
+        workers = [
+            asyncio.create_task(self._worker(job, is_first=number == 0))
+            for number in range(self._concurrency)
+        ]
+        await asyncio.wait(workers)
+        for worker in workers:
+            if not worker.cancelled() and (failed := worker.exception()) is not None:
+                raise failed
+
+    async def _worker(self, job: Callable[[Worker], Awaitable[None]], *, is_first: bool) -> None:
         with self._stop.enlisted() as worker:
             try:
                 if not is_first:
                     await self._asker.heard.wait()
-                await self._work_on(worker)
+                await job(worker)
             except CutOff:
                 return
             except asyncio.CancelledError:
