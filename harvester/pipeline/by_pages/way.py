@@ -44,7 +44,7 @@ from harvester.pipeline.engine.shutdown import CutOff, Stop
 from harvester.pipeline.engine.task import Answered, Task
 from harvester.pipeline.engine.workers import (
     AheadFigures,
-    Difference,
+    Differing,
     Figures,
     MakeAhead,
     OwnerAhead,
@@ -142,7 +142,7 @@ class ByPages:
             retries=counters.retries,
         )
         self._by = order.filter.by if order.filter is not None else None
-        self._difference: Difference | None = None
+        self._difference: Differing | None = None
         self._is_whole = False
         self._is_closed = False
         self._settled = self._unsettled = 0
@@ -288,13 +288,13 @@ class ByPages:
                     missing -= 1
                 elif isinstance(found, tuple):
                     self._counters.sampled += 1
-                    await self._end_with(Difference(voice_id, found))
+                    await self._end_with(Differing(voice_id, found))
                     return False
                 else:
                     del portion[voice_id]
         return not missing
 
-    async def _end_with(self, difference: Difference) -> None:
+    async def _end_with(self, difference: Differing) -> None:
         if self._difference is None:
             self._difference = difference
             self._walk.end()

@@ -174,7 +174,7 @@ class Workers(Protocol):
         ...
 
 
-class Difference(msgspec.Struct, frozen=True):
+class Differing(msgspec.Struct, frozen=True):
     """A record that a page has otherwise than a request for its id alone."""
 
     voice_id: str
@@ -191,7 +191,7 @@ class AheadFigures(msgspec.Struct, frozen=True, kw_only=True):
     """That can't be: their ids are fetched one by one."""
     seed: int
     """Of the samples."""
-    difference: Difference | None
+    difference: Differing | None
     """What ended this way."""
 
 

@@ -14,6 +14,7 @@ from harvester.dataset.changes import ALARMING
 from harvester.inputs.bad_line_list import BAD_IDS, keep_bad_lines, unreported_lines
 from harvester.inputs.worklist.spec import ListResult
 from harvester.pipeline.engine.progress import Events
+from harvester.pipeline.engine.workers import AheadFigures
 from harvester.pipeline.publish.oddities import Oddities, Seen, oddities
 from harvester.pipeline.run.recovery import Opened
 from harvester.pipeline.run.refetch import added
@@ -105,6 +106,25 @@ def tell_lost(lost: Sequence[tuple[int, str]], events: Events, told: set[str]) -
         if (name := f"worker lost: {at}") not in told:
             told.add(name)
             events.message("warning", "worker_lost", worker=number, reason=reason)
+
+
+def tell_pages(figures: AheadFigures | None, events: Events, told: set[str]) -> None:
+    """Say that a page was not what a single answer is, once; `told` as above."""
+    if figures is None or figures.difference is None or _DIFFERS in told:
+        return
+    told.add(_DIFFERS)
+    found = figures.difference
+    events.message(
+        "warning",
+        "pages_differ",
+        voice_ids=[found.voice_id],
+        columns=list(found.columns),
+        seed=figures.seed,
+    )
+
+
+_DIFFERS = "pages differ"
+"""Among what was said, as no cause is called."""
 
 
 class Unreported(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from harvester.errors import (
     GOOD_ENDS,
     AlreadyRunning,
     HarvesterError,
+    ListIncomplete,
     StoreError,
     Terminated,
     disk_code,
@@ -66,10 +67,17 @@ from harvester.pipeline.run.messages import (
     tell_input,
     tell_lost,
     tell_oddities,
+    tell_pages,
     tell_recovery,
 )
 from harvester.pipeline.run.metrics_file import EVERY_S, MetricsFile
-from harvester.pipeline.run.prepare_list import Listing, list_again, list_input, list_retry
+from harvester.pipeline.run.prepare_list import (
+    Listing,
+    list_again,
+    list_input,
+    list_retry,
+    list_taken,
+)
 from harvester.pipeline.run.prometheus import RunFigures
 from harvester.pipeline.run.recovery import Opened, new_run_id, open_output
 from harvester.pipeline.run.refetch import (
@@ -100,10 +108,12 @@ from harvester.pipeline.run.summary import (
     instant,
     list_totals,
     make_summary,
+    pages_totals,
 )
 from harvester.state import (
     between_runs,
     id_counts,
+    listings,
     publications,
     run_records,
     unresolved,
@@ -112,7 +122,7 @@ from harvester.state import (
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.values import InputRecord, RunRecord, WorkList
-from harvester.state.writer import LedgerWriter
+from harvester.state.writer import InlineLedger, LedgerWriter
 from harvester.storage.atomic_files import write_atomically
 from harvester.storage.output import PRIVATE, Output
 
@@ -228,6 +238,7 @@ class _Run:
         """
         db, output = self._opened.db, self._opened.output
         request, config = self._request, self._config
+        self._list_taken()
         if isinstance(request, RefetchRequest):
             if request.what == "dead":
                 return list_retry(db, output, config.input, config.plan, request.reason, self._dir)
@@ -261,6 +272,31 @@ class _Run:
         if listing.result is not None:
             tell_chosen(listing.result, request.what, self._events)
         return listing
+
+    def _list_taken(self) -> None:
+        """Where pages turned out not to be believed, have fetched again what came by them: in a run
+        that was stopped, or killed, before it could see to that itself.
+        """
+        opened, config = self._opened, self._config
+        db = opened.db
+        if not listings.is_taken_doubted(db):
+            return
+        # The list is made of what is published.
+        publisher = Publisher(
+            InlineLedger(db, opened.output.database),
+            opened.output,
+            config.output,
+            config.vendor.account,
+            opened.state_id,
+            identity=opened.identity,
+            kind=opened.kind,
+        )
+        while publisher.publish() is not None:
+            pass
+        if listings.count_taken(db):
+            list_taken(db, opened.output, opened.kind, config.input, config.plan, self._dir)
+        else:
+            listings.forget_taken(db)
 
     def fetch(
         self, listing: Listing, secrets: Secrets, stop: StopSource, trace: Trace | None
@@ -323,7 +359,8 @@ class _Run:
         ordered = work_lists.refetched_for(db, Ordered) if is_again else None
         refetch = refetch_totals(db, ended, work_list, ordered)
         found_code, found = exceeded(self._request, compared_for(db, ordered))
-        error = self._unbalanced(differences) or done.reason
+        taken = listings.count_taken(db) if listings.is_taken_doubted(db) else 0
+        error = self._unbalanced(differences) or done.reason or _of_taken(taken)
         unreported = tell_oddities(db, self._events, done.counters.odd_hangups)
         odd = unreported.odd
         is_found = newly_dead + bool(found_code)
@@ -355,11 +392,14 @@ class _Run:
             extra=unreported.extra,
             presumed_currency=unreported.presumed,
             refetch=refetch,
+            by_pages=pages_totals(ended, done.ahead, taken) if done.ahead else None,
         )
         _write_summary(self._dir, summary)
         if summary.ages_held:
             self._events.message("warning", "ages_held", clock_skew_s=summary.clock_skew_s)
         write_snapshot(db, self._dir / "state.parquet")
+        if not (differences or publications.journal_size(db)[0]):
+            self._list_taken()
         sent = done.requests_of_day
         run_records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
@@ -610,6 +650,7 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
             events.progress(engine.progress())
             tell_failures(engine.failures, events, told)
             tell_lost(engine.lost_workers, events, told)
+            tell_pages(engine.ahead, events, told)
     return engine.result()
 
 
@@ -637,6 +678,7 @@ async def _tell_progress(
         events.progress(engine.progress())
         tell_failures(engine.failures, events, told)
         tell_lost(engine.lost_workers, events, told)
+        tell_pages(engine.ahead, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
         _stop_if_asked(engine, events, told, asked_to_stop)
 
@@ -666,6 +708,18 @@ def _believed(opened: Opened, request: Request) -> Believed | None:
     vendor = opened.config.vendor
     proof = proof_of(vendor.base_url, vendor.account, opened.state_id)
     return believed(opened.db, opened.kind, pages, proof, time.time_ns() // 1_000_000)
+
+
+def _of_taken(taken: int) -> ListIncomplete | None:
+    """What is left to do where records came by pages that are not believed any more."""
+    if not taken:
+        return None
+    return ListIncomplete(
+        f"{taken} records came by pages before one of these turned out to differ from the answer "
+        "about its id alone. They are fetched again, one by one, by `harvester run "
+        "--carried-over-only`; what differs goes into changes/.",
+        code="listing.taken",
+    )
 
 
 def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:

@@ -1,0 +1,228 @@
+"""`--via pages` over sockets: what pages of the list bring is what single answers bring."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from harvester.analysis.verify.verify import Order, verify
+from harvester.simulator import make_ids
+from harvester.storage.output import Output
+from tests.integration.test_refetch import changes
+from tests.support.discovering import Discovery, day
+from tests.support.harvesting import Harvest
+from tests.support.simulated import Simulator
+
+NO_OPENS = "open_then_final=0,open_forever=0"
+WAY = {"seed": 7}
+
+
+def vendor_of(habits: str, **options: object) -> Simulator:
+    return Simulator(**{"rate_limit": 0, "listed": habits, "fates": NO_OPENS, **options})
+
+
+def ids_of(path: Path, count: int, seed: int = 1) -> list[str]:
+    """Ids of calls that the list has, and a file of them."""
+    ids = list(make_ids(count, seed, end=day(), days=1))
+    path.write_text("\n".join(ids))
+    return ids
+
+
+def compared(out: Path, vendor: Simulator, compare: int = 100) -> None:
+    """An output for which list and single answers were found to be equal."""
+    found = Discovery(out, vendor).run(compare=compare)
+    while found.code == 5:  # late rows, or windows that faults left unsettled
+        found = Discovery(out, vendor).run(compare=compare)
+    assert found.code == 0, found.err
+
+
+def damage(out: Path) -> list[str]:
+    audit = verify(Output(out), Order("UTC", "400MB", deep=True))
+    return [f"{f.kind}: {f.what} {f.where}" for f in audit.findings if f.severity == "damage"]
+
+
+def ways(harvest: Harvest) -> Counter[str]:
+    return Counter(row["fetched_by"] for row in harvest.rows(["fetched_by"]))
+
+
+def alike(harvest: Harvest) -> list[dict[str, Any]]:
+    """The rows, but for how they were fetched."""
+    return [{**row, "fetched_by": ""} for row in harvest.typed()]
+
+
+HABITS = "calls=2000,extra=40,burst=130,late=0.05:60,cap=70,overflow,text"
+
+
+def test_rows_are_those_of_the_single_way_with_all_habits_and_faults(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    faults = "all,busy=0.05,torn=0.02,other_id=0.01,refused=0,drip=0,bomb=0.001,slow=0"
+    source = tmp_path / "ids.txt"
+    with vendor_of(HABITS, seed=seed, faults=faults) as vendor:
+        ids = ids_of(source, 2000, seed)
+        compared(tmp_path / "out", vendor)
+        paged = Harvest(tmp_path / "out", vendor.base_url, pace__concurrency=8)
+        done = paged.run(source, by_pages=WAY)
+        assert done.code in (0, 3), done.err
+        book = done.summary["by_pages"]
+        assert book["records"] == ways(paged)["pages"] > 0.8 * len(ids)
+        assert (book["sampled"] >= 20, book["difference"]) == (True, None)
+        assert done.summary["requests"] < 0.7 * len(ids)
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        assert single.run(source).code in (0, 3)
+        assert alike(paged) == alike(single)
+        assert damage(paged.out) == []
+        assert paged.run(source).summary["run"]["attempted"] == 0
+
+
+def test_ids_that_nobody_asked_for_are_left_alone_and_the_others_come_singly(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=600,extra=30", drift=False) as vendor:
+        ids = ids_of(source, 600)
+        unlisted = [f"no-such-call-{number:06}" for number in range(30)]
+        source.write_text("\n".join(ids[::2] + unlisted))
+        compared(tmp_path / "out", vendor)
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
+        done = harvest.run(source, by_pages=WAY)
+        assert set(harvest.ids()) <= set(ids[::2]) | set(unlisted)
+        asks = vendor.asks()
+        assert {asks.get(one, 0) for one in unlisted} == {1}
+        book = done.summary["by_pages"]
+        assert ways(harvest)["pages"] == book["records"] >= 290
+        assert damage(harvest.out) == []
+
+
+def test_without_a_comparison_or_with_one_that_is_dropped_it_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=300", drift=False) as vendor:
+        ids_of(source, 300)
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
+        done = harvest.run(source, by_pages=WAY)
+        assert done.code == 2
+        assert "listing.not_compared" in done.err
+        assert "discover --from D --to D --compare" in done.err
+        assert Discovery(tmp_path / "out", vendor).run(compare=20).code in (0, 5)
+        assert harvest.run(source, by_pages=WAY).code == 2, "20 are no proof"
+        compared(tmp_path / "out", vendor)
+        assert harvest.run(source, by_pages=WAY).code in (0, 3)
+
+
+LIES = "calls=3000,lies=5"
+
+
+def test_a_list_that_lies_is_found_out_by_the_sample_and_the_rest_comes_singly(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=3000", drift=False, seed=3) as vendor:
+        compared(tmp_path / "out", vendor)
+        port = vendor.port
+    with vendor_of(LIES, drift=False, seed=3, port=port) as vendor:
+        ids_of(source, 3000, 3)
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
+        done = harvest.run(source, by_pages={})
+        book = done.summary["by_pages"]
+        print(f"seed {book['seed']}")
+        assert book["difference"] is not None, "not found: one in 80 samples of 20 shows nothing"
+        assert book["difference"]["columns"] == ["cost"]
+        assert "pages_differ" in done.err
+        if not book["records"]:
+            assert done.code in (0, 3)
+        else:
+            assert done.code == 5
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        single.run(source)
+        if not book["records"]:
+            assert alike(harvest) == alike(single)
+        again = harvest.run(carried_over_only=True, by_pages=WAY)
+        assert again.code == 2, "the comparison of before is dropped"
+
+
+def singles(vendor: Simulator, ids: list[str]) -> int:
+    """Requests for one of these ids alone."""
+    asks = vendor.asks()
+    return sum(asks.get(one, 0) for one in ids)
+
+
+def taken_and_killed(tmp_path: Path, source: Path) -> tuple[Harvest, int]:
+    """A run that was killed when it had taken a portion from pages, a few of which lie; the port
+    of its vendor.
+    """
+    out = tmp_path / f"out-{random.randrange(10**9)}"
+    with vendor_of("calls=4000", drift=False, seed=3) as vendor:
+        compared(out, vendor)
+        port = vendor.port
+    ids = ids_of(source, 4000, 3)
+    with vendor_of("calls=4000,lies=300", drift=False, seed=3, port=port) as vendor:
+        harvest = Harvest(out, vendor.base_url, pace__rate_per_s=25.0)
+        running = harvest.start(source, by_pages={})
+        until = time.monotonic() + 60
+        while singles(vendor, ids) < 21 and time.monotonic() < until:
+            time.sleep(0.1)  # the second portion is sampled: the first is committed
+        running.send_signal(signal.SIGKILL)
+        ended = harvest.ended(running)
+        if "pages_differ" in ended.err:
+            return taken_and_killed(tmp_path, source)
+    return harvest, port
+
+
+def test_what_killed_runs_took_before_a_lie_comes_again_singly_and_becomes_changes(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "ids.txt"
+    harvest, port = taken_and_killed(tmp_path, source)
+    with vendor_of("calls=4000,lies=2", drift=False, seed=3, port=port) as vendor:
+        harvest = Harvest(harvest.out, vendor.base_url)
+        done = harvest.run(source, by_pages=WAY)
+        book = done.summary["by_pages"]
+        assert (book["difference"]["columns"], book["records"]) == (["cost"], 0)
+        assert book["fetched_again"] >= 1000
+        assert done.code == 5
+        assert done.summary["code"] == "listing.taken"
+        assert "harvester run --carried-over-only" in done.err
+        assert damage(harvest.out) == []
+        before = {row["voice_id"]: row for row in harvest.typed()}
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        single.run(source)
+        truth = {row["voice_id"]: row for row in single.typed()}
+        assert before.keys() == truth.keys()
+        lied = {one for one in truth if before[one]["cost"] != truth[one]["cost"]}
+        assert all(before[one]["fetched_by"] == "pages" for one in lied)
+        again = harvest.run(carried_over_only=True)
+        assert again.code in (0, 3)
+        found = again.summary["refetch"]
+        assert found["again"] == book["fetched_again"] == found["same"] + found["changed"]
+        rows = changes(harvest.out)
+        assert {row["voice_id"] for row in rows} == lied
+        assert all(row["changed"] == ["cost"] for row in rows)
+        assert all(row["new"]["cost"] == truth[row["voice_id"]]["cost"] for row in rows)
+        assert damage(harvest.out) == []
+        assert harvest.run(source).summary["run"]["attempted"] == 0
+
+
+def test_a_run_that_is_killed_after_the_lie_leaves_it_to_the_next_start(tmp_path: Path) -> None:
+    source = tmp_path / "ids.txt"
+    harvest, port = taken_and_killed(tmp_path, source)
+    ids = source.read_text().split()
+    with vendor_of("calls=4000,lies=2", drift=False, seed=3, port=port) as vendor:
+        slow = Harvest(harvest.out, vendor.base_url, pace__rate_per_s=40.0)
+        running = slow.start(source, by_pages=WAY)
+        until = time.monotonic() + 60
+        while singles(vendor, ids) < 60 and time.monotonic() < until:
+            time.sleep(0.1)  # the single way has begun
+        running.send_signal(signal.SIGKILL)
+        assert "pages_differ" in slow.ended(running).err
+        quick = Harvest(harvest.out, vendor.base_url)
+        done = quick.run(source)
+        assert done.code in (0, 3), done.err
+        assert done.summary["refetch"]["again"] >= 1000
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        single.run(source)
+        assert quick.ids() == single.ids()
+        assert damage(quick.out) == []
