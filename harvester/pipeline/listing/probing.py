@@ -1,8 +1,11 @@
-"""By which time the vendor cuts a window, and which of its ends it counts: found out with a call.
+"""By which time the vendor cuts a window, and whether it counts its start: found out with a call.
 
 The vendor's pages say neither.  A call whose times lie apart tells: its record is fetched, and the
 list is asked for two seconds around each time.  It shows in one of them alone.  Then the window
-that begins with that very second, and the one that ends with it, tell whether ends count.
+that begins with that very second tells whether the start counts.
+
+Whether the end counts is of no use: a window that is asked for up to its last whole second could
+still miss the calls of a fraction of it, which may be there though times are shown without one.
 """
 
 from __future__ import annotations
@@ -28,7 +31,6 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     by: str
     is_start_counted: bool
-    is_end_counted: bool
     voice_id: str
     found_ms: int
 
@@ -68,14 +70,12 @@ async def find_filter(asks: Asks, voice_id: str, now_ms: int) -> Filter | None:
         raise _useless(voice_id, f"the list has it {where}")
     at, has_fraction = divmod(times[shows[0]], 1000)
     begins = await _shows(asks, voice_id, at, at + 1)
-    ends = await _shows(asks, voice_id, at - 1, at)
-    if begins is None or ends is None:
+    if begins is None:
         return None
     return Filter(
         by=shows[0],
         # A call of half a second later is no proof.
         is_start_counted=begins and not has_fraction,
-        is_end_counted=ends,
         voice_id=voice_id,
         found_ms=now_ms,
     )

@@ -16,9 +16,9 @@ table.  A window is settled when the distinct ids that it brought are as many as
   down where a window is cut are no totals, and its parts are closed as well: a vendor that lies
   must not cost a request for each second of a month.
 
-Whether the vendor counts either end of a window is not known: so a window of the seconds from a to
-b (not included) is asked for from a - 1 to b, which holds all of them however it counts.  Windows
-overlap by that; ids are a set.
+Whether the vendor counts either end of a window is not known at first: so a window of the seconds
+from a to b (not included) is asked for from a - 1 to b, which holds all of them however it counts.
+Windows overlap by that; ids are a set.
 
 Nothing here sends or stores anything; `lister.py` does.
 """
