@@ -6,15 +6,21 @@ import random
 import signal
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harvester.analysis.verify.verify import Order, verify
+from harvester.dataset.group_record import GROUP_RECORD_1
 from harvester.simulator import make_ids
-from harvester.storage.output import Output
+from harvester.state.belongs import keep_data_version
+from harvester.state.database import open_database
+from harvester.storage.output import Output, make_folders
 from tests.integration.test_refetch import changes
 from tests.support.discovering import Discovery, day
-from tests.support.harvesting import Harvest
+from tests.support.harvesting import Harvest, read_trace, traced, worst_second
 from tests.support.simulated import Simulator
 
 NO_OPENS = "open_then_final=0,open_forever=0"
@@ -226,3 +232,124 @@ def test_a_run_that_is_killed_after_the_lie_leaves_it_to_the_next_start(tmp_path
         single.run(source)
         assert quick.ids() == single.ids()
         assert damage(quick.out) == []
+
+
+def test_a_refetch_by_pages_finds_the_changes_and_no_code_that_is_only_spelt_otherwise(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "ids.txt"
+    habits = "calls=700,zero"
+    with vendor_of(habits, drift=False, billing="rerated=0.3", seed=4) as vendor:
+        ids = ids_of(source, 700, 4)
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
+        assert harvest.run(source).code in (0, 3)
+        before = harvest.rows()
+        compared(harvest.out, vendor)
+        done = harvest.run(refetch={"what": "delivered"}, by_pages=WAY)
+        assert done.code == 0, done.err
+        found, book = done.summary["refetch"], done.summary["by_pages"]
+        assert book["records"] == found["again"] == found["same"] + found["changed"] == len(before)
+        assert done.summary["requests"] < 0.3 * len(ids)
+        rows = changes(harvest.out)
+        assert found["changed"] == len(rows) > 50
+        assert {tuple(row["changed"]) for row in rows} == {("cost",)}
+        assert {row["new"]["fetched_by"] for row in rows} == {"pages"}
+        assert harvest.rows() == before
+        assert damage(harvest.out) == []
+
+
+def test_codes_are_stored_as_single_answers_have_them(tmp_path: Path) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=500,zero", drift=False) as vendor:
+        ids_of(source, 500)
+        compared(tmp_path / "out", vendor)
+        paged = Harvest(tmp_path / "out", vendor.base_url)
+        assert paged.run(source, by_pages=WAY).summary["by_pages"]["records"] > 450
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        single.run(source)
+        assert alike(paged) == alike(single)
+        assert "200" in {row["termination_code"] for row in paged.rows()}
+
+
+def test_an_output_with_older_columns_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=200", drift=False) as vendor:
+        ids_of(source, 200)
+        out = tmp_path / "out"
+        make_folders(Output(out), 0o750)
+        with closing(open_database(Output(out).database, "default")) as db:
+            keep_data_version(db, GROUP_RECORD_1.version)
+        harvest = Harvest(out, vendor.base_url)
+        assert harvest.run(source).code in (0, 3)
+        done = harvest.run(source, by_pages=WAY)
+        assert done.code == 2
+        assert "output.schema" in done.err
+        assert "harvester compact --schema" in done.err
+
+
+def test_days_that_are_named_are_those_that_are_listed(tmp_path: Path) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=400,days=3", drift=False) as vendor:
+        ids = list(make_ids(400, 1, end=day(), days=3))
+        source.write_text("\n".join(ids))
+        compared(tmp_path / "out", vendor)
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
+        one = {**WAY, "first": str(day()), "last": str(day())}
+        done = harvest.run(source, by_pages=one)
+        book = done.summary["by_pages"]
+        assert done.code in (0, 3)
+        # A day more on either side is asked for, as nobody has probed by which time it is cut.
+        assert 100 < book["records"] < 390
+        assert damage(harvest.out) == []
+
+
+@pytest.mark.parametrize("budget", [{"pace__per_day": 260}, {"max_duration_s": 2.5}])
+def test_a_budget_that_ends_within_pages_loses_nothing(
+    tmp_path: Path, budget: dict[str, Any]
+) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=2500", drift=False, seed=3) as vendor:
+        ids_of(source, 2500, 3)
+        out = tmp_path / "out"
+        compared(out, vendor)
+        flags = {name: value for name, value in budget.items() if "__" in name}
+        order = {name: value for name, value in budget.items() if "__" not in name}
+        if flags:
+            flags = {"pace__per_day": vendor.stats()["requests"] + 45}
+        short = Harvest(out, vendor.base_url, pace__rate_per_s=40.0, **flags)
+        done = short.run(source, by_pages=WAY, **order)
+        assert done.code == 8, done.err
+        assert done.summary["requests"] <= 120
+        whole = Harvest(out, vendor.base_url)
+        assert whole.run(source, by_pages=WAY).code in (0, 3)
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        single.run(source)
+        assert whole.ids() == single.ids()
+        assert damage(whole.out) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_limit_is_kept_from_pages_to_the_single_way(tmp_path: Path, workers: int) -> None:
+    source = tmp_path / "ids.txt"
+    limit = 100
+    with vendor_of("calls=2500", drift=False, rate_limit=0) as vendor:
+        ids = ids_of(source, 2500)
+        # As many that the list does not have: the single way has something to do.
+        others = make_ids(600, 99, end=day(), days=1)
+        source.write_text("\n".join([*ids, *others]))
+        compared(tmp_path / "out", vendor)
+        before = vendor.stats()["requests"]
+        harvest = Harvest(
+            tmp_path / "out",
+            vendor.base_url,
+            pace__rate_per_s=float(limit),
+            workers__count=workers,
+        )
+        done = harvest.run(source, by_pages=WAY, trace=traced(tmp_path))
+        assert done.code in (0, 3), done.err
+        times = read_trace(Path(traced(tmp_path)))
+        assert len(times) >= vendor.stats()["requests"] - before
+        assert worst_second(times) <= limit
+        single = sum(vendor.asks().get(one, 0) for one in ids)
+        assert single <= 130 + done.summary["by_pages"]["sampled"]
+        assert damage(harvest.out) == []
