@@ -75,8 +75,14 @@ def _refuse_days(pages: Pages, now_s: float) -> None:
         )
 
 
-def days_between(since_ms: int | None, until_ms: int | None) -> tuple[date, date] | None:
-    """The vendor's days that hold the instants from the one on and before the other."""
+def days_between(
+    since_ms: int | None, until_ms: int | None, now_ms: int
+) -> tuple[date, date] | None:
+    """The vendor's days that hold the instants from the one on and before the other, as far as it
+    has them; None where that is none, or a bound is missing.
+    """
     if since_ms is None or until_ms is None:
         return None
-    return days_of.day_at(since_ms / 1000), days_of.day_at((until_ms - 1) / 1000)
+    first = max(days_of.day_at(since_ms / 1000), days_of.oldest(now_ms / 1000))
+    last = min(days_of.day_at((until_ms - 1) / 1000), days_of.day_at(now_ms / 1000))
+    return (first, last) if first <= last else None

@@ -701,13 +701,14 @@ def _believed(opened: Opened, request: Request) -> Believed | None:
     pages = request.by_pages
     if pages is None:
         return None
+    now_ms = time.time_ns() // 1_000_000
     if isinstance(request, RefetchRequest) and request.column == "submit_time":
-        days = days_between(request.since_ms, request.until_ms)
+        days = days_between(request.since_ms, request.until_ms, now_ms)
         if days is not None:
             pages = replace(pages, first=days[0], last=days[1])
     vendor = opened.config.vendor
     proof = proof_of(vendor.base_url, vendor.account, opened.state_id)
-    return believed(opened.db, opened.kind, pages, proof, time.time_ns() // 1_000_000)
+    return believed(opened.db, opened.kind, pages, proof, now_ms)
 
 
 def _of_taken(taken: int) -> ListIncomplete | None:
