@@ -348,6 +348,23 @@ def test_a_budget_that_ends_within_pages_loses_nothing(
         assert damage(whole.out) == []
 
 
+def test_few_ids_among_many_calls_cost_no_more_than_as_much_again(tmp_path: Path) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=6000", drift=False) as vendor:
+        ids = ids_of(source, 6000)[::200]
+        source.write_text("\n".join(ids))
+        compared(tmp_path / "out", vendor)
+        harvest = Harvest(tmp_path / "out", vendor.base_url, pace__concurrency=4)
+        done = harvest.run(source, by_pages=WAY)
+        assert done.code in (0, 3), done.err
+        book = done.summary["by_pages"]
+        # Beside these: what was under way when it ended, and the sample of what it had.
+        assert book["requests"] <= len(ids) + 4 + book["sampled"]
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        single.run(source)
+        assert alike(harvest) == alike(single)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_limit_is_kept_from_pages_to_the_single_way(tmp_path: Path, workers: int) -> None:
     source = tmp_path / "ids.txt"

@@ -15,7 +15,9 @@ comparison of before is forgotten, and what was taken so far is fetched again (`
 that, taken ids are kept in the transaction of their outcome until this way has come to its end.
 
 What was taken is concluded as if it had been fetched singly, by the same rules; the workers find it
-resolved.  Whatever ends this way, an id that it did not conclude is fetched by them.
+resolved.  Whatever ends this way, an id that it did not conclude is fetched by them.  It ends as
+well once it has sent as many requests as there are ids: so where the list has few of ours among
+many others, it costs at most as much again.
 """
 
 from __future__ import annotations
@@ -160,6 +162,8 @@ class ByPages:
         order = self._order
         bits = await self._ledger.call(work_lists.resolved_rows, order.work_list)
         self._places = Places(order.work_list, order.ids, bits, order.rows)
+        resolved = work_lists.resolved_count(order.work_list, bits, order.rows)
+        self._most_requests = order.rows - resolved
         is_start_counted = order.filter is not None and order.filter.is_start_counted
         spans = await self._spans()
         self._windows = Windows(spans, is_start_counted=is_start_counted)
@@ -226,6 +230,8 @@ class ByPages:
         if self._unkept_requests >= KEEP_REQUESTS:
             self._unkept_requests = 0
             await self._owner.learnt_time()
+        if self._counters.page_requests >= self._most_requests:
+            self._walk.end()
         if len(self._waiting) < _LOOK_UP:
             return
         async with self._one_deals:
