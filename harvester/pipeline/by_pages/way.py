@@ -198,6 +198,7 @@ class ByPages:
             unsettled=self._unsettled,
             seed=self._seed,
             difference=self._difference,
+            is_over=self._is_closed,
         )
 
     async def close(self) -> None:

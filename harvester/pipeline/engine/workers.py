@@ -193,6 +193,8 @@ class AheadFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Of the samples."""
     difference: Differing | None
     """What ended this way."""
+    is_over: bool
+    """Whether the workers are at it."""
 
 
 class OwnerAhead(Owner, Protocol):

@@ -20,7 +20,7 @@ from harvester.pipeline.run.recovery import Opened
 from harvester.pipeline.run.refetch import added
 from harvester.pipeline.run.summary import instant
 from harvester.state import between_runs, publications, run_records
-from harvester.state.values import Compared, InputRecord
+from harvester.state.values import Compared, Counters, InputRecord
 
 _RUNS_LOOKED_AT = 100
 """For bad lines that were reported; each night has its own list of them."""
@@ -108,23 +108,36 @@ def tell_lost(lost: Sequence[tuple[int, str]], events: Events, told: set[str]) -
             events.message("warning", "worker_lost", worker=number, reason=reason)
 
 
-def tell_pages(figures: AheadFigures | None, events: Events, told: set[str]) -> None:
-    """Say that a page was not what a single answer is, once; `told` as above."""
-    if figures is None or figures.difference is None or _DIFFERS in told:
+def tell_pages(
+    figures: AheadFigures | None, counters: Counters, events: Events, told: set[str]
+) -> None:
+    """Say what comes by pages, each thing once; `told` as above."""
+    if figures is None:
         return
-    told.add(_DIFFERS)
+    if _once("pages began", told):
+        events.message("info", "pages_began", seed=figures.seed)
     found = figures.difference
-    events.message(
-        "warning",
-        "pages_differ",
-        voice_ids=[found.voice_id],
-        columns=list(found.columns),
-        seed=figures.seed,
-    )
+    if found is not None and _once("pages differ", told):
+        ids, columns = [found.voice_id], list(found.columns)
+        events.message("warning", "pages_differ", voice_ids=ids, columns=columns, seed=figures.seed)
+    if figures.is_over and _once("pages ended", told):
+        events.message(
+            "info",
+            "pages_ended",
+            records=counters.by_pages,
+            requests=counters.page_requests,
+            sampled=counters.sampled,
+            windows=figures.windows,
+            unsettled=figures.unsettled,
+        )
 
 
-_DIFFERS = "pages differ"
-"""Among what was said, as no cause is called."""
+def _once(what: str, told: set[str]) -> bool:
+    """Whether it was not said yet; from now on it was.  No cause of failures is called so."""
+    if what in told:
+        return False
+    told.add(what)
+    return True
 
 
 class Unreported(msgspec.Struct, frozen=True, kw_only=True):

@@ -78,7 +78,7 @@ from harvester.pipeline.run.prepare_list import (
     list_retry,
     list_taken,
 )
-from harvester.pipeline.run.prometheus import RunFigures
+from harvester.pipeline.run.prometheus import PagesFigures, RunFigures
 from harvester.pipeline.run.recovery import Opened, new_run_id, open_output
 from harvester.pipeline.run.refetch import (
     Ordered,
@@ -481,6 +481,7 @@ class _Run:
             unparsed=named(sum((done.unparsed for done in published), Counter[str]())),
             unknown_fields=sum(done.extra.total() for done in published),
             without_cost=sum(done.without_cost for done in published),
+            by_pages=_pages_figures(done),
         )
 
     def _figures_at_end(
@@ -650,7 +651,7 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
             events.progress(engine.progress())
             tell_failures(engine.failures, events, told)
             tell_lost(engine.lost_workers, events, told)
-            tell_pages(engine.ahead, events, told)
+            tell_pages(engine.ahead, engine.counters, events, told)
     return engine.result()
 
 
@@ -678,7 +679,7 @@ async def _tell_progress(
         events.progress(engine.progress())
         tell_failures(engine.failures, events, told)
         tell_lost(engine.lost_workers, events, told)
-        tell_pages(engine.ahead, events, told)
+        tell_pages(engine.ahead, engine.counters, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
         _stop_if_asked(engine, events, told, asked_to_stop)
 
@@ -709,6 +710,18 @@ def _believed(opened: Opened, request: Request) -> Believed | None:
     vendor = opened.config.vendor
     proof = proof_of(vendor.base_url, vendor.account, opened.state_id)
     return believed(opened.db, opened.kind, pages, proof, now_ms)
+
+
+def _pages_figures(done: EngineResult) -> PagesFigures | None:
+    if done.ahead is None:
+        return None
+    counters = done.counters
+    return PagesFigures(
+        ids=counters.by_pages,
+        requests=counters.page_requests,
+        sampled=counters.sampled,
+        differs=done.ahead.difference is not None,
+    )
 
 
 def _of_taken(taken: int) -> ListIncomplete | None:
