@@ -10,11 +10,20 @@ from harvester.cli.ui.event_text import sentence
 from harvester.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
+    from harvester.cli.logs.logs import Logs
     from harvester.pipeline.engine.progress import Progress
     from harvester.pipeline.run.requests import StopSource
     from harvester.storage.output import Output
 
 Result = TypeVar("Result")
+
+_SHOWN_ON_SCREEN = frozenset(
+    {
+        *("listing_started", "windows_listed", "windows_unsettled"),
+        *("calls_compared", "listing_ended"),
+    }
+)
+"""What the screen of a command says in its own words."""
 
 
 def refuse_no_state(output: Output, done: str) -> None:
@@ -42,16 +51,18 @@ def carried_out(
     *,
     quiet: bool,
     json: bool,
+    logs: Logs | None = None,
 ) -> Result:
     """What `work` gives, with a sign of life meanwhile; what it said is told when it is over.
 
-    `doing`: what the sign of life says, until `work` says something else (`Told.doing`).
+    `doing`: what the sign of life says, until `work` says something else (`Told.doing`).  `logs`:
+    where events go at once, in place of that.
     """
     from harvester.cli.signals import Signals
 
     terminal = stderr()
     with terminal.working(doing, shows=not (quiet or json)) as says:
-        events = Told(None if json else terminal, quiet=quiet, doing=says)
+        events = Told(None if json else terminal, quiet=quiet, doing=says, logs=logs)
         try:
             signals = Signals(stopped)
             with signals.handled():
@@ -64,17 +75,27 @@ class Told:
     """Implements `harvester.pipeline.engine.progress.Events`: there is no run, so no log of one."""
 
     def __init__(
-        self, terminal: Terminal | None, *, quiet: bool, doing: Callable[[str], None]
+        self,
+        terminal: Terminal | None,
+        *,
+        quiet: bool,
+        doing: Callable[[str], None],
+        logs: Logs | None = None,
     ) -> None:
         self.doing = doing
         """Changes what the sign of life says."""
         self._terminal = terminal
+        self._logs = logs
         self._least = "warning" if quiet else "info"
         self._waiting: list[str] = []
 
     def message(self, level: str, event: str, **fields: object) -> None:
         """Keep it; quiet, only warnings."""
-        if level != "info" or self._least == "info":
+        if self._logs is not None:
+            self._logs.message(level, event, **fields)
+        elif event in _SHOWN_ON_SCREEN:
+            pass
+        elif level != "info" or self._least == "info":
             self._waiting.append(sentence({"event": event, "level": level, **fields}))
 
     def tell(self) -> None:

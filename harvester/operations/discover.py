@@ -71,6 +71,7 @@ from harvester.storage.disk import store_error
 from harvester.storage.output import Output
 
 _LOOK_EVERY_S = 0.2
+_SAY_EVERY_S = 30.0
 _MOST_SHOWN = 20
 _SUBMIT = "submitTime"
 
@@ -191,9 +192,11 @@ def discover(
         limit_s = order.max_duration_s
         deadline = None if limit_s is None else began + limit_s
         fetching = _fetching(opened, secrets, limit, trace)
-        this = _Discovery(opened, order, fetching, deadline, tell)
+        this = _Discovery(opened, order, fetching, deadline, events=events, tell=tell)
         this.fetch(stop)
-        return this.close(deliver)
+        done = this.close(deliver)
+    _tell_end(done, events)
+    return done
 
 
 class _Discovery:
@@ -205,6 +208,8 @@ class _Discovery:
         order: Order,
         fetching: Fetching,
         deadline: float | None,
+        *,
+        events: Events,
         tell: Tell,
     ) -> None:
         """Raises UsageError for days that the vendor does not have any more, or not yet."""
@@ -212,6 +217,7 @@ class _Discovery:
         self._order = order
         self._fetching = fetching
         self._deadline = deadline
+        self._events = events
         self._tell = tell
         db = opened.db
         gone = [path for path in listings.files(db) if not (opened.output.listed / path).is_file()]
@@ -327,6 +333,14 @@ class _Discovery:
         # What is to come is not listed yet.
         to_ask = Window(span.start_s, max(span.start_s, min(span.until_s, now_ms // 1000)))
         self._asked[record.id] = to_ask
+        self._events.message(
+            "info",
+            "listing_started",
+            first=str(days_of.day_at(days.start_s)),
+            last=str(days_of.day_at(days.until_s - 1)),
+            by=found.by if found is not None else None,
+            settled=len(settled),
+        )
         try:
             await lister.list_span(
                 Span(
@@ -359,6 +373,7 @@ class _Discovery:
         finally:
             await ledger.call(listings.rest, last)
         self._comparison = found = comparer.found
+        _tell_compared(found, self._events)
         if found.differing:
             await ledger.call(listings.drop_comparison)
         elif found.is_proof and not lister.stop.is_set:
@@ -369,9 +384,18 @@ class _Discovery:
     async def _heed(self, lister: Lister, asked_to_stop: StopCheck) -> None:
         """Have it stop once somebody asks for that, or its limit file is gone."""
         limit = self._fetching.limit
+        said_at, was_out = time.monotonic(), False
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             self._tell(lister.windows, lister.requests)
+            if lister.is_out is not was_out:
+                was_out = not was_out
+                _tell_outage(was_out, lister.requests, self._events)
+            if time.monotonic() - said_at >= _SAY_EVERY_S:
+                said_at = time.monotonic()
+                self._events.message(
+                    "info", "windows_listed", windows=lister.windows, requests=lister.requests
+                )
             reason: HarvesterError | None = asked_to_stop()
             try:
                 if isinstance(limit, LimitFile):
@@ -487,6 +511,45 @@ class _Discovery:
             message=str(error) if error else "",
             error=error,
         )
+
+
+def _tell_outage(is_out: bool, requests: int, events: Events) -> None:
+    if is_out:
+        events.message("warning", "outage_began", requests=requests)
+    else:
+        events.message("info", "outage_over", requests=requests)
+
+
+def _tell_compared(found: BothWays, events: Events) -> None:
+    level = "warning" if found.differing else "info"
+    events.message(
+        level,
+        "calls_compared",
+        seed=found.seed,
+        drawn=found.drawn,
+        equal=found.equal,
+        differing=found.differing,
+        apart=found.apart,
+    )
+
+
+def _tell_end(done: Discovered, events: Events) -> None:
+    if done.unsettled_windows:
+        causes = sorted({one.cause for one in done.unsettled})
+        events.message("warning", "windows_unsettled", count=done.unsettled_windows, causes=causes)
+    level = "info" if done.error is None else "error"
+    events.message(
+        level,
+        "listing_ended",
+        listed=done.listed,
+        unknown=done.unknown,
+        taken=done.taken,
+        windows=done.windows,
+        requests=done.requests,
+        exit_code=done.exit_code,
+        code=done.code,
+        message=done.message,
+    )
 
 
 def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:

@@ -291,7 +291,8 @@ def test_a_vendor_that_is_ill_ends_it_for_now(tmp_path: Path, wish: dict[str, An
         listed = Discovery(tmp_path / "out", vendor, retry__max_outage_s=2.0)
         ill = listed.run()
         assert ill.code == 5, ill.err
-        assert "error: vendor.throttling" in ill.err or "error: listing.unsettled" in ill.err
+        ends = ("vendor.throttling", "vendor.unavailable", "listing.unsettled")
+        assert any(f"error: {code}" in ill.err for code in ends)
         assert ill.summary["retries"]
         vendor.post_faults(down=False, refuse=None)
         assert listed.run().code == 0

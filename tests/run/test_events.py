@@ -21,6 +21,7 @@ from tests.run.test_cli_commands import KEYS, harvester
 from tests.security import commands
 from tests.security.commands import QUICK
 from tests.security.leaks import KEY, SECRET
+from tests.support.discovering import day
 from tests.support.simulated import END, ROOT, Simulator
 from tests.unit.test_pipeline_prometheus import NOW
 
@@ -111,6 +112,25 @@ def test_every_line_of_a_run_is_an_event_of_the_vocabulary_with_its_run(tmp_path
     for event in told:
         assert event["run_id"] == run_id
         assert set(event) - STANDING == DOCUMENTED[event["event"]][1] - {"run_id"}
+
+
+def test_every_line_of_a_listing_is_an_event_of_the_vocabulary(tmp_path: Path) -> None:
+    with Simulator(rate_limit=0, listed="calls=200,total=1,lies=3", drift=False) as vendor:
+        words = ("discover", "--from", day(), "--to", day(), "--out", "out", "--compare", 20)
+        flags = ("--base-url", vendor.base_url, "--rate", 500, "--json")
+        done = harvester(*words, *flags, cwd=tmp_path, env=KEYS)
+        plain = harvester(*words, *flags[:-1], cwd=tmp_path, env=KEYS)
+    assert done.returncode == plain.returncode == 3, done.stderr
+    *told, error = (json.loads(line) for line in done.stderr.splitlines())
+    assert error["code"] == "listing.differs"
+    assert [one["event"] for one in told] == [
+        *("listing_started", "calls_compared", "windows_unsettled", "listing_ended"),
+    ]
+    for event in told:
+        assert event["run_id"] == ""
+        assert set(event) - STANDING == DOCUMENTED[event["event"]][1]
+    assert told[-1]["exit_code"] == 3
+    assert not plain.stderr, "the screen says it all"
 
 
 @pytest.fixture

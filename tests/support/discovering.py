@@ -7,17 +7,27 @@ import subprocess
 import sys
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any, Protocol
 
 from harvester.simulator import last_whole_day
 from tests.support import forked
 from tests.support.harvesting import FAST, Ended
-from tests.support.simulated import ROOT, Simulator
+from tests.support.simulated import ROOT
+
+
+class Listing(Protocol):
+    """A vendor with a list: the simulator, or `hostile_list.HostileList`."""
+
+    base_url: str
+
+    def listed(self) -> dict[str, Any]:
+        """`ids`: of the calls that there are."""
 
 
 class Discovery:
     """Listings of one vendor into one output folder; of the day before, unless told otherwise."""
 
-    def __init__(self, out: Path, vendor: Simulator, **flags: object) -> None:
+    def __init__(self, out: Path, vendor: Listing, **flags: object) -> None:
         """`flags`: section__key=value."""
         named = {name.replace("__", ".", 1): value for name, value in flags.items()}
         self.out = out

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from harvester.pipeline.listing.windows import (
     DAY_S,
@@ -104,16 +105,85 @@ def test_a_day_of_10_000_calls_takes_less_than_three_requests_a_hundred(busy_s: 
 
 
 def test_a_quiet_day_takes_one_request() -> None:
-    vendor = Vendor(calls(100))
-    assert len(listed(Windows([DAY]), vendor)[0]) == 100
+    vendor = Vendor(calls(99))
+    assert len(listed(Windows([DAY]), vendor)[0]) == 99
     assert vendor.requests == 1
+
+
+def test_that_there_is_nothing_is_believed_the_second_time() -> None:
+    windows = Windows([Window(START, START + 60)])
+    for seen in (Seen(0, frozenset(), 0), Seen(1, frozenset({"a"}), 1)):
+        asked = windows.take()
+        assert asked is not None
+        closed = windows.answered(asked, seen)
+    assert closed == Closed(Window(START, START + 60), 1, 1)
+    vendor = Vendor([])
+    assert listed(Windows([DAY]), vendor)[1] == [Closed(DAY, 0, 0)]
+    assert vendor.requests == 2
+
+
+@pytest.mark.parametrize("told", [lambda total: min(total, 100), lambda total: 0])
+def test_a_total_that_is_no_more_than_a_page_is_not_believed(told: Callable[[int], int]) -> None:
+    vendor = Vendor(calls(300), lie=told)
+    ids, closed = listed(Windows([DAY]), vendor)
+    assert len(ids) == 300 or any(one.cause for one in closed)
+    many = Vendor(calls(20_000), lie=told)
+    _, closed = listed(Windows([DAY]), many, most=60)
+    assert any(one.cause for one in closed)
+
+
+@pytest.mark.parametrize("is_end_ignored", [True, False])
+def test_a_vendor_that_does_not_heed_the_window_costs_little(is_end_ignored: bool) -> None:
+    vendor = Vendor(calls(400))
+    windows = Windows([DAY])
+    causes = set()
+    while not windows.is_done:
+        asked = windows.take()
+        assert asked is not None
+        start_s = asked.start_s if is_end_ignored else START
+        wide = structs.replace(asked, start_s=start_s, end_s=START + DAY_S)
+        closed = windows.answered(asked, vendor.answer(wide))
+        causes |= {closed.cause} if closed is not None else set()
+        assert vendor.requests <= 200
+    assert "totals_differ" in causes
+
+
+@pytest.mark.parametrize("most_s", [DAY_S // 2, 3600])
+def test_where_smaller_windows_can_be_had_they_are(most_s: int) -> None:
+    vendor = Vendor(calls(300))
+    windows = Windows([DAY])
+    ids: set[str] = set()
+    while not windows.is_done:
+        asked = windows.take()
+        assert asked is not None
+        if asked.window.seconds > most_s:
+            assert windows.failed(asked, "http_413") is None
+        else:
+            seen = vendor.answer(asked)
+            ids |= seen.ids
+            closed = windows.answered(asked, seen)
+            assert closed is None or not closed.cause
+    assert len(ids) == 300
+
+
+@pytest.mark.parametrize(("cause", "most"), [("-18", 17), ("out_of_time_range", 1)])
+def test_where_none_can_be_had_little_is_tried(cause: str, most: int) -> None:
+    windows, tries, closed = Windows([DAY]), 0, []
+    while (asked := windows.take()) is not None:
+        tries += 1
+        one = windows.failed(asked, cause)
+        closed += [one] if one is not None else []
+    assert tries == most
+    assert covers(closed, DAY)
+    assert {one.cause for one in closed} == {cause}
 
 
 def test_no_page_is_wider_than_a_day() -> None:
     vendor = Vendor(calls(10, 40 * DAY_S))
     span = Window(START, START + 40 * DAY_S)
     _, closed = listed(Windows([span]), vendor)
-    assert len(closed) == vendor.requests == 40
+    assert len(closed) == 40 < vendor.requests
+    assert all(asked.window.seconds == DAY_S for asked in vendor.asked)
     assert covers(closed, span)
 
 
@@ -207,18 +277,22 @@ def test_pages_that_are_all_alike_are_not_settled() -> None:
     assert vendor.requests <= 2 * (MOST_TRIES + 1)
 
 
-def test_a_record_without_an_id_leaves_its_window_unsettled() -> None:
+@pytest.mark.parametrize("nameless", [1, 0])
+def test_a_record_without_an_id_or_one_that_is_there_twice_leaves_its_window_unsettled(
+    nameless: int,
+) -> None:
     windows = Windows([Window(START, START + 60)])
     found = None
     for _ in range(MOST_TRIES):
         asked = windows.take()
         assert asked is not None
-        found = windows.answered(asked, Seen(3, frozenset({"a", "b"}), 3))
-    assert found == Closed(Window(START, START + 60), 3, 2, "no_id")
+        found = windows.answered(asked, Seen(3, frozenset({"a", "b"}), 3, nameless))
+    cause = "no_id" if nameless else "totals_differ"
+    assert found == Closed(Window(START, START + 60), 3, 2, cause)
 
 
 def test_a_window_without_an_answer_is_closed_and_one_put_back_is_asked_for_again() -> None:
-    windows = Windows([Window(START, START + 60)])
+    windows = Windows([Window(START, START + 1)])
     asked = windows.take()
     assert asked is not None
     windows.put_back(asked)

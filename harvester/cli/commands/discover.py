@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,12 @@ from harvester.cli.ui.next_command import next_told
 from harvester.cli.ui.output_files import refuse_ours
 from harvester.cli.ui.text import count, one_line
 from harvester.cli.without_run import carried_out
-from harvester.config import load_secrets
+from harvester.config import Config, Secrets, known_secrets, load_secrets
 from harvester.errors import UsageError
 from harvester.vendor_clock import CLOCK, OFFSET_TEXT
 
 if TYPE_CHECKING:
+    from harvester.cli.logs.logs import Logs
     from harvester.operations.discover import Discovered, Order, Unsettled
     from harvester.pipeline.listing.both_ways import BothWays
 
@@ -139,24 +141,41 @@ def discover(  # noqa: PLR0917 - typer makes a flag of each
         _refuse_form(file)
         refuse_ours(file, Output(Path(settings.output.dir)))
     secrets = load_secrets(os.environ)
-    done = carried_out(
-        "listing",
-        lambda events, stop: list_calls(
-            settings,
-            secrets,
-            order,
-            events,
-            stop,
-            deliver=None if file is None else partial(_write, file),
-            tell=lambda windows, requests: events.doing(
-                f"listing: {count(windows)} windows, {count(requests)} requests"
+    with _logging(settings, secrets, quiet=quiet, json=json) as logs:
+        done = carried_out(
+            "listing",
+            lambda events, stop: list_calls(
+                settings,
+                secrets,
+                order,
+                events,
+                stop,
+                deliver=None if file is None else partial(_write, file),
+                tell=lambda windows, requests: events.doing(
+                    f"listing: {count(windows)} windows, {count(requests)} requests"
+                ),
             ),
-        ),
-        stopped,
-        quiet=quiet,
-        json=json,
-    )
+            stopped,
+            quiet=quiet,
+            json=json,
+            logs=logs,
+        )
     return _tell(done, file, verbose=verbose, quiet=quiet, json=json)
+
+
+@contextmanager
+def _logging(config: Config, secrets: Secrets, *, quiet: bool, json: bool) -> Iterator[Logs | None]:
+    """A log in JSON on stderr, where one is wished; else the screen says it all."""
+    if not (json or config.log.format == "json"):
+        yield None
+        return
+    from harvester.cli.logs.logs import Logs
+
+    level = "warning" if quiet and config.log.level != "error" else config.log.level
+    hidden = (secrets.api_key, secrets.api_secret, *known_secrets(os.environ, config))
+    log = msgspec.structs.replace(config.log, format="json", level=level)
+    with Logs(log, say=stderr().say, secrets=hidden) as logs:
+        yield logs
 
 
 def _refuse_aimless(order: Order) -> None:
@@ -309,6 +328,8 @@ def _window(one: Unsettled) -> str:
 def _next(done: Discovered) -> str:
     if done.exit_code == _DENIED:
         return "fix what the message names, then run the same command again."
+    if done.code in _NEXT:
+        return _NEXT[done.code]
     if done.exit_code:
         return "run the same command again; it goes on where this one stopped."
     if done.taken:
@@ -319,3 +340,8 @@ def _next(done: Discovered) -> str:
 
 
 _DENIED = 4
+_NEXT = {
+    "listing.differs": "show these calls to the vendor; ids are fetched one by one, as ever.",
+    "listing.unproven": "compare calls of more days, or later.",
+}
+"""By code, where the same command again is not what helps."""

@@ -98,6 +98,11 @@ class Asker:
         self.heard = asyncio.Event()
         """Set once an answer has come, or none can be had: others may begin."""
 
+    @property
+    def is_out(self) -> bool:
+        """Whether an outage lasts."""
+        return self._gate.is_shut
+
     async def page(self, query: Query) -> Page | str:
         """A page, or why none can be had.  Raises CutOff when the listing stops before that."""
         tries = _Tries(page_request(query), lambda reply, now: judge_page(query, reply, now))

@@ -274,7 +274,8 @@ async def _in_second(asks: Asks, voice_id: str, second: int, by: str | None) -> 
             if record.voice_id == voice_id:
                 return record
         ids = frozenset(record.voice_id for record in records)
-        closed = windows.answered(asked, Seen(page.total, ids, page.records))
+        seen = Seen(page.total, ids, page.records, page.records - len(records))
+        closed = windows.answered(asked, seen)
         if closed is not None and closed.cause:
             return closed.cause
     return NOT_LISTED

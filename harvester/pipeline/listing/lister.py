@@ -137,6 +137,11 @@ class Lister:
         await self._walk.close()
 
     @property
+    def is_out(self) -> bool:
+        """Whether an outage lasts."""
+        return self._walk.is_out
+
+    @property
     def retries(self) -> dict[str, int]:
         """Requests that were sent again, by cause."""
         return self._walk.retries

@@ -142,6 +142,11 @@ class Walk:
         await self._transport.close()
 
     @property
+    def is_out(self) -> bool:
+        """Whether an outage lasts."""
+        return self._asker.is_out
+
+    @property
     def retries(self) -> dict[str, int]:
         """Requests that were sent again, by cause."""
         return dict(self._asker.retries)
@@ -202,7 +207,8 @@ class Walk:
         if isinstance(answer, Page):
             calls = [one for one in answer.calls if self._is_id(one.record.voice_id)]
             ids = frozenset(call.record.voice_id for call in calls)
-            closed = self._windows.answered(asked, Seen(answer.total, ids, answer.records))
+            seen = Seen(answer.total, ids, answer.records, answer.records - len(calls))
+            closed = self._windows.answered(asked, seen)
         else:
             closed = self._windows.failed(asked, answer)
         self._taker.take(asked, calls, closed, at_ms)

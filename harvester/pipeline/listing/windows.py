@@ -11,10 +11,15 @@ table.  A window is settled when the distinct ids that it brought are as many as
   size, so that rows that one order keeps hidden show in the next.
 - A page that brings fewer than promised is followed by the next one.  If that brings others, the
   vendor caps its pages without saying so, and from then on a page holds as many as that one had.
+- A page that is full to the brim is one of more, for all that is known: its window is cut like any
+  other.  Nothing at all has to be said twice.
+- A window that can't be had though smaller ones can (a table too big, a body too long) is cut as
+  well, as long as that helps.
 - What is not settled after `MOST_TRIES` is closed as unsettled; a round that brought an id that no
   round before had is none of these, as the next one may bring the rest.  Totals that do not go
-  down where a window is cut are no totals, and its parts are closed as well: a vendor that lies
-  must not cost a request for each second of a month.
+  down where windows are cut are no totals, and such parts are closed as well: a vendor that lies
+  must not cost a request for each second of a month.  All that was cut equally often lies side by
+  side, so its totals add up to that of the whole, but for overlaps.
 
 Whether the vendor counts either end of a window is not known at first: so a window of the seconds
 from a to b (not included) is asked for from a - 1 to b, which holds all of them however it counts.
@@ -26,7 +31,7 @@ Nothing here sends or stores anything; `lister.py` does.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -44,6 +49,18 @@ _AIM = 0.7
 """Of a page that a part is meant to fill: parts are not alike."""
 _NARROWER = (0.0, 0.03, 0.11, 0.17, 0.21)
 """By how much the pages of each round are narrower than they may be."""
+_BRIM = 20
+"""A page of fewer records is full too often to make anything of it."""
+_RESCUED_PARTS = 8
+_RESCUES = 2
+"""Windows that failed and are cut before any part of such a one was answered."""
+_FINAL = frozenset(
+    {
+        *("out_of_time_range", "parameter_exception", "bad_query_id"),
+        *("not_a_page", "not_an_envelope", "other_window"),
+    }
+)
+"""Causes that a smaller window would have as well: a no, and answers that are none."""
 _MOST_OFTEN = 3
 """Into so many windows a second may fall: those that end and begin beside it overlap there."""
 
@@ -79,6 +96,8 @@ class Seen(msgspec.Struct, frozen=True):
     ids: frozenset[str]
     records: int
     """How many came, those without an id among them."""
+    nameless: int = 0
+    """Those without an id that can be."""
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -91,12 +110,12 @@ class Closed(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class _Family:
-    """The parts of a window that was cut."""
+class _Whole:
+    """A window that was not cut from another one."""
 
     total: int
-    of_parts: int = 0
-    """What those that were looked at say of themselves, in all."""
+    claims: Counter[int] = field(default_factory=Counter)
+    """What its parts say of themselves, in all, by how often they were cut."""
 
 
 @dataclass(slots=True)
@@ -104,7 +123,11 @@ class _Work:
     """A window, and what it has been through."""
 
     window: Window
-    family: _Family | None = None
+    of: _Whole | None = None
+    """What it is a part of."""
+    cuts: int = 0
+    is_rescued: bool = False
+    """A part of one that failed."""
     tries: int = 0
     rounds: int = 0
     is_paged: bool = False
@@ -141,6 +164,7 @@ class Windows:
         self._out: dict[Window, _Work] = {}
         days = [day for gap in gaps(spans, closed) for day in _days(gap)]
         self._ready = deque(_Work(day) for day in days)
+        self._rescues = _RESCUES
 
     @property
     def is_done(self) -> bool:
@@ -172,28 +196,40 @@ class Windows:
         """Whether more pages of a window are to come, just after one was answered."""
         return bool(self._ready) and self._ready[0].window == window
 
-    def failed(self, asked: Asked, cause: str) -> Closed:
-        """No answer could be had."""
+    def failed(self, asked: Asked, cause: str) -> Closed | None:
+        """No answer could be had; the window, if it is closed by that."""
         work = self._out.pop(asked.window)
-        return Closed(work.window, 0, len(work.ids), cause)
+        if cause in _FINAL or not self._rescues or work.window.seconds == 1:
+            return Closed(work.window, 0, len(work.ids), cause)
+        self._rescues -= 1
+        parts = _even(work.window, min(_RESCUED_PARTS, work.window.seconds))
+        rescued = [_Work(part, work.of, work.cuts + 1, is_rescued=True) for part in parts]
+        # In front: whether it helps is to be known before others are cut.
+        self._ready.extendleft(reversed(rescued))
+        return None
 
     def answered(self, asked: Asked, seen: Seen) -> Closed | None:
         """Note a page; the window, if it is closed by it."""
         work = self._out.pop(asked.window)
+        self._rescues += work.is_rescued
+        work.is_rescued = False
         return self._paged(work, seen) if work.is_paged else self._whole(work, seen)
 
     def _whole(self, work: _Work, seen: Seen) -> Closed | None:
         """A look at a window that may be one page."""
         distinct, total = len(seen.ids), seen.total
-        if work.family is not None and not work.tries:
-            work.family.of_parts += total
-        if distinct == total == seen.records:
+        if work.of is not None and not work.tries:
+            work.of.claims[work.cuts] += total
+        is_one = work.window.seconds == 1
+        is_full = total > self._capacity or total == self._capacity >= _BRIM
+        is_told = total > 0 or work.tries > 0
+        if distinct == total == seen.records and is_told and (is_one or not is_full):
             return Closed(work.window, total, distinct)
         work.tries += 1
-        if _is_no_total(work.family, self._capacity):
+        if _is_no_total(work, self._capacity):
             return Closed(work.window, total, distinct, "totals_differ")
         is_short = seen.records < min(work.size, total)
-        if total > self._capacity and work.window.seconds > 1 and not is_short:
+        if is_full and not is_one and not is_short:
             self._cut(work, total)
             return None
         if seen.records < total:
@@ -207,9 +243,8 @@ class Windows:
     def _cut(self, work: _Work, total: int) -> None:
         wanted = math.ceil(total / max(1.0, _AIM * self._capacity))
         parts = max(2, min(wanted, _MOST_PARTS, work.window.seconds))
-        family = _Family(total)
-        cut = [_Work(part, family) for part in _even(work.window, parts)]
-        self._ready += cut
+        of = work.of or _Whole(total)
+        self._ready += [_Work(part, of, work.cuts + 1) for part in _even(work.window, parts)]
 
     def _paged(self, work: _Work, seen: Seen) -> Closed | None:
         """A page of a round."""
@@ -219,7 +254,7 @@ class Windows:
         if self._is_capped(work, seen, new):
             self._capacity = work.holds
             if work.window.seconds > 1:
-                self._ready.appendleft(_Work(work.window, work.family, tries=1))
+                self._ready.appendleft(_Work(work.window, work.of, work.cuts, tries=1))
                 return None
         work.of_round |= seen.ids
         work.totals.add(seen.total)
@@ -287,12 +322,11 @@ def _even(window: Window, parts: int) -> list[Window]:
     return [Window(*pair) for pair in pairwise(cuts)]
 
 
-def _is_no_total(family: _Family | None, capacity: int) -> bool:
-    """Whether the parts of a window claim more than there can be, but for a page of late rows."""
-    return family is not None and family.of_parts > _MOST_OFTEN * family.total + capacity
+def _is_no_total(work: _Work, capacity: int) -> bool:
+    """Whether parts claim more than there can be, but for a page of late rows."""
+    of = work.of
+    return of is not None and of.claims[work.cuts] > _MOST_OFTEN * of.total + capacity
 
 
 def _why(seen: Seen) -> str:
-    if len(seen.ids) < seen.records:
-        return "no_id"
-    return "totals_differ"
+    return "no_id" if seen.nameless else "totals_differ"

@@ -1,0 +1,345 @@
+"""`discover` against a list that does what no simulator's habit does: nothing is lost unsaid."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.discovering import Discovery
+from tests.support.hostile_list import (
+    MIDNIGHT_S,
+    Call,
+    HostileList,
+    Question,
+    Said,
+    calls_of,
+    envelope,
+)
+
+Page = dict[str, Any]
+Spoil = Callable[[HostileList, Question, Page], Said | None]
+"""Changes the right page, or gives another answer in its place."""
+
+GOOD, DENIED, UNSETTLED = 0, 4, 5
+QUICK: dict[str, object] = {
+    "retry__busy_attempts": 4,
+    "retry__backoff_max_s": 1.0,
+    "vendor__timeout_s": 2.0,
+    "pace__concurrency": 4,
+}
+LONGEST = 1_000
+"""Requests that no list may cost, however it lies."""
+
+
+def total(made: Callable[[int], object]) -> Spoil:
+    def spoil(vendor: HostileList, asked: Question, page: Page) -> None:
+        page["total"] = made(page["total"])
+
+    return spoil
+
+
+def records(made: Callable[[list[Page]], object]) -> Spoil:
+    def spoil(vendor: HostileList, asked: Question, page: Page) -> None:
+        page["records"] = made(page["records"])
+
+    return spoil
+
+
+def each(made: Callable[[Page], object]) -> Spoil:
+    def spoil(vendor: HostileList, asked: Question, page: Page) -> None:
+        for one in page["records"]:
+            made(one)
+
+    return spoil
+
+
+def body(made: Callable[[bytes], bytes], **headers: str) -> Spoil:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda vendor, asked, page: Said(made(envelope(page)), headers=named)
+
+
+def sometimes(said: Said) -> Spoil:
+    return lambda vendor, asked, page: said if asked.number % 4 == 2 else None
+
+
+def at_first(said: Said) -> Spoil:
+    """To the first question for each window."""
+    asked_for: set[tuple[float, float]] = set()
+
+    def spoil(vendor: HostileList, asked: Question, page: Page) -> Said | None:
+        window = asked.start_s, asked.end_s
+        is_new = window not in asked_for
+        asked_for.add(window)
+        return said if is_new else None
+
+    return spoil
+
+
+def wide(said: Said) -> Spoil:
+    return lambda vendor, asked, page: said if asked.end_s - asked.start_s > 40_000 else None
+
+
+def refused(status: str) -> Said:
+    return Said(envelope(None, status))
+
+
+def chinese(text: bytes) -> bytes:
+    marked = text.replace(b'"rate"', '"calledInfo": "中文信息测试电话", "rate"'.encode())
+    return marked.decode().encode("gbk")
+
+
+def shuffled(vendor: HostileList, asked: Question, page: Page) -> None:
+    found = vendor.found(asked)
+    random.Random(asked.number).shuffle(found)
+    first = (asked.current - 1) * asked.size
+    page["records"] = [call.record() for call in found[first : first + asked.size]]
+
+
+def of_window(widened: Callable[[Question], Question]) -> Spoil:
+    return lambda vendor, asked, page: page.update(vendor.page(widened(asked)))
+
+
+def zoned(minutes: int) -> Spoil:
+    zone = timezone(timedelta(minutes=minutes))
+
+    def moved(one: Page) -> None:
+        for name in [name for name in one if name.endswith("Time")]:
+            one[name] = datetime.fromisoformat(one[name]).astimezone(zone).isoformat()
+
+    return each(moved)
+
+
+def burst(count: int) -> list[Call]:
+    return [Call(f"burst-{number:06}", MIDNIGHT_S + 36_000) for number in range(count)]
+
+
+def named(made: Callable[[int], str]) -> list[Call]:
+    return [Call(made(number), MIDNIGHT_S + 600 + number * 40) for number in range(200)]
+
+
+def _submitted_at(sent: object, one: Page) -> None:
+    one["submitTime"] = sent
+
+
+def spoils() -> dict[str, tuple[Spoil, int]]:
+    """What is done to 300 calls of a quiet day, and how it ends."""
+    kept: dict[object, Page] = {}
+    found: dict[str, tuple[Spoil, int]] = {
+        "total as text": (total(str), GOOD),
+        "total as a float": (total(float), GOOD),
+        "total with blanks": (total(lambda told: f" {told} "), GOOD),
+        "total below zero": (total(lambda told: -told - 1), UNSETTLED),
+        "total without end": (total(lambda told: 10**30), UNSETTLED),
+        "total of 80 nines": (total(lambda told: "9" * 80), UNSETTLED),
+        "total in a list": (total(lambda told: [told]), UNSETTLED),
+        "total of 0": (total(lambda told: 0), UNSETTLED),
+        "total of a page": (
+            lambda vendor, asked, page: page.update(total=len(page["records"])),
+            GOOD,
+        ),
+        "total of 100 at most": (total(lambda told: min(100, told)), GOOD),
+        "records null": (records(lambda found: None), UNSETTLED),
+        "records null where there are none": (records(lambda found: found or None), GOOD),
+        "records no list": (records(lambda found: {"a": 1}), UNSETTLED),
+        "records of null": (records(lambda found: [None for _ in found]), UNSETTLED),
+        "data in data": (
+            lambda vendor, asked, page: Said(envelope({"data": page})),
+            UNSETTLED,
+        ),
+        "nested without end": (
+            body(lambda text: text[:-2] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}}"),
+            UNSETTLED,
+        ),
+        "99 distinct of 100": (records(lambda found: [*found[:-1], *found[:1]]), UNSETTLED),
+        "GBK": (body(chinese, Content_Type="application/json;charset=GBK"), GOOD),
+        "GBK unsaid": (body(chinese), GOOD),
+        "bytes that are no text": (
+            body(lambda text: text.replace(b'"rate"', b'"x\xff": "\x80", "rate"')),
+            GOOD,
+        ),
+        "gzip": (body(gzip.compress, Content_Encoding="gzip"), GOOD),
+        "-16": (sometimes(refused("-16")), GOOD),
+        "-24 at first": (at_first(refused("-24")), GOOD),
+        "no data at all": (lambda vendor, asked, page: refused("-24"), GOOD),
+        "wide windows too long": (each(lambda one: one.update(x="y" * 15_000)), GOOD),
+        "wide windows -18": (wide(refused("-18")), GOOD),
+        "wide windows 413": (wide(Said(b"", 413)), GOOD),
+        "redirects": (
+            lambda vendor, asked, page: Said(b"", 302, {"Location": vendor.base_url}),
+            DENIED,
+        ),
+        "a slow drip": (
+            lambda vendor, asked, page: (
+                Said(envelope(page), drips=True) if asked.number == 3 else None
+            ),
+            GOOD,
+        ),
+        "a reset in the middle": (sometimes(Said(b"x" * 99, cut=50)), GOOD),
+        "a reset at once": (sometimes(Said(b"x" * 99, cut=0)), GOOD),
+        "the end is not heeded": (
+            of_window(lambda q: Question(q.start_s, 1e10, q.current, q.size, q.number)),
+            UNSETTLED,
+        ),
+        "the window is not heeded": (
+            of_window(lambda q: Question(0, 1e10, q.current, q.size, q.number)),
+            UNSETTLED,
+        ),
+        "an answer is kept for all": (
+            lambda vendor, asked, page: page.update(
+                kept.setdefault(asked.current, page) if page["records"] or kept else page
+            ),
+            UNSETTLED,
+        ),
+    }
+    for code in (413, 429, 503):
+        found[f"HTTP {code}"] = (sometimes(Said(b"busy", code)), GOOD)
+    for minutes in (0, -210, 845):
+        found[f"an offset of {minutes} minutes"] = (zoned(minutes), GOOD)
+    times: tuple[object, ...] = (
+        None,
+        "",
+        "yesterday",
+        0,
+        {},
+        "0000-00-00 00:00:00",
+        "9999-12-31T00:00:00Z",
+    )
+    for sent in times:
+        found[f"submitTime {sent!r}"] = (each(partial(_submitted_at, sent)), GOOD)
+    return found
+
+
+@pytest.mark.parametrize("name", spoils())
+def test_nothing_is_lost_unsaid(tmp_path: Path, name: str) -> None:
+    spoil, code = spoils()[name]
+
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        page = vendor.page(asked)
+        return spoil(vendor, asked, page) or Said(envelope(page))
+
+    with HostileList(calls_of(300), answer) as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        done = listed.run(max_duration_s=60)
+        assert vendor.requests <= LONGEST
+        assert done.code == code, done.err
+        if code == GOOD and name != "no data at all":
+            assert not listed.missing()
+        if code == UNSETTLED:
+            assert "listing.unsettled" in done.err
+            assert done.summary["unsettled_windows"]
+
+
+@pytest.mark.parametrize("by", ["submitTime", "callTime", "hangupTime"])
+@pytest.mark.parametrize("ends", [(True, True), (False, False)])
+def test_however_windows_are_cut_a_busy_second_is_found(
+    tmp_path: Path, by: str, ends: tuple[bool, bool]
+) -> None:
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        page = vendor.page(asked)
+        shuffled(vendor, asked, page)
+        return Said(envelope(page))
+
+    with HostileList([*calls_of(60), *burst(250)], answer, by=by, ends=ends) as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        done = listed.run()
+        assert done.code == GOOD, done.err
+        assert not listed.missing()
+
+
+@pytest.mark.parametrize(
+    ("calls", "code", "found"),
+    [
+        (named(lambda at: f"{at:064}"), GOOD, 200),
+        (named(lambda at: f"{at:070}"), UNSETTLED, 0),
+        (named(lambda at: f"2611 {at:06}"), UNSETTLED, 0),
+        (named(lambda at: f"../{at:06}/x"), UNSETTLED, 0),
+        (named(lambda at: f"{at:06}\n01"), UNSETTLED, 0),
+        (named(lambda at: "" if at % 9 == 0 else f"{at:020}"), UNSETTLED, 177),
+    ],
+)
+def test_ids_that_can_not_be_are_never_taken(
+    tmp_path: Path, calls: list[Call], code: int, found: int
+) -> None:
+    with HostileList(calls) as vendor:
+        done = Discovery(tmp_path / "out", vendor, **QUICK).run()
+        assert (done.code, done.summary["listed"]) == (code, found), done.err
+        causes = {one["cause"] for one in done.summary["unsettled"]}
+        assert causes == ({"no_id"} if code else set())
+
+
+def test_one_id_in_two_days_counts_once(tmp_path: Path) -> None:
+    calls = named(lambda at: f"{at:020}")
+    before = [Call(one.voice_id, one.submit_s - 86_400) for one in calls]
+    with HostileList([*calls, *before]) as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        done = listed.run()
+        assert done.code == GOOD, done.err
+        assert done.summary["listed"] + done.summary["outside"] == 200
+
+
+def test_what_comes_while_it_is_listed_is_there_the_next_time(tmp_path: Path) -> None:
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        if asked.number < 60 and asked.number % 2:
+            vendor.calls.append(Call(f"late-{asked.number:06}", MIDNIGHT_S + 36_000 + asked.number))
+        return Said(envelope(vendor.page(asked)))
+
+    with HostileList(calls_of(400), answer) as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        done = listed.run()
+        while vendor.requests < 60 or done.code == UNSETTLED:
+            done = listed.run()
+        done = listed.run()
+        assert done.code == GOOD, done.err
+        assert not listed.missing()
+
+
+def _lies_of_the_code(call: Call) -> Page:
+    return call.record() | {"terminationCode": random.choice(["0", "200"])}
+
+
+def _other_submit_time(call: Call) -> Page:
+    return Call(call.voice_id, call.submit_s + 3).record()
+
+
+def _one_field_more(call: Call) -> Page:
+    return call.record() | {"carrier": "X"}
+
+
+def _number(call: Call) -> Page:
+    return call.record() | {"callee": "8613900139000"}
+
+
+@pytest.mark.parametrize(
+    ("single", "columns"),
+    [
+        (_other_submit_time, {"submit_time", "call_time", "answer_time", "hangup_time"}),
+        (_one_field_more, {"extra.carrier"}),
+        (_number, {"callee"}),
+        (_lies_of_the_code, {"termination_code"}),
+    ],
+)
+def test_a_comparison_names_what_differs_and_no_value(
+    tmp_path: Path, single: Callable[[Call], Page], columns: set[str]
+) -> None:
+    with HostileList(calls_of(150), single=single) as vendor:
+        done = Discovery(tmp_path / "out", vendor, **QUICK).run(compare=120)
+        assert done.code == 3, done.err
+        told = done.summary["comparison"]
+        assert {name for one in told["differences"] for name in one["columns"]} == columns
+        assert "861" not in json.dumps(done.summary) + done.err
+
+
+def test_a_field_that_is_left_out_may_differ(tmp_path: Path) -> None:
+    with HostileList(calls_of(150), single=_one_field_more) as vendor:
+        flags = {**QUICK, "output__omit_fields": ["carrier"]}
+        done = Discovery(tmp_path / "out", vendor, **flags).run(compare=120)
+        assert done.code == GOOD, done.err
+        assert done.summary["is_believed"]
