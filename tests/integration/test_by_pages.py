@@ -348,6 +348,30 @@ def test_a_budget_that_ends_within_pages_loses_nothing(
         assert damage(whole.out) == []
 
 
+def test_stopped_and_killed_at_random_moments_nothing_is_lost_and_nothing_double(
+    tmp_path: Path,
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    dice, source = random.Random(seed), tmp_path / "ids.txt"
+    with vendor_of("calls=3000,burst=130", drift=False, seed=3) as vendor:
+        ids_of(source, 3000, 3)
+        compared(tmp_path / "out", vendor)
+        slow = Harvest(tmp_path / "out", vendor.base_url, pace__rate_per_s=30.0)
+        for _ in range(4):
+            running = slow.start(source, by_pages={})
+            time.sleep(dice.uniform(1.0, 5.0))
+            running.send_signal(dice.choice([signal.SIGKILL, signal.SIGTERM]))
+            assert slow.ended(running).code in (-9, -15, 143, 0, 3)
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
+        assert harvest.run(source, by_pages=WAY).code in (0, 3)
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        single.run(source)
+        assert harvest.ids() == single.ids()
+        assert alike(harvest) == alike(single)
+        assert damage(harvest.out) == []
+
+
 def test_few_ids_among_many_calls_cost_no_more_than_as_much_again(tmp_path: Path) -> None:
     source = tmp_path / "ids.txt"
     with vendor_of("calls=6000", drift=False) as vendor:
