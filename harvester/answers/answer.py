@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+SINGLE = "single"
+"""How a record was fetched: by a request for its id alone."""
+PAGES = "pages"
+"""The same: with others, by a page of the vendor's list."""
+
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """One delivered answer."""
@@ -17,3 +22,4 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     is_final: bool
     is_rated: bool = True
     """False: the call is over, but the vendor had not put a price on it (`answers.rating`)."""
+    fetched_by: str = SINGLE

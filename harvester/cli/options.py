@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,23 @@ CarriedOverOnly = Annotated[
     typer.Option(
         "--carried-over-only",
         help="Read no input: only due open calls and ids of earlier inputs.",
+    ),
+]
+
+
+class Way(StrEnum):
+    """How records are fetched."""
+
+    single = "single"
+    pages = "pages"
+
+
+Via = Annotated[
+    Way,
+    typer.Option(
+        "--via",
+        help="single: each id by a request of its own. pages: up to 100 records a request, from "
+        "the vendor's list, and singly what that does not have; needs `discover --compare` once.",
     ),
 ]
 MaxDuration = Annotated[

@@ -63,6 +63,8 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     record: RawRecord
     submit_ms: int | None
     """Its submitTime, where that can be read."""
+    odd_hangup: bool = False
+    """Its hangupTime is in a form that nobody knows."""
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
@@ -223,7 +225,8 @@ def _page(query: Query, data: _Literals, now: float) -> Page | NetworkFailure:
         fields = _fields(literal)
         if _is_of_another_window(query, fields):
             return _OTHER_WINDOW
-        calls.append(Listed(envelope.records[0], _instant(fields.get("submitTime"))))
+        at_ms = _instant(fields.get("submitTime"))
+        calls.append(Listed(envelope.records[0], at_ms, envelope.odd_hangup))
     return Page(total, tuple(calls), len(records), _whole(data.size), _whole(data.current))
 
 

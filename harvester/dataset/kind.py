@@ -304,7 +304,8 @@ CURRENCY_PRESUMED = Column(
 FETCHED_BY = Column(
     name="fetched_by",
     type=TEXT,
-    meaning='the request that brought it: "single", one for this id',
+    meaning='the request that brought it: "single", one for this id; "pages", one for a page of '
+    "the vendor's list",
     encoding=Encoding.DICTIONARY,
     nullable=False,
     personal=Personal.OURS,

@@ -32,9 +32,6 @@ from harvester.dataset.columns import (
 from harvester.dataset.kind import SECONDS, TEXT, TIME, Draft, Reads, RecordKind
 from harvester.dataset.parse import Batch, readable, reader_of
 
-SINGLE = "single"
-"""How a row was fetched: by a request for its id alone."""
-
 _RULES: dict[Reads, Rule] = {Reads.SECONDS: SECONDS_RULE, Reads.MONEY: MONEY_RULE}
 
 
@@ -205,7 +202,7 @@ def _add_provenance(
     columns["is_final"] = pa.array([answer.is_final for answer in answers], pa.bool_())
     columns["is_rated"] = pa.array([answer.is_rated for answer in answers], pa.bool_())
     columns["fetched_at"] = pa.array([answer.fetched_at_ms for answer in answers], TIME)
-    columns["fetched_by"] = pa.repeat(pa.scalar(SINGLE, TEXT), size)
+    columns["fetched_by"] = pa.array([answer.fetched_by for answer in answers], TEXT)
     columns["run_id"] = pa.array([answer.run_id for answer in answers], TEXT)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import msgspec
 
 from harvester.errors import StoreError
-from harvester.state import journal, unresolved
+from harvester.state import journal, listings, unresolved
 from harvester.state.between_runs import keep_requests_of_day
 from harvester.state.database import transaction
 from harvester.state.values import Batch, WorkList, rows_of_chunk
@@ -53,6 +53,8 @@ def acknowledge(
         unresolved.put_dead_letters(db, batch.dead_letters)
         unresolved.remove_deferred(db, batch.recovered)
         unresolved.put_deferred(db, batch.deferred)
+        if batch.by_pages:
+            listings.keep_taken(db, run_id, batch.by_pages)
         db.execute(
             "UPDATE run SET counters = ? WHERE id = ?",
             (msgspec.json.encode(counters).decode(), run_id),

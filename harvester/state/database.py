@@ -94,6 +94,10 @@ CREATE TABLE listed_window (
 -- path: relative to state/listed/.
 CREATE TABLE listed_file (
     path TEXT PRIMARY KEY, listing INTEGER NOT NULL, rows INTEGER NOT NULL) WITHOUT ROWID;
+-- Ids that `--via pages` took from pages, in runs in which that way has not come to its end yet.
+CREATE TABLE taken (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, n INTEGER NOT NULL,
+    ids BLOB NOT NULL);
 CREATE TABLE run (
     id TEXT PRIMARY KEY, started_ms INTEGER NOT NULL, ended_ms INTEGER, exit_code INTEGER,
     first_publication INTEGER NOT NULL, counters TEXT NOT NULL) WITHOUT ROWID;
@@ -119,7 +123,7 @@ _ADDED = (
 
 # Tables that came later, all of them: a database that was made without one gets it when it is
 # opened.
-_ADDED_TABLES = ("listing", "listed_window", "listed_file")
+_ADDED_TABLES = ("listing", "listed_window", "listed_file", "taken")
 
 _FORM = len(_ADDED) + len(_ADDED_TABLES)
 """Which of the forms of this version it is."""

@@ -1,9 +1,9 @@
 """The journal's blobs: zstd-compressed lines of JSON, one an answer.
 
-A line is {"id": …, "at": …, "final": …, "answer": {…}}, of an unrated call with "rated": false
-before the answer, and with the vendor's answer pasted in as it
-came, so that every literal (money above all) keeps its digits.  JSON text holds line breaks only
-between tokens, where a space means the same; so a line stays a line.
+A line is {"id": …, "at": …, "final": …, "answer": {…}}, before the answer of an unrated call with
+"rated": false and of one that a page brought with "by": "pages", and with the vendor's answer
+pasted in as it came, so that every literal (money above all) keeps its digits.  JSON text holds
+line breaks only between tokens, where a space means the same; so a line stays a line.
 
 On the way back the answer is cut out of its line, not parsed: JSON that one parser took (a lone
 surrogate, five hundred brackets) another refuses, and a line that can't be read again would stop
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import msgspec
 import zstandard
 
-from harvester.answers.answer import Answer
+from harvester.answers.answer import SINGLE, Answer
 from harvester.state.values import Entry, JournalBlob
 
 DAMAGED = (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError)
@@ -37,6 +37,7 @@ class _Head(msgspec.Struct, gc=False):
     at: int
     final: bool
     rated: bool = True
+    by: str = SINGLE
 
 
 _decode = msgspec.json.Decoder(list[_Head]).decode
@@ -65,7 +66,7 @@ def decode(blob: bytes, run_id: str) -> list[Answer]:
     # All heads at once: half the price of one after the other.
     found = _decode(b"[" + b"},".join([*heads, b""])[:-1] + b"]") if heads else []
     return [
-        Answer(head.id, answer, head.at, run_id, head.final, head.rated)
+        Answer(head.id, answer, head.at, run_id, head.final, head.rated, head.by)
         for head, answer in zip(found, answers, strict=True)
     ]
 
@@ -82,11 +83,12 @@ def _lines(entries: Iterable[Entry]) -> bytes:
         # Numbers, not texts: `in` tries a text as a number first, and forms the error at length.
         if _LF in answer or _CR in answer:
             answer = answer.replace(b"\r", b" ").replace(b"\n", b" ")
-        head = b'{"id":"%s","at":%d,"final":%s%s,"answer":' % (
+        head = b'{"id":"%s","at":%d,"final":%s%s%s,"answer":' % (
             entry.voice_id.encode(),
             entry.fetched_at_ms,
             b"true" if entry.is_final else b"false",
             b"" if entry.is_rated else b',"rated":false',
+            b"" if entry.fetched_by == SINGLE else b',"by":"%s"' % entry.fetched_by.encode(),
         )
         # One join of everything: to format an answer into its line would copy it once more.
         parts += (head, answer, b"}\n")

@@ -14,14 +14,15 @@ settled.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import TypeVar
 
 import msgspec
+import zstandard
 
 from harvester.state.between_runs import keep_requests_of_day
-from harvester.state.database import get_meta, set_meta, transaction
+from harvester.state.database import get_meta, one_number, set_meta, transaction
 from harvester.vendor_clock import OFFSET_S
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -30,6 +31,7 @@ _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1).toordinal()
 _FILTER = "list_filter"
 _COMPARISON = "list_comparison"
+_DOUBTED = "taken_doubted"
 _COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled"
 GOES_ON_MS = 20 * 3_600_000
 """Less than a day, as a crontab counts it."""
@@ -283,6 +285,52 @@ def comparison(db: sqlite3.Connection) -> Comparison | None:
 def drop_comparison(db: sqlite3.Connection) -> None:
     """Forget it, inside whatever transaction is open."""
     db.execute("DELETE FROM meta WHERE key = ?", (_COMPARISON,))
+
+
+def keep_taken(db: sqlite3.Connection, run_id: str, ids: Sequence[str]) -> None:
+    """Keep which ids a run has taken from pages, inside whatever transaction is open."""
+    packed = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(
+        "\n".join(ids).encode()
+    )
+    db.execute("INSERT INTO taken (run, n, ids) VALUES (?, ?, ?)", (run_id, len(ids), packed))
+
+
+def count_taken(db: sqlite3.Connection) -> int:
+    """Ids that were taken from pages, in runs whose way by pages has not come to its end."""
+    return one_number(db, "SELECT COALESCE(SUM(n), 0) FROM taken")
+
+
+def taken_ids(db: sqlite3.Connection) -> Iterator[list[str]]:
+    """Those ids, a batch at a time."""
+    unpack = zstandard.ZstdDecompressor().decompress
+    for (packed,) in db.execute("SELECT ids FROM taken ORDER BY seq"):
+        yield unpack(packed).decode().split("\n")
+
+
+def forget_taken(db: sqlite3.Connection) -> None:
+    """The way by pages came to its end, and its samples showed no difference."""
+    with transaction(db):
+        clear_taken(db)
+
+
+def clear_taken(db: sqlite3.Connection) -> None:
+    """The same, inside whatever transaction is open: those ids are settled, or listed again."""
+    db.execute("DELETE FROM taken")
+    db.execute("DELETE FROM meta WHERE key = ?", (_DOUBTED,))
+
+
+def doubt_taken(db: sqlite3.Connection) -> None:
+    """A page was not what the single way says: neither counts the comparison of the two any more,
+    nor what was taken from pages.
+    """
+    with transaction(db):
+        drop_comparison(db)
+        set_meta(db, _DOUBTED, "1")
+
+
+def is_taken_doubted(db: sqlite3.Connection) -> bool:
+    """Whether what was taken is to be fetched again, one by one."""
+    return get_meta(db, _DOUBTED) == "1"
 
 
 def _listings(db: sqlite3.Connection, clause: str, *values: int) -> list[ListingRecord]:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from harvester.answers.answer import Answer
+from harvester.answers.answer import SINGLE, Answer
 
 Blob: TypeAlias = bytes
 """In a Struct that has a field `bytes`."""
@@ -38,7 +38,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     """The vendor's whole answer as it came: UTF-8 JSON, literals untouched."""
     is_rated: bool = True
-    """As in `Answer`."""
+    fetched_by: str = SINGLE
+    """Both as in `Answer`."""
 
 
 class OpenCall(msgspec.Struct, frozen=True):
@@ -148,6 +149,8 @@ class Batch(msgspec.Struct):
     deferred: list[Deferred] = []
     recovered: list[str] = []
     """Deferred ids that have an outcome now."""
+    by_pages: list[str] = []
+    """Ids whose outcome is a record that a page of the vendor's list brought."""
     list_delivered: int = 0
     list_open: int = 0
     list_dead: int = 0
@@ -387,6 +390,12 @@ class Counters(msgspec.Struct):
     failed: int = 0
     """Of those, the ones that failed in too many runs."""
     requests: int = 0
+    by_pages: int = 0
+    """Ids with an outcome (of those above) that is a record of a page."""
+    page_requests: int = 0
+    """Of the requests, those for pages, and for what is compared with them."""
+    sampled: int = 0
+    """Records of pages that were compared with an answer about the id alone."""
     odd_hangups: int = 0
     """Answers whose hangupTime has an unknown form."""
     clock_skew_s: int | None = None

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from harvester.state import journal, publications, unresolved
+from harvester.state import journal, listings, publications, unresolved
 from harvester.state.database import get_meta, newest_number, one_number, set_meta, transaction
 from harvester.state.values import FileStamp, InputRecord, WorkList, rows_of_chunk
 from harvester.storage import bitmap
@@ -47,12 +47,14 @@ def replace_list(
     retrying: Iterable[str] = (),
     new_ids_ms: int | None = None,
     refetch: msgspec.Struct | None = None,
+    has_taken: bool = False,
 ) -> None:
     """Put `new` in force in place of the old list, in one transaction.
 
     What was pending on the old list is on the new one, so the old one's progress goes.
     `retrying` are the dead letters that `new` asks again.  `new_ids_ms`: when it was made, if it
     has ids that were never on a list of this output.  `refetch`: what its last rows are for.
+    `has_taken`: it has what pages brought and is not believed any more (`listings.taken_ids`).
     """
     with transaction(db):
         db.execute("DELETE FROM chunk")
@@ -76,6 +78,8 @@ def replace_list(
             set_meta(db, _NEW_IDS, str(new_ids_ms))
         if refetch is not None:
             set_meta(db, _REFETCH, msgspec.json.encode(refetch).decode())
+        if has_taken:
+            listings.clear_taken(db)
         if input_record is not None:
             _remember_input(db, input_record, stamps)
         db.executemany("UPDATE dead_letter SET retrying = 1 WHERE id = ?", [(v,) for v in retrying])

@@ -35,3 +35,8 @@ def unset(bits: bytes, rows: int) -> Iterator[int]:
     for row in range(rows):
         if not bits[row >> 3] & (1 << (row & 7)):
             yield row
+
+
+def is_set(bits: bytes, row: int) -> bool:
+    """Whether the bit of `row` is set."""
+    return bool(bits[row >> 3] & (1 << (row & 7)))

@@ -17,6 +17,7 @@ import msgspec
 from harvester.cli.signals import Signals
 from harvester.config import Secrets, load
 from harvester.errors import HarvesterError
+from harvester.pipeline.by_pages.pages import Pages
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.run.requests import RefetchRequest, Request, RunRequest, stopped
 from harvester.pipeline.run.run import run
@@ -32,6 +33,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     refetch: dict[str, Any] | None = None
     """A refetch, with the fields of its request."""
     max_duration_s: float | None = None
+    by_pages: Pages | None = None
     trace: str | None = None
     secrets: tuple[str, str] = ("bDqJFiq9", "7bz1lzh9")
 
@@ -56,17 +58,20 @@ def main() -> int:
         input_only=order.only,
         carried_over_only=order.carried_over_only,
         max_duration_s=order.max_duration_s,
+        by_pages=order.by_pages,
     )
     if order.refetch is not None:
         told = {"max_duration_s": order.max_duration_s, **order.refetch}
-        request = msgspec.convert(told, RefetchRequest)
+        request = msgspec.structs.replace(
+            msgspec.convert(told, RefetchRequest), by_pages=order.by_pages
+        )
     signals = Signals(stopped)
     try:
         with signals.handled():
             secrets, trace = Secrets(*order.secrets), tracer(order.trace)
             result = run(config, secrets, request, Quiet(), signals, trace=trace)
     except HarvesterError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        print(f"error: {exc.code}: {exc}", file=sys.stderr)
         return exc.exit_code
     if result.error is not None:
         print(f"error: {result.error}", file=sys.stderr)

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.answers import literals
-from harvester.answers.answer import Answer
+from harvester.answers.answer import PAGES, SINGLE, Answer
 from harvester.dataset.columns import TIME_RULE, typed
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.normalize import Normalized, normalize
@@ -111,7 +111,15 @@ def test_a_currency_is_presumed_where_the_vendor_names_none(by_value: bool) -> N
 
 def test_the_table_has_the_schema_and_the_order_of_the_answers() -> None:
     answers = [
-        Answer(str(9 - n), envelope([("cost", f'"{n}"')]), n, f"run-{n}", n % 2 == 0, n % 3 == 0)
+        Answer(
+            str(9 - n),
+            envelope([("cost", f'"{n}"')]),
+            n,
+            f"run-{n}",
+            n % 2 == 0,
+            n % 3 == 0,
+            PAGES if n == 4 else SINGLE,
+        )
         for n in range(9)
     ]
     table = normalize(answers, "acme", GROUP_RECORD).table
@@ -120,7 +128,8 @@ def test_the_table_has_the_schema_and_the_order_of_the_answers() -> None:
     assert table["cost"].to_pylist() == [Decimal(n) for n in range(9)]
     assert table["is_final"].to_pylist() == [n % 2 == 0 for n in range(9)]
     assert table["is_rated"].to_pylist() == [n % 3 == 0 for n in range(9)]
-    assert set(table["fetched_by"].to_pylist()) == {"single"}
+    ways = ["pages" if n == 4 else "single" for n in range(9)]
+    assert table["fetched_by"].to_pylist() == ways
     assert table["run_id"].to_pylist() == [f"run-{n}" for n in range(9)]
     assert set(table["account"].to_pylist()) == {"acme"}
     assert [at.timestamp() for at in table["fetched_at"].to_pylist()] == [

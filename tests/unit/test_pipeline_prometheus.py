@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.run.metrics_file import MetricsFile
-from harvester.pipeline.run.prometheus import PREFIX, RunFigures, exposition, metrics
+from harvester.pipeline.run.prometheus import PREFIX, PagesFigures, RunFigures, exposition, metrics
 from tests.support.simulated import ROOT
 
 NOW = Progress(
@@ -46,6 +46,7 @@ WHOLE = RunFigures(
     last_new_ids_s=1_763_900_000.5,
     progress=NOW,
     throttled=5,
+    by_pages=PagesFigures(ids=40, requests=3, sampled=20, differs=True),
     journal_records=7,
     unparsed={"cost": 3, "data": 1},
     unknown_fields=12,
@@ -74,6 +75,8 @@ def test_another_parser_reads_the_same_figures() -> None:
     found = read(exposition(WHOLE))
     assert found[("requests_total", ())] == 75
     assert found[("unrated_ids_total", ())] == 6
+    assert found[("by_pages_ids_total", ())] == 40
+    assert found[("by_pages_differs", ())] == 1
     assert found[("refetched_ids_total", (("outcome", "changed"),))] == 2
     assert found[("output_unrated_ids", (("state", "open"),))] == 1
     assert found[("output_unrated_ids", (("state", "delivered"),))] == 8

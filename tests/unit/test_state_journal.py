@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.answers.answer import Answer
+from harvester.answers.answer import PAGES, SINGLE, Answer
 from harvester.state import journal
 from harvester.state.values import Entry
 
@@ -52,16 +52,23 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     at_ms=st.integers(0, 2**53),
     is_final=st.booleans(),
     is_rated=st.booleans(),
+    by=st.sampled_from([SINGLE, PAGES]),
 )
 def test_any_answer_comes_back_with_every_literal_as_it_was(
-    value: dict[str, Any], escape: bool, indent: str, at_ms: int, is_final: bool, is_rated: bool
+    value: dict[str, Any],
+    escape: bool,
+    indent: str,
+    at_ms: int,
+    is_final: bool,
+    is_rated: bool,
+    by: str,
 ) -> None:
     answer = literal(value, escape, indent).encode("utf-8", "surrogatepass")
-    entry = Entry("a-1", at_ms, is_final, answer, is_rated)
+    entry = Entry("a-1", at_ms, is_final, answer, is_rated, by)
     blob, size = journal.encode([entry, Entry("b", 0, True, b"{}")])
     first, second = journal.decode(blob, "run-1")
     assert (first.voice_id, first.fetched_at_ms) == ("a-1", at_ms)
-    assert (first.is_final, first.is_rated) == (is_final, is_rated)
+    assert (first.is_final, first.is_rated, first.fetched_by) == (is_final, is_rated, by)
     assert first.body == answer.replace(b"\r", b" ").replace(b"\n", b" ")
     assert second == Answer("b", b"{}", 0, "run-1", True)
     assert size >= len(answer)

@@ -79,6 +79,7 @@ def refetch(  # noqa: PLR0917 - typer makes a flag of each
     rate: options.Rate = None,
     concurrency: options.Concurrency = None,
     workers: options.Workers = None,
+    via: options.Via = options.Way.single,
     max_duration: options.MaxDuration = None,
     metrics_file: options.MetricsFile = None,
     dry_run: options.DryRun = False,
@@ -119,6 +120,7 @@ def refetch(  # noqa: PLR0917 - typer makes a flag of each
     from harvester.analysis.audit.limits import parse_limits
     from harvester.analysis.clock import Clock
     from harvester.cli.duration import duration_s
+    from harvester.pipeline.by_pages.pages import Pages
     from harvester.pipeline.run.requests import RefetchRequest
 
     days, clock = period(first, last, month), Clock.of(settings.billing)
@@ -134,6 +136,7 @@ def refetch(  # noqa: PLR0917 - typer makes a flag of each
         fail_on_change=fail_on_change,
         fail_above=parse_limits(fail_above or ()),
         max_duration_s=None if max_duration is None else duration_s(max_duration),
+        by_pages=Pages() if via is options.Way.pages else None,
     )
     _refuse_contradiction(request, is_dated=bool(zone or date_by))
     is_nothing = _show_dead if what is What.dead else _show_chosen

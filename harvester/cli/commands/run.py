@@ -6,9 +6,10 @@ import gc
 import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import typer
 
 from harvester.cli import options
 from harvester.cli.duration import duration_s
@@ -25,6 +26,7 @@ from harvester.errors import EXIT_UNEXPECTED, AlreadyRunning, HarvesterError, Us
 if TYPE_CHECKING:
     from harvester.cli.logs.logs import Logs
     from harvester.cli.logs.ping import Pinger
+    from harvester.pipeline.by_pages.pages import Pages
     from harvester.pipeline.run.requests import Request
     from harvester.pipeline.run.run import Result
 
@@ -36,6 +38,21 @@ class Manner(msgspec.Struct, frozen=True):
     """JSON on both streams, and no screens; a bar all the same where stderr is a terminal."""
     quiet: bool = False
     verbose: bool = False
+
+
+FirstListed = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="DATE",
+        help="With --via pages: first day to look through in the vendor's list, on its clock. "
+        "Default: what the ids tell by their digits.",
+    ),
+]
+LastListed = Annotated[
+    str | None,
+    typer.Option("--to", metavar="DATE", help="With --via pages: last day, included."),
+]
 
 
 def run(  # noqa: PLR0917 - typer makes a flag of each
@@ -51,6 +68,9 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     input_only: options.InputOnly = False,
     only: options.Only = False,
     carried_over_only: options.CarriedOverOnly = False,
+    via: options.Via = options.Way.single,
+    first: FirstListed = None,
+    last: LastListed = None,
     max_duration: options.MaxDuration = None,
     metrics_file: options.MetricsFile = None,
     rebind: options.Rebind = False,
@@ -69,6 +89,7 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
     \b
     Example:
       harvester run ids/*.txt -c configs/nightly.toml --max-duration 5h
+      harvester run ids/*.txt -c configs/nightly.toml --via pages
     """
     settings = options.settings(
         config,
@@ -105,8 +126,31 @@ def run(  # noqa: PLR0917 - typer makes a flag of each
         carried_over_only=carried_over_only,
         max_duration_s=limit_s,
         rebind=rebind,
+        by_pages=_by_pages(via, first, last),
     )
     return harvest(settings.config, request, Manner(json, quiet, verbose), command="run")
+
+
+def _by_pages(via: options.Way, first: str | None, last: str | None) -> Pages | None:
+    """What to fetch by pages, if that is wished.  Raises UsageError."""
+    if via is options.Way.single:
+        if first is not None or last is not None:
+            raise UsageError(
+                "--from and --to name days of the vendor's list: add --via pages, or leave them "
+                "out. An input names its ids itself.",
+                code="usage.conflict",
+            )
+        return None
+    from harvester.cli.days import period
+    from harvester.pipeline.by_pages.pages import Pages
+
+    days = period(first, last, None)
+    if (days.first is None) is not (days.last is None):
+        raise UsageError(
+            "--from and --to name the days of the vendor's list together: give both, or none.",
+            code="usage.date",
+        )
+    return Pages(first=days.first, last=days.last)
 
 
 def harvest(config: Config, request: Request, manner: Manner, *, command: str) -> int:

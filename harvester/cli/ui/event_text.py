@@ -52,6 +52,16 @@ _SAYINGS = {
         "right; else name days (--from, --to, --month) to reach them"
     ),
     "ids_not_delivered": "{count} id(s) are not in the data set and are not fetched: {ids}",
+    "pages_began": "reading the vendor's list for records (samples with seed {seed})",
+    "pages_ended": (
+        "{records} records came by pages, with {requests} requests; {sampled} were compared; "
+        "{windows} windows of the list are settled, {unsettled} are not"
+    ),
+    "pages_differ": (
+        "a page of the vendor's list has {columns} otherwise than the answer about the id alone "
+        "({voice_ids}): from now on each id is fetched by a request of its own, and what came by "
+        "pages before is fetched again"
+    ),
     "refetched": (
         "compared with what was delivered: {same} the same, {changed} changed, {extra_only} differ "
         "in extra or unparsed alone, {missing} have no row any more"

@@ -182,6 +182,7 @@ class _Screen:
         self.lines.append(Line())
         pace = f" in {span(seconds)}" if seconds else ""
         self._note("sent", f"{count(summary.requests)} requests{pace}")
+        self._note("by pages", _by_pages(summary, self._dot))
         self._note("planned", _planned(summary))
         self._note("retries", retries_told(summary.retries))
         self._note("warnings", self._dot.join(_troubles(summary)))
@@ -272,6 +273,23 @@ def _unrated(summary: Summary, dot: str) -> str:
         found.append(f"{count(summary.open_unrated)} calls wait for their price")
     if summary.run.unrated:
         found.append(f"{count(summary.run.unrated)} were delivered without one")
+    return dot.join(found)
+
+
+def _by_pages(summary: Summary, dot: str) -> str:
+    book = summary.by_pages
+    if book is None:
+        return ""
+    sent = count(book.requests)
+    found = [f"{count(book.records)} records with {sent} requests"]
+    found.append(f"{count(book.sampled)} compared (seed {book.seed})")
+    if book.unsettled:
+        found.append(f"{count(book.unsettled)} windows not settled")
+    if book.difference is not None:
+        columns = ", ".join(book.difference.columns)
+        found.append(f"DIFFERS: {columns} of {book.difference.voice_id}")
+    if book.fetched_again:
+        found.append(f"{count(book.fetched_again)} to be fetched again")
     return dot.join(found)
 
 

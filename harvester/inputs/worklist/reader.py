@@ -68,6 +68,19 @@ class ListFile:
             at = stop
         return ids, ranks
 
+    def find(self, wanted: Sequence[str]) -> dict[str, int]:
+        """The rows of those of the sorted `wanted` that are listed, reading only the groups where
+        they could be.  Raises StoreError if one can't be read.
+        """
+        found: dict[str, int] = {}
+        for group, here in _reached(self._file, list(wanted), column=1):
+            column = _read(self._file, self._path, group, ["voice_id"]).column("voice_id")
+            rows = pc.indices_nonzero(pc.is_in(column, value_set=pa.array(here, pa.string())))
+            ids = column.take(rows).to_pylist()
+            start = self._starts[group]
+            found.update(zip(ids, (start + row for row in rows.to_pylist()), strict=True))
+        return found
+
     def _group(self, no: int) -> pa.Table:
         if self._held is None or self._held[0] != no:
             self._held = None  # let go of the old group before the new one is there
@@ -123,10 +136,12 @@ def write_ids(path: str | Path, ids: Iterable[Sequence[str]]) -> int:
     return out.rows
 
 
-def _reached(parquet: pq.ParquetFile, wanted: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _reached(
+    parquet: pq.ParquetFile, wanted: list[str], column: int = 0
+) -> Iterator[tuple[int, list[str]]]:
     """The row groups whose range holds some of the sorted `wanted`, and those."""
     for group in range(parquet.metadata.num_row_groups):
-        statistics = parquet.metadata.row_group(group).column(0).statistics
+        statistics = parquet.metadata.row_group(group).column(column).statistics
         low, high = 0, len(wanted)
         if statistics is not None and statistics.has_min_max:
             low = bisect_right(wanted, statistics.min)

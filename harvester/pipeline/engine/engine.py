@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import msgspec
+from msgspec.structs import replace
 
 from harvester.client.clock import VendorClock
 from harvester.config import OpenCalls, Output, Pace, Retry
@@ -34,7 +35,7 @@ from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.shutdown import CutOff, Stop, as_reason
 from harvester.pipeline.engine.task import Answered, Conclusion, Task
 from harvester.pipeline.engine.task_source import DeferredPages, Pages, RunPages, TaskSource
-from harvester.pipeline.engine.workers import Figures, MakeWorkers
+from harvester.pipeline.engine.workers import AheadFigures, Figures, MakeAhead, MakeWorkers
 from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.state import between_runs
@@ -71,6 +72,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     newest: Callable[[sqlite3.Connection], str | None] = lambda _: None
     """An id whose record lies in the data set; None for none."""
     workers: MakeWorkers
+    ahead: MakeAhead | None = None
+    """Who resolves ids before the workers are handed any, if somebody does."""
     processes: int = 1
     """That send requests, each over `pace.concurrency` connections."""
     last_skew_s: float = 0.0
@@ -90,6 +93,7 @@ class EngineResult(msgspec.Struct, frozen=True, kw_only=True):
     """Why it stops early, if it does."""
     progress: Progress
     figures: Figures
+    ahead: AheadFigures | None
     requests_of_day: tuple[str, int]
     """(day of +08:00, requests sent in it), to the last one."""
     journal_records: int
@@ -153,6 +157,9 @@ class Engine:
         """What is known of all ids; see `workers.Owner`."""
         self._workers = job.workers(self, self.clock, self.stop, self.counters)
         self.others.fetcher = self._workers.prober
+        make = job.ahead
+        self._ahead = make and make(self, self.clock, self.stop, self.counters, ledger)
+        self._is_ahead = False
         self._waiting = Waiting(job.output, job.journal)
         self._due = asyncio.Event()
         self._is_full = False
@@ -172,6 +179,7 @@ class Engine:
             asyncio.create_task(self._keep_budget()),
         ]
         try:
+            await self._work_ahead()
             await self._work(self._first_pages())
             if not self.stop.is_set:
                 await self.others.end_list()
@@ -180,6 +188,8 @@ class Engine:
             await self.others.end()
             await self._acknowledger.flush()
         finally:
+            if self._ahead is not None:
+                await self._ahead.close()
             await self._workers.close()
             for task in behind:
                 task.cancel()
@@ -204,7 +214,8 @@ class Engine:
             published=tuple(self._published),
             reason=self.stop.reason,
             progress=self.progress(),
-            figures=self._workers.figures(),
+            figures=self._figures(),
+            ahead=self.ahead,
             requests_of_day=self._quota.stored(),
             journal_records=self._waiting.records,
             worst_skew_s=self.clock.worst_skew_s,
@@ -214,7 +225,7 @@ class Engine:
     def progress(self) -> Progress:
         """How it is going."""
         now = time.monotonic()
-        counters, figures = self.counters, self._workers.figures()
+        counters, figures = self.counters, self._figures()
         done = counters.resolved
         to_fetch = self._job.to_fetch
         requests_per_s, resolved_per_s = self._speed.mark(now, counters.requests, done)
@@ -239,6 +250,39 @@ class Engine:
             phase=self._phase_now,
             received_bytes=figures.received_bytes,
         )
+
+    @property
+    def ahead(self) -> AheadFigures | None:
+        """How those who go ahead are doing, if somebody does."""
+        return None if self._ahead is None else self._ahead.figures()
+
+    def _figures(self) -> Figures:
+        """Of the workers and of who goes ahead: what adds up of both, the rest of who works."""
+        figures = self._workers.figures()
+        if self._ahead is None:
+            return figures
+        ahead = self._ahead.figures().workers
+        now = ahead if self._is_ahead else figures
+        return replace(
+            figures,
+            pace_per_s=now.pace_per_s,
+            paused_s=now.paused_s,
+            is_outage=now.is_outage,
+            outages=figures.outages + ahead.outages,
+            throttled=figures.throttled + ahead.throttled,
+        )
+
+    async def _work_ahead(self) -> None:
+        """Have ids resolved before the workers are handed any, if somebody does that."""
+        if self._ahead is None:
+            return
+        self._is_ahead = True
+        try:
+            await self._ahead.work()
+        finally:
+            self._is_ahead = False
+        await self._acknowledger.flush()
+        await self._ahead.end()
 
     @property
     def _phase_now(self) -> str:
@@ -289,6 +333,13 @@ class Engine:
         """See `workers.Owner`."""
         await self.others.settle(task, conclusion)
         self._source.give_back(task)
+
+    async def take_in(self, task: Task, answered: Answered) -> None:
+        """See `workers.Owner`."""
+        await self._held_up()
+        self._count_begun(task)
+        self.counters.by_pages += 1
+        await self.others.settle(task, answered)
 
     def cut_off(self, task: Task) -> None:
         """See `workers.Owner`."""

@@ -15,6 +15,7 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
+from harvester.answers.answer import SINGLE
 from harvester.answers.rating import is_free
 from harvester.config import OpenCalls, Retry
 from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
@@ -122,10 +123,17 @@ def _settle_again(
                 or bool(free and is_free(conclusion.answer, free))
             )
             entry = Entry(
-                task.voice_id, conclusion.at_ms, conclusion.over, conclusion.answer, is_rated
+                task.voice_id,
+                conclusion.at_ms,
+                conclusion.over,
+                conclusion.answer,
+                is_rated,
+                conclusion.fetched_by,
             )
             batch.again.append(entry)
             batch.bytes += len(entry.body)
+            if entry.fetched_by != SINGLE:
+                batch.by_pages.append(task.voice_id)
             if entry.is_final:
                 batch.corrected.append(task.voice_id)
             return Settled(Outcome.REFETCHED)
@@ -142,7 +150,13 @@ def _settle_again(
 
 
 def _deliver(batch: Batch, task: Task, answered: Answered, *, is_final: bool) -> Settled:
-    entry = Entry(task.voice_id, answered.at_ms, is_final, answered.answer)
+    entry = Entry(
+        task.voice_id,
+        answered.at_ms,
+        is_final,
+        answered.answer,
+        fetched_by=answered.fetched_by,
+    )
     _enter(batch, task, entry)
     return _DELIVERED
 
@@ -156,6 +170,8 @@ def _deliver_unrated(batch: Batch, task: Task, entry: Entry) -> Settled:
 def _enter(batch: Batch, task: Task, entry: Entry) -> None:
     batch.entries.append(entry)
     batch.bytes += len(entry.body)
+    if entry.fetched_by != SINGLE:
+        batch.by_pages.append(task.voice_id)
     if task.open_call is not None:
         batch.closed_calls.append(task.voice_id)
 
@@ -170,7 +186,14 @@ def _await_price(batch: Batch, task: Task, answered: Answered, policy: Policy) -
     if policy.are_ages_sure():
         since_ms = min(since_ms, now_ms)  # later, it was noted by a clock that was ahead
     if _is_price_overdue(since_ms, now_ms, policy):
-        entry = Entry(task.voice_id, now_ms, is_final=True, body=answered.answer, is_rated=False)
+        entry = Entry(
+            task.voice_id,
+            now_ms,
+            is_final=True,
+            body=answered.answer,
+            is_rated=False,
+            fetched_by=answered.fetched_by,
+        )
         return _deliver_unrated(batch, task, entry)
     _keep(batch, task, answered, policy, end_ms=since_ms + _wait_ms(policy), unrated_ms=since_ms)
     return Settled(Outcome.OPEN)

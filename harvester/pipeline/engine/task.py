@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from harvester.answers.answer import SINGLE
 from harvester.state.values import OpenCall
 
 # One of each is made for every id: a Struct is made in a tenth of a frozen dataclass's time.  What
@@ -36,6 +37,8 @@ class Answered(msgspec.Struct, frozen=True, gc=False, tag=True):
     at_ms: int
     is_rated: bool = True
     """False: the call is over, but the vendor has not put a price on it."""
+    fetched_by: str = SINGLE
+    """As in `Answer`."""
 
 
 class Unknown(msgspec.Struct, frozen=True, tag=True):

@@ -20,9 +20,10 @@ from harvester.client.clock import VendorClock
 from harvester.client.verdicts import Verdict
 from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.shutdown import Stop
-from harvester.pipeline.engine.task import Conclusion, Task
+from harvester.pipeline.engine.task import Answered, Conclusion, Task
 from harvester.pipeline.limits.health import RefusalWatch
 from harvester.state.values import Counters
+from harvester.state.writer import LedgerWriter
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +123,9 @@ class Owner(Protocol):
         ...
 
     async def learnt_time(self) -> None:
-        """The first answers are in: keep what they showed of the vendor's clock."""
+        """The first answers are in: keep what they showed of the vendor's clock, and what was
+        sent in its day.
+        """
         ...
 
 
@@ -171,5 +174,64 @@ class Workers(Protocol):
         ...
 
 
+class Differing(msgspec.Struct, frozen=True):
+    """A record that a page has otherwise than a request for its id alone."""
+
+    voice_id: str
+    columns: tuple[str, ...]
+
+
+class AheadFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How those who go ahead are doing.  Records and requests are in the run's counters."""
+
+    workers: Figures
+    windows: int
+    """Of the vendor's list, that are settled."""
+    unsettled: int
+    """That can't be: their ids are fetched one by one."""
+    seed: int
+    """Of the samples."""
+    difference: Differing | None
+    """What ended this way."""
+    is_over: bool
+    """Whether the workers are at it."""
+
+
+class OwnerAhead(Owner, Protocol):
+    """What those who go ahead know of the owner."""
+
+    async def take_in(self, task: Task, answered: Answered) -> None:
+        """Take the record of an id that was never handed out.  Waits while batches are full, or
+        the journal is.  Raises StoreError.
+        """
+        ...
+
+
+class Ahead(Protocol):
+    """Resolves ids of the list by requests that bring many, before the workers are handed any."""
+
+    async def work(self) -> None:
+        """Resolve what can be, unless the run stops.  Raises StoreError.
+
+        No request within a second of its end: others have the whole pace then.
+        """
+        ...
+
+    async def end(self) -> None:
+        """All that it resolved is committed.  Raises StoreError."""
+        ...
+
+    def figures(self) -> AheadFigures:
+        """How it is doing."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
 MakeWorkers: TypeAlias = Callable[[Owner, VendorClock, Stop, Counters], Workers]
 """Makes the workers of a run, inside its loop.  They count retries in the counters."""
+
+MakeAhead: TypeAlias = Callable[[OwnerAhead, VendorClock, Stop, Counters, LedgerWriter], Ahead]
+"""The same of who goes ahead; counts its records, requests and retries in the counters."""

@@ -70,7 +70,7 @@ def due(done: Sequence[Done], now_s: float) -> list[tuple[date, date]]:
         if _is_due(day, today, done):
             found.append(day)
         day += timedelta(days=1)
-    return _stretches(found)
+    return stretches(found)
 
 
 def to_list(done: Sequence[Done], first: date, last: date, now_s: float) -> list[tuple[date, date]]:
@@ -104,7 +104,8 @@ def _is_due(day: date, today: date, done: Iterable[Done]) -> bool:
     return not any(covers(one.window, day) and one.begun_s >= _start_s(since) for one in done)
 
 
-def _stretches(days: Iterable[date]) -> list[tuple[date, date]]:
+def stretches(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Days in order as stretches (first, last)."""
     found: list[tuple[date, date]] = []
     for day in days:
         if found and found[-1][1] + timedelta(days=1) == day:

@@ -1,8 +1,7 @@
 """A listing: windows are asked for, what they bring is kept, and whatever ends it loses nothing.
 
-Theory of operation.  `windows.Windows` says what to ask for; workers ask, as many as there are
-connections, the first one alone until the vendor's time is known.  Every few seconds, or requests,
-what came is kept: first the rows, in a file that is whole and on the disk, then, in one transaction
+Theory of operation.  `walk.Walk` asks for the pages.  Every few seconds, or requests, what came is
+kept: first the rows, in a file that is whole and on the disk, then, in one transaction
 of the state database, the file's name with the windows that are closed by it and the day's count of
 requests.  All rows of a closed window came before it was closed, so they are in this file or in one
 before it; a file without its transaction is nobody's, and goes at the next start.
@@ -13,29 +12,25 @@ What a kill loses is asked for again: ids are a set, so nothing is there twice.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from harvester.client.clock import VendorClock
-from harvester.client.record_group import Page, Query
+from harvester.client.record_group import Listed, Page, Query
 from harvester.client.verdicts import Record
 from harvester.errors import BudgetReached, StoreError, disk_code
-from harvester.pipeline.engine.alarm import keep_watch
-from harvester.pipeline.engine.local_workers import Fetching, pace_of, traced
-from harvester.pipeline.engine.sealer import Sealer
-from harvester.pipeline.engine.shutdown import CutOff, Stop, Worker, as_reason
+from harvester.pipeline.engine.local_workers import Fetching
+from harvester.pipeline.engine.shutdown import CutOff, Stop
 from harvester.pipeline.limits.daily_quota import DayQuota
-from harvester.pipeline.limits.outage_gate import OutageGate
 from harvester.pipeline.listing.asker import Asker
 from harvester.pipeline.listing.days import KEEP_REQUESTS
 from harvester.pipeline.listing.rows import SCHEMA, Row, row_of, table_of
-from harvester.pipeline.listing.windows import Asked, Closed, Seen, Window, Windows
+from harvester.pipeline.listing.walk import Walk
+from harvester.pipeline.listing.windows import Asked, Closed, Window, Windows
 from harvester.state import between_runs, listings
 from harvester.state.listings import ListedFile, WindowRecord
 from harvester.state.writer import LedgerWriter
@@ -90,50 +85,29 @@ class Lister:
         """That are closed."""
         self._ledger = ledger
         self._folder = folder
-        self._is_id = is_id
-        self._concurrency = pace.concurrency
         self._deadline = deadline
         self.clock = VendorClock(time.time, time.monotonic, day.last_skew_s)
         self._quota = DayQuota(pace.per_day, day.requests_by_day, self.stop.stop, self.clock)
-        own_pace = pace_of(fetching)
-        sealer = Sealer(
-            fetching.secrets,
-            own_pace,
-            self.clock,
-            self.stop,
-            traced(self._count_request, fetching.trace),
-            concurrency=pace.concurrency,
-        )
-        self._transport = fetching.connect(fetching.vendor, pace.concurrency, sealer.seal)
-        self._asker = Asker(
-            transport=self._transport,
-            sealer=sealer,
-            pace=own_pace,
+        self._walk = Walk(
+            fetching,
             clock=self.clock,
-            gate=OutageGate(fetching.retry.max_outage_s, self.stop.stop),
             stop=self.stop,
-            limits=fetching.retry,
-            dice=random.random,
+            count_request=self._count_request,
+            is_id=is_id,
         )
-        self._alarm = asyncio.create_task(keep_watch(sealer.attempts, fetching.vendor.timeout_s))
         self._keeping = asyncio.Lock()
-        self._changed = asyncio.Event()
         self._rows: list[Row] = []
         self._closed: list[WindowRecord] = []
         self._unkept_requests = 0
         self._told_requests = 0
         self._kept_at = time.monotonic()
-        self._shifted_ms = 0
 
     async def list_span(self, span: Span) -> None:
         """List a span; what stops it is `stop.reason`.  Raises StoreError."""
         self._span = span
-        self._windows = Windows(
-            [span.window], closed=span.closed, is_start_counted=span.is_start_counted
-        )
+        windows = Windows([span.window], closed=span.closed, is_start_counted=span.is_start_counted)
         try:
-            if not self._windows.is_done:
-                await self._work(self._work_on)
+            await self._walk.through(windows, span.by, self)
         finally:
             await self._keep()
             await self._keep_clock()
@@ -144,44 +118,33 @@ class Lister:
         What stops it is `stop.reason`.  Its requests are kept as those of a listing are.
         """
 
-        async def one_after_another(worker: Worker) -> None:
-            for item in items:
-                await do(self._asker, item)
-                worker.is_busy = True
-                if self.requests - self._told_requests >= KEEP_REQUESTS:
-                    await self._keep_day()
-                worker.is_busy = False
-                self.stop.check()
-
         try:
-            await self._work(one_after_another)
+            await self._walk.each(items, do, self._keep_day_if_due)
         finally:
             await self._keep_day()
             await self._keep_clock()
 
     async def page(self, query: Query) -> Page | str | None:
         """One page, for a probe; None where the command stops."""
-        return await self._alone(self._asker.page(query))
+        return await self._alone(self._walk.page(query))
 
     async def record(self, voice_id: str) -> Record | str | None:
         """One call by its id, for a probe; None where the command stops."""
-        return await self._alone(self._asker.record(voice_id))
+        return await self._alone(self._walk.record(voice_id))
 
     async def close(self) -> None:
         """Close every connection."""
-        self._alarm.cancel()
-        await asyncio.gather(self._alarm, return_exceptions=True)
-        await self._transport.close()
+        await self._walk.close()
 
     @property
     def is_out(self) -> bool:
         """Whether an outage lasts."""
-        return self._asker.is_out
+        return self._walk.is_out
 
     @property
     def retries(self) -> dict[str, int]:
         """Requests that were sent again, by cause."""
-        return dict(self._asker.retries)
+        return self._walk.retries
 
     @property
     def requests_of_day(self) -> tuple[str, int]:
@@ -210,72 +173,18 @@ class Lister:
                     return None
                 raise
 
-    async def _work(self, job: Callable[[Worker], Awaitable[None]]) -> None:
-        workers = [
-            asyncio.create_task(self._worker(job, is_first=number == 0))
-            for number in range(self._concurrency)
-        ]
-        await asyncio.wait(workers)
-        for worker in workers:
-            if not worker.cancelled() and (failed := worker.exception()) is not None:
-                raise failed
-
-    async def _worker(self, job: Callable[[Worker], Awaitable[None]], *, is_first: bool) -> None:
-        with self.stop.enlisted() as worker:
-            try:
-                if not is_first:
-                    await self._asker.heard.wait()
-                await job(worker)
-            except CutOff:
-                return
-            except asyncio.CancelledError:
-                raise
-            except BaseException as exc:
-                # One broken worker must not leave the others running beside it.
-                self.stop.stop(as_reason(exc))
-                raise
-
-    async def _work_on(self, worker: Worker) -> None:
-        while not self.stop.is_set:
-            asked = self._windows.take()
-            if asked is None:
-                if self._windows.is_done:
-                    return
-                await self._changed.wait()
-                continue
-            with self._given_back(asked):
-                answer = await self._asker.page(_query(asked, self._span.by))
-            worker.is_busy = True
-            self._note(asked, answer)
-            if self._is_due:
-                await self._keep()
-            worker.is_busy = False
-
-    @contextmanager
-    def _given_back(self, asked: Asked) -> Iterator[None]:
-        """Whatever ends it before there is an answer: the window is to be asked for."""
-        try:
-            yield
-        except BaseException:
-            self._windows.put_back(asked)
-            raise
-
-    def _note(self, asked: Asked, answer: Page | str) -> None:
-        asked_ms = self.clock.now_ms()
-        if isinstance(answer, Page):
-            calls = [one for one in answer.calls if self._is_id(one.record.voice_id)]
-            self._rows += [row_of(call, asked_ms) for call in calls]
-            ids = frozenset(call.record.voice_id for call in calls)
-            seen = Seen(answer.total, ids, answer.records, answer.records - len(calls))
-            closed = self._windows.answered(asked, seen)
-        else:
-            closed = self._windows.failed(asked, answer)
+    def take(self, asked: Asked, calls: list[Listed], closed: Closed | None, at_ms: int) -> None:
+        """See `walk.Taker`."""
+        del asked
+        self._rows += [row_of(call, at_ms) for call in calls]
         if closed is not None:
-            self._closed.append(_record_of(closed, asked_ms))
+            self._closed.append(_record_of(closed, at_ms))
             self.windows += 1
-        # Whoever waits looks again: there are new windows, or none at all any more.
-        self._changed.set()
-        self._changed = asyncio.Event()
+
+    async def deal(self) -> None:
+        """See `walk.Taker`: keep what came, once it is time to."""
+        if self._is_due:
+            await self._keep()
 
     @property
     def _is_due(self) -> bool:
@@ -317,6 +226,10 @@ class Lister:
             requests_of_day=self._quota.stored(),
         )
 
+    async def _keep_day_if_due(self) -> None:
+        if self.requests - self._told_requests >= KEEP_REQUESTS:
+            await self._keep_day()
+
     async def _keep_day(self) -> None:
         self._told_requests = self.requests
         await self._ledger.call(between_runs.keep_requests_of_day, self._quota.stored())
@@ -334,10 +247,6 @@ class Lister:
             raise CutOff
         self.requests += 1
         self._unkept_requests += 1
-
-
-def _query(asked: Asked, by: str | None) -> Query:
-    return Query(asked.start_s, asked.end_s, asked.current, asked.size, by)
 
 
 def _record_of(closed: Closed, asked_ms: int) -> WindowRecord:

@@ -192,6 +192,10 @@ class Windows:
         """It was not asked for after all."""
         self._ready.appendleft(self._out.pop(asked.window))
 
+    def goes_on(self, window: Window) -> bool:
+        """Whether more pages of a window are to come, just after one was answered."""
+        return bool(self._ready) and self._ready[0].window == window
+
     def failed(self, asked: Asked, cause: str) -> Closed | None:
         """No answer could be had; the window, if it is closed by that."""
         work = self._out.pop(asked.window)

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.answers.answer import Answer
+from harvester.answers.answer import SINGLE, Answer
 from harvester.answers.rating import is_free, is_unrated
 from harvester.dataset.kind import (
     CURRENCY_PRESUMED,
@@ -30,7 +30,7 @@ from harvester.dataset.kind import (
     UNPARSED,
     RecordKind,
 )
-from harvester.dataset.normalize import SINGLE, normalize
+from harvester.dataset.normalize import normalize
 from harvester.dataset.stated import presumed_in
 from harvester.pipeline.publish.merging import Edited
 

@@ -14,12 +14,13 @@ from harvester.dataset.changes import ALARMING
 from harvester.inputs.bad_line_list import BAD_IDS, keep_bad_lines, unreported_lines
 from harvester.inputs.worklist.spec import ListResult
 from harvester.pipeline.engine.progress import Events
+from harvester.pipeline.engine.workers import AheadFigures
 from harvester.pipeline.publish.oddities import Oddities, Seen, oddities
 from harvester.pipeline.run.recovery import Opened
 from harvester.pipeline.run.refetch import added
 from harvester.pipeline.run.summary import instant
 from harvester.state import between_runs, publications, run_records
-from harvester.state.values import Compared, InputRecord
+from harvester.state.values import Compared, Counters, InputRecord
 
 _RUNS_LOOKED_AT = 100
 """For bad lines that were reported; each night has its own list of them."""
@@ -105,6 +106,38 @@ def tell_lost(lost: Sequence[tuple[int, str]], events: Events, told: set[str]) -
         if (name := f"worker lost: {at}") not in told:
             told.add(name)
             events.message("warning", "worker_lost", worker=number, reason=reason)
+
+
+def tell_pages(
+    figures: AheadFigures | None, counters: Counters, events: Events, told: set[str]
+) -> None:
+    """Say what comes by pages, each thing once; `told` as above."""
+    if figures is None:
+        return
+    if _once("pages began", told):
+        events.message("info", "pages_began", seed=figures.seed)
+    found = figures.difference
+    if found is not None and _once("pages differ", told):
+        ids, columns = [found.voice_id], list(found.columns)
+        events.message("warning", "pages_differ", voice_ids=ids, columns=columns, seed=figures.seed)
+    if figures.is_over and _once("pages ended", told):
+        events.message(
+            "info",
+            "pages_ended",
+            records=counters.by_pages,
+            requests=counters.page_requests,
+            sampled=counters.sampled,
+            windows=figures.windows,
+            unsettled=figures.unsettled,
+        )
+
+
+def _once(what: str, told: set[str]) -> bool:
+    """Whether it was not said yet; from now on it was.  No cause of failures is called so."""
+    if what in told:
+        return False
+    told.add(what)
+    return True
 
 
 class Unreported(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ one: its progress is in the bitmaps.
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.config import Input, Plan
+from harvester.dataset.kind import RecordKind
 from harvester.errors import UsageError
 from harvester.inputs.discover import IdFile
 from harvester.inputs.fingerprint import Fingerprint, Stamp, fingerprint
@@ -26,8 +28,9 @@ from harvester.inputs.id_dates import stamp_of
 from harvester.inputs.worklist.build_process import ListResult, ListSpec, make_list
 from harvester.inputs.worklist.reader import ListFile, write_ids
 from harvester.inputs.worklist.spec import Selection
-from harvester.pipeline.run.refetch import Ordered
-from harvester.state import between_runs, publications, unresolved, work_lists
+from harvester.pipeline.run.refetch import Ordered, selection_of
+from harvester.pipeline.run.requests import RefetchRequest
+from harvester.state import between_runs, listings, publications, unresolved, work_lists
 from harvester.state.database import newest_number
 from harvester.state.values import (
     CHUNK_ROWS,
@@ -139,11 +142,14 @@ def list_again(  # noqa: PLR0917 - what a list is made of
     selection: Selection,
     key: str,
     run_dir: Path,
+    *,
+    has_taken: bool = False,
 ) -> Listing:
     """A list with the ids of the data set that `selection` names, behind what is pending.
 
     `key` stands for the selection: where ids of the same one are pending, the list goes on.
-    Raises UsageError for a sample that would be mixed with others.
+    Raises UsageError for a sample that would be mixed with others.  `has_taken`: see
+    `work_lists.replace_list`.
     """
     current = work_lists.current_list(db)
     ordered = work_lists.refetched_for(db, Ordered)
@@ -169,8 +175,33 @@ def list_again(  # noqa: PLR0917 - what a list is made of
         chosen=result.chosen,
         since=newest_number(db, "publication"),
     )
-    work_lists.replace_list(db, new, refetch=ordered)
+    work_lists.replace_list(db, new, refetch=ordered, has_taken=has_taken)
     return Listing(new, None, result)
+
+
+def list_taken(  # noqa: PLR0917 - what a list is made of
+    db: sqlite3.Connection,
+    output: Output,
+    kind: RecordKind,
+    settings: Input,
+    plan: Plan,
+    run_dir: Path,
+) -> int:
+    """Put what was taken from pages, and is not believed any more, on the list, to be fetched again
+    singly; how many ids.  All of it is published.
+    """
+    with tempfile.TemporaryDirectory(prefix="taken-", dir=output.staging) as at:
+        file = Path(at) / "taken.txt"
+        with file.open("w", encoding="ascii", newline="\n") as out:
+            for ids in listings.taken_ids(db):
+                out.writelines(f"{voice_id}\n" for voice_id in ids)
+        files = (IdFile(str(file), "txt"),)
+        wanted = RefetchRequest(what="delivered")
+        selection = selection_of(db, output, kind, wanted, files, 0, "")
+        key = f"taken {work_lists.next_list_id(db)}"
+        listing = list_again(db, output, settings, plan, selection, key, run_dir, has_taken=True)
+    assert listing.result is not None, "its key is of this list alone"
+    return listing.result.again
 
 
 def draft_list(

@@ -60,6 +60,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Answered calls without a cost."""
     changed_fields: int | None = None
     """Fields that are new, or whose form is; known once it ended."""
+    by_pages: PagesFigures | None = None
+    """None where nothing was to be fetched so."""
     stand: Mapping[str, int] = {}
     """How many ids of the whole output stand where, as `status` counts them; once it ended."""
     stand_unrated: Mapping[str, int] = {}
@@ -70,6 +72,15 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that the vendor lists for these days, by where they stand here."""
     reconciled_s: float | None = None
     """When the day among them that was counted longest ago was; None: none ever was."""
+
+
+class PagesFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What came by pages of the vendor's list."""
+
+    ids: int
+    requests: int
+    sampled: int
+    differs: bool
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -187,6 +198,8 @@ def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
     yield _counter("received_bytes_total", "Bytes of answers, decoded.", now.received_bytes)
     yield _counter("throttled_total", "Answers that throttled the run.", figures.throttled)
     yield _counter("outages_total", "Outages that the run paused for.", figures.outages)
+    if figures.by_pages is not None:
+        yield from _of_pages(figures.by_pages)
     yield _gauge("outage", "Whether it pauses for one now.", now.outage)
     yield _gauge("workers", "Processes that fetch beside the run's own.", figures.workers)
     yield _counter("workers_lost_total", "Workers that were given up.", figures.workers_lost)
@@ -198,6 +211,15 @@ def _of_vendor(figures: RunFigures, now: Progress) -> Iterator[Metric]:
         "The vendor's clock less ours, at its worst in this run.",
         figures.clock_skew_s,
     )
+
+
+def _of_pages(found: PagesFigures) -> Iterator[Metric]:
+    yield _counter("by_pages_ids_total", "Ids whose record a page brought.", found.ids)
+    yield _counter(
+        "by_pages_requests_total", "Requests for pages, and for samples of them.", found.requests
+    )
+    yield _counter("by_pages_sampled_total", "Records of pages that were compared.", found.sampled)
+    yield _gauge("by_pages_differs", "Whether one was not what it is singly.", found.differs)
 
 
 def _of_store(figures: RunFigures) -> Iterator[Metric]:

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from harvester.errors import Interrupted, Terminated
+from harvester.pipeline.by_pages.pages import Pages
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_duration_s: float | None = None
     rebind: bool = False
     """Another address of the vendor is meant."""
+    by_pages: Pages | None = None
+    """Fetch by pages of the vendor's list what can be; None: each id by a request of its own."""
 
     @property
     def command(self) -> str:
@@ -57,6 +60,8 @@ class RefetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     fail_above: Mapping[str, Decimal] = {}
     """Currency -> by how much costs may differ in all."""
     max_duration_s: float | None = None
+    by_pages: Pages | None = None
+    """As of a run."""
 
     @property
     def command(self) -> str:

@@ -30,6 +30,7 @@ from harvester.errors import (
     GOOD_ENDS,
     AlreadyRunning,
     HarvesterError,
+    ListIncomplete,
     StoreError,
     Terminated,
     disk_code,
@@ -39,6 +40,8 @@ from harvester.identity import proof_of
 from harvester.inputs.discover import IdFile, find
 from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.worklist.reader import ListFile, members
+from harvester.pipeline.by_pages.believed import Believed, believed, days_between
+from harvester.pipeline.by_pages.way import Order, by_pages
 from harvester.pipeline.engine.engine import Engine, EngineResult, Job
 from harvester.pipeline.engine.local_workers import (
     QUIET_AFTER_WORKERS_S,
@@ -47,7 +50,7 @@ from harvester.pipeline.engine.local_workers import (
     local_workers,
 )
 from harvester.pipeline.engine.progress import Events, Progress
-from harvester.pipeline.engine.workers import MakeWorkers
+from harvester.pipeline.engine.workers import MakeAhead, MakeWorkers
 from harvester.pipeline.limits.limit_file import LimitFile, sharing
 from harvester.pipeline.limits.open_files import room_for
 from harvester.pipeline.publish.normalizer_process import NormalizerAside
@@ -64,11 +67,18 @@ from harvester.pipeline.run.messages import (
     tell_input,
     tell_lost,
     tell_oddities,
+    tell_pages,
     tell_recovery,
 )
 from harvester.pipeline.run.metrics_file import EVERY_S, MetricsFile
-from harvester.pipeline.run.prepare_list import Listing, list_again, list_input, list_retry
-from harvester.pipeline.run.prometheus import RunFigures
+from harvester.pipeline.run.prepare_list import (
+    Listing,
+    list_again,
+    list_input,
+    list_retry,
+    list_taken,
+)
+from harvester.pipeline.run.prometheus import PagesFigures, RunFigures
 from harvester.pipeline.run.recovery import Opened, new_run_id, open_output
 from harvester.pipeline.run.refetch import (
     Ordered,
@@ -98,10 +108,12 @@ from harvester.pipeline.run.summary import (
     instant,
     list_totals,
     make_summary,
+    pages_totals,
 )
 from harvester.state import (
     between_runs,
     id_counts,
+    listings,
     publications,
     run_records,
     unresolved,
@@ -110,7 +122,7 @@ from harvester.state import (
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.values import InputRecord, RunRecord, WorkList
-from harvester.state.writer import LedgerWriter
+from harvester.state.writer import InlineLedger, LedgerWriter
 from harvester.storage.atomic_files import write_atomically
 from harvester.storage.output import PRIVATE, Output
 
@@ -176,9 +188,10 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
         for killed in opened.killed_runs:
             close_killed(opened, killed)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
+        pages = _believed(opened, request)
         files = _find_files(opened.output, config.input, request)
         only = _find_ids(opened.output, request)
-        this = _Run(opened, config, request, events, began, metrics, limit)
+        this = _Run(opened, config, request, events, began, metrics, limit, pages)
         listing = this.list_ids(files, only)
         return this.close(listing, this.fetch(listing, secrets, stop, trace))
 
@@ -195,8 +208,10 @@ class _Run:
         began: tuple[float, float],
         metrics: MetricsFile,
         limit: LimitFile | None,
+        pages: Believed | None,
     ) -> None:
         """`began`: Unix and monotonic time at which the command was given."""
+        self._pages = pages
         self._limit = limit
         self._opened = opened
         self._config = config
@@ -223,6 +238,7 @@ class _Run:
         """
         db, output = self._opened.db, self._opened.output
         request, config = self._request, self._config
+        self._list_taken()
         if isinstance(request, RefetchRequest):
             if request.what == "dead":
                 return list_retry(db, output, config.input, config.plan, request.reason, self._dir)
@@ -256,6 +272,31 @@ class _Run:
         if listing.result is not None:
             tell_chosen(listing.result, request.what, self._events)
         return listing
+
+    def _list_taken(self) -> None:
+        """Where pages turned out not to be believed, have fetched again what came by them: in a run
+        that was stopped, or killed, before it could see to that itself.
+        """
+        opened, config = self._opened, self._config
+        db = opened.db
+        if not listings.is_taken_doubted(db):
+            return
+        # The list is made of what is published.
+        publisher = Publisher(
+            InlineLedger(db, opened.output.database),
+            opened.output,
+            config.output,
+            config.vendor.account,
+            opened.state_id,
+            identity=opened.identity,
+            kind=opened.kind,
+        )
+        while publisher.publish() is not None:
+            pass
+        if listings.count_taken(db):
+            list_taken(db, opened.output, opened.kind, config.input, config.plan, self._dir)
+        else:
+            listings.forget_taken(db)
 
     def fetch(
         self, listing: Listing, secrets: Secrets, stop: StopSource, trace: Trace | None
@@ -318,7 +359,8 @@ class _Run:
         ordered = work_lists.refetched_for(db, Ordered) if is_again else None
         refetch = refetch_totals(db, ended, work_list, ordered)
         found_code, found = exceeded(self._request, compared_for(db, ordered))
-        error = self._unbalanced(differences) or done.reason
+        taken = listings.count_taken(db) if listings.is_taken_doubted(db) else 0
+        error = self._unbalanced(differences) or done.reason or _of_taken(taken)
         unreported = tell_oddities(db, self._events, done.counters.odd_hangups)
         odd = unreported.odd
         is_found = newly_dead + bool(found_code)
@@ -350,11 +392,14 @@ class _Run:
             extra=unreported.extra,
             presumed_currency=unreported.presumed,
             refetch=refetch,
+            by_pages=pages_totals(ended, done.ahead, taken) if done.ahead else None,
         )
         _write_summary(self._dir, summary)
         if summary.ages_held:
             self._events.message("warning", "ages_held", clock_skew_s=summary.clock_skew_s)
         write_snapshot(db, self._dir / "state.parquet")
+        if not (differences or publications.journal_size(db)[0]):
+            self._list_taken()
         sent = done.requests_of_day
         run_records.end_run(db, ended.id, now_ms, code, ended.counters, requests_of_day=sent)
         _write_status(output.status, {"state": "ended", "run_id": ended.id, "exit_code": code})
@@ -436,6 +481,7 @@ class _Run:
             unparsed=named(sum((done.unparsed for done in published), Counter[str]())),
             unknown_fields=sum(done.extra.total() for done in published),
             without_cost=sum(done.without_cost for done in published),
+            by_pages=_pages_figures(done),
         )
 
     def _figures_at_end(
@@ -475,6 +521,8 @@ class _Run:
         proof = proof_of(self._config.vendor.base_url, secrets.api_key, self._opened.state_id)
         open_due = id_counts.count_ids(db, self._started_ms).open_due
         to_fetch = open_due + _pending(db, work_list, self._request)
+        fetching = self._fetching(config, secrets, trace)
+        ids = ListFile(output.lists / work_list.path) if work_list and work_list.rows else None
         return Job(
             run_id=self._id,
             pace=config.pace,
@@ -482,7 +530,7 @@ class _Run:
             open_calls=config.open_calls,
             output=config.output,
             work_list=work_list,
-            ids=ListFile(output.lists / work_list.path) if work_list and work_list.rows else None,
+            ids=ids,
             to_fetch=to_fetch,
             only=_is_input_only(self._request),
             deadline=None if limit_s is None else self._monotonic + limit_s,
@@ -493,15 +541,12 @@ class _Run:
             proof=proof,
             is_proven=between_runs.is_proven(db, proof),
             newest=partial(newest_delivered, output=output),
-            workers=self._workers(config, secrets, trace, to_fetch),
+            workers=_workers(config, fetching, to_fetch),
+            ahead=self._ahead(fetching, work_list, ids),
             processes=1 + config.workers.count,
         )
 
-    def _workers(
-        self, config: Config, secrets: Secrets, trace: Trace | None, to_fetch: int
-    ) -> MakeWorkers:
-        """Who fetches: this process, and those beside it that the configuration wants."""
-        count = config.workers.count
+    def _fetching(self, config: Config, secrets: Secrets, trace: Trace | None) -> Fetching:
         fetching = Fetching(
             vendor=config.vendor,
             pace=config.pace,
@@ -513,15 +558,33 @@ class _Run:
             trace=trace,
         )
         # The run before may have left workers that live for as long as their lease.
+        count = config.workers.count
         had_workers = between_runs.had_workers(self._opened.db, count > 0)
-        if count or had_workers:
-            fetching = replace(fetching, quiet_s=QUIET_AFTER_WORKERS_S)
-        if not count:
-            return local_workers(fetching)
-        # Who has no workers need not wait for the import.
-        from harvester.pipeline.workers.engines import with_workers
+        return (
+            replace(fetching, quiet_s=QUIET_AFTER_WORKERS_S) if count or had_workers else fetching
+        )
 
-        return with_workers(fetching, config.workers, to_fetch)
+    def _ahead(
+        self, fetching: Fetching, work_list: WorkList | None, ids: ListFile | None
+    ) -> MakeAhead | None:
+        """Who fetches by pages, if that is wished."""
+        if self._pages is None or work_list is None or ids is None:
+            return None
+        is_only = _is_input_only(self._request)
+        rows = work_list.listed + work_list.retried if is_only else work_list.rows
+        return by_pages(
+            Order(
+                fetching=fetching,
+                pages=self._pages.pages,
+                kind=self._opened.kind,
+                work_list=work_list,
+                ids=ids,
+                rows=rows,
+                filter=self._pages.filter,
+                codes=self._pages.codes,
+                now_s=self._pages.now_s,
+            )
+        )
 
     def _listed_now(self, input_: InputRecord | None) -> tuple[str, int] | None:
         """The input, if this run was the first to list it, and when, by our clock."""
@@ -588,6 +651,7 @@ async def _drive(  # noqa: PLR0917 - the parts of one call
             events.progress(engine.progress())
             tell_failures(engine.failures, events, told)
             tell_lost(engine.lost_workers, events, told)
+            tell_pages(engine.ahead, engine.counters, events, told)
     return engine.result()
 
 
@@ -615,8 +679,61 @@ async def _tell_progress(
         events.progress(engine.progress())
         tell_failures(engine.failures, events, told)
         tell_lost(engine.lost_workers, events, told)
+        tell_pages(engine.ahead, engine.counters, events, told)
         await asyncio.sleep(_PROGRESS_EVERY_S)
         _stop_if_asked(engine, events, told, asked_to_stop)
+
+
+def _workers(config: Config, fetching: Fetching, to_fetch: int) -> MakeWorkers:
+    """Who fetches: this process, and those beside it that the configuration wants."""
+    if not config.workers.count:
+        return local_workers(fetching)
+    # Who has no workers need not wait for the import.
+    from harvester.pipeline.workers.engines import with_workers
+
+    return with_workers(fetching, config.workers, to_fetch)
+
+
+def _believed(opened: Opened, request: Request) -> Believed | None:
+    """What is known of the vendor's list, if the request is to go by its pages.
+
+    Raises UsageError where it may not.
+    """
+    pages = request.by_pages
+    if pages is None:
+        return None
+    now_ms = time.time_ns() // 1_000_000
+    if isinstance(request, RefetchRequest) and request.column == "submit_time":
+        days = days_between(request.since_ms, request.until_ms, now_ms)
+        if days is not None:
+            pages = replace(pages, first=days[0], last=days[1])
+    vendor = opened.config.vendor
+    proof = proof_of(vendor.base_url, vendor.account, opened.state_id)
+    return believed(opened.db, opened.kind, pages, proof, now_ms)
+
+
+def _pages_figures(done: EngineResult) -> PagesFigures | None:
+    if done.ahead is None:
+        return None
+    counters = done.counters
+    return PagesFigures(
+        ids=counters.by_pages,
+        requests=counters.page_requests,
+        sampled=counters.sampled,
+        differs=done.ahead.difference is not None,
+    )
+
+
+def _of_taken(taken: int) -> ListIncomplete | None:
+    """What is left to do where records came by pages that are not believed any more."""
+    if not taken:
+        return None
+    return ListIncomplete(
+        f"{taken} records came by pages before one of these turned out to differ from the answer "
+        "about its id alone. They are fetched again, one by one, by `harvester run "
+        "--carried-over-only`; what differs goes into changes/.",
+        code="listing.taken",
+    )
 
 
 def _exit_code(error: HarvesterError | None, pending: int, dead: int) -> int:

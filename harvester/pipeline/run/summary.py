@@ -15,6 +15,7 @@ from harvester.dataset.usage import UsageTotals, from_counters
 from harvester.errors import EXIT_DONE, EXIT_PENDING, EXIT_SOME_DEAD
 from harvester.money import of_units
 from harvester.pipeline.engine.progress import retries
+from harvester.pipeline.engine.workers import AheadFigures, Differing
 from harvester.pipeline.publish.oddities import Oddities, named
 from harvester.pipeline.publish.publisher import Published
 from harvester.pipeline.run.control_totals import (
@@ -108,6 +109,25 @@ class PlanTotals(msgspec.Struct, frozen=True, kw_only=True):
     bytes_written: int
 
 
+class PagesTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What came by pages of the vendor's list; its ids are among all other totals."""
+
+    records: int
+    requests: int
+    """For pages, and for what was compared with them."""
+    sampled: int
+    seed: int
+    """Of the samples."""
+    windows: int
+    """That were settled."""
+    unsettled: int
+    difference: Differing | None = None
+    """What ended this way: a record that differs from the answer about its id alone."""
+    fetched_again: int = 0
+    """Then: records that came by pages before, in this run and in killed ones, which are on the
+    work list again."""
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One run.  Fields are only ever added; see `storage.run_summary` for how it is read back."""
 
@@ -152,6 +172,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """None where the run was killed."""
     refetch: RefetchTotals | None = None
     """None where no id was fetched again, nor is one waiting for that."""
+    by_pages: PagesTotals | None = None
+    """None where nothing was to be fetched by pages."""
 
 
 _NONE: Mapping[str, int] = {}
@@ -202,6 +224,20 @@ def run_totals(run: RunRecord) -> RunTotals:
         cut_off=run.cut_off,
         opens_published=run.opens_published,
         unrated=run.unrated,
+    )
+
+
+def pages_totals(run: RunRecord, found: AheadFigures, taken: int) -> PagesTotals:
+    """What came by pages; `taken`: of what is not believed any more."""
+    return PagesTotals(
+        records=run.counters.get("by_pages", 0),
+        requests=run.counters.get("page_requests", 0),
+        sampled=run.counters.get("sampled", 0),
+        seed=found.seed,
+        windows=found.windows,
+        unsettled=found.unsettled,
+        difference=found.difference,
+        fetched_again=taken,
     )
 
 
@@ -289,6 +325,7 @@ def make_summary(
     extra: Mapping[str, int] = _NONE,
     presumed_currency: int = 0,
     refetch: RefetchTotals | None = None,
+    by_pages: PagesTotals | None = None,
 ) -> Summary:
     """Put a summary together."""
     assert run.ended_ms is not None
@@ -324,6 +361,7 @@ def make_summary(
         open_unrated=open_unrated,
         newly_dead=newly_dead,
         refetch=refetch,
+        by_pages=by_pages,
         plan=_plan_totals(planned, run, run.ended_ms - run.started_ms, published_bytes)
         if planned
         else None,

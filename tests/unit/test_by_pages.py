@@ -1,0 +1,94 @@
+"""Fetching by pages: which time is listed, and which records are compared."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import UTC, date, datetime
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.pipeline.by_pages import sampling
+from harvester.pipeline.by_pages.believed import days_between
+from harvester.pipeline.by_pages.spans import of_bounds, of_days
+from harvester.pipeline.listing.days import of_days as window_of
+from harvester.pipeline.listing.windows import DAY_S, Window
+
+NOW = datetime(2026, 11, 28, 4, tzinfo=UTC).timestamp()
+"""Noon of the 28th on the vendor's clock."""
+TODAY = date(2026, 11, 28)
+
+
+def test_a_day_more_on_either_side_is_listed_and_neighbours_are_one_span() -> None:
+    days = {date(2026, 11, 3), date(2026, 11, 5), date(2026, 11, 20)}
+    assert of_days(days, NOW, is_by_submit=True) == [
+        window_of(date(2026, 11, 2), date(2026, 11, 6)),
+        window_of(date(2026, 11, 19), date(2026, 11, 21)),
+    ]
+
+
+def test_what_the_vendor_does_not_have_is_left_out() -> None:
+    days = {date(2026, 8, 1), date(2026, 11, 28), date(2031, 1, 1)}
+    (span,) = of_days(days, NOW, is_by_submit=True)
+    assert span == Window(window_of(date(2026, 11, 27), TODAY).start_s, int(NOW))
+    assert of_days({date(2026, 8, 1)}, NOW, is_by_submit=False) == []
+    assert of_days((), NOW, is_by_submit=True) == []
+
+
+def test_unprobed_spans_are_wider_and_no_second_is_in_two_of_them() -> None:
+    days = {date(2026, 11, 3), date(2026, 11, 8)}
+    (span,) = of_days(days, NOW, is_by_submit=False)
+    assert span == window_of(date(2026, 11, 1), date(2026, 11, 10))
+    named = of_bounds(date(2026, 11, 3), date(2026, 11, 3), NOW, is_by_submit=False)
+    assert named == [window_of(date(2026, 11, 2), date(2026, 11, 4))]
+    exact = of_bounds(date(2026, 11, 3), date(2026, 11, 3), NOW, is_by_submit=True)
+    assert exact == [window_of(date(2026, 11, 3), date(2026, 11, 3))]
+
+
+@given(
+    st.sets(st.dates(date(2026, 10, 1), date(2026, 12, 10))),
+    st.booleans(),
+)
+def test_spans_are_in_order_and_apart_and_hold_the_days(days: set[date], is_probed: bool) -> None:
+    spans = of_days(days, NOW, is_by_submit=is_probed)
+    assert all(one.until_s < two.start_s for one, two in pairwise(spans))
+    assert all(one.start_s < one.until_s <= NOW for one in spans)
+    for day in days:
+        if date(2026, 10, 2) <= day < TODAY:
+            whole = window_of(day, day)
+            assert any(s.start_s <= whole.start_s and whole.until_s <= s.until_s for s in spans)
+
+
+def test_days_of_instants_are_those_of_the_vendors_clock_as_far_as_it_has_them() -> None:
+    now_ms = int(NOW * 1000)
+    start = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1000)
+    end = start + 10 * DAY_S * 1000
+    assert days_between(start, end, now_ms) == (date(2026, 11, 1), date(2026, 11, 11))
+    assert days_between(0, end, now_ms) == (date(2026, 10, 1), date(2026, 11, 11))
+    assert days_between(0, 1, now_ms) is None
+    assert days_between(None, end, now_ms) is None
+
+
+def test_twenty_of_the_first_portion_are_compared_and_a_hundredth_of_later_ones() -> None:
+    firsts = [sampling.wanted(records, is_first=True) for records in (5, 20, 2000)]
+    laters = [sampling.wanted(records, is_first=False) for records in (1, 100, 101, 1500)]
+    assert (firsts, laters) == ([5, 20, 20], [1, 1, 2, 15])
+
+
+def test_what_is_drawn_is_spread_over_the_windows_and_the_seed_repeats_it() -> None:
+    windows = {f"id-{n:04}": Window(n % 7, n % 7 + 1) for n in range(700)}
+    drawn = sampling.in_turn(windows, random.Random(5))
+    assert sorted(drawn) == sorted(windows)
+    assert set(Counter(windows[one] for one in drawn[:21]).values()) == {3}
+    other_way_round = dict(reversed(windows.items()))
+    assert sampling.in_turn(other_way_round, random.Random(5)) == drawn
+    assert sampling.in_turn(windows, random.Random(6)) != drawn
+
+
+def test_a_window_of_few_records_is_no_reason_to_draw_fewer() -> None:
+    windows = {f"id-{n:04}": Window(n > 0, 2) for n in range(50)}
+    drawn = sampling.in_turn(windows, random.Random(1))
+    assert "id-0000" in drawn[:2]
+    assert len(set(drawn[:20])) == 20
