@@ -89,7 +89,7 @@ def to_list(done: Sequence[Done], first: date, last: date, now_s: float) -> list
         if wanted:
             found.append(day)
         day += timedelta(days=1)
-    return _stretches(found)
+    return stretches(found)
 
 
 def covers(window: Window, day: date) -> bool:
