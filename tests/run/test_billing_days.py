@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from harvester.cli.main import run_command
 from harvester.cli.ui.status_screen import idle_screen
 from harvester.pipeline.listing.days import Done, of_days, to_list
 from harvester.reconciling.listed import of_days as listings_of
@@ -25,6 +28,7 @@ from harvester.state.id_counts import (
     kept_days,
 )
 from harvester.vendor_clock import CLOCK
+from tests.support.datasets import made
 from tests.support.fakes import ACCOUNT
 from tests.unit.test_cli_status_screen import standing
 
@@ -149,6 +153,41 @@ def test_status_says_in_a_line_whether_a_month_is_complete(
     lines = [line.text for line in idle_screen(standing(months=(month(**changes),)), 0.0)]
     assert any(says in line for line in lines)
     assert not any("vendor's list" in line.text for line in idle_screen(standing(), 0.0))
+
+
+def test_a_report_has_the_days_of_its_period(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    made(out, [{}])
+    with closing(open_database(out / "state" / "state.db", ACCOUNT)) as db:
+        keep_days(db, [whole("2026-10-31"), *november(missing=3), whole("2026-12-01")])
+    words = ["report", "--out", str(out), "--month", "2026-11"]
+    assert run_command([*words, "--json"]) == 0
+    days = json.loads(capsys.readouterr().out)["billing_days"]
+    assert [one["day"] for one in days] == [f"2026-11-{day:02}" for day in range(1, 31)]
+    assert days[3] == {
+        "day": "2026-11-04",
+        "counted_ms": 7,
+        "listed_ms": 6,
+        "listed": 10,
+        "delivered": 7,
+        "open": 0,
+        "dead": 0,
+        "pending": 0,
+        "dropped": 0,
+        "missing": 3,
+    }
+    html = tmp_path / "report.html"
+    assert run_command([*words, "--html", str(html)]) == 0
+    told = capsys.readouterr().out
+    assert "29 of 30 days complete" in told
+    assert re.search(r"2026-11-04 +1970-01-01 08:00 +10 +7 +0 +0 +0 +0 +3\n", told)
+    assert "2026-11-05  " not in told, "on the screen those that are not complete"
+    assert "29 of 30 complete" in html.read_text()
+    assert run_command(["report", "--out", str(out), "--json"]) == 0
+    everything = json.loads(capsys.readouterr().out)["billing_days"]
+    assert (everything[0]["day"], len(everything)) == ("2026-10-31", 32)
 
 
 # --- which days are asked for, and which listings count ----------------------------------------

@@ -24,7 +24,12 @@ from harvester.cli.main import run_command
 from harvester.simulator import SimulatorOptions
 from harvester.simulator.calls import call_of
 from harvester.simulator.drift import state
-from tests.run import test_report_apart, test_report_billing, test_report_overview
+from tests.run import (
+    test_billing_days,
+    test_report_apart,
+    test_report_billing,
+    test_report_overview,
+)
 from tests.support.datasets import made, simulated
 from tests.support.oracle import Row
 
@@ -43,6 +48,7 @@ ELSEWHERE = {
     "prices": test_report_overview.test_changes_are_those_of_the_records,
     "unfinished": test_report_overview.test_open_and_dead_are_told_by_reason,
     "control_totals": test_report_overview.test_runs_are_those_that_began_in_the_period,
+    "billing_days": test_billing_days.test_a_report_has_the_days_of_its_period,
     # Of an audit: the limits are asked for below.
     "above": test_report_billing.test_greatest_amounts_are_summed_without_error,
 }
