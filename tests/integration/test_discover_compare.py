@@ -51,14 +51,15 @@ def test_a_list_that_tells_the_truth_is_believed(tmp_path: Path, by: str) -> Non
         assert again.code == 0
         assert again.summary["listed"] == done.summary["listed"]
         assert vendor.stats()["requests"] - asked == again.summary["requests"]
-        # The first ones have it tried out by which time it is listed.
-        assert 200 <= again.summary["requests"] < (350 if by == "submit" else 600)
+        # Six a call at most: the first ones have it tried out by which time they are listed.
+        assert 200 <= again.summary["requests"] < (350 if by == "submit" else 700)
         assert not listed.missing()
 
 
 def test_a_lie_in_one_of_200_is_found_by_1000(tmp_path: Path) -> None:
-    with listing_simulator("calls=3000,lies=200", seed=drawn_seed()) as vendor:
-        done = Discovery(tmp_path / "out", vendor).run(compare=1000)
+    # Of all seeds one in 150 draws none that lies; this one draws some.
+    with listing_simulator("calls=3000,lies=200", seed=7) as vendor:
+        done = Discovery(tmp_path / "out", vendor).run(compare=1000, seed=7)
         assert done.code == 3, done.err
         assert "error: listing.differs" in done.err
         found = done.summary["comparison"]
