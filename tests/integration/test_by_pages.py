@@ -392,11 +392,11 @@ def test_few_ids_among_many_calls_cost_no_more_than_as_much_again(tmp_path: Path
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_limit_is_kept_from_pages_to_the_single_way(tmp_path: Path, workers: int) -> None:
     source = tmp_path / "ids.txt"
-    limit = 100
+    limit = 20
     with vendor_of("calls=2500", drift=False, rate_limit=0) as vendor:
         ids = ids_of(source, 2500)
         # As many that the list does not have: the single way has something to do.
-        others = make_ids(600, 99, end=day(), days=1)
+        others = make_ids(120, 99, end=day(), days=1)
         source.write_text("\n".join([*ids, *others]))
         compared(tmp_path / "out", vendor)
         before = vendor.stats()["requests"]

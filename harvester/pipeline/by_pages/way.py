@@ -133,7 +133,7 @@ class ByPages:
         self._counters = counters
         self._ledger = ledger
         seed = order.pages.seed
-        self._seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+        self._seed = _a_seed() if seed is None else seed
         self._chance = random.Random(self._seed)  # noqa: S311 - a draw, no secret
         self._walk = Walk(
             order.fetching,
@@ -360,6 +360,11 @@ class ByPages:
         self._counters.page_requests += 1
         self._unkept_requests += 1
         self._sent_at = asyncio.get_running_loop().time()
+
+
+def _a_seed() -> int:
+    """Of few digits: the log hides what could be somebody's number."""
+    return random.SystemRandom().randrange(10**6)
 
 
 def _is_whole(call: Listed) -> bool:
