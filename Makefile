@@ -59,7 +59,7 @@ soak: $(VENV)/dev ## A long rehearsal: moods of the vendor, and how soon the rat
 # Harvests that are killed wait more than they work: twice the cores.
 crash lean: JOBS = 4
 crash: $(VENV)/dev ## Proof by crash, whole: half an hour (CRASH_POINTS=3 of each kind, CRASH_KILLS=40)
-	@CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) -rA tests/crash
+	@CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) -rA -m crash
 
 scale: ## Workers here, and on a Ray cluster where Ray installs: killed, stopped, cut off; ten minutes
 	@$(MAKE) --no-print-directory .venv-ray/stamp || { \
@@ -68,7 +68,8 @@ scale: ## Workers here, and on a Ray cluster where Ray installs: killed, stopped
 
 lean: $(VENV)/dev ## Harvests, faults, security and crashes over the lean transport and TLS
 	@TEST_TRANSPORT=lean TEST_TLS=1 CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) \
-		tests/integration/test_harvest_*.py tests/security tests/crash
+		tests/integration/test_harvest_*.py tests/security \
+		tests/crash/test_crash.py tests/crash/test_by_pages.py
 
 check: lint types test ## What CI runs: lint, types, tests
 

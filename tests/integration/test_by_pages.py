@@ -198,6 +198,7 @@ def taken_and_killed(tmp_path: Path, source: Path) -> tuple[Harvest, int]:
     return harvest, port
 
 
+@pytest.mark.crash
 def test_what_killed_runs_took_before_a_lie_comes_again_singly_and_becomes_changes(
     tmp_path: Path,
 ) -> None:
@@ -232,6 +233,7 @@ def test_what_killed_runs_took_before_a_lie_comes_again_singly_and_becomes_chang
         assert harvest.run(source).summary["run"]["attempted"] == 0
 
 
+@pytest.mark.crash
 def test_a_run_that_is_killed_after_the_lie_leaves_it_to_the_next_start(tmp_path: Path) -> None:
     source = tmp_path / "ids.txt"
     harvest, port = taken_and_killed(tmp_path, source)
@@ -348,6 +350,7 @@ def test_a_budget_that_ends_within_pages_loses_nothing(
         assert damage(whole.out) == []
 
 
+@pytest.mark.crash
 def test_stopped_and_killed_at_random_moments_nothing_is_lost_and_nothing_double(
     tmp_path: Path,
 ) -> None:

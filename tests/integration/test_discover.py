@@ -145,6 +145,7 @@ def test_a_list_whose_pages_are_all_the_first_one_loses_nothing_unseen(tmp_path:
         assert listed.run().code == 5 or not listed.missing()
 
 
+@pytest.mark.crash
 def test_killed_at_random_moments_it_goes_on_and_finds_all(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
@@ -167,6 +168,7 @@ def test_killed_at_random_moments_it_goes_on_and_finds_all(tmp_path: Path) -> No
         assert all(name.startswith("listing-") for name in listed_files)
 
 
+@pytest.mark.crash
 def test_killed_at_every_durable_step_it_goes_on_and_finds_all(tmp_path: Path) -> None:
     with listing_simulator("calls=5000", drift=False) as vendor:
         Discovery(tmp_path / "older", vendor).run()  # its files are to go
