@@ -152,6 +152,7 @@ def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(
         "newly_dead": 0,
         "plan": None,
         "refetch": None,
+        "by_pages": None,
     }
 
 
