@@ -417,3 +417,18 @@ def test_the_limit_is_kept_from_pages_to_the_single_way(tmp_path: Path, workers:
         single = sum(vendor.asks().get(one, 0) for one in ids)
         assert single < 0.2 * len(ids), "most came by pages"
         assert damage(harvest.out) == []
+
+
+def test_a_vendor_that_takes_its_list_away_ends_this_way_and_not_the_run(tmp_path: Path) -> None:
+    source = tmp_path / "ids.txt"
+    with vendor_of("calls=300", drift=False) as vendor:
+        ids = ids_of(source, 300)
+        compared(tmp_path / "out", vendor)
+    with Simulator(rate_limit=0, fates=NO_OPENS, drift=False) as vendor:
+        harvest = Harvest(tmp_path / "out", vendor.base_url)
+        done = harvest.run(source, by_pages=WAY)
+        assert done.code in (0, 3), done.err
+        assert "pages_refused" in done.err
+        assert done.summary["by_pages"]["records"] == 0
+        assert set(vendor.asks()) == set(ids)
+        assert damage(harvest.out) == []

@@ -57,6 +57,10 @@ _SAYINGS = {
         "{records} records came by pages, with {requests} requests; {sampled} were compared; "
         "{windows} windows of the list are settled, {unsettled} are not"
     ),
+    "pages_refused": (
+        "the vendor does not give its list ({cause}): from now on each id is fetched by a request "
+        "of its own"
+    ),
     "pages_differ": (
         "a page of the vendor's list has {columns} otherwise than the answer about the id alone "
         "({voice_ids}): from now on each id is fetched by a request of its own, and what came by "

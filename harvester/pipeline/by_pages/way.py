@@ -15,7 +15,8 @@ comparison of before is forgotten, and what was taken so far is fetched again (`
 that, taken ids are kept in the transaction of their outcome until this way has come to its end.
 
 What was taken is concluded as if it had been fetched singly, by the same rules; the workers find it
-resolved.  Whatever ends this way, an id that it did not conclude is fetched by them.  It ends as
+resolved.  Whatever ends this way, also a list that the
+vendor has not or refuses, an id that it did not conclude is fetched by them.  It ends as
 well once it has sent as many requests as there are ids: so where the list has few of ours among
 many others, it costs at most as much again.
 """
@@ -142,9 +143,11 @@ class ByPages:
             count_request=self._count_request,
             is_id=lambda text: clean(text) == text,
             retries=counters.retries,
+            on_refused=self._end_refused,
         )
         self._by = order.filter.by if order.filter is not None else None
         self._difference: Differing | None = None
+        self._refused = ""
         self._is_whole = False
         self._is_closed = False
         self._settled = self._unsettled = 0
@@ -198,6 +201,7 @@ class ByPages:
             unsettled=self._unsettled,
             seed=self._seed,
             difference=self._difference,
+            refused=self._refused,
             is_over=self._is_closed,
         )
 
@@ -242,7 +246,7 @@ class ByPages:
     @property
     def _is_over(self) -> bool:
         """Whether nothing more is to be taken from pages."""
-        return self._stop.is_set or self._difference is not None
+        return self._stop.is_set or self._difference is not None or bool(self._refused)
 
     async def _spans(self) -> list[Window]:
         pages, now_s = self._order.pages, self._order.now_s
@@ -287,7 +291,7 @@ class ByPages:
                 for voice_id in some
             ]
             for voice_id, found in zip(some, await asyncio.gather(*looks), strict=True):
-                if found is None or self._stop.is_set:
+                if found is None or self._is_over:
                     return False
                 if isinstance(found, _Seen):
                     portion[voice_id] = _Ours(portion[voice_id].place, found)
@@ -300,6 +304,11 @@ class ByPages:
                 else:
                     del portion[voice_id]
         return not missing
+
+    def _end_refused(self, what: str) -> None:
+        """It may be the list alone that is refused: the workers see whether all is."""
+        self._refused = what
+        self._walk.end()
 
     async def _end_with(self, difference: Differing) -> None:
         if self._difference is None:
@@ -328,7 +337,7 @@ class ByPages:
                         return _UNKNOWN
                     seen = again
             except (CutOff, asyncio.CancelledError):
-                if self._stop.is_set:
+                if self._is_over:
                     return None
                 raise
         raise AssertionError("it is looked at twice at most")

@@ -193,6 +193,8 @@ class AheadFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Of the samples."""
     difference: Differing | None
     """What ended this way."""
+    refused: str
+    """The same: what the vendor refused; else empty."""
     is_over: bool
     """Whether the workers are at it."""
 

@@ -95,6 +95,8 @@ class Asker:
         self._answers = 0
         self.retries: dict[str, int] = {}
         """By cause."""
+        self.on_refused: Callable[[str], None] = self._end_refused
+        """Gets what is refused; nothing more is to be asked for then."""
         self.heard = asyncio.Event()
         """Set once an answer has come, or none can be had: others may begin."""
 
@@ -125,12 +127,14 @@ class Asker:
                 return tries.answer
             case Defer(cause):
                 if cause.startswith(_REFUSED):
-                    what = cause.removeprefix(_REFUSED)
-                    self._stop.stop(VendorRefused(refusal_message(what), code=refusal_code(what)))
+                    self.on_refused(cause.removeprefix(_REFUSED))
                     raise CutOff
                 return cause
             case _:
                 raise AssertionError(f"another try is due, and none was made: {step}")
+
+    def _end_refused(self, what: str) -> None:
+        self._stop.stop(VendorRefused(refusal_message(what), code=refusal_code(what)))
 
     async def _next_step(self, tries: _Tries) -> Step:
         self._stop.check()

@@ -56,10 +56,12 @@ class Walk:
         count_request: Callable[[], None],
         is_id: Callable[[str], bool],
         retries: dict[str, int] | None = None,
+        on_refused: Callable[[str], None] | None = None,
     ) -> None:
         """Must be made inside the running loop.  `count_request`: raises CutOff where a request
         must not be sent.  `is_id`: whether a text can be a voiceId at all.  `retries`: where they
-        are counted, by cause.
+        are counted, by cause.  `on_refused`: gets what the vendor refuses, and calls `end`; else
+        the command stops.
         """
         self._stop = stop
         self._clock = clock
@@ -88,6 +90,8 @@ class Walk:
         )
         if retries is not None:
             self._asker.retries = retries
+        if on_refused is not None:
+            self._asker.on_refused = on_refused
         self._alarm = asyncio.create_task(keep_watch(sealer.attempts, fetching.vendor.timeout_s))
         self._changed = asyncio.Event()
         self._is_over = False

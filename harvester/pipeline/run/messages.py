@@ -120,6 +120,8 @@ def tell_pages(
     if found is not None and _once("pages differ", told):
         ids, columns = [found.voice_id], list(found.columns)
         events.message("warning", "pages_differ", voice_ids=ids, columns=columns, seed=figures.seed)
+    if figures.refused and _once("pages refused", told):
+        events.message("warning", "pages_refused", cause=figures.refused)
     if figures.is_over and _once("pages ended", told):
         events.message(
             "info",
