@@ -15,10 +15,9 @@ comparison of before is forgotten, and what was taken so far is fetched again (`
 that, taken ids are kept in the transaction of their outcome until this way has come to its end.
 
 What was taken is concluded as if it had been fetched singly, by the same rules; the workers find it
-resolved.  Whatever ends this way, also a list that the
-vendor has not or refuses, an id that it did not conclude is fetched by them.  It ends as
-well once it has sent as many requests as there are ids: so where the list has few of ours among
-many others, it costs at most as much again.
+resolved.  Whatever ends this way, also a vendor that has no list any more or refuses it, an id that
+it did not conclude is fetched by them.  It ends as well once it has sent as many requests as there
+are ids: so where the list has few of ours among many others, it costs at most as much again.
 """
 
 from __future__ import annotations
