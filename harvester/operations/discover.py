@@ -64,7 +64,7 @@ from harvester.pipeline.run.requests import NEVER, StopCheck, StopSource
 from harvester.pipeline.run.run import close_killed
 from harvester.state import between_runs, listings, work_lists
 from harvester.state.database import store_errors
-from harvester.state.listings import Comparison, ListingRecord
+from harvester.state.listings import Comparison, ListingRecord, WindowRecord
 from harvester.state.lock import OutputLock
 from harvester.state.writer import LedgerWriter
 from harvester.storage.disk import store_error
@@ -252,8 +252,9 @@ class _Discovery:
     def close(self, deliver: Deliver | None) -> Discovered:
         """What came of it, and the work list, if it is to have what is unknown."""
         if self._reason is not None:
-            found = [listings.windows(self._opened.db, one.id) for one in self._listings]
-            return self._summary(_Counts(), sum(map(len, found)))
+            counts = _Counts()
+            closed = [self._closed(one, counts) for one in self._listings]
+            return self._summary(counts, sum(map(len, closed)))
         with tempfile.TemporaryDirectory(prefix="discover-", dir=self._opened.output.staging) as at:
             counts = self._read(Path(at), deliver)
             windows = self._end(counts)
@@ -457,26 +458,37 @@ class _Discovery:
             list_input(db, output, config.input, config.plan, input_, scratch)
             counts.taken = counts.unknown
 
+    def _closed(self, record: ListingRecord, counts: _Counts) -> list[WindowRecord]:
+        """The windows of a listing; those that are not settled are added to `counts`."""
+        closed = listings.windows(self._opened.db, record.id)
+        bad = [one for one in closed if one.cause]
+        counts.unsettled_windows += len(bad)
+        counts.unsettled += [
+            Unsettled(one.start_s, one.until_s, one.total, one.distinct, one.cause)
+            for one in bad[:_MOST_SHOWN]
+        ]
+        return closed
+
     def _end(self, counts: _Counts) -> int:
         """End the listings of which nothing is left to do; how many windows there were."""
         db, windows = self._opened.db, 0
         for record, (_, last) in zip(self._listings, self._stretches, strict=True):
             if record.id not in self._asked:  # it had ended before
                 continue
-            closed = listings.windows(db, record.id)
+            closed = self._closed(record, counts)
             windows += len(closed)
-            bad = [one for one in closed if one.cause]
-            counts.unsettled_windows += len(bad)
-            counts.unsettled += [
-                Unsettled(one.start_s, one.until_s, one.total, one.distinct, one.cause)
-                for one in bad[:_MOST_SHOWN]
-            ]
             covered = [Window(one.start_s, one.until_s) for one in closed]
             left = gaps([self._asked[record.id]], covered)
             is_over = days_of.of_days(last, last).until_s <= self._now_s
             if is_over and not left:
                 now_ms, calls = int(self._now_s * 1000), counts.of_listing[record.id]
-                listings.end(db, record.id, now_ms, calls=calls, unsettled=len(bad))
+                listings.end(
+                    db,
+                    record.id,
+                    now_ms,
+                    calls=calls,
+                    unsettled=sum(bool(one.cause) for one in closed),
+                )
         _sweep(self._opened.output, listings.files(db))
         return windows
 

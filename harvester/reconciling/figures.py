@@ -31,7 +31,7 @@ class Region(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 0
     charged_duration_s: int = 0
     cost: Mapping[str, Decimal] = {}
-    """By currency: the vendor's list's where it has the call, else ours."""
+    """By currency: the vendor's list's where it has the call and its price, else ours."""
     without_cost: int = 0
     """Of the calls of V or B, those without a cost."""
     states: Mapping[str, int] = {}
@@ -88,7 +88,11 @@ class Dialer(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     """Distinct ids that count."""
     outside: int = 0
-    """Distinct ids that were sent on other days, by the times of the file."""
+    """Distinct ids left out: sent on other days, by the times of the file, and not among the
+    vendor's calls of these days; or listed by the vendor on the day before or after.
+    """
+    elsewhere: int = 0
+    """Of `calls`, those that the vendor has on these days and the file on others."""
     undated: int = 0
     """Rows whose time can't be read: they count."""
     by_time: bool = False
@@ -247,24 +251,27 @@ def meanings(*, has_dialer: bool) -> dict[str, str]:
     }
 
 
-def commands(first: str, last: str, *, has_dialer: bool, files: str | None) -> dict[str, str]:
-    """What to do about the calls of a region."""
+def commands(
+    first: str, last: str, *, has_dialer: bool, files: str | None, is_old: bool
+) -> dict[str, str]:
+    """What to do about the calls of a region.  `is_old`: nothing late is to come any more."""
     span = f"--from {first} --to {last}"
     take = (
         f"`harvester discover {span} --take` puts them on the work list, and "
         "`harvester run --carried-over-only` fetches them"
     )
     ids = f"{files}/{{}}.parquet has the ids" if files else "-o DIR writes their ids"
-    again = f"`harvester reconcile {span}` again when the list is 12 days old"
+    again = "the same command again when the list is 12 days old"
+    then = "" if is_old else f"{again}, then "
     look = f"{ids.format('B')}; `harvester explain ID` shows all that is known of one"
     if not has_dialer:
-        return {"V": f"{take}.", "B": f"{again}; {look}."}
+        return {"V": f"{take}.", "B": f"{look}." if is_old else f"{again}; {look}."}
     return {
         "V": f"find out who else has the key, and have it changed; {take}.",
         "VB": f"find out who else has the key, and have it changed; {ids.format('VB')}.",
         "VD": f"{take}.",
-        "D": f"{again}, then ask whoever runs the dialer; {ids.format('D')}.",
-        "BD": f"{again}; {ids.format('BD')}.",
+        "D": f"{then}ask whoever runs the dialer; {ids.format('D')}.",
+        "BD": f"{then}ask the vendor why they are not listed; {ids.format('BD')}.",
         "B": f"{look}.",
     }
 

@@ -74,18 +74,23 @@ def told(days: Sequence[OfDay]) -> Days:
 
 
 def write_listed(
-    db: sqlite3.Connection, folder: Path, days: Sequence[OfDay], room: Room
+    db: sqlite3.Connection,
+    folder: Path,
+    days: Sequence[OfDay],
+    room: Room,
+    *,
+    name: str = "listed",
 ) -> list[Path]:
     """Write the calls of the days into files in the scratch folder.  Raises StoreError.
 
-    `folder`: that of the listings' own files.
+    `folder`: that of the listings' own files.  `name`: how those of the scratch folder begin.
     """
     written = []
     for number, stretch in enumerate(_stretches(days)):
         files = [folder / path for one in stretch[0].ids for path in listings.files(db, one)]
         if files:
             window = days_of.of_days(stretch[0].day, stretch[-1].day)
-            written.append(room.scratch / f"listed-{number}.parquet")
+            written.append(room.scratch / f"{name}-{number}.parquet")
             write_calls(files, window, written[-1], room)
     return written
 

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -85,6 +85,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     max_duration_s: float | None = None
 
 
+_A_DAY = timedelta(days=1)
+_MARK = "reconcile.json"
 _STOPPED = "stopped on request; the same command again lists what is not listed yet."
 
 
@@ -185,7 +187,13 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
     books = Books(db, opened.config.vendor.account, kind, output.lists)
     states = scratch / "states.parquet"
     write_states(books, states)
+    around: list[OfDay] = []
+    if placed is not None and placed.sent is not None:
+        records = listings.all_listings(db)
+        around += of_days(records, order.first - _A_DAY, order.first - _A_DAY)
+        around += of_days(records, order.last + _A_DAY, order.last + _A_DAY)
     sources = Sources(
+        nearby=write_listed(db, output.listed, around, room, name="nearby"),
         listed=write_listed(db, output.listed, days, room),
         files=_paths(opened, changes=False),
         changes=_paths(opened, changes=True),
@@ -200,7 +208,14 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
         files = None if order.files is None else str(order.files)
         has_dialer = placed is not None
         names = meanings(has_dialer=has_dialer)
-        what_next = commands(str(order.first), str(order.last), has_dialer=has_dialer, files=files)
+        age = told(days).least_age_days
+        what_next = commands(
+            str(order.first),
+            str(order.last),
+            has_dialer=has_dialer,
+            files=files,
+            is_old=age is not None and age >= days_of.DUE_AFTER[-1],
+        )
         regions = fold(groups, names, what_next)
         _balance(regions, lists, placed)
         if order.files is not None:
@@ -232,7 +247,7 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
             error=error,
         )
     if order.files is not None:
-        _write_json(order.files / "reconcile.json", done)
+        _write_json(order.files / _MARK, done)
     return done
 
 
@@ -272,6 +287,7 @@ def _dialer(placed: Placed, lists: Compared) -> Dialer:
         double=placed.double,
         calls=lists.placed,
         outside=placed.distinct - lists.placed,
+        elsewhere=lists.elsewhere,
         undated=placed.undated,
         by_time=placed.sent is not None,
     )
@@ -314,6 +330,8 @@ def _write_regions(folder: Path, lists: Compared, regions: Mapping[str, Region])
     """A file for each region, those without a call too.  Raises UsageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The mark of a whole set: it goes first, and comes last.
+        (folder / _MARK).unlink(missing_ok=True)
         left = sorted(REGIONS)
         rows = lists.rows()
         waiting = next(rows, None)

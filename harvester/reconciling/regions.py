@@ -1,10 +1,12 @@
 """Three lists compared, out of core: every id of any of them in exactly one region.
 
 Theory of operation.  V and D are joined first, into a table of DuckDB's own, which spills; each id
-is in it once.  Our calls then pass along it as they are read, once, and each finds its place: a
-full join, of which the table is the smaller side.  An id of V or D is ours wherever we have it; any
-other is one of B only if its call belongs to the days: by its submit_time as it is now, else by the
-digits of its id, else by when it was first seen.
+is in it once.  Two clocks never quite agree, and one may go by another zone: so a call of V is
+placed if it stands anywhere in the dialer's file, and one that the dialer has on these days and the
+vendor on the day before or after is left out.  Our calls then pass along it as they are read, once,
+and each finds its place: a full join, of which the table is the smaller side.  An id of V or D is
+ours wherever we have it; any other is one of B only if its call belongs to the days: by its
+submit_time as it is now, else by the digits of its id, else by when it was first seen.
 
 Ids are text and money is decimal all the way.
 """
@@ -68,6 +70,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """Ids that left the data set."""
     dialer: Path | None
     """Ids of the dialer's file, each once (voice_id)."""
+    nearby: Sequence[Path] = ()
+    """Calls of the vendor's list of the day before and the day after, as far as they are listed."""
     sent: Path | None
     """When they were sent (voice_id, sent_at), in as many rows as one likes."""
 
@@ -82,6 +86,8 @@ class Compared:
         """Calls in V."""
         self.placed = self._count("told WHERE in_d")
         """Ids in D."""
+        self.elsewhere = self._count("told WHERE is_elsewhere")
+        """Of these, calls of V that the dialer has on other days."""
         published = self._count(f"{_files([sources.states])} WHERE state = '{PUBLISHED}'")
         self._joined = _joined_sql(sources, days, has_published=published > 0)
 
@@ -131,13 +137,18 @@ def _load(database: duckdb.DuckDBPyConnection, sources: Sources, days: Window) -
     dropped = "false"
     if sources.dropped:
         dropped = f"voice_id IN (SELECT voice_id FROM {_files(sources.dropped)})"  # noqa: S608
+    counts = "is_within"
+    if sources.nearby:
+        nearby = f"SELECT voice_id FROM {_files(sources.nearby)}"  # noqa: S608
+        counts = f"(is_within AND voice_id NOT IN ({nearby}))"
     database.execute(f"CREATE TEMP TABLE v AS {_vendor_sql(sources.listed)}")
     database.execute(f"CREATE TEMP TABLE d AS {_dialer_sql(sources, days)}")
     database.execute(
         "CREATE TEMP TABLE told AS SELECT *, "  # noqa: S608 - our constants, here and below
         f"{dropped} AS is_dropped FROM (SELECT voice_id, coalesce(in_v, false) AS in_v, "
-        f"coalesce(in_d, false) AS in_d, submit_time, {_PAID}, sent_at "
-        "FROM v FULL JOIN d USING (voice_id))"
+        f"coalesce(in_d, false) AS in_d, submit_time, {_PAID}, is_rated, sent_at, "
+        f"in_d AND NOT is_within AS is_elsewhere FROM v FULL JOIN d USING (voice_id) "
+        f"WHERE in_v OR {counts})"
     )
     database.execute("DROP TABLE v")
     database.execute("DROP TABLE d")
@@ -148,33 +159,39 @@ def _vendor_sql(files: Sequence[Path]) -> str:
     if not files:
         return (
             "SELECT '' AS voice_id, true AS in_v, NULL::TIMESTAMPTZ AS submit_time, "
-            "0 AS charged_duration_s, 0::DECIMAL(38, 8) AS cost, '' AS currency WHERE false"
+            "0 AS charged_duration_s, 0::DECIMAL(38, 8) AS cost, '' AS currency, true AS is_rated "
+            "WHERE false"
         )
-    columns = f"voice_id, submit_time, {_PAID}"
+    # What stands where the price will stand is none: -1, or 0.
+    cost = "CASE WHEN is_rated THEN cost END"
     if len(files) == 1:
-        return f"SELECT true AS in_v, {columns} FROM {_files(files)}"  # noqa: S608
+        return (
+            f"SELECT true AS in_v, voice_id, submit_time, charged_duration_s, {cost} AS cost, "  # noqa: S608
+            f"currency, is_rated FROM {_files(files)}"
+        )
     return (
         "SELECT true AS in_v, unnest(arg_max(call, asked_at)) FROM "  # noqa: S608
         f"(SELECT call, call.asked_at AS asked_at, call.voice_id AS voice_id FROM (SELECT "
         f"{{voice_id: voice_id, submit_time: submit_time, charged_duration_s: charged_duration_s, "
-        f"cost: cost, currency: currency, asked_at: asked_at}} AS call FROM {_files(files)})) "
-        "GROUP BY voice_id"
+        f"cost: {cost}, currency: currency, is_rated: is_rated, asked_at: asked_at}} AS call "
+        f"FROM {_files(files)})) GROUP BY voice_id"
     )
 
 
 def _dialer_sql(sources: Sources, days: Window) -> str:
-    """The ids of the dialer's file; without those of which every row was sent on other days."""
+    """The ids of the dialer's file, and whether not every row of one was sent on other days."""
+    columns = "voice_id, true AS in_d, NULL::TIMESTAMPTZ AS sent_at, true AS is_within"
     if sources.dialer is None:
-        return "SELECT '' AS voice_id, true AS in_d, NULL::TIMESTAMPTZ AS sent_at WHERE false"
+        return f"SELECT {columns} FROM (SELECT '' AS voice_id) WHERE false"  # noqa: S608
     ids = _files([sources.dialer])
     if sources.sent is None:
-        return f"SELECT voice_id, true AS in_d, NULL::TIMESTAMPTZ AS sent_at FROM {ids}"  # noqa: S608
+        return f"SELECT {columns} FROM {ids}"  # noqa: S608
     within = _between_sql("epoch_ms(sent_at)", days)
     return (
-        f"SELECT voice_id, true AS in_d, sent_at FROM {ids} LEFT JOIN (SELECT voice_id, "  # noqa: S608
+        "SELECT voice_id, true AS in_d, sent_at, coalesce(counts, true) AS is_within "  # noqa: S608
+        f"FROM {ids} LEFT JOIN (SELECT voice_id, "
         f"min(sent_at) FILTER ({within}) AS sent_at, bool_or(sent_at IS NULL OR ({within})) "
-        f"AS counts FROM {_files([sources.sent])} GROUP BY voice_id) USING (voice_id) "
-        "WHERE coalesce(counts, true)"
+        f"AS counts FROM {_files([sources.sent])} GROUP BY voice_id) USING (voice_id)"
     )
 
 
@@ -190,7 +207,11 @@ def _joined_sql(sources: Sources, days: Window, *, has_published: bool) -> str:
     digits = stamp_sql("id")
     digits_ms = f"epoch_ms(strptime({digits}, '%y%m%d%H%M%S')) - {OFFSET_S * 1000}"
     within = _within_sql(digits, days)
-    mine = {name: f"CASE WHEN in_v THEN told.{name} ELSE ours.{name} END" for name in _PAID_NAMES}
+    # Where the list has no price yet, and we have one, that is what the call costs.
+    theirs = "in_v AND (is_rated OR ours.cost IS NULL)"
+    mine = {
+        name: f"CASE WHEN {theirs} THEN told.{name} ELSE ours.{name} END" for name in _PAID_NAMES
+    }
     paid = ", ".join(f"{value} AS {name}" for name, value in mine.items())
     our = ", ".join(f"ours.{name} AS our_{name}" for name in _PAID_NAMES)
     return f"""

@@ -74,6 +74,8 @@ def calls(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             "seen_at": draw(TIME),
             "listed": draw(st.one_of(st.none(), PAID)),
             "listed_at": draw(st.one_of(st.none(), INSIDE)),
+            "is_rated": draw(st.booleans()),
+            "nearby": draw(st.booleans()),
             "sent": draw(st.one_of(st.none(), st.lists(st.one_of(st.none(), TIME), max_size=3))),
         }
     return found
@@ -98,9 +100,11 @@ def is_of_days(voice_id: str, one: Mapping[str, Any]) -> bool:
 def in_dialer(one: Mapping[str, Any], *, by_time: bool) -> bool:
     if one["sent"] is None:
         return False
-    if not by_time or not one["sent"]:
+    if one["listed"] is not None or not by_time:
         return True
-    return any(at is None or BEGIN <= at < END for at in one["sent"])
+    if one["nearby"]:
+        return False
+    return not one["sent"] or any(at is None or BEGIN <= at < END for at in one["sent"])
 
 
 def expected_regions(
@@ -136,7 +140,7 @@ def sources_of(
             "submit_time": one["listed_at"],
             "answered": True,
             "is_final": True,
-            "is_rated": True,
+            "is_rated": one["is_rated"],
             "asked_at": END,
             **one["listed"],
         }
@@ -148,6 +152,11 @@ def sources_of(
     ]
     files = [write(at / "v0.parquet", listed, listed_rows.SCHEMA)]
     files += [write(at / f"v{n}.parquet", older, listed_rows.SCHEMA) for n in range(1, parts)]
+    nearby = [
+        {"voice_id": key, "answered": True, "is_final": True, "is_rated": True, "asked_at": END}
+        for key, one in found.items()
+        if one["nearby"] and one["listed"] is None
+    ]
     rows = [
         {"voice_id": key, "submit_time": one["submit_time"], "fetched_at": one["seen_at"]}
         | one["ours"]
@@ -179,6 +188,7 @@ def sources_of(
         states=write(at / "states.parquet", states, ours.SCHEMA),
         dropped=[write(at / "dropped.parquet", left, ids)] if left else [],
         dialer=write(at / "d.parquet", placed, ids) if has_dialer else None,
+        nearby=[write(at / "nearby.parquet", nearby, listed_rows.SCHEMA)] if by_time else [],
         sent=write(at / "sent.parquet", sent, times) if by_time else None,
     )
 
@@ -221,8 +231,9 @@ def _compare_figures(
     paid = []
     for key in ids:
         one = found[key]
-        if "V" in name:
-            paid.append(one["listed"])
+        has_price = has_row(one) and one["ours"]["cost"] is not None
+        if "V" in name and (one["is_rated"] or not has_price):
+            paid.append(one["listed"] if one["is_rated"] else one["listed"] | {"cost": None})
         elif has_row(one):
             paid.append(one["ours"])
         elif name != "D":
@@ -311,7 +322,7 @@ def test_digits_say_the_same_in_sql(ids: list[str]) -> None:
 def test_every_region_that_differs_says_what_to_do(has_dialer: bool) -> None:
     names = meanings(has_dialer=has_dialer)
     equal = "VBD" if has_dialer else "VB"
-    told = commands("2026-11-01", "2026-11-30", has_dialer=has_dialer, files=None)
+    told = commands("2026-11-01", "2026-11-30", has_dialer=has_dialer, files=None, is_old=False)
     assert names.keys() - {equal} == told.keys()
 
 

@@ -217,6 +217,8 @@ def _dialer(dialer: Dialer) -> str:
         told.append(f"{count(dialer.bad)} bad")
     if dialer.by_time:
         told.append(f"{count(dialer.outside)} of other days left out")
+        if dialer.elsewhere:
+            told.append(f"{count(dialer.elsewhere)} on another day than the vendor has them")
         if dialer.undated:
             told.append(f"{count(dialer.undated)} without a time counted")
     else:
