@@ -276,6 +276,14 @@ def test_its_time_is_over_and_it_goes_on(tmp_path: Path) -> None:
         assert not listed.missing()
 
 
+def test_cut_short_it_names_the_windows_that_are_not_settled(tmp_path: Path) -> None:
+    with listing_simulator("calls=900,total=1") as vendor:
+        done = Discovery(tmp_path / "out", vendor, pace__rate_per_s=40.0).run(max_duration_s=5.0)
+        assert done.code == 8, done.err
+        assert done.summary["unsettled_windows"] > 0
+        assert done.summary["unsettled"][0]["cause"]
+
+
 def test_a_key_that_is_denied_ends_it_at_once(tmp_path: Path) -> None:
     with listing_simulator("calls=500") as vendor:
         listed = Discovery(tmp_path / "out", vendor)

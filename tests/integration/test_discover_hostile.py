@@ -285,6 +285,17 @@ def test_one_id_in_two_days_counts_once(tmp_path: Path) -> None:
         assert done.summary["listed"] + done.summary["outside"] == 200
 
 
+def test_calls_of_the_day_before_are_outside(tmp_path: Path) -> None:
+    calls = named(lambda at: f"{at:020}")
+    before = [Call(f"b{one.voice_id}", one.submit_s - 43_200) for one in calls]
+    with HostileList([*calls, *before]) as vendor:
+        done = Discovery(tmp_path / "out", vendor, **QUICK).run()
+        assert done.code == GOOD, done.err
+        today = sum(one.submit_s >= MIDNIGHT_S for one in [*calls, *before])
+        assert done.summary["listed"] == today
+        assert done.summary["outside"] == len(calls) + len(before) - today > 0
+
+
 def test_what_comes_while_it_is_listed_is_there_the_next_time(tmp_path: Path) -> None:
     def answer(vendor: HostileList, asked: Question) -> Said:
         if asked.number < 60 and asked.number % 2:
