@@ -112,7 +112,7 @@ class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
     dialer: Dialer | None
     together: int
     differing: int
-    """Ids that one of the lists lacks."""
+    """Ids that one of the lists lacks, but for those that are dead here and nowhere else."""
     allow: int
     alive: Mapping[str, int] = {}
     """Calls of V that are known here without a final record, by state."""
@@ -230,6 +230,12 @@ def order_of(*, has_dialer: bool) -> Sequence[str]:
 def equal_region(*, has_dialer: bool) -> str:
     """The region in which all lists agree."""
     return "VBD" if has_dialer else "VB"
+
+
+def agreeing(regions: Mapping[str, Region], *, has_dialer: bool) -> int:
+    """Ids on which the lists agree: all of them have it; or it is dead here, and nobody has it."""
+    dead = regions["B"].states.get("dead", 0)
+    return regions[equal_region(has_dialer=has_dialer)].calls + dead
 
 
 def meanings(*, has_dialer: bool) -> dict[str, str]:

@@ -47,11 +47,11 @@ from harvester.reconciling.figures import (
     Dialer,
     Reconciled,
     Region,
+    agreeing,
     alive,
     as_json,
     by_day,
     commands,
-    equal_region,
     fold,
     meanings,
 )
@@ -223,7 +223,7 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
         counted = by_day(groups, _listed_ms(days), now_ms)
         keep_days(db, counted)
         together = sum(region.calls for region in regions.values())
-        differing = together - regions[equal_region(has_dialer=has_dialer)].calls
+        differing = together - agreeing(regions, has_dialer=has_dialer)
         error = _incomplete(days, found, now_ms) or _differing(
             differing, order.allow, has_dialer=has_dialer
         )

@@ -262,7 +262,7 @@ def careless_trials(
     whole = _traced(tmp_path, vendor, scene, process, forget=forgotten)
     steps = whole.fault.steps()
     late = steps[len(steps) // 2 :]
-    for step in random.Random(f"{SEED} {forgotten}").sample(late, 8):
+    for step in random.Random(f"{SEED} {forgotten}").sample(late, min(16, len(late))):
         yield _trial(whole.fault, step, whole.harvest.out, scene, vendor)
 
 

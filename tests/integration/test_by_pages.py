@@ -25,6 +25,7 @@ from tests.integration.test_refetch import changes
 from tests.support.discovering import Discovery, day
 from tests.support.harvesting import Harvest, read_trace, traced, worst_second
 from tests.support.oracle import expect_all
+from tests.support.outputs import look
 from tests.support.simulated import Simulator
 
 NO_OPENS = "open_then_final=0,open_forever=0"
@@ -192,8 +193,9 @@ def taken_and_killed(tmp_path: Path, source: Path) -> tuple[Harvest, int]:
         while singles(vendor, ids) < 21 and time.monotonic() < until:
             time.sleep(0.1)  # the second portion is sampled: the first is committed
         running.send_signal(signal.SIGKILL)
-        ended = harvest.ended(running)
-        if "pages_differ" in ended.err:
+        harvest.ended(running)
+        # Its sample may have drawn a lie, and a kill leaves it no time to say so.
+        if not look(out, "SELECT 1 FROM meta WHERE key = 'list_comparison'"):
             return taken_and_killed(tmp_path, source)
     return harvest, port
 

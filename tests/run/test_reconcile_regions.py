@@ -23,7 +23,7 @@ from harvester.inputs.voice_id import dated
 from harvester.pipeline.listing import rows as listed_rows
 from harvester.pipeline.listing.days import of_days
 from harvester.reconciling import ours
-from harvester.reconciling.figures import REGIONS, Group, by_day, commands, fold, meanings
+from harvester.reconciling.figures import REGIONS, Group, agreeing, by_day, commands, fold, meanings
 from harvester.reconciling.regions import ROWS, Sources, compared
 from harvester.storage.duckdb_engine import Room, connect
 from harvester.vendor_clock import CLOCK
@@ -215,6 +215,9 @@ def test_each_id_is_in_the_region_that_sets_put_it_in(
         name: sorted(row["voice_id"] for row in got[name]) for name in REGIONS
     }
     told = fold(groups, meanings(has_dialer=has_dialer), {})
+    dead = sum(state_of(found[key]) == "dead" for key in regions["B"])
+    equal = regions["VBD" if has_dialer else "VB"]
+    assert agreeing(told, has_dialer=has_dialer) == len(equal) + dead
     for name in REGIONS:
         _compare_figures(told[name], name, regions[name], found)
         _compare_rows(got[name], found)
