@@ -231,7 +231,7 @@ def _rebuild(
         put_back=back,
         old_state=None if aside is None else str(aside),
         old_list=old_list,
-        unknown=(*_unknown(runs, snapshot, old), *_lost(lost, old)),
+        unknown=(*_unknown(runs, snapshot, old), *_lost(lost, old), *_doubted(told)),
         next=_next(old_list),
     )
 
@@ -569,6 +569,23 @@ def _lost(lost: Lost, old: _Old) -> Iterator[str]:
         yield (
             f"which calls {path.name} named: it is gone. Calls that were dropped, or erased in, "
             "are fetched again if they are in an input: keep them out of it"
+        )
+
+
+_FETCH_PAGES_AGAIN = (
+    "`harvester sql \"SELECT voice_id FROM cdr WHERE fetched_by = 'pages'\" -o pages.csv` has "
+    "their ids, and `harvester refetch delivered --ids pages.csv` fetches them again"
+)
+
+
+def _doubted(told: Sequence[RunSummary]) -> Iterator[str]:
+    """What came by pages of a list that differed, and was on the work list that is gone."""
+    runs = [one for one in told if one.doubted]
+    if runs:
+        records = sum(one.doubted for one in runs)
+        yield (
+            f"whether {records} records that came by pages, in run {runs[-1].run_id} or before, "
+            f"were fetched again: the list differed. {_FETCH_PAGES_AGAIN}"
         )
 
 

@@ -54,6 +54,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Of the delivered ones: calls without a price."""
     changed: int = 0
     """Records that it had fetched again and that differ from what the data set had."""
+    doubted: int = 0
+    """Records that came by pages of a list that differed: they were left to be fetched again."""
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -69,6 +71,10 @@ class _Run(msgspec.Struct, frozen=True):
 
 class _Refetch(msgspec.Struct, frozen=True):
     changed: int = 0
+
+
+class _ByPages(msgspec.Struct, frozen=True):
+    fetched_again: int = 0
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -90,6 +96,7 @@ class _Version1(msgspec.Struct, frozen=True):
     differences: list[msgspec.Raw]
     first_publication: int | None = None
     refetch: _Refetch | None = None
+    by_pages: _ByPages | None = None
 
 
 class _Version2(_Version1, frozen=True, kw_only=True):
@@ -163,6 +170,7 @@ def _summary(found: _Version1, *, code: str) -> RunSummary:
         code=code,
         unrated=found.run.unrated,
         changed=0 if found.refetch is None else found.refetch.changed,
+        doubted=0 if found.by_pages is None else found.by_pages.fetched_again,
     )
 
 

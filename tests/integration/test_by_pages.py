@@ -137,7 +137,12 @@ def test_without_a_comparison_or_with_one_that_is_dropped_it_is_refused(tmp_path
         assert Discovery(tmp_path / "out", vendor).run(compare=20).code in (0, 5)
         assert harvest.run(source, by_pages=WAY).code == 2, "20 are no proof"
         compared(tmp_path / "out", vendor)
+        both = harvest.run(source, by_pages=WAY, rebind=True)
+        assert both.code == 2, both.err
+        assert "usage.rebind_pages" in both.err
         assert harvest.run(source, by_pages=WAY).code in (0, 3)
+        harvest.run(source, rebind=True)
+        assert harvest.run(source, by_pages=WAY).code == 2, "a rebind makes it void"
 
 
 LIES = "calls=3000,lies=5"
@@ -169,6 +174,7 @@ def test_a_list_that_lies_is_found_out_by_the_sample_and_the_rest_comes_singly(
             assert alike(harvest) == alike(single)
         again = harvest.run(carried_over_only=True, by_pages=WAY)
         assert again.code == 2, "the comparison of before is dropped"
+        assert "it differed last" in again.err
 
 
 def singles(vendor: Simulator, ids: list[str]) -> int:

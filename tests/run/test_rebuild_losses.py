@@ -415,3 +415,15 @@ def test_a_snapshot_that_is_cut_is_named_with_what_to_do(house: House) -> None:
     with pytest.raises(StoreError, match="Move it away and run `harvester rebuild` again") as told:
         rebuild(house.config, force=True)
     assert told.value.code == "state.damaged"
+
+
+def test_records_of_a_list_that_differed_are_named_with_what_fetches_them_again(
+    house: House,
+) -> None:
+    folder = house.output.run(run_of(0))
+    folder.mkdir(0o700, parents=True)
+    doubted = summary_of(run_of(0)) | {"by_pages": {"fetched_again": 1020}}
+    (folder / SUMMARY).write_text(json.dumps(doubted))
+    (told,) = (one for one in rebuild(house.config, force=True).unknown if "by pages" in one)
+    assert "1020 records" in told
+    assert "harvester refetch delivered --ids pages.csv" in told

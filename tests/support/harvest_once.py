@@ -30,6 +30,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     sources: tuple[str, ...] = ()
     only: bool = False
     carried_over_only: bool = False
+    rebind: bool = False
     refetch: dict[str, Any] | None = None
     """A refetch, with the fields of its request."""
     max_duration_s: float | None = None
@@ -57,6 +58,7 @@ def main() -> int:
         sources=order.sources,
         input_only=order.only,
         carried_over_only=order.carried_over_only,
+        rebind=order.rebind,
         max_duration_s=order.max_duration_s,
         by_pages=order.by_pages,
     )

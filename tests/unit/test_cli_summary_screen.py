@@ -244,3 +244,9 @@ def test_without_a_message_or_unicode_the_end_has_no_reason_and_no_dash() -> Non
     lines = [line.text for line in closing(6, "", unicode=False)]
     assert [line[:5] for line in lines] == ["", "Exit ", "Next:"]
     assert "\n".join(lines).isascii()
+
+
+def test_what_came_by_pages_of_a_list_that_differs_is_fetched_again_without_pages() -> None:
+    said = "\n".join(str(line) for line in closing(5, "why", found="listing.taken"))
+    assert "run --carried-over-only" in said
+    assert "Run the same command again" not in said

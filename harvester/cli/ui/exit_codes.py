@@ -78,6 +78,13 @@ _FOUND = Ending(
 )
 
 
+_TAKEN = Ending(
+    "temporary, ids are pending",
+    "temporary: what came by pages is to be fetched again",
+    "`harvester run --carried-over-only`; without --via pages from then on.",
+)
+
+
 def ending(code: int, found: str = "") -> Ending:
     """The ending of `code`; an unknown one counts as unexpected.
 
@@ -85,6 +92,8 @@ def ending(code: int, found: str = "") -> Ending:
     """
     if code == 3 and found in _CHANGED:
         return _FOUND
+    if code == 5 and found == "listing.taken":
+        return _TAKEN
     return _ENDINGS.get(code, _ENDINGS[1])
 
 

@@ -43,9 +43,9 @@ def believed(
     found = listings.comparison(db)
     if found is None or found.proof != proof or found.compared < LEAST_PROOF:
         raise UsageError(
-            "nobody has found yet that the vendor's list says of a call what an answer about it "
-            "alone says, for this account and address. Run `harvester discover --from D --to D "
-            "--compare 1000` first, or leave out --via pages.",
+            "it is not known that the vendor's list says of a call what an answer about it alone "
+            "says, for this account and address: that was never found, or it differed last. Run "
+            "`harvester discover --from D --to D --compare 1000` first, or leave out --via pages.",
             code="listing.not_compared",
         )
     now_s = between_runs.latest_ms(db, now_ms) / 1000

@@ -33,6 +33,7 @@ from harvester.errors import (
     ListIncomplete,
     StoreError,
     Terminated,
+    UsageError,
     disk_code,
     worst,
 )
@@ -119,7 +120,7 @@ from harvester.state import (
     unresolved,
     work_lists,
 )
-from harvester.state.database import store_errors
+from harvester.state.database import store_errors, transaction
 from harvester.state.lock import OutputLock
 from harvester.state.values import InputRecord, RunRecord, WorkList
 from harvester.state.writer import InlineLedger, LedgerWriter
@@ -175,6 +176,13 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
     metrics: MetricsFile,
 ) -> Result:
     rebind = isinstance(request, RunRequest) and request.rebind
+    if rebind and request.by_pages is not None:
+        # Before the output takes the address: there the list is not known to tell the truth.
+        raise UsageError(
+            "--rebind makes a comparison of the vendor's list void: run it without --via pages, "
+            "then `harvester discover --from D --to D --compare 1000`.",
+            code="usage.rebind_pages",
+        )
     with (
         open_output(
             config, rebind=rebind, lock=partial(OutputLock, command=request.command)
@@ -187,6 +195,9 @@ def _harvest(  # noqa: PLR0917 - the parts of one call
         tell_recovery(opened, events)
         for killed in opened.killed_runs:
             close_killed(opened, killed)
+        if rebind:
+            with transaction(opened.db):
+                listings.drop_comparison(opened.db)
         # Before there is a run: a mistyped name leaves nothing behind but its message.
         pages = _believed(opened, request)
         files = _find_files(opened.output, config.input, request)
