@@ -109,3 +109,13 @@ def test_a_run_without_workers_imports_nothing_of_theirs_and_nobody_imports_ray(
         "assert 'ray' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_run_does_without_what_fetches_by_pages() -> None:
+    program = (
+        "import sys, harvester.cli.commands.run, harvester.pipeline.run.run\n"
+        "assert 'harvester.pipeline.by_pages.way' not in sys.modules\n"
+        "assert 'harvester.pipeline.listing.walk' not in sys.modules\n"
+        "import harvester.pipeline.by_pages.way\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

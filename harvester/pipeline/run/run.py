@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -41,8 +42,6 @@ from harvester.identity import proof_of
 from harvester.inputs.discover import IdFile, find
 from harvester.inputs.fingerprint import fingerprint
 from harvester.inputs.worklist.reader import ListFile, members
-from harvester.pipeline.by_pages.believed import Believed, believed, days_between
-from harvester.pipeline.by_pages.way import Order, by_pages
 from harvester.pipeline.engine.engine import Engine, EngineResult, Job
 from harvester.pipeline.engine.local_workers import (
     QUIET_AFTER_WORKERS_S,
@@ -126,6 +125,9 @@ from harvester.state.values import InputRecord, RunRecord, WorkList
 from harvester.state.writer import InlineLedger, LedgerWriter
 from harvester.storage.atomic_files import write_atomically
 from harvester.storage.output import PRIVATE, Output
+
+if TYPE_CHECKING:
+    from harvester.pipeline.by_pages.believed import Believed
 
 _STATUS_EVERY_S = 2.0
 _PROGRESS_EVERY_S = 0.25
@@ -581,6 +583,8 @@ class _Run:
         """Who fetches by pages, if that is wished."""
         if self._pages is None or work_list is None or ids is None:
             return None
+        from harvester.pipeline.by_pages.way import Order, by_pages  # as in `_believed`
+
         is_only = _is_input_only(self._request)
         rows = work_list.listed + work_list.retried if is_only else work_list.rows
         return by_pages(
@@ -713,6 +717,9 @@ def _believed(opened: Opened, request: Request) -> Believed | None:
     pages = request.by_pages
     if pages is None:
         return None
+    # Who fetches no pages need not wait for the import.
+    from harvester.pipeline.by_pages.believed import believed, days_between
+
     now_ms = time.time_ns() // 1_000_000
     if isinstance(request, RefetchRequest) and request.column == "submit_time":
         days = days_between(request.since_ms, request.until_ms, now_ms)
