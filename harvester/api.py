@@ -25,6 +25,7 @@ import msgspec
 
 from harvester.config import Config, Secrets, load
 from harvester.errors import Interrupted, UsageError
+from harvester.pipeline.by_pages.pages import Pages
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.run.requests import (
     RefetchRequest,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from harvester.state.values import DeadLetter, OpenCall, RunRecord
 
 T = TypeVar("T")
+Way = Literal["single", "pages"]
+"""How records are fetched: each by a request of its own, or up to 100 by one."""
 Ids = Iterable[str] | Iterable[os.PathLike[str]] | str | os.PathLike[str]
 """What to fetch: one path or pattern, paths, or voiceIds (`str` in an iterable is a voiceId)."""
 
@@ -116,19 +119,26 @@ def run(
     secrets: Secrets,
     *,
     ids: Ids | None = None,
+    via: Way = "single",
+    first: date | None = None,
+    last: date | None = None,
     on_event: Callable[[Event], object] | None = None,
     stop: IsSet | None = None,
 ) -> RunResult:
     """Fetch what is not settled yet, and publish the records.
 
-    `ids`: see `Ids`; None: those of `input.paths`, and what earlier runs carried over.  `on_event`
+    `ids`: see `Ids`; None: those of `input.paths`, and what earlier runs carried over.  `via`:
+    "pages" takes what it can from pages of the vendor's list, of the days (+08:00) from `first` to
+    `last` where they are given, once `harvester discover --compare` has shown that the list tells
+    the truth.  `on_event`
     is called in the run's thread; what it raises is logged once, and it is called no more.  Once
     `stop` is set the run ends in good order: what is on its way is kept, the rest stays pending.
     So does Ctrl-C, which raises KeyboardInterrupt then.
 
     Raises HarvesterError where nothing was fetched, or nothing can be kept.
     """
-    return _in_thread(lambda halt: _run(config, secrets, ids, on_event, halt), stop)
+    pages = _pages(via, first, last)
+    return _in_thread(lambda halt: _run(config, secrets, ids, pages, on_event, halt), stop)
 
 
 def refetch(
@@ -141,6 +151,7 @@ def refetch(
     until: datetime | None = None,
     ids: Ids | None = None,
     sample: float | None = None,
+    via: Way = "single",
     on_event: Callable[[Event], object] | None = None,
     stop: IsSet | None = None,
 ) -> RunResult:
@@ -160,6 +171,7 @@ def refetch(
                 until_ms=_ms(until),
                 ids=sources,
                 share=sample,
+                by_pages=_pages(via),
             )
             return _result_of(config, secrets, request, on_event, halt)
 
@@ -209,14 +221,17 @@ async def run_async(
     secrets: Secrets,
     *,
     ids: Ids | None = None,
+    via: Way = "single",
+    first: date | None = None,
+    last: date | None = None,
     on_event: Callable[[Event], object] | None = None,
     stop: IsSet | None = None,
 ) -> RunResult:
     """As `run`, beside the running loop.  Cancelled, it ends the run in good order first."""
-    halt = _Halt(stop)
+    pages, halt = _pages(via, first, last), _Halt(stop)
     threads = ThreadPoolExecutor(1, thread_name_prefix="harvester-run")
     running = asyncio.get_running_loop().run_in_executor(
-        threads, _run, config, secrets, ids, on_event, halt
+        threads, _run, config, secrets, ids, pages, on_event, halt
     )
     # Not waited for: that would hold the loop up, should this be cancelled once more.
     threads.shutdown(wait=False)
@@ -439,15 +454,31 @@ def start(
     return run_harvest(config, secrets, request, _Events(on_event), stop)
 
 
-def _run(
+def _run(  # noqa: PLR0917 - the parts of a run
     config: Config,
     secrets: Secrets,
     ids: Ids | None,
+    pages: Pages | None,
     on_event: Callable[[Event], object] | None,
     halt: _Halt,
 ) -> RunResult:
     with _sources(ids, halt) as sources:
-        return _result_of(config, secrets, RunRequest(sources=sources), on_event, halt)
+        request = RunRequest(sources=sources, by_pages=pages)
+        return _result_of(config, secrets, request, on_event, halt)
+
+
+def _pages(via: Way, first: date | None = None, last: date | None = None) -> Pages | None:
+    """What to fetch by pages, if that is wished.  Raises UsageError."""
+    if via == "pages":
+        return Pages(first=first, last=last)
+    if via != "single":
+        raise UsageError(f'via is {via!r}: it is "single" or "pages".', code="usage.value")
+    if first is not None or last is not None:
+        raise UsageError(
+            'first and last name days of the vendor\'s list: they need via="pages".',
+            code="usage.conflict",
+        )
+    return None
 
 
 def _result_of(

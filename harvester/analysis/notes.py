@@ -32,6 +32,13 @@ def report_notes(report: Report) -> Iterator[str]:
             "Delivered records that wait in the journal and are not in these figures: "
             f"{formatting.count(report.unfinished.in_journal)}. `harvester publish` writes them."
         )
+    if isinstance(report.unfinished, IdCounts) and report.unfinished.pending_again:
+        yield (
+            "Delivered records that are to be fetched again, as `refetch` was asked to or as the "
+            "vendor's list turned out to differ, so that figures may change: "
+            f"{formatting.count(report.unfinished.pending_again)}. "
+            "`harvester run --carried-over-only` fetches them."
+        )
     yield from apart_notes(report.calls.apart, report.scope)
     if report.calls.apart.absurd.calls:
         yield f"Without the absurd costs the sums are {formatting.moneys(_sensible(report))}."

@@ -233,7 +233,9 @@ def test_ids_that_a_spreadsheet_has_rounded_to_15_digits_are_refused(
     path = put(place, name, head + rows("{}\n", rounded))
     assert "a spreadsheet has rounded them" in refusal(place, path)
     assert "rounded" in refusal(place, put(place, name, head + rows("{}\n", rounded[:3])))
-    for ids in (rounded[:2], [*rounded, whole[0]], [*whole, rounded[0]], [rounded[0]] * 9):
+    told = refusal(place, put(place, name, head + rows("{}\n", [*whole[:38], *rounded])))
+    assert "39 of its 77 ids have 15 digits and then zeros" in told
+    for ids in (rounded[:2], [*whole, *rounded], [*whole, rounded[0]], [rounded[0]] * 9):
         assert listed(place, put(place, name, head + rows("{}\n", ids))).listed == len(set(ids))
 
 

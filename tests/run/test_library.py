@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,30 @@ def test_delivered_ids_are_fetched_again_and_compared(
     assert isinstance(result.summary["refetch"], dict)
     assert result.summary["refetch"]["same"] == delivered
     assert result.counts.delivered == 0
+
+
+def test_by_pages_is_refused_as_the_command_refuses_it(
+    vendor: harvester.Vendor, config: harvester.Config
+) -> None:
+    day = date(2026, 11, 3)
+
+    def code_of(run: Callable[[], object]) -> str:
+        with pytest.raises(harvester.HarvesterError) as refused:
+            run()
+        return refused.value.code
+
+    def fetched(**how: Any) -> str:
+        return code_of(lambda: harvester.run(config, vendor.secrets, ids=vendor.ids[:2], **how))
+
+    def again(**how: Any) -> str:
+        return code_of(lambda: harvester.refetch(config, vendor.secrets, "delivered", **how))
+
+    assert fetched(first=day, last=day) == "usage.conflict"
+    assert fetched(via="page") == again(via="page") == "usage.value"
+    harvester.run(config, vendor.secrets, ids=vendor.ids[:2])
+    assert fetched(via="pages") == again(via="pages") == "listing.not_compared"
+    running = harvester.run_async(config, vendor.secrets, ids=vendor.ids[:2], via="pages")
+    assert code_of(lambda: asyncio.run(running)) == "listing.not_compared"
 
 
 def test_it_works_in_another_thread_and_inside_a_running_loop(

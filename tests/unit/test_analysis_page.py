@@ -397,6 +397,10 @@ def test_hours_are_drawn_as_eighths_of_the_most() -> None:
             {"unfinished": IdCounts(0, 5, 0, 0, 0, 0, 0, {}, 0, 0, 0)},
             "Delivered records that wait in the journal and are not in these figures: 5.",
         ),
+        (
+            {"unfinished": IdCounts(0, 0, 0, 0, 0, 0, 0, {}, 0, 0, 0, pending_again=7)},
+            "so that figures may change: 7. `harvester run --carried-over-only` fetches them.",
+        ),
     ],
 )
 def test_what_a_reader_must_know_is_noted(changes: dict[str, Any], note: str) -> None:

@@ -7,12 +7,14 @@ from collections import Counter
 from datetime import UTC, date, datetime
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.pipeline.by_pages import sampling
 from harvester.pipeline.by_pages.believed import days_between
 from harvester.pipeline.by_pages.spans import of_bounds, of_days
+from harvester.pipeline.engine.workers import Left
 from harvester.pipeline.listing.days import of_days as window_of
 from harvester.pipeline.listing.windows import DAY_S, Window
 
@@ -92,3 +94,22 @@ def test_a_window_of_few_records_is_no_reason_to_draw_fewer() -> None:
     drawn = sampling.in_turn(windows, random.Random(1))
     assert "id-0000" in drawn[:2]
     assert len(set(drawn[:20])) == 20
+
+
+@pytest.mark.parametrize(
+    ("requests", "seconds", "is_room"),
+    [
+        (None, None, True),
+        (48, None, False),
+        (49, None, True),
+        (None, 9.8, False),
+        (None, 9.9, True),
+        (49, 9.8, False),
+        (48, 9.9, False),
+    ],
+)
+def test_pages_are_asked_for_while_the_budget_holds_a_sample_as_well(
+    requests: int | None, seconds: float | None, *, is_room: bool
+) -> None:
+    # 8 pages on their way, 40 for the sample: at 10 a second 4.8 s, and 5 s to spare
+    assert sampling.is_room(Left(requests, seconds), 8, 10.0) is is_room

@@ -96,7 +96,7 @@ def test_the_command_writes_beside_the_file_and_never_over_it() -> None:
     packed = likeness(IdFile("/in/a.txt.gz", "txt", "gzip"), b"a\rb\rc\r", "voiceId") or ""
     assert packed.endswith("zcat /in/a.txt.gz | tr '\\015' '\\012' > /in/a.new.txt")
     piped = likeness(IdFile("/s/1.txt", "txt", copy_of="stdin"), b"a\rb\rc\r", "voiceId") or ""
-    assert piped.endswith("… | tr '\\015' '\\012' | harvester run -")
+    assert piped.endswith("… | tr '\\015' '\\012' > ids.new.txt")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def test_values_are_exact_and_no_number_is_kept() -> None:
         ('"cost":"1,20"', None, "USD"),
         ('"cost":{}', None, "USD"),
         ('"cost":"1","currency":""', Decimal(1), "USD"),
-        (f'"cost":"1","currency":"{PHONE}"', Decimal(1), None),
+        (f'"cost":"1","currency":"{PHONE}"', Decimal(1), "odd"),
+        ('"cost":"1","currency":"EUR "', Decimal(1), "odd"),
         ('"cost":"1","currency":{}', Decimal(1), None),
     ],
 )

@@ -125,6 +125,7 @@ _UNFINISHED = (
     "retrying",
     "in_journal",
     "delivered_unrated",
+    "pending_again",
 )
 
 

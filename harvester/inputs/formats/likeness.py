@@ -86,11 +86,12 @@ class _Look:
 def converting(file: IdFile, command: str, *, ending: str | None = None) -> str:
     """A command line that makes of `file`, by a command, another file beside it.
 
-    What came through a pipe is to go through the command on its way.
+    What came through a pipe is to go through the command on its way, into a file: any command that
+    reads ids takes that.
     """
     if file.copy_of is not None:
         unpack = {None: "", "gzip": "zcat | ", "zstd": "zstdcat | "}[file.compression]
-        return f"… | {unpack}{command} | harvester run -"
+        return f"… | {unpack}{command} > ids.new.{ending or file.form}"
     path = file.path
     stem = PurePath(path).name.split(".")[0] or "ids"
     new = str(PurePath(path).with_name(f"{stem}.new.{ending or file.form}"))

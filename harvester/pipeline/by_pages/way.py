@@ -17,7 +17,9 @@ that, taken ids are kept in the transaction of their outcome until this way has 
 What was taken is concluded as if it had been fetched singly, by the same rules; the workers find it
 resolved.  Whatever ends this way, also a vendor that has no list any more or refuses it, an id that
 it did not conclude is fetched by them.  It ends as well once it has sent as many requests as there
-are ids: so where the list has few of ours among many others, it costs at most as much again.
+are ids: so where the list has few of ours among many others, it costs at most as much again.  And
+it ends while the run's budget still holds a sample: so a night that is too short for a whole
+portion brings what it has, and one that is too short for a sample begins no page.
 """
 
 from __future__ import annotations
@@ -169,7 +171,8 @@ class ByPages:
         is_start_counted = order.filter is not None and order.filter.is_start_counted
         spans = await self._spans()
         self._windows = Windows(spans, is_start_counted=is_start_counted)
-        await self._walk.through(self._windows, self._by, self)
+        if self._has_budget:
+            await self._walk.through(self._windows, self._by, self)
         if not self._is_over:
             await self._deal_with(is_last=True)
         if self._sent_at:
@@ -234,7 +237,7 @@ class ByPages:
         if self._unkept_requests >= KEEP_REQUESTS:
             self._unkept_requests = 0
             await self._owner.learnt_time()
-        if self._counters.page_requests >= self._most_requests:
+        if self._counters.page_requests >= self._most_requests or not self._has_budget:
             self._walk.end()
         if len(self._waiting) < _LOOK_UP:
             return
@@ -246,6 +249,12 @@ class ByPages:
     def _is_over(self) -> bool:
         """Whether nothing more is to be taken from pages."""
         return self._stop.is_set or self._difference is not None or bool(self._refused)
+
+    @property
+    def _has_budget(self) -> bool:
+        """Whether the run's budget holds more than a sample, and the pages on their way."""
+        on_their_way = self._order.fetching.pace.concurrency
+        return sampling.is_room(self._owner.left(), on_their_way, self._walk.pace.rate_per_s)
 
     async def _spans(self) -> list[Window]:
         pages, now_s = self._order.pages, self._order.now_s
@@ -305,9 +314,9 @@ class ByPages:
         return not missing
 
     def _end_refused(self, what: str) -> None:
-        """It may be the list alone that is refused: the workers see whether all is."""
+        """It may be the list alone that is refused, or out: the workers see whether all is."""
         self._refused = what
-        self._walk.end()
+        self._walk.cut_off()
 
     async def _end_with(self, difference: Differing) -> None:
         if self._difference is None:
@@ -320,7 +329,7 @@ class ByPages:
         columns that differ; `_UNKNOWN`; or None where the run stops.
         """
         voice_id = seen.record.voice_id
-        with self._stop.enlisted():
+        with self._walk.enlisted():
             try:
                 for is_second in (False, True):
                     single = await self._walk.record(voice_id)
@@ -364,6 +373,8 @@ class ByPages:
             await asyncio.sleep(left)
 
     def _count_request(self) -> None:
+        if self._refused:
+            raise CutOff
         self._owner.count_request()
         self._counters.page_requests += 1
         self._unkept_requests += 1

@@ -35,7 +35,7 @@ from harvester.pipeline.engine.settle import Policy
 from harvester.pipeline.engine.shutdown import CutOff, Stop, as_reason
 from harvester.pipeline.engine.task import Answered, Conclusion, Task
 from harvester.pipeline.engine.task_source import DeferredPages, Pages, RunPages, TaskSource
-from harvester.pipeline.engine.workers import AheadFigures, Figures, MakeAhead, MakeWorkers
+from harvester.pipeline.engine.workers import AheadFigures, Figures, Left, MakeAhead, MakeWorkers
 from harvester.pipeline.limits.daily_quota import DayQuota
 from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.state import between_runs
@@ -271,6 +271,12 @@ class Engine:
             outages=figures.outages + ahead.outages,
             throttled=figures.throttled + ahead.throttled,
         )
+
+    def left(self) -> Left:
+        """See `workers.OwnerAhead`."""
+        deadline = self._job.deadline
+        seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return Left(self._quota.left(), seconds)
 
     async def _work_ahead(self) -> None:
         """Have ids resolved before the workers are handed any, if somebody does that."""

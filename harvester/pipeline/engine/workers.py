@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -199,8 +199,19 @@ class AheadFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the workers are at it."""
 
 
+class Left(NamedTuple):
+    """What is left of the run's budget; None: as much as one likes."""
+
+    requests: int | None
+    seconds: float | None
+
+
 class OwnerAhead(Owner, Protocol):
     """What those who go ahead know of the owner."""
+
+    def left(self) -> Left:
+        """What is left of `pace.per_day` and `--max-duration`."""
+        ...
 
     async def take_in(self, task: Task, answered: Answered) -> None:
         """Take the record of an id that was never handed out.  Waits while batches are full, or

@@ -84,6 +84,14 @@ class DayQuota:
             self._guessed += 1
         return True
 
+    def left(self) -> int | None:
+        """Requests that may still be sent today; None: any number."""
+        if self._per_day is None:
+            return None
+        if not self._day_from <= self._clock.stated() < self._day_to:
+            self._turn()
+        return max(0, self._per_day - self._sent - self._granted)
+
     def grant(self, requests: int) -> int | None:
         """Let others send so many, or as many as there are; None: any number.
 

@@ -6,7 +6,6 @@ So `erase` has nothing to look for here.  The values are read by the rules of th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +17,7 @@ import pyarrow as pa
 from harvester.answers.literals import decimal_of, instant_of, seconds_of
 from harvester.answers.opening import data_of, value_of
 from harvester.client.record_group import Listed
+from harvester.dataset.usage import currency_name
 from harvester.money import PRECISION, SCALE
 
 T = TypeVar("T")
@@ -35,7 +35,6 @@ SCHEMA = pa.schema(
         pa.field("asked_at", pa.timestamp("ms", tz="UTC"), nullable=False),
     ]
 )
-_CODE = re.compile("[A-Za-z]{3}")
 _NOTHING = ("null", '""')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -88,11 +87,15 @@ def table_of(rows: Sequence[Row]) -> list[pa.Array]:
 
 
 def _currency(fields: Mapping[str, str]) -> str | None:
-    """USD where none is sent; what is no currency's code is nothing: it could be a number."""
-    text = _read(fields, "currency", str)
-    if text is None:
-        return "USD" if fields.get("currency", "null") in _NOTHING else None
-    return text if _CODE.fullmatch(text) else None
+    """As `usage.currency_name` has it, as all sums do; USD where none is sent."""
+    sent = fields.get("currency", "null")
+    if sent in _NOTHING:
+        return "USD"
+    try:
+        text = value_of(sent)
+    except ValueError:
+        return None
+    return currency_name(text) if text else None
 
 
 def _value(value: object, field: pa.Field) -> object:

@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 from harvester.client.clock import VendorClock
 from harvester.client.record_group import Listed, Page, Query
 from harvester.client.verdicts import Record
+from harvester.errors import HarvesterError
 from harvester.pipeline.engine.alarm import keep_watch
 from harvester.pipeline.engine.local_workers import Fetching, pace_of, traced
 from harvester.pipeline.engine.sealer import Sealer
@@ -60,15 +61,19 @@ class Walk:
     ) -> None:
         """Must be made inside the running loop.  `count_request`: raises CutOff where a request
         must not be sent.  `is_id`: whether a text can be a voiceId at all.  `retries`: where they
-        are counted, by cause.  `on_refused`: gets what the vendor refuses, and calls `end`; else
-        the command stops.
+        are counted, by cause.  `on_refused`: gets what the vendor refuses, or how it is out for
+        too long, and calls `cut_off`; else the command stops.
         """
         self._stop = stop
+        self._enlisted: set[Worker] = set()
         self._clock = clock
         self._is_id = is_id
         self._concurrency = fetching.pace.concurrency
         self.pace = pace_of(fetching)
-        self.gate = OutageGate(fetching.retry.max_outage_s, stop.stop)
+        self.gate = OutageGate(
+            fetching.retry.max_outage_s,
+            stop.stop if on_refused is None else lambda error: on_refused(_how(error)),
+        )
         sealer = Sealer(
             fetching.secrets,
             self.pace,
@@ -131,6 +136,24 @@ class Walk:
         self._is_over = True
         self._wake()
 
+    def cut_off(self) -> None:
+        """Ask for nothing more at all, not even for what waits for its turn."""
+        self.end()
+        this = asyncio.current_task()
+        for worker in self._enlisted:
+            if not worker.is_busy and worker.task is not this:
+                worker.task.cancel()
+
+    @contextmanager
+    def enlisted(self) -> Iterator[Worker]:
+        """The calling task sends requests: see `Stop.enlisted`."""
+        with self._stop.enlisted() as worker:
+            self._enlisted.add(worker)
+            try:
+                yield worker
+            finally:
+                self._enlisted.discard(worker)
+
     async def page(self, query: Query) -> Page | str:
         """One page, or why none can be had.  Raises CutOff where the command stops."""
         return await self._asker.page(query)
@@ -166,7 +189,7 @@ class Walk:
                 raise failed
 
     async def _worker(self, job: Callable[[Worker], Awaitable[None]], *, is_first: bool) -> None:
-        with self._stop.enlisted() as worker:
+        with self.enlisted() as worker:
             try:
                 if not is_first:
                     await self._asker.heard.wait()
@@ -222,6 +245,11 @@ class Walk:
         """Whoever waits looks again: there are new windows, or none at all any more."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _how(error: HarvesterError) -> str:
+    """`vendor.throttling` as "throttling": a word beside those of refusals."""
+    return error.code.rpartition(".")[2]
 
 
 def _query(asked: Asked, by: str | None) -> Query:
