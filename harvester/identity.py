@@ -29,7 +29,7 @@ from harvester.errors import ConfigError
 
 STAND_IN = "a stand-in vendor on this machine"
 _PORTS = {"http": 80, "https": 443}
-_UNRESERVED = re.compile(r"%(2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])")
+_UNRESERVED = r"%(2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])"
 _ESCAPED = re.compile(r"%[0-9a-fA-F]{2}")
 _HOURS = range(1_704_067_200, 1_924_992_000, 3600)
 """Of 2024 to 2030, as seconds since 1970: the vendor keeps two months, and rules go on as they are.
@@ -185,7 +185,7 @@ def _is_here(host: str) -> bool:
 
 def _path(path: str) -> str:
     """Without dot segments, without a slash at its end, and no more escaped than it must be."""
-    plain = _UNRESERVED.sub(lambda found: unquote(found[0]), path)
+    plain = re.sub(_UNRESERVED, lambda found: unquote(found[0]), path) if "%" in path else path
     plain = _ESCAPED.sub(lambda found: found[0].upper(), plain)
     kept: list[str] = []
     for segment in plain.split("/"):

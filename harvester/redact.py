@@ -53,12 +53,13 @@ _GROUPED = rf"[0-9](?:[ ().-]{{0,2}}[0-9]){_FURTHER}"
 _RUN_NAME = rf"(?<![0-9]){STAMP}(?:{TAIL})?"
 _IN_A_LINE = re.compile(rf"({_RUN_NAME})|{_SIGNATURE}|\+{_GROUPED}|{_RUN_OF_DIGITS}")
 _LONG_NUMBER = re.compile(_RUN_OF_DIGITS)
-_ANSWERS_SIGNATURE = re.compile(_SIGNATURE.encode())
-_ANSWERS_NUMBER = re.compile(_GROUPED.encode())
+# Texts, not patterns: a run that meets nothing odd needs none of them, and each takes its time.
+_ANSWERS_SIGNATURE = _SIGNATURE.encode()
+_ANSWERS_NUMBER = _GROUPED.encode()
 
 _NO_NUMBER = f"(?!.*[0-9]{{{LEAST_DIGITS}}})"
 _LABEL = re.compile(rf"{_NO_NUMBER}[0-9a-z_-]{{1,40}}")
-_FIELD_NAME = re.compile(rf"{_NO_NUMBER}[A-Za-z_][0-9A-Za-z_.-]{{0,39}}")
+_FIELD_NAME = rf"{_NO_NUMBER}[A-Za-z_][0-9A-Za-z_.-]{{0,39}}"
 
 HASH_PREFIX = "tel_"
 HASH_BITS = 80
@@ -73,7 +74,7 @@ _TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-
 NO_NUMBER = rf"(?<![0-9+]){_DATE}(?:[T ]{_TIME})?(?![0-9])"
 """Pattern of a date, with or without a time."""
 # What comes first wins: a date within a longer run of digits is part of that run.
-_EXPORTED = re.compile(rf"({NO_NUMBER})|\+?\(?\d(?:{BETWEEN}\d){_FURTHER}")
+_EXPORTED = rf"({NO_NUMBER})|\+?\(?\d(?:{BETWEEN}\d){_FURTHER}"
 AMOUNT = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
 """Pattern of an amount of money as a vendor writes it, in a field for one."""
 WRITTEN = re.compile(r"[\d\s()+.\-/\u2010-\u2015]*")
@@ -101,12 +102,12 @@ def answer_without_secrets(text: bytes, secrets: Secrets) -> bytes:
     """A quoted answer with the key, the secret and whatever looks like a signature masked."""
     # One character for each byte, whatever they mean: a key and a secret are ASCII.
     readable = without_secrets(text.decode("latin-1"), (secrets.api_key, secrets.api_secret))
-    return _ANSWERS_SIGNATURE.sub(b"[signature]", readable.encode("latin-1"))
+    return re.sub(_ANSWERS_SIGNATURE, b"[signature]", readable.encode("latin-1"))
 
 
 def answer_without_numbers(text: bytes) -> bytes:
     """A quoted answer with whatever could be a phone number masked, however it is grouped."""
-    return _ANSWERS_NUMBER.sub(b"***", text)
+    return re.sub(_ANSWERS_NUMBER, b"***", text)
 
 
 def label_or_odd(text: str) -> str:
@@ -116,7 +117,7 @@ def label_or_odd(text: str) -> str:
 
 def field_or_odd(text: str) -> str:
     """`text` if it can be a field's name, and holds no number; else "odd"."""
-    return text if _FIELD_NAME.fullmatch(text) else ODD
+    return text if re.fullmatch(_FIELD_NAME, text) else ODD
 
 
 def number_in_part(number: str) -> str:
@@ -148,7 +149,12 @@ class NumberHashes:
         def masked(found: re.Match[str]) -> str:
             return found[0] if found[1] or found[0] == voice_id else self.number(found[0])
 
-        return _EXPORTED.sub(masked, text)
+        return _compiled(_EXPORTED).sub(masked, text)
+
+
+@lru_cache(8)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 @lru_cache(8)

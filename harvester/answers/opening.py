@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import NoReturn
 
 import msgspec
@@ -31,9 +32,7 @@ from msgspec import Raw
 REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a quick way raises for an answer that is to be opened with care."""
 
-_GB_HEADER = re.compile(
-    r"charset\s*=\s*[\"']?\s*(?:x-)?(?:gb|cp_?936|ms_?936|windows-936|euc-?cn)", re.IGNORECASE
-)
+_GB_HEADER = r"charset\s*=\s*[\"']?\s*(?:x-)?(?:gb|cp_?936|ms_?936|windows-936|euc-?cn)"
 _LAST_OF_TWO_BYTES = "\u07ff"  # UTF-8 writes Chinese in three
 _LAST_COMMON_ROW = 0xD7
 _A_WORD, _NEARLY_ALL = 2, 2 / 3
@@ -219,8 +218,11 @@ def _strictly(body: bytes, coding: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=64)  # a vendor writes few headers
 def _says_gb(content_type: str | None) -> bool:
-    return content_type is not None and _GB_HEADER.search(content_type) is not None
+    return content_type is not None and (
+        re.search(_GB_HEADER, content_type, re.IGNORECASE) is not None
+    )
 
 
 def _damage(text: str) -> int:

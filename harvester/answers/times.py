@@ -41,11 +41,11 @@ SUCCESS_CODES = ("0", "200", "0.0", "200.0")
 
 # A text without a digit but noughts ("0000-00-00 00:00:00+08:00", "null", "-") is no time.
 _A_DIGIT = re.compile("[1-9]")
-_OFFSET = re.compile(r"[+-][0-9]{2}:?[0-9]{2}$")
+_OFFSET = r"[+-][0-9]{2}:?[0-9]{2}$"
 _LOOKED_AT = 40
 
-_NUMBER = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?")
-_YEAR = re.compile(r"(?<![0-9])[0-9]{4}(?![0-9])")
+_NUMBER = r"-?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?"
+_YEAR = r"(?<![0-9])[0-9]{4}(?![0-9])"
 _COMPACT = (8, 12, 14, 17)
 """Lengths of a date without hyphens, from yyyyMMdd to the milliseconds."""
 _SECONDS_END = 100_000_000_000  # as seconds it is the year 5138; as milliseconds, 1973
@@ -212,16 +212,16 @@ def _instant(text: str | None) -> int | None:
 def _is_filler(text: str, fetched_ms: int) -> bool:
     """Whether a text that is no ISO 8601 time says that there is none, in whatever form."""
     text = text.strip()[:_LOOKED_AT]
-    if _A_DIGIT.search(_OFFSET.sub("", text)) is None:
+    if _A_DIGIT.search(re.sub(_OFFSET, "", text)) is None:
         return True
     latest = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=fetched_ms + LATE_MS)
     years = range(2000, latest.year + 2)
-    if _NUMBER.fullmatch(text):
+    if re.fullmatch(_NUMBER, text):
         if len(text) in _COMPACT and int(text[:4]) in years:
             return False
         number = Decimal(text)
         return not counts(int(number * 1000 if number < _SECONDS_END else number), fetched_ms)
-    found = _YEAR.findall(text)
+    found = re.findall(_YEAR, text)
     return bool(found) and all(int(year) not in years for year in found)
 
 

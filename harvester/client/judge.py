@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from harvester.client.envelope import Envelope, OpenEnvelope, open_envelope
+from harvester.client.envelope import Envelope, OpenEnvelope, open_envelope, usual_record
 from harvester.client.transport import Reply
 from harvester.client.verdicts import (
     Busy,
@@ -42,10 +42,15 @@ def judge(
 
     `voice_id` is the id that was asked for; None: none by name, so that any records are an answer.
     """
-    envelope = opens(reply.body, reply.status, now, reply.content_type)
+    body, content_type = reply.body, reply.content_type
+    if voice_id is not None:
+        usual = usual_record(body, voice_id, now, content_type)
+        if usual is not None:
+            return Record(True, False, (usual,))
+    envelope = opens(body, reply.status, now, content_type)
     if envelope is not None and envelope.status == "0":
         records = envelope.records
-        if len(records) == 1 and records[0].voice_id == voice_id:  # as most are
+        if len(records) == 1 and records[0].voice_id == voice_id:
             return Record(records[0].over, envelope.odd_hangup, records)
     verdict: Verdict
     if envelope is None:

@@ -128,7 +128,7 @@ class UsageReader:
             # All at once is half the price.  One that the decoder refuses sends all the careful
             # way.
             answers = self._decode_all(b"[" + b",".join(bodies) + b"]")
-            return _sum(len(bodies), (self._typed(answer.data) for answer in answers))
+            return self._sum_of(answers)
         except _REFUSED:
             return _sum(len(bodies), (self.answer_totals(body) for body in bodies))
 
@@ -139,24 +139,45 @@ class UsageReader:
         except _REFUSED:
             return self._careful(body)
 
+    def _sum_of(self, answers: Sequence[Any]) -> UsageTotals:
+        """The sum of what `_typed` finds, column by column: a call for each costs twice as much."""
+        if not answers:
+            return UsageTotals()
+        values = self._values
+        columns = zip(*[values(answer.data) for answer in answers], strict=True)
+        calls, charged, amounts, others, currencies = columns
+        costs: dict[str | None, Decimal] = {}
+        for raw_cost, raw_other, sent in zip(amounts, others, currencies, strict=True):
+            is_sent, cost = _amount(bytes(raw_cost))
+            if is_sent and type(sent) is str and sent:  # as most are
+                currency: str | None = sent
+            else:
+                cost, currency = self._cost_of(raw_cost, raw_other, sent)
+            if cost is not None:
+                # Exact for up to 10^10 answers, as each cost has 18 digits and a sum 28.
+                costs[currency] = costs.get(currency, _NOTHING) + cost
+        return UsageTotals(
+            len(answers),
+            sum(map(_seconds, calls)) if _are_odd(calls) else sum(calls),
+            sum(map(_seconds, charged)) if _are_odd(charged) else sum(charged),
+            cost_units(costs.items()),
+        )
+
     def _typed(self, data: Any) -> _Found:  # noqa: ANN401 - made at run time
         """As `Usage`, which takes longer to make.  Raises ValueError for a cost that is none."""
         call, charged, raw_cost, raw_other, sent = self._values(data)
+        return _seconds(call), _seconds(charged), *self._cost_of(raw_cost, raw_other, sent)
+
+    def _cost_of(
+        self, raw_cost: Raw, raw_other: Raw, sent: Known
+    ) -> tuple[Decimal | None, str | None]:
+        """Raises ValueError for a cost that is none."""
         is_sent, cost = _amount(bytes(raw_cost))
         currency = self._default
         if not is_sent and raw_other is not _NULL:
             is_sent, cost = _amount(bytes(raw_other))
             currency = self._other_currency if is_sent else currency
-        if type(sent) is str and sent:  # as most are
-            currency = sent
-        elif sent is not None:
-            currency = as_text(sent) or currency
-        return (
-            call if type(call) is int and 0 <= call <= _INT32_MAX else _seconds(call),
-            charged if type(charged) is int and 0 <= charged <= _INT32_MAX else _seconds(charged),
-            cost,
-            currency,
-        )
+        return cost, currency if sent is None else as_text(sent) or currency
 
     def _careful(self, body: bytes) -> Usage:
         record = self._read_record(body)
@@ -250,6 +271,11 @@ def _amount(literal: bytes) -> tuple[bool, Decimal | None]:
     """
     text = value_of(literal.decode()) or None
     return text is not None, _money(text)
+
+
+def _are_odd(seconds: Sequence[Known]) -> bool:
+    """Whether there is more among them than the numbers that a duration may be."""
+    return set(map(type, seconds)) != {int} or min(seconds) < 0 or max(seconds) > _INT32_MAX  # type: ignore[type-var,operator]
 
 
 def _seconds(value: Known) -> int:

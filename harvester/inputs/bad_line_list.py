@@ -23,7 +23,7 @@ BAD_IDS = "bad_ids.jsonl"
 """Its name in a run's folder."""
 
 # stdin and pipes are read from a copy whose name is another one each time.
-_COPY = re.compile(rb'^(\{"file": ")[^"]*/((?:stdin|pipe)-)[^"/]*\.txt"')
+_COPY = rb'^(\{"file": ")[^"]*/((?:stdin|pipe)-)[^"/]*\.txt"'
 
 
 class _BadLine(msgspec.Struct):
@@ -103,7 +103,7 @@ def _lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as lines:
             for line in lines:
-                yield _COPY.sub(rb"\1\2", line)
+                yield re.sub(_COPY, rb"\1\2", line)
     except OSError:
         return
 

@@ -28,6 +28,7 @@ _LEVEL = 1  # higher ones cost twice the CPU for a few per cent (docs/internals/
 
 
 _ANSWER = b',"answer":'
+_AS_MOST_ARE = b',"final":true,"answer":'
 _LINE_ENDS = b"\n"
 _LF, _CR = b"\n\r"
 
@@ -83,13 +84,15 @@ def _lines(entries: Iterable[Entry]) -> bytes:
         # Numbers, not texts: `in` tries a text as a number first, and forms the error at length.
         if _LF in answer or _CR in answer:
             answer = answer.replace(b"\r", b" ").replace(b"\n", b" ")
-        head = b'{"id":"%s","at":%d,"final":%s%s%s,"answer":' % (
-            entry.voice_id.encode(),
-            entry.fetched_at_ms,
-            b"true" if entry.is_final else b"false",
-            b"" if entry.is_rated else b',"rated":false',
-            b"" if entry.fetched_by == SINGLE else b',"by":"%s"' % entry.fetched_by.encode(),
-        )
+        head = b'{"id":"%s","at":%d' % (entry.voice_id.encode(), entry.fetched_at_ms)
+        if entry.is_final and entry.is_rated and entry.fetched_by == SINGLE:
+            state = _AS_MOST_ARE
+        else:
+            state = b',"final":%s%s%s,"answer":' % (
+                b"true" if entry.is_final else b"false",
+                b"" if entry.is_rated else b',"rated":false',
+                b"" if entry.fetched_by == SINGLE else b',"by":"%s"' % entry.fetched_by.encode(),
+            )
         # One join of everything: to format an answer into its line would copy it once more.
-        parts += (head, answer, b"}\n")
+        parts += (head, state, answer, b"}\n")
     return b"".join(parts)

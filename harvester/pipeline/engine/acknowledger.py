@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.usage import as_counters, usage_of
 from harvester.errors import HarvesterError, StoreError
-from harvester.pipeline.engine.settle import Outcome, Policy, settle
+from harvester.pipeline.engine.settle import DELIVERED, Outcome, Policy, Settled, settle
 from harvester.pipeline.engine.task import Conclusion, PutOff, Task
 from harvester.state import unresolved
 from harvester.state.acknowledge import acknowledge
@@ -88,18 +88,10 @@ class Acknowledger:
     def _add(self, task: Task, conclusion: Conclusion, earlier: Deferred | None) -> None:
         batch, counters = self._batch, self._counters
         settled = settle(batch, task, conclusion, self._policy, earlier)
-        if settled.outcome is _IS_DELIVERED:
-            counters.delivered += 1
-        elif task.again:
-            _count_again(counters, settled.outcome)
+        if settled is DELIVERED and not task.is_last_try:
+            counters.delivered += 1  # as most are
         else:
-            _count(counters, settled.outcome)
-        if task.is_last_try and not task.again:
-            counters.deferred -= 1  # it was counted when it was deferred
-        if settled.published is not None:
-            counters.opens_published += 1
-        if not settled.is_rated:
-            counters.unrated += 1
+            _count(counters, task, settled)
         self._is_full = batch.outcomes >= BATCH_OUTCOMES or batch.bytes >= BATCH_BYTES
         if self._is_full and self._commit is None:
             self._close_batch()
@@ -138,13 +130,24 @@ class Acknowledger:
         self._on_committed(len(batch.entries) + len(batch.again), size)
 
 
-def _count(counters: Counters, outcome: Outcome) -> None:
-    if outcome is Outcome.OPEN:
+def _count(counters: Counters, task: Task, settled: Settled) -> None:
+    outcome = settled.outcome
+    if outcome is Outcome.DELIVERED:
+        counters.delivered += 1
+    elif task.again:
+        _count_again(counters, outcome)
+    elif outcome is Outcome.OPEN:
         counters.open += 1
     elif outcome is Outcome.DEAD:
         counters.dead += 1
     else:
         counters.deferred += 1
+    if task.is_last_try and not task.again:
+        counters.deferred -= 1  # it was counted when it was deferred
+    if settled.published is not None:
+        counters.opens_published += 1
+    if not settled.is_rated:
+        counters.unrated += 1
 
 
 def _count_again(counters: Counters, outcome: Outcome) -> None:
@@ -155,9 +158,6 @@ def _count_again(counters: Counters, outcome: Outcome) -> None:
         counters.forgotten += 1
     elif outcome is Outcome.FAILED:
         counters.failed += 1
-
-
-_IS_DELIVERED = Outcome.DELIVERED  # to look a member of an enum up costs more than to compare it
 
 
 def keep(

@@ -153,12 +153,12 @@ class Fetcher:
 
     async def fetch(self, task: Task) -> Conclusion:
         """Ask until the id is concluded.  Raises CutOff when the run stops before that."""
-        before = (self.delivered, self._succeeded)
+        delivered, succeeded = self.delivered, self._succeeded
         first = await self._attempt(task)
-        verdict, reply, _ = first
+        verdict = first[0]
         if isinstance(verdict, Record):
-            return self._conclude(verdict, reply, attempts=1)
-        return await self._go_on(task, before, first)
+            return self._answered(verdict)
+        return await self._go_on(task, (delivered, succeeded), first)
 
     async def fetch_on(
         self, task: Task, answer: Reply | NoReply, *, is_outage: bool | None
@@ -516,6 +516,10 @@ class Fetcher:
         left = await self._others.left(LEFT_MATTERS)
         return left is not None and left <= self._pushed_back
 
+    def _answered(self, verdict: Record) -> Answered:
+        (record,) = verdict.records  # one id was asked for
+        return Answered(record.raw, record.over, self._clock.now_ms(), record.is_rated)
+
     def _conclude(
         self,
         verdict: Record | NoRecord | Dead,
@@ -523,11 +527,10 @@ class Fetcher:
         attempts: int,
         unknown: Verdict | None = None,
     ) -> Conclusion:
+        if isinstance(verdict, Record):
+            return self._answered(verdict)
         assert reply is not None, "nothing is concluded without an answer"
         now_ms, body = self._clock.now_ms(), reply.body
-        if isinstance(verdict, Record):
-            (record,) = verdict.records  # one id was asked for
-            return Answered(record.raw, record.over, now_ms, record.is_rated)
         match verdict:
             case NoRecord():
                 self.last_no = body

@@ -68,7 +68,8 @@ class Settled(msgspec.Struct, frozen=True):
     """False: delivered without a price."""
 
 
-_DELIVERED = Settled(Outcome.DELIVERED)
+DELIVERED = Settled(Outcome.DELIVERED)
+"""What becomes of most ids."""
 _DELIVERED_UNRATED = Settled(Outcome.DELIVERED, is_rated=False)
 
 # Every id passes here, and to look a member of an enum up costs more than to compare it.
@@ -90,24 +91,33 @@ def settle(
             batch.list_refetched += 1
             batch.recovered.append(task.voice_id)
         return settled
-    match conclusion:
-        case Answered() if conclusion.over and conclusion.is_rated:
-            settled = _deliver(batch, task, conclusion, is_final=True)
-        case Answered() if conclusion.over:
-            settled = _await_price(batch, task, conclusion, policy)
-        case Answered():
-            settled = _keep_open(batch, task, conclusion, policy)
-        case Unknown() | Died():
-            settled = _take_no(batch, task, conclusion, policy)
-        case PutOff():
-            settled = _put_off(batch, task, conclusion, policy, earlier)
-        case never:
-            assert_never(never)
+    if type(conclusion) is Answered and conclusion.over and conclusion.is_rated:
+        # As most are: a class pattern costs as much as what is done then.
+        settled = _deliver(batch, task, conclusion, is_final=True)
+    else:
+        settled = _settle_other(batch, task, conclusion, policy, earlier)
     batch.outcomes += 1
     if settled.outcome is not _IS_DEFERRED:
         _mark_place(batch, task, settled.outcome)
         batch.recovered.append(task.voice_id)
     return settled
+
+
+def _settle_other(
+    batch: Batch, task: Task, conclusion: Conclusion, policy: Policy, earlier: Deferred | None
+) -> Settled:
+    """All but the record of a call that is over and rated."""
+    match conclusion:
+        case Answered() if conclusion.over:
+            return _await_price(batch, task, conclusion, policy)
+        case Answered():
+            return _keep_open(batch, task, conclusion, policy)
+        case Unknown() | Died():
+            return _take_no(batch, task, conclusion, policy)
+        case PutOff():
+            return _put_off(batch, task, conclusion, policy, earlier)
+        case never:
+            assert_never(never)
 
 
 def _settle_again(
@@ -150,15 +160,12 @@ def _settle_again(
 
 
 def _deliver(batch: Batch, task: Task, answered: Answered, *, is_final: bool) -> Settled:
+    # By position: names cost a struct as much again.
     entry = Entry(
-        task.voice_id,
-        answered.at_ms,
-        is_final,
-        answered.answer,
-        fetched_by=answered.fetched_by,
+        task.voice_id, answered.at_ms, is_final, answered.answer, True, answered.fetched_by
     )
     _enter(batch, task, entry)
-    return _DELIVERED
+    return DELIVERED
 
 
 def _deliver_unrated(batch: Batch, task: Task, entry: Entry) -> Settled:
@@ -385,7 +392,10 @@ def _mark_place(batch: Batch, task: Task, outcome: Outcome) -> None:
     if task.chunk is None:
         return
     assert task.row is not None
-    batch.resolved_rows.setdefault(task.chunk, []).append(task.row)
+    rows = batch.resolved_rows.get(task.chunk)
+    if rows is None:
+        rows = batch.resolved_rows[task.chunk] = []
+    rows.append(task.row)
     if outcome is _IS_DEAD:
         batch.list_dead += 1
         return

@@ -29,7 +29,6 @@ from harvester.identity import Identity, with_address
 from harvester.pipeline.engine.acknowledger import BATCH_OUTCOMES
 from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.limits.shares import LEASE_S
-from harvester.pipeline.listing.days import most_unrecorded as most_unrecorded_of_listing
 from harvester.pipeline.publish.latest import write_latest
 from harvester.pipeline.publish.publisher import Publisher
 from harvester.pipeline.run.belonging import own_settings
@@ -313,6 +312,9 @@ def _close_killed_listings(db: sqlite3.Connection, config: Config) -> None:
 
 
 def _add_requests(db: sqlite3.Connection, day: str, sent: int, config: Config) -> None:
+    # Where no listing was killed, nobody needs the import.
+    from harvester.pipeline.listing.days import most_unrecorded as most_unrecorded_of_listing
+
     unrecorded = most_unrecorded_of_listing(config.pace.concurrency)
     with transaction(db):
         between_runs.keep_requests_of_day(db, (day, sent + unrecorded))
