@@ -25,7 +25,7 @@ PYTEST = SEED=$(SEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	$(if $(SEED),--hypothesis-seed=$(SEED)) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test any-day mutants crash lean scale soak readers audit licences check lint arrows types lowest lock clean venv \
+.PHONY: help demo install dist test long any-day mutants crash lean scale soak readers audit licences check lint arrows types lowest lock clean venv \
 	bench bench-full bench-micro screens docs
 .DELETE_ON_ERROR:
 
@@ -53,6 +53,9 @@ mutants: $(VENV)/dev ## Can the tests fail? Small faults, drawn by SEED, put int
 	@$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED)) --count $(COUNT) \
 		$(if $(filter-out auto,$(JOBS)),--jobs $(JOBS)) $(PLACES)
 
+long: $(VENV)/dev ## The tests that take long over sockets: the vendor's list, workers, 20,000 ids; eight minutes
+	@$(PYTEST) tests/long
+
 soak: $(VENV)/dev ## A long rehearsal: moods of the vendor, and how soon the rate is back (SOAK_SECONDS=600)
 	@SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) $(BIN)/python -m pytest $(PYTEST_ARGS) -s -m soak tests/soak
 
@@ -64,11 +67,11 @@ crash: $(VENV)/dev ## Proof by crash, whole: half an hour (CRASH_POINTS=3 of eac
 scale: ## Workers here, and on a Ray cluster where Ray installs: killed, stopped, cut off; ten minutes
 	@$(MAKE) --no-print-directory .venv-ray/stamp || { \
 		echo "make scale: SKIPPED. Ray does not install here: nothing is known of it."; exit 0; }; \
-		.venv-ray/bin/python -m pytest -n 2 -rs $(PYTEST_ARGS) tests/run/test_workers.py tests/cluster
+		.venv-ray/bin/python -m pytest -n 2 -rs $(PYTEST_ARGS) tests/long/test_workers.py tests/cluster
 
 lean: $(VENV)/dev ## Harvests, faults, security and crashes over the lean transport and TLS
 	@TEST_TRANSPORT=lean TEST_TLS=1 CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) \
-		tests/integration/test_harvest_*.py tests/security \
+		tests/integration/test_harvest_*.py tests/long/test_harvest_whole.py tests/security \
 		tests/crash/test_crash.py tests/crash/test_by_pages.py
 
 check: lint types test ## What CI runs: lint, types, tests

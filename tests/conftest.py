@@ -54,18 +54,26 @@ def _nothing_was_typed() -> Iterator[None]:
     next_command.begin(())
 
 
-LONG = ("soak", "crash")
-"""Markers, and folders, of what takes minutes: run when asked for by either, not otherwise."""
+_MARKED = ("soak", "crash")
+"""Markers, and folders, of what takes minutes."""
+_LONG = "tests/long"
+"""A folder: what takes long over sockets, and is marked by neither."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the long ones unless `-m` or a path names them (`make soak`, `make crash`)."""
-    left_out = {
-        marker
-        for marker in LONG
-        if marker not in config.option.markexpr
-        and not any(f"tests/{marker}" in argument for argument in config.args)
-    }
-    is_left_out = [bool(left_out & {mark.name for mark in i.iter_markers()}) for i in items]
-    config.hook.pytest_deselected(items=list(compress(items, is_left_out)))
-    items[:] = [item for item, left in zip(items, is_left_out, strict=True) if not left]
+    """Deselect the long ones unless `-m` or a path names them (`make soak`, `make crash`,
+    `make long`).
+    """
+    words, paths = config.option.markexpr, config.args
+    asked = {one for one in _MARKED if one in words or any(f"tests/{one}" in at for at in paths)}
+    is_long_asked = any(_LONG in at for at in paths)
+
+    def is_left_out(item: pytest.Item) -> bool:
+        marks = {mark.name for mark in item.iter_markers()} & set(_MARKED)
+        if marks:
+            return not marks <= asked
+        return item.nodeid.startswith(_LONG) and not is_long_asked
+
+    is_out = [is_left_out(item) for item in items]
+    config.hook.pytest_deselected(items=list(compress(items, is_out)))
+    items[:] = [item for item, out in zip(items, is_out, strict=True) if not out]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.faultfs import FaultFs, chosen
 from tests.crash.scenes import POINTS, SEED, counted, damage_of, look_as_a_reader
-from tests.integration.test_by_pages import compared, ids_of, taken_and_killed, vendor_of
+from tests.long.test_by_pages import compared, ids_of, taken_and_killed, vendor_of
 from tests.support.harvesting import Ended, Harvest
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7_200)]

@@ -16,7 +16,7 @@ from harvester.simulator import make_ids
 from harvester.state import listings
 from harvester.state.database import open_database
 from harvester.state.listings import Comparison
-from tests.integration.test_discover import listing_simulator, whole_call
+from tests.long.test_discover import listing_simulator, whole_call
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.discovering import Discovery, day
 from tests.support.harvesting import Harvest, read_trace, worst_second
