@@ -24,7 +24,14 @@ from harvester.storage.output import Output, make_folders
 from tests.integration.test_refetch import changes
 from tests.support.discovering import Discovery, day
 from tests.support.harvesting import Harvest, read_trace, traced, worst_second
-from tests.support.hostile_list import HostileList, Question, Said, calls_of, envelope
+from tests.support.hostile_list import (
+    Call,
+    HostileList,
+    Question,
+    Said,
+    calls_of,
+    envelope,
+)
 from tests.support.oracle import expect_all
 from tests.support.outputs import look
 from tests.support.simulated import Simulator
@@ -381,6 +388,8 @@ def test_a_budget_that_ends_before_a_whole_portion_brings_what_there_is(tmp_path
         book = none.run(source, by_pages=WAY).summary["by_pages"]
         assert (book["records"], book["requests"]) == (0, 0)
         assert vendor.stats()["requests"] == per_day + 44
+        whole = Harvest(out, vendor.base_url).run(source)
+        assert whole.code in (0, 3), "what was taken is believed"
         assert damage(out) == []
 
 
@@ -484,5 +493,34 @@ def test_a_list_that_is_out_for_too_long_ends_this_way_and_not_the_run(tmp_path:
         done = harvest.run(source, by_pages={**WAY, "first": str(day()), "last": str(day())})
         assert done.code == 0, done.err
         assert "pages_refused {'cause': 'unavailable'}" in done.err
+        assert sorted(harvest.ids()) == sorted(vendor.listed()["ids"])
+        assert damage(out) == []
+
+
+def test_a_list_that_is_gone_after_a_portion_leaves_that_believed(tmp_path: Path) -> None:
+    is_watched, looked_at = False, list[str]()
+
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        if is_watched and looked_at:
+            time.sleep(1.0)  # the sample is through before the next page comes
+        is_gone = is_watched and len(looked_at) >= 20
+        return Said(b"", 404) if is_gone else Said(envelope(vendor.page(asked)))
+
+    def single(call: Call) -> dict[str, Any]:
+        looked_at.append(call.voice_id)
+        return call.record()
+
+    source, out = tmp_path / "ids.txt", tmp_path / "out"
+    with HostileList(calls_of(1_700), answer, single=single) as vendor:
+        source.write_text("\n".join(vendor.listed()["ids"]))
+        assert Discovery(out, vendor).run(compare=100).code == 0
+        looked_at.clear()
+        is_watched = True
+        harvest = Harvest(out, vendor.base_url, pace__concurrency=2)
+        done = harvest.run(source, by_pages={**WAY, "first": str(day()), "last": str(day())})
+        assert done.code == 0, done.err
+        assert "pages_refused {'cause': 'http_404'}" in done.err
+        book = done.summary["by_pages"]
+        assert (1_000 <= book["records"] < 1_700, book["fetched_again"]) == (True, 0)
         assert sorted(harvest.ids()) == sorted(vendor.listed()["ids"])
         assert damage(out) == []

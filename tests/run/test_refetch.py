@@ -171,6 +171,17 @@ def test_a_clock_that_was_wrong_leaves_nobody_out(
     assert chosen.since_ms == vendors_ms - KEPT_MS
 
 
+def test_where_no_clock_can_be_right_the_later_one_counts(tmp_path: Path) -> None:
+    with closing(nights(tmp_path / "out", count=1)) as house:
+        with transaction(house.db):
+            set_meta(house.db, "clock_skew_s", str(100 * 86_400.0))
+        # Ours is 200 days behind what was fetched, and with what the last run saw still 100.
+        now_ms = FETCHED_MS - 200 * DAY_MS
+        request = RefetchRequest(what="delivered")
+        chosen = selection_of(house.db, house.output, house.kind, request, None, now_ms, "")
+    assert chosen.since_ms == now_ms + 100 * DAY_MS - KEPT_MS
+
+
 def test_days_are_those_of_the_clock_of_billing(place: Place) -> None:
     last = str(END)
     utc = json.loads(

@@ -14,6 +14,7 @@ import pytest
 
 from harvester.analysis.query.explain import Explanation, explain
 from harvester.analysis.query.lookup import find_rows
+from harvester.errors import StoreError
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.lock import OutputLock
@@ -96,6 +97,15 @@ def test_only_row_groups_that_may_hold_the_id_are_read(outputs: Outputs, tmp_pat
     path.write_bytes(content)
     (found,) = find_rows([path], wanted)
     assert (found.row_group, found.row["voice_id"]) == (1, wanted)
+
+
+def test_a_file_that_cannot_be_read_is_named(outputs: Outputs, tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    content = parts(outputs.whole)[0].read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(StoreError, match=r"part\.parquet can't be read") as refused:
+        list(find_rows([path], "2203031113381000002"))
+    assert refused.value.code == "data.unreadable"
 
 
 def test_an_acknowledged_id_that_is_not_published_is_shown_from_the_journal(

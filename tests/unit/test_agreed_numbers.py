@@ -15,6 +15,7 @@ import pytest
 
 from harvester import money, vendor_clock
 from harvester.answers.literals import decimal_of, instant_of
+from harvester.config import load
 from harvester.dataset.columns import MONEY_RULE, TIME_RULE
 from harvester.dataset.kind import MONEY
 from harvester.inputs.id_dates import instant, stamp_of
@@ -22,7 +23,12 @@ from harvester.inputs.voice_id import dated
 from harvester.inputs.worklist.reader import ListFile
 from harvester.pipeline.engine.acknowledger import BATCH_OUTCOMES
 from harvester.pipeline.limits.daily_quota import day_of
-from harvester.pipeline.run.recovery import UNRECORDED_BATCHES, most_unrecorded, new_run_id
+from harvester.pipeline.run.recovery import (
+    UNRECORDED_BATCHES,
+    most_unrecorded,
+    most_unrecorded_of,
+    new_run_id,
+)
 from harvester.pipeline.run.remnants import requests_by_day
 from harvester.run_name import is_run_id
 from harvester.simulator.ids import VENDOR_ZONE
@@ -83,6 +89,10 @@ def test_the_rows_of_all_chunks_are_those_of_the_list(rows: int) -> None:
 
 def test_recovery_reckons_with_batches_as_they_are_acknowledged() -> None:
     assert most_unrecorded(7) == UNRECORDED_BATCHES * BATCH_OUTCOMES + 7
+    flags = {"pace.concurrency": 8, "pace.rate_per_s": 25.0, "workers.count": 3}
+    config = load(flags=flags).config
+    # Three workers hold 8 each, twice over, and may send for a lease of 2 s at 25 a second.
+    assert most_unrecorded_of(config) == most_unrecorded(8) + 48 + 50
 
 
 def test_money_has_one_scale() -> None:

@@ -50,6 +50,13 @@ def kept(found: Record) -> bytes:
 
 
 OURS = envelope("0", record())
+USUAL = {
+    "submitTime": "2021-08-18T14:41:40+08:00",
+    "answerTime": "2021-08-18T14:41:55+08:00",
+    "callDuration": 60,
+    "cost": "0.0125",
+}
+"""With these a record is rated at first sight."""
 
 
 @pytest.mark.parametrize("zero", ["0", 0])
@@ -88,6 +95,7 @@ def test_minus_24_is_no_record(status: object) -> None:
         record(int(ID) + 1),
         record(float(ID)),
         record([ID]),
+        record("2203031113381000003", **USUAL),
         {"callee": "91856321412"},
         [record()],
         "a text",
@@ -349,3 +357,15 @@ def test_a_record_in_another_coding_or_with_an_odd_end_says_so() -> None:
     plain = verdict(OURS)
     assert isinstance(plain, Record)
     assert (plain.over, plain.odd_hangup, kept(plain)) == (True, False, OURS)
+
+
+def test_a_usual_record_of_this_id_is_delivered() -> None:
+    found = verdict(envelope("0", record(**USUAL)))
+    assert isinstance(found, Record)
+    assert (found.over, found.records[0].is_rated) == (True, True)
+
+
+def test_a_call_that_goes_on_waits_for_no_price() -> None:
+    found = verdict(envelope("0", record(hangupTime=None, callDuration=60, cost="-1")))
+    assert isinstance(found, Record)
+    assert (found.over, found.records[0].is_rated) == (False, True)

@@ -114,6 +114,7 @@ def test_drift_shows_every_variety_within_a_few_thousand_records() -> None:
     assert any(isinstance(record.get("ext"), dict) for record in records)
     assert any(isinstance(record.get("cost"), Decimal) for record in records)
     assert any(record["callDuration"] == "0" for record in records)
+    assert any(record["terminationCode"] == "0" for record in records)
     assert any(isinstance(record["terminationCode"], int) for record in records)
     assert any(record["submitTime"].endswith("Z") for record in records)
     assert any(record["submitTime"][-6] not in "+-" for record in records)
