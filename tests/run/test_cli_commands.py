@@ -289,7 +289,7 @@ def test_ids_of_a_pipe_that_are_refused_are_called_what_they_are(tmp_path: Path)
         done = harvester("plan", source, cwd=tmp_path, stdin=ids.replace("26", "'26"))
         assert done.returncode == 2
         assert f"error: {name}: not one voiceId in 2 line(s)" in done.stderr
-        assert '… | tr -d "\'" | harvester run -' in done.stderr
+        assert '… | tr -d "\'" > ids.new.txt' in done.stderr
         assert "stdin-" not in done.stderr
     writer.join()
     shown = harvester("plan", "-", cwd=tmp_path, stdin=f"{ids}no id\n").stdout
