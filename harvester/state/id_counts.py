@@ -110,9 +110,13 @@ class BillingDay(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the day was listed for sure, and every call of it has its record here."""
-        is_known = self.listed_ms is not None and self.counted_ms is not None
-        return is_known and self.delivered + self.dropped == self.listed
+        """Whether the day was listed for sure, and every call of it has its record here.
+
+        A count from before the newest listing says nothing of what that has found since.
+        """
+        if self.listed_ms is None or self.counted_ms is None or self.counted_ms < self.listed_ms:
+            return False
+        return self.delivered + self.dropped == self.listed
 
 
 class BillingMonth(msgspec.Struct, frozen=True, kw_only=True):

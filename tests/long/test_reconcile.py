@@ -246,6 +246,9 @@ def make_bad(name: str, path: Path) -> None:
         case "partly.csv":
             some = [f"261103120000{n:03}00000,x" for n in range(5)]
             _csv(path, [*(f"2611031200{n:04}123456,x" for n in range(395)), *some])
+        case "hardly.csv":
+            some = [f"261103120000{n:03}00000,x" for n in range(4)]
+            _csv(path, [*(f"2611031200{n:04}123456,x" for n in range(896)), *some])
         case "cut.parquet":
             parquet_of(path, voiceId=pa.array([9223372036854775807] * 30))
         case "float.parquet":
@@ -271,6 +274,7 @@ def make_bad(name: str, path: Path) -> None:
         ("bad.csv", ("--time-column", "at"), "input.bad_share", "5 of its 45"),
         ("rounded.csv", (), "input.rounded_ids", "15 digits"),
         ("partly.csv", (), "input.rounded_ids", "5 of its 400 ids have 15 digits"),
+        ("hardly.csv", (), "input.rounded_ids", "4 of its 900 ids have 15 digits"),
         ("cut.parquet", (), "input.rounded_ids", "cut"),
         ("float.parquet", (), "input.column_type", "lost digits"),
         ("float.jsonl", (), "input.no_ids", "not a whole number"),

@@ -76,6 +76,9 @@ def test_a_day_that_was_never_listed_or_counted_is_not_complete() -> None:
     only_listed = BillingDay(day="2026-11-01", listed_ms=6)
     (month,) = billing_months([only_listed, *november()[1:]], NOW_MS)
     assert (month.days_listed, month.is_complete) == (30, False)
+    newer = BillingDay(day="2026-11-01", counted_ms=7, listed_ms=8, listed=10, delivered=10)
+    (month,) = billing_months([newer, *november()[1:]], NOW_MS)
+    assert (month.days_complete, month.is_complete) == (29, False), "what it found is not counted"
     dropped = [*november()[1:], whole("2026-11-01", dropped=10)]
     assert billing_months(dropped, NOW_MS)[0].is_complete, "let go on purpose"
 
