@@ -43,7 +43,8 @@ TIMES = ("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime")
 _SLACK_MS = 1_000
 _DAY_MS = 86_400_000
 _NOT_A_PAGE = NetworkFailure("not_a_page")
-_OTHER_WINDOW = NetworkFailure("other_window")
+OTHER_WINDOW = NetworkFailure("other_window")
+"""A page of other calls than were asked for: a cache gave it, or a list that heeds no window."""
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):
@@ -224,7 +225,7 @@ def _page(query: Query, data: _Literals, now: float) -> Page | NetworkFailure:
             continue
         fields = _fields(literal)
         if _is_of_another_window(query, fields):
-            return _OTHER_WINDOW
+            return OTHER_WINDOW
         at_ms = _instant(fields.get("submitTime"))
         calls.append(Listed(envelope.records[0], at_ms, envelope.odd_hangup))
     return Page(total, tuple(calls), len(records), _whole(data.size), _whole(data.current))

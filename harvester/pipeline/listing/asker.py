@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 
 from harvester.client.clock import VendorClock
 from harvester.client.judge import judge, retry_after_s
-from harvester.client.record_group import Page, Query, judge_page, page_request, record_request
+from harvester.client.record_group import (
+    OTHER_WINDOW,
+    Page,
+    Query,
+    judge_page,
+    page_request,
+    record_request,
+)
 from harvester.client.refusal_text import refusal_code, refusal_message
 from harvester.client.transport import EXHAUSTED, NoReply, Reply, Request, Transport
 from harvester.client.verdicts import (
@@ -200,7 +207,8 @@ class Asker:
             self._gate.note_throttled(now)
             self._pace.slow_down(means.after_s)
             return
-        is_failure = isinstance(means, _FAILED)
+        # Whoever gives a page of other calls is wrong, and not out of reach.
+        is_failure = isinstance(means, _FAILED) and means != OTHER_WINDOW
         if is_failure:
             told = answer.detail if isinstance(answer, NoReply) else ""
             self._gate.latest = told or means.cause.replace("_", " ")  # type: ignore[union-attr]
