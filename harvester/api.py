@@ -130,10 +130,9 @@ def run(
     `ids`: see `Ids`; None: those of `input.paths`, and what earlier runs carried over.  `via`:
     "pages" takes what it can from pages of the vendor's list, of the days (+08:00) from `first` to
     `last` where they are given, once `harvester discover --compare` has shown that the list tells
-    the truth.  `on_event`
-    is called in the run's thread; what it raises is logged once, and it is called no more.  Once
-    `stop` is set the run ends in good order: what is on its way is kept, the rest stays pending.
-    So does Ctrl-C, which raises KeyboardInterrupt then.
+    the truth.  `on_event` is called in the run's thread; what it raises is logged once, and it is
+    called no more.  Once `stop` is set the run ends in good order: what is on its way is kept, the
+    rest stays pending.  So does Ctrl-C, which raises KeyboardInterrupt then.
 
     Raises HarvesterError where nothing was fetched, or nothing can be kept.
     """

@@ -145,11 +145,6 @@ def _by_pages(via: options.Way, first: str | None, last: str | None) -> Pages | 
     from harvester.pipeline.by_pages.pages import Pages
 
     days = period(first, last, None)
-    if (days.first is None) is not (days.last is None):
-        raise UsageError(
-            "--from and --to name the days of the vendor's list together: give both, or none.",
-            code="usage.date",
-        )
     return Pages(first=days.first, last=days.last)
 
 

@@ -57,8 +57,13 @@ def believed(
 
 def _refuse_days(pages: Pages, now_s: float) -> None:
     first, last = pages.first, pages.last
-    if first is None or last is None:
+    if first is None and last is None:
         return
+    if first is None or last is None:
+        raise UsageError(
+            "days of the vendor's list have a first and a last one: give both, or none.",
+            code="usage.date",
+        )
     oldest, today = days_of.oldest(now_s), days_of.day_at(now_s)
     if last < first:
         raise UsageError(f"{last} is before {first}: name the days in order.", code="usage.date")

@@ -16,7 +16,6 @@ FIRST = 20
 """Records of the first portion that are compared: if one in five is another one, all but one in
 eighty such lists are found out."""
 _SHARE = 100
-_SHARE = 100
 _REQUESTS = 2 * FIRST
 """What a sample costs, and some to spare."""
 _SECONDS = 5.0
