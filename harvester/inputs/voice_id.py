@@ -25,10 +25,6 @@ GRAMMAR = "[0-9A-Za-z_-]{1,64}"
 PLAIN = "[0-9][0-9A-Za-z_-]{0,63}"
 """Of these, the ones that need no second look."""
 
-ROUNDED = r"\A[1-9][0-9]{14}0{2,}\z"
-"""What a spreadsheet leaves of an id, as its numbers have 15 digits; of true ids one in ten
-thousand."""
-
 ID_CHARS = 64
 EXCERPT_CHARS = 80
 

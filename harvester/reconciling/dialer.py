@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from math import sqrt
 from pathlib import Path
 
 import msgspec
@@ -28,7 +27,7 @@ from harvester.inputs.formats.csv_file import read_cells
 from harvester.inputs.formats.jsonl_file import read_fields
 from harvester.inputs.formats.parquet_file import read_columns
 from harvester.inputs.id_dates import stamp_of, stamps
-from harvester.inputs.voice_id import PLAIN, ROUNDED, clean, no_ids
+from harvester.inputs.voice_id import PLAIN, clean, no_ids
 from harvester.pipeline.listing.days import day_at
 from harvester.pipeline.listing.windows import Window
 from harvester.pipeline.run.prepare_list import Places, draft_list
@@ -39,7 +38,6 @@ _BATCH = 100_000
 _PLAIN = rf"\A{PLAIN}\z"
 _USUAL = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\z"
 """A time of the vendor's clock, as most have it."""
-_ROUNDED_FROM = 3
 _FEW = 20
 """Ids whose digits tell a date that make it mean something that none is of these days."""
 _EPOCH = re.compile(r"[0-9]{10}(?:\.[0-9]+)?|[0-9]{13}")
@@ -123,27 +121,14 @@ def read_dialer(config: Config, ours: Ours, days: Window, scratch: Path) -> Plac
 
 
 def _refuse_cut(name: str, ids: Path) -> None:
-    """Raise SourceError where longer ids have become the greatest number of their type, or more
-    than chance explains have lost their last digits: each would be a call that nobody placed.
-    """
-    found = rounded = 0
+    """Raise SourceError where longer ids have become the greatest number of their type."""
     for batch in _batches(ids):
-        found += len(batch)
-        rounded += pc.match_substring_regex(batch, ROUNDED).true_count
         if pc.any(pc.is_in(batch, value_set=pa.array(_CUT))).as_py():
             raise SourceError(
                 f"{name}: it holds an id that is the greatest number of a type of whole numbers: "
                 "longer ids were cut to it. Export the ids again as text.",
                 code="input.rounded_ids",
             )
-    by_chance = found / 10_000
-    if rounded >= _ROUNDED_FROM and rounded > by_chance + 5 * sqrt(by_chance):
-        raise SourceError(
-            f"{name}: {rounded:,} of its {found:,} ids have 15 digits and then zeros: a "
-            "spreadsheet has rounded them, and nothing brings the last digits back. Export them "
-            "again from where they came, as text, without a spreadsheet.",
-            code="input.rounded_ids",
-        )
 
 
 def _refuse_other_days(name: str, ids: Path, days: Window) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 
 import msgspec
 
@@ -25,10 +26,12 @@ from harvester.errors import (
     HarvesterError,
     Interrupted,
     ListIncomplete,
+    SourceError,
     StoreError,
     Terminated,
     Unreconciled,
     UsageError,
+    disk_code,
 )
 from harvester.identity import settled
 from harvester.operations.discover import Discovered, Tell, discover
@@ -65,7 +68,8 @@ from harvester.state.id_counts import keep_days
 from harvester.state.lock import OutputLock
 from harvester.state.read_only import has_state, looking
 from harvester.storage import dropped
-from harvester.storage.atomic_files import write_atomically
+from harvester.storage.atomic_files import sync_folder, write_atomically
+from harvester.storage.disk import store_error
 from harvester.storage.duckdb_engine import Room
 from harvester.storage.output import Output
 from harvester.storage.parquet_file import ParquetOut
@@ -87,6 +91,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 _A_DAY = timedelta(days=1)
 _MARK = "reconcile.json"
+_STAGED = ".reconcile-"
 _STOPPED = "stopped on request; the same command again lists what is not listed yet."
 
 
@@ -204,6 +209,8 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
     )
     now_ms = between_runs.latest_ms(db, time.time_ns() // 1_000_000)
     with compared(sources, window, room) as lists:
+        if placed is not None:
+            _refuse_rounded(placed.file, lists.rounded)
         groups = lists.groups()
         files = None if order.files is None else str(order.files)
         has_dialer = placed is not None
@@ -218,8 +225,6 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
         )
         regions = fold(groups, names, what_next)
         _balance(regions, lists, placed)
-        if order.files is not None:
-            _write_regions(order.files, lists, regions)
         counted = by_day(groups, _listed_ms(days), now_ms)
         keep_days(db, counted)
         together = sum(region.calls for region in regions.values())
@@ -246,9 +251,22 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
             message=str(error) if error else "",
             error=error,
         )
-    if order.files is not None:
-        _write_json(order.files / _MARK, done)
+        if order.files is not None:
+            _write_files(order.files, lists, done)
     return done
+
+
+def _refuse_rounded(file: str, rounded: int) -> None:
+    """Raise SourceError for ids without their last digits: each would be a call that nobody here
+    placed, and one that the vendor does not know.
+    """
+    if rounded:
+        raise SourceError(
+            f"{file}: {rounded:,} of its ids are those of calls that the vendor lists, but for "
+            "their last digits: a spreadsheet or a program has rounded them, and nothing brings "
+            "them back. Export them again from where they came, as text.",
+            code="input.rounded_ids",
+        )
 
 
 def _paths(opened: Opened, *, changes: bool) -> list[Path]:
@@ -326,38 +344,53 @@ def _differing(differing: int, allow: int, *, has_dialer: bool) -> Unreconciled 
     )
 
 
-def _write_regions(folder: Path, lists: Compared, regions: Mapping[str, Region]) -> None:
-    """A file for each region, those without a call too.  Raises UsageError."""
+def _write_files(folder: Path, lists: Compared, done: Reconciled) -> None:
+    """A file of each region, those without a call too, and the mark of a whole set.
+
+    All are whole, in a folder of their own, before any takes the place of an older one: what ends
+    the writing leaves an older set as it is.  Raises UsageError, StoreError.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # The mark of a whole set: it goes first, and comes last.
-        (folder / _MARK).unlink(missing_ok=True)
-        left = sorted(REGIONS)
-        rows = lists.rows()
-        waiting = next(rows, None)
-        for name in left:
-            with ParquetOut(folder / f"{name}.parquet", ROWS) as out:
-                while waiting is not None and waiting[0] == name:
-                    for batch in waiting[1].to_batches():
-                        out.write(*batch.columns)
-                    waiting = next(rows, None)
-                out.commit()
-                if out.rows != regions[name].calls:
-                    raise StoreError(
-                        f"{folder}: the file of region {name} has {out.rows} rows instead of "
-                        f"{regions[name].calls}. This is a bug: report it.",
-                        code="control_totals.differ",
-                    )
+        for left in folder.glob(f"{_STAGED}*"):  # a run that was killed had no time to
+            rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_STAGED, dir=folder) as staged:
+            _write_regions(Path(staged), lists, done.regions)
+            told = msgspec.json.format(msgspec.json.encode(as_json(done))) + b"\n"
+            write_atomically(Path(staged, _MARK), told)
+            # It goes first, and comes last.
+            (folder / _MARK).unlink(missing_ok=True)
+            for name in (*(_file_of(region) for region in REGIONS), _MARK):
+                Path(staged, name).replace(folder / name)
+            sync_folder(folder)
     except OSError as exc:
         raise _unwritable(folder, exc) from exc
 
 
-def _write_json(path: Path, done: Reconciled) -> None:
-    try:
-        write_atomically(path, msgspec.json.format(msgspec.json.encode(as_json(done))) + b"\n")
-    except OSError as exc:
-        raise _unwritable(path, exc) from exc
+def _write_regions(folder: Path, lists: Compared, regions: Mapping[str, Region]) -> None:
+    rows = lists.rows()
+    waiting = next(rows, None)
+    for name in sorted(REGIONS):
+        with ParquetOut(folder / _file_of(name), ROWS) as out:
+            while waiting is not None and waiting[0] == name:
+                for batch in waiting[1].to_batches():
+                    out.write(*batch.columns)
+                waiting = next(rows, None)
+            out.commit()
+            if out.rows != regions[name].calls:
+                raise StoreError(
+                    f"{folder}: the file of region {name} has {out.rows} rows instead of "
+                    f"{regions[name].calls}. This is a bug: report it.",
+                    code="control_totals.differ",
+                )
 
 
-def _unwritable(path: Path, exc: OSError) -> UsageError:
-    return UsageError(f"{path} can't be written: {exc.strerror or exc}.", code="usage.unwritable")
+def _file_of(region: str) -> str:
+    return f"{region}.parquet"
+
+
+def _unwritable(folder: Path, exc: OSError) -> HarvesterError:
+    """A full disk is nothing that was typed wrong."""
+    if disk_code(exc) == "output.full":
+        return store_error("writing", folder, exc)
+    return UsageError(f"{folder} can't be written: {exc.strerror or exc}.", code="usage.unwritable")

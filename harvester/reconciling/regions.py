@@ -88,6 +88,9 @@ class Compared:
         """Ids in D."""
         self.elsewhere = self._count("told WHERE is_elsewhere")
         """Of these, calls of V that the dialer has on other days."""
+        self.rounded = 0 if sources.dialer is None else self._count(_rounded_sql())
+        """Ids of the dialer's file alone that are those of calls of V with their last digits lost.
+        """
         published = self._count(f"{_files([sources.states])} WHERE state = '{PUBLISHED}'")
         self._joined = _joined_sql(sources, days, has_published=published > 0)
 
@@ -193,6 +196,26 @@ def _dialer_sql(sources: Sources, days: Window) -> str:
         f"min(sent_at) FILTER ({within}) AS sent_at, bool_or(sent_at IS NULL OR ({within})) "
         f"AS counts FROM {_files([sources.sent])} GROUP BY voice_id) USING (voice_id)"
     )
+
+
+def _rounded_sql() -> str:
+    """The ids of `told` that only the dialer has, and that a number of another type has left of
+    an id which only the vendor has: a spreadsheet's, of 15 digits; a double's value; or the
+    shortest text that stands for a double.
+    """
+    number, size = "try_cast(voice_id AS DOUBLE)", "length(voice_id)::INTEGER"
+    shortest = f"replace(split_part(({number})::VARCHAR, 'e', 1), '.', '')"
+    forms = [
+        f"rpad(left(voice_id, 15), {size}, '0')",
+        f"printf('%.0f', {number})",
+        f"rpad({shortest}, {size}, '0')",
+    ]
+    lost = " UNION ".join(
+        f"SELECT {form} AS voice_id FROM told WHERE in_v AND NOT in_d "  # noqa: S608
+        "AND regexp_full_match(voice_id, '[1-9][0-9]{16,30}')"
+        for form in forms
+    )
+    return f"told SEMI JOIN ({lost}) USING (voice_id) WHERE in_d AND NOT in_v"
 
 
 def _between_sql(ms: str, days: Window) -> str:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from harvester.simulator import make_ids
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support import forked
 from tests.support.discovering import day
+from tests.support.mounts import small_disk
 from tests.support.simulated import ROOT, Simulator
 
 CALLS, EXTRA = 400, 30
@@ -246,9 +248,6 @@ def make_bad(name: str, path: Path) -> None:
         case "partly.csv":
             some = [f"261103120000{n:03}00000,x" for n in range(5)]
             _csv(path, [*(f"2611031200{n:04}123456,x" for n in range(395)), *some])
-        case "hardly.csv":
-            some = [f"261103120000{n:03}00000,x" for n in range(4)]
-            _csv(path, [*(f"2611031200{n:04}123456,x" for n in range(896)), *some])
         case "cut.parquet":
             parquet_of(path, voiceId=pa.array([9223372036854775807] * 30))
         case "float.parquet":
@@ -274,7 +273,6 @@ def make_bad(name: str, path: Path) -> None:
         ("bad.csv", ("--time-column", "at"), "input.bad_share", "5 of its 45"),
         ("rounded.csv", (), "input.rounded_ids", "15 digits"),
         ("partly.csv", (), "input.rounded_ids", "5 of its 400 ids have 15 digits"),
-        ("hardly.csv", (), "input.rounded_ids", "4 of its 900 ids have 15 digits"),
         ("cut.parquet", (), "input.rounded_ids", "cut"),
         ("float.parquet", (), "input.column_type", "lost digits"),
         ("float.jsonl", (), "input.no_ids", "not a whole number"),
@@ -296,6 +294,52 @@ def test_a_file_that_is_no_good_is_refused_before_anything_is_asked(
     assert complaint["code"] == code
     assert says.replace("'", "") in complaint["message"].replace("'", "")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_an_older_set_of_files_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "dialer.txt").write_text("\n".join(our_ids()))
+    with (
+        listing_simulator() as vendor,
+        small_disk(tmp_path / "small", 400) as disk,
+    ):
+        cli = Cli(tmp_path, vendor.base_url)
+        words = ("--ours", "dialer.txt", "-o", disk / "found", "--json")
+        assert cli.reconcile(*words).returncode == 3
+        before = contents(disk / "found")
+        assert len(before) == 8
+        fill(disk / "more")
+        done = cli.reconcile(*words)
+        assert done.returncode == 6, done.stderr
+        assert json.loads(done.stderr.splitlines()[-1])["code"] == "output.full"
+        assert contents(disk / "found") == before
+        (disk / "more").unlink()
+        (disk / "found" / ".reconcile-killed").mkdir()
+        assert cli.reconcile(*words).returncode == 3
+        assert contents(disk / "found").keys() == before.keys()
+
+
+def fill(path: Path) -> None:
+    """Until there is no room left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1_000))
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
+
+
+def test_one_id_that_was_rounded_is_no_call_of_a_stolen_key(tmp_path: Path) -> None:
+    ids = our_ids()
+    rounded = [str(int(float(ids[7]))), *ids[:7], *ids[8:]]
+    assert rounded[0] != ids[7]
+    (tmp_path / "dialer.txt").write_text("\n".join(rounded))
+    with listing_simulator() as vendor:
+        done = Cli(tmp_path, vendor.base_url).reconcile("--ours", "dialer.txt", "--json")
+    assert done.returncode == 2, done.stderr
+    complaint = json.loads(done.stderr.splitlines()[-1])
+    assert complaint["code"] == "input.rounded_ids"
+    assert "dialer.txt: 1 of its ids" in complaint["message"]
 
 
 def test_an_output_of_another_account_is_refused(tmp_path: Path) -> None:

@@ -333,3 +333,23 @@ def test_days_that_were_not_asked_for_are_not_counted() -> None:
     group = Group("VB", "delivered", "USD", "2026-12-01", 3, 1, None, 0, None, None)
     (one,) = by_day([group], {"2026-11-30": None}, 7)
     assert (one.listed, one.listed_ms, one.is_complete) == (0, None, False)
+
+
+def test_ids_that_lost_their_last_digits_are_those_of_listed_calls(tmp_path: Path) -> None:
+    cut, double, shortest, exact, stolen = (f"126111012000{n}4567" for n in range(1000, 1005))
+    nothing = {"charged_duration_s": None, "cost": None, "currency": None}
+    never = {"state": "", "waits": False, "ours": nothing, "submit_time": None, "seen_at": BEGIN}
+    listed = {**never, "listed": nothing, "listed_at": BEGIN, "is_rated": True, "nearby": False}
+    placed = {**never, "listed": None, "nearby": False, "sent": []}
+    found = {one: {**listed, "sent": None} for one in (cut, double, shortest, stolen)}
+    found[exact] = {**listed, "sent": []}
+    # A spreadsheet's number; what C prints of a double; what JavaScript and JSON do.
+    rounded = [f"{cut[:15]}00000", f"{float(double):.0f}", f"{str(float(shortest))[:18]:0<21}"]
+    rounded[2] = rounded[2].replace(".", "")
+    assert all(len(one) == 20 for one in (*rounded, stolen))
+    assert len({*rounded, cut, double, shortest}) == 6
+    found |= dict.fromkeys([*rounded, "12611101200099994567"], placed)
+    sources = sources_of(tmp_path, found, has_dialer=True, by_time=False, parts=1)
+    with compared(sources, DAYS, Room("400MB", tmp_path)) as lists:
+        assert lists.rounded == 3
+        assert sum(one.calls for one in lists.groups() if one.region == "D") == 4

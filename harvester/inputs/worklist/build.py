@@ -43,7 +43,6 @@ from harvester.inputs.formats.likeness import HEAD_BYTES, likeness
 from harvester.inputs.formats.parquet_file import read_parquet
 from harvester.inputs.formats.text_file import read_text
 from harvester.inputs.id_dates import between
-from harvester.inputs.voice_id import ROUNDED
 from harvester.inputs.worklist.again import choose, in_order
 from harvester.inputs.worklist.spec import Chosen, FileCount, ListResult, ListSpec
 from harvester.storage.atomic_files import NewTextFile
@@ -51,6 +50,7 @@ from harvester.storage.duckdb_engine import Engine, parts, pattern
 from harvester.storage.parquet_file import IDS, LIST, ParquetOut
 
 INPUT, RETRIED, CARRIED_OVER = 0, 1, 2
+_ROUNDED = r"\A[1-9][0-9]{14}0{2,}\z"
 _ROUNDED_END = "00"
 _ROUNDED_FROM = 3
 _ROUNDED_BY_CHANCE = 0.01
@@ -209,7 +209,7 @@ class _Rounded:
         zeros = ids.filter(pc.ends_with(ids, _ROUNDED_END))
         if not len(zeros):
             return
-        rounded = zeros.filter(pc.match_substring_regex(zeros, ROUNDED))
+        rounded = zeros.filter(pc.match_substring_regex(zeros, _ROUNDED))
         self._rounded += len(rounded)
         if len(self._some) < _ROUNDED_FROM:
             self._some.update(rounded.unique().slice(0, _ROUNDED_FROM).to_pylist())
