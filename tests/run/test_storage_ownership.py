@@ -53,13 +53,15 @@ def folder(made: Path, tmp_path: Path) -> Iterator[Path]:
 
 PROGRAM = f"""
 import importlib, json, os, pkgutil, sys, tempfile
-import duckdb, pyarrow.dataset, pyarrow.compute, pyarrow.csv, rich.console, rich.text
-import harvester
-for one in pkgutil.walk_packages(harvester.__path__, 'harvester.'):
-    if not one.name.endswith(('__main__', 'child', '_child')):
-        importlib.import_module(one.name)
+import duckdb, pyarrow.dataset, pyarrow.compute, pyarrow.csv, rich.cells, rich.console, rich.text
+import harvester, typer
+for package in (harvester, typer):
+    for one in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
+        if not one.name.endswith(('__main__', 'child', '_winconsole')):
+            importlib.import_module(one.name)
 from harvester.cli import main
 
+rich.cells.chop_cells('中文', 2)  # its tables come when they are needed
 told = []
 for words in json.loads(sys.argv[1]):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
