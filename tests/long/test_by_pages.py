@@ -337,6 +337,8 @@ def test_days_that_are_named_are_those_that_are_listed(tmp_path: Path) -> None:
         source.write_text("\n".join(ids))
         compared(tmp_path / "out", vendor)
         harvest = Harvest(tmp_path / "out", vendor.base_url)
+        half = harvest.run(source, by_pages={**WAY, "first": str(day())})
+        assert (half.code, "usage.date" in half.err) == (2, True), half.err
         one = {**WAY, "first": str(day()), "last": str(day())}
         done = harvest.run(source, by_pages=one)
         book = done.summary["by_pages"]
