@@ -188,15 +188,16 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
 ) -> Reconciled:
     db, output, kind = opened.db, opened.output, opened.kind
     room = Room(opened.config.plan.memory_limit, scratch)
-    days = of_days(listings.all_listings(db), order.first, order.last)
+    records = listings.all_listings(db)
+    days = of_days(records, order.first, order.last)
     books = Books(db, opened.config.vendor.account, kind, output.lists)
     states = scratch / "states.parquet"
     write_states(books, states)
-    around: list[OfDay] = []
-    if placed is not None and placed.sent is not None:
-        records = listings.all_listings(db)
-        around += of_days(records, order.first - _A_DAY, order.first - _A_DAY)
-        around += of_days(records, order.last + _A_DAY, order.last + _A_DAY)
+    around = [
+        one
+        for day in (order.first - _A_DAY, order.last + _A_DAY)
+        for one in of_days(records, day, day)
+    ]
     sources = Sources(
         nearby=write_listed(db, output.listed, around, room, name="nearby"),
         listed=write_listed(db, output.listed, days, room),

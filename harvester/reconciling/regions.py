@@ -2,11 +2,11 @@
 
 Theory of operation.  V and D are joined first, into a table of DuckDB's own, which spills; each id
 is in it once.  Two clocks never quite agree, and one may go by another zone: so a call of V is
-placed if it stands anywhere in the dialer's file, and one that the dialer has on these days and the
-vendor on the day before or after is left out.  Our calls then pass along it as they are read, once,
-and each finds its place: a full join, of which the table is the smaller side.  An id of V or D is
-ours wherever we have it; any other is one of B only if its call belongs to the days: by its
-submit_time as it is now, else by the digits of its id, else by when it was first seen.
+placed if it stands anywhere in the dialer's file, and one that the dialer or our books have on
+these days and the vendor on the day before or after is left out.  Our calls then pass along it as
+they are read, once, and each finds its place: a full join, of which the table is the smaller side.
+An id of V or D is ours wherever we have it; any other is one of B only if its call belongs to the
+days: by its submit_time as it is now, else by the digits of its id, else by when it was first seen.
 
 Ids are text and money is decimal all the way.
 """
@@ -140,10 +140,7 @@ def _load(database: duckdb.DuckDBPyConnection, sources: Sources, days: Window) -
     dropped = "false"
     if sources.dropped:
         dropped = f"voice_id IN (SELECT voice_id FROM {_files(sources.dropped)})"  # noqa: S608
-    counts = "is_within"
-    if sources.nearby:
-        nearby = f"SELECT voice_id FROM {_files(sources.nearby)}"  # noqa: S608
-        counts = f"(is_within AND voice_id NOT IN ({nearby}))"
+    counts = f"(is_within AND {_not_nearby_sql(sources, 'voice_id')})"
     database.execute(f"CREATE TEMP TABLE v AS {_vendor_sql(sources.listed)}")
     database.execute(f"CREATE TEMP TABLE d AS {_dialer_sql(sources, days)}")
     database.execute(
@@ -218,6 +215,14 @@ def _rounded_sql() -> str:
     return f"told SEMI JOIN ({lost}) USING (voice_id) WHERE in_d AND NOT in_v"
 
 
+def _not_nearby_sql(sources: Sources, voice_id: str) -> str:
+    """SQL: whether the vendor does not have the call on the day before or after instead."""
+    if not sources.nearby:
+        return "true"
+    nearby = _files(sources.nearby)
+    return f"{voice_id} NOT IN (SELECT voice_id FROM {nearby})"  # noqa: S608
+
+
 def _between_sql(ms: str, days: Window) -> str:
     return f"({ms} >= {days.start_s * 1000} AND {ms} < {days.until_s * 1000})"
 
@@ -258,7 +263,7 @@ def _joined_sql(sources: Sources, days: Window, *, has_published: bool) -> str:
             FROM ({_ours_sql(sources, has_published=has_published)}) AS ours
             FULL JOIN told ON ours.voice_id = told.voice_id
         )
-        WHERE is_told OR {within}
+        WHERE is_told OR ({within} AND {_not_nearby_sql(sources, "id")})
     """  # noqa: S608 - our constants
 
 

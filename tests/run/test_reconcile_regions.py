@@ -100,10 +100,12 @@ def is_of_days(voice_id: str, one: Mapping[str, Any]) -> bool:
 def in_dialer(one: Mapping[str, Any], *, by_time: bool) -> bool:
     if one["sent"] is None:
         return False
-    if one["listed"] is not None or not by_time:
+    if one["listed"] is not None:
         return True
     if one["nearby"]:
         return False
+    if not by_time:
+        return True
     return not one["sent"] or any(at is None or BEGIN <= at < END for at in one["sent"])
 
 
@@ -116,7 +118,12 @@ def expected_regions(
     b = {
         key
         for key in known
-        if key in v | d or (state_of(found[key]) != "dropped" and is_of_days(key, found[key]))
+        if key in v | d
+        or (
+            state_of(found[key]) != "dropped"
+            and is_of_days(key, found[key])
+            and not found[key]["nearby"]
+        )
     }
     regions: dict[str, set[str]] = {name: set() for name in REGIONS}
     for key in v | b | d:
@@ -188,7 +195,7 @@ def sources_of(
         states=write(at / "states.parquet", states, ours.SCHEMA),
         dropped=[write(at / "dropped.parquet", left, ids)] if left else [],
         dialer=write(at / "d.parquet", placed, ids) if has_dialer else None,
-        nearby=[write(at / "nearby.parquet", nearby, listed_rows.SCHEMA)] if by_time else [],
+        nearby=[write(at / "nearby.parquet", nearby, listed_rows.SCHEMA)] if nearby else [],
         sent=write(at / "sent.parquet", sent, times) if by_time else None,
     )
 
@@ -333,6 +340,26 @@ def test_days_that_were_not_asked_for_are_not_counted() -> None:
     group = Group("VB", "delivered", "USD", "2026-12-01", 3, 1, None, 0, None, None)
     (one,) = by_day([group], {"2026-11-30": None}, 7)
     assert (one.listed, one.listed_ms, one.is_complete) == (0, None, False)
+
+
+@pytest.mark.parametrize("has_dialer", [True, False])
+def test_our_call_that_is_listed_on_the_next_day_is_not_missing_here(
+    tmp_path: Path, has_dialer: bool
+) -> None:
+    """A rounded second at midnight, or a dead letter dated by its digits alone."""
+    last = END - timedelta(seconds=1)
+    nothing = {"charged_duration_s": 6, "cost": Decimal(1), "currency": "USD"}
+    one = {"state": "delivered", "waits": False, "ours": nothing, "submit_time": last}
+    one |= {"seen_at": END, "listed": None, "listed_at": None, "is_rated": True, "sent": []}
+    found = {
+        "126113023595912345": one | {"nearby": True},
+        "126113023595912346": one | {"nearby": False},
+        "126113023595912347": one | {"nearby": True, "state": "dead", "submit_time": None},
+    }
+    sources = sources_of(tmp_path, found, has_dialer=has_dialer, by_time=False, parts=1)
+    with compared(sources, DAYS, Room("400MB", tmp_path)) as lists:
+        rows = [(name, table["voice_id"].to_pylist()) for name, table in lists.rows()]
+    assert rows == [("BD" if has_dialer else "B", ["126113023595912346"])]
 
 
 def test_ids_that_lost_their_last_digits_are_those_of_listed_calls(tmp_path: Path) -> None:
