@@ -39,11 +39,9 @@ def unfinished_section(found: IdCounts | Unknown, root: Path) -> str:
 
 def billing_days_section(days: Sequence[BillingDay]) -> str:
     """What the vendor lists for each day, and what of it is here."""
-    complete = sum(one.is_complete for one in days)
     told = (
         f"Days of the vendor's clock ({OFFSET_TEXT}), by submitTime, as "
-        f"`harvester reconcile` counted them last: {formatting.count(complete)} of "
-        f"{formatting.count(len(days))} complete. "
+        f"`harvester reconcile` counted them last: {formatting.days_complete(days)}. "
         "calls = delivered + open + dead + pending + dropped + missing."
     )
     rows = [[Cell(one.day), *map(Cell, formatting.billing_day(one))] for one in days]

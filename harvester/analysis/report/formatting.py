@@ -57,6 +57,18 @@ BILLING_HEADS = ("listed at", "calls", *(name for name in COUNTS if name != "lis
 """Of a table of billing days, behind the day."""
 
 
+def days_complete(days: Sequence[BillingDay]) -> str:
+    """How many of these days are complete, and what to do where that can't be known."""
+    complete, since = (
+        sum(one.is_complete for one in days),
+        sum(one.is_listed_since for one in days),
+    )
+    told = f"{count(complete)} of {count(len(days))} days complete"
+    if not since:
+        return told
+    return f"{told}; {count(since)} listed again since counted: `harvester reconcile`"
+
+
 def billing_day(one: BillingDay) -> list[str]:
     """A row of that table."""
     at = "not for sure"

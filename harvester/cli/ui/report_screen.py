@@ -253,11 +253,9 @@ def _billing_days(report: Report) -> Iterator[Line]:
     days = report.billing_days
     if not days:
         return
-    complete = sum(one.is_complete for one in days)
     yield Line()
     yield Line(
-        f"The vendor's list, day by day (days of {OFFSET_TEXT}): "
-        f"{formatting.count(complete)} of {formatting.count(len(days))} days complete",
+        f"The vendor's list, day by day (days of {OFFSET_TEXT}): {formatting.days_complete(days)}",
         "bold",
     )
     yield Line(f"  {_billing_row('', formatting.BILLING_HEADS)}", "dim")
