@@ -3,10 +3,11 @@
 Theory of operation.  V and D are joined first, into a table of DuckDB's own, which spills; each id
 is in it once.  Two clocks never quite agree, and one may go by another zone: so a call of V is
 placed if it stands anywhere in the dialer's file, and one that the dialer or our books have on
-these days and the vendor on the day before or after is left out.  Our calls then pass along it as
-they are read, once, and each finds its place: a full join, of which the table is the smaller side.
-An id of V or D is ours wherever we have it; any other is one of B only if its call belongs to the
-days: by its submit_time as it is now, else by the digits of its id, else by when it was first seen.
+these days and the vendor on others (the day before or after in its list, any in the record that we
+have) is left out.  Our calls then pass along it as they are read, once, and each finds its place: a
+full join, of which the table is the smaller side.  An id of V or D is ours wherever we have it; any
+other is one of B only if its call belongs to the days: by its submit_time as it is now, else by the
+digits of its id, else by when it was first seen.
 
 Ids are text and money is decimal all the way.
 """
@@ -152,6 +153,13 @@ def _load(database: duckdb.DuckDBPyConnection, sources: Sources, days: Window) -
     )
     database.execute("DROP TABLE v")
     database.execute("DROP TABLE d")
+    if sources.files and sources.dialer is not None:
+        ours = current_sql(sources.files, sources.changes)
+        database.execute(
+            "DELETE FROM told WHERE in_d AND NOT in_v AND voice_id IN (SELECT voice_id "  # noqa: S608
+            f"FROM {ours} SEMI JOIN (SELECT voice_id FROM told WHERE in_d AND NOT in_v) "
+            f"USING (voice_id) WHERE NOT {_between_sql('epoch_ms(submit_time)', days)})"
+        )
 
 
 def _vendor_sql(files: Sequence[Path]) -> str:

@@ -104,6 +104,8 @@ def in_dialer(one: Mapping[str, Any], *, by_time: bool) -> bool:
         return True
     if one["nearby"]:
         return False
+    if has_row(one) and one["submit_time"] and not BEGIN <= one["submit_time"] < END:
+        return False
     if not by_time:
         return True
     return not one["sent"] or any(at is None or BEGIN <= at < END for at in one["sent"])
@@ -360,6 +362,23 @@ def test_our_call_that_is_listed_on_the_next_day_is_not_missing_here(
     with compared(sources, DAYS, Room("400MB", tmp_path)) as lists:
         rows = [(name, table["voice_id"].to_pylist()) for name, table in lists.rows()]
     assert rows == [("BD" if has_dialer else "B", ["126113023595912346"])]
+
+
+@pytest.mark.parametrize("by_time", [True, False])
+def test_a_call_that_our_record_has_on_another_day_is_not_of_these(
+    tmp_path: Path, by_time: bool
+) -> None:
+    """The dialer's clock is a second behind at midnight, and the next day is not listed."""
+    paid = {"charged_duration_s": 6, "cost": Decimal(1), "currency": "USD"}
+    one = {"state": "delivered", "waits": False, "ours": paid, "submit_time": END}
+    one |= {"seen_at": END, "listed": None, "listed_at": None, "is_rated": True}
+    one |= {"nearby": False, "sent": [END - timedelta(seconds=1)]}
+    found = {"next": one, "undated": one | {"submit_time": None}}
+    sources = sources_of(tmp_path, found, has_dialer=True, by_time=by_time, parts=1)
+    with compared(sources, DAYS, Room("400MB", tmp_path)) as lists:
+        rows = [(name, table["voice_id"].to_pylist()) for name, table in lists.rows()]
+        assert lists.placed == 1
+    assert rows == [("BD", ["undated"])]
 
 
 def test_ids_that_lost_their_last_digits_are_those_of_listed_calls(tmp_path: Path) -> None:
