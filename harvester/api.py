@@ -166,8 +166,8 @@ def refetch(
             request = RefetchRequest(
                 what=what,
                 reason=reason,
-                since_ms=_ms(since),
-                until_ms=_ms(until),
+                since_ms=_ms("since", since),
+                until_ms=_ms("until", until),
                 ids=sources,
                 share=sample,
                 by_pages=_pages(via),
@@ -629,11 +629,21 @@ def _written(ids: Iterable[object], file: Path, halt: _Halt | None) -> list[str]
     return paths
 
 
-def _ms(at: datetime | None) -> int | None:
-    return None if at is None else round(at.timestamp() * 1000)
+def _ms(name: str, at: object) -> int | None:
+    """Raises UsageError for what is no instant: a day, or a time of nobody's clock."""
+    if at is None:
+        return None
+    if not isinstance(at, datetime) or at.utcoffset() is None:
+        raise UsageError(
+            f"{name}: it is {_kind(at)}. Give an instant: a datetime with its time zone.",
+            code="usage.date",
+        )
+    return round(at.timestamp() * 1000)
 
 
 def _kind(one: object) -> str:
     if isinstance(one, str):
         return "empty" if not one else "text of several lines"
+    if isinstance(one, datetime):
+        return "a datetime without a time zone"
     return f"of type {type(one).__name__}"

@@ -33,7 +33,7 @@ _FORMS: dict[str, Form] = {
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _SUFFIXES = "*.txt, *.csv, *.tsv, *.jsonl, *.ndjson (each also .gz or .zst) or *.parquet"
 
-_IF_EXPECTED = "If a run may come without new ids, set input.allow_empty = true."
+_IF_EXPECTED = " If a run may come without new ids, set input.allow_empty = true."
 
 
 class IdFile(msgspec.Struct, frozen=True):
@@ -51,19 +51,21 @@ class IdFile(msgspec.Struct, frozen=True):
         return self.copy_of or self.path
 
 
-def find(sources: Sequence[str], *, spool: Path, allow_empty: bool = False) -> list[IdFile]:
+def find(sources: Sequence[str], *, spool: Path, allow_empty: bool | None = None) -> list[IdFile]:
     """The id files that `sources` name, in that order, each file once; an empty folder has none.
 
+    `allow_empty`: as input.allow_empty has it; None where that says nothing of these sources.
     Raises SourceError for a source that isn't there or matches nothing (not if `allow_empty`),
     can't be opened, or is a folder that holds other files alone; StoreError if the spool can't be
     written.
     """
     found: list[IdFile] = []
     seen: set[tuple[int, int]] = set()
+    hint = _IF_EXPECTED if allow_empty is False else ""
     for source in sources:
         if allow_empty and _names_nothing(source):
             continue
-        for file in _named_by(source, spool):
+        for file in _named_by(source, spool, hint):
             identity = _identity(file.path)
             if identity not in seen:
                 seen.add(identity)
@@ -71,7 +73,7 @@ def find(sources: Sequence[str], *, spool: Path, allow_empty: bool = False) -> l
     return found
 
 
-def _named_by(source: str, spool: Path) -> Iterator[IdFile]:
+def _named_by(source: str, spool: Path, hint: str) -> Iterator[IdFile]:
     if source == "-":
         yield _spooled(sys.stdin.buffer, spool, "stdin", "stdin")
         return
@@ -81,13 +83,13 @@ def _named_by(source: str, spool: Path) -> Iterator[IdFile]:
         if not matches:
             raise SourceError(
                 f"{source}: no file matches. Check the pattern, and quote it if the shell changes "
-                f"it. {_IF_EXPECTED}",
+                f"it.{hint}",
                 code="input.missing",
             )
         for match in matches:
-            yield from _under(Path(match), spool)
+            yield from _under(Path(match), spool, hint)
         return
-    yield from _under(path, spool)
+    yield from _under(path, spool, hint)
 
 
 def _names_nothing(source: str) -> bool:
@@ -111,12 +113,12 @@ def _refuse_unreadable_folder(pattern: str) -> None:
         )
 
 
-def _under(path: Path, spool: Path) -> Iterator[IdFile]:
+def _under(path: Path, spool: Path, hint: str) -> Iterator[IdFile]:
     """The id files at `path`: itself, or those in the folder that it is."""
     mode = _kind(path)
     if mode is None:
         raise SourceError(
-            f"{path}: there is no such file or folder. Check the path. {_IF_EXPECTED}",
+            f"{path}: there is no such file or folder. Check the path.{hint}",
             code="input.missing",
         )
     if stat.S_ISDIR(mode):

@@ -225,7 +225,9 @@ class _Discovery:
         gone = [path for path in listings.files(db) if not (opened.output.listed / path).is_file()]
         listings.forget(db, gone)
         self._now_s = between_runs.latest_ms(db, time.time_ns() // 1_000_000) / 1000
-        self._stretches = self._chosen()
+        self._days = self._chosen()
+        self._stretches = days_of.split(self._days, self._now_s)
+        """Of each, what is over is a listing of its own, which can come to its end."""
         self._filter = listings.list_filter(db, Filter)
         self._listings: list[ListingRecord] = []
         self._asked: dict[int, Window] = {}
@@ -506,7 +508,7 @@ class _Discovery:
         kept = listings.comparison(self._opened.db)
         return Discovered(
             output=str(self._opened.output.root),
-            days=tuple((str(first), str(last)) for first, last in self._stretches),
+            days=tuple((str(first), str(last)) for first, last in self._days),
             listed=counts.listed,
             known=counts.known,
             unknown=counts.unknown,

@@ -45,7 +45,7 @@ def refetchable(config: Config, request: RefetchRequest) -> Refetchable:
         scratch = Path(folder)
         files = None
         if request.ids:
-            files = tuple(find(request.ids, spool=scratch, allow_empty=False))
+            files = tuple(find(request.ids, spool=scratch))
         with looking(output, "refetch --dry-run") as db:
             config = own_settings(db, output, config, rebind=False)
             current = work_lists.current_list(db)

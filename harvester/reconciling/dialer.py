@@ -74,7 +74,7 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_dialer(config: Config, ours: Ours, days: Window, scratch: Path) -> Placed:
     """Read the file, and refuse one from which nothing could be concluded.  Raises SourceError."""
-    files = find([ours.file], spool=scratch, allow_empty=False)
+    files = find([ours.file], spool=scratch)
     settings = replace(
         config.input,
         column=ours.column or config.input.column,

@@ -147,7 +147,7 @@ def _load(database: duckdb.DuckDBPyConnection, sources: Sources, days: Window) -
     database.execute(
         "CREATE TEMP TABLE told AS SELECT *, "  # noqa: S608 - our constants, here and below
         f"{dropped} AS is_dropped FROM (SELECT voice_id, coalesce(in_v, false) AS in_v, "
-        f"coalesce(in_d, false) AS in_d, submit_time, {_PAID}, is_rated, sent_at, "
+        f"coalesce(in_d, false) AS in_d, submit_time, {_PAID}, sent_at, "
         f"in_d AND NOT is_within AS is_elsewhere FROM v FULL JOIN d USING (voice_id) "
         f"WHERE in_v OR {counts})"
     )
@@ -167,21 +167,20 @@ def _vendor_sql(files: Sequence[Path]) -> str:
     if not files:
         return (
             "SELECT '' AS voice_id, true AS in_v, NULL::TIMESTAMPTZ AS submit_time, "
-            "0 AS charged_duration_s, 0::DECIMAL(38, 8) AS cost, '' AS currency, true AS is_rated "
-            "WHERE false"
+            "0 AS charged_duration_s, 0::DECIMAL(38, 8) AS cost, '' AS currency WHERE false"
         )
-    # What stands where the price will stand is none: -1, or 0.
-    cost = "CASE WHEN is_rated THEN cost END"
+    # What stands where the price will stand is none: -1, or 0; of a call that goes on, whatever.
+    cost = "CASE WHEN is_rated AND is_final THEN cost END"
     if len(files) == 1:
         return (
             f"SELECT true AS in_v, voice_id, submit_time, charged_duration_s, {cost} AS cost, "  # noqa: S608
-            f"currency, is_rated FROM {_files(files)}"
+            f"currency FROM {_files(files)}"
         )
     return (
         "SELECT true AS in_v, unnest(arg_max(call, asked_at)) FROM "  # noqa: S608
         f"(SELECT call, call.asked_at AS asked_at, call.voice_id AS voice_id FROM (SELECT "
         f"{{voice_id: voice_id, submit_time: submit_time, charged_duration_s: charged_duration_s, "
-        f"cost: {cost}, currency: currency, is_rated: is_rated, asked_at: asked_at}} AS call "
+        f"cost: {cost}, currency: currency, asked_at: asked_at}} AS call "
         f"FROM {_files(files)})) GROUP BY voice_id"
     )
 
@@ -243,8 +242,10 @@ def _joined_sql(sources: Sources, days: Window, *, has_published: bool) -> str:
     digits = stamp_sql("id")
     digits_ms = f"epoch_ms(strptime({digits}, '%y%m%d%H%M%S')) - {OFFSET_S * 1000}"
     within = _within_sql(digits, days)
-    # Where the list has no price yet, and we have one, that is what the call costs.
-    theirs = "in_v AND (is_rated OR ours.cost IS NULL)"
+    # Where the list has no price yet, and we have the record, that is what the call costs.
+    theirs = (
+        "in_v AND (told.cost IS NOT NULL OR ours.cost IS NULL AND ours.charged_duration_s IS NULL)"
+    )
     mine = {
         name: f"CASE WHEN {theirs} THEN told.{name} ELSE ours.{name} END" for name in _PAID_NAMES
     }

@@ -114,14 +114,14 @@ class BillingDay(msgspec.Struct, frozen=True, kw_only=True):
 
         A count from before the newest listing says nothing of what that has found since.
         """
-        if self.listed_ms is None or self.counted_ms is None or self.is_listed_since:
-            return False
-        return self.delivered + self.dropped == self.listed
+        return self.is_counted and self.delivered + self.dropped == self.listed
 
     @property
-    def is_listed_since(self) -> bool:
-        """Whether the day was listed again after it was counted."""
-        return bool(self.listed_ms and self.counted_ms and self.counted_ms < self.listed_ms)
+    def is_counted(self) -> bool:
+        """Whether the day was listed for sure, and counted since."""
+        if self.listed_ms is None or self.counted_ms is None:
+            return False
+        return self.counted_ms >= self.listed_ms
 
 
 class BillingMonth(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,8 +133,8 @@ class BillingMonth(msgspec.Struct, frozen=True, kw_only=True):
     days_listed: int
     """Of these, the ones that were listed for sure."""
     days_complete: int
-    days_listed_since: int
-    """Of days_listed, those that were listed again after they were counted."""
+    days_counted: int
+    """Of days_listed, those that were counted since."""
     is_over: bool
     counted_ms: int | None
     """When the day that was counted longest ago was."""
@@ -197,7 +197,7 @@ def _month(month: str, days: Sequence[BillingDay], over: int, is_over: bool) -> 
         days=over,
         days_listed=sum(one.listed_ms is not None for one in days),
         days_complete=sum(one.is_complete for one in days),
-        days_listed_since=sum(one.is_listed_since for one in days),
+        days_counted=sum(one.is_counted for one in days),
         is_over=is_over,
         counted_ms=min(counted, default=None),
         **{name: sum(getattr(one, name) for one in days) for name in COUNTS},

@@ -79,7 +79,7 @@ def test_a_day_that_was_never_listed_or_counted_is_not_complete() -> None:
     newer = BillingDay(day="2026-11-01", counted_ms=7, listed_ms=8, listed=10, delivered=10)
     (month,) = billing_months([newer, *november()[1:]], NOW_MS)
     assert (month.days_complete, month.is_complete) == (29, False), "what it found is not counted"
-    assert month.days_listed_since == 1
+    assert month.days_counted == 29
     dropped = [*november()[1:], whole("2026-11-01", dropped=10)]
     assert billing_months(dropped, NOW_MS)[0].is_complete, "let go on purpose"
 
@@ -132,7 +132,7 @@ def month(**changes: object) -> BillingMonth:
         days=30,
         days_listed=30,
         days_complete=30,
-        days_listed_since=0,
+        days_counted=30,
         is_over=True,
         counted_ms=7,
         **(zeros | {"listed": 1_300, "delivered": 1_300}),
@@ -150,8 +150,8 @@ def month(**changes: object) -> BillingMonth:
             "30 of 30 days listed, 1,300 calls, 8 missing, 2 open; reconciled",
         ),
         (
-            {"days_complete": 28, "days_listed_since": 2},
-            ", days listed again since: 2. `harvester reconcile",
+            {"days_complete": 28, "days_counted": 28},
+            "30 of 30 days listed, 28 of them reconciled since, 1,300 calls; reconciled",
         ),
         ({"days_complete": 0, "counted_ms": None}, "none reconciled: `harvester reconcile"),
     ],
@@ -200,9 +200,9 @@ def test_a_report_has_the_days_of_its_period(
     with closing(open_database(out / "state" / "state.db", ACCOUNT)) as db:
         keep_days(db, [replace(whole("2026-11-03"), counted_ms=7, listed_ms=8)])
     assert run_command([*words, "--html", str(html)]) == 0
-    told = "28 of 30 days complete; 1 listed again since counted: `harvester reconcile`"
+    told = "28 of 30 days complete; not counted since last listed: 1 (`harvester reconcile"
     assert told in capsys.readouterr().out
-    assert told.partition(":")[0] in html.read_text()
+    assert told.partition("(")[0] in html.read_text()
 
 
 # --- which days are asked for, and which listings count ----------------------------------------

@@ -97,6 +97,8 @@ def test_a_name_that_matches_nothing_is_refused_unless_it_may_be(
     (tmp_path / "ids.txt").write_text(IDS[0])
     sources = [str(tmp_path / source), str(tmp_path / "ids.txt")]
     with pytest.raises(SourceError, match=r"input\.allow_empty = true"):
+        find(sources, spool=tmp_path, allow_empty=False)
+    with pytest.raises(SourceError, match=r"(?s)^((?!allow_empty).)*$"):
         find(sources, spool=tmp_path)
     assert [file.path for file in find(sources, spool=tmp_path, allow_empty=True)] == sources[1:]
 

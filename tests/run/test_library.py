@@ -96,6 +96,17 @@ def test_delivered_ids_are_fetched_again_and_compared(
     assert result.counts.delivered == 0
 
 
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("at", [date(2026, 11, 1), datetime(2026, 11, 1), "2026-11-01"])  # noqa: DTZ001
+def test_what_is_no_instant_is_refused(
+    name: str, at: Any, vendor: harvester.Vendor, config: harvester.Config
+) -> None:
+    between: dict[str, Any] = {name: at}
+    with pytest.raises(harvester.HarvesterError, match=f"{name}: it is .*time zone") as refused:
+        harvester.refetch(config, vendor.secrets, "delivered", **between)
+    assert refused.value.code == "usage.date"
+
+
 def test_by_pages_is_refused_as_the_command_refuses_it(
     vendor: harvester.Vendor, config: harvester.Config
 ) -> None:

@@ -75,6 +75,7 @@ def calls(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             "listed": draw(st.one_of(st.none(), PAID)),
             "listed_at": draw(st.one_of(st.none(), INSIDE)),
             "is_rated": draw(st.booleans()),
+            "is_final": draw(st.booleans()),
             "nearby": draw(st.booleans()),
             "sent": draw(st.one_of(st.none(), st.lists(st.one_of(st.none(), TIME), max_size=3))),
         }
@@ -148,7 +149,7 @@ def sources_of(
             "voice_id": key,
             "submit_time": one["listed_at"],
             "answered": True,
-            "is_final": True,
+            "is_final": one["is_final"],
             "is_rated": one["is_rated"],
             "asked_at": END,
             **one["listed"],
@@ -237,15 +238,24 @@ def test_each_id_is_in_the_region_that_sets_put_it_in(
     )
 
 
+def paid_of_listed(one: Mapping[str, Any]) -> dict[str, Any]:
+    """The list's price, where it has one: that of a call that goes on is none."""
+    listed: dict[str, Any] = one["listed"]
+    if not (one["is_rated"] and one["is_final"]):
+        listed = listed | {"cost": None}
+    ours: dict[str, Any] = one["ours"] if has_row(one) else {}
+    known = ours.get("cost"), ours.get("charged_duration_s")
+    return listed if listed["cost"] is not None or known == (None, None) else ours
+
+
 def _compare_figures(
     region: Any, name: str, ids: set[str], found: Mapping[str, dict[str, Any]]
 ) -> None:
     paid = []
     for key in ids:
         one = found[key]
-        has_price = has_row(one) and one["ours"]["cost"] is not None
-        if "V" in name and (one["is_rated"] or not has_price):
-            paid.append(one["listed"] if one["is_rated"] else one["listed"] | {"cost": None})
+        if "V" in name:
+            paid.append(paid_of_listed(one))
         elif has_row(one):
             paid.append(one["ours"])
         elif name != "D":
@@ -352,7 +362,8 @@ def test_our_call_that_is_listed_on_the_next_day_is_not_missing_here(
     last = END - timedelta(seconds=1)
     nothing = {"charged_duration_s": 6, "cost": Decimal(1), "currency": "USD"}
     one = {"state": "delivered", "waits": False, "ours": nothing, "submit_time": last}
-    one |= {"seen_at": END, "listed": None, "listed_at": None, "is_rated": True, "sent": []}
+    one |= {"seen_at": END, "listed": None, "listed_at": None, "is_rated": True}
+    one |= {"is_final": True, "sent": []}
     found = {
         "126113023595912345": one | {"nearby": True},
         "126113023595912346": one | {"nearby": False},
@@ -372,7 +383,7 @@ def test_a_call_that_our_record_has_on_another_day_is_not_of_these(
     paid = {"charged_duration_s": 6, "cost": Decimal(1), "currency": "USD"}
     one = {"state": "delivered", "waits": False, "ours": paid, "submit_time": END}
     one |= {"seen_at": END, "listed": None, "listed_at": None, "is_rated": True}
-    one |= {"nearby": False, "sent": [END - timedelta(seconds=1)]}
+    one |= {"is_final": True, "nearby": False, "sent": [END - timedelta(seconds=1)]}
     found = {"next": one, "undated": one | {"submit_time": None}}
     sources = sources_of(tmp_path, found, has_dialer=True, by_time=by_time, parts=1)
     with compared(sources, DAYS, Room("400MB", tmp_path)) as lists:
@@ -385,7 +396,8 @@ def test_ids_that_lost_their_last_digits_are_those_of_listed_calls(tmp_path: Pat
     cut, double, shortest, exact, stolen = (f"126111012000{n}4567" for n in range(1000, 1005))
     nothing = {"charged_duration_s": None, "cost": None, "currency": None}
     never = {"state": "", "waits": False, "ours": nothing, "submit_time": None, "seen_at": BEGIN}
-    listed = {**never, "listed": nothing, "listed_at": BEGIN, "is_rated": True, "nearby": False}
+    listed = {**never, "listed": nothing, "listed_at": BEGIN, "nearby": False}
+    listed |= {"is_rated": True, "is_final": True}
     placed = {**never, "listed": None, "nearby": False, "sent": []}
     found = {one: {**listed, "sent": None} for one in (cut, double, shortest, stolen)}
     found[exact] = {**listed, "sent": []}

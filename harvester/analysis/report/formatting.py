@@ -59,14 +59,11 @@ BILLING_HEADS = ("listed at", "calls", *(name for name in COUNTS if name != "lis
 
 def days_complete(days: Sequence[BillingDay]) -> str:
     """How many of these days are complete, and what to do where that can't be known."""
-    complete, since = (
-        sum(one.is_complete for one in days),
-        sum(one.is_listed_since for one in days),
-    )
-    told = f"{count(complete)} of {count(len(days))} days complete"
-    if not since:
+    told = f"{count(sum(one.is_complete for one in days))} of {count(len(days))} days complete"
+    behind = sum(one.listed_ms is not None and not one.is_counted for one in days)
+    if not behind:
         return told
-    return f"{told}; {count(since)} listed again since counted: `harvester reconcile`"
+    return f"{told}; not counted since last listed: {count(behind)} (`harvester reconcile`)"
 
 
 def billing_day(one: BillingDay) -> list[str]:

@@ -14,6 +14,7 @@ from harvester.analysis.report.report import Report
 from harvester.analysis.report.source import PRESUMED, presumed
 from harvester.analysis.report.unfinished import Unknown
 from harvester.cli.ui.console import Line
+from harvester.cli.ui.next_command import pasted
 from harvester.cli.ui.text import one_line
 from harvester.vendor_clock import OFFSET_TEXT
 
@@ -255,7 +256,8 @@ def _billing_days(report: Report) -> Iterator[Line]:
         return
     yield Line()
     yield Line(
-        f"The vendor's list, day by day (days of {OFFSET_TEXT}): {formatting.days_complete(days)}",
+        f"The vendor's list, day by day (days of {OFFSET_TEXT}): "
+        f"{pasted(formatting.days_complete(days))}",
         "bold",
     )
     yield Line(f"  {_billing_row('', formatting.BILLING_HEADS)}", "dim")

@@ -181,8 +181,8 @@ def _month(one: BillingMonth) -> str:
     if one.counted_ms is None:
         return f"{listed}, none reconciled: {again}"
     counted = f"reconciled {local_time(one.counted_ms / 1000)}"
-    if one.days_listed_since:
-        counted += f", days listed again since: {count(one.days_listed_since)}"
+    if one.days_counted < one.days_listed:
+        listed += f", {count(one.days_counted)} of them reconciled since"
     if one.is_complete:
         of = "complete" if one.is_over else "complete so far"
         return f"{of}: {listed}, {count(one.listed)} calls; {counted}"

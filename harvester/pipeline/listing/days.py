@@ -92,6 +92,17 @@ def to_list(done: Sequence[Done], first: date, last: date, now_s: float) -> list
     return stretches(found)
 
 
+def split(days: Iterable[tuple[date, date]], now_s: float) -> list[tuple[date, date]]:
+    """The same stretches, each cut where the day begins that goes on at `now_s`."""
+    today, found = day_at(now_s), []
+    for first, last in days:
+        if first < today <= last:
+            found += [(first, today - timedelta(days=1)), (today, last)]
+        else:
+            found.append((first, last))
+    return found
+
+
 def covers(window: Window, day: date) -> bool:
     """Whether a listing of `window` has all of `day`."""
     span = of_days(day, day)

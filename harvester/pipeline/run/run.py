@@ -837,7 +837,7 @@ def _find_ids(output: Output, request: Request) -> list[IdFile] | None:
     """The files of the ids to be fetched again; None where they don't matter."""
     if not isinstance(request, RefetchRequest) or not request.ids:
         return None
-    return find(request.ids, spool=output.staging, allow_empty=False)
+    return find(request.ids, spool=output.staging)
 
 
 def _make_run_dir(opened: Opened, run_id: str) -> Path:
