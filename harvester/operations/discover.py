@@ -225,9 +225,9 @@ class _Discovery:
         gone = [path for path in listings.files(db) if not (opened.output.listed / path).is_file()]
         listings.forget(db, gone)
         self._now_s = between_runs.latest_ms(db, time.time_ns() // 1_000_000) / 1000
+        self._settled = [one for one in listings.all_listings(db) if one.is_settled]
         self._days = self._chosen()
-        self._stretches = days_of.split(self._days, self._now_s)
-        """Of each, what is over is a listing of its own, which can come to its end."""
+        self._stretches = days_of.split(self._days, self._part_of)
         self._filter = listings.list_filter(db, Filter)
         self._listings: list[ListingRecord] = []
         self._asked: dict[int, Window] = {}
@@ -286,6 +286,22 @@ class _Discovery:
             )
         return chosen
 
+    def _part_of(self, day: date) -> object:
+        """What is over is a listing of its own, which can come to its end; and so is what a listing
+        has that need not be asked for again.
+        """
+        known = self._known(day)
+        return day >= days_of.day_at(self._now_s), known and known.id
+
+    def _known(self, day: date) -> ListingRecord | None:
+        """The newest listing of a day, where its calls are only to be compared and it isn't due."""
+        if not self._order.compare or self._order.due:
+            return None
+        for one, done in zip(reversed(self._settled), reversed(_done(self._settled)), strict=True):
+            if days_of.covers(done.window, day):
+                return None if days_of.to_list([done], day, day, self._now_s) else one
+        return None
+
     async def _drive(self, ledger: LedgerWriter, stop: StopSource) -> None:
         db = self._opened.db
         day = Day(between_runs.requests_by_day(db), between_runs.last_skew_s(db))
@@ -322,21 +338,27 @@ class _Discovery:
         for first, last in self._stretches:
             if lister.stop.is_set:
                 return
-            await self._list(lister, ledger, days_of.of_days(first, last))
+            await self._list(lister, ledger, first, last)
         if self._order.compare and self._stretches and not lister.stop.is_set:
             await self._compare_ways(lister, ledger, self._order.compare)
 
-    async def _list(self, lister: Lister, ledger: LedgerWriter, days: Window) -> None:
-        if self._order.compare and not self._order.due:
-            known = await ledger.call(listings.settled, (days.start_s, days.until_s))
-            if known is not None:
-                self._listings.append(known)
-                return
+    async def _list(self, lister: Lister, ledger: LedgerWriter, first: date, last: date) -> None:
+        known, days = self._known(first), days_of.of_days(first, last)
+        if known is not None:
+            self._listings.append(known)
+            return
         found = self._filter
         is_by_submit = found is not None and found.by == _SUBMIT
         span = days if is_by_submit else days_of.widened(days, self._now_s)
         now_ms = lister.clock.now_ms()
-        record = await ledger.call(listings.begin, (days.start_s, days.until_s), now_ms)
+        record = await ledger.call(
+            listings.begin,
+            (days.start_s, days.until_s),
+            now_ms,
+            lambda one: days_of.is_current(
+                Window(one.start_s, one.until_s), one.asked_ms / 1000, now_ms / 1000
+            ),
+        )
         self._listings.append(record)
         settled = await ledger.call(listings.windows, record.id)
         # What is to come is not listed yet.
@@ -345,8 +367,8 @@ class _Discovery:
         self._events.message(
             "info",
             "listing_started",
-            first=str(days_of.day_at(days.start_s)),
-            last=str(days_of.day_at(days.until_s - 1)),
+            first=str(first),
+            last=str(last),
             by=found.by if found is not None else None,
             settled=len(settled),
         )

@@ -6,6 +6,9 @@ requests: so a listing that is killed goes on with the windows that are not sett
 the windows go, and the listing itself says what was listed and when.  Files of a listing that a
 later one covers are of no use any more.
 
+What goes on is the newest listing from then on, and as old as the oldest window that it keeps: so
+it keeps none of which a newer listing has heard since, nor one that is to be asked again by now.
+
 One that came to its end with windows that can't be settled goes on for `GOES_ON_MS`, with these
 alone.  Then the span is listed from scratch: calls come late, also into the windows that are
 settled.
@@ -14,7 +17,7 @@ settled.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import TypeVar
 
@@ -91,10 +94,15 @@ class Comparison(msgspec.Struct, frozen=True):
     """Of which account at which address (`identity.proof_of`): of no other is it believed."""
 
 
-def begin(db: sqlite3.Connection, span: tuple[int, int], now_ms: int) -> ListingRecord:
+def begin(
+    db: sqlite3.Connection,
+    span: tuple[int, int],
+    now_ms: int,
+    is_current: Callable[[WindowRecord], bool] = lambda _: True,
+) -> ListingRecord:
     """Begin the listing of a span, or go on with one that is not settled.
 
-    Windows that were not settled then are asked for again.
+    Windows that were not settled then are asked for again, and so are those that are not current.
     """
     with transaction(db):
         found = db.execute(
@@ -102,22 +110,46 @@ def begin(db: sqlite3.Connection, span: tuple[int, int], now_ms: int) -> Listing
             "OR (unsettled > 0 AND ended_ms > ?)) ORDER BY id DESC LIMIT 1",
             (*span, now_ms - GOES_ON_MS),
         ).fetchone()
-        if found is None:
-            number = db.execute(
-                "INSERT INTO listing (start_s, until_s, begun_ms, requests, is_running) "
-                "VALUES (?, ?, ?, 0, 1)",
-                (*span, now_ms),
-            ).lastrowid
-        else:
-            (number,) = found
-            db.execute(
-                "UPDATE listing SET is_running = 1, ended_ms = NULL, unsettled = 0 WHERE id = ?",
-                (number,),
-            )
-            db.execute("DELETE FROM listed_window WHERE listing = ? AND cause != ''", (number,))
+        kept = [] if found is None else _still_current(db, found[0], is_current)
+        number = db.execute(
+            "INSERT INTO listing (start_s, until_s, begun_ms, requests, is_running) "
+            "VALUES (?, ?, ?, 0, 1)",
+            (*span, min((one.asked_ms for one in kept), default=now_ms)),
+        ).lastrowid
+        assert number is not None
+        if kept:
+            (old,) = found
+            requests = "(SELECT requests FROM listing WHERE id = ?)"
+            db.execute(f"UPDATE listing SET requests = {requests} WHERE id = ?", (old, number))  # noqa: S608
+            db.execute("UPDATE listed_file SET listing = ? WHERE listing = ?", (number, old))
+            db.execute("DELETE FROM listed_window WHERE listing = ?", (old,))
+            db.execute("DELETE FROM listing WHERE id = ?", (old,))
+            _keep_windows(db, number, kept)
         set_meta(db, "clean", "0")
-    assert number is not None
     return listing(db, number)
+
+
+def _still_current(
+    db: sqlite3.Connection, number: int, is_current: Callable[[WindowRecord], bool]
+) -> list[WindowRecord]:
+    newer = [one for one in all_listings(db) if one.id > number and one.is_settled]
+    return [
+        one
+        for one in windows(db, number)
+        if not one.cause
+        and is_current(one)
+        and not any(late.start_s < one.until_s and one.start_s < late.until_s for late in newer)
+    ]
+
+
+def _keep_windows(db: sqlite3.Connection, number: int, closed: Sequence[WindowRecord]) -> None:
+    db.executemany(
+        "INSERT OR REPLACE INTO listed_window VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (number, one.start_s, one.until_s, one.asked_ms, one.total, one.distinct, one.cause)
+            for one in closed
+        ],
+    )
 
 
 def go_on(db: sqlite3.Connection, number: int) -> None:
@@ -125,15 +157,6 @@ def go_on(db: sqlite3.Connection, number: int) -> None:
     with transaction(db):
         db.execute("UPDATE listing SET is_running = 1 WHERE id = ?", (number,))
         set_meta(db, "clean", "0")
-
-
-def settled(db: sqlite3.Connection, span: tuple[int, int]) -> ListingRecord | None:
-    """The newest listing that is settled and covers the span; its files are all there."""
-    clause = (
-        "WHERE start_s <= ? AND until_s >= ? AND ended_ms IS NOT NULL AND unsettled = 0 "
-        "ORDER BY id DESC LIMIT 1"
-    )
-    return next(iter(_listings(db, clause, *span)), None)
 
 
 def listing(db: sqlite3.Connection, number: int) -> ListingRecord:
@@ -179,13 +202,7 @@ def keep(
 ) -> None:
     """Keep windows, with the file of what they brought.  `requests`: sent since the last time."""
     with transaction(db):
-        db.executemany(
-            "INSERT OR REPLACE INTO listed_window VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (number, one.start_s, one.until_s, one.asked_ms, one.total, one.distinct, one.cause)
-                for one in closed
-            ],
-        )
+        _keep_windows(db, number, closed)
         if file is not None:
             db.execute("INSERT INTO listed_file VALUES (?, ?, ?)", (file.path, number, file.rows))
         db.execute("UPDATE listing SET requests = requests + ? WHERE id = ?", (requests, number))

@@ -58,9 +58,37 @@ def test_one_that_has_not_ended_goes_on_without_what_was_not_settled(
     keep(db, begun.id, window(1_000, 1_500), window(1_500, 2_000, "-18"), file="a")
     listings.rest(db, begun.id)
     again = listings.begin(db, SPAN, 99)
-    assert (again.id, again.begun_ms) == (begun.id, 9)
-    assert listings.windows(db, begun.id) == [window(1_000, 1_500)]
-    assert listings.begin(db, (1_000, 3_000), 99).id != begun.id
+    assert again.id > begun.id, "the newest from now on"
+    assert (again.begun_ms, again.requests) == (5, 2), "as old as its oldest window"
+    assert listings.windows(db, again.id) == [window(1_000, 1_500)]
+    assert listings.files(db, again.id) == ["a"]
+    assert [one.id for one in listings.all_listings(db)] == [again.id]
+    assert listings.windows(db, listings.begin(db, (1_000, 3_000), 99).id) == []
+
+
+@pytest.mark.parametrize("later", [(1_400, 1_600), (0, 9_000)])
+def test_a_window_of_which_a_newer_listing_has_heard_is_asked_for_again(
+    db: sqlite3.Connection, later: tuple[int, int]
+) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(1_000, 1_400), window(1_400, 1_600), window(1_600, 2_000), file="a")
+    listings.rest(db, begun.id)
+    listings.end(db, listings.begin(db, later, 20).id, 21, calls=0)
+    kept = listings.windows(db, listings.begin(db, SPAN, 99).id)
+    left = [window(1_000, 1_400), window(1_600, 2_000)]
+    assert kept == (left if later[0] else [])
+
+
+def test_of_windows_that_are_to_be_asked_again_none_is_kept(db: sqlite3.Connection) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(1_000, 1_500), file="a")
+    listings.rest(db, begun.id)
+    again = listings.begin(db, SPAN, 99, lambda _: False)
+    assert (again.id > begun.id, again.begun_ms) == (True, 99)
+    assert listings.windows(db, again.id) == []
+    keep(db, again.id, window(*SPAN), file="b")
+    listings.end(db, again.id, 100, calls=1)
+    assert listings.files(db) == ["b"], "the old one is covered"
 
 
 def test_an_ended_one_is_listed_from_scratch_the_next_time(db: sqlite3.Connection) -> None:
@@ -79,11 +107,11 @@ def test_what_can_not_be_settled_goes_on_for_a_while_and_then_from_scratch(
     keep(db, begun.id, window(1_000, 1_500), window(1_500, 2_000, "no_id"), file="a")
     listings.end(db, begun.id, 12, calls=3, unsettled=1)
     assert not listings.listing(db, begun.id).is_settled
-    assert listings.begin(db, SPAN, 13).id == begun.id
-    assert listings.windows(db, begun.id) == [window(1_000, 1_500)]
-    listings.end(db, begun.id, 14, calls=3, unsettled=1)
+    again = listings.begin(db, SPAN, 13)
+    assert listings.windows(db, again.id) == [window(1_000, 1_500)]
+    listings.end(db, again.id, 14, calls=3, unsettled=1)
     later = listings.begin(db, SPAN, 14 + listings.GOES_ON_MS)
-    assert later.id != begun.id
+    assert listings.windows(db, later.id) == []
     keep(db, later.id, window(*SPAN), file="b")
     listings.end(db, later.id, 99, calls=3)
     assert listings.listing(db, later.id).is_settled
@@ -123,12 +151,11 @@ def test_one_whose_file_is_gone_is_forgotten_and_no_other(db: sqlite3.Connection
 
 def test_a_killed_one_is_known_until_it_is_closed(db: sqlite3.Connection) -> None:
     assert not listings.are_any_running(db)
-    begun = listings.begin(db, SPAN, 9)
+    listings.begin(db, SPAN, 9)
     assert listings.are_any_running(db)
     assert listings.close_killed(db) == 1
     assert not listings.are_any_running(db)
-    listings.begin(db, SPAN, 9)
-    listings.rest(db, begun.id)
+    listings.rest(db, listings.begin(db, SPAN, 9).id)
     assert not listings.are_any_running(db)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +14,10 @@ from harvester.pipeline.listing.days import (
     Done,
     day_at,
     due,
+    is_current,
     of_days,
     oldest,
+    split,
     widened,
 )
 from harvester.pipeline.listing.windows import DAY_S, Window
@@ -67,6 +70,51 @@ def test_a_night_that_was_left_out_is_made_up_for() -> None:
     # Yesterday and the day before were never listed; three days ago was, too early to be its third;
     # twelve days ago was listed at ten.
     assert days_of(due(done, NOON)) == days_before(13, 12, 4, 3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("age", "asked_days_ago", "stays"),
+    [
+        (5, 0, True),
+        (5, 2, True),
+        (5, 3, False),  # three days after it it was due again
+        (12, 0, True),
+        (12, 1, False),
+        (1, 0, True),
+        (1, 1, False),  # it was not over
+        (0, 0, True),
+        (40, 11, True),
+        (40, 12, False),  # however old the day: calls come late
+    ],
+)
+def test_a_window_goes_on_as_long_as_its_day_has_not_become_due_since_it_was_asked(
+    age: int, asked_days_ago: int, stays: bool
+) -> None:
+    span = of_days(*days_before(age, age))
+    window = Window(span.until_s - 600, span.until_s)
+    assert is_current(window, NOON - asked_days_ago * DAY_S, NOON) is stays
+
+
+def test_a_window_of_two_days_is_due_with_either() -> None:
+    span = of_days(*days_before(13, 12))
+    assert not is_current(span, NOON - DAY_S, NOON)
+    assert is_current(span, NOON - DAY_S / 4, NOON)
+
+
+def test_stretches_are_cut_between_days_of_different_parts() -> None:
+    first, second, today = days_before(9, 8, 0)
+    later = TODAY + timedelta(days=2)
+    parts = {first: "one", second: "two"}
+    cut = [(first, first), (second, second), (days_before(7)[0], later)]
+    assert split([(first, later)], parts.get) == cut
+    assert split([(first, second), (today, later)], lambda _: 1) == [
+        (first, second),
+        (today, later),
+    ]
+    assert split([(first, later)], lambda day: day >= today) == [
+        (first, TODAY - timedelta(days=1)),
+        (today, later),
+    ]
 
 
 def test_a_listing_that_began_before_the_day_was_over_does_not_count() -> None:

@@ -6,7 +6,7 @@ ten.  So a day is listed one, three and twelve days after it, by whoever calls `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -18,6 +18,7 @@ KEPT_DAYS = 59
 """The vendor keeps two months: that many days at least."""
 DUE_AFTER = (1, 3, 12)
 """Days after a day on which it is listed."""
+_A_DAY = timedelta(days=1)
 KEEP_REQUESTS = 100
 """After so many requests a listing keeps what they brought."""
 
@@ -36,7 +37,7 @@ def most_unrecorded(concurrency: int) -> int:
 
 def of_days(first: date, last: date) -> Window:
     """The days from `first` to `last`, both included, on the vendor's clock."""
-    return Window(_start_s(first), _start_s(last + timedelta(days=1)))
+    return Window(_start_s(first), _start_s(last + _A_DAY))
 
 
 def day_at(unix_s: float) -> date:
@@ -69,7 +70,7 @@ def due(done: Sequence[Done], now_s: float) -> list[tuple[date, date]]:
     while day < today:
         if _is_due(day, today, done):
             found.append(day)
-        day += timedelta(days=1)
+        day += _A_DAY
     return stretches(found)
 
 
@@ -88,18 +89,23 @@ def to_list(done: Sequence[Done], first: date, last: date, now_s: float) -> list
             wanted = not any(covers(one.window, day) for one in done)
         if wanted:
             found.append(day)
-        day += timedelta(days=1)
+        day += _A_DAY
     return stretches(found)
 
 
-def split(days: Iterable[tuple[date, date]], now_s: float) -> list[tuple[date, date]]:
-    """The same stretches, each cut where the day begins that goes on at `now_s`."""
-    today, found = day_at(now_s), []
-    for first, last in days:
-        if first < today <= last:
-            found += [(first, today - timedelta(days=1)), (today, last)]
-        else:
-            found.append((first, last))
+def split(
+    stretches: Iterable[tuple[date, date]], part_of: Callable[[date], object]
+) -> list[tuple[date, date]]:
+    """The same stretches, each cut between days that are of different parts."""
+    found = []
+    for first, last in stretches:
+        begin = day = first
+        while day < last:
+            day += _A_DAY
+            if part_of(day) != part_of(day - _A_DAY):
+                found.append((begin, day - _A_DAY))
+                begin = day
+        found.append((begin, last))
     return found
 
 
@@ -109,17 +115,33 @@ def covers(window: Window, day: date) -> bool:
     return window.start_s <= span.start_s and span.until_s <= window.until_s
 
 
+def is_current(window: Window, asked_s: float, now_s: float) -> bool:
+    """Whether what was said of a window need not be asked again: not long ago, and none of its days
+    has become due since.
+    """
+    today = day_at(now_s)
+    if (today - day_at(asked_s)).days >= DUE_AFTER[-1]:
+        return False
+    days = {day_at(window.start_s), day_at(window.until_s - 1)}
+    return all(asked_s >= _due_since_s(day, today) for day in days)
+
+
 def _is_due(day: date, today: date, done: Iterable[Done]) -> bool:
+    since_s = _due_since_s(day, today)
+    return not any(covers(one.window, day) and one.begun_s >= since_s for one in done)
+
+
+def _due_since_s(day: date, today: date) -> int:
+    """When a day was due last; as long as it goes on, when it began."""
     age = (today - day).days
-    since = day + timedelta(days=max(after for after in DUE_AFTER if after <= age))
-    return not any(covers(one.window, day) and one.begun_s >= _start_s(since) for one in done)
+    return _start_s(day + timedelta(days=max((one for one in DUE_AFTER if one <= age), default=0)))
 
 
 def stretches(days: Iterable[date]) -> list[tuple[date, date]]:
     """Days in order as stretches (first, last)."""
     found: list[tuple[date, date]] = []
     for day in days:
-        if found and found[-1][1] + timedelta(days=1) == day:
+        if found and found[-1][1] + _A_DAY == day:
             found[-1] = (found[-1][0], day)
         else:
             found.append((day, day))
