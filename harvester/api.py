@@ -635,7 +635,7 @@ def _ms(name: str, at: object) -> int | None:
         return None
     if not isinstance(at, datetime) or at.utcoffset() is None:
         raise UsageError(
-            f"{name}: it is {_kind(at)}. Give an instant: a datetime with its time zone.",
+            f"an instant is a datetime with its time zone, and {name} is {_kind(at)}.",
             code="usage.date",
         )
     return round(at.timestamp() * 1000)

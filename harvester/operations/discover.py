@@ -406,7 +406,7 @@ class _Discovery:
         self._comparison = found = comparer.found
         _tell_compared(found, self._events)
         if found.differing:
-            await ledger.call(listings.drop_comparison)
+            await ledger.call(listings.doubt_taken)
         elif found.is_proof and not lister.stop.is_set:
             now_ms = lister.clock.now_ms()
             one = Comparison(found.equal, now_ms, found.codes, self._proof)
@@ -523,7 +523,7 @@ class _Discovery:
         is_whole = self._reason is None
         error = (
             self._reason
-            or _differing(self._comparison)
+            or _differing(self._comparison, listings.count_taken(self._opened.db))
             or _incomplete(counts, not_over=not_over)
             or _unproven(self._comparison)
         )
@@ -612,14 +612,21 @@ def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
     return None
 
 
-def _differing(found: BothWays | None) -> ListDiffers | None:
+def _differing(found: BothWays | None, taken: int) -> ListDiffers | None:
+    """`taken`: records that came by pages, and are doubted with the list."""
     if found is None or not found.differing:
         return None
     named = ", ".join(f"{one.voice_id}: {' '.join(one.columns)}" for one in found.differences[:3])
+    again = (
+        f" {taken} records that came by pages before are fetched again, one by one, by `harvester "
+        "run --carried-over-only`."
+        if taken
+        else ""
+    )
     return ListDiffers(
         f"{found.differing} of {found.drawn} calls are otherwise in the vendor's list than in "
         f"answers about them alone ({named}): nothing is fetched by pages. Show these ids to the "
-        "vendor; a field that you can do without may be left out by output.omit_fields.",
+        f"vendor; a field that you can do without may be left out by output.omit_fields.{again}",
         code="listing.differs",
     )
 

@@ -43,7 +43,7 @@ from harvester.pipeline.run.messages import tell_recovery
 from harvester.pipeline.run.recovery import Opened, open_output
 from harvester.pipeline.run.requests import NEVER, StopSource
 from harvester.pipeline.run.run import close_killed
-from harvester.state import publications, work_lists
+from harvester.state import listings, publications, work_lists
 from harvester.state.database import store_errors
 from harvester.state.lock import OutputLock
 from harvester.state.values import Note, PartRecord, by_folder
@@ -130,9 +130,12 @@ def drop(
 def refuse_refetch(opened: Opened, become: str, then: str) -> None:
     """Raise UsageError while ids of a refetch are pending; `become`: what calls are about to."""
     current = work_lists.current_list(opened.db)
-    if current is not None and current.pending_again:
+    pending = 0 if current is None else current.pending_again
+    if listings.is_taken_doubted(opened.db):
+        pending += listings.count_taken(opened.db)
+    if pending:
         raise UsageError(
-            f"{current.pending_again} ids of a refetch are pending, and calls that {become} would "
+            f"{pending} ids of a refetch are pending, and calls that {become} would "
             f"be fetched again. Finish it with `harvester run --carried-over-only`, then {then}. "
             "Nothing was changed.",
             code="usage.conflict",

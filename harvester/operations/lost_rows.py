@@ -11,7 +11,7 @@ next rebuild finds their rows there and goes on with the others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +20,13 @@ from uuid import uuid4
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from harvester.answers.answer import PAGES
 from harvester.config import Config
 from harvester.dataset import footer as keys
 from harvester.dataset.changes import OLD, changes_of, rows_of
-from harvester.dataset.kind import CURRENCY_PRESUMED, IS_RATED, RecordKind
+from harvester.dataset.kind import CURRENCY_PRESUMED, FETCHED_BY, IS_RATED, RecordKind
 from harvester.dataset.packing import NO_DATE, Piece, packed
 from harvester.dataset.parts import place, stage, sync_folders
 from harvester.identity import Identity
@@ -107,6 +109,19 @@ def _lost_erased(data: Data) -> int:
     erased = dropped.erased_files(data.output.dropped)
     left = dropped.files(data.output.dropped)
     return len(held_only_in(erased, data.files, left, data.room)) if erased else 0
+
+
+def taken_by_pages(data: Data, runs: Container[str]) -> int:
+    """Records that these runs took from pages of the vendor's list."""
+    if FETCHED_BY.name not in data.kind.schema.names:
+        return 0
+    found = 0
+    for file in data.files:
+        rows = pq.read_table(file, columns=["run_id", FETCHED_BY.name], partitioning=None)
+        of_pages = rows.filter(pc.equal(rows[FETCHED_BY.name], PAGES))
+        for one in pc.value_counts(of_pages["run_id"]).to_pylist():
+            found += one["counts"] if one["values"] in runs else 0
+    return found
 
 
 def put_back_rows(data: Data, identity: Identity, number: int, disk: Disk) -> int:

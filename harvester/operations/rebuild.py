@@ -37,9 +37,15 @@ from harvester.dataset.files import list_parts
 from harvester.dataset.group_record import GROUP_RECORD, VERSIONS
 from harvester.dataset.origin import identities, own_version, zone_of_folders
 from harvester.dataset.parts import folder_mode
-from harvester.errors import ConfigError, StoreError, UsageError
+from harvester.errors import EXIT_DONE, EXIT_SOME_DEAD, ConfigError, StoreError, UsageError
 from harvester.identity import Identity, merged, settled
-from harvester.operations.lost_rows import Data, Lost, count_lost, put_back_rows
+from harvester.operations.lost_rows import (
+    Data,
+    Lost,
+    count_lost,
+    put_back_rows,
+    taken_by_pages,
+)
 from harvester.pipeline.publish.latest import begin_anew, write_anew
 from harvester.pipeline.run.recovery import REBUILDING, compare_with_data, refuse_anothers
 from harvester.pipeline.run.remnants import (
@@ -231,7 +237,12 @@ def _rebuild(
         put_back=back,
         old_state=None if aside is None else str(aside),
         old_list=old_list,
-        unknown=(*_unknown(runs, snapshot, old), *_lost(lost, old), *_doubted(told)),
+        unknown=(
+            *_unknown(runs, snapshot, old),
+            *_lost(lost, old),
+            *_doubted(told),
+            *_unproven(data, runs, told),
+        ),
         next=_next(old_list),
     )
 
@@ -572,6 +583,7 @@ def _lost(lost: Lost, old: _Old) -> Iterator[str]:
         )
 
 
+_WORKED_DOWN = (EXIT_DONE, EXIT_SOME_DEAD)
 _FETCH_PAGES_AGAIN = (
     "`harvester sql \"SELECT voice_id FROM cdr WHERE fetched_by = 'pages'\" -o pages.csv` has "
     "their ids, and `harvester refetch delivered --ids pages.csv` fetches them again"
@@ -586,6 +598,26 @@ def _doubted(told: Sequence[RunSummary]) -> Iterator[str]:
         yield (
             f"whether {records} records that came by pages, in run {runs[-1].run_id} or before, "
             f"were fetched again: the list differed. {_FETCH_PAGES_AGAIN}"
+        )
+
+
+def _unproven(data: Data, runs: Sequence[str], told: Sequence[RunSummary]) -> Iterator[str]:
+    """What killed runs took from pages: whether a sample differed afterwards stood in the state."""
+    known = {one.run_id: one for one in told}
+    some: set[str] = set()
+    for run_id in reversed(runs):
+        run = known.get(run_id)
+        if run is not None and run.took_pages and run.exit_code in _WORKED_DOWN:
+            break
+        some.add(run_id)
+    if all(run_id in known and known[run_id].exit_code is not None for run_id in some):
+        return
+    records = taken_by_pages(data, some)
+    if records:
+        yield (
+            f"whether {records} records that came by pages, in runs that were killed or before "
+            "these, are what answers about them alone say: samples that came later may have "
+            f"differed. {_FETCH_PAGES_AGAIN}"
         )
 
 

@@ -56,6 +56,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Records that it had fetched again and that differ from what the data set had."""
     doubted: int = 0
     """Records that came by pages of a list that differed: they were left to be fetched again."""
+    took_pages: bool = False
+    """Whether it went by pages of the list, to an end of its own."""
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -171,6 +173,7 @@ def _summary(found: _Version1, *, code: str) -> RunSummary:
         unrated=found.run.unrated,
         changed=0 if found.refetch is None else found.refetch.changed,
         doubted=0 if found.by_pages is None else found.by_pages.fetched_again,
+        took_pages=found.by_pages is not None,
     )
 
 

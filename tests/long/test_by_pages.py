@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from harvester.analysis.verify.verify import Order, verify
+from harvester.cli.main import run_command
 from harvester.dataset.group_record import GROUP_RECORD_1
 from harvester.simulator import Fates, SimulatorOptions, make_ids
 from harvester.state.belongs import keep_data_version
@@ -277,6 +279,44 @@ def test_a_run_that_is_killed_after_the_lie_leaves_it_to_the_next_start(tmp_path
         assert damage(quick.out) == []
 
 
+@pytest.mark.crash
+def test_what_a_killed_run_took_is_doubted_by_whoever_finds_the_lie_and_told_by_rebuild(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "ids.txt"
+    harvest, port = taken_and_killed(tmp_path, source)
+    assert run_command(["publish", "--out", str(harvest.out)]) == 0
+    taken = ways(harvest)["pages"]
+    assert taken >= 1_000
+    capsys.readouterr()
+
+    for name, is_lost in (("forced", False), ("lost", True)):
+        other = tmp_path / name
+        shutil.copytree(harvest.out, other)
+        if is_lost:
+            shutil.rmtree(other / "state")
+        words = ["rebuild", "--out", str(other), *(() if is_lost else ("--force",))]
+        assert run_command(words) == 0
+        told = f"whether {taken} records that came by pages, in runs that were killed"
+        assert told in " ".join(capsys.readouterr().out.split())
+
+    with vendor_of("calls=4000,lies=2", drift=False, seed=3, port=port) as vendor:
+        found = Discovery(harvest.out, vendor).run(compare=100)
+        assert found.code == 3
+        assert f"{taken} records that came by pages before are fetched again" in found.err
+        words = ["drop", "--before", str(day(-1)), "--yes", "--out", str(harvest.out)]
+        assert run_command(words) == 2
+        assert f"{taken} ids of a refetch are pending" in capsys.readouterr().err
+        assert Harvest(harvest.out, vendor.base_url).run(source).code in (0, 3)
+        single = Harvest(tmp_path / "single", vendor.base_url)
+        single.run(source)
+        truth = {row["voice_id"]: row["cost"] for row in single.rows()}
+    rows = {row["voice_id"]: row["cost"] for row in harvest.rows()}
+    rows |= {row["voice_id"]: row["new"]["cost"] for row in changes(harvest.out)}
+    assert rows == truth
+    assert damage(harvest.out) == []
+
+
 def test_a_refetch_by_pages_finds_the_changes_and_no_code_that_is_only_spelt_otherwise(
     tmp_path: Path,
 ) -> None:
@@ -497,6 +537,26 @@ def test_a_list_that_is_out_for_too_long_ends_this_way_and_not_the_run(tmp_path:
         assert "pages_refused {'cause': 'unavailable'}" in done.err
         assert sorted(harvest.ids()) == sorted(vendor.listed()["ids"])
         assert damage(out) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_vendor_that_is_out_in_both_ways_ends_the_run_after_one_outage(
+    tmp_path: Path, workers: int
+) -> None:
+    source, out = tmp_path / "ids.txt", tmp_path / "out"
+    with HostileList(
+        calls_of(300), lambda vendor, asked: Said(envelope(vendor.page(asked)))
+    ) as vendor:
+        source.write_text("\n".join(vendor.listed()["ids"]))
+        assert Discovery(out, vendor).run(compare=100).code == 0
+    # Nothing listens there any more: no request is written, so none is counted.
+    options = {"retry__max_outage_s": 3.0, "retry__backoff_max_s": 0.1}
+    harvest = Harvest(out, vendor.base_url, **options, workers__count=workers)
+    done = harvest.run(source, by_pages={**WAY, "first": str(day()), "last": str(day())})
+    assert done.code == 5, done.err
+    assert "pages_refused {'cause': 'unavailable'}" in done.err
+    assert (done.summary["code"], done.summary["outages"]) == ("vendor.unavailable", 1)
+    assert harvest.ids() == []
 
 
 def test_a_list_that_is_gone_after_a_portion_leaves_that_believed(tmp_path: Path) -> None:

@@ -124,13 +124,15 @@ def test_an_input_that_is_known_is_not_told_as_new(vendor: Simulator, output: Ou
     assert again.summary.ages_held is False
 
 
+@pytest.mark.parametrize("ended", ["NULL", "started_ms"])
 def test_of_a_run_that_was_killed_the_next_one_closes_the_control_totals(
-    vendor: Simulator, output: Output
+    ended: str, vendor: Simulator, output: Output
 ) -> None:
+    """Or the one after it, where that came no further than to note the end."""
     first, _ = harvest(vendor, output)
     run_id = first.summary.run_id
     (output.run(run_id) / "summary.json").unlink()
-    edit(output.root, "UPDATE run SET ended_ms = NULL, exit_code = NULL")
+    edit(output.root, f"UPDATE run SET ended_ms = {ended}, exit_code = NULL")
     _, told = harvest(vendor, output)
     assert told.of("killed_run_closed") == [("warning", {"run_id": run_id})]
     closed = summary_of(output, run_id)

@@ -163,3 +163,39 @@ def test_an_answer_between_shows_that_there_are_descriptors(is_push_back: bool) 
         assert ended.codes == []
 
     run_virtually(main)
+
+
+@pytest.mark.parametrize(("lasted_s", "probes"), [(0.0, 12), (50.0, 3), (600.0, 3)])
+def test_an_outage_that_goes_on_is_given_up_when_it_was_long_enough_in_all(
+    lasted_s: float, probes: int
+) -> None:
+    """But not for one bad answer: a few probes of this gate have to fail."""
+
+    async def main() -> None:
+        ended = Ended()
+        ended.gate.go_on(now() - lasted_s)
+        assert ended.gate.is_shut
+        sent = 0
+        while not ended.codes:
+            assert await ended.gate.enter(), "the first at once, the others 5 s apart"
+            sent += 1
+            await asyncio.sleep(0.001)
+            ended.gate.note(now(), failed=True)
+        assert sent == probes + 1
+        assert ended.codes == ["vendor.unavailable"]
+        assert ended.gate.outages == 0, "whoever saw it has counted it"
+
+    run_virtually(main)
+
+
+def test_an_outage_that_goes_on_is_over_with_the_first_answer() -> None:
+    async def main() -> None:
+        ended = Ended()
+        ended.gate.go_on(now() - 600)
+        assert await ended.gate.enter()
+        ended.gate.note(now(), failed=False)
+        assert (ended.gate.is_shut, ended.gate.since) == (False, None)
+        ended.fail(now(), times=40)
+        assert (ended.gate.is_shut, ended.codes) == (False, [])
+
+    run_virtually(main)

@@ -58,8 +58,7 @@ _SAYINGS = {
         "{windows} windows of the list are settled, {unsettled} are not"
     ),
     "pages_refused": (
-        "the vendor does not give its list ({cause}): from now on each id is fetched by a request "
-        "of its own"
+        "fetching by pages ends ({cause}): from now on each id is fetched by a request of its own"
     ),
     "pages_differ": (
         "a page of the vendor's list has {columns} otherwise than the answer about the id alone "

@@ -207,6 +207,11 @@ class ByPages:
             is_over=self._is_closed,
         )
 
+    @property
+    def outage_since(self) -> float | None:
+        """See `workers.Ahead`."""
+        return self._walk.gate.since
+
     async def close(self) -> None:
         """See `workers.Ahead`."""
         if not self._is_closed:

@@ -285,6 +285,10 @@ class Engine:
         self._is_ahead = True
         try:
             await self._ahead.work()
+            since = self._ahead.outage_since
+            if since is not None:
+                # Is it the list alone that is out?  Nobody waits twice to know that.
+                self._workers.begin_in_outage(since)
         finally:
             self._is_ahead = False
         await self._acknowledger.flush()

@@ -126,6 +126,10 @@ class LocalWorkers:
             failures=dict(self.fetcher.failures),
         )
 
+    def begin_in_outage(self, since: float) -> None:
+        """See `Workers`."""
+        self.gate.go_on(since)
+
     async def work(self) -> None:
         """See `Workers`."""
         workers = [asyncio.create_task(self._worker())]

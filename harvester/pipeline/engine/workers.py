@@ -169,6 +169,10 @@ class Workers(Protocol):
         """How they are doing."""
         ...
 
+    def begin_in_outage(self, since: float) -> None:
+        """Before they work: the vendor is out of reach since then (loop time)."""
+        ...
+
     async def close(self) -> None:
         """Close every connection."""
         ...
@@ -236,6 +240,11 @@ class Ahead(Protocol):
 
     def figures(self) -> AheadFigures:
         """How it is doing."""
+        ...
+
+    @property
+    def outage_since(self) -> float | None:
+        """When an outage was seen that lasts (loop time); None: there is none."""
         ...
 
     async def close(self) -> None:

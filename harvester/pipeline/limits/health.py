@@ -47,6 +47,10 @@ class OutageWatch:
                 self._forget()
         self._answers_now += 1
 
+    def begin(self, since: float) -> None:
+        """An outage that others have seen goes on."""
+        self.since, self._row = since, max(1, self._row)
+
     def _is_out(self) -> bool:
         if self._row >= OUTAGE_ROW:
             return True

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from harvester.errors import HarvesterError, VendorUnavailable
 from harvester.pipeline.limits.health import PROBE_EVERY_S, OutageWatch
 
+PROBES_TO_GIVE_UP = 3
+"""Of an outage that began before."""
+
 
 class OutageGate:
     """Lives on one event loop."""
@@ -33,6 +36,23 @@ class OutageGate:
         self.is_shut = False
         """Whether an outage is going on."""
         self.outages = 0
+
+    @property
+    def since(self) -> float | None:
+        """When the present outage was seen, in loop time; None while there is none."""
+        return self._watch.since
+
+    def go_on(self, since: float) -> None:
+        """An outage that others have seen and counted, since then, goes on.
+
+        It is given up when it has lasted long enough in all, and a few probes of this gate failed.
+        """
+        now = self._loop.time()
+        least_s = now + PROBES_TO_GIVE_UP * PROBE_EVERY_S - self._max_outage_s
+        self._watch.begin(min(now, max(since, least_s)))
+        self.is_shut = True
+        self._over.clear()
+        self._probe_at = now
 
     async def enter(self) -> bool:
         """Wait until an attempt may start; True if it is a probe of an outage."""

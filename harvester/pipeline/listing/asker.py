@@ -102,6 +102,8 @@ class Asker:
         self._answers = 0
         self.retries: dict[str, int] = {}
         """By cause."""
+        self.is_over = False
+        """Whether nothing more is to be asked for."""
         self.on_refused: Callable[[str], None] = self._end_refused
         """Gets what is refused; nothing more is to be asked for then."""
         self.heard = asyncio.Event()
@@ -143,8 +145,13 @@ class Asker:
     def _end_refused(self, what: str) -> None:
         self._stop.stop(VendorRefused(refusal_message(what), code=refusal_code(what)))
 
-    async def _next_step(self, tries: _Tries) -> Step:
+    def _check(self) -> None:
         self._stop.check()
+        if self.is_over:
+            raise CutOff
+
+    async def _next_step(self, tries: _Tries) -> Step:
+        self._check()
         tries.answer, in_outage = await self._attempt(tries)
         tries.spent.attempts += 1
         verdict = _A_PAGE if isinstance(tries.answer, Page) else tries.answer
@@ -160,7 +167,7 @@ class Asker:
         if isinstance(step, Again):
             self.retries[step.cause] = self.retries.get(step.cause, 0) + 1
             self._stop.idle()
-            self._stop.check()
+            self._check()
         return step
 
     async def _attempt(self, tries: _Tries) -> tuple[Page | Verdict, bool]:

@@ -43,6 +43,7 @@ from harvester.storage import dropped
 from harvester.storage.old_runs import remove_old
 from harvester.storage.output import Output, make_folders, put_back
 from harvester.storage.ownership import CHANGE, refuse_closed
+from harvester.storage.run_summary import SUMMARY
 
 UNRECORDED_BATCHES = 2
 
@@ -240,10 +241,16 @@ def _recover(  # noqa: PLR0917 - what it is opened with
     finished = publisher.recover()
     _sweep(db, output, config)
     _remove_old_lists(db, output)
-    names = [run.id for run in run_records.all_runs(db)]
-    remove_old(output.runs, names, config.output.keep_runs_days, time.time_ns() // 1_000_000)
+    runs = run_records.all_runs(db)
+    remove_old(
+        output.runs,
+        [run.id for run in runs],
+        config.output.keep_runs_days,
+        time.time_ns() // 1_000_000,
+    )
     unrecorded = most_unrecorded_of(config)
-    killed = [_close_killed_run(db, run, unrecorded) for run in run_records.unended_runs(db)]
+    killed = [run for run in runs if _is_summary_owed(output, run)]
+    killed += [_close_killed_run(db, run, unrecorded) for run in run_records.unended_runs(db)]
     _close_killed_listings(db, config)
     return Opened(output, config, identity, kind, db, state_id, locked_at, finished, tuple(killed))
 
@@ -277,6 +284,14 @@ def _refuse_missing_list(db: sqlite3.Connection, output: Output) -> None:
             "rebuild`.",
             code="state.missing",
         )
+
+
+def _is_summary_owed(output: Output, run: RunRecord) -> bool:
+    """Whether a run was killed, and the start that closed it came no further than that."""
+    if run.ended_ms is None or run.exit_code is not None:
+        return False
+    folder = output.run(run.id)
+    return folder.is_dir() and not (folder / SUMMARY).exists()
 
 
 def _close_killed_run(db: sqlite3.Connection, run: RunRecord, unrecorded: int) -> RunRecord:

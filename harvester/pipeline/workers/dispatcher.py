@@ -218,6 +218,10 @@ class Dispatcher:
             await asyncio.gather(feeding, return_exceptions=True)
             await self._take_home()
 
+    def begin_in_outage(self, since: float) -> None:
+        """See `Workers`."""
+        self._local.begin_in_outage(since)
+
     async def close(self) -> None:
         """See `Workers`."""
         await self._end_serving()
