@@ -41,7 +41,7 @@ def record(**changed: object) -> RawRecord:
         {"cost": "0.020000"},
         {"cost": 0.02},
         {"callDuration": "60"},
-        {"submitTime": "2026-11-20T02:00:00Z", "answerTime": "2026-11-20 10:00:05"},
+        {"submitTime": "2026-11-20 10:00:00+0800", "answerTime": "2026-11-20T02:00:05Z"},
         {"terminationCode": "0"},
         {"terminationCode": 0},
         {"terminationCode": "200.0"},
@@ -67,6 +67,8 @@ def test_what_means_the_same_is_no_difference(kind: type, same: dict[str, object
         ({"terminationCode": ""}, ("termination_code", "sip_code")),
         ({"terminationCode": 2}, ("termination_code", "sip_code")),
         ({"hangupTime": "2026-11-20T10:01:06+08:00"}, ("hangup_time",)),
+        ({"submitTime": "2026-11-20T02:00:00Z"}, ("utc_offset_min",)),
+        ({"submitTime": "2026-11-20 10:00:00"}, ("utc_offset_min",)),
         ({"hangupTime": "some day"}, ("hangup_time",)),
         ({"callee": "8613800138001", "cost": "1"}, ("callee", "cost")),
         ({"newField": "1"}, ("extra.newField",)),
@@ -80,6 +82,26 @@ def test_each_difference_is_named_by_its_column(
 ) -> None:
     assert differences(GROUP_RECORD, record(**other), record()) == names
     assert differences(GROUP_RECORD, record(), record(**other)) == names
+
+
+@pytest.mark.parametrize(
+    ("spelt", "codes", "is_equal"),
+    [
+        ("0", {"0": "200"}, True),
+        ("0", {}, False),  # it would be stored as the list has it
+        ("0", {"0": "000"}, False),
+        (0, {"0": "200"}, True),
+        ("200", {}, True),
+        ("200.0", {}, False),
+        ("486", {"486": "200"}, False),  # it means something else
+    ],
+)
+def test_once_spellings_are_known_a_new_one_is_a_difference(
+    spelt: object, codes: dict[str, str], is_equal: bool
+) -> None:
+    found = differences(GROUP_RECORD, record(terminationCode=spelt), record(), codes)
+    assert (found == ()) is is_equal
+    assert found[:1] == (() if is_equal else ("termination_code",))
 
 
 def test_what_could_not_be_typed_counts_as_sent() -> None:

@@ -340,7 +340,8 @@ class ByPages:
                     single = await self._walk.record(voice_id)
                     if isinstance(single, str):
                         return _UNKNOWN
-                    names = differences(self._order.kind, seen.record, single.records[0])
+                    order = self._order
+                    names = differences(order.kind, seen.record, single.records[0], order.codes)
                     if not names:
                         return seen
                     if is_second:

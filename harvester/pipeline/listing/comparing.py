@@ -1,8 +1,8 @@
 """Whether a record of the list is the record that a request for its id brings.
 
 Theory of operation.  Both are normalised as any answer is, so that what is compared are typed
-values: "0.02" and "0.020000" are one price.  Left out is how and when a record was fetched, and
-with which offset its submitTime is written: +08:00 and Z are one instant.
+values: "0.02" and "0.020000" are one price.  Left out is how and when a record was fetched.  The
+offset that submitTime is written with has a column: +08:00 and Z are two rows.
 
 What has no column counts here, unlike in `dataset.changes`: there one new field of the vendor would
 make every call a changed one, here it would make rows that depend on the way in which they were
@@ -12,7 +12,8 @@ be typed counts as sent, under the name of its column.
 
 A terminationCode counts by what it means: "0" and "200" both say that a call was put through, and a
 sister brand writes one in its list and the other in answers about one id.  What is derived from the
-code counts as the code does.
+code counts as the code does.  Once it is known which spellings there are, a new one is a difference:
+nobody would put it into the form of the others.
 """
 
 from __future__ import annotations
@@ -41,13 +42,24 @@ _AT_MS = 4_102_444_800_000
 """When both were fetched, as far as the times in them are held against it."""
 
 
-def differences(kind: RecordKind, listed: RawRecord, single: RawRecord) -> tuple[str, ...]:
-    """The columns in which the records differ, in the order of the kind; then `extra.NAME`."""
+def differences(
+    kind: RecordKind,
+    listed: RawRecord,
+    single: RawRecord,
+    codes: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """The columns in which the records differ, in the order of the kind; then `extra.NAME`.
+
+    `codes`: the spellings that `in_single_form` knows; None: they are still to be found out.
+    """
     rows = normalize([_answer(listed), _answer(single)], "", kind).table
-    left_out = {*NOT_COMPARED, kind.offset}
-    differ = {name for name in rows.column_names if name not in left_out and _differs(rows, name)}
-    if CODE_COLUMN in differ and _mean_the_same(*_pair(rows, CODE_COLUMN)):
-        differ.difference_update(_OF_CODE)
+    differ = {
+        name for name in rows.column_names if name not in NOT_COMPARED and _differs(rows, name)
+    }
+    if CODE_COLUMN in differ:
+        is_known = codes is None or codes.get(code_of(listed.raw) or "") == code_of(single.raw)
+        if is_known and _mean_the_same(*_pair(rows, CODE_COLUMN)):
+            differ.difference_update(_OF_CODE)
     differ |= _columns_of(kind, _unequal(*map(_texts, _pair(rows, _UNPARSED))))
     named = tuple(name for name in rows.column_names if name in differ)
     extra = _unequal(*map(_meanings, _pair(rows, _EXTRA)))
