@@ -132,13 +132,17 @@ def begin(
 def _still_current(
     db: sqlite3.Connection, number: int, is_current: Callable[[WindowRecord], bool]
 ) -> list[WindowRecord]:
-    newer = [one for one in all_listings(db) if one.id > number and one.is_settled]
+    known = windows(db, number)
+    # What is unsettled as a whole has parts that are settled each.
+    void = [(one.start_s, one.until_s) for one in known if one.cause]
+    void += [
+        (one.start_s, one.until_s) for one in all_listings(db) if one.id > number and one.is_settled
+    ]
     return [
         one
-        for one in windows(db, number)
-        if not one.cause
-        and is_current(one)
-        and not any(late.start_s < one.until_s and one.start_s < late.until_s for late in newer)
+        for one in known
+        if is_current(one)
+        and not any(start_s < one.until_s and one.start_s < until_s for start_s, until_s in void)
     ]
 
 

@@ -237,6 +237,27 @@ def test_nothing_is_lost_unsaid(tmp_path: Path, name: str) -> None:
             assert done.summary["unsettled_windows"]
 
 
+@pytest.mark.parametrize("often", [2, 3, 5])
+def test_pages_of_other_windows_of_the_day_lose_nothing_unsaid(tmp_path: Path, often: int) -> None:
+    """A cache that mistakes one question for another; no total is wrong."""
+    before: list[Page] = []
+
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        page = vendor.page(asked)
+        if page["records"] and asked.end_s - asked.start_s < 40_000:
+            kept = {**page}
+            if before and asked.number % often == 0:
+                page = random.Random(asked.number).choice(before)
+            before.append(kept)
+        return Said(envelope(page))
+
+    with HostileList(calls_of(400), answer) as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        done = listed.run(max_duration_s=150)
+        assert vendor.requests <= LONGEST
+        assert done.code == UNSETTLED or (done.code == GOOD and not listed.missing()), done.err
+
+
 @pytest.mark.parametrize("by", ["submitTime", "callTime", "hangupTime"])
 @pytest.mark.parametrize("ends", [(True, True), (False, False)])
 def test_however_windows_are_cut_a_busy_second_is_found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -350,6 +351,68 @@ def played(pages: list[Seen], span: Window = SECOND) -> list[Closed | None]:
         assert asked is not None
         found.append(windows.answered(asked, page))
     return found
+
+
+@dataclass
+class Repeating(Vendor):
+    """Now and then a page of another window, or one with another call than its own, is given."""
+
+    seed: int = 0
+    is_whole: bool = True
+    before: list[Seen] = field(default_factory=list)
+
+    def answer(self, asked: Asked) -> Seen:
+        seen = super().answer(asked)
+        chance = random.Random(f"{self.seed} {self.requests}")
+        if self.before and chance.random() < 0.4:
+            other = chance.choice(self.before)
+            if self.is_whole:
+                return other
+            some = frozenset({*sorted(seen.ids)[1:], *sorted(other.ids - seen.ids)[:1]})
+            if len(some) == len(seen.ids):
+                return structs.replace(seen, ids=some)
+        if asked.end_s - asked.start_s < DAY_S:
+            self.before.append(seen)
+        return seen
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_parts_that_bring_pages_of_one_another_are_not_settled_as_a_whole(
+    seed: int, is_whole: bool
+) -> None:
+    vendor = Repeating(calls(400), seed=seed, is_whole=is_whole)
+    ids, closed = listed(Windows([DAY]), vendor, most=400)
+    assert len(ids) == 400 or any(one.cause for one in closed)
+    short = [one for one in closed if one.window == DAY]
+    assert all(one.cause == "totals_differ" and one.distinct < 400 for one in short)
+
+
+def test_a_whole_whose_parts_are_all_empty_ends_unsettled() -> None:
+    windows, requests, closed = Windows([DAY]), 0, []
+    while not windows.is_done:
+        asked = windows.take()
+        assert asked is not None
+        is_whole = asked.end_s == DAY.until_s and asked.start_s < START
+        ids = frozenset(f"c{number}" for number in range(100)) if is_whole else frozenset()
+        closed.append(windows.answered(asked, Seen(400 if is_whole else 0, ids, len(ids))))
+        requests += 1
+        assert requests < 100
+    assert [one.window for one in closed if one is not None and one.cause] == [DAY]
+
+
+def test_a_whole_of_which_a_call_has_gone_meanwhile_is_asked_for_once_more_and_settled() -> None:
+    vendor = Vendor(calls(400))
+    windows = Windows([DAY])
+    asked = windows.take()
+    assert asked is not None
+    assert windows.answered(asked, vendor.answer(asked)) is None
+    del vendor.rows[7]
+    once = vendor.requests
+    ids, closed = listed(windows, vendor)
+    assert (len(ids), [one for one in closed if one.cause]) == (399, [])
+    assert sum(one.start_s <= START and one.end_s == DAY.until_s for one in vendor.asked) == 2
+    assert vendor.requests < 3 * (vendor.requests - once)
 
 
 def test_once_is_not_enough_where_a_total_is_behind() -> None:

@@ -12,8 +12,8 @@ be typed counts as sent, under the name of its column.
 
 A terminationCode counts by what it means: "0" and "200" both say that a call was put through, and a
 sister brand writes one in its list and the other in answers about one id.  What is derived from the
-code counts as the code does.  Once it is known which spellings there are, a new one is a difference:
-nobody would put it into the form of the others.
+code counts as the code does.  Once it is known which spellings there are, a new one is a
+difference: nobody would put it into the form of the others.
 """
 
 from __future__ import annotations

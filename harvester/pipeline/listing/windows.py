@@ -20,6 +20,9 @@ table.  A window is settled when the distinct ids that it brought are as many as
   down where windows are cut are no totals, and such parts are closed as well: a vendor that lies
   must not cost a request for each second of a month.  All that was cut equally often lies side by
   side, so its totals add up to that of the whole, but for overlaps.
+- Parts that are settled each, and together hold fewer ids than the vendor said of the whole, may
+  have brought pages of one another: the whole is asked for once more.  It is unsettled if they do
+  so again, or if it has fewer ids then.
 
 Whether the vendor counts either end of a window is not known at first: so a window of the seconds
 from a to b (not included) is asked for from a - 1 to b, which holds all of them however it counts.
@@ -31,6 +34,7 @@ Nothing here sends or stores anything; `lister.py` does.
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -113,7 +117,16 @@ class Closed(msgspec.Struct, frozen=True):
 class _Whole:
     """A window that was not cut from another one."""
 
+    window: Window
     total: int
+    least: int
+    """Ids that its parts held, 1 at least, when it was asked for before; 0: it was not."""
+    left: int = 1
+    """Parts that are not closed."""
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    """Hashes of those of its parts."""
+    is_sure: bool = True
+    """All parts that are closed are settled."""
     claims: Counter[int] = field(default_factory=Counter)
     """What its parts say of themselves, in all, by how often they were cut."""
 
@@ -128,6 +141,8 @@ class _Work:
     cuts: int = 0
     is_rescued: bool = False
     """A part of one that failed."""
+    least: int = 0
+    """As of `_Whole`."""
     tries: int = 0
     rounds: int = 0
     is_paged: bool = False
@@ -200,9 +215,11 @@ class Windows:
         """No answer could be had; the window, if it is closed by that."""
         work = self._out.pop(asked.window)
         if cause in _FINAL or not self._rescues or work.window.seconds == 1:
-            return Closed(work.window, 0, len(work.ids), cause)
+            return self._end(work, Closed(work.window, 0, len(work.ids), cause), ())
         self._rescues -= 1
         parts = _even(work.window, min(_RESCUED_PARTS, work.window.seconds))
+        if work.of is not None:
+            work.of.left += len(parts) - 1
         rescued = [_Work(part, work.of, work.cuts + 1, is_rescued=True) for part in parts]
         # In front: whether it helps is to be known before others are cut.
         self._ready.extendleft(reversed(rescued))
@@ -213,7 +230,27 @@ class Windows:
         work = self._out.pop(asked.window)
         self._rescues += work.is_rescued
         work.is_rescued = False
-        return self._paged(work, seen) if work.is_paged else self._whole(work, seen)
+        closed = self._paged(work, seen) if work.is_paged else self._whole(work, seen)
+        return closed and self._end(work, closed, work.ids if work.is_paged else seen.ids)
+
+    def _end(self, work: _Work, closed: Closed, ids: Iterable[str]) -> Closed:
+        """A part is closed; or all of what it is a part of, where that does not hold together."""
+        of = work.of
+        if of is None:
+            is_short = closed.distinct < work.least and not closed.cause
+            return msgspec.structs.replace(closed, cause="totals_differ") if is_short else closed
+        of.left -= 1
+        of.is_sure = of.is_sure and not closed.cause
+        of.ids.extend(map(hash, ids))
+        if of.left or not of.is_sure:
+            return closed
+        distinct = len(set(of.ids))
+        if distinct >= max(of.total, of.least):
+            return closed
+        if of.least:
+            return Closed(of.window, of.total, distinct, "totals_differ")
+        self._ready.append(_Work(of.window, least=max(1, distinct)))
+        return closed
 
     def _whole(self, work: _Work, seen: Seen) -> Closed | None:
         """A look at a window that may be one page."""
@@ -243,7 +280,8 @@ class Windows:
     def _cut(self, work: _Work, total: int) -> None:
         wanted = math.ceil(total / max(1.0, _AIM * self._capacity))
         parts = max(2, min(wanted, _MOST_PARTS, work.window.seconds))
-        of = work.of or _Whole(total)
+        of = work.of or _Whole(work.window, total, work.least)
+        of.left += parts - 1
         self._ready += [_Work(part, of, work.cuts + 1) for part in _even(work.window, parts)]
 
     def _paged(self, work: _Work, seen: Seen) -> Closed | None:
