@@ -180,7 +180,10 @@ def screen(done: Reconciled, *, verbose: bool = False) -> list[Line]:
             lines += _region(name, region, is_equal=name == equal)
     lines += [Line(text, "yellow") for text in _alive(done)]
     together = f"{count(done.together)} ids together, each in one region"
-    lines += [Line(), Line(f"{together}; {count(done.differing)} are not in all of the lists.")]
+    dead = done.regions["B"].states.get("dead", 0)
+    beside = f", and {count(dead)} dead here alone, which nobody bills" if dead else ""
+    differing = f"{count(done.differing)} are not in all of the lists{beside}"
+    lines += [Line(), Line(f"{together}; {differing}.")]
     if done.files is not None:
         lines.append(Line(f"Files:  {one_line(done.files)}"))
     if done.message:
@@ -223,6 +226,8 @@ def _dialer(dialer: Dialer) -> str:
             told.append(f"{count(dialer.undated)} without a time counted")
     else:
         told.append("all count, as no --time-column says when they were sent")
+        if dialer.outside:
+            told.append(f"but {count(dialer.outside)} that are of other days by a record")
     return ", ".join(told)
 
 
