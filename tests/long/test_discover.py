@@ -323,6 +323,17 @@ def test_a_clock_that_is_off_is_put_right(tmp_path: Path) -> None:
         assert not listed.missing()
 
 
+def test_where_nobody_listens_it_ends_and_says_what_the_latest_failure_was(
+    tmp_path: Path,
+) -> None:
+    with listing_simulator("calls=20") as vendor:
+        pass
+    once = {"pace__concurrency": 4, "retry__max_outage_s": 0.5, "retry__network_attempts": 1_000}
+    done = Discovery(tmp_path / "out", vendor, **once).run(max_duration_s=120)
+    assert done.code == 5
+    assert "ECONNREFUSED" in done.err
+
+
 def test_days_that_are_due_are_listed_and_then_none_is(tmp_path: Path) -> None:
     with listing_simulator("calls=600,days=6") as vendor:
         listed = Discovery(tmp_path / "out", vendor)

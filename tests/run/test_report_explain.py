@@ -99,6 +99,16 @@ def test_only_row_groups_that_may_hold_the_id_are_read(outputs: Outputs, tmp_pat
     assert (found.row_group, found.row["voice_id"]) == (1, wanted)
 
 
+def test_an_id_is_found_in_a_file_without_statistics(outputs: Outputs, tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    rows = pq.read_table(parts(outputs.whole)[0])
+    pq.write_table(rows, path, row_group_size=5, write_statistics=False)
+    wanted = rows["voice_id"][7].as_py()
+    (found,) = find_rows([path], wanted)
+    assert (found.row_group, found.row["voice_id"]) == (1, wanted)
+    assert list(find_rows([path], "2203031113381000002")) == []
+
+
 def test_a_file_that_cannot_be_read_is_named(outputs: Outputs, tmp_path: Path) -> None:
     path = tmp_path / "part.parquet"
     content = parts(outputs.whole)[0].read_bytes()

@@ -165,6 +165,16 @@ def test_a_ledger_of_version_1_is_viewed_without_a_change(path: Path, tmp_path: 
     assert not list(tmp_path.glob("tmp*"))
 
 
+@pytest.mark.parametrize("statement", ["CREATE TABLE other (x)", "CREATE TABLE meta (key, value)"])
+def test_another_programs_database_is_not_viewed(tmp_path: Path, statement: str) -> None:
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as db:
+        db.execute(statement)
+    with pytest.raises(StoreError, match="no state database") as refused, view_ledger(other, None):
+        pass
+    assert refused.value.code == "state.foreign"
+
+
 def test_a_migration_that_fails_leaves_version_1_whole(path: Path) -> None:
     number_of_version_1(path)
     with closing(sqlite3.connect(path)) as db:

@@ -259,3 +259,8 @@ def test_what_a_mixed_text_is_opened_to_is_opened_to_itself(pieces: list[bytes])
 def test_text_in_utf8_is_never_taken_for_anything_else(info: str, more: str) -> None:
     body = text(info, more=json.dumps(more, ensure_ascii=False)).encode("utf-8", "replace")
     assert plain(body) is body
+
+
+@pytest.mark.parametrize("text", ["{}", "{ }", "{} ", " {\n} \n"])
+def test_an_object_without_members_has_none(text: str) -> None:
+    assert members(text) == {}

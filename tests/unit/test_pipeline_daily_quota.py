@@ -154,3 +154,11 @@ def test_midnight_passes_in_a_run_without_any_date() -> None:
     assert [budget.take() for _ in range(4)] == [True, True, True, False]
     clock.set("2026-09-03T00:00")
     assert [budget.take() for _ in range(4)] == [True, True, True, False]
+
+
+def test_without_a_budget_others_may_send_any_number() -> None:
+    budget, told = quota(None, ("", 0), Day("2026-09-02T12:00"))
+    assert (budget.left(), budget.grant(10**9), budget.grant(1)) == (None, None, None)
+    budget.report(7, unused=3)
+    assert budget.take()
+    assert (budget.stored()[1], told) == (8, [])

@@ -120,6 +120,9 @@ def test_late_calls_may_be_rated_after_so_many_answers() -> None:
         assert whys == ["unrated" if is_late and n < 2 else "record" for n in range(4)]
 
 
+ODD_LENGTH = "260901021133000000049"
+
+
 def test_an_id_and_its_double_lead_to_each_other() -> None:
     made = set(IDS)
     for voice_id in IDS:
@@ -134,7 +137,10 @@ def test_an_id_and_its_double_lead_to_each_other() -> None:
     assert len({double_of(voice_id) for voice_id in IDS}) == len(IDS)
 
 
-@pytest.mark.parametrize("voice_id", ["abc-1", "9" * 20, "260901021133000004", "²" * 19 + "9"])
+@pytest.mark.parametrize(
+    "voice_id",
+    ["abc-1", "9" * 20, "260901021133000004", "²" * 19 + "9", "2609010211330000049", ODD_LENGTH],
+)
 def test_an_id_of_another_form_has_no_double(voice_id: str) -> None:
     assert (double_of(voice_id), original_of(voice_id)) == (None, None)
 
