@@ -444,12 +444,13 @@ class _Discovery:
 
         room = Room(self._opened.config.plan.memory_limit, scratch)
         counts, files = _Counts(), []
-        for record, (first, last) in zip(self._listings, self._stretches, strict=True):
+        for number, record in enumerate(self._listings):
+            first, last = self._stretches[number]
             paths = [
                 self._opened.output.listed / path
                 for path in listings.files(self._opened.db, record.id)
             ]
-            files.append(scratch / f"calls-{record.id}.parquet")
+            files.append(scratch / f"calls-{number}.parquet")
             found = write_calls(paths, days_of.of_days(first, last), files[-1], room)
             counts.of_listing[record.id] = found.calls
             counts.listed += found.calls

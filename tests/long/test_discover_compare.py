@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harvester.pipeline.listing.windows import DAY_S
 from harvester.simulator import make_ids
 from harvester.state import listings
 from harvester.state.database import open_database
@@ -20,6 +21,7 @@ from tests.long.test_discover import listing_simulator, whole_call
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.discovering import Discovery, day
 from tests.support.harvesting import Harvest, read_trace, worst_second
+from tests.support.hostile_list import Call, HostileList, Said, calls_of, envelope
 
 
 def drawn_seed() -> int:
@@ -54,6 +56,27 @@ def test_a_list_that_tells_the_truth_is_believed(tmp_path: Path, by: str) -> Non
         # Six a call at most: the first ones have it tried out by which time they are listed.
         assert 200 <= again.summary["requests"] < (350 if by == "submit" else 700)
         assert not listed.missing()
+
+
+def test_what_is_compared_is_the_newest_list_of_each_day(tmp_path: Path) -> None:
+    """One listing has days on either side of those that a newer one has."""
+    made = calls_of(600)
+    for number, call in enumerate(made):
+        call.submit_s -= number % 3 * DAY_S
+    late = [Call(f"late-{call.voice_id}", call.submit_s) for call in made[1::3]]
+    with HostileList(made, lambda vendor, asked: Said(envelope(vendor.page(asked)))) as vendor:
+        listed = Discovery(tmp_path / "out", vendor)
+        days = {"first": day(2), "last": day()}
+        assert listed.run(**days).summary["listed"] == 600
+        vendor.calls += late
+        assert listed.run(first=day(1), last=day(1)).summary["listed"] == 400
+        asked = vendor.requests
+        done = listed.run(**days, compare=100, take=True)
+        assert done.code == 0, done.err
+        assert done.summary["days"] == [[str(day(2)), str(day())]]
+        assert (done.summary["listed"], done.summary["taken"]) == (800, 800)
+        assert not listed.missing()
+        assert vendor.requests - asked == done.summary["requests"] < 700
 
 
 def test_a_lie_in_one_of_200_is_found_by_1000(tmp_path: Path) -> None:
