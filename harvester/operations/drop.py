@@ -130,9 +130,7 @@ def drop(
 def refuse_refetch(opened: Opened, become: str, then: str) -> None:
     """Raise UsageError while ids of a refetch are pending; `become`: what calls are about to."""
     current = work_lists.current_list(opened.db)
-    pending = 0 if current is None else current.pending_again
-    if listings.is_taken_doubted(opened.db):
-        pending += listings.count_taken(opened.db)
+    pending = listings.count_doubted(opened.db) + (current.pending_again if current else 0)
     if pending:
         raise UsageError(
             f"{pending} ids of a refetch are pending, and calls that {become} would "

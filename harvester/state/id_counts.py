@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from harvester.state import publications, run_records, unresolved, work_lists
 from harvester.state.between_runs import latest_ms
 from harvester.state.database import get_meta, set_meta, transaction
-from harvester.state.listings import listed_days
+from harvester.state.listings import count_doubted, listed_days
 from harvester.state.restore import unrated_before
 from harvester.vendor_clock import CLOCK
 
@@ -51,7 +51,9 @@ class IdCounts(msgspec.Struct, frozen=True):
     delivered_unrated: int = 0
     """Of the delivered ones: calls that the vendor had not put a price on."""
     pending_again: int = 0
-    """Of the delivered ones: those that `refetch` put on the list, and that have no outcome yet."""
+    """Of the delivered ones: those that `refetch` put on the list, or a list that differed will,
+    and that have no outcome yet.
+    """
 
     @property
     def open_by_reason(self) -> dict[str, int]:
@@ -82,7 +84,7 @@ def count_ids(db: sqlite3.Connection, now_ms: int) -> IdCounts:
         retrying=unresolved.count_retrying(db),
         deferred=unresolved.count_deferred(db),
         delivered_unrated=run_records.count_unrated(db) + unrated_before(db),
-        pending_again=current.pending_again if current else 0,
+        pending_again=count_doubted(db) + (current.pending_again if current else 0),
     )
 
 

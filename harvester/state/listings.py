@@ -354,6 +354,11 @@ def is_taken_doubted(db: sqlite3.Connection) -> bool:
     return get_meta(db, _DOUBTED) == "1"
 
 
+def count_doubted(db: sqlite3.Connection) -> int:
+    """Of what was taken from pages, that which is to be fetched again, and is not listed yet."""
+    return count_taken(db) if is_taken_doubted(db) else 0
+
+
 def _listings(db: sqlite3.Connection, clause: str, *values: int) -> list[ListingRecord]:
     rows = db.execute(f"SELECT {_COLUMNS} FROM listing {clause}", values)  # noqa: S608
     return [ListingRecord(*row) for row in rows]

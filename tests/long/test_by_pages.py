@@ -304,6 +304,9 @@ def test_what_a_killed_run_took_is_doubted_by_whoever_finds_the_lie_and_told_by_
         found = Discovery(harvest.out, vendor).run(compare=100)
         assert found.code == 3
         assert f"{taken} records that came by pages before are fetched again" in found.err
+        assert run_command(["status", "--out", str(harvest.out), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert told["pending_again"] == taken
         words = ["drop", "--before", str(day(-1)), "--yes", "--out", str(harvest.out)]
         assert run_command(words) == 2
         assert f"{taken} ids of a refetch are pending" in capsys.readouterr().err

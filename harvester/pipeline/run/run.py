@@ -372,7 +372,7 @@ class _Run:
         ordered = work_lists.refetched_for(db, Ordered) if is_again else None
         refetch = refetch_totals(db, ended, work_list, ordered)
         found_code, found = exceeded(self._request, compared_for(db, ordered))
-        taken = listings.count_taken(db) if listings.is_taken_doubted(db) else 0
+        taken = listings.count_doubted(db)
         error = self._unbalanced(differences) or done.reason or _of_taken(taken)
         unreported = tell_oddities(db, self._events, done.counters.odd_hangups)
         odd = unreported.odd
