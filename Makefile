@@ -53,7 +53,7 @@ mutants: $(VENV)/dev ## Can the tests fail? Small faults, drawn by SEED, put int
 	@$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED)) --count $(COUNT) \
 		$(if $(filter-out auto,$(JOBS)),--jobs $(JOBS)) $(PLACES)
 
-long: $(VENV)/dev ## The tests that take long over sockets: the vendor's list, workers, whole nights; six minutes
+long: $(VENV)/dev ## The tests that take long over sockets: the vendor's list, workers, whole nights; eight minutes
 	@$(PYTEST) tests/long
 
 soak: $(VENV)/dev ## A long rehearsal: moods of the vendor, and how soon the rate is back (SOAK_SECONDS=600)
@@ -71,7 +71,7 @@ scale: ## Workers here, and on a Ray cluster where Ray installs: killed, stopped
 
 lean: $(VENV)/dev ## Harvests, faults, security and crashes over the lean transport and TLS
 	@TEST_TRANSPORT=lean TEST_TLS=1 CRASH_POINTS=$(CRASH_POINTS) CRASH_KILLS=$(CRASH_KILLS) $(PYTEST) \
-		tests/integration/test_harvest_*.py tests/long/test_harvest_*.py tests/security \
+		tests/long/test_harvest_*.py tests/security \
 		tests/crash/test_crash.py tests/crash/test_by_pages.py
 
 check: lint types test ## What CI runs: lint, types, tests

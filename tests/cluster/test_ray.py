@@ -17,7 +17,6 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed here: `make scale` runs these tests")
 
 from harvester.simulator import make_ids
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.support.harvesting import (
     UNHEARD,
     Ended,
@@ -27,7 +26,7 @@ from tests.support.harvesting import (
     traced,
 )
 from tests.support.outputs import wait_for_requests
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = list(make_ids(3_000, 17, end=END))
 LIMIT = 300.0

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from harvester.vendor_clock import CLOCK
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import harvester
 from tests.support.harvesting import Harvest
-from tests.support.simulated import Simulator
+from tests.support.simulated import ALL_RECORDS, Simulator
 
 OLD = 20
 

@@ -12,9 +12,8 @@ from harvester.analysis.verify.verify import Order, verify
 from harvester.simulator import make_ids
 from harvester.storage.output import Output
 from tests.support.harvesting import Harvest
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
-ALL_RECORDS = "dead_param=0,open_then_final=0,open_forever=0,no_record=0,dead_empty=0,dead_range=0"
 IDS = sorted(make_ids(120, 7, end=END, days=3))
 FROM_2000: dict[str, Any] = {"since_ms": 0}
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from harvester.simulator import make_ids
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.support import forked
 from tests.support.harvesting import Harvest
 from tests.support.mounts import resize, set_read_only, small_disk
-from tests.support.simulated import END, ROOT, Simulator
+from tests.support.simulated import ALL_RECORDS, END, ROOT, Simulator
 
 IDS = sorted(make_ids(6_000, 17, end=END))
 

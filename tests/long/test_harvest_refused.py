@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harvester.simulator import make_ids
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.support.harvesting import Harvest
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = list(make_ids(300, 13, end=END))
 

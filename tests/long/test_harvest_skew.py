@@ -16,9 +16,8 @@ from harvester.simulator import make_ids
 from harvester.state import between_runs, run_records, unresolved
 from harvester.state.database import open_database
 from harvester.storage.output import Output
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.support.harvesting import Ended, Harvest
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 DAY = 86_400.0
 COUNT = 120

@@ -11,11 +11,10 @@ import pytest
 
 from harvester.pipeline.workers import child_link
 from harvester.simulator import make_ids
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.harvesting import UNHEARD, Harvest, assert_kept, gone, traced
 from tests.support.outputs import wait_for_requests
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = list(make_ids(3_000, 17, end=END))
 LIMIT = 400.0

@@ -21,11 +21,10 @@ from harvester.pipeline.run.summary import check_control_totals, make_summary
 from harvester.simulator import make_ids
 from harvester.state.values import RunRecord
 from harvester.storage.output import Output
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.fakes import ACCOUNT, FakeVendor, House
 from tests.support.outputs import edit
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 from tests.support.virtual_time import run_virtually
 
 IDS = sorted(make_ids(24, 5, end=END))

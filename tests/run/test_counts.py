@@ -14,9 +14,8 @@ from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall, WorkList
 from harvester.storage.output import Output
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.support.simulated import Simulator
+from tests.support.simulated import ALL_RECORDS, Simulator
 from tests.unit.test_pipeline_prometheus import read
 
 DEAD, FINE = 9, 3

@@ -19,13 +19,12 @@ from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.security.hostile import Ask, HostileVendor
 from tests.support import ways
 from tests.support.fakes import House
 from tests.support.outputs import fingerprint
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = list(make_ids(30, 4, end=END))
 NAMES = ["config", "secrets", "output", "input", "disk", "files", "limit", "request", "clock"]

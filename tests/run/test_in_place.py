@@ -20,11 +20,10 @@ from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
 from harvester.state.lock import OutputLock
 from harvester.storage.output import Output
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import harvester
 from tests.support.fakes import House
 from tests.support.harvesting import FAST
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = sorted(make_ids(400, 12, end=END))
 SECRETS = Secrets("bDqJFiq9", "7bz1lzh9")

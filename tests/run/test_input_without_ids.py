@@ -24,12 +24,11 @@ from harvester.operations.plan import make_plan
 from harvester.pipeline.run.prepare_list import list_input
 from harvester.simulator import make_ids
 from harvester.state import work_lists
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.fakes import House, config_of
 from tests.support.harvesting import Ended, Harvest
 from tests.support.outputs import look
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = sorted(make_ids(40, 6, end=END))
 

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from harvester.pipeline.limits.limit_file import read_sharing
 from harvester.simulator import make_ids
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.harvesting import Harvest, read_trace, worst_second
 from tests.support.outputs import wait_for_requests
-from tests.support.simulated import END, ROOT, Simulator
+from tests.support.simulated import ALL_RECORDS, END, ROOT, Simulator
 
 IDS = list(make_ids(3_000, 21, end=END))
 

@@ -21,12 +21,11 @@ from harvester.pipeline.engine.acknowledger import keep
 from harvester.state import journal, publications, run_records
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, Entry
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.events import SignallingEvents
 from tests.support.fakes import House, record
 from tests.support.harvesting import Harvest
-from tests.support.simulated import Simulator
+from tests.support.simulated import ALL_RECORDS, Simulator
 
 IDS = 600
 FETCHED_MS = 1_790_000_000_000  # after the calls of `record`

@@ -23,10 +23,9 @@ from harvester.state.database import set_meta, transaction
 from harvester.state.values import Compared
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.nights import FETCHED_MS, nights
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = sorted(make_ids(90, 11, end=END, days=3))
-ALL_RECORDS = "dead_param=0,open_then_final=0,open_forever=0,no_record=0,dead_empty=0,dead_range=0"
 DAYS = ("--from", "2023-01-01")
 
 

@@ -18,12 +18,11 @@ from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
 from harvester.state import unresolved
 from harvester.storage.output import Output
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_in_place import SECRETS
 from tests.support.fakes import House
 from tests.support.harvesting import FAST
 from tests.support.outputs import edit
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = sorted(make_ids(40, 8, end=END))
 Run = tuple[str, int, int | None, int]

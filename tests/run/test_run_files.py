@@ -18,11 +18,10 @@ from harvester.simulator import make_ids
 from harvester.state import run_records
 from harvester.state.database import open_database
 from harvester.storage.output import Output
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_in_place import SECRETS
 from tests.support.harvesting import FAST
 from tests.support.outputs import edit
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 from tests.unit.test_pipeline_prometheus import read
 
 IDS = sorted(make_ids(12, 31, end=END))

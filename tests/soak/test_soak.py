@@ -22,7 +22,7 @@ import pytest
 from harvester.simulator import make_ids
 from tests.soak.recovery import rate_per_s, recovery_s
 from tests.support.harvesting import Harvest, read_trace, worst_second
-from tests.support.simulated import END, ROOT, Simulator
+from tests.support.simulated import ALL_RECORDS, END, ROOT, Simulator
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "70"))
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
@@ -32,7 +32,6 @@ PROMISE_S = 30.0
 LOOK_EVERY_S = 0.5
 QUIET_S = 0.5  # between the last request of one run and the first of the next lies a second
 HEALTHY_S = 4.0
-ALL_RECORDS = "dead_param=0,dead_empty=0,dead_range=0,open_then_final=0,open_forever=0,no_record=0"
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3 * SECONDS + 600)]
 

@@ -21,6 +21,8 @@ The product judges an id by its age (pipeline/engine/settle.py), so the clock mu
 near: these are older than any border, and will be.  Ids that must be younger have digits that tell
 no date.
 """
+ALL_RECORDS = "dead_param=0,dead_empty=0,dead_range=0,open_then_final=0,open_forever=0,no_record=0"
+"""Fates of calls that all have a record which is final."""
 ROOT = forked.ROOT
 # Loopback needs no proxy, whatever the environment says.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

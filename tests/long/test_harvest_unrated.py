@@ -14,11 +14,10 @@ import pytest
 
 from harvester.simulator import make_ids
 from harvester.simulator.calls import call_of
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.run.test_cli_commands import harvester
 from tests.support.harvesting import Ended, Harvest
 from tests.support.outputs import look
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = sorted(make_ids(300, 11, end=END))
 SEED = 1

@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harvester.simulator import make_ids
-from tests.integration.test_harvest_interrupted import ALL_RECORDS
 from tests.support.harvesting import Harvest
 from tests.support.outputs import edit
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
 IDS = sorted(make_ids(3_000, 11, end=END))
 

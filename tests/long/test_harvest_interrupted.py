@@ -16,9 +16,8 @@ from harvester.pipeline.publish.publisher import ASIDE_ROWS
 from harvester.simulator import Fates, write_ids
 from tests.support.harvesting import Harvest, gone, read_trace, worst_second
 from tests.support.outputs import wait_for_requests
-from tests.support.simulated import END, Simulator
+from tests.support.simulated import ALL_RECORDS, END, Simulator
 
-ALL_RECORDS = "dead_param=0,dead_empty=0,dead_range=0,open_then_final=0,open_forever=0,no_record=0"
 BATCHES = 2 * 500
 CONNECTIONS = 64
 
