@@ -8,17 +8,21 @@ import shutil
 import signal
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from harvester.pipeline.engine.settle import DAY_MS
 from harvester.simulator import make_ids
+from harvester.state.database import open_database
 from tests.run.test_cli_commands import KEYS, harvester
 from tests.support.discover_once import DEAD
 from tests.support.discovering import Discovery, day
 from tests.support.harvesting import Harvest, read_trace, worst_second
+from tests.support.hostile_list import Call, HostileList, Said, calls_of, envelope
 from tests.support.simulated import Simulator
 
 NO_FAULTS = {"rate_limit": 0, "drift": False}
@@ -321,6 +325,32 @@ def test_a_clock_that_is_off_is_put_right(tmp_path: Path) -> None:
         listed = Discovery(tmp_path / "out", vendor)
         assert listed.run().code == 0
         assert not listed.missing()
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_a_listing_that_is_cut_short_goes_on_with_what_need_not_be_asked_again(
+    tmp_path: Path, is_old: bool
+) -> None:
+    with HostileList(
+        calls_of(400), lambda vendor, asked: Said(envelope(vendor.page(asked)))
+    ) as vendor:
+        out = tmp_path / "out"
+        cut = Discovery(out, vendor, pace__per_day=6, pace__concurrency=1).run()
+        assert cut.code == 8
+        with closing(open_database(out / "state" / "state.db", "default")) as db, db:
+            (kept,) = db.execute("SELECT COUNT(*) FROM listed_window").fetchone()
+            if is_old:
+                db.execute("UPDATE listed_window SET asked_ms = asked_ms - ?", (13 * DAY_MS,))
+        assert kept > 0
+        vendor.calls += [
+            Call(f"late-{call.voice_id}", call.submit_s) for call in list(vendor.calls)[::10]
+        ]
+        listed = Discovery(out, vendor)
+        done = listed.run()
+        assert done.code == 0, done.err
+        assert f"'settled': {0 if is_old else kept}}}" in done.err
+        if is_old:
+            assert not listed.missing()
 
 
 def test_where_nobody_listens_it_ends_and_says_what_the_latest_failure_was(

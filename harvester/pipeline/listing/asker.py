@@ -102,7 +102,7 @@ class Asker:
         self._answers = 0
         self.retries: dict[str, int] = {}
         """By cause."""
-        self.is_over = False
+        self.is_cut_off = False
         """Whether nothing more is to be asked for."""
         self.on_refused: Callable[[str], None] = self._end_refused
         """Gets what is refused; nothing more is to be asked for then."""
@@ -147,7 +147,7 @@ class Asker:
 
     def _check(self) -> None:
         self._stop.check()
-        if self.is_over:
+        if self.is_cut_off:
             raise CutOff
 
     async def _next_step(self, tries: _Tries) -> Step:

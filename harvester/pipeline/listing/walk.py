@@ -139,7 +139,7 @@ class Walk:
     def cut_off(self) -> None:
         """Ask for nothing more at all, not even for what waits for its turn."""
         self.end()
-        self._asker.is_over = True
+        self._asker.is_cut_off = True
         this = asyncio.current_task()
         for worker in self._enlisted:
             if not worker.is_busy and worker.task is not this:
