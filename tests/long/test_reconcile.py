@@ -23,11 +23,15 @@ from tests.run.test_cli_commands import KEYS, harvester
 from tests.support import forked
 from tests.support.discovering import day
 from tests.support.mounts import small_disk
-from tests.support.simulated import ROOT, Simulator
+from tests.support.simulated import ALL_RECORDS, ROOT, Simulator
 
 CALLS, EXTRA = 400, 30
 NOWHERE = "http://127.0.0.1:9/voice"
 """Nobody answers there: whatever is asked of it ends with another code than 2."""
+
+
+FATES = f"answered=1,{ALL_RECORDS}"
+"""Every call has a record: made-up ids go by the date, and one of a thousand would be dead."""
 
 
 def our_ids() -> list[str]:
@@ -38,7 +42,7 @@ def our_ids() -> list[str]:
 def listing_simulator(habits: str = "", **options: object) -> Simulator:
     listed = f"calls={CALLS},extra={EXTRA}{habits}"
     return Simulator(
-        **{"rate_limit": 0, "drift": False, "listed": listed, "fates": "answered=1", **options}
+        **{"rate_limit": 0, "drift": False, "listed": listed, "fates": FATES, **options}
     )
 
 
