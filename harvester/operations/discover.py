@@ -451,7 +451,14 @@ class _Discovery:
                 for path in listings.files(self._opened.db, record.id)
             ]
             files.append(scratch / f"calls-{number}.parquet")
-            found = write_calls(paths, days_of.of_days(first, last), files[-1], room)
+            chosen = next(one for one in self._days if one[0] <= first <= one[1])
+            found = write_calls(
+                paths,
+                days_of.of_days(first, last),
+                files[-1],
+                room,
+                part_of=days_of.of_days(*chosen),
+            )
             counts.of_listing[record.id] = found.calls
             counts.listed += found.calls
             counts.undated += found.undated

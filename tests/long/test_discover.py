@@ -353,6 +353,17 @@ def test_a_listing_that_is_cut_short_goes_on_with_what_need_not_be_asked_again(
             assert not listed.missing()
 
 
+def test_calls_of_the_day_that_goes_on_are_not_of_other_days(tmp_path: Path) -> None:
+    soon = [Call(f"today-{call.voice_id}", call.submit_s + DAY_MS / 1000) for call in calls_of(5)]
+    with HostileList(
+        [*calls_of(30), *soon], lambda vendor, asked: Said(envelope(vendor.page(asked)))
+    ) as vendor:
+        done = Discovery(tmp_path / "out", vendor).run(first=day(), last=day(-1))
+        listed = done.summary["listed"]
+        assert (done.code, done.summary["outside"]) == (5, 0)
+        assert 30 <= listed <= 35, "those of today as far as they have begun"
+
+
 def test_where_nobody_listens_it_ends_and_says_what_the_latest_failure_was(
     tmp_path: Path,
 ) -> None:

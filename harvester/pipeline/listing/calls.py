@@ -36,10 +36,13 @@ class CallCounts(msgspec.Struct, frozen=True):
     """Submitted on another day."""
 
 
-def write_calls(files: Sequence[Path], days: Window, to: Path, room: Room) -> CallCounts:
+def write_calls(
+    files: Sequence[Path], days: Window, to: Path, room: Room, *, part_of: Window | None = None
+) -> CallCounts:
     """Write the calls of `days` into the Parquet file `to`, in order of time.  Raises StoreError.
 
-    `files`: what the listing brought.
+    `files`: what the listing brought.  `part_of`: days that these are some of; calls of the others
+    are not outside.
     """
     if not files:
         pq.write_table(SCHEMA.empty_table(), to)
@@ -48,17 +51,20 @@ def write_calls(files: Sequence[Path], days: Window, to: Path, room: Room) -> Ca
     query = f"SELECT {names} FROM ({_NEWEST}) WHERE {_INSIDE} ORDER BY submit_time, voice_id"  # noqa: S608
     counts = f"SELECT count(*) FROM ({_NEWEST}) WHERE NOT {_INSIDE}"  # noqa: S608
     calls = undated = outside = 0
-    parameters = {
-        "files": [pattern(path) for path in files],
-        "first": datetime.fromtimestamp(days.start_s, UTC),
-        "last": datetime.fromtimestamp(days.until_s, UTC),
-    }
+    named = {"files": [pattern(path) for path in files]}
     with pq.ParquetWriter(to, SCHEMA, compression="zstd") as out:
-        for batch in answers(query, parameters, room):
+        for batch in answers(query, {**named, **_ends(days)}, room):
             table = pa.Table.from_batches([batch]).cast(SCHEMA)
             calls += table.num_rows
             undated += table["submit_time"].null_count
             out.write_table(table)
-    for batch in answers(counts, parameters, room):
+    for batch in answers(counts, {**named, **_ends(part_of or days)}, room):
         outside += batch.column(0)[0].as_py()
     return CallCounts(calls, undated, outside)
+
+
+def _ends(days: Window) -> dict[str, datetime]:
+    return {
+        "first": datetime.fromtimestamp(days.start_s, UTC),
+        "last": datetime.fromtimestamp(days.until_s, UTC),
+    }
