@@ -232,6 +232,8 @@ class _Discovery:
         self._listings: list[ListingRecord] = []
         self._asked: dict[int, Window] = {}
         """What there was to ask for, by listing."""
+        self._totals: dict[int, int] = {}
+        """How many calls that has at least, as the vendor says."""
         self._comparison: BothWays | None = None
         config = opened.config.vendor
         self._proof = proof_of(config.base_url, config.account, opened.state_id)
@@ -373,7 +375,7 @@ class _Discovery:
             settled=len(settled),
         )
         try:
-            await lister.list_span(
+            total = await lister.list_span(
                 Span(
                     record.id,
                     to_ask,
@@ -382,6 +384,8 @@ class _Discovery:
                     found is not None and found.is_start_counted,
                 )
             )
+            if total is not None:
+                self._totals[record.id] = total
         finally:
             await ledger.call(listings.rest, record.id)
 
@@ -439,7 +443,7 @@ class _Discovery:
 
     def _read(self, scratch: Path, deliver: Deliver | None) -> _Counts:
         # Only now: who fetches never loads DuckDB.
-        from harvester.pipeline.listing.calls import write_calls
+        from harvester.pipeline.listing.calls import count_rows, write_calls
         from harvester.storage.duckdb_engine import Room
 
         room = Room(self._opened.config.plan.memory_limit, scratch)
@@ -460,6 +464,8 @@ class _Discovery:
                 part_of=days_of.of_days(*chosen),
             )
             counts.of_listing[record.id] = found.calls
+            if record.id in self._totals:
+                counts.rows_of[record.id] = count_rows(paths, room)
             counts.listed += found.calls
             counts.undated += found.undated
             counts.outside += found.outside
@@ -507,22 +513,32 @@ class _Discovery:
         for record, (_, last) in zip(self._listings, self._stretches, strict=True):
             if record.id not in self._asked:  # it had ended before
                 continue
+            now_ms, asked = int(self._now_s * 1000), self._asked[record.id]
+            self._check_whole(record, counts, now_ms)
             closed = self._closed(record, counts)
             windows += len(closed)
             covered = [Window(one.start_s, one.until_s) for one in closed]
-            left = gaps([self._asked[record.id]], covered)
+            left = gaps([asked], covered)
             is_over = days_of.of_days(last, last).until_s <= self._now_s
             if is_over and not left:
-                now_ms, calls = int(self._now_s * 1000), counts.of_listing[record.id]
                 listings.end(
                     db,
                     record.id,
                     now_ms,
-                    calls=calls,
+                    calls=counts.of_listing[record.id],
                     unsettled=sum(bool(one.cause) for one in closed),
                 )
         _sweep(self._opened.output, listings.files(db))
         return windows
+
+    def _check_whole(self, record: ListingRecord, counts: _Counts, now_ms: int) -> None:
+        """Where all are settled, and brought fewer calls than there are, none of them is."""
+        db, whole = self._opened.db, self._asked[record.id]
+        total, rows = self._totals.get(record.id, 0), counts.rows_of.get(record.id, 0)
+        if rows < total and not any(one.cause for one in listings.windows(db, record.id)):
+            ends = whole.start_s, whole.until_s
+            one = WindowRecord(*ends, now_ms, total, rows, "totals_differ")
+            listings.keep_unsettled(db, record.id, one)
 
     def _summary(self, counts: _Counts, windows: int) -> Discovered:
         not_over = any(
@@ -663,6 +679,8 @@ class _Counts(msgspec.Struct):
     unsettled_windows: int = 0
     unsettled: list[Unsettled] = []
     of_listing: dict[int, int] = {}
+    rows_of: dict[int, int] = {}
+    """As `calls.count_rows` has it, where it is known how many there are at least."""
 
 
 def _fetching(

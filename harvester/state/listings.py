@@ -213,6 +213,13 @@ def keep(
         keep_requests_of_day(db, requests_of_day)
 
 
+def keep_unsettled(db: sqlite3.Connection, number: int, whole: WindowRecord) -> None:
+    """Keep that all windows of a listing are not settled as one, in the place of each."""
+    with transaction(db):
+        db.execute("DELETE FROM listed_window WHERE listing = ?", (number,))
+        _keep_windows(db, number, [whole])
+
+
 def rest(db: sqlite3.Connection, number: int) -> None:
     """It stops for now, and all that it has sent is kept."""
     with transaction(db):

@@ -230,13 +230,17 @@ def test_a_signal_ends_it_in_good_order_and_it_goes_on(tmp_path: Path) -> None:
         assert vendor.stats()["requests"] < asked + done.summary["windows"] + 40
 
 
-def test_the_pace_is_kept_from_the_first_request_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_probed", [False, True])
+def test_the_pace_is_kept_from_the_first_request_on(tmp_path: Path, is_probed: bool) -> None:
     with listing_simulator("calls=5000", latency_ms=20) as vendor:
         listed = Discovery(tmp_path / "out", vendor, pace__rate_per_s=50.0)
-        done = listed.run(trace=tmp_path / "trace")
+        probe: dict[str, object] = {"probe": whole_call(vendor, tmp_path)} if is_probed else {}
+        asked = vendor.stats()["requests"]
+        done = listed.run(trace=tmp_path / "trace", first=day(), last=day(), **probe)
         assert done.code == 0
         times = read_trace(tmp_path / "trace")
-        assert len(times) == vendor.stats()["requests"] == done.summary["requests"]
+        sent = vendor.stats()["requests"] - asked
+        assert len(times) == sent == done.summary["requests"]
         assert worst_second(times) <= 50
 
 

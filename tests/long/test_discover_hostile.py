@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.discovering import Discovery
+from tests.support.discovering import Discovery, day
 from tests.support.hostile_list import (
     MIDNIGHT_S,
     Call,
@@ -256,6 +256,55 @@ def test_pages_of_other_windows_of_the_day_lose_nothing_unsaid(tmp_path: Path, o
         done = listed.run(max_duration_s=150)
         assert vendor.requests <= LONGEST
         assert done.code == UNSETTLED or (done.code == GOOD and not listed.missing()), done.err
+
+
+@pytest.mark.parametrize("is_probed", [False, True])
+@pytest.mark.parametrize("often", [2, 3, 7])
+def test_pages_of_the_day_before_lose_nothing_unsaid(
+    tmp_path: Path, often: int, is_probed: bool
+) -> None:
+    """The same cache, and as many calls on each day: no total is wrong, and none looks so."""
+    today = calls_of(110, apart_s=600.0)
+    before = [Call(f"b{one.voice_id[1:]}", one.submit_s - 86_400) for one in today]
+    is_ill = False
+
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        is_wrong = is_ill and asked.size > 1 and asked.number % often == 0
+        late_s = 86_400 if is_wrong and asked.end_s > MIDNIGHT_S + 1 else 0
+        times = asked.start_s - late_s, asked.end_s - late_s
+        return Said(
+            envelope(vendor.page(Question(*times, asked.current, asked.size, asked.number)))
+        )
+
+    with HostileList([*today, *before], answer) as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        if is_probed:
+            listed.run(probe=today[50].voice_id)
+        is_ill = True
+        wanted = {"first": day(1), "last": day(), "max_duration_s": 150}
+        done = listed.run(**wanted)
+        assert vendor.requests <= LONGEST
+        assert done.code == UNSETTLED or (done.code == GOOD and not listed.missing()), done.err
+        is_ill = False
+        done = listed.run(**wanted)
+        assert done.code == GOOD, done.err
+        assert not listed.missing()
+
+
+def test_of_calls_that_come_or_leave_meanwhile_none_is_missing(tmp_path: Path) -> None:
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        if asked.number == 9:
+            del vendor.calls[200:260:9]
+        if asked.number == 19:
+            vendor.calls += [
+                Call(f"late-{one.voice_id}", one.submit_s + 1) for one in vendor.calls[:5]
+            ]
+        return Said(envelope(vendor.page(asked)))
+
+    with HostileList(calls_of(2_000), answer) as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        done = listed.run()
+        assert done.code == GOOD, done.err
 
 
 @pytest.mark.parametrize("by", ["submitTime", "callTime", "hangupTime"])

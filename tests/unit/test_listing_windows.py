@@ -14,6 +14,7 @@ from msgspec import structs
 
 from harvester.pipeline.listing.windows import (
     DAY_S,
+    MOST_IDLE_ROUNDS,
     MOST_TRIES,
     Asked,
     Closed,
@@ -93,6 +94,7 @@ def covers(closed: list[Closed], span: Window) -> bool:
 
 
 DAY = Window(START, START + DAY_S)
+SECOND = Window(START, START + 1)
 
 
 @pytest.mark.parametrize("busy_s", [DAY_S, 3600])
@@ -233,6 +235,22 @@ def test_a_second_with_more_than_a_page_is_paged_until_it_is_whole_twice() -> No
     assert len({asked.size for asked in vendor.asked if asked.current > 1}) > 1
 
 
+@pytest.mark.parametrize("seed", [701, 762, 917, 985, 2011, 2554, 5017, 5568])
+def test_a_busy_second_whose_pages_are_drawn_by_chance_is_whole(seed: int) -> None:
+    """A call of 250 may be missed by round after round: by five in one of a thousand, these."""
+    drawn, ids = random.Random(seed), [f"c{n}" for n in range(250)]
+    windows, found, requests = Windows([SECOND]), None, 0
+    while found is None:
+        asked = windows.take()
+        assert asked is not None
+        drawn.shuffle(ids)
+        page = frozenset(ids[(asked.current - 1) * asked.size :][: asked.size])
+        found = windows.answered(asked, Seen(len(ids), page, len(page)))
+        requests += 1
+    assert (found.distinct, found.cause) == (250, "")
+    assert requests < 80
+
+
 def test_a_cap_that_nobody_told_of_is_found_once() -> None:
     vendor = Vendor(calls(2_000), cap=30)
     windows = Windows([DAY])
@@ -275,7 +293,7 @@ def test_pages_that_are_all_alike_are_not_settled() -> None:
         assert asked is not None
         found = windows.answered(asked, first_page(asked))
     assert (found.total, found.cause) == (250, "totals_differ")
-    assert vendor.requests <= 2 * (MOST_TRIES + 1)
+    assert vendor.requests <= 2 * (MOST_IDLE_ROUNDS + 1)
 
 
 @pytest.mark.parametrize("nameless", [1, 0])
@@ -335,9 +353,6 @@ def test_a_cap_costs_little_where_many_windows_meet_it_at_once() -> None:
     assert all(one.distinct <= 90 for one in closed)
 
 
-SECOND = Window(START, START + 1)
-
-
 def seen(total: int, ids: range, records: int | None = None) -> Seen:
     found = frozenset(f"c{n}" for n in ids)
     return Seen(total, found, len(found) if records is None else records)
@@ -351,68 +366,6 @@ def played(pages: list[Seen], span: Window = SECOND) -> list[Closed | None]:
         assert asked is not None
         found.append(windows.answered(asked, page))
     return found
-
-
-@dataclass
-class Repeating(Vendor):
-    """Now and then a page of another window, or one with another call than its own, is given."""
-
-    seed: int = 0
-    is_whole: bool = True
-    before: list[Seen] = field(default_factory=list)
-
-    def answer(self, asked: Asked) -> Seen:
-        seen = super().answer(asked)
-        chance = random.Random(f"{self.seed} {self.requests}")
-        if self.before and chance.random() < 0.4:
-            other = chance.choice(self.before)
-            if self.is_whole:
-                return other
-            some = frozenset({*sorted(seen.ids)[1:], *sorted(other.ids - seen.ids)[:1]})
-            if len(some) == len(seen.ids):
-                return structs.replace(seen, ids=some)
-        if asked.end_s - asked.start_s < DAY_S:
-            self.before.append(seen)
-        return seen
-
-
-@pytest.mark.parametrize("is_whole", [True, False])
-@pytest.mark.parametrize("seed", range(20))
-def test_parts_that_bring_pages_of_one_another_are_not_settled_as_a_whole(
-    seed: int, is_whole: bool
-) -> None:
-    vendor = Repeating(calls(400), seed=seed, is_whole=is_whole)
-    ids, closed = listed(Windows([DAY]), vendor, most=400)
-    assert len(ids) == 400 or any(one.cause for one in closed)
-    short = [one for one in closed if one.window == DAY]
-    assert all(one.cause == "totals_differ" and one.distinct < 400 for one in short)
-
-
-def test_a_whole_whose_parts_are_all_empty_ends_unsettled() -> None:
-    windows, requests, closed = Windows([DAY]), 0, []
-    while not windows.is_done:
-        asked = windows.take()
-        assert asked is not None
-        is_whole = asked.end_s == DAY.until_s and asked.start_s < START
-        ids = frozenset(f"c{number}" for number in range(100)) if is_whole else frozenset()
-        closed.append(windows.answered(asked, Seen(400 if is_whole else 0, ids, len(ids))))
-        requests += 1
-        assert requests < 100
-    assert [one.window for one in closed if one is not None and one.cause] == [DAY]
-
-
-def test_a_whole_of_which_a_call_has_gone_meanwhile_is_asked_for_once_more_and_settled() -> None:
-    vendor = Vendor(calls(400))
-    windows = Windows([DAY])
-    asked = windows.take()
-    assert asked is not None
-    assert windows.answered(asked, vendor.answer(asked)) is None
-    del vendor.rows[7]
-    once = vendor.requests
-    ids, closed = listed(windows, vendor)
-    assert (len(ids), [one for one in closed if one.cause]) == (399, [])
-    assert sum(one.start_s <= START and one.end_s == DAY.until_s for one in vendor.asked) == 2
-    assert vendor.requests < 3 * (vendor.requests - once)
 
 
 def test_once_is_not_enough_where_a_total_is_behind() -> None:

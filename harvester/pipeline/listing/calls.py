@@ -63,6 +63,14 @@ def write_calls(
     return CallCounts(calls, undated, outside)
 
 
+def count_rows(files: Sequence[Path], room: Room) -> int:
+    """Of what a listing brought: distinct ids and submitTimes.  Raises StoreError."""
+    query = f"SELECT count(*) FROM (SELECT DISTINCT voice_id, submit_time FROM {_FILES})"  # noqa: S608
+    named = {"files": [pattern(path) for path in files]}
+    found = answers(query, named, room) if files else ()
+    return sum(batch.column(0)[0].as_py() for batch in found)
+
+
 def _ends(days: Window) -> dict[str, datetime]:
     return {
         "first": datetime.fromtimestamp(days.start_s, UTC),

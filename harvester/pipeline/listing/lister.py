@@ -7,13 +7,19 @@ requests.  All rows of a closed window came before it was closed, so they are in
 before it; a file without its transaction is nobody's, and goes at the next start.
 
 What a kill loses is asked for again: ids are a set, so nothing is there twice.
+
+Where it is not known by which time windows are cut, a page of another window can't be told from the
+right one: a cache may give it, and each window is settled all the same.  So the vendor is asked for
+the total of all of them as one, before the first page and after the last.  As no call is of two
+windows, but for their common second, they have all been given once they brought as many calls as
+the lower of these totals.  Calls that came in between, or left, are on neither side.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +36,7 @@ from harvester.pipeline.listing.asker import Asker
 from harvester.pipeline.listing.days import KEEP_REQUESTS
 from harvester.pipeline.listing.rows import SCHEMA, Row, row_of, table_of
 from harvester.pipeline.listing.walk import Walk
-from harvester.pipeline.listing.windows import Asked, Closed, Window, Windows
+from harvester.pipeline.listing.windows import DAY_S, Asked, Closed, Window, Windows
 from harvester.state import between_runs, listings
 from harvester.state.listings import ListedFile, WindowRecord
 from harvester.state.writer import LedgerWriter
@@ -42,6 +48,8 @@ T = TypeVar("T")
 
 _KEEP_ROWS = 50_000
 _KEEP_EVERY_S = 5.0
+_WIDEST_S = 31 * DAY_S
+"""No window may be wider (the vendor's page on recordGroupQuery)."""
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -102,15 +110,22 @@ class Lister:
         self._told_requests = 0
         self._kept_at = time.monotonic()
 
-    async def list_span(self, span: Span) -> None:
-        """List a span; what stops it is `stop.reason`.  Raises StoreError."""
+    async def list_span(self, span: Span) -> int | None:
+        """List a span; what stops it is `stop.reason`.  Raises StoreError.
+
+        Returns how many calls it has at least, as the vendor says of all of it; None where that
+        need not be known, or can't be.
+        """
         self._span = span
         windows = Windows([span.window], closed=span.closed, is_start_counted=span.is_start_counted)
         try:
+            before = await self._total(span)
             await self._walk.through(windows, span.by, self)
+            after = await self._total(span)
         finally:
             await self._keep()
             await self._keep_clock()
+        return None if before is None or after is None else min(before, after)
 
     async def each(self, items: Iterator[T], do: Callable[[Asker, T], Awaitable[None]]) -> None:
         """Do it with each of the items, as many at a time as there are connections.
@@ -164,14 +179,34 @@ class Lister:
             )
         )
 
-    async def _alone(self, asking: Awaitable[T]) -> T | None:
-        with self.stop.enlisted():
-            try:
+    async def _total(self, span: Span) -> int | None:
+        """Of all windows as one.  Without the second in which they may end for another vendor."""
+        if span.by is not None:
+            return None
+        found = 0
+        for start_s in range(span.window.start_s, span.window.until_s, _WIDEST_S):
+            until_s = min(start_s + _WIDEST_S, span.window.until_s)
+            if self.stop.is_set:
+                return None
+            page = await self.page(Query(start_s, until_s - 1, size=1))
+            if not isinstance(page, Page):
+                return None
+            found += page.total
+        return found
+
+    async def _alone(self, asking: Coroutine[None, None, T]) -> T | None:
+        async def enlisted() -> T:
+            with self.stop.enlisted():
                 return await asking
-            except (CutOff, asyncio.CancelledError):
-                if self.stop.is_set:
-                    return None
-                raise
+
+        # In a task of its own: what stops the command cancels that one, and what is asked for
+        # later has nothing of it.
+        try:
+            return await asyncio.create_task(enlisted())
+        except (CutOff, asyncio.CancelledError):
+            if self.stop.is_set:
+                return None
+            raise
 
     def take(self, asked: Asked, calls: list[Listed], closed: Closed | None, at_ms: int) -> None:
         """See `walk.Taker`."""

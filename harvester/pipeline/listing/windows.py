@@ -15,14 +15,12 @@ table.  A window is settled when the distinct ids that it brought are as many as
   other.  Nothing at all has to be said twice.
 - A window that can't be had though smaller ones can (a table too big, a body too long) is cut as
   well, as long as that helps.
-- What is not settled after `MOST_TRIES` is closed as unsettled; a round that brought an id that no
-  round before had is none of these, as the next one may bring the rest.  Totals that do not go
-  down where windows are cut are no totals, and such parts are closed as well: a vendor that lies
-  must not cost a request for each second of a month.  All that was cut equally often lies side by
-  side, so its totals add up to that of the whole, but for overlaps.
-- Parts that are settled each, and together hold fewer ids than the vendor said of the whole, may
-  have brought pages of one another: the whole is asked for once more.  It is unsettled if they do
-  so again, or if it has fewer ids then.
+- What is not settled after `MOST_TRIES`, or `MOST_IDLE_ROUNDS`, is closed as unsettled; a round
+  that brought an id that no round before had is not idle, as the next one may bring the rest.
+- Totals that do not go down where windows are cut are no totals, and such parts are closed as well:
+  a vendor that lies must not cost a request for each second of a month.  All that was cut equally
+  often lies side by side, so its totals add up to that of the whole, but for overlaps.
+- Whether windows have brought pages of one another, nobody can tell here: `lister.py` does.
 
 Whether the vendor counts either end of a window is not known at first: so a window of the seconds
 from a to b (not included) is asked for from a - 1 to b, which holds all of them however it counts.
@@ -34,7 +32,6 @@ Nothing here sends or stores anything; `lister.py` does.
 from __future__ import annotations
 
 import math
-from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -45,7 +42,11 @@ import msgspec
 from harvester.client.record_group import LARGEST_SIZE
 
 MOST_TRIES = 5
-"""Looks at a window of one page, or rounds that brought nothing new through one of more."""
+"""Looks at a window of one page, or rounds through it that brought nothing new."""
+MOST_IDLE_ROUNDS = 12
+"""The same for a second of more than a page.  A round brings a call that is missing still with
+seven in ten where each of three pages is drawn by chance: so many it takes to be sure.
+"""
 _MOST_ROUNDS = 40
 DAY_S = 86_400
 _MOST_PARTS = 16
@@ -117,16 +118,7 @@ class Closed(msgspec.Struct, frozen=True):
 class _Whole:
     """A window that was not cut from another one."""
 
-    window: Window
     total: int
-    least: int
-    """Ids that its parts held, 1 at least, when it was asked for before; 0: it was not."""
-    left: int = 1
-    """Parts that are not closed."""
-    ids: array[int] = field(default_factory=lambda: array("q"))
-    """Hashes of those of its parts."""
-    is_sure: bool = True
-    """All parts that are closed are settled."""
     claims: Counter[int] = field(default_factory=Counter)
     """What its parts say of themselves, in all, by how often they were cut."""
 
@@ -141,8 +133,6 @@ class _Work:
     cuts: int = 0
     is_rescued: bool = False
     """A part of one that failed."""
-    least: int = 0
-    """As of `_Whole`."""
     tries: int = 0
     rounds: int = 0
     is_paged: bool = False
@@ -215,11 +205,9 @@ class Windows:
         """No answer could be had; the window, if it is closed by that."""
         work = self._out.pop(asked.window)
         if cause in _FINAL or not self._rescues or work.window.seconds == 1:
-            return self._end(work, Closed(work.window, 0, len(work.ids), cause), ())
+            return Closed(work.window, 0, len(work.ids), cause)
         self._rescues -= 1
         parts = _even(work.window, min(_RESCUED_PARTS, work.window.seconds))
-        if work.of is not None:
-            work.of.left += len(parts) - 1
         rescued = [_Work(part, work.of, work.cuts + 1, is_rescued=True) for part in parts]
         # In front: whether it helps is to be known before others are cut.
         self._ready.extendleft(reversed(rescued))
@@ -230,27 +218,7 @@ class Windows:
         work = self._out.pop(asked.window)
         self._rescues += work.is_rescued
         work.is_rescued = False
-        closed = self._paged(work, seen) if work.is_paged else self._whole(work, seen)
-        return closed and self._end(work, closed, work.ids if work.is_paged else seen.ids)
-
-    def _end(self, work: _Work, closed: Closed, ids: Iterable[str]) -> Closed:
-        """A part is closed; or all of what it is a part of, where that does not hold together."""
-        of = work.of
-        if of is None:
-            is_short = closed.distinct < work.least and not closed.cause
-            return msgspec.structs.replace(closed, cause="totals_differ") if is_short else closed
-        of.left -= 1
-        of.is_sure = of.is_sure and not closed.cause
-        of.ids.extend(map(hash, ids))
-        if of.left or not of.is_sure:
-            return closed
-        distinct = len(set(of.ids))
-        if distinct >= max(of.total, of.least):
-            return closed
-        if of.least:
-            return Closed(of.window, of.total, distinct, "totals_differ")
-        self._ready.append(_Work(of.window, least=max(1, distinct)))
-        return closed
+        return self._paged(work, seen) if work.is_paged else self._whole(work, seen)
 
     def _whole(self, work: _Work, seen: Seen) -> Closed | None:
         """A look at a window that may be one page."""
@@ -280,8 +248,7 @@ class Windows:
     def _cut(self, work: _Work, total: int) -> None:
         wanted = math.ceil(total / max(1.0, _AIM * self._capacity))
         parts = max(2, min(wanted, _MOST_PARTS, work.window.seconds))
-        of = work.of or _Whole(work.window, total, work.least)
-        of.left += parts - 1
+        of = work.of or _Whole(total)
         self._ready += [_Work(part, of, work.cuts + 1) for part in _even(work.window, parts)]
 
     def _paged(self, work: _Work, seen: Seen) -> Closed | None:
@@ -322,7 +289,8 @@ class Windows:
         work.tries += not is_new
         if work.equal == 2:
             return Closed(work.window, total, total)
-        if work.tries >= MOST_TRIES or work.rounds >= _MOST_ROUNDS:
+        most = MOST_IDLE_ROUNDS if total > self._capacity else MOST_TRIES
+        if work.tries >= most or work.rounds >= _MOST_ROUNDS:
             return Closed(work.window, total, len(work.ids), _why(seen))
         narrower = _NARROWER[work.rounds % len(_NARROWER)]
         work.size = max(1, round(self._capacity * (1 - narrower)))
