@@ -28,12 +28,14 @@ from harvester.inputs.formats.jsonl_file import read_fields
 from harvester.inputs.formats.parquet_file import read_columns
 from harvester.inputs.id_dates import stamp_of, stamps
 from harvester.inputs.voice_id import PLAIN, clean, no_ids
+from harvester.inputs.worklist.build import MORE_THAN_ALLOWED
 from harvester.pipeline.listing.days import day_at
 from harvester.pipeline.listing.windows import Window
 from harvester.pipeline.run.prepare_list import Places, draft_list
 from harvester.vendor_clock import OFFSET_S, OFFSET_TEXT
 
 MOST_BAD = 0.01
+_TOO_MUCH = "more than the 1 % by which it can be reconciled"
 _BATCH = 100_000
 _PLAIN = rf"\A{PLAIN}\z"
 _USUAL = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\z"
@@ -88,7 +90,12 @@ def read_dialer(config: Config, ours: Ours, days: Window, scratch: Path) -> Plac
         scratch,
         scratch,
     )
-    result = draft_list(None, settings, config.plan, files, made, data_glob=None)
+    try:
+        result = draft_list(None, settings, config.plan, files, made, data_glob=None)
+    except SourceError as exc:
+        # The share is none that anybody has set.
+        told = str(exc).replace(MORE_THAN_ALLOWED.format(MOST_BAD), _TOO_MUCH)
+        raise SourceError(told, code=exc.code) from exc
     name = ours.file
     if not result.distinct:
         raise SourceError(f"{name}: it holds no voiceId at all.", code="input.no_ids")
@@ -97,8 +104,8 @@ def read_dialer(config: Config, ours: Ours, days: Window, scratch: Path) -> Plac
             f"{why.replace('_', ' ')} {n:,}" for why, n in result.bad_by_reason.items()
         )
         raise SourceError(
-            f"{name}: no voiceId in {result.bad:,} of its {result.lines:,} lines ({kinds}). More "
-            "than 1 % is too much to reconcile by: calls would be reported that you did place.",
+            f"{name}: no voiceId in {result.bad:,} of its {result.lines:,} lines ({kinds}), "
+            f"{_TOO_MUCH}. Look into it, and mend what wrote it.",
             code="input.bad_share",
         )
     _refuse_cut(name, made.ids)

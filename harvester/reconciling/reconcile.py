@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -87,6 +87,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     files: Path | None = None
     """A folder for the ids of each region."""
     max_duration_s: float | None = None
+    pasted: Callable[[str], str] = str
+    """Adds to commands in a text what they take to be typed as they stand."""
 
 
 _A_DAY = timedelta(days=1)
@@ -224,6 +226,7 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
             files=files,
             is_old=age is not None and age >= days_of.DUE_AFTER[-1],
         )
+        what_next = {name: order.pasted(text) for name, text in what_next.items()}
         regions = fold(groups, names, what_next)
         _balance(regions, lists, placed)
         counted = by_day(groups, _listed_ms(days), now_ms)

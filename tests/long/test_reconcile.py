@@ -137,7 +137,8 @@ def test_what_was_missed_is_taken_and_fetched_and_the_month_is_complete(tmp_path
         assert found["vendor"] == len(vendor.listed()["ids"])
         assert found["differing"] == 50 + EXTRA
         assert found["requests"] > 0
-        assert "--take" in found["regions"]["V"]["next"]
+        typed = f"discover --from {day()} --to {day()} --take --out out`"
+        assert typed in found["regions"]["V"]["next"]
         (of_day,) = found["by_day"]
         assert of_day["listed"] == CALLS + EXTRA
         # One or two may wait for their price.
@@ -276,7 +277,7 @@ def make_bad(name: str, path: Path) -> None:
         ("no_times.csv", ("--time-column", "at"), "input.no_time", "40 of the 40"),
         ("other_days.csv", ("--time-column", "at"), "input.other_days", "2026-09-01..2026-09-30"),
         ("digits.csv", (), "input.no_ids", "last digits are lost"),
-        ("bad.csv", ("--time-column", "at"), "input.bad_share", "5 of its 45"),
+        ("bad.csv", ("--time-column", "at"), "input.bad_share", "character 5), more than the 1 %"),
         ("rounded.csv", (), "input.rounded_ids", "15 digits"),
         ("partly.csv", (), "input.rounded_ids", "5 of its 400 ids have 15 digits"),
         ("cut.parquet", (), "input.rounded_ids", "cut"),

@@ -132,6 +132,7 @@ def reconcile(  # noqa: PLR0917 - typer makes a flag of each
         ours=None if ours is None else Ours(file=ours, column=column, time_column=time_column),
         allow=allow,
         files=folder,
+        pasted=pasted,
         max_duration_s=None if max_duration is None else duration_s(max_duration),
     )
     secrets = load_secrets(os.environ)
@@ -250,7 +251,7 @@ def _region(name: str, region: Region, *, is_equal: bool) -> list[Line]:
         states = ", ".join(f"{state} {count(n)}" for state, n in region.states.items())
         lines.append(Line(f"{'':<15}{span}{f'; {states}' if states else ''}"))
     if region.calls and not is_equal:
-        lines.append(Line(f"{'':<15}{pasted(region.next)}"))
+        lines.append(Line(f"{'':<15}{region.next}"))
     return lines
 
 

@@ -215,6 +215,9 @@ class _Rounded:
             self._some.update(rounded.unique().slice(0, _ROUNDED_FROM).to_pylist())
 
 
+MORE_THAN_ALLOWED = "more than input.max_bad_share = {:g} allows"
+
+
 def _check_share(spec: ListSpec, file: IdFile, count: FileCount, reasons: Counter[str]) -> None:
     """Raise SourceError for a file that isn't what it seems: one good file must hide no bad one."""
     if not count.bad:
@@ -229,7 +232,7 @@ def _check_share(spec: ListSpec, file: IdFile, count: FileCount, reasons: Counte
     if count.lines >= SHARE_COUNTS_FROM and count.bad > spec.max_bad_share * count.lines:
         raise SourceError(
             f"{file.name}: no voiceId in {count.bad:,} of its {count.lines:,} lines ({kinds}), "
-            f"more than input.max_bad_share = {spec.max_bad_share:g} allows. {advice}",
+            f"{MORE_THAN_ALLOWED.format(spec.max_bad_share)}. {advice}",
             code="input.bad_share",
         )
 
