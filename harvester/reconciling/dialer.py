@@ -94,8 +94,8 @@ def read_dialer(config: Config, ours: Ours, days: Window, scratch: Path) -> Plac
         result = draft_list(None, settings, config.plan, files, made, data_glob=None)
     except SourceError as exc:
         # The share is none that anybody has set.
-        told = str(exc).replace(MORE_THAN_ALLOWED.format(MOST_BAD), _TOO_MUCH)
-        raise SourceError(told, code=exc.code) from exc
+        exc.args = (str(exc).replace(MORE_THAN_ALLOWED.format(MOST_BAD), _TOO_MUCH),)
+        raise
     name = ours.file
     if not result.distinct:
         raise SourceError(f"{name}: it holds no voiceId at all.", code="input.no_ids")
