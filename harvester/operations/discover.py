@@ -623,7 +623,7 @@ def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
     if counts.unsettled_windows:
         causes = ", ".join(sorted({one.cause for one in counts.unsettled}))
         return ListIncomplete(
-            f"{counts.unsettled_windows} windows of the vendor's list are not settled ({causes}): "
+            f"{counts.unsettled_windows} window(s) of the vendor's list are not settled ({causes}): "
             "calls may be missing. Run the same command again; only these are asked for.",
             code="listing.unsettled",
         )
@@ -648,7 +648,7 @@ def _differing(found: BothWays | None, taken: int) -> ListDiffers | None:
         else ""
     )
     return ListDiffers(
-        f"{found.differing} of {found.drawn} calls are otherwise in the vendor's list than in "
+        f"{found.differing} of {found.drawn} call(s) are otherwise in the vendor's list than in "
         f"answers about them alone ({named}): nothing is fetched by pages. Show these ids to the "
         f"vendor; a field that you can do without may be left out by output.omit_fields.{again}",
         code="listing.differs",

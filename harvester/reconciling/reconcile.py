@@ -331,7 +331,7 @@ def _incomplete(
             code="listing.not_over",
         )
     return ListIncomplete(
-        f"{len(missing)} days are not listed for sure, from {missing[0]} on: calls may be missing. "
+        f"{len(missing)} day(s) are not listed for sure, from {missing[0]} on: calls may be missing. "
         "Run the same command again.",
         code="listing.unsettled",
     )
@@ -342,7 +342,7 @@ def _differing(differing: int, allow: int, *, has_dialer: bool) -> Unreconciled 
         return None
     lists = "all three lists" if has_dialer else "both lists"
     return Unreconciled(
-        f"{differing:,} calls are not in {lists}, and --allow is {allow:,}. Each line above says "
+        f"{differing:,} call(s) are not in {lists}, and --allow is {allow:,}. Each line above says "
         "what to do about its calls.",
         code="reconcile.differ",
     )
