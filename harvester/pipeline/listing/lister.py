@@ -49,7 +49,9 @@ T = TypeVar("T")
 _KEEP_ROWS = 50_000
 _KEEP_EVERY_S = 5.0
 _WIDEST_S = 31 * DAY_S
-"""No window may be wider (the vendor's page on recordGroupQuery)."""
+"""No window may be wider (the vendor's page on recordGroupQuery).  Those of a longer span leave a
+second between them, so that no call counts twice.
+"""
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -180,18 +182,18 @@ class Lister:
         )
 
     async def _total(self, span: Span) -> int | None:
-        """Of all windows as one.  Without the second in which they may end for another vendor."""
-        if span.by is not None:
+        """Of all windows as one: asked for as they are, from the second before the first one on."""
+        if span.by is not None or not span.window.seconds:
             return None
-        found = 0
-        for start_s in range(span.window.start_s, span.window.until_s, _WIDEST_S):
-            until_s = min(start_s + _WIDEST_S, span.window.until_s)
+        found, at_s = 0, span.window.start_s - 1
+        while at_s <= span.window.until_s:
             if self.stop.is_set:
                 return None
-            page = await self.page(Query(start_s, until_s - 1, size=1))
+            end_s = min(at_s + _WIDEST_S, span.window.until_s)
+            page = await self.page(Query(at_s, end_s, size=1))
             if not isinstance(page, Page):
                 return None
-            found += page.total
+            found, at_s = found + page.total, end_s + 1
         return found
 
     async def _alone(self, asking: Coroutine[None, None, T]) -> T | None:
