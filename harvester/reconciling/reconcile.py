@@ -331,8 +331,8 @@ def _incomplete(
             code="listing.not_over",
         )
     return ListIncomplete(
-        f"{len(missing)} day(s) are not listed for sure, from {missing[0]} on: calls may be missing. "
-        "Run the same command again.",
+        f"{len(missing)} day(s) are not listed for sure, from {missing[0]} on: calls may be "
+        "missing. Run the same command again.",
         code="listing.unsettled",
     )
 
