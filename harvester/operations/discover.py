@@ -624,7 +624,8 @@ def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
         causes = ", ".join(sorted({one.cause for one in counts.unsettled}))
         return ListIncomplete(
             f"{counts.unsettled_windows} window(s) of the vendor's list are not settled "
-            f"({causes}): calls may be missing. Run the same command again; only these are asked for.",
+            f"({causes}): calls may be missing. Run the same command again; only these are asked "
+            "for.",
             code="listing.unsettled",
         )
     if not_over:
