@@ -291,6 +291,30 @@ def test_pages_of_the_day_before_lose_nothing_unsaid(
         assert not listed.missing()
 
 
+def test_the_total_of_a_long_span_is_asked_for_in_parts_that_count_no_call_twice(
+    tmp_path: Path,
+) -> None:
+    """A call each hour of 40 days, so also in the second with which the first part ends."""
+    totals: list[Question] = []
+
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        if asked.size == 1:
+            totals.append(asked)
+        page = vendor.page(asked)
+        if asked.end_s - asked.start_s > 31 * 86_400:
+            return refused("-22")
+        return Said(envelope(page))
+
+    calls = calls_of(40 * 24, apart_s=3_600.0, first_s=3_599.0 - 39 * 86_400)
+    with HostileList(calls, answer) as vendor:
+        done = Discovery(tmp_path / "out", vendor, **QUICK).run(first=day(36), last=day())
+        assert done.code == GOOD, done.err
+        before, after = totals[:2], totals[2:]
+        assert [one.start_s for one in before] == [one.start_s for one in after]
+        assert before[0].end_s < before[1].start_s
+        assert before[0].start_s == MIDNIGHT_S - 37 * 86_400 - 1
+
+
 def test_of_calls_that_come_or_leave_meanwhile_none_is_missing(tmp_path: Path) -> None:
     def answer(vendor: HostileList, asked: Question) -> Said:
         if asked.number == 9:
