@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
+
 from harvester.storage.duckdb_engine import listed, pattern
 
+_RATED = "is_rated"
 _FOLDER = "TRY_CAST(regexp_extract(filename, 'submit_date=([0-9-]*)/[^/]*$', 1) AS DATE)"
 
 
@@ -52,3 +55,16 @@ def current_sql(
         SELECT * FROM {rows_sql(files)} WHERE voice_id NOT IN (SELECT voice_id FROM newest)
         UNION ALL BY NAME SELECT unnest(new), submit_date FROM newest
     )"""  # noqa: S608 - our constants
+
+
+def priced_sql(database: duckdb.DuckDBPyConnection, read: str) -> str:
+    """SQL: the calls of `read`, with a `cost` only where it is a price, and with `is_rated`.
+
+    What stands where the price will stand is none: -1, or 0.  An older version of the columns does
+    not say where that is so: `is_rated` is NULL then.
+    """
+    found = database.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()  # noqa: S608
+    if any(name == _RATED for name, *_ in found):
+        cost = f"CASE WHEN {_RATED} THEN cost END AS cost"
+        return f"(SELECT * REPLACE ({cost}) FROM {read})"  # noqa: S608
+    return f"(SELECT *, NULL::BOOLEAN AS {_RATED} FROM {read})"  # noqa: S608

@@ -16,10 +16,9 @@ from pathlib import Path
 import duckdb
 
 from harvester.analysis.clock import Clock
-from harvester.analysis.current import current_sql
+from harvester.analysis.current import current_sql, priced_sql
 from harvester.analysis.period import Period
 
-_RATED = "is_rated"
 AROUND_DAYS = 1
 """How far beyond a period `around` reaches: no call lasts longer."""
 
@@ -55,9 +54,9 @@ class Scope:
         """Make the views over the calls of `files`, of which there is one at least, as they are
         now: see `current.current_sql`.  Raises duckdb.Error.
 
-        What an older version of the columns lacks is NULL.
+        What an older version of the columns lacks is NULL, and so is a cost that is no price.
         """
-        read = _read(database, current_sql(files, changes, folder=folder))
+        read = priced_sql(database, current_sql(files, changes, folder=folder))
         at, day = self.clock.column, self.clock.day_sql()
         around = self.clock.within_sql(self.period.widened(AROUND_DAYS))
         database.execute(
@@ -72,10 +71,3 @@ class Scope:
             f"CREATE OR REPLACE TEMP VIEW undated AS SELECT * FROM {read} "  # noqa: S608
             f"WHERE {at} IS NULL"
         )
-
-
-def _read(database: duckdb.DuckDBPyConnection, read: str) -> str:
-    found = database.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()  # noqa: S608
-    if any(name == _RATED for name, *_ in found):
-        return read
-    return f"(SELECT *, NULL::BOOLEAN AS {_RATED} FROM {read})"  # noqa: S608

@@ -74,6 +74,12 @@ _LOOK_EVERY_S = 0.2
 _SAY_EVERY_S = 30.0
 _MOST_SHOWN = 20
 _SUBMIT = "submitTime"
+_TOTAL_OF_ALL = "total_of_all"
+"""All windows of a listing, which are settled each, have not brought as many calls as there are."""
+_PROBE = (
+    " If it ends so once more, name a call that you know by --probe, once: then it is known of "
+    "each window by itself."
+)
 
 Deliver = Callable[[Sequence[Path]], None]
 """Gets Parquet files of the calls (`listing.rows.SCHEMA`), each day in one; they go afterwards."""
@@ -232,8 +238,8 @@ class _Discovery:
         self._listings: list[ListingRecord] = []
         self._asked: dict[int, Window] = {}
         """What there was to ask for, by listing."""
-        self._totals: dict[int, int] = {}
-        """How many calls that has at least, as the vendor says."""
+        self._totals: dict[int, tuple[int, int]] = {}
+        """How many calls that has at least and at most, as the vendor says."""
         self._comparison: BothWays | None = None
         config = opened.config.vendor
         self._proof = proof_of(config.base_url, config.account, opened.state_id)
@@ -532,13 +538,20 @@ class _Discovery:
         return windows
 
     def _check_whole(self, record: ListingRecord, counts: _Counts, now_ms: int) -> None:
-        """Where all are settled, and brought fewer calls than there are, none of them is."""
+        """Where all are settled, but have not brought as many calls as there are, none is."""
         db, whole = self._opened.db, self._asked[record.id]
-        total, rows = self._totals.get(record.id, 0), counts.rows_of.get(record.id, 0)
-        if rows < total and not any(one.cause for one in listings.windows(db, record.id)):
+        if record.id not in self._totals or any(
+            one.cause for one in listings.windows(db, record.id)
+        ):
+            return
+        least, most = self._totals[record.id]
+        rows = counts.rows_of[record.id]
+        if not least <= rows <= most:
+            total = least if rows < least else most
             ends = whole.start_s, whole.until_s
-            one = WindowRecord(*ends, now_ms, total, rows, "totals_differ")
-            listings.keep_unsettled(db, record.id, one)
+            listings.keep_unsettled(
+                db, record.id, WindowRecord(*ends, now_ms, total, rows, _TOTAL_OF_ALL)
+            )
 
     def _summary(self, counts: _Counts, windows: int) -> Discovered:
         not_over = any(
@@ -625,7 +638,7 @@ def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
         return ListIncomplete(
             f"{counts.unsettled_windows} window(s) of the vendor's list are not settled "
             f"({causes}): calls may be missing. Run the same command again; only these are asked "
-            "for.",
+            f"for.{_PROBE if _TOTAL_OF_ALL in causes else ''}",
             code="listing.unsettled",
         )
     if not_over:

@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         pa.field("currency", pa.string()),
     ]
 )
+_RATED = "is_rated"
 WAITING = "waiting"
 """Pending, unless another row of the same id says otherwise."""
 PUBLISHED = "published"
@@ -81,6 +82,9 @@ def _journal(books: Books) -> Iterator[pa.RecordBatch]:
         table = normalize(journal.answers_of(row), books.account, books.kind).table
         names = ["voice_id", "submit_time", "charged_duration_s", "cost", "currency"]
         found = table.select(names).append_column("seen_at", table["fetched_at"])
+        if _RATED in table.column_names:  # else it is no price: see `current.priced_sql`
+            cost = pc.if_else(table[_RATED], table["cost"], None)
+            found = found.set_column(names.index("cost"), "cost", cost)
         state = pa.array(["delivered"] * table.num_rows, pa.string())
         found = found.append_column("state", state).select(SCHEMA.names).cast(SCHEMA)
         yield from found.combine_chunks().to_batches()

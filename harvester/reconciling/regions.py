@@ -24,7 +24,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.analysis.current import current_sql
+from harvester.analysis.current import current_sql, priced_sql
 from harvester.dataset.usage import currency_name
 from harvester.inputs.id_dates import stamp_of, stamp_sql
 from harvester.money import PRECISION, SCALE
@@ -93,7 +93,10 @@ class Compared:
         """Ids of the dialer's file alone that are those of calls of V with their last digits lost.
         """
         published = self._count(f"{_files([sources.states])} WHERE state = '{PUBLISHED}'")
-        self._joined = _joined_sql(sources, days, has_published=published > 0)
+        ours = ""
+        if sources.files:
+            ours = priced_sql(database, current_sql(sources.files, sources.changes))
+        self._joined = _joined_sql(sources, days, ours, has_published=published > 0)
 
     def groups(self) -> list[Group]:
         """What calls add up to that have region, state, currency and day in common."""
@@ -111,7 +114,7 @@ class Compared:
     def rows(self) -> Iterator[tuple[str, pa.Table]]:
         """All ids as tables of `ROWS`, in order of region, time and id; each of one region."""
         query = f"SELECT region, {', '.join(ROWS.names)} FROM ({self._joined}) "  # noqa: S608
-        query += "ORDER BY region, submit_time, voice_id"
+        query += "ORDER BY region, at_ms, voice_id"
         for batch in self._database.sql(query).to_arrow_reader(BATCH_ROWS):
             table = pa.Table.from_batches([batch])
             for region in pc.unique(table["region"]).to_pylist():
@@ -234,9 +237,10 @@ def _between_sql(ms: str, days: Window) -> str:
     return f"({ms} >= {days.start_s * 1000} AND {ms} < {days.until_s * 1000})"
 
 
-def _joined_sql(sources: Sources, days: Window, *, has_published: bool) -> str:
+def _joined_sql(sources: Sources, days: Window, delivered: str, *, has_published: bool) -> str:
     """Every id with its region, state, time and money, as the figures have them.
 
+    delivered: our records, as SQL; "" where there are none.
     at_ms: when it was submitted, or sent, or as its digits have it, or when we first saw it.
     """
     digits = stamp_sql("id")
@@ -269,7 +273,7 @@ def _joined_sql(sources: Sources, days: Window, *, has_published: bool) -> str:
                 coalesce(ours.state, CASE WHEN is_dropped THEN 'dropped' END) AS state,
                 coalesce(told.submit_time, ours.submit_time) AS submit_time,
                 sent_at, seen_at, {paid}, {our}
-            FROM ({_ours_sql(sources, has_published=has_published)}) AS ours
+            FROM ({_ours_sql(sources, delivered, has_published=has_published)}) AS ours
             FULL JOIN told ON ours.voice_id = told.voice_id
         )
         WHERE is_told OR ({within} AND {_not_nearby_sql(sources, "id")})
@@ -287,17 +291,17 @@ def _within_sql(digits: str, days: Window) -> str:
     END"""
 
 
-def _ours_sql(sources: Sources, *, has_published: bool) -> str:
+def _ours_sql(sources: Sources, delivered: str, *, has_published: bool) -> str:
     """Our calls, each once, with the state that it is in."""
     states = _files([sources.states])
     columns = f"submit_time, seen_at, {_PAID}"
     odd = f"('{WAITING}', '{PUBLISHED}')"
     query = f"SELECT voice_id, state, {columns} FROM {states} WHERE state NOT IN {odd}"  # noqa: S608
-    if sources.files:
+    if delivered:
         query += f"""
             UNION ALL
             SELECT voice_id, 'delivered', submit_time, fetched_at AS seen_at, {_PAID}
-            FROM {current_sql(sources.files, sources.changes)}
+            FROM {delivered}
         """  # noqa: S608
     if has_published:
         dead = f"SELECT voice_id FROM {states} WHERE state = '{PUBLISHED}'"  # noqa: S608

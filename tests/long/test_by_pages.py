@@ -143,7 +143,7 @@ def test_without_a_comparison_or_with_one_that_is_dropped_it_is_refused(tmp_path
         done = harvest.run(source, by_pages=WAY)
         assert done.code == 2
         assert "listing.not_compared" in done.err
-        assert "discover --from D --to D --compare" in done.err
+        assert f"discover --from {day()} --to {day()} --compare" in done.err
         assert Discovery(tmp_path / "out", vendor).run(compare=20).code in (0, 5)
         assert harvest.run(source, by_pages=WAY).code == 2, "20 are no proof"
         compared(tmp_path / "out", vendor)

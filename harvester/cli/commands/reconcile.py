@@ -218,7 +218,7 @@ def _age(days: int | None) -> str:
 def _dialer(dialer: Dialer) -> str:
     told = [f"{count(dialer.lines)} lines", f"{count(dialer.double)} double"]
     if dialer.bad:
-        told.append(f"{count(dialer.bad)} bad")
+        told.append(f"{count(dialer.bad)} bad (as many calls of V may be among yours)")
     if dialer.by_time:
         told.append(f"{count(dialer.outside)} of other days left out")
         if dialer.elsewhere:

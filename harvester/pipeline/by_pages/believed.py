@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 
 import msgspec
 
@@ -15,6 +15,8 @@ from harvester.pipeline.listing import days as days_of
 from harvester.pipeline.listing.both_ways import LEAST_PROOF
 from harvester.pipeline.listing.probing import Filter
 from harvester.state import between_runs, listings
+
+_A_DAY = timedelta(days=1)
 
 
 class Believed(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,15 +42,18 @@ def believed(
             "page. Run `harvester compact --schema` once, then the same command again.",
             code="output.schema",
         )
+    now_s = between_runs.latest_ms(db, now_ms) / 1000
     found = listings.comparison(db)
     if found is None or found.proof != proof or found.compared < LEAST_PROOF:
+        yesterday = days_of.day_at(now_s) - _A_DAY
+        first, last = pages.first or yesterday, pages.last or yesterday
         raise UsageError(
             "it is not known that the vendor's list says of a call what an answer about it alone "
             "says, for this account and address: that was never found, or it differed last. Run "
-            "`harvester discover --from D --to D --compare 1000` first, or leave out --via pages.",
+            f"`harvester discover --from {first} --to {last} --compare 1000` first, or leave out "
+            "--via pages.",
             code="listing.not_compared",
         )
-    now_s = between_runs.latest_ms(db, now_ms) / 1000
     _refuse_days(pages, now_s)
     return Believed(
         pages=pages, filter=listings.list_filter(db, Filter), codes=found.codes, now_s=now_s

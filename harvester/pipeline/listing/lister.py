@@ -10,9 +10,9 @@ What a kill loses is asked for again: ids are a set, so nothing is there twice.
 
 Where it is not known by which time windows are cut, a page of another window can't be told from the
 right one: a cache may give it, and each window is settled all the same.  So the vendor is asked for
-the total of all of them as one, before the first page and after the last.  As no call is of two
-windows, but for their common second, they have all been given once they brought as many calls as
-the lower of these totals.  Calls that came in between, or left, are on neither side.
+the total of all of them as one, before the first page and after the last: they must have brought as
+many calls.  One that was given twice is missing somewhere, and one of other days is one too many;
+so the page of a window that is cut is not kept either, as its parts bring its calls.
 """
 
 from __future__ import annotations
@@ -112,22 +112,26 @@ class Lister:
         self._told_requests = 0
         self._kept_at = time.monotonic()
 
-    async def list_span(self, span: Span) -> int | None:
+    async def list_span(self, span: Span) -> tuple[int, int] | None:
         """List a span; what stops it is `stop.reason`.  Raises StoreError.
 
-        Returns how many calls it has at least, as the vendor says of all of it; None where that
-        need not be known, or can't be.
+        Returns how many calls it has at least and at most, as the vendor says of all of it; None
+        where that need not be known, or can't be.
         """
         self._span = span
-        windows = Windows([span.window], closed=span.closed, is_start_counted=span.is_start_counted)
+        self._windows = Windows(
+            [span.window], closed=span.closed, is_start_counted=span.is_start_counted
+        )
         try:
             before = await self._total(span)
-            await self._walk.through(windows, span.by, self)
+            await self._walk.through(self._windows, span.by, self)
             after = await self._total(span)
         finally:
             await self._keep()
             await self._keep_clock()
-        return None if before is None or after is None else min(before, after)
+        if before is None or after is None:
+            return None
+        return min(before, after), max(before, after)
 
     async def each(self, items: Iterator[T], do: Callable[[Asker, T], Awaitable[None]]) -> None:
         """Do it with each of the items, as many at a time as there are connections.
@@ -212,8 +216,9 @@ class Lister:
 
     def take(self, asked: Asked, calls: list[Listed], closed: Closed | None, at_ms: int) -> None:
         """See `walk.Taker`."""
-        del asked
-        self._rows += [row_of(call, at_ms) for call in calls]
+        is_cut = closed is None and not self._windows.goes_on(asked.window)
+        if not is_cut:
+            self._rows += [row_of(call, at_ms) for call in calls]
         if closed is not None:
             self._closed.append(_record_of(closed, at_ms))
             self.windows += 1
