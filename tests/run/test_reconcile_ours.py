@@ -116,6 +116,24 @@ def test_each_id_has_its_state_and_when_it_was_first_seen(house: House, tmp_path
     assert found["dead"]["seen_at"] == found["open"]["seen_at"] == NOON
 
 
+def test_what_stands_where_the_price_will_stand_is_no_cost_before_it_is_published(
+    tmp_path: Path,
+) -> None:
+    made = House(tmp_path / "out")
+    with closing(made.db) as db:
+        run_records.begin_run(db, "run-1", 1)
+        filler = ANSWER.replace(b'"cost":"0.5"', b'"cost":"-1"')
+        assert filler != ANSWER
+        entries = [
+            Entry("paid", NOON_MS, True, ANSWER),
+            Entry("waits", NOON_MS, True, filler, is_rated=False),
+        ]
+        batch = Batch(entries=entries)
+        acknowledge(db, "run-1", batch, work_list=None, counters={}, requests_of_day=("", 0))
+        rows = pq.read_table(states(made, tmp_path)).to_pylist()
+    assert {row["voice_id"]: row["cost"] for row in rows} == {"paid": Decimal("0.5"), "waits": None}
+
+
 def test_what_is_dead_here_and_alive_there_is_told(house: House, tmp_path: Path) -> None:
     ids = [*STATES, "lost", "stranger"]
     listed = [

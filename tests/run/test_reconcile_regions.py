@@ -70,6 +70,7 @@ def calls(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             "state": state,
             "waits": draw(st.booleans()) if state in ("", "open", "pending") else False,
             "ours": draw(PAID),
+            "ours_rated": draw(st.booleans()),
             "submit_time": draw(st.one_of(st.none(), TIME)),
             "seen_at": draw(TIME),
             "listed": draw(st.one_of(st.none(), PAID)),
@@ -169,6 +170,7 @@ def sources_of(
     ]
     rows = [
         {"voice_id": key, "submit_time": one["submit_time"], "fetched_at": one["seen_at"]}
+        | {"is_rated": one.get("ours_rated", True)}
         | one["ours"]
         for key, one in found.items()
         if has_row(one)
@@ -238,12 +240,18 @@ def test_each_id_is_in_the_region_that_sets_put_it_in(
     )
 
 
+def paid_of_ours(one: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands where the price will stand is no cost."""
+    ours: dict[str, Any] = one["ours"]
+    return ours if one.get("ours_rated", True) else ours | {"cost": None}
+
+
 def paid_of_listed(one: Mapping[str, Any]) -> dict[str, Any]:
     """The list's price, where it has one: that of a call that goes on is none."""
     listed: dict[str, Any] = one["listed"]
     if not (one["is_rated"] and one["is_final"]):
         listed = listed | {"cost": None}
-    ours: dict[str, Any] = one["ours"] if has_row(one) else {}
+    ours: dict[str, Any] = paid_of_ours(one) if has_row(one) else {}
     known = ours.get("cost"), ours.get("charged_duration_s")
     return listed if listed["cost"] is not None or known == (None, None) else ours
 
@@ -257,7 +265,7 @@ def _compare_figures(
         if "V" in name:
             paid.append(paid_of_listed(one))
         elif has_row(one):
-            paid.append(one["ours"])
+            paid.append(paid_of_ours(one))
         elif name != "D":
             paid.append({"charged_duration_s": None, "cost": None, "currency": None})
     cost: dict[str, Decimal] = defaultdict(Decimal)
@@ -283,10 +291,12 @@ def _compare_figures(
 
 
 def _compare_rows(rows: list[dict[str, Any]], found: Mapping[str, dict[str, Any]]) -> None:
+    times = [at for row in rows if (at := row["submit_time"] or row["sent_at"]) is not None]
+    assert times == sorted(times)
     for row in rows:
         one = found[row["voice_id"]]
         if has_row(one):
-            assert row["our_cost"] == one["ours"]["cost"]
+            assert row["our_cost"] == paid_of_ours(one)["cost"]
         assert row["state"] == (state_of(one) or None)
         if one["listed"] is not None and one["listed_at"] is not None:
             assert row["submit_time"] == one["listed_at"]

@@ -96,7 +96,7 @@ def reckon(rows: Iterable[Row]) -> Figures:
             found.reached += effective or (code == 487 and row["ringing_time"] is not None)
             again = code is not None and (code // 100 == 3 or code in {401, 402, 407})
             found.recoverable += not row["answered"] and again
-        if row["cost"] is not None:
+        if row["cost"] is not None and row["is_rated"]:
             currency = row["currency"] if re.fullmatch("[A-Za-z]{3}", row["currency"]) else "odd"
             found.cost[currency] = found.cost.get(currency, Decimal(0)) + row["cost"]
     return found
@@ -451,6 +451,15 @@ def test_price_change_is_told_of_the_price_that_ended_and_the_one_that_began(
     (line,) = prices.lines
     told = [(day.usual, day.lowest, day.highest) for day in line.days]
     assert told[4] == (Decimal("0.012"), Decimal("0.0101"), Decimal("0.012"))
+
+
+def test_what_stands_where_the_price_will_stand_is_in_no_sum(tmp_path: Path) -> None:
+    rated = [{"cost": Decimal(2), "currency": "USD"}, {"cost": Decimal("-0.5"), "currency": "USD"}]
+    others = [{"cost": cost, "is_rated": False} for cost in (Decimal(-1), Decimal(0), None)]
+    made(tmp_path / "out", [*rated, *others])
+    figures = calls_of(tmp_path / "out", tmp_path).total
+    assert figures.cost == {"USD": Decimal("1.5")}
+    assert (figures.calls, figures.unrated) == (5, 3)
 
 
 @pytest.mark.parametrize(
