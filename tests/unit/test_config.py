@@ -138,6 +138,19 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
         load(tmp_path / "latin.toml")
 
 
+def test_a_flag_that_names_no_setting_is_refused() -> None:
+    for key in ("pace.rate", "rate_per_s", "pace", "given"):
+        with pytest.raises(ConfigError, match=rf"unknown key '{key}'.*pace\.rate_per_s") as told:
+            load(flags={key: None})
+        assert told.value.code == "config.unknown_key"
+
+
+@pytest.mark.parametrize("key", ["output.keep_runs_days", "compact.grace_s"])
+def test_a_time_that_may_be_nothing_is_not_below_that(key: str) -> None:
+    load(flags={key: 0.0})
+    refused(r">= 0\.0", **{key: -0.1})
+
+
 @pytest.mark.parametrize("limit", [{"pace__concurrency": 1}, {"pace__concurrency": 1024}])
 def test_a_limit_itself_is_allowed(limit: dict[str, object]) -> None:
     load(flags={name.replace("__", "."): value for name, value in limit.items()})

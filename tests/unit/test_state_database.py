@@ -101,7 +101,7 @@ def test_what_was_there_before_it_is_written_anew_is_left_nowhere(
     path: Path, db: sqlite3.Connection
 ) -> None:
     db.execute("PRAGMA secure_delete = OFF")  # some builds of SQLite begin with it on
-    database.set_meta(db, "number", SECRET)
+    database.set_meta(db, "number", 50 * SECRET)
     database.set_meta(db, "number", "none")
     assert SECRET.encode() in wrote(path)
     database.write_anew(db)

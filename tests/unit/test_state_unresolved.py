@@ -95,16 +95,18 @@ def test_open_calls_are_counted_by_why_they_are_open(db: sqlite3.Connection) -> 
     calls = [
         bare,
         replace(bare, voice_id="unknown", due_ms=11, unknown_ms=1),
+        replace(bare, voice_id="unknown too", due_ms=99, unknown_ms=1),
         replace(bare, voice_id="unrated", unrated_ms=1),
         replace(bare, voice_id="unrated, then unknown", unknown_ms=1, unrated_ms=1),
         replace(bare, voice_id="unrated, due later", due_ms=12, unrated_ms=1),
     ]
     unresolved.put_open_calls(db, calls)
     found = [unresolved.count_open_calls(db, at_ms) for at_ms in (9, 10, 11, 12)]
-    assert found == [OpenCounts(5, due, 1, 3) for due in (0, 3, 4, 5)]
+    assert found == [OpenCounts(6, due, 2, 3) for due in (0, 3, 4, 5)]
     assert sorted(all_of(unresolved.open_since(db))) == [
         ("on the line", 1, False),
         ("unknown", 1, False),
+        ("unknown too", 1, False),
         ("unrated", 1, True),
         ("unrated, due later", 1, True),
         ("unrated, then unknown", 1, True),
