@@ -210,7 +210,8 @@ def test_only_this_machine_is_loopback(url: str, here: bool) -> None:
 
 def test_a_time_zone_that_is_none_is_refused() -> None:
     for zone in ("Mars/Olympus", "../etc/passwd", ""):
-        refused("no time zone is named", output__partition_timezone=zone)
+        refused(r"\$\.output\..*no time zone is named", output__partition_timezone=zone)
+        refused(r"\$\.billing\.zone: no time zone is named", billing__zone=zone)
     load(flags={"output.partition_timezone": "Asia/Shanghai"})
 
 
