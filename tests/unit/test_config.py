@@ -188,7 +188,8 @@ def test_plain_http_to_another_machine_is_refused_unless_it_is_meant() -> None:
     refused("is plain http to another machine", vendor__base_url=http)
     load(flags={"vendor.base_url": http, "vendor.allow_insecure_http": True})
     load(flags={"vendor.base_url": "http://127.0.0.1:8080/voice"})
-    load(flags={"vendor.base_url": "https://api.example.com:8443/voice"})
+    for port in (1, 8443, 65_535):
+        load(flags={"vendor.base_url": f"https://api.example.com:{port}/voice"})
 
 
 @pytest.mark.parametrize(

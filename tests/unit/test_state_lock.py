@@ -35,6 +35,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "lock"
 
 
+def count_open() -> int:
+    """The files that this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @contextmanager
 def held_with(path: Path, text: bytes) -> Iterator[None]:
     """The lock is held, and its text is this."""
@@ -104,14 +109,32 @@ def test_a_lock_that_can_only_be_read_lets_nobody_write(path: Path) -> None:
         pass
 
 
-def test_whoever_is_refused_or_gives_it_back_keeps_no_file_open(path: Path) -> None:
-    def count() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
+class Raced(OutputLock):
+    """One whose file is removed after it was opened, and before it is locked."""
 
-    before = count()
-    with OutputLock(path):
-        assert count() == before + 1
+    tries = 0
+
+    def _take(self) -> bool:
+        self.tries += 1
+        if self.tries == 1:
+            self._path.unlink()
+        return super()._take()
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(path: Path) -> None:
+    before = count_open()
+    with Raced(path) as lock:
+        assert lock.tries == 2
+        assert count_open() == before + 1
         with pytest.raises(AlreadyRunning):
             OutputLock(path, wait_s=0)
-        assert count() == before + 1
-    assert count() == before
+
+
+def test_whoever_is_refused_or_gives_it_back_keeps_no_file_open(path: Path) -> None:
+    before = count_open()
+    with OutputLock(path):
+        assert count_open() == before + 1
+        with pytest.raises(AlreadyRunning):
+            OutputLock(path, wait_s=0)
+        assert count_open() == before + 1
+    assert count_open() == before
