@@ -227,7 +227,13 @@ def test_a_metrics_file_among_the_outputs_own_files_is_refused(tmp_path: Path, o
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://hc.example.com/x", "https:///x", "https://hc.example.com/x?a", "hc#x"]
+    "url",
+    [
+        "ftp://hc.example.com/x",
+        "https:///x",
+        "https://hc.example.com/x?a",
+        "https://hc.example.com/x#a",
+    ],
 )
 def test_a_ping_address_that_is_none_is_refused_and_not_shown(url: str) -> None:
     told = refused(r"\$\.monitor\.ping_url must be https", monitor__ping_url=url)
