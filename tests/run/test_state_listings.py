@@ -62,6 +62,7 @@ def test_one_that_has_not_ended_goes_on_without_what_was_not_settled(
     assert again.id > begun.id, "the newest from now on"
     assert (again.begun_ms, again.requests) == (5, 2), "as old as its oldest window"
     assert listings.windows(db, again.id) == [window(1_000, 1_500)]
+    assert listings.windows(db, begun.id) == []
     assert listings.files(db, again.id) == ["a"]
     assert [one.id for one in listings.all_listings(db)] == [again.id]
     assert listings.windows(db, listings.begin(db, (1_000, 3_000), 99).id) == []
@@ -147,6 +148,7 @@ def test_one_whose_file_is_gone_is_forgotten_and_no_other(db: sqlite3.Connection
     assert [one.id for one in listings.all_listings(db)] == [second]
     assert listings.windows(db, first) == []
     assert len(listings.windows(db, second)) == 1
+    assert f"{first}-a" not in listings.files(db)
     assert listings.files(db, second) == [f"{second}-a", f"{second}-b"]
 
 
