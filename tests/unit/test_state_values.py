@@ -11,6 +11,8 @@ from harvester.state.values import (
     Batch,
     Compared,
     Counters,
+    DeadLetter,
+    Deferred,
     Entry,
     InputRecord,
     Note,
@@ -89,6 +91,14 @@ def test_what_is_not_said_of_a_publication_or_an_input_is_nothing() -> None:
     assert (publication.records, publication.bytes, publication.note) == (0, 0, None)
     assert (publication.is_rewrite, publication.is_change) == (False, False)
     assert InputRecord("key", 1, 0, 0, 1, 0, 1, 5).too_young == 0
+
+
+def test_what_is_not_said_of_an_id_is_not_so() -> None:
+    letter = DeadLetter("a", "gone", "", 1, 1, 1, "run-1")
+    assert (letter.published, letter.retrying, letter.body) == (False, False, None)
+    deferred = Deferred("a", "timeout", "", 1, 1, "run-1")
+    assert (deferred.runs, deferred.days) == (0, ())
+    assert (deferred.counts, deferred.again) == (False, False)
 
 
 @pytest.mark.parametrize(
