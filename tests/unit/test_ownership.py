@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from harvester.errors import StoreError
+from harvester.state.database import get_meta, open_database, set_meta
+from harvester.state.read_only import has_state, looking
+from harvester.storage.output import Output
 from harvester.storage.ownership import CHANGE, READ, explained, refuse_closed
 
 NOBODY, UNKNOWN = 65534, 54_321
@@ -122,3 +126,31 @@ def test_an_error_about_what_is_open_by_now_names_that(out: Path) -> None:
     with nobody():
         told = explained(out, PermissionError(13, "Permission denied", str(path)))
     assert str(told).startswith(f"{path} belongs to root")
+
+
+@pytest.mark.parametrize("file_mode", [0o644, 0o666])
+def test_who_may_only_read_an_output_looks_at_its_ledger_and_changes_nothing(
+    out: Path, file_mode: int
+) -> None:
+    output = Output(out)
+    with closing(open_database(output.database, "acme")) as db:
+        set_meta(db, "mark", "seen")
+    output.lock.touch()
+    output.lock.chmod(0o644)
+    output.state.chmod(0o755)
+    output.database.chmod(file_mode)
+    before = output.database.read_bytes()
+    with nobody():
+        assert has_state(output)
+        with looking(output, "status") as db:
+            assert get_meta(db, "mark") == "seen"
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                set_meta(db, "mark", "changed")
+    assert output.database.read_bytes() == before
+
+
+def test_whether_there_is_a_ledger_is_not_known_to_who_may_not_read_it(out: Path) -> None:
+    output = Output(out)
+    open_database(output.database, "acme").close()
+    with nobody(), pytest.raises(StoreError, match=r"state belongs to root, and nobody"):
+        has_state(output)

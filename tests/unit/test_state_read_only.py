@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
@@ -114,6 +115,11 @@ def test_what_a_kill_left_in_the_log_is_seen_in_a_copy(
             assert len(list(scratch.iterdir())) == has_scratch
         assert content(left) == before
         assert list(scratch.iterdir()) == []
+
+
+def test_a_ledger_is_read_through_other_threads_too(output: Output) -> None:
+    with viewed(output) as db, ThreadPoolExecutor(1) as other:
+        assert other.submit(get_meta, db, "mark").result() == "in the file"
 
 
 def test_an_empty_log_needs_no_copy(output: Output, tmp_path: Path) -> None:
