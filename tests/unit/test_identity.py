@@ -316,3 +316,8 @@ def test_a_proof_stands_for_an_address_and_whose_it_is_and_shows_neither() -> No
     ]
     assert proof not in others
     assert "key" not in proof
+
+
+def test_of_two_names_of_a_zone_the_first_stays() -> None:
+    found = {"a": Identity(timezone="UTC"), "b": Identity(timezone="Etc/UTC")}
+    assert merged(found) == (Identity(timezone="UTC"), ())
