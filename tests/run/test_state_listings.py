@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from harvester.state import between_runs, listings
 from harvester.state.database import get_meta, open_database, transaction
@@ -61,6 +62,7 @@ def test_one_that_has_not_ended_goes_on_without_what_was_not_settled(
     assert again.id > begun.id, "the newest from now on"
     assert (again.begun_ms, again.requests) == (5, 2), "as old as its oldest window"
     assert listings.windows(db, again.id) == [window(1_000, 1_500)]
+    assert listings.windows(db, begun.id) == []
     assert listings.files(db, again.id) == ["a"]
     assert [one.id for one in listings.all_listings(db)] == [again.id]
     assert listings.windows(db, listings.begin(db, (1_000, 3_000), 99).id) == []
@@ -146,6 +148,7 @@ def test_one_whose_file_is_gone_is_forgotten_and_no_other(db: sqlite3.Connection
     assert [one.id for one in listings.all_listings(db)] == [second]
     assert listings.windows(db, first) == []
     assert len(listings.windows(db, second)) == 1
+    assert f"{first}-a" not in listings.files(db)
     assert listings.files(db, second) == [f"{second}-a", f"{second}-b"]
 
 
@@ -176,3 +179,121 @@ def test_a_comparison_is_kept_until_it_is_dropped_or_another_one_comes(
 def _drop_and_fail(db: sqlite3.Connection) -> None:
     listings.drop_comparison(db)
     db.execute("INSERT INTO no_such_table VALUES (1)")
+
+
+def test_what_can_not_be_settled_goes_on_for_20_hours(db: sqlite3.Connection) -> None:
+    for now_ms, is_kept in ((20 * 3_600_000 - 1, True), (20 * 3_600_000, False)):
+        begun = listings.begin(db, SPAN, 0)
+        keep(db, begun.id, window(1_000, 1_500), window(1_500, 2_000, "no_id"))
+        listings.end(db, begun.id, 0, calls=3, unsettled=1)
+        again = listings.begin(db, SPAN, now_ms)
+        assert bool(listings.windows(db, again.id)) == is_kept
+        listings.end(db, again.id, 0, calls=3)
+
+
+@pytest.mark.parametrize("other", [(1_000, 2_001), (999, 2_000)])
+def test_one_goes_on_for_its_own_span_alone(db: sqlite3.Connection, other: tuple[int, int]) -> None:
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(1_000, 1_500), file="a")
+    assert listings.windows(db, listings.begin(db, other, 99).id) == []
+    assert listings.windows(db, begun.id) == [window(1_000, 1_500)]
+
+
+def test_what_an_older_or_an_unsettled_one_has_heard_is_no_reason_to_ask_again(
+    db: sqlite3.Connection,
+) -> None:
+    listings.end(db, listings.begin(db, (0, 9_000), 1).id, 2, calls=0)
+    begun = listings.begin(db, SPAN, 9)
+    keep(db, begun.id, window(1_000, 1_500), window(1_500, 2_000))
+    listings.begin(db, (1_000, 1_500), 20)
+    listings.end(db, listings.begin(db, (1_500, 2_000), 21).id, 22, calls=0, unsettled=1)
+    kept = listings.windows(db, listings.begin(db, SPAN, 99).id)
+    assert kept == [window(1_000, 1_500), window(1_500, 2_000)]
+
+
+def test_only_windows_that_share_seconds_with_what_is_not_settled_are_asked_again(
+    db: sqlite3.Connection,
+) -> None:
+    begun = listings.begin(db, (0, 50), 9)
+    starts = [window(at, at + 10) for at in (0, 10, 20, 30)]
+    keep(db, begun.id, *starts, WindowRecord(9, 21, 5, 1, 1, "no_id"))
+    # The last of them is unsettled as a whole: of its parts the first ends in it, and so on.
+    kept = listings.windows(db, listings.begin(db, (0, 50), 99).id)
+    assert kept == [window(30, 40)]
+
+
+def test_it_is_running_from_when_it_goes_on_until_it_rests_or_ends(
+    db: sqlite3.Connection,
+) -> None:
+    def state() -> tuple[bool, str | None]:
+        return listings.are_any_running(db), get_meta(db, "clean")
+
+    begun = listings.begin(db, SPAN, 9)
+    assert state() == (True, "0")
+    listings.rest(db, begun.id)
+    assert state() == (False, "1")
+    listings.go_on(db, begun.id)
+    assert state() == (True, "0")
+    listings.end(db, begun.id, 10, calls=0)
+    assert state() == (False, "1")
+
+
+def test_windows_that_are_not_settled_as_one_are_kept_as_one(db: sqlite3.Connection) -> None:
+    begun, other = listings.begin(db, SPAN, 9), listings.begin(db, (5_000, 6_000), 9)
+    keep(db, begun.id, window(1_500, 2_000), window(1_000, 1_500))
+    keep(db, other.id, window(5_000, 6_000))
+    assert [one.start_s for one in listings.windows(db, begun.id)] == [1_000, 1_500]
+    whole = window(1_000, 2_000, "no_id")
+    listings.keep_unsettled(db, begun.id, whole)
+    assert listings.windows(db, begun.id) == [whole]
+    assert listings.windows(db, other.id) == [window(5_000, 6_000)]
+
+
+def test_a_day_was_listed_when_that_began_last(db: sqlite3.Connection) -> None:
+    """On the vendor's clock, 8 hours ahead: the 3rd and the 4th of January 1970."""
+    begin, day = 2 * 86_400 - 8 * 3_600, 86_400
+    for begun_ms, span in ((10, (begin, begin + 2 * day)), (20, (begin + day, begin + 2 * day))):
+        listings.end(db, listings.begin(db, span, begun_ms).id, 99, calls=0)
+    never = (begin, begin + 9 * day)
+    listings.end(db, listings.begin(db, never, 30).id, 99, calls=0, unsettled=1)
+    listings.begin(db, (begin, begin + 5 * day), 40)
+    assert listings.listed_days(db) == {"1970-01-03": 10, "1970-01-04": 20}
+
+
+def test_how_the_vendor_cuts_windows_is_kept(db: sqlite3.Connection) -> None:
+    found = Comparison(1, 2, {"0": "200"}, "a")  # any value will do
+    assert listings.list_filter(db, Comparison) is None
+    listings.keep_filter(db, found)
+    assert listings.list_filter(db, Comparison) == found
+
+
+def test_what_was_taken_from_pages_is_fetched_again_once_it_is_doubted(
+    db: sqlite3.Connection,
+) -> None:
+    assert list(listings.taken_ids(db)) == []
+    assert (listings.count_taken(db), listings.count_doubted(db)) == (0, 0)
+    listings.keep_comparison(db, Comparison(1, 2, {}, "a"))
+    listings.keep_taken(db, "run-1", ["a", "b"])
+    listings.keep_taken(db, "run-2", ["c"])
+    assert list(listings.taken_ids(db)) == [["a", "b"], ["c"]]
+    assert (listings.count_taken(db), listings.count_doubted(db)) == (3, 0)
+    listings.doubt_taken(db)
+    assert listings.is_taken_doubted(db)
+    assert listings.count_doubted(db) == 3
+    assert listings.comparison(db) is None
+    listings.forget_taken(db)
+    assert not listings.is_taken_doubted(db)
+    assert (listings.count_taken(db), listings.count_doubted(db)) == (0, 0)
+    assert not db.in_transaction
+
+
+def test_a_bit_that_turned_in_what_was_taken_is_found(db: sqlite3.Connection) -> None:
+    """It must not become another call's id."""
+    listings.keep_taken(db, "run-1", ["1234567890" * 9])
+    (packed,) = db.execute("SELECT ids FROM taken").fetchone()
+    for at in range(8 * 6, 8 * len(packed)):  # behind the mark of the format and its flags
+        turned = bytearray(packed)
+        turned[at // 8] ^= 1 << at % 8
+        db.execute("UPDATE taken SET ids = ?", (bytes(turned),))
+        with pytest.raises(zstandard.ZstdError):
+            list(listings.taken_ids(db))

@@ -138,6 +138,19 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
         load(tmp_path / "latin.toml")
 
 
+def test_a_flag_that_names_no_setting_is_refused() -> None:
+    for key in ("pace.rate", "rate_per_s", "pace", "given"):
+        with pytest.raises(ConfigError, match=rf"unknown key '{key}'.*pace\.rate_per_s") as told:
+            load(flags={key: None})
+        assert told.value.code == "config.unknown_key"
+
+
+@pytest.mark.parametrize("key", ["output.keep_runs_days", "compact.grace_s"])
+def test_a_time_that_may_be_nothing_is_not_below_that(key: str) -> None:
+    load(flags={key: 0.0})
+    refused(r">= 0\.0", **{key: -0.1})
+
+
 @pytest.mark.parametrize("limit", [{"pace__concurrency": 1}, {"pace__concurrency": 1024}])
 def test_a_limit_itself_is_allowed(limit: dict[str, object]) -> None:
     load(flags={name.replace("__", "."): value for name, value in limit.items()})
@@ -175,7 +188,8 @@ def test_plain_http_to_another_machine_is_refused_unless_it_is_meant() -> None:
     refused("is plain http to another machine", vendor__base_url=http)
     load(flags={"vendor.base_url": http, "vendor.allow_insecure_http": True})
     load(flags={"vendor.base_url": "http://127.0.0.1:8080/voice"})
-    load(flags={"vendor.base_url": "https://api.example.com:8443/voice"})
+    for port in (1, 8443, 65_535):
+        load(flags={"vendor.base_url": f"https://api.example.com:{port}/voice"})
 
 
 @pytest.mark.parametrize(
@@ -197,7 +211,8 @@ def test_only_this_machine_is_loopback(url: str, here: bool) -> None:
 
 def test_a_time_zone_that_is_none_is_refused() -> None:
     for zone in ("Mars/Olympus", "../etc/passwd", ""):
-        refused("no time zone is named", output__partition_timezone=zone)
+        refused(r"\$\.output\..*no time zone is named", output__partition_timezone=zone)
+        refused(r"\$\.billing\.zone: no time zone is named", billing__zone=zone)
     load(flags={"output.partition_timezone": "Asia/Shanghai"})
 
 
@@ -212,7 +227,13 @@ def test_a_metrics_file_among_the_outputs_own_files_is_refused(tmp_path: Path, o
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://hc.example.com/x", "https:///x", "https://hc.example.com/x?a", "hc#x"]
+    "url",
+    [
+        "ftp://hc.example.com/x",
+        "https:///x",
+        "https://hc.example.com/x?a",
+        "https://hc.example.com/x#a",
+    ],
 )
 def test_a_ping_address_that_is_none_is_refused_and_not_shown(url: str) -> None:
     told = refused(r"\$\.monitor\.ping_url must be https", monitor__ping_url=url)

@@ -19,6 +19,7 @@ from harvester.identity import (
     same_address,
     same_dates,
     settled,
+    vendor_of,
     with_address,
 )
 
@@ -63,6 +64,29 @@ def test_one_address_in_other_letters_is_the_same(other: str) -> None:
 )
 def test_another_place_is_another_address(other: str) -> None:
     assert not same_address(VENDOR, other)
+
+
+def test_a_port_that_the_scheme_has_anyway_is_no_difference() -> None:
+    for scheme, port, other in (("http", 80, 443), ("https", 443, 80)):
+        assert same_address(f"{scheme}://vendor.example:{port}/v", f"{scheme}://vendor.example/v")
+        assert not same_address(
+            f"{scheme}://vendor.example:{other}/v", f"{scheme}://vendor.example/v"
+        )
+
+
+@pytest.mark.parametrize(
+    ("addresses", "vendor"),
+    [
+        ((), ""),
+        ((VENDOR,), "api.itniotech.com"),
+        (("https://API.itniotech.com:8443/v3", VENDOR), "api.itniotech.com"),
+        ((VENDOR, "https://new.example/v"), "api.itniotech.com, new.example"),
+        (("http://127.0.0.1:1/v", "http://localhost:2/v"), STAND_IN),
+        (("https://[2001:db8::1]/v",), "2001:db8::1"),
+    ],
+)
+def test_a_vendor_is_told_by_its_hosts(addresses: tuple[str, ...], vendor: str) -> None:
+    assert vendor_of(Identity(addresses=addresses)) == vendor
 
 
 def test_a_port_is_no_part_of_an_ipv6_address() -> None:
@@ -292,3 +316,8 @@ def test_a_proof_stands_for_an_address_and_whose_it_is_and_shows_neither() -> No
     ]
     assert proof not in others
     assert "key" not in proof
+
+
+def test_of_two_names_of_a_zone_the_first_stays() -> None:
+    found = {"a": Identity(timezone="UTC"), "b": Identity(timezone="Etc/UTC")}
+    assert merged(found) == (Identity(timezone="UTC"), ())

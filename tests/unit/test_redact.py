@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import logging
 import re
@@ -497,3 +499,52 @@ def test_a_secret_of_four_letters_is_masked_within_a_word_and_one_of_three_is_no
 def test_a_line_stays_one_whatever_the_secret_is() -> None:
     ours = {"event": "run_started", "level": "info", "timestamp": "2026-11-01T00:00:00.123456Z"}
     assert redacted(ours, ("run_started", "info", "2026-11-01T00:00:00.123456Z", "2026")) == ours
+
+
+MASK_KEY = "0123456789abcdef0123456789abcdef"
+
+
+def mask_of(said: str) -> str:
+    """`tel_` and the first 80 bits, in hex, of HMAC-SHA256(key, digits), as the manual has it."""
+    return "tel_" + hmac.new(MASK_KEY.encode(), said.encode(), hashlib.sha256).hexdigest()[:20]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("491511234567", "491511234567"),
+        ("+49 (151) 123-45.67", "491511234567"),
+        ("49/151/1234567", "491511234567"),
+        (
+            "\u0664\u0669\u0661\u0665\u0661\u0661\u0662\u0663\u0664\u0665\u0666\u0667",
+            "491511234567",
+        ),
+        ("0491511234567", "0491511234567"),
+        ("49 151 1234567 ext", "49 151 1234567 ext"),
+        ("anonymous", "anonymous"),
+        ("+", "+"),
+        ("", ""),
+    ],
+)
+def test_only_the_digits_of_a_number_count_for_its_mask(text: str, said: str) -> None:
+    assert NumberHashes(MASK_KEY).number(text) == mask_of(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("call 5551234567 now", f"call {mask_of('5551234567')} now"),
+        ("on 2026-11-01 10:30 at 5551234567", f"on 2026-11-01 10:30 at {mask_of('5551234567')}"),
+        ("since 2026-11-01T10:30:00.123+08:00", "since 2026-11-01T10:30:00.123+08:00"),
+        ("id 12345678901234 to 5551234567", f"id 12345678901234 to {mask_of('5551234567')}"),
+        ("123456 is too short", "123456 is too short"),
+    ],
+)
+def test_in_a_text_dates_and_its_own_id_stay(text: str, shown: str) -> None:
+    assert NumberHashes(MASK_KEY).text(text, voice_id="12345678901234") == shown
+
+
+def test_a_secret_is_masked_as_repr_and_json_write_it_within_a_text() -> None:
+    secret = 'p\u00e4"ss\\word'
+    for write, shown in ((str, "x[secret]x"), (repr, "'x[secret]x'"), (json.dumps, '"x[secret]x"')):
+        assert without_secrets(write(f"x{secret}x"), [secret]) == shown

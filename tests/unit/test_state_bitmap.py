@@ -15,6 +15,7 @@ def test_a_bitmap_is_a_set_of_rows(rows: int, chosen: st.DataObject) -> None:
     bits = bitmap.with_rows(bitmap.empty(rows), some)
     assert bitmap.count(bits) == len(some)
     assert list(bitmap.unset(bits, rows)) == sorted(set(range(rows)) - some)
+    assert {row for row in range(rows) if bitmap.is_set(bits, row)} == some
 
 
 @given(rows=st.integers(1, 300), chosen=st.data())
@@ -39,3 +40,8 @@ def test_one_row_named_twice_in_one_call_is_refused() -> None:
 )
 def test_bits_are_counted_up_to_a_row(rows: int | None, settled: int) -> None:
     assert bitmap.count(bitmap.with_rows(bitmap.empty(12), [0, 7, 8, 11]), rows) == settled
+
+
+@pytest.mark.parametrize(("rows", "size"), [(0, 0), (1, 1), (8, 1), (9, 2), (10_000, 1_250)])
+def test_eight_rows_take_one_byte(rows: int, size: int) -> None:
+    assert bitmap.empty(rows) == bytes(size)

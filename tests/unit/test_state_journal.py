@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -107,3 +108,22 @@ def test_a_blob_whose_last_line_is_cut_is_damaged(cut: int) -> None:
     text = zstandard.ZstdDecompressor().decompress(journal.encode([Entry("1", 0, True, b"{}")])[0])
     with pytest.raises(journal.DAMAGED):
         list(journal.decode(zstandard.compress(text[:-cut]), "run-1"))
+
+
+def test_a_bit_that_turned_never_becomes_another_price() -> None:
+    body = b'{"status":0,"data":{"voiceId":"1","cost":"0.0123456789","to":"5551234567"}}'
+    blob, _ = journal.encode([Entry("1", 5, True, body)])
+    whole = journal.decode(blob, "run-1")
+    for at in range(8 * len(blob)):
+        turned = bytearray(blob)
+        turned[at // 8] ^= 1 << at % 8
+        with suppress(*journal.DAMAGED):  # or else it is a bit that means nothing
+            assert journal.decode(bytes(turned), "run-1") == whole
+
+
+@pytest.mark.parametrize("turn", ["\n", "\r", "\r\n"])
+def test_a_line_break_of_any_kind_is_a_space(turn: str) -> None:
+    body = f'{{{turn}"a":1}}'.encode()
+    blob, _ = journal.encode([Entry("1", 5, True, body), Entry("2", 6, False, b"{}")])
+    found = journal.decode(blob, "run-1")
+    assert [one.body for one in found] == [b"{" + b" " * len(turn) + b'"a":1}', b"{}"]

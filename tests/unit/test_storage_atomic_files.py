@@ -20,7 +20,14 @@ from harvester.pipeline.run.metrics_file import MetricsFile
 from harvester.pipeline.run.prometheus import RunFigures
 from harvester.pipeline.run.state_snapshot import write_snapshot
 from harvester.state.database import open_database
-from harvester.storage.atomic_files import NewTextFile, fresh_file, is_special, write_atomically
+from harvester.storage.atomic_files import (
+    NewFile,
+    NewTextFile,
+    fresh_file,
+    is_special,
+    sync_folder,
+    write_atomically,
+)
 from harvester.storage.parquet_file import IDS, ParquetOut
 
 
@@ -241,6 +248,36 @@ def test_what_can_be_made_again_is_not_synced(
     effects = Effects(monkeypatch)
     write(tmp_path / "x.prom")
     assert effects.seen == [("name", "x.prom")]
+
+
+def test_text_that_can_be_made_again_is_not_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effects = Effects(monkeypatch)
+    with NewTextFile(tmp_path / "x.prom") as new:
+        new.text.write("{}")
+        new.commit(durable=False)
+    assert effects.seen == [("name", "x.prom")]
+    assert (tmp_path / "x.prom").read_text() == "{}"
+
+
+def lose(new: NewFile) -> None:
+    """What is being written is gone, and so the writing ends."""
+    with new:
+        new.half.unlink()
+        raise ZeroDivisionError
+
+
+def test_what_ended_the_writing_is_told_also_if_the_half_file_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        lose(NewFile(tmp_path / "x"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_synced_is_not_kept_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    sync_folder(tmp_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_only_one_module_syncs_and_makes_files_that_replace_others() -> None:

@@ -6,10 +6,20 @@ import re
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
-from harvester.errors import first_line
-from harvester.storage.duckdb_engine import connect, listed, parts, pattern, trouble
+from harvester.errors import StoreError, first_line
+from harvester.storage.duckdb_engine import (
+    Engine,
+    Room,
+    answers,
+    connect,
+    listed,
+    parts,
+    pattern,
+    trouble,
+)
 
 PACKAGE = Path(__file__).resolve().parents[2] / "harvester"
 ODD_NAMES = ["a[1].csv", "a*.csv", "a?.csv", "it's.csv", "[].csv"]
@@ -74,3 +84,44 @@ def test_what_can_not_be_read_has_its_code_and_names_what_to_do() -> None:
     assert found.code == "data.unreadable"
     assert "no magic bytes in part-1.parquet" in str(found)
     assert "verify --deep" in str(found)
+
+
+def test_a_connection_has_two_threads_unless_another_number_is_asked_for(tmp_path: Path) -> None:
+    with connect("1GB", tmp_path) as database:
+        assert database.execute("SELECT current_setting('threads')").fetchone() == (2,)
+
+
+def test_the_rows_of_a_query_come_in_batches_none_of_them_empty(tmp_path: Path) -> None:
+    room = Room("400MB", tmp_path)
+    query = "SELECT n FROM range($n) AS r(n) ORDER BY n"
+    for size in (0, 3, 200_000):
+        batches = list(answers(query, {"n": size}, room))
+        assert all(batch.num_rows for batch in batches)
+        assert [n for batch in batches for n in batch.column(0).to_pylist()] == list(range(size))
+
+
+def test_a_query_that_fails_is_told_as_an_error_of_the_data_set(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"the data set can't be read through: .*none"):
+        list(answers("FROM none", {}, Room("400MB", tmp_path)))
+
+
+def test_a_query_reads_the_tables_that_it_is_offered(tmp_path: Path) -> None:
+    engine = Engine(memory_limit="400MB", threads=1, scratch=str(tmp_path))
+    table = pa.table({"id": ["b", "a"]})
+    engine.offer("given", table.to_reader())
+    found = list(engine.stream("SELECT id FROM given WHERE id > $least", {"least": "a"}))
+    assert pa.Table.from_batches(found).to_pylist() == [{"id": "b"}]
+    engine.close()
+    with pytest.raises(duckdb.ConnectionException):
+        list(engine.stream("SELECT 1", {}))
+
+
+def test_a_pattern_without_a_folder_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.parquet", "a.parquet"):
+        (tmp_path / name).touch()
+    assert parts("*.parquet") == ["a.parquet", "b.parquet"]
+    assert parts("a.parquet") == ["a.parquet"]
+    assert parts("[ab].parquet") == ["a.parquet", "b.parquet"]

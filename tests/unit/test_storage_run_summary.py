@@ -21,6 +21,7 @@ from harvester.storage.run_summary import (
     RunSummary,
     SummaryError,
     read_summary,
+    summaries,
     summary_files,
 )
 from tests.support.summaries import summary_of
@@ -191,3 +192,32 @@ def test_summaries_are_found_by_their_folders(tmp_path: Path) -> None:
 )
 def test_a_run_is_named_by_its_time_and_six_digits(name: str, is_one: bool) -> None:
     assert is_run_id(name) is is_one
+
+
+def test_what_was_fetched_again_is_read_where_it_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    told = summary_of(RUN.id, run={"unrated": 3})
+    path.write_text(json.dumps(told))
+    found = read_summary(path)
+    assert (found.unrated, found.changed, found.doubted, found.took_pages) == (3, 0, 0, False)
+    for refetch, by_pages in (({"changed": 4}, {"fetched_again": 5}), ({}, {})):
+        path.write_text(json.dumps({**told, "refetch": refetch, "by_pages": by_pages}))
+        found = read_summary(path)
+        assert found.changed == refetch.get("changed", 0)
+        assert (found.doubted, found.took_pages) == (by_pages.get("fetched_again", 0), True)
+
+
+def test_an_older_one_counts_no_calls_without_a_price(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps(summary_of(RUN.id)))
+    assert read_summary(path).unrated == 0
+
+
+def test_only_summaries_of_runs_that_can_be_read_are_listed(tmp_path: Path) -> None:
+    later = "20261102T000000Z-00000a"
+    for name in (later, RUN.id, "notes", "20261103T000000Z-00000a", "20261104T000000Z-00000a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary_of(name)))
+    (tmp_path / "20261103T000000Z-00000a" / "summary.json").write_text("{")
+    (tmp_path / "20261104T000000Z-00000a" / "summary.json").unlink()
+    assert [one.run_id for one in summaries(tmp_path)] == [RUN.id, later]
