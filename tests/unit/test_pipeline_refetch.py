@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
-from harvester.inputs.worklist.spec import Chosen
+from harvester.inputs.worklist.spec import Chosen, Selection
 from harvester.pipeline.engine.settle import KEPT_MS
 from harvester.pipeline.run.refetch import (
     Ordered,
@@ -292,7 +292,22 @@ def test_a_selection_is_of_the_files_of_rows_and_those_of_changes(
             (path,),
         )
     output = Output(tmp_path)
-    request = replace(REQUEST, since_ms=0)
-    found = selection_of(db, output, GROUP_RECORD, request, None, NOW_MS, "")
-    assert found.parts == (str(output.place_of(paths[0])),)
-    assert found.changes == (str(output.place_of(paths[1])),)
+    output.dropped.mkdir(parents=True)
+    erased = output.dropped / "erase-1.parquet"
+    erased.touch()
+    request = RefetchRequest(
+        what="unrated", column="hangup_time", since_ms=1, until_ms=2, share=0.5
+    )
+    assert selection_of(db, output, GROUP_RECORD, request, (), NOW_MS, "salt") == Selection(
+        what="unrated",
+        parts=(str(output.place_of(paths[0])),),
+        changes=(str(output.place_of(paths[1])),),
+        erased=(str(erased),),
+        has_rated=True,
+        column="hangup_time",
+        since_ms=1,
+        until_ms=2,
+        files=(),
+        share=0.5,
+        salt="salt",
+    )
