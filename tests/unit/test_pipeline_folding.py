@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,15 +20,19 @@ import pytest
 from harvester.answers.answer import Answer
 from harvester.dataset.changes import NEW, OLD, changes_of
 from harvester.dataset.footer import FOOTER_SCHEMA_VERSION
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
 from harvester.dataset.kind import RecordKind
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import NO_DATE
 from harvester.dataset.usage import UsageTotals
 from harvester.errors import StoreError
+from harvester.pipeline.publish.edits import Unfolded, again, unfolded
 from harvester.pipeline.publish.folding import Fold, changes_by_folder, changes_in
 from harvester.pipeline.publish.in_changes import InChanges, Without
 from harvester.pipeline.publish.merging import Contents, Source, contents_of
+from harvester.state.database import open_database
+from harvester.state.values import Note
+from harvester.storage.output import Output
 
 FOLDER = "submit_date=2026-11-01"
 CHANGES = changes_of(GROUP_RECORD)
@@ -70,7 +77,7 @@ def fold(*found: dict[str, Any], kind: RecordKind = GROUP_RECORD) -> Fold:
 
 def part(folder: Path, number: int, *found: dict[str, Any]) -> Source:
     """A part of changes/, in row groups of one."""
-    path = folder / f"{number}.parquet"
+    path = folder / f"part-s-{number}-0.parquet"
     with pq.ParquetWriter(path, CHANGES.schema) as writer:
         writer.write_table(changes(*found), row_group_size=1)
         writer.add_key_value_metadata({FOOTER_SCHEMA_VERSION: str(CHANGES.version)})
@@ -186,3 +193,100 @@ def test_changes_of_rows_that_left_leave_with_them() -> None:
     assert found.rows.to_pylist() == list(kept)
     assert found.gone == contents_of(changes(left), CHANGES)
     assert found.came == Contents()
+
+
+# --- which edit a folder gets ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    return Output(tmp_path / "out")
+
+
+@pytest.fixture
+def db(tmp_path: Path, output: Output) -> Iterator[sqlite3.Connection]:
+    """A state that knows two publications of changes: 2 of a folder, then 1 of it and 1 more."""
+    folder = output.changes / "change_date=1970-01-01"
+    folder.mkdir(parents=True)
+    found = [
+        part(folder, 1, change(A1, A2, 1), change(B1, B2, 1)),
+        part(folder, 2, change(A2, A3, 2), change(C1, C1, 2, "2026-11-02")),
+    ]
+    with closing(open_database(tmp_path / "state.db", "acme")) as made:
+        for one in found:
+            rewrite(made, Note(), "change")
+            made.execute(
+                "INSERT INTO file (path, publication, rows, bytes, sha256, state) "
+                "VALUES (?, ?, 2, 1, ?, 'live')",
+                (f"{folder.name}/{one.path.name}", one.publication, one.sha256),
+            )
+        yield made
+
+
+def rewrite(db: sqlite3.Connection, note: Note, kind: str = "rewrite") -> None:
+    db.execute(
+        "INSERT INTO publication (lo, hi, state, kind, note) VALUES (1, 0, 'live', ?, ?)",
+        (kind, msgspec.json.encode(note).decode()),
+    )
+
+
+def test_changes_wait_for_a_fold_until_they_are_folded_in(
+    db: sqlite3.Connection, output: Output
+) -> None:
+    other = "submit_date=2026-11-02"
+    assert unfolded(db, output, GROUP_RECORD) == {FOLDER: Unfolded(3, 2), other: Unfolded(1, 2)}
+    rewrite(db, Note(folded={FOLDER: 1}))
+    assert unfolded(db, output, GROUP_RECORD) == {FOLDER: Unfolded(1, 2), other: Unfolded(1, 2)}
+    rewrite(db, Note(folded={FOLDER: 2}))
+    assert unfolded(db, output, GROUP_RECORD) == {other: Unfolded(1, 2)}
+
+
+def test_a_fold_goes_as_far_as_its_note_says(db: sqlite3.Connection, output: Output) -> None:
+    for through, newest in ((1, A2), (2, A3)):
+        note = Note("compact", folded={FOLDER: through})
+        make = again(db, output, GROUP_RECORD, note, FOLDER)
+        assert make is not None
+        # A new one for each time that it is made.
+        for edit in (make(), make()):
+            assert edit.edited(rows(A1, B1)).rows.to_pylist() == [newest, B2]
+            edit.complete()
+
+
+def test_a_folder_that_was_only_compacted_is_made_again_as_it_is(
+    db: sqlite3.Connection, output: Output
+) -> None:
+    note = Note("compact", folded={"submit_date=2026-11-02": 2})
+    assert again(db, output, GROUP_RECORD, note, FOLDER) is None
+
+
+def test_columns_are_lifted_again_from_the_version_that_they_had(
+    db: sqlite3.Connection, output: Output
+) -> None:
+    note = Note("compact", lifted_from=1, free_destinations=("*",))
+    for folder, of in ((FOLDER, lambda kind: kind), ("change_date=2026-11-01", changes_of)):
+        make = again(db, output, GROUP_RECORD, note, folder)
+        assert make is not None
+        edit = make()
+        assert (edit.reads, edit.writes) == (of(GROUP_RECORD_1), of(GROUP_RECORD))
+    old = row("a", "0", hangupTime="2026-11-01T10:01:00Z", code="France")
+    make = again(db, output, GROUP_RECORD, note, FOLDER)
+    assert make is not None
+    before = rows(old).select(GROUP_RECORD_1.schema.names)
+    assert make().edited(before).rows["is_rated"].to_pylist() == [True], "it costs nothing there"
+
+
+def test_what_was_dropped_leaves_changes_again_but_rows_of_others_are_lost(
+    db: sqlite3.Connection, output: Output
+) -> None:
+    note = Note("drop", dropped=("2026-11-01",))
+    make = again(db, output, GROUP_RECORD, note, "change_date=2026-11-01")
+    assert make is not None
+    kept = change(C1, C1, 2, "2026-11-02")
+    assert make().edited(changes(change(A1, A2, 1), kept)).rows.to_pylist() == [kept]
+    with pytest.raises(
+        StoreError, match=r"the new files of .* are lost, and `harvester drop`"
+    ) as hit:
+        again(db, output, GROUP_RECORD, note, FOLDER)
+    assert hit.value.code == "data.part_lost"
+    with pytest.raises(StoreError, match="harvester erase"):
+        again(db, output, GROUP_RECORD, Note("erase"), "change_date=2026-11-01")
