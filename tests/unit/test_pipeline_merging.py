@@ -60,7 +60,9 @@ def part(path: Path, publication: int, *tables: pa.Table, **footer: object) -> S
     return Source(path, hashlib.sha256(path.read_bytes()).hexdigest(), publication)
 
 
-def gathered(*sources: Source, edit: Any = SAME, after: Callable[[], None] = list) -> Gathered:
+def gathered(
+    *sources: Source, edit: Any = SAME, after: Callable[[], None] = lambda: None
+) -> Gathered:
     return gather(sources, edit, after, date=DAY, timezone="UTC")
 
 

@@ -211,7 +211,18 @@ def test_a_run_that_has_just_begun_has_counted_nothing() -> None:
         "published_bytes_total",
         "unknown_field_values_total",
         "answered_without_cost_total",
+        "unrated_ids_total",
+        "workers",
+        "workers_lost_total",
     )
     assert {name: found[name, ()] for name in counted} == dict.fromkeys(counted, 0)
     assert found["ids_total", (("outcome", "cut_off"),)] == 0
     assert found["run_active", ()] == 1
+
+
+def test_values_that_could_not_be_typed_are_told_by_the_vendors_fields_alone() -> None:
+    unparsed = {"cost": 3, "submitTime": 2, "data": 4, "491701112223": 6}
+    found = read(exposition(msgspec.structs.replace(WHOLE, unparsed=unparsed)))
+    values = {labels: n for (name, labels), n in found.items() if name == "unparsed_values_total"}
+    told = {dict(labels)["field"]: n for labels, n in values.items()}
+    assert told == {"cost": 3, "submitTime": 2, "data": 4, "odd": 6}
