@@ -15,7 +15,7 @@ import pytest
 
 from harvester.answers.answer import Answer
 from harvester.dataset.footer import FOOTER_SCHEMA_VERSION
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
 from harvester.dataset.kind import RecordKind
 from harvester.dataset.normalize import normalize
 from harvester.dataset.sort_buffer import Held
@@ -49,13 +49,19 @@ def rows(*ids: str, run: str = "run", day: str = DAY, currency: str | None = "US
     return normalize(answers, "acme", GROUP_RECORD).table
 
 
-def part(path: Path, publication: int, *tables: pa.Table, **footer: object) -> Source:
+def part(
+    path: Path,
+    publication: int,
+    *tables: pa.Table,
+    kind: RecordKind = GROUP_RECORD,
+    **footer: object,
+) -> Source:
     """A part with a row group for each table."""
-    with pq.ParquetWriter(path, GROUP_RECORD.schema) as writer:
+    with pq.ParquetWriter(path, kind.schema) as writer:
         for table in tables:
             writer.write_table(table)
         told = {f"cdr.{name}": str(value) for name, value in footer.items()}
-        version = str(GROUP_RECORD.version)
+        version = str(kind.version)
         writer.add_key_value_metadata({FOOTER_SCHEMA_VERSION: version, **told})
     return Source(path, hashlib.sha256(path.read_bytes()).hexdigest(), publication)
 
@@ -90,6 +96,18 @@ class Dropping:
 
     def complete(self) -> None:
         """Nothing is missing."""
+
+
+class Renaming(Dropping):
+    """An edit that puts other calls there, in the columns of the oldest version."""
+
+    reads = writes = GROUP_RECORD_1
+
+    def edited(self, rows: pa.Table) -> Edited:
+        ids = pa.array([one + "'" for one in rows["voice_id"].to_pylist()])
+        after = rows.set_column(0, rows.schema.field(0), ids)
+        gone, came = (contents_of(one, GROUP_RECORD_1) for one in (rows, after))
+        return Edited(after, gone, came)
 
 
 def test_contents_are_added_and_taken_away() -> None:
@@ -183,6 +201,16 @@ def test_what_an_edit_takes_out_is_not_expected_any_more(tmp_path: Path) -> None
     assert found.rows == 2
     # By the rows: the footer tells of others.
     assert (found.held.presumed, found.presumed_of) == (1, 2)
+
+
+def test_what_an_edit_puts_there_is_expected_instead(tmp_path: Path) -> None:
+    old = rows("a", "b").select(GROUP_RECORD_1.schema.names).cast(GROUP_RECORD_1.schema)
+    source = part(tmp_path / "1", 5, old, presumed_currency=2, kind=GROUP_RECORD_1)
+    found = gathered(source, edit=Renaming())
+    assert ids_in(found.held) == ["a'", "b'"]
+    assert found.expected.is_as(contents_of(rows("a'", "b'"), GROUP_RECORD))
+    # Of rows without such a column nothing is known.
+    assert (found.held.presumed, found.presumed_of) == (0, 0)
 
 
 def test_a_part_that_is_not_as_it_was_published_is_not_read(tmp_path: Path) -> None:

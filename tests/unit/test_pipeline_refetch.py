@@ -194,6 +194,7 @@ def test_a_sample_is_scaled_by_what_was_compared() -> None:
     # Wilson's interval of 3 out of 10 is 0.1078 to 0.6032.
     assert (round(sample.share_low, 4), round(sample.share_high, 4)) == (0.1078, 0.6032)
     assert (sample.changed_whole, sample.changed_low, sample.changed_high) == (60, 21, 121)
+    assert estimate_of(Compared(missing=3), 200) is None
 
 
 @pytest.mark.parametrize(
@@ -203,6 +204,8 @@ def test_a_sample_is_scaled_by_what_was_compared() -> None:
         (Compared(changed=1, cost={"USD": "2"}, squares={"USD": "4"}), ("20.00", "20.00")),
         # Of 2 and 0 the variance is 2: 10 ± 1.96 * 10 * sqrt(2 / 2).
         (Compared(same=1, changed=1, cost={"USD": "2"}, squares={"USD": "4"}), ("-9.60", "29.60")),
+        # One of four: the variance is (4 - 2 * 2 / 4) / 3, and so 5 ± 1.96 * 10 * sqrt(1 / 4).
+        (Compared(same=3, changed=1, cost={"USD": "2"}, squares={"USD": "4"}), ("-4.80", "14.80")),
         # Squares of an older version are unknown.
         (Compared(same=1, changed=1, cost={"USD": "2"}), ("10.00", "10.00")),
     ],
