@@ -161,9 +161,12 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.fields: dict[str, object] = {}
+        """Of the last one."""
 
     def message(self, level: str, event: str, **fields: object) -> None:
         self.events.append(f"{level} {event}")
+        self.fields = fields
 
     def progress(self, progress: Progress) -> None:
         raise AssertionError("a metrics file has no progress to tell")
@@ -186,6 +189,9 @@ def test_a_file_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
     writing.write(WHOLE)
     writing.write_failure("main", 0, 1, 6)
     assert told.events == ["warning metrics_failed"]
+    reason = "No such file or directory"
+    assert told.fields == {"file": str(tmp_path / "missing" / "x.prom"), "reason": reason}
+    assert not writing.is_wanted
 
 
 def test_a_run_that_failed_early_keeps_the_last_success(tmp_path: Path) -> None:
@@ -254,7 +260,7 @@ def test_what_is_not_known_or_is_nothing_has_no_family() -> None:
 
 def test_deferred_ids_are_pending_and_never_less_than_none() -> None:
     def pending(**counts: int) -> float:
-        now = msgspec.structs.replace(NOW, **counts)  # type: ignore[arg-type]
+        now = msgspec.structs.replace(NOW, **counts)
         figures = RunFigures(account="main", started_s=1.0, progress=now)
         return read(exposition(figures))[("pending_ids", ())]
 

@@ -26,6 +26,7 @@ from harvester.pipeline.run.refetch import (
     key_of,
     refetch_totals,
     selection_of,
+    wilson,
 )
 from harvester.pipeline.run.requests import RefetchRequest, RunRequest
 from harvester.state.database import open_database, set_meta
@@ -195,6 +196,18 @@ def test_a_sample_is_scaled_by_what_was_compared() -> None:
     assert (round(sample.share_low, 4), round(sample.share_high, 4)) == (0.1078, 0.6032)
     assert (sample.changed_whole, sample.changed_low, sample.changed_high) == (61, 21, 123)
     assert estimate_of(Compared(missing=3), 200) is None
+
+
+@pytest.mark.parametrize(
+    ("hits", "low", "high"), [(0, 0.0, 0.2775), (1, 0.0179, 0.4042), (9, 0.5958, 0.9821)]
+)
+def test_wilsons_interval_of_a_share_of_ten(hits: int, low: float, high: float) -> None:
+    assert tuple(round(end, 4) for end in wilson(hits, 10)) == (low, high)
+    # And of the others.
+    assert tuple(round(end, 4) for end in wilson(10 - hits, 10)) == (
+        round(1 - high, 4),
+        round(1 - low, 4),
+    )
 
 
 @pytest.mark.parametrize(
