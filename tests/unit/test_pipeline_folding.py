@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date
 from decimal import Decimal
@@ -182,6 +182,17 @@ def test_what_is_done_to_rows_is_done_to_old_and_new_of_a_change() -> None:
     assert found.gone.usage == UsageTotals(2, 120, 120, {"USD": 5 * unit})
     assert found.came.usage == UsageTotals(2, 120, 120, {"USD": 8 * unit})
     edit.complete()
+
+
+def test_footers_of_changes_say_nothing_of_the_rows_in_them() -> None:
+    began: list[tuple[dict[bytes, bytes], int]] = []
+
+    class Begun(Fold):
+        def begin(self, footer: Mapping[bytes, bytes], rows: int) -> None:
+            began.append((dict(footer), rows))
+
+    InChanges(Begun(GROUP_RECORD, changes(), FOLDER)).begin({b"cdr.presumed_currency": b"2"}, 2)
+    assert began == [({}, 2)]
 
 
 def test_changes_of_rows_that_left_leave_with_them() -> None:
