@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harvester.answers.answer import Answer
 from harvester.dataset.changes import NEW, OLD, changes_of
 from harvester.dataset.footer import FOOTER_SCHEMA_VERSION
 from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
 from harvester.dataset.kind import RecordKind
-from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import NO_DATE
 from harvester.dataset.usage import UsageTotals
 from harvester.errors import StoreError
@@ -33,42 +28,9 @@ from harvester.pipeline.publish.merging import Contents, Source, contents_of
 from harvester.state.database import open_database
 from harvester.state.values import Note
 from harvester.storage.output import Output
+from tests.support.changed_rows import CHANGES, change, changes, row, rows
 
 FOLDER = "submit_date=2026-11-01"
-CHANGES = changes_of(GROUP_RECORD)
-
-
-def row(voice_id: str, cost: str, run: str = "first", at: int = 0, **more: Any) -> dict[str, Any]:
-    """A call of a minute in USD."""
-    said = {"submitTime": "2026-11-01T10:00:00Z", "callDuration": 60, "chargedDuration": 60}
-    said |= {"currency": "USD", "cost": cost, **more}
-    answer = Answer(voice_id, json.dumps({"data": said}).encode(), at, run, is_final=True)
-    (found,) = normalize([answer], "acme", GROUP_RECORD).table.to_pylist()
-    return dict(found)
-
-
-def rows(*found: dict[str, Any]) -> pa.Table:
-    return pa.Table.from_pylist(list(found), GROUP_RECORD.schema)
-
-
-def change(
-    old: dict[str, Any], new: dict[str, Any], publication: int, day: str | None = "2026-11-01"
-) -> dict[str, Any]:
-    return {
-        "voice_id": old["voice_id"],
-        "submit_date": None if day is None else date.fromisoformat(day),
-        "changed_at": new["fetched_at"],
-        "publication": publication,
-        "run_id": new["run_id"],
-        "reason": "vendor",
-        "changed": ["cost"],
-        OLD: old,
-        NEW: new,
-    }
-
-
-def changes(*found: dict[str, Any]) -> pa.Table:
-    return pa.Table.from_pylist(list(found), CHANGES.schema)
 
 
 def fold(*found: dict[str, Any], kind: RecordKind = GROUP_RECORD) -> Fold:
