@@ -215,11 +215,14 @@ BALANCED = {"begun": 15, "open": 2, "dead": 3, "deferred": 4, "cut_off": 6}
 
 
 def differing(
-    db: sqlite3.Connection, run: RunRecord, record: InputRecord | None = None
+    db: sqlite3.Connection,
+    run: RunRecord,
+    record: InputRecord | None = None,
+    work_list: WorkList | None = None,
 ) -> list[str]:
     """The control totals of a run that do not balance."""
     output = Output(Path("/nowhere"))
-    _, found = check_control_totals(db, output, "acme", run, record=record, work_list=None)
+    _, found = check_control_totals(db, output, "acme", run, record=record, work_list=work_list)
     return [one.control_totals for one in found]
 
 
@@ -245,6 +248,16 @@ def test_the_totals_of_an_input_must_balance(db: sqlite3.Connection, at: int) ->
     assert differing(db, run, InputRecord(*books)) == []  # type: ignore[arg-type]
     books[at if at < 7 else 8] = 100
     assert "input" in differing(db, run, InputRecord(*books))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["delivered", "open", "dead", "refetched"])
+def test_an_id_of_a_list_with_an_outcome_must_have_its_bit(
+    db: sqlite3.Connection, name: str
+) -> None:
+    run = replace(RUN, counters=BALANCED)
+    work_list = WorkList(1, None, "list", None, 5, 0, 0, again=2)
+    assert differing(db, run, work_list=work_list) == []
+    assert differing(db, run, work_list=replace(work_list, **{name: 1})) == ["list"]
 
 
 def test_ids_that_were_fetched_again_must_have_an_outcome_each(db: sqlite3.Connection) -> None:
