@@ -81,6 +81,30 @@ def test_a_file_that_has_rested_is_not_read_again_and_one_of_an_older_ledger_is(
     assert listed(house, path).result is None, "the same input, by what it holds"
 
 
+def test_without_an_input_the_list_in_force_counts_with_the_books_of_its_input(
+    house: House, tmp_path: Path
+) -> None:
+    config = house.config
+
+    def found() -> Listing:
+        return list_input(house.db, house.output, config.input, config.plan, None, run_dir(house))
+
+    assert found() == Listing(None, None, None)
+    path = tmp_path / "ids.txt"
+    path.write_text(f"{A}\n{B}\nno id\n")
+    made = listed(house, path)
+    assert made.input is not None
+    assert (made.input.lines, made.input.bad, made.input.listed) == (3, 1, 2)
+    assert found() == Listing(house.work_list, made.input, None)
+    path.write_text(f"{C}\n")
+    other = listed(house, path)
+    assert (house.work_list.listed, house.work_list.carried_over) == (1, 2)
+    assert found() == Listing(house.work_list, other.input, None)
+    # A list that was made for no input has no books of one.
+    list_retry(house.db, house.output, config.input, config.plan, None, run_dir(house))
+    assert found() == Listing(house.work_list, None, None)
+
+
 # --- lists that are made for something else -------------------------------------------------------
 
 

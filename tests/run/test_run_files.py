@@ -14,7 +14,15 @@ import pytest
 
 from harvester.config import load
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.run.requests import NEVER, RunRequest, StopCheck, StopSource, stopped
+from harvester.pipeline.run.requests import (
+    NEVER,
+    RefetchRequest,
+    Request,
+    RunRequest,
+    StopCheck,
+    StopSource,
+    stopped,
+)
 from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
 from harvester.state import run_records
@@ -61,7 +69,7 @@ def output(tmp_path: Path) -> Output:
 def harvest(
     vendor: Simulator,
     output: Output,
-    request: RunRequest | None = None,
+    request: Request | None = None,
     stop: StopSource = NEVER,
     **flags: object,
 ) -> tuple[Result, Told]:
@@ -257,6 +265,42 @@ def test_what_one_input_left_over_is_no_matter_of_a_run_for_another_one_alone(
     assert told.last is not None
     assert told.last.to_fetch == left
     assert told.of("input_listed") == told.of("no_ids") == []
+
+
+def test_a_refetch_says_what_it_fetches_again_and_what_became_of_it(
+    vendor: Simulator, output: Output
+) -> None:
+    metrics = output.root.parent / "run.prom"
+    harvest(vendor, output)
+    whole = RefetchRequest(what="delivered", since_ms=0)
+    result, told = harvest(vendor, output, whole, monitor__metrics_file=str(metrics))
+    assert (result.exit_code, result.summary.run.attempted) == (0, 0)
+    counts = {"again": 10, "population": 10, "left_out": 0}
+    assert told.of("refetch_listed") == [("info", counts)]
+    assert told.of("input_listed") == told.of("no_ids") == []
+    totals = result.summary.refetch
+    assert totals is not None
+    assert (totals.again, totals.pending, totals.in_journal) == (10, 0, 0)
+    assert sum(totals.outcomes.values()) == 10
+    found = read(metrics.read_text())
+    assert {
+        dict(labels)["outcome"]: n
+        for (name, labels), n in found.items()
+        if name == "refetched_ids_total"
+    } == totals.outcomes
+    assert told.last is not None
+    assert told.last.to_fetch == 10
+    some = output.root.parent / "some.txt"
+    some.write_text("\n".join([*IDS[:2], IDS[11]]))
+    few, told = harvest(
+        vendor, output, RefetchRequest(what="delivered", since_ms=0, ids=(str(some),))
+    )
+    assert few.summary.refetch is not None
+    assert (few.summary.refetch.again, few.summary.refetch.outside) == (2, 1)
+    assert told.of("ids_not_delivered") == [("warning", {"count": 1, "ids": [IDS[11]]})]
+    # With nothing that is dead there is nothing to retry.
+    none, told = harvest(vendor, output, RefetchRequest(what="dead"))
+    assert (none.exit_code, none.summary.requests, none.summary.refetch) == (0, 0, None)
 
 
 def test_a_run_ends_when_its_time_is_up(vendor: Simulator, output: Output) -> None:
