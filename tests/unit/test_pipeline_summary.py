@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from harvester.pipeline.engine.workers import AheadFigures, Differing
 from harvester.pipeline.publish.oddities import Oddities
 from harvester.pipeline.publish.publisher import Published
+from harvester.pipeline.run.control_totals import Difference
 from harvester.pipeline.run.estimate import Estimate
 from harvester.pipeline.run.summary import (
     DataTotals,
@@ -89,6 +90,31 @@ def test_what_a_run_saw_of_the_vendor_stands_in_its_summary() -> None:
     assert (found.exit_code, found.code, found.first_publication) == (3, "found.dead", 7)
     assert found.started_at == "2026-11-01T00:00:00.000+00:00"
     assert found.ended_at == instant(RUN.started_ms + 1_540) == "2026-11-01T00:00:01.540+00:00"
+
+
+def test_a_summary_holds_the_books_as_they_were_drawn_up() -> None:
+    record = InputRecord("key", 1, 2, 3, 4, 5, 6, RUN.started_ms, 8)
+    books = input_totals(record, 7)
+    listed = list_totals(WorkList(1, "key", "list", "ids", 100, 20, 3, 4, 5, 6, 70, 8))
+    difference = Difference("data", "rows = 1", "rows = 2")
+    found = make_summary(
+        RUN,
+        account="acme",
+        code="control_totals.differ",
+        message="they differ",
+        output=Output(Path("/out")),
+        input_=books,
+        list_=listed,
+        data=DATA,
+        differences=[difference],
+        open_unrated=9,
+    )
+    assert (found.input, found.work_list, found.data) == (books, listed, DATA)
+    assert (found.differences, found.open_unrated) == ([difference], 9)
+    assert (found.code, found.message) == ("control_totals.differ", "they differ")
+    assert (found.run_id, found.account, found.output) == (RUN.id, "acme", "/out")
+    assert found.run == run_totals(RUN)
+    assert (found.refetch, found.by_pages, found.ages_held) == (None, None, False)
 
 
 def test_a_run_that_saw_nothing_of_the_kind_says_so() -> None:
