@@ -13,8 +13,6 @@ from harvester.dataset.files import (
     newest_fetch_ms,
     newest_id,
     refuse_other_schema,
-    totals,
-    totals_of,
     usage_in,
 )
 from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
@@ -43,11 +41,11 @@ def test_an_inspection_tells_it_as_a_fault(tmp_path: Path) -> None:
     assert fault.kind == "unreadable"
 
 
-RUN, OTHER = "20261101T000000Z-00000a", "20261102T000000Z-00000b"
+RUN = "20261101T000000Z-00000a"
 UNIT = 10**8
 
 
-def rows(*costs: str | None, run: str = RUN, at: int = 0, currency: str = "USD") -> pa.Table:
+def rows(*costs: str | None, at: int = 0, currency: str = "USD") -> pa.Table:
     """Calls of ten seconds, of which eleven are charged, each at its cost."""
     bodies = [
         f'{{"data":{{"callDuration":10,"chargedDuration":11,"currency":"{currency}"'
@@ -56,7 +54,7 @@ def rows(*costs: str | None, run: str = RUN, at: int = 0, currency: str = "USD")
         for cost in costs
     ]
     answers = [
-        Answer(f"{number}", body.encode(), at, run, is_final=True)
+        Answer(f"{number}", body.encode(), at, RUN, is_final=True)
         for number, body in enumerate(bodies)
     ]
     return normalize(answers, "acme", GROUP_RECORD).table
@@ -80,30 +78,6 @@ def test_rows_add_up_by_currency_and_one_without_a_cost_costs_nothing() -> None:
     assert usage_in(rows(), GROUP_RECORD) == UsageTotals()
 
 
-@pytest.mark.parametrize("count", [1, 3, 64, 65, 80])
-def test_however_many_currencies_there_are_each_has_its_sum(count: int) -> None:
-    names = [f"A{chr(65 + number // 26)}{chr(65 + number % 26)}" for number in range(count)]
-    tables = [rows("1", f"{at}", currency=name) for at, name in enumerate(names)]
-    found = usage_in(pa.concat_tables(tables), GROUP_RECORD)
-    assert found.cost == {name: (1 + at) * UNIT for at, name in enumerate(names)}
-
-
-@pytest.mark.parametrize("has_statistics", [True, False])
-def test_of_a_run_only_its_own_rows_are_counted_in_whichever_file_and_group(
-    tmp_path: Path, has_statistics: bool
-) -> None:
-    mixed = pa.concat_tables([rows("1"), rows("100", run=OTHER)])
-    files = [
-        part(tmp_path / "1", mixed, rows("2"), has_statistics=has_statistics),
-        part(tmp_path / "2", rows("200", run=OTHER), rows("4", "8"), has_statistics=has_statistics),
-        part(tmp_path / "3", rows("400", run=OTHER), has_statistics=has_statistics),
-    ]
-    assert totals(files, RUN, GROUP_RECORD) == UsageTotals(4, 40, 44, {"USD": 15 * UNIT})
-    assert totals(files, OTHER, GROUP_RECORD).cost == {"USD": 700 * UNIT}
-    assert totals([], RUN, GROUP_RECORD) == UsageTotals()
-    assert totals_of(mixed, RUN, GROUP_RECORD) == UsageTotals(1, 10, 11, {"USD": UNIT})
-
-
 def test_the_last_row_of_a_part_was_fetched_when_the_last_of_its_groups_was(tmp_path: Path) -> None:
     groups = [rows("1", at=5_000), rows("1", at=9_001), rows("1", at=7_000)]
     assert newest_fetch_ms(part(tmp_path / "1", *groups)) == 9_001
@@ -111,17 +85,6 @@ def test_the_last_row_of_a_part_was_fetched_when_the_last_of_its_groups_was(tmp_
     assert newest_fetch_ms(silent) == 0
     with pytest.raises(StoreError, match="it is gone"):
         newest_fetch_ms(tmp_path / "3")
-
-
-def test_the_newest_id_is_that_of_the_first_part_that_says_one(tmp_path: Path) -> None:
-    silent = part(tmp_path / "1", rows("1"))
-    empty = part(tmp_path / "2", rows("1"), max_voice_id="")
-    said = part(tmp_path / "3", rows("1"), max_voice_id="7", min_voice_id="1")
-    more = part(tmp_path / "4", rows("1"), max_voice_id="9")
-    assert newest_id([silent, empty, said, more]) == "7"
-    assert newest_id([more, said]) == "9"
-    assert newest_id([silent]) is None
-    assert newest_id([]) is None
 
 
 def test_a_part_of_another_version_or_tool_is_refused(tmp_path: Path) -> None:
