@@ -29,6 +29,7 @@ from harvester.state import run_records
 from harvester.state.database import open_database
 from harvester.storage.output import Output
 from tests.run.test_in_place import SECRETS
+from tests.security.hostile import Ask, HostileVendor
 from tests.support.harvesting import FAST
 from tests.support.outputs import edit
 from tests.support.simulated import ALL_RECORDS, END, Simulator
@@ -74,7 +75,13 @@ def harvest(
     **flags: object,
 ) -> tuple[Result, Told]:
     """`request` None: for the ids of the fixture."""
-    base = {**FAST, "output.dir": str(output.root), "vendor.base_url": vendor.base_url}
+    return harvest_at(output, request, stop, vendor__base_url=vendor.base_url, **flags)
+
+
+def harvest_at(
+    output: Output, request: Request | None = None, stop: StopSource = NEVER, **flags: object
+) -> tuple[Result, Told]:
+    base = {**FAST, "output.dir": str(output.root)}
     named = {name.replace("__", ".", 1): value for name, value in flags.items()}
     told = Told()
     request = request or RunRequest(sources=(str(output.root.parent / "ids.txt"),))
@@ -186,6 +193,34 @@ def test_the_metrics_at_the_end_are_those_of_the_run_and_of_the_output(
     new_ids = ("last_new_ids_timestamp_seconds", ())
     assert again[new_ids] == found[new_ids]
     assert again[("last_success_timestamp_seconds", ())] > ended
+
+
+def test_what_is_odd_in_its_records_stands_in_its_summary_and_its_metrics(output: Output) -> None:
+    file = output.root.parent / "run.prom"
+
+    def odd(ask: Ask) -> None:
+        if ask.voice_id in IDS[:3] and strange.asked(ask.voice_id) == 1:
+            ask.answer(b"", status="429 Too Many Requests")
+        elif ask.voice_id == IDS[0]:
+            ask.deliver(rate="much", novelty=1, currency=None)
+        else:
+            ask.deliver(callDuration=60, currency="USD")
+
+    with HostileVendor(odd) as strange:
+        result, told = harvest_at(
+            output, vendor__base_url=strange.base_url, monitor__metrics_file=str(file)
+        )
+    summary, found = result.summary, read(file.read_text())
+    assert summary.run.delivered == 10
+    assert (summary.unparsed, summary.extra) == ({"rate": 1}, {"novelty": 1})
+    assert (summary.presumed_currency, summary.odd.new_fields) == (1, {"novelty": 1})
+    assert told.of("unreadable_values") == [("warning", {"fields": {"rate": 1}})]
+    assert told.of("new_fields") == [("warning", {"fields": {"novelty": 1}})]
+    assert summary.throttled == 3
+    assert found[("throttled_total", ())] == 3
+    assert found[("unparsed_values_total", (("field", "rate"),))] == 1
+    assert found[("unknown_field_values_total", ())] == 1
+    assert found[("changed_fields", ())] == 1
 
 
 AT_END = frozenset(

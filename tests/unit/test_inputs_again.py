@@ -152,7 +152,7 @@ def test_only_wanted_ids_are_chosen_and_some_of_the_others_are_named(place: Plac
     place.part(row("a"), row("b"), row("c", is_rated=False))
     assert place.chosen(wanted=["b", "a", "b"]) == (["a", "b"], Chosen(population=2))
     strange = [f"x{number:02}" for number in range(12)]
-    found, counts = place.chosen(wanted=["c", *strange, strange[0]])
+    found, counts = place.chosen(wanted=["c", *reversed(strange), strange[0]])
     assert (found, counts.population, counts.left_out) == (["c"], 1, 0)
     assert (counts.outside, counts.outside_ids) == (12, tuple(strange[:10]))
     # One that the data set has is not outside, also where it is none such as is wanted.
