@@ -151,6 +151,8 @@ def test_calls_whose_numbers_were_erased_are_left_out(place: Place) -> None:
 def test_only_wanted_ids_are_chosen_and_some_of_the_others_are_named(place: Place) -> None:
     place.part(row("a"), row("b"), row("c", is_rated=False))
     assert place.chosen(wanted=["b", "a", "b"]) == (["a", "b"], Chosen(population=2))
+    one = Chosen(population=1, outside=1, outside_ids=("x",))
+    assert place.chosen(wanted=["a", "x"]) == (["a"], one)
     strange = [f"x{number:02}" for number in range(12)]
     found, counts = place.chosen(wanted=["c", *reversed(strange), strange[0]])
     assert (found, counts.population, counts.left_out) == (["c"], 1, 0)
