@@ -14,7 +14,8 @@ import pytest
 
 from harvester.answers.answer import Answer
 from harvester.dataset.changes import changes_of, compared
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
+from harvester.dataset.kind import RecordKind
 from harvester.dataset.normalize import normalize
 from harvester.dataset.packing import Piece, pieces_of
 from harvester.dataset.parts import stage
@@ -52,14 +53,15 @@ def answer(
     )
 
 
-def rows_of(*answers: Answer) -> pa.Table:
-    return normalize(list(answers), "main", GROUP_RECORD).table
+def rows_of(*answers: Answer, kind: RecordKind = GROUP_RECORD) -> pa.Table:
+    return normalize(list(answers), "main", kind).table
 
 
 class House:
     """An output of which parts are made as a publication makes them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kind: RecordKind = GROUP_RECORD) -> None:
+        self._kind = kind
         self.output = Output(root / "out")
         self.parts: list[PartRecord] = []
         self.changes: list[PartRecord] = []
@@ -67,15 +69,15 @@ class House:
         self._staging.mkdir()
 
     def deliver(self, *answers: Answer) -> None:
-        pieces = pieces_of([rows_of(*answers)], "UTC", GROUP_RECORD)
+        pieces = pieces_of([rows_of(*answers, kind=self._kind)], "UTC", self._kind)
         self._put(list(pieces), self.parts, is_change=False)
 
     def refetch(self, *answers: Answer, **twice: int) -> tuple[list[dict[str, Any]], Comparison]:
         """The rows of changes/ that a publication of these answers writes."""
         number = len(self.parts) + len(self.changes) + 1
-        known = KnownRows(self.parts, self.changes, self.output.place_of, GROUP_RECORD)
-        comparison = Comparison(known, GROUP_RECORD, "UTC", number)
-        pieces = pieces_of([rows_of(*answers)], "UTC", GROUP_RECORD)
+        known = KnownRows(self.parts, self.changes, self.output.place_of, self._kind)
+        comparison = Comparison(known, self._kind, "UTC", number)
+        pieces = pieces_of([rows_of(*answers, kind=self._kind)], "UTC", self._kind)
         found = self._put(list(comparison.changes(pieces, twice)), self.changes, is_change=True)
         return found, comparison
 
@@ -83,7 +85,7 @@ class House:
         self, pieces: list[Piece], known: list[PartRecord], *, is_change: bool
     ) -> list[dict[str, Any]]:
         number = len(self.parts) + len(self.changes) + 1
-        kind = changes_of(GROUP_RECORD) if is_change else GROUP_RECORD
+        kind = changes_of(self._kind) if is_change else self._kind
         found: list[dict[str, Any]] = []
         for part in stage(
             pieces, kind, staging=self._staging, state_id="s", publication=number, mode=0o600
@@ -244,3 +246,111 @@ def test_of_two_answers_in_one_range_the_last_counts(house: House) -> None:
     assert (row["old"]["cost"], row["new"]["cost"]) == (Decimal("1.5"), 8)
     assert comparison.counts["second"] == Compared(same=1)
     assert comparison.counts["third"].changed == 1
+
+
+def test_of_an_alarm_all_rows_are_counted_and_five_are_named(house: House) -> None:
+    names = [f"{at}" for at in range(7)]
+    days = {name: f"2026-11-0{1 + at % 2}T10:00:00Z" for at, name in enumerate(names)}
+    house.deliver(*(answer(name, submitTime=day) for name, day in days.items()))
+    changed = (answer(name, 1, "second", submitTime=days[name], callee="49") for name in names)
+    _, comparison = house.refetch(*changed)
+    found = comparison.counts["second"]
+    # Date after date.
+    assert found.alarms == {"callee": ("0", "2", "4", "6", "1")}
+    assert found.alarmed == {"callee": 7}
+
+
+def test_alarms_are_those_of_the_run_that_fetched_the_row(house: House) -> None:
+    house.deliver(answer("a"), answer("b"), answer("c"))
+    _, comparison = house.refetch(
+        answer("a", 1, "second", callee="49"), answer("b", 1, "third", callee="49", cost=None)
+    )
+    assert comparison.counts["second"].alarms == {"callee": ("a",)}
+    assert comparison.counts["third"].alarms == {"cost": ("b",), "callee": ("b",)}
+    assert comparison.counts["third"].alarmed == {"cost": 1, "callee": 1}
+
+
+def test_squares_of_differences_are_added_up_for_what_a_sample_means(house: House) -> None:
+    house.deliver(answer("a"), answer("b"), answer("c"))
+    _, comparison = house.refetch(
+        answer("a", 1, "second", cost="2.00"),
+        answer("b", 1, "second", cost="1.20"),
+        answer("c", 1, "second", rate="9"),
+    )
+    squares = comparison.counts["second"].squares
+    # 0.5 * 0.5 + 0.3 * 0.3
+    assert {name: Decimal(one) for name, one in squares.items()} == {"USD": Decimal("0.34")}
+
+
+def test_a_call_whose_price_comes_later_is_final_then_and_counted(house: House) -> None:
+    house.deliver(
+        unrated(answer("a", cost=None)), unrated(answer("b", cost=None)), answer("c"), answer("d")
+    )
+    found, comparison = house.refetch(
+        answer("a", 1, "second"),
+        unrated(answer("b", 1, "second", cost=None, rate="9")),
+        unrated(answer("c", 1, "third", cost=None)),
+        answer("d", 1, "third", rate="9"),
+    )
+    assert {row["voice_id"]: row["reason"] for row in found} == {
+        "a": "final",
+        "b": "vendor",
+        "c": "vendor",
+        "d": "vendor",
+    }
+    assert comparison.counts["second"].unrated == -1
+    assert comparison.counts["third"].unrated == 1
+    assert comparison.counts["second"].cost == {"USD": "1.50000000"}
+
+
+def unrated(one: Answer) -> Answer:
+    """The same answer, of a call that waits for its price."""
+    return Answer(one.voice_id, one.body, one.fetched_at_ms, one.run_id, one.is_final, False)
+
+
+def test_a_call_without_a_date_lies_in_a_folder_that_has_none(house: House) -> None:
+    house.deliver(answer("a", submitTime=None), answer("b"))
+    (row,), comparison = house.refetch(
+        answer("a", 1, "second", submitTime=None, cost="2"), answer("b", 1, "second")
+    )
+    assert (row["voice_id"], row["submit_date"]) == ("a", None)
+    assert comparison.counts["second"].alarmed == {}
+
+
+def test_each_run_is_told_what_became_of_its_own_answers(house: House) -> None:
+    house.deliver(*(answer(name) for name in "abcdef"))
+    _, comparison = house.refetch(
+        answer("a", 1, "second"),
+        answer("b", 1, "third"),
+        answer("c", 1, "third"),
+        answer("d", 1, "third", novelty=1),
+        answer("e", 1, "second", cost="2"),
+        answer("f", 1, "second", cost="3"),
+        answer("x", 1, "second"),
+        answer("y", 1, "third", submitTime="2026-11-02T10:00:00Z"),
+        answer("z", 1, "third"),
+    )
+    second, third = comparison.counts["second"], comparison.counts["third"]
+    assert (second.same, second.changed, second.extra_only, second.missing) == (1, 2, 0, 1)
+    assert (third.same, third.changed, third.extra_only, third.missing) == (2, 0, 1, 2)
+
+
+def test_only_ids_with_two_answers_are_judged_by_when_the_last_came(house: House) -> None:
+    house.deliver(answer("a"), answer("b"))
+    found, comparison = house.refetch(
+        answer("a", 1, "second", cost="7"),
+        answer("a", 2, "second", cost="1.5"),
+        answer("b", 1, "second", cost="8"),
+        a=LATER_MS + 2,
+    )
+    assert [row["voice_id"] for row in found] == ["b"]
+    assert (comparison.counts["second"].same, comparison.counts["second"].changed) == (2, 1)
+
+
+def test_rows_of_the_oldest_version_are_compared_as_well(tmp_path: Path) -> None:
+    house = House(tmp_path, GROUP_RECORD_1)
+    house.deliver(answer("a", is_final=False, hangupTime=None), answer("b"))
+    found, comparison = house.refetch(answer("a", 1, "second"), answer("b", 1, "second", cost="2"))
+    # Whether a call has its price is no column there: it is final once it is over.
+    assert {row["voice_id"]: row["reason"] for row in found} == {"a": "final", "b": "vendor"}
+    assert comparison.counts["second"].unrated == 0

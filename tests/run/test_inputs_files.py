@@ -123,6 +123,28 @@ def test_a_source_that_gives_nothing_is_refused_by_its_name(
     assert source in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["missing.txt", "no-*.txt", "missing/no-*.txt"])
+def test_a_name_that_matches_nothing_is_passed_over_only_where_an_input_may_be_empty(
+    tmp_path: Path, spool: Path, name: str
+) -> None:
+    path, missing = touch(tmp_path / "a.txt"), str(tmp_path / name)
+    assert find([missing, path], spool=spool, allow_empty=True) == [IdFile(path, "txt")]
+    assert find([missing], spool=spool, allow_empty=True) == []
+    for allowed, hint in ((False, True), (None, False)):
+        with pytest.raises(SourceError) as refused:
+            find([path, missing], spool=spool, allow_empty=allowed)
+        assert ("set input.allow_empty = true" in str(refused.value)) is hint
+        assert refused.value.code == "input.missing"
+
+
+def test_a_folder_without_any_file_has_no_ids_and_is_no_mistake(
+    tmp_path: Path, spool: Path
+) -> None:
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    touch(tmp_path / "in" / ".hidden.txt")
+    assert find([str(tmp_path / "in")], spool=spool) == []
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, spool: Path) -> None:
     path = Path(touch(tmp_path / "a.txt"))
@@ -164,6 +186,7 @@ def test_stdin_is_kept_in_the_spool_and_its_form_is_guessed(
     assert Path(found.path).read_bytes() == content
     assert Path(found.path).stat().st_mode & 0o777 == 0o600
     assert (found.form, found.compression) == (form, compression)
+    assert found.name == "stdin", "the copy will be gone"
 
 
 def test_a_named_pipe_is_kept_in_the_spool_for_it_can_be_read_only_once(
@@ -177,6 +200,7 @@ def test_a_named_pipe_is_kept_in_the_spool_for_it_can_be_read_only_once(
     writer.join()
     assert Path(found.path).parent == spool
     assert Path(found.path).read_bytes() == b"1\n2\n"
+    assert found.name == str(pipe)
 
 
 def test_what_is_kept_of_several_pipes_lies_in_a_folder_for_this_user_alone(tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ def test_metrics_while_a_run_works_and_at_its_end_agree_with_its_summary(
     assert causes == told["retries"]
     assert found[("journal_records", ())] == 0
     assert found[("published_records_total", ())] == told["data"]["rows"]
+    dead = told["run"]["dead"]
+    assert (told["code"], told["message"], told["newly_dead"]) == ("found.dead", "", dead)
+    assert found[("output_ids", (("state", "dead"),))] == dead > 0
+    assert found[("output_ids", (("state", "delivered"),))] == told["data"]["rows"]
     text = (folder / "x.prom").read_text()
     assert not [hidden for hidden in (*IDS, *KEYS.values()) if hidden in text]
 

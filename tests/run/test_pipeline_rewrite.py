@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.origin import identity_in
 from harvester.dataset.usage import UsageTotals
 from harvester.errors import StoreError
+from harvester.identity import Identity
 from harvester.operations.compact import Order, choose
 from harvester.pipeline.publish import merging
 from harvester.pipeline.publish.merging import Contents, Gathered, Source, read_contents
@@ -30,6 +32,7 @@ from harvester.state.database import open_database
 from harvester.state.values import Note
 from harvester.state.writer import InlineLedger
 from harvester.storage.disk import RealDisk, why_no_exchange
+from harvester.storage.output import ASIDE
 from tests.support.fakes import ACCOUNT, House
 from tests.support.nights import DAYS, damage, nights, publisher
 
@@ -294,6 +297,68 @@ def test_a_file_that_is_not_as_it_was_published_is_not_copied_into_a_new_one(hou
     with pytest.raises(StoreError, match="has changed since it was written") as raised:
         rewriter(house).rewrite(folders(house), Note("compact"))
     assert part.path in str(raised.value)
+    assert len(names(house)) == 10
+    assert not list(house.output.staging.iterdir())
+
+
+def test_where_nobody_reads_folders_are_renamed_and_none_is_exchanged(house: House) -> None:
+    ids, disk = sorted(house.published()), Traced()
+    rewriter(house, disk).rewrite(folders(house), Note("compact", by_renames=True))
+    assert not [step for step in disk.trace if step.startswith("exchange")]
+    assert [step for step in disk.trace if step.startswith("rename")] == [
+        *(
+            step
+            for day in DAYS
+            for step in (f"rename 11/submit_date={day}{ASIDE}", f"rename cdr/submit_date={day}")
+        ),
+        "rename retired/11",
+    ]
+    assert sorted(house.published()) == ids
+    house.close()
+    assert damage(house) == []
+
+
+def test_one_that_is_finished_later_is_so_by_renames_as_well(house: House) -> None:
+    cut = Traced("commit_rewrite")
+    with pytest.raises(PowerCut):
+        rewriter(house, cut).rewrite(folders(house), Note("compact", by_renames=True))
+    (unfinished,) = publications.unfinished(house.db)
+    disk = Traced()
+    rewriter(house, disk).finish(unfinished)
+    assert not [step for step in disk.trace if step.startswith("exchange")]
+    assert f"rename cdr/submit_date={DAYS[0]}" in disk.trace
+    house.close()
+    assert damage(house) == []
+
+
+def test_a_new_file_says_what_the_output_belongs_to(house: House) -> None:
+    identity = Identity(account=ACCOUNT, timezone="UTC", addresses=("https://x",))
+    Rewriter(
+        InlineLedger(house.db, house.output.database),
+        house.output,
+        house.config.output,
+        house.state_id,
+        identity=identity,
+    ).rewrite(folders(house), Note("compact"))
+    for path in house.output.cdr.glob("*/*"):
+        assert identity_in(pq.read_metadata(path).metadata) == identity
+
+
+def test_what_lies_beside_it_is_made_before_the_commit_point_and_goes_if_that_fails(
+    house: House,
+) -> None:
+    disk, left = Traced(), house.output.dropped / "erase-11.parquet"
+
+    def beside(number: int) -> None:
+        assert "commit_rewrite" not in disk.trace
+        left.parent.mkdir()
+        left.with_name(f"erase-{number}.parquet").touch()
+        raise StoreError("no room", code="disk.full")
+
+    with pytest.raises(StoreError, match="no room"):
+        rewriter(house, disk).rewrite(folders(house), Note("erase"), beside=beside)
+    assert not left.exists()
+    assert publications.unfinished(house.db) == []
     assert len(names(house)) == 10
     assert not list(house.output.staging.iterdir())
 

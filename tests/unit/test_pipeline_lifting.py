@@ -125,3 +125,48 @@ def test_old_and_new_of_a_change_are_lifted_both() -> None:
     (row,) = done.rows.to_pylist()
     assert (row[OLD]["is_rated"], row[NEW]["is_rated"]) == (False, True)
     assert done.gone == done.came
+
+
+@pytest.mark.parametrize(
+    ("hangup", "is_rated"),
+    [
+        # A minute that somebody talked, and no price.
+        ("2026-09-01T12:01:05+00:00", False),
+        ("2026-09-01T12:00:05+00:00", True),
+        # What is to come is no time of the call: nobody talked.
+        ("2026-10-01T12:00:00+00:00", True),
+    ],
+)
+def test_without_a_duration_the_times_say_whether_somebody_talked(
+    hangup: str, is_rated: bool
+) -> None:
+    fetched_ms = 1_788_350_400_000  # 2026-09-02
+    times = f'"answerTime":"2026-09-01T12:00:05+00:00","hangupTime":"{hangup}"'
+    body = f'{{"data":{{"submitTime":"2026-09-01T12:00:00+00:00",{times}}}}}'.encode()
+    answer = Answer("1", body, fetched_ms, "run", is_final=True)
+    before = normalize([answer], "acme", GROUP_RECORD_1).table
+    after = Lift(GROUP_RECORD_1, GROUP_RECORD).edited(before).rows
+    assert after["is_rated"].to_pylist() == [is_rated]
+
+
+@pytest.mark.parametrize(
+    ("data", "unparsed"),
+    [
+        ('"pdd":"soon"', '{"pdd":"soon"}'),
+        ('"cost":"x"', '{"cost":"x"}'),
+        ('"pdd":"später","cost":"teuer, ü"', '{"cost": "teuer, ü", "pdd": "später"}'),
+        ('"pdd":"7"', None),
+    ],
+)
+def test_what_could_not_be_typed_is_kept_as_it_was_sent(data: str, unparsed: str | None) -> None:
+    after = Lift(GROUP_RECORD, NEWER).edited(rows(data)).rows
+    (found,) = after["unparsed"].to_pylist()
+    assert found == unparsed
+
+
+def test_rows_that_lack_no_field_keep_what_they_hold() -> None:
+    before = rows('"odd":1,"cost":"x"', kind=GROUP_RECORD_1)
+    after = Lift(GROUP_RECORD_1, GROUP_RECORD).edited(before).rows
+    assert after["extra"].to_pylist() == ['{"odd":1}']
+    assert after["unparsed"].to_pylist() == before["unparsed"].to_pylist()
+    assert after["fetched_by"].to_pylist() == ["single"]

@@ -93,3 +93,9 @@ def test_the_hundred_most_frequent_names_are_told_and_equal_ones_by_name() -> No
     told = named({"rare": 1, "zulu": 7, "alpha": 7, "usual": 90})
     assert list(told) == ["usual", "alpha", "zulu", "rare"]
     assert len(named({f"name_{'abcdefghij'[n % 10]}_{n // 10}": 1 for n in range(150)})) == 100
+
+
+@pytest.mark.parametrize(("records", "share"), [(4, 0.25), (1, 1.0), (0, 1.0)])
+def test_how_often_a_field_failed_is_remembered_as_a_share(records: int, share: float) -> None:
+    _, seen = oddities(records, {"callDuration": 1}, {}, 0, Seen())
+    assert seen.unparsed == {"callDuration": share}

@@ -161,9 +161,12 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.fields: dict[str, object] = {}
+        """Of the last one."""
 
     def message(self, level: str, event: str, **fields: object) -> None:
         self.events.append(f"{level} {event}")
+        self.fields = fields
 
     def progress(self, progress: Progress) -> None:
         raise AssertionError("a metrics file has no progress to tell")
@@ -186,6 +189,9 @@ def test_a_file_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
     writing.write(WHOLE)
     writing.write_failure("main", 0, 1, 6)
     assert told.events == ["warning metrics_failed"]
+    reason = "No such file or directory"
+    assert told.fields == {"file": str(tmp_path / "missing" / "x.prom"), "reason": reason}
+    assert not writing.is_wanted
 
 
 def test_a_run_that_failed_early_keeps_the_last_success(tmp_path: Path) -> None:
@@ -211,7 +217,84 @@ def test_a_run_that_has_just_begun_has_counted_nothing() -> None:
         "published_bytes_total",
         "unknown_field_values_total",
         "answered_without_cost_total",
+        "unrated_ids_total",
+        "workers",
+        "workers_lost_total",
     )
     assert {name: found[name, ()] for name in counted} == dict.fromkeys(counted, 0)
     assert found["ids_total", (("outcome", "cut_off"),)] == 0
     assert found["run_active", ()] == 1
+
+
+def test_values_that_could_not_be_typed_are_told_by_the_vendors_fields_alone() -> None:
+    unparsed = {"cost": 3, "submitTime": 2, "data": 4, "491701112223": 6}
+    found = read(exposition(msgspec.structs.replace(WHOLE, unparsed=unparsed)))
+    values = {labels: n for (name, labels), n in found.items() if name == "unparsed_values_total"}
+    told = {dict(labels)["field"]: n for labels, n in values.items()}
+    assert told == {"cost": 3, "submitTime": 2, "data": 4, "odd": 6}
+
+
+def test_what_is_not_known_or_is_nothing_has_no_family() -> None:
+    names = {one.name for one in metrics(WHOLE)}
+    now = msgspec.structs.replace(NOW, eta_s=None)
+    figures = RunFigures(account="main", started_s=1.0, progress=now)
+    assert names - {one.name for one in metrics(figures)} == {
+        "eta_seconds",
+        "run_end_timestamp_seconds",
+        "run_exit_code",
+        "last_success_timestamp_seconds",
+        "last_new_ids_timestamp_seconds",
+        "by_pages_ids_total",
+        "by_pages_requests_total",
+        "by_pages_sampled_total",
+        "by_pages_differs",
+        "refetched_ids_total",
+        "changed_fields",
+        "output_ids",
+        "output_unrated_ids",
+        "billing_days",
+        "billing_calls",
+        "reconciled_timestamp_seconds",
+    }
+
+
+def test_deferred_ids_are_pending_and_never_less_than_none() -> None:
+    def pending(**counts: int) -> float:
+        now = msgspec.structs.replace(NOW, **counts)
+        figures = RunFigures(account="main", started_s=1.0, progress=now)
+        return read(exposition(figures))[("pending_ids", ())]
+
+    assert pending(to_fetch=10, resolved=7, deferred=2) == 5
+    assert pending(to_fetch=10, resolved=12, deferred=2) == 0
+    assert pending(to_fetch=10, resolved=12, deferred=1) == 0
+
+
+def test_whole_numbers_are_written_as_such() -> None:
+    lines = exposition(WHOLE).splitlines()
+    assert f"{PREFIX}requests_total 75" in lines
+    assert f"{PREFIX}pace_limit_requests_per_second 50" in lines
+    assert f"{PREFIX}eta_seconds 4.9" in lines
+
+
+def test_no_path_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = Told()
+    for path in (None, ""):
+        writing = MetricsFile(path, told)
+        assert not writing.is_wanted
+        writing.write(WHOLE)
+        writing.write_failure("main", 0, 1, 6)
+    assert (told.events, list(tmp_path.iterdir())) == ([], [])
+    assert MetricsFile("x.prom", told).is_wanted
+
+
+def test_a_run_that_fails_in_between_keeps_the_figures_that_it_told_last(tmp_path: Path) -> None:
+    file = tmp_path / "x.prom"
+    writing = MetricsFile(str(file), Told())
+    writing.write(msgspec.structs.replace(WHOLE, ended_s=None, exit_code=None))
+    writing.write_failure("other", 5.0, 1_764_000_200.0, 6)
+    found = read(file.read_text())
+    assert found[("requests_total", ())] == 75
+    assert found[("run_exit_code", ())] == 6
+    assert found[("run_end_timestamp_seconds", ())] == 1_764_000_200
+    assert found[("run_start_timestamp_seconds", ())] == WHOLE.started_s
