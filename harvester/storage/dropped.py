@@ -138,6 +138,8 @@ def damage_of(path: Path) -> str:
             check = hashlib.sha256()
             for batch in file.iter_batches(columns=["voice_id"], use_threads=False):
                 _digest(check, batch.column(0))
+    except IndexError:
+        return "has no column voice_id"
     except (OSError, ValueError, KeyError, pa.ArrowException) as exc:
         return f"can't be read ({first_line(exc)})"
     check.update(footers.get(_FOOTER, b""))

@@ -227,11 +227,11 @@ def test_a_run_that_has_just_begun_has_counted_nothing() -> None:
 
 
 def test_values_that_could_not_be_typed_are_told_by_the_vendors_fields_alone() -> None:
-    unparsed = {"cost": 3, "submitTime": 2, "data": 4, "491701112223": 6}
+    unparsed = {"cost": 3, "submitTime": 2, "novelty": 1, "data": 4, "491701112223": 6}
     found = read(exposition(msgspec.structs.replace(WHOLE, unparsed=unparsed)))
     values = {labels: n for (name, labels), n in found.items() if name == "unparsed_values_total"}
     told = {dict(labels)["field"]: n for labels, n in values.items()}
-    assert told == {"cost": 3, "submitTime": 2, "data": 4, "odd": 6}
+    assert told == {"cost": 3, "submitTime": 2, "data": 4, "odd": 7}
 
 
 def test_what_is_not_known_or_is_nothing_has_no_family() -> None:

@@ -189,6 +189,13 @@ def test_a_file_that_is_none_is_damaged(folder: Path, content: bytes) -> None:
             read(folder)
 
 
+def test_a_file_without_ids_at_all_is_damaged(folder: Path) -> None:
+    pq.write_table(pa.table({"other": ["a"]}), folder / "drop-7.parquet")
+    assert dropped.damage_of(folder / "drop-7.parquet") == "has no column voice_id"
+    with pytest.raises(StoreError, match="voice_id"):
+        dropped.checked_files(folder)
+
+
 def test_a_call_is_known_by_the_drop_by_which_it_left(folder: Path) -> None:
     assert dropped.drop_of(folder, "a") is None
     dropped.write(folder, DROP, IDS, RealDisk())

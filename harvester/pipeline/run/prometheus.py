@@ -10,6 +10,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/ and .../pra
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -235,7 +236,9 @@ def _of_store(figures: RunFigures) -> Iterator[Metric]:
 
 
 def _of_oddities(figures: RunFigures) -> Iterator[Metric]:
-    fields = {name if name in _FIELDS else "odd": n for name, n in figures.unparsed.items()}
+    fields: Counter[str] = Counter()
+    for name, number in figures.unparsed.items():
+        fields[name if name in _FIELDS else "odd"] += number
     yield Metric(
         "unparsed_values_total",
         "counter",
