@@ -190,8 +190,9 @@ def test_a_file_that_is_none_is_damaged(folder: Path, content: bytes) -> None:
 
 
 def test_a_file_without_ids_at_all_is_damaged(folder: Path) -> None:
-    pq.write_table(pa.table({"other": ["a"]}), folder / "drop-7.parquet")
-    assert dropped.damage_of(folder / "drop-7.parquet") == "has no column voice_id"
+    path = written(folder)
+    pq.write_table(pa.table({"other": ["a"]}), path)
+    assert dropped.damage_of(path) == "has no column voice_id"
     with pytest.raises(StoreError, match="voice_id"):
         dropped.checked_files(folder)
 
