@@ -260,7 +260,7 @@ def test_pages_of_other_windows_of_the_day_lose_nothing_unsaid(tmp_path: Path, o
 
 @pytest.mark.parametrize("is_probed", [False, True])
 @pytest.mark.parametrize("days", [(3, 110, 110, 3), (150, 95, 150, 150, 95, 150)])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_pages_of_the_day_before_lose_nothing_unsaid(
     tmp_path: Path, seed: int, days: tuple[int, ...], is_probed: bool
 ) -> None:
@@ -338,7 +338,8 @@ def test_the_total_of_a_long_span_is_asked_for_in_parts_that_count_no_call_twice
     with HostileList(calls, answer) as vendor:
         done = Discovery(tmp_path / "out", vendor, **QUICK).run(first=day(36), last=day())
         assert done.code == GOOD, done.err
-        before, after = totals[:2], totals[2:]
+        assert len(totals) == 8, "each part twice, before and after"
+        before, after = totals[:2], totals[4:6]
         assert [one.start_s for one in before] == [one.start_s for one in after]
         assert before[0].end_s < before[1].start_s
         assert before[0].start_s == MIDNIGHT_S - 37 * 86_400 - 1

@@ -10,9 +10,10 @@ What a kill loses is asked for again: ids are a set, so nothing is there twice.
 
 Where it is not known by which time windows are cut, a page of another window can't be told from the
 right one: a cache may give it, and each window is settled all the same.  So the vendor is asked for
-the total of all of them as one, before the first page and after the last: they must have brought as
-many calls.  One that was given twice is missing somewhere, and one of other days is one too many;
-so the page of a window that is cut is not kept either, as its parts bring its calls.
+the total of all of them as one, before the first page and after the last, until it says the same
+twice running: they must have brought as many calls.  One that was given twice is missing somewhere,
+and one of other days is one too many; so the page of a window that is cut is not kept either, as
+its parts bring its calls.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from harvester.pipeline.listing.asker import Asker
 from harvester.pipeline.listing.days import KEEP_REQUESTS
 from harvester.pipeline.listing.rows import SCHEMA, Row, row_of, table_of
 from harvester.pipeline.listing.walk import Walk
-from harvester.pipeline.listing.windows import DAY_S, Asked, Closed, Window, Windows
+from harvester.pipeline.listing.windows import DAY_S, MOST_TRIES, Asked, Closed, Window, Windows
 from harvester.state import between_runs, listings
 from harvester.state.listings import ListedFile, WindowRecord
 from harvester.state.writer import LedgerWriter
@@ -186,9 +187,18 @@ class Lister:
         )
 
     async def _total(self, span: Span) -> int | None:
-        """Of all windows as one: asked for as they are, from the second before the first one on."""
+        """Of all windows as one, asked for as they are: what is said twice running, or at last."""
         if span.by is not None or not span.window.seconds:
             return None
+        before: int | None = None
+        for _ in range(MOST_TRIES):
+            found = await self._total_once(span)
+            if found is None or found == before:
+                return found
+            before = found
+        return before
+
+    async def _total_once(self, span: Span) -> int | None:
         found, at_s = 0, span.window.start_s - 1
         while at_s <= span.window.until_s:
             if self.stop.is_set:
