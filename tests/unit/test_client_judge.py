@@ -369,3 +369,24 @@ def test_a_call_that_goes_on_waits_for_no_price() -> None:
     found = verdict(envelope("0", record(hangupTime=None, callDuration=60, cost="-1")))
     assert isinstance(found, Record)
     assert (found.over, found.records[0].is_rated) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "meant"),
+    [
+        (record(**USUAL), "any record"),
+        (record(hangupTime=None), "any record"),
+        (None, NoRecord()),
+        ({**record(**USUAL), "voiceId": None}, NetworkFailure("other_record")),
+    ],
+)
+def test_where_no_id_was_asked_for_by_name_any_record_with_an_id_is_an_answer(
+    data: dict[str, object] | None, meant: Verdict | str
+) -> None:
+    found = judge(None, Reply(200, envelope("0", data)), NOW)
+    if meant == "any record":
+        assert isinstance(found, Record)
+        assert [one.voice_id for one in found.records] == [ID]
+        assert found.over is (data is not None and data["hangupTime"] is not None)
+    else:
+        assert found == meant
