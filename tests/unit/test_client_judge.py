@@ -390,3 +390,47 @@ def test_where_no_id_was_asked_for_by_name_any_record_with_an_id_is_an_answer(
         assert found.over is (data is not None and data["hangupTime"] is not None)
     else:
         assert found == meant
+
+
+@pytest.mark.parametrize(
+    ("status", "meant"),
+    [
+        ("-18", Busy("-18")),
+        ("-22", Dead("parameter_exception", is_named=True)),
+        ("7", UnknownStatus("7")),
+    ],
+)
+def test_the_status_counts_whatever_record_lies_beside_it(status: str, meant: Verdict) -> None:
+    assert verdict(envelope(status, record(**USUAL))) == meant
+
+
+@pytest.mark.parametrize(
+    ("fields", "over", "rated"),
+    [
+        (USUAL, True, True),
+        ({**USUAL, "cost": None}, True, False),
+        ({**USUAL, "cost": "0"}, True, False),
+        ({**USUAL, "cost": None, "callDuration": 0}, True, True),
+        ({**USUAL, "hangupTime": None, "callDuration": None, "cost": None}, False, True),
+    ],
+)
+def test_a_record_says_whether_its_call_is_over_and_has_its_price(
+    fields: dict[str, object], over: bool, rated: bool
+) -> None:
+    found = verdict(envelope("0", record() | fields))
+    assert isinstance(found, Record)
+    assert found.over is over
+    assert [(one.over, one.is_rated) for one in found.records] == [(over, rated)]
+
+
+@pytest.mark.parametrize("fields", [USUAL, {}], ids=["at first sight", "at a closer look"])
+@pytest.mark.parametrize("coding", ["gbk", "utf-8"])
+def test_a_record_in_another_coding_is_kept_in_utf_8(
+    coding: str, fields: dict[str, object]
+) -> None:
+    data = {**record(**fields), "calledInfo": "订单"}
+    text = json.dumps({"status": "0", "data": data}, ensure_ascii=False)
+    said = f"application/json;charset={coding}"
+    found = judge(ID, Reply(200, text.encode(coding), content_type=said), NOW)
+    assert isinstance(found, Record)
+    assert kept(found).decode() == text

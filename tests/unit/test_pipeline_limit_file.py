@@ -212,6 +212,29 @@ def test_a_low_one_is_told_to_come_back_where_a_turn_was_ready_long_ago(path: Pa
     assert 0 < low.take() <= 10_000_000, "a normal one said that it wants more"
 
 
+def test_a_low_one_is_told_to_come_back_when_nobody_says_any_more_that_it_waits(path: Path) -> None:
+    kernel = Kernel()
+    low, normal = joined(path, kernel, 2, "low"), joined(path, kernel, 2)
+    kernel.pass_(60 * SECOND)
+    assert normal.take() == 0
+    kernel.pass_(450_000_000)
+    assert normal.take() > 0
+    kernel.pass_(60_000_000)
+    assert low.take() == 40_000_000, "there is a turn since 10 ms"
+
+
+def test_low_ones_do_not_wait_for_each_other(path: Path) -> None:
+    kernel = Kernel()
+    one, other = joined(path, kernel, 50, "low"), joined(path, kernel, 50, "low")
+    kernel.pass_(2 * SECOND)
+    assert one.take(more=True) == 0
+    assert one.take(more=True) > 0
+    kernel.pass_(21_000_000)
+    assert other.take() == 0
+    kernel.pass_(21_000_000)
+    assert one.take() == 0
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     steps=st.lists(
