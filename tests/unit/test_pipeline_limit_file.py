@@ -461,12 +461,13 @@ def test_without_a_file_there_is_nothing_to_share(tmp_path: Path) -> None:
 def test_another_clock_is_refused_while_it_runs_and_begins_anew_after_it(path: Path) -> None:
     kernel, container = Kernel(), Kernel()
     container.boot = BOOT[::-1]
+    kernel.now_ns = 90_000 * SECOND
     one = joined(path, kernel)
     with pytest.raises(ConfigError, match="another machine or container"):
         joined(path, container)
     one.leave()
-    other = joined(path, container)
-    assert other.take() == SECOND
+    other = joined(path, container, 30)
+    assert other.take() == SECOND, "by its own clock, which is far behind"
     other.leave()
 
 
@@ -483,6 +484,7 @@ def test_what_a_loss_of_power_leaves_is_made_anew(path: Path, lose: Callable[[Pa
     kernel = Kernel()
     joined(path, kernel).leave()
     lose(path)
+    assert read_sharing(path) is None
     party = joined(path, kernel)
     assert party.take() == SECOND
     party.leave()
@@ -590,6 +592,17 @@ def test_who_shares_it_can_be_read(path: Path) -> None:
     left = read_sharing(path)
     assert left is not None
     assert left.parties == ()
+
+
+def test_who_has_left_is_not_read_any_more_though_others_that_came_later_stay(path: Path) -> None:
+    one, other = (
+        LimitFile(path, rate_per_s=50, owner=OWNER, output=output) for output in ("/one", "/other")
+    )
+    one.leave()
+    found = read_sharing(path)
+    assert found is not None
+    assert [party.output for party in found.parties] == ["/other"]
+    other.leave()
 
 
 def test_a_long_path_is_told_by_its_end(path: Path) -> None:
@@ -761,6 +774,7 @@ def test_how_long_a_process_took_no_turn_and_a_pause_still_lasts_can_be_read(pat
     party.close_until(moment + 3_000 * SECOND)
     found = read_sharing(path)
     assert found is not None
+    assert found.parties[0].priority == "normal"
     idle_s = found.parties[0].idle_s
     assert idle_s is not None
     assert idle_s >= 8

@@ -276,8 +276,9 @@ def test_busy_answers_of_6_seconds_ago_are_forgotten() -> None:
     assert run_virtually(main) == 100
 
 
+@pytest.mark.parametrize("between", [False, True])
 @pytest.mark.parametrize(("ago_s", "rate"), [(4, 70), (5, 100)])
-def test_busy_answers_count_for_5_seconds(ago_s: int, rate: int) -> None:
+def test_busy_answers_count_for_5_seconds(ago_s: int, rate: int, between: bool) -> None:
     """Also where others came every second since: 19 and one are the 20 that slow it down."""
 
     async def main() -> float:
@@ -285,7 +286,7 @@ def test_busy_answers_count_for_5_seconds(ago_s: int, rate: int) -> None:
         began = virtual_loop().time()
         for _ in range(19):
             pace.note(began, busy=True)
-        for second in range(1, ago_s):
+        for second in range(1, ago_s if between else 1):
             pace.note(began + second, busy=False)
         pace.note(began + ago_s, busy=True)
         return pace.rate_per_s
