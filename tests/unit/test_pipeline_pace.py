@@ -384,6 +384,27 @@ def test_no_more_than_a_handful_is_saved_up(rate: float, make: Callable[[float],
     assert taken + int(leak) <= rate, "what follows them in the same second counts too"
 
 
+@pytest.mark.parametrize("make", [lambda rate: Pace(rate, opens_at=0), leased])
+@pytest.mark.parametrize(
+    ("rate", "handful"), [(50.0, 1), (799.0, 3), (800.0, 4), (3000.0, 15), (5000.0, 16)]
+)
+def test_a_handful_is_half_a_per_cent_of_the_rate_and_16_turns_at_most(
+    rate: float, handful: int, make: Callable[[float], Pace]
+) -> None:
+    async def main() -> int:
+        pace = make(rate)
+        taken = 0
+        for _ in range(2):
+            await pace.turn()
+            taken = 1
+            while pace.take():
+                taken += 1
+            await asyncio.sleep(5.0)
+        return taken
+
+    assert run_virtually(main) == handful
+
+
 def test_a_push_back_takes_the_handful_away() -> None:
     async def main() -> list[bool]:
         pace = Pace(5000, opens_at=0)
