@@ -89,6 +89,105 @@ async def test_an_answer_that_may_have_no_body_is_remembered_without_one() -> No
     assert heads.get(head) == SeenHead(204, 0, "D", "7")
 
 
+async def test_a_connection_is_used_again_only_between_whole_answers() -> None:
+    connection, wire = LeanConnection(SeenHeads()), Wire()
+    assert not connection.is_usable(), "it is not made yet"
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    assert connection.is_usable()
+    answer = connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    for piece in (HEAD, b"{"):
+        connection.data_received(piece)
+        assert not connection.is_usable()
+    connection.data_received(b"}")
+    replies = [await answer]
+    for body in (b"[]", b"[]", b"{}"):  # the first of them by the parser, then by its head
+        assert connection.is_usable()
+        replies.append(await _answer_to(connection, HEAD + body))
+    assert [(one.body, one.is_reused) for one in replies if isinstance(one, Reply)] == [
+        (b"{}", False),
+        (b"[]", True),
+        (b"[]", True),
+        (b"{}", True),
+    ]
+    wire.abort()
+    assert not connection.is_usable(), "it is closing"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (HEAD + b"{}",),
+        (HEAD + b"{", b"}"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD, b"{", b"}"),
+        (HEAD.replace(b"Date: D", b"X: " + 4_000 * b"x") + b"{}",),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+            b"1\r\n}\r\n0\r\n\r\n",
+        ),
+    ],
+)
+async def test_an_answer_is_the_same_in_whatever_pieces_it_comes(pieces: tuple[bytes, ...]) -> None:
+    connection = _connection(SeenHeads())
+    for _ in range(2):
+        reply = await _answer_to(connection, *pieces)
+        assert isinstance(reply, Reply)
+        assert (reply.status, reply.body) == (200, b"{}")
+        assert connection.is_usable()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_what_comes_when_nothing_is_asked_condemns_a_connection(asked: bool) -> None:
+    connection, wire = LeanConnection(SeenHeads()), Wire()
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    if asked:
+        await _answer_to(connection, HEAD + b"{}")
+    connection.data_received(HEAD + b"{}")
+    assert wire.is_aborted
+    assert not connection.is_usable()
+
+
+async def test_a_connection_that_others_shall_not_follow_is_closed_after_its_answer() -> None:
+    connection, wire = LeanConnection(SeenHeads()), Wire()
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    last = HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    reply = await _answer_to(connection, last + b"{}")
+    assert isinstance(reply, Reply)
+    assert wire.is_aborted
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error", "cause"),
+    [
+        ((), None, "reset"),
+        ((HEAD[:20],), None, "reset"),
+        ((HEAD + b"{",), None, "torn"),
+        ((b"HTTP/1.1 200 OK\r\n\r\n{",), OSError("gone"), "torn"),
+        ((b"HTTP/1.1 200 OK\r\n\r\n{", b"}"), None, None),
+    ],
+)
+async def test_a_connection_that_ends_is_told_by_how_far_its_answer_had_come(
+    pieces: tuple[bytes, ...], error: Exception | None, cause: str | None
+) -> None:
+    connection = _connection(SeenHeads())
+    answer = connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    for piece in pieces:
+        connection.data_received(piece)
+    assert not answer.done()
+    connection.connection_lost(error)
+    found = await answer
+    assert (found.cause if isinstance(found, NoReply) else None) == cause
+    if isinstance(found, Reply):
+        assert found.body == b"{}", "it ends where its connection does"
+
+
+def test_the_latest_heads_are_remembered_but_for_very_long_ones() -> None:
+    heads, said = SeenHeads(), SeenHead(200, 1, None, None)
+    for name in (b"a", b"b", b"c" * 2_048, b"d" * 2_049):
+        heads.add(name, said)
+    assert [heads.get(name) for name in (b"a", b"b", b"c" * 2_048)] == [said] * 3
+    assert heads.get(b"d" * 2_049) is None
+
+
 def test_the_memory_of_heads_stays_small() -> None:
     heads = SeenHeads()
     names = [b"%d\r\n\r\n" % number for number in range(100_000)]
