@@ -17,9 +17,10 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.is_aborted = False
+        self.written: list[bytes] = []
 
     def write(self, data: Any) -> None:
-        del data
+        self.written.append(bytes(data))
 
     def is_closing(self) -> bool:
         return self.is_aborted
@@ -135,12 +136,13 @@ async def test_an_answer_is_the_same_in_whatever_pieces_it_comes(pieces: tuple[b
         assert connection.is_usable()
 
 
-@pytest.mark.parametrize("asked", [False, True])
-async def test_what_comes_when_nothing_is_asked_condemns_a_connection(asked: bool) -> None:
+@pytest.mark.parametrize("asked", [0, 1, 2, 3])
+async def test_what_comes_when_nothing_is_asked_condemns_a_connection(asked: int) -> None:
     connection, wire = LeanConnection(SeenHeads()), Wire()
     connection.connection_made(cast("asyncio.BaseTransport", wire))
-    if asked:
+    for _ in range(asked):
         await _answer_to(connection, HEAD + b"{}")
+    assert wire.written == [b"GET / HTTP/1.1\r\n\r\n"] * asked
     connection.data_received(HEAD + b"{}")
     assert wire.is_aborted
     assert not connection.is_usable()
