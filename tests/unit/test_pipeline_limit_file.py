@@ -531,7 +531,9 @@ def test_damage_is_told_and_left_as_it_is(path: Path, damage: str) -> None:
         joined(path, kernel)
     assert path.read_bytes() == before
     assert isinstance(caught.value, HarvesterError)
-    assert caught.value.code == ("limit_file.damaged" if kind is StoreError else "limit_file.foreign")
+    assert caught.value.code == (
+        "limit_file.damaged" if kind is StoreError else "limit_file.foreign"
+    )
 
 
 def test_a_folder_or_a_device_is_no_limit_file(tmp_path: Path) -> None:
