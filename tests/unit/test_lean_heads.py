@@ -8,7 +8,13 @@ from typing import Any, cast
 import pytest
 
 from harvester.client.http11_connection import LeanConnection, SeenHead, SeenHeads
-from harvester.client.transport import NoReply, Reply
+from harvester.client.transport import (
+    MAX_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    NoReply,
+    Reply,
+)
 
 
 class Wire(asyncio.Transport):
@@ -180,6 +186,60 @@ async def test_a_connection_that_ends_is_told_by_how_far_its_answer_had_come(
     assert (found.cause if isinstance(found, NoReply) else None) == cause
     if isinstance(found, Reply):
         assert found.body == b"{}", "it ends where its connection does"
+
+
+async def test_a_known_head_is_no_word_on_how_much_of_its_body_came() -> None:
+    connection = _connection(SeenHeads())
+    for pieces in ((HEAD + b"{}",), (HEAD + b"{}",), (HEAD + b"{", b"}"), (HEAD, b"{}")):
+        reply = await _answer_to(connection, *pieces)
+        assert isinstance(reply, Reply)
+        assert reply.body == b"{}"
+        assert 0 <= reply.took_s < 60
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "cause"),
+    [
+        ((b"SSH-2.0-OpenSSH\r\n",), "protocol"),
+        ((CHUNKED, b"no size\r\n"), "torn"),
+    ],
+)
+async def test_what_is_no_http_ends_the_connection_and_is_told_by_where_it_began(
+    pieces: tuple[bytes, ...], cause: str
+) -> None:
+    connection = _connection(SeenHeads())
+    reply = await _answer_to(connection, *pieces)
+    assert isinstance(reply, NoReply)
+    assert reply.cause == cause
+    assert not connection.is_usable()
+
+
+@pytest.mark.parametrize(
+    ("begin", "most", "cause"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", MAX_HEADER_BYTES * MAX_HEADERS, "protocol"),
+        (CHUNKED + b"1;x=", 8 * MAX_BODY_BYTES, "too_long"),
+    ],
+)
+async def test_what_never_ends_is_read_no_further_than_an_answer_may_go(
+    begin: bytes, most: int, cause: str
+) -> None:
+    connection = _connection(SeenHeads())
+    answer = connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    connection.data_received(begin)
+    read = len(begin)
+    while not answer.done():
+        connection.data_received(b"x" * 65_536)
+        read += 65_536
+        assert read <= most + 65_536
+    assert read > most
+    reply = await answer
+    assert isinstance(reply, NoReply)
+    assert reply.cause == cause
+    assert not connection.is_usable()
 
 
 def test_the_latest_heads_are_remembered_but_for_very_long_ones() -> None:

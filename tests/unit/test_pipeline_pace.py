@@ -535,3 +535,14 @@ def test_while_there_is_no_share_the_pace_is_seen_to_be_closed() -> None:
         return seen
 
     assert run_virtually(main) == [False, False, False, False, True, False]
+
+
+def test_a_closed_pace_is_waited_for_though_there_is_a_share() -> None:
+    async def main() -> float:
+        pace, began = leased(10.0), virtual_loop().time()
+        pace.close(3.0)
+        await pace.opened()
+        assert pace.is_open
+        return virtual_loop().time() - began
+
+    assert run_virtually(main) >= 3.0
