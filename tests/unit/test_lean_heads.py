@@ -218,6 +218,34 @@ async def test_what_is_no_http_ends_the_connection_and_is_told_by_where_it_began
 
 
 @pytest.mark.parametrize(
+    ("lines", "is_read"),
+    [
+        ([b"X: x"] * (MAX_HEADERS - 1), True),
+        ([b"X: x"] * MAX_HEADERS, False),
+        ([b"XXXX: " + b"x" * (MAX_HEADER_BYTES - 4)], True),
+        ([b"XXXX: " + b"x" * (MAX_HEADER_BYTES - 3)], False),
+        ([b"X: a\0b"], False),
+    ],
+)
+async def test_a_head_has_so_many_lines_of_so_many_bytes_at_most(
+    lines: list[bytes], is_read: bool
+) -> None:
+    head = b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Length: 2", *lines, b"", b""])
+    reply = await _answer_to(_connection(SeenHeads()), head + b"{}")
+    assert isinstance(reply, Reply) is is_read
+    if isinstance(reply, NoReply):
+        assert reply.cause == "protocol"
+
+
+async def test_a_second_answer_behind_the_first_condemns_the_connection() -> None:
+    connection = _connection(SeenHeads())
+    reply = await _answer_to(connection, HEAD + b"{}" + HEAD + b"[]")
+    assert isinstance(reply, Reply)
+    assert reply.body == b"{}"
+    assert not connection.is_usable()
+
+
+@pytest.mark.parametrize(
     ("begin", "most", "cause"),
     [
         (b"HTTP/1.1 200 OK\r\nX: ", MAX_HEADER_BYTES * MAX_HEADERS, "protocol"),
