@@ -269,6 +269,8 @@ def test_the_day_goes_by_a_date_that_was_said_once_where_there_is_nothing_better
         night.answer()
     night.answer(3600)
     assert abs(night.clock.stated() - night.true) < 2, "what is believed outweighs one doubt"
+    assert not night.clock.is_doubtful
+    assert night.clock.seen_skew_s == pytest.approx(-30 * DAY, abs=1.1), "for the next run as well"
 
 
 def test_a_skew_of_the_run_before_is_believed_at_once_and_ages_are_sure() -> None:
@@ -277,7 +279,7 @@ def test_a_skew_of_the_run_before_is_believed_at_once_and_ages_are_sure() -> Non
     night.answer()
     assert night.clock.is_learnt
     assert night.clock.are_ages_sure
-    assert abs(night.error_s) < 2
+    assert night.error_s == pytest.approx(0, abs=1e-3), "the answer fits it as it is"
 
 
 def test_our_clock_set_right_again_is_believed_at_once_but_ends_nothing_in_that_run() -> None:
@@ -318,10 +320,11 @@ def test_a_first_answer_out_of_a_cache_is_outvoted_by_the_next(off_s: float) -> 
     assert night.clock.are_ages_sure
 
 
-def test_dates_that_never_agree_are_never_believed_and_end_nothing() -> None:
+@pytest.mark.parametrize("step_s", [DAY, -DAY])
+def test_dates_that_never_agree_are_never_believed_and_end_nothing(step_s: float) -> None:
     night = Night()
     for n in range(1, 30):
-        night.answer(n * DAY)
+        night.answer(n * step_s)
     assert not night.clock.is_learnt
     assert not night.clock.are_ages_sure
 
@@ -354,6 +357,40 @@ def test_a_signature_that_was_accepted_after_a_minus_16_proves_the_estimate() ->
     assert night.clock.is_learnt
     assert abs(night.error_s) < 2
     assert not night.clock.are_ages_sure
+
+
+@pytest.mark.parametrize("set_s", [7200.0, -7200.0])
+def test_our_clock_set_wrong_before_an_answer_moves_no_day_when_a_signature_is_accepted(
+    set_s: float,
+) -> None:
+    night = Night()
+    night.ours_ahead_s += set_s
+    night.answer()
+    night.clock.refused(0)
+    night.clock.accepted(1)
+    assert abs(night.error_s) < 2
+
+
+def test_our_clock_set_to_what_the_run_before_saw_is_no_news() -> None:
+    night = Night(last_skew_s=-7200.0)
+    night.ours_ahead_s += 7200.0
+    night.answer()
+    assert night.clock.is_learnt
+    assert night.clock.are_ages_sure
+    assert night.clock.seen_skew_s == pytest.approx(-7200, abs=1.1)
+
+
+@pytest.mark.parametrize("jump_s", [7200.0, -7200.0])
+def test_a_jump_of_the_vendors_clock_is_believed_with_the_first_signature_that_is_accepted(
+    jump_s: float,
+) -> None:
+    world = World()
+    world.answer()
+    world.ahead_s = jump_s
+    world.minus_16()
+    assert abs(world.clock.offset_s) < 2
+    world.clock.accepted(1)
+    assert world.clock.offset_s == pytest.approx(jump_s, abs=1.1)
 
 
 def test_a_machine_that_slept_during_a_run_learns_the_time_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
 
 import pytest
@@ -46,11 +47,37 @@ def test_what_is_packed_is_unpacked(packed: bytes, header: str) -> None:
     assert decoded(packed, header) == (BODY if packed else b"")
 
 
+NOISE = random.Random(7).randbytes(10_000)
+NOUGHTS = bytes(10_000)
+
+
+@pytest.mark.parametrize(
+    ("packed", "content"),
+    [
+        pytest.param(gz(NOISE), NOISE, id="long"),
+        pytest.param(gz(NOISE) + gz(NOISE), NOISE + NOISE, id="two long ones"),
+        pytest.param(gzip.compress(NOUGHTS, 0, mtime=0), NOUGHTS, id="noughts within"),
+        pytest.param(gz(BODY) + NOUGHTS, BODY, id="noughts behind"),
+        pytest.param(gz(BODY) + NOUGHTS + gz(NOISE), BODY + NOISE, id="noughts between"),
+    ],
+)
+def test_all_members_of_gzip_are_unpacked_without_the_noughts_behind_each(
+    packed: bytes, content: bytes
+) -> None:
+    assert decoded(packed, "gzip") == content
+
+
+@pytest.mark.parametrize("header", ["", "identity", "identity, identity"])
+def test_what_is_not_packed_may_be_anything(header: str) -> None:
+    assert decoded(b"<html>", header) == b"<html>"
+
+
 @pytest.mark.parametrize(
     ("packed", "header", "cause"),
     [
         (BODY, "gzip", "torn"),
         (zlib.compress(BODY), "gzip", "torn"),
+        (b"\0" + gz(BODY), "gzip", "torn"),
         (b"\x08" + BODY, "deflate", "torn"),
         (zlib.compress(BODY)[:-1], "deflate", "protocol"),
         (bare(BODY)[:-1], "deflate", "protocol"),

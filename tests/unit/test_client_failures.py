@@ -58,6 +58,12 @@ def test_a_want_of_descriptors_is_seen_where_the_error_does_not_say_so(exc: OSEr
     assert reply.cause == "exhausted"
 
 
+def test_what_is_said_to_be_the_networks_is_so_though_there_are_no_descriptors_left() -> None:
+    with no_more_files():
+        reply = no_connection(os_error(errno.ECONNREFUSED))
+    assert reply.cause == "refused"
+
+
 @pytest.mark.parametrize(
     ("exc", "cause", "detail"),
     [
@@ -138,6 +144,22 @@ def test_the_parsers_words_are_known_not_quoted(said: str) -> None:
     assert "86138" not in reply.detail
     assert no_http("what nobody knows: 8613800138000") == no_http("")
     assert no_http("Bad status line:\n  Expected HTTP/:\n\n  b'x'") == no_http("Expected HTTP/")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Invalid HTTP version", "its version is another"),
+        ("Expected HTTP/", "it begins otherwise. Is vendor.base_url right"),
+        ("Invalid character in chunk size:\n x", "the size of a chunk is no number"),
+        ("Content-Length can't be present with Transfer-Encoding", "has both Content-Length and"),
+        ("what nobody knows", "HTTP/1.1"),
+    ],
+)
+def test_what_is_no_http_is_told_in_words_of_its_own(said: str, told: str) -> None:
+    reply = no_http(said)
+    assert told in reply.detail
+    assert "says its length twice" not in reply.detail
 
 
 PROXY = "http://someone:hunter2@proxy.example:3128"

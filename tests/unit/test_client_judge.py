@@ -369,3 +369,100 @@ def test_a_call_that_goes_on_waits_for_no_price() -> None:
     found = verdict(envelope("0", record(hangupTime=None, callDuration=60, cost="-1")))
     assert isinstance(found, Record)
     assert (found.over, found.records[0].is_rated) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "meant"),
+    [
+        (record(**USUAL), "any record"),
+        (record(hangupTime=None), "any record"),
+        (None, NoRecord()),
+        ({**record(**USUAL), "voiceId": None}, NetworkFailure("other_record")),
+    ],
+)
+def test_where_no_id_was_asked_for_by_name_any_record_with_an_id_is_an_answer(
+    data: dict[str, object] | None, meant: Verdict | str
+) -> None:
+    found = judge(None, Reply(200, envelope("0", data)), NOW)
+    if meant == "any record":
+        assert isinstance(found, Record)
+        assert [one.voice_id for one in found.records] == [ID]
+        assert found.over is (data is not None and data["hangupTime"] is not None)
+    else:
+        assert found == meant
+
+
+@pytest.mark.parametrize(
+    ("status", "meant"),
+    [
+        ("-18", Busy("-18")),
+        ("-22", Dead("parameter_exception", is_named=True)),
+        ("7", UnknownStatus("7")),
+    ],
+)
+def test_the_status_counts_whatever_record_lies_beside_it(status: str, meant: Verdict) -> None:
+    assert verdict(envelope(status, record(**USUAL))) == meant
+
+
+@pytest.mark.parametrize(
+    ("fields", "over", "rated"),
+    [
+        (USUAL, True, True),
+        ({}, True, True),
+        ({**USUAL, "hangupTime": None, "cost": None}, False, True),
+        ({**USUAL, "cost": None}, True, False),
+        ({**USUAL, "cost": "0"}, True, False),
+        ({**USUAL, "cost": None, "callDuration": 0}, True, True),
+        ({**USUAL, "cost": None, "callDuration": None}, True, False),  # it tells by its times
+        ({**USUAL, "cost": None, "costEur": "0.0125"}, True, True),
+        ({**USUAL, "submitTime": 1_629_268_900_000}, True, True),
+        ({**USUAL, "hangupTime": None, "callDuration": None, "cost": None}, False, True),
+    ],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["usual", "byte order mark"])
+def test_a_record_says_whether_its_call_is_over_and_has_its_price(
+    fields: dict[str, object], over: bool, rated: bool, mark: bytes
+) -> None:
+    found = verdict(mark + envelope("0", record() | fields))
+    assert isinstance(found, Record)
+    assert found.over is over
+    assert [(one.over, one.is_rated) for one in found.records] == [(over, rated)]
+
+
+@pytest.mark.parametrize("fields", [USUAL, {}], ids=["at first sight", "at a closer look"])
+@pytest.mark.parametrize("coding", ["gbk", "utf-8"])
+def test_a_record_in_another_coding_is_kept_in_utf_8(
+    coding: str, fields: dict[str, object]
+) -> None:
+    data = {**record(**fields), "calledInfo": "订单"}
+    text = json.dumps({"status": "0", "data": data}, ensure_ascii=False)
+    said = f"application/json;charset={coding}"
+    found = judge(ID, Reply(200, text.encode(coding), content_type=said), NOW)
+    assert isinstance(found, Record)
+    assert kept(found).decode() == text
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["usual", "byte order mark"])
+@pytest.mark.parametrize(
+    ("status", "http", "meant"),
+    [
+        ("-18", 500, Busy("-18")),
+        ("77", 299, UnknownStatus("77")),
+        ("77", 300, Refusal("http_300")),
+        ("77", 500, Busy("http_500")),
+    ],
+)
+def test_under_an_http_error_only_the_vendors_own_numbers_are_a_status(
+    status: str, http: int, meant: Verdict, mark: bytes
+) -> None:
+    assert verdict(mark + envelope(status), http) == meant
+
+
+def test_an_end_in_a_form_that_nobody_knows_is_one_where_the_call_has_a_cost() -> None:
+    for cost in ({"cost": "0.0125"}, {"costEur": "0.0125"}):
+        found = verdict(envelope("0", record(hangupTime="18 Aug 2021", **cost)))
+        assert isinstance(found, Record)
+        assert (found.over, found.odd_hangup) == (True, True)
+    free = verdict(envelope("0", record(hangupTime="18 Aug 2021")))
+    assert isinstance(free, Record)
+    assert (free.over, free.odd_hangup) == (False, True)

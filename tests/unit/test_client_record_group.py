@@ -7,7 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from harvester.client.record_group import Page, Query, judge_page, page_request
+from harvester.client.record_group import (
+    Page,
+    Query,
+    judge_page,
+    page_request,
+    record_request,
+)
 from harvester.client.transport import Reply
 from harvester.client.verdicts import (
     Busy,
@@ -61,6 +67,17 @@ def test_a_request_names_page_size_and_window_on_the_vendors_clock() -> None:
         "size": 50,
         "params": {"strTime": "2026-11-01T08:00:00+08:00", "endTime": "2026-11-01T08:01:00+08:00"},
     }
+
+
+def test_the_first_hundred_are_asked_for_where_nothing_else_is_said() -> None:
+    asked = json.loads(page_request(Query(START, START + 60)).body or b"")
+    assert (asked["current"], asked["size"]) == (1, 100)
+
+
+def test_the_record_of_an_id_is_asked_for_by_its_path() -> None:
+    request = record_request("26110108100000000001")
+    request.check()
+    assert (request.method, request.path) == ("GET", "recordGroup/26110108100000000001")
 
 
 def test_a_page_brings_each_record_as_it_was_sent() -> None:
@@ -133,6 +150,29 @@ def test_any_time_of_a_call_may_be_the_one_that_it_is_listed_by() -> None:
     by_submit = Query(START, START + 3600, by="submitTime")
     reply = Reply(200, body(data(record(submitTime="2026-10-31T08:10:00+08:00"))))
     assert judge_page(by_submit, reply, NOW) == NetworkFailure("other_window")
+
+
+@pytest.mark.parametrize(
+    ("submit", "is_of_it"),
+    [
+        ("2026-11-01T07:59:58+08:00", False),
+        ("2026-11-01T07:59:59+08:00", True),
+        ("2026-11-01T09:00:02+08:00", True),
+        ("2026-11-01T09:00:03+08:00", False),
+    ],
+)
+def test_a_window_has_its_last_second_whole_and_a_second_more_on_both_sides(
+    submit: str, is_of_it: bool
+) -> None:
+    query = Query(START, START + 3600, by="submitTime")
+    found = judge_page(query, Reply(200, body(data(record(submitTime=submit)))), NOW)
+    assert isinstance(found, Page) is is_of_it
+
+
+def test_the_calls_that_end_in_an_odd_form_are_told() -> None:
+    odd = record(2, hangupTime="1 Nov 2026", callDuration=30)
+    found = page(body(data(record(), odd)))
+    assert [one.odd_hangup for one in found.calls] == [False, True]
 
 
 @pytest.mark.parametrize(

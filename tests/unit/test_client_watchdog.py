@@ -55,7 +55,9 @@ def test_an_attempt_is_cut_off_within_one_look_of_its_time(timeout_s: float, lat
     async def then(watchdog: Watchdog) -> None:
         await asyncio.sleep(late_s)
         one, began = Attempt(), virtual_loop().time()
+        assert watchdog.is_at_rest
         watchdog.watch(one)
+        assert not watchdog.is_at_rest
         await asyncio.sleep(3 * timeout_s)
         (cut,) = one.cuts
         assert timeout_s <= cut - began <= timeout_s + look_every_s(timeout_s) + 0.001

@@ -8,7 +8,13 @@ from typing import Any, cast
 import pytest
 
 from harvester.client.http11_connection import LeanConnection, SeenHead, SeenHeads
-from harvester.client.transport import NoReply, Reply
+from harvester.client.transport import (
+    MAX_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    NoReply,
+    Reply,
+)
 
 
 class Wire(asyncio.Transport):
@@ -17,9 +23,10 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.is_aborted = False
+        self.written: list[bytes] = []
 
     def write(self, data: Any) -> None:
-        del data
+        self.written.append(bytes(data))
 
     def is_closing(self) -> bool:
         return self.is_aborted
@@ -87,6 +94,188 @@ async def test_an_answer_that_may_have_no_body_is_remembered_without_one() -> No
     head = HEAD.replace(b"200 OK", b"204 No Content")
     await _answer_to(_connection(heads), head)
     assert heads.get(head) == SeenHead(204, 0, "D", "7")
+
+
+async def test_a_connection_is_used_again_only_between_whole_answers() -> None:
+    connection, wire = LeanConnection(SeenHeads()), Wire()
+    assert not connection.is_usable(), "it is not made yet"
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    assert connection.is_usable()
+    answer = connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    for piece in (HEAD, b"{"):
+        connection.data_received(piece)
+        assert not connection.is_usable()
+    connection.data_received(b"}")
+    replies = [await answer]
+    for body in (b"[]", b"[]", b"{}"):  # the first of them by the parser, then by its head
+        assert connection.is_usable()
+        replies.append(await _answer_to(connection, HEAD + body))
+    assert [(one.body, one.is_reused) for one in replies if isinstance(one, Reply)] == [
+        (b"{}", False),
+        (b"[]", True),
+        (b"[]", True),
+        (b"{}", True),
+    ]
+    wire.abort()
+    assert not connection.is_usable(), "it is closing"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (HEAD + b"{}",),
+        (HEAD + b"{", b"}"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD, b"{", b"}"),
+        (HEAD.replace(b"Date: D", b"X: " + 4_000 * b"x") + b"{}",),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+            b"1\r\n}\r\n0\r\n\r\n",
+        ),
+    ],
+)
+async def test_an_answer_is_the_same_in_whatever_pieces_it_comes(pieces: tuple[bytes, ...]) -> None:
+    connection = _connection(SeenHeads())
+    for _ in range(2):
+        reply = await _answer_to(connection, *pieces)
+        assert isinstance(reply, Reply)
+        assert (reply.status, reply.body) == (200, b"{}")
+        assert connection.is_usable()
+
+
+@pytest.mark.parametrize("asked", [0, 1, 2, 3])
+async def test_what_comes_when_nothing_is_asked_condemns_a_connection(asked: int) -> None:
+    connection, wire = LeanConnection(SeenHeads()), Wire()
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    for _ in range(asked):
+        await _answer_to(connection, HEAD + b"{}")
+    assert wire.written == [b"GET / HTTP/1.1\r\n\r\n"] * asked
+    connection.data_received(HEAD + b"{}")
+    assert wire.is_aborted
+    assert not connection.is_usable()
+
+
+async def test_a_connection_that_others_shall_not_follow_is_closed_after_its_answer() -> None:
+    connection, wire = LeanConnection(SeenHeads()), Wire()
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    last = HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    reply = await _answer_to(connection, last + b"{}")
+    assert isinstance(reply, Reply)
+    assert wire.is_aborted
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error", "cause"),
+    [
+        ((), None, "reset"),
+        ((HEAD[:20],), None, "reset"),
+        ((HEAD + b"{",), None, "torn"),
+        ((b"HTTP/1.1 200 OK\r\n\r\n{",), OSError("gone"), "torn"),
+        ((b"HTTP/1.1 200 OK\r\n\r\n{", b"}"), None, None),
+    ],
+)
+async def test_a_connection_that_ends_is_told_by_how_far_its_answer_had_come(
+    pieces: tuple[bytes, ...], error: Exception | None, cause: str | None
+) -> None:
+    connection = _connection(SeenHeads())
+    answer = connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    for piece in pieces:
+        connection.data_received(piece)
+    assert not answer.done()
+    connection.connection_lost(error)
+    found = await answer
+    assert (found.cause if isinstance(found, NoReply) else None) == cause
+    if isinstance(found, Reply):
+        assert found.body == b"{}", "it ends where its connection does"
+
+
+async def test_a_known_head_is_no_word_on_how_much_of_its_body_came() -> None:
+    connection = _connection(SeenHeads())
+    for pieces in ((HEAD + b"{}",), (HEAD + b"{}",), (HEAD + b"{", b"}"), (HEAD, b"{}")):
+        reply = await _answer_to(connection, *pieces)
+        assert isinstance(reply, Reply)
+        assert reply.body == b"{}"
+        assert 0 <= reply.took_s < 60
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "cause"),
+    [
+        ((b"SSH-2.0-OpenSSH\r\n",), "protocol"),
+        ((CHUNKED, b"no size\r\n"), "torn"),
+    ],
+)
+async def test_what_is_no_http_ends_the_connection_and_is_told_by_where_it_began(
+    pieces: tuple[bytes, ...], cause: str
+) -> None:
+    connection = _connection(SeenHeads())
+    reply = await _answer_to(connection, *pieces)
+    assert isinstance(reply, NoReply)
+    assert reply.cause == cause
+    assert not connection.is_usable()
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_read"),
+    [
+        ([b"X: x"] * (MAX_HEADERS - 1), True),
+        ([b"X: x"] * MAX_HEADERS, False),
+        ([b"XXXX: " + b"x" * (MAX_HEADER_BYTES - 4)], True),
+        ([b"XXXX: " + b"x" * (MAX_HEADER_BYTES - 3)], False),
+        ([b"X: a\0b"], False),
+    ],
+)
+async def test_a_head_has_so_many_lines_of_so_many_bytes_at_most(
+    lines: list[bytes], is_read: bool
+) -> None:
+    head = b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Length: 2", *lines, b"", b""])
+    reply = await _answer_to(_connection(SeenHeads()), head + b"{}")
+    assert isinstance(reply, Reply) is is_read
+    if isinstance(reply, NoReply):
+        assert reply.cause == "protocol"
+
+
+async def test_a_second_answer_behind_the_first_condemns_the_connection() -> None:
+    connection = _connection(SeenHeads())
+    reply = await _answer_to(connection, HEAD + b"{}" + HEAD + b"[]")
+    assert isinstance(reply, Reply)
+    assert reply.body == b"{}"
+    assert not connection.is_usable()
+
+
+@pytest.mark.parametrize(
+    ("begin", "most", "cause"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", MAX_HEADER_BYTES * MAX_HEADERS, "protocol"),
+        (CHUNKED + b"1;x=", 8 * MAX_BODY_BYTES, "too_long"),
+    ],
+)
+async def test_what_never_ends_is_read_no_further_than_an_answer_may_go(
+    begin: bytes, most: int, cause: str
+) -> None:
+    connection = _connection(SeenHeads())
+    answer = connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    connection.data_received(begin)
+    read = len(begin)
+    while not answer.done():
+        connection.data_received(b"x" * 65_536)
+        read += 65_536
+        assert read <= most + 65_536
+    assert read > most
+    reply = await answer
+    assert isinstance(reply, NoReply)
+    assert reply.cause == cause
+    assert not connection.is_usable()
+
+
+def test_the_latest_heads_are_remembered_but_for_very_long_ones() -> None:
+    heads, said = SeenHeads(), SeenHead(200, 1, None, None)
+    for name in (b"a", b"b", b"c" * 2_048, b"d" * 2_049):
+        heads.add(name, said)
+    assert [heads.get(name) for name in (b"a", b"b", b"c" * 2_048)] == [said] * 3
+    assert heads.get(b"d" * 2_049) is None
 
 
 def test_the_memory_of_heads_stays_small() -> None:

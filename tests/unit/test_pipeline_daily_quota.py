@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+
+import pytest
 
 from harvester.errors import BudgetReached, HarvesterError
 from harvester.pipeline.limits.daily_quota import DayQuota, day_of
@@ -37,7 +40,7 @@ def test_the_days_budget_is_handed_out_to_the_last_request_and_no_further() -> N
     budget, told = quota(3, ("", 0), Day("2026-09-02T12:00"))
     assert [budget.take() for _ in range(5)] == [True] * 3 + [False] * 2
     assert isinstance(told[0], BudgetReached)
-    assert told[0].exit_code == 8
+    assert (told[0].exit_code, told[0].code) == (8, "limit.per_day")
     assert "per_day = 3 requests are sent or counted for 2026-09-02" in str(told[0])
     assert budget.stored() == ("2026-09-02", 3)
 
@@ -162,3 +165,78 @@ def test_without_a_budget_others_may_send_any_number() -> None:
     budget.report(7, unused=3)
     assert budget.take()
     assert (budget.stored()[1], told) == (8, [])
+
+
+def test_what_others_were_granted_counts_as_sent_until_they_report() -> None:
+    budget, told = quota(10, ("", 0), Day("2026-09-02T12:00"))
+    assert budget.grant(4) == 4
+    assert (budget.left(), budget.stored()) == (6, ("2026-09-02", 4))
+    assert [budget.take(), budget.take()] == [True, True]
+    budget.report(1)
+    assert (budget.left(), budget.stored()[1]) == (4, 6), "three of them may be sent yet"
+    budget.report(0, unused=2)
+    assert (budget.left(), budget.stored()[1]) == (6, 4), "and now only one of them"
+    assert [budget.take() for _ in range(7)] == [True] * 6 + [False]
+    assert (budget.left(), len(told)) == (0, 1)
+
+
+def test_others_are_granted_no_more_than_the_day_has_left() -> None:
+    budget, _ = quota(10, ("2026-09-02", 3), Day("2026-09-02T12:00"))
+    assert [budget.grant(9), budget.grant(1), budget.left()] == [7, 0, 0]
+    assert not budget.take()
+
+
+def test_the_last_of_the_day_are_granted_to_nobody_and_can_all_be_sent_here() -> None:
+    budget = DayQuota(10, {}, lambda _: None, Day("2026-09-02T12:00"), alone=3)
+    assert [budget.grant(20), budget.grant(1), budget.left()] == [7, 0, 3]
+    assert [budget.take() for _ in range(4)] == [True, True, True, False]
+
+
+def test_nobody_is_granted_any_before_the_vendors_day_is_known() -> None:
+    clock = Day("2026-09-02T12:00")
+    clock.is_learnt = False
+    budget = DayQuota(10, {}, lambda _: None, clock)
+    assert (budget.grant(5), budget.left()) == (0, 10)
+    clock.is_learnt = True
+    assert (budget.grant(5), budget.left()) == (5, 5)
+
+
+@pytest.mark.parametrize("ask", [DayQuota.left, lambda budget: budget.grant(9)])
+def test_what_is_left_and_what_is_granted_are_of_the_day_that_it_is_now(
+    ask: Callable[[DayQuota], int | None],
+) -> None:
+    clock = Day("2026-09-02T23:59:59")
+    budget, _ = quota(3, ("2026-09-02", 3), clock)
+    assert ask(budget) == 0
+    clock.set("2026-09-03T00:00")
+    assert ask(budget) == 3
+
+
+def test_a_report_after_midnight_counts_for_the_new_day_and_the_grant_for_the_old_one() -> None:
+    clock = Day("2026-09-02T23:59:59")
+    budget, _ = quota(10, ("", 0), clock)
+    assert budget.take()
+    assert budget.grant(4) == 4
+    clock.set("2026-09-03T00:00")
+    budget.report(4)
+    assert budget.stored() == ("2026-09-03", 4)
+    clock.set("2026-09-02T23:59:59")
+    assert budget.left() == 5, "nobody can tell in which of the two days they were sent"
+
+
+def test_what_others_report_before_the_day_is_learnt_counts_for_it() -> None:
+    clock = Day("2026-10-02T12:00")
+    clock.is_learnt = False
+    budget = DayQuota(None, {"2026-09-02": 1}, lambda _: None, clock)
+    budget.report(7)
+    clock.set("2026-09-02T12:00")
+    clock.is_learnt = True
+    assert budget.stored() == ("2026-09-02", 8)
+
+
+def test_what_was_sent_before_midnight_is_stored_for_its_day() -> None:
+    clock = Day("2026-09-02T23:59:59")
+    budget, _ = quota(10, ("", 0), clock)
+    assert budget.take()
+    clock.set("2026-09-03T00:00")
+    assert budget.stored() == ("2026-09-02", 1)

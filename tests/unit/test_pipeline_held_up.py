@@ -22,9 +22,11 @@ class Limit:
         self.free_at = free_at
         self.closed_until_ns = 0
         self.taken = 0
+        self.more: list[bool] = []
+        """Whether others of the process were said to wait, each time."""
 
     def take(self, *, more: bool = False) -> int:
-        del more
+        self.more.append(more)
         now = virtual_loop().time()
         if self.closed_until_ns > now * 1e9:
             return int(self.closed_until_ns - now * 1e9)
@@ -161,3 +163,22 @@ def test_what_the_vendor_throttles_goes_slower_although_the_others_leave_the_who
     first = turns[0]
     in_a_second = sum(at < first + 1.0 for at in turns)
     assert 0.6 * RATE <= in_a_second <= 0.7 * RATE
+
+
+def test_the_others_are_told_whether_more_of_this_process_wait() -> None:
+    async def main() -> None:
+        limit = Limit(0.0)
+        attempts = Attempts(shared_pace(limit))
+        assert not limit.more
+        for _ in range(2):
+            limit.free_at = virtual_loop().time() + 0.05
+            await attempts.one()
+        assert set(limit.more) == {False}, "one at a time"
+        limit.more.clear()
+        limit.free_at = virtual_loop().time() + 0.05
+        await attempts.all(3)
+        # The first one asked before the others came.
+        assert limit.more[2:] == [True] * (len(limit.more) - 3) + [False]
+        assert len(limit.more) > 5
+
+    run_virtually(main)

@@ -8,6 +8,8 @@ import os
 import random
 import struct
 import tempfile
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.config import Priority, Secrets, load
-from harvester.errors import ConfigError, StoreError
+from harvester.errors import ConfigError, HarvesterError, StoreError
 from harvester.pipeline.limits.limit_file import SLOTS, LimitFile, read_sharing, sharing
 from harvester.pipeline.limits.pace import SharedPace
 from tests.support.harvesting import worst_second
@@ -154,9 +156,20 @@ def test_nearly_the_whole_limit_is_used_however_many_share_it(path: Path) -> Non
 def test_a_new_file_begins_with_a_silent_second(path: Path) -> None:
     kernel = Kernel()
     party = joined(path, kernel)
+    assert party.closed_until_ns == 0, "as last read: nothing yet"
     assert party.take() == SECOND
     kernel.pass_(SECOND)
     assert party.take() == 0
+
+
+def test_who_joins_stops_nobody(path: Path) -> None:
+    kernel = Kernel()
+    one = joined(path, kernel)
+    kernel.pass_(2 * SECOND)
+    other = joined(path, kernel)
+    assert one.take() == 0
+    kernel.pass_(SECOND)
+    assert other.take() == 0
 
 
 def test_who_has_normal_priority_and_waits_goes_first_and_for_a_tenth_of_a_second_at_most(
@@ -175,7 +188,9 @@ def test_who_has_normal_priority_and_waits_goes_first_and_for_a_tenth_of_a_secon
     kernel.pass_(SECOND)
     assert low.take() == 0, "and waits no more: it had its turn"
     assert normal.take() > 0
-    kernel.pass_(100_000_001)
+    kernel.pass_(99_999_999)
+    assert low.take() > 0
+    kernel.pass_(2)
     assert low.take() == 0, "whoever does not come back keeps nobody"
 
 
@@ -195,6 +210,29 @@ def test_a_low_one_is_told_to_come_back_where_a_turn_was_ready_long_ago(path: Pa
     assert normal.take(more=True) == 0
     kernel.pass_(90_000_000)
     assert 0 < low.take() <= 10_000_000, "a normal one said that it wants more"
+
+
+def test_a_low_one_is_told_to_come_back_when_nobody_says_any_more_that_it_waits(path: Path) -> None:
+    kernel = Kernel()
+    low, normal = joined(path, kernel, 2, "low"), joined(path, kernel, 2)
+    kernel.pass_(60 * SECOND)
+    assert normal.take() == 0
+    kernel.pass_(450_000_000)
+    assert normal.take() > 0
+    kernel.pass_(60_000_000)
+    assert low.take() == 40_000_000, "there is a turn since 10 ms"
+
+
+def test_low_ones_do_not_wait_for_each_other(path: Path) -> None:
+    kernel = Kernel()
+    one, other = joined(path, kernel, 50, "low"), joined(path, kernel, 50, "low")
+    kernel.pass_(2 * SECOND)
+    assert one.take(more=True) == 0
+    assert one.take(more=True) > 0
+    kernel.pass_(21_000_000)
+    assert other.take() == 0
+    kernel.pass_(21_000_000)
+    assert one.take() == 0
 
 
 @settings(max_examples=200, deadline=None)
@@ -263,17 +301,56 @@ def test_while_another_process_holds_the_lock_there_is_no_turn_and_nothing_is_lo
     held = os.open(path, os.O_RDWR)
     lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
     fcntl.fcntl(held, fcntl.F_OFD_SETLK, lock)
+    before = path.read_bytes()
     assert one.take() == 1_000_000
     one.close_until(kernel.now_ns + 5 * SECOND)
     kernel.pass_(60 * SECOND)
     assert one.take() == 1_000_000
     kernel.pass_(1_000_000)
-    with pytest.raises(StoreError, match="locked by a process that does not go on"):
+    with pytest.raises(StoreError, match="locked by a process that does not go on") as caught:
         one.take()
+    assert caught.value.code == "limit_file.stuck"
+    assert path.read_bytes() == before, "whoever holds the lock may be writing"
     one.close_until(kernel.now_ns + 5 * SECOND)
     os.close(held)
     assert one.take() == 5 * SECOND
     assert other.take() == 5 * SECOND
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """By another process, as far as one can tell."""
+    held = os.open(path, os.O_RDWR)
+    try:
+        lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+        fcntl.fcntl(held, fcntl.F_OFD_SETLK, lock)
+        yield
+    finally:
+        os.close(held)
+
+
+def test_a_lock_that_was_free_in_between_is_not_stuck(path: Path) -> None:
+    kernel = Kernel()
+    party = joined(path, kernel)
+    kernel.pass_(2 * SECOND)
+    for _ in range(3):
+        with locked(path):
+            assert party.take() == 1_000_000
+        assert party.take() == 0
+        kernel.pass_(40 * SECOND)
+    party.leave()
+
+
+def test_who_joins_waits_for_the_lock(path: Path) -> None:
+    kernel = Kernel()
+    joined(path, kernel).leave()
+    with locked(path):
+        joining = threading.Thread(target=lambda: joined(path, kernel).leave())
+        joining.start()
+        joining.join(0.05)
+        assert joining.is_alive()
+    joining.join(60.0)
+    assert not joining.is_alive()
 
 
 def test_while_others_of_a_normal_one_wait_no_low_one_slips_in_between_its_turns(
@@ -332,8 +409,14 @@ def test_another_rate_is_refused_for_two_seconds_after_a_turn_and_then_taken(pat
 def test_another_key_or_address_is_refused(path: Path) -> None:
     kernel = Kernel()
     joined(path, kernel).leave()
+    before = open_files()
     with pytest.raises(ConfigError, match="belongs to another vendor address or key"):
         joined(path, kernel, owner=OWNER[::-1])
+    assert open_files() == before
+
+
+def open_files() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the names alone
 
 
 def test_the_owner_is_told_by_address_key_and_secret_and_shows_none(path: Path) -> None:
@@ -365,7 +448,7 @@ def test_the_owner_is_told_by_address_key_and_secret_and_shows_none(path: Path) 
     for hidden in (b"bDqJFiq9", b"7bz1lzh9", b"a.test"):
         assert hidden not in path.read_bytes()
     # A whole digest would show a short secret to whoever tries them all: 4 of its bytes do not.
-    assert path.read_bytes()[12:16] != bytes(4)
+    assert 0 not in path.read_bytes()[12:16]
     assert path.read_bytes()[16:44] == bytes(28)
 
 
@@ -378,12 +461,13 @@ def test_without_a_file_there_is_nothing_to_share(tmp_path: Path) -> None:
 def test_another_clock_is_refused_while_it_runs_and_begins_anew_after_it(path: Path) -> None:
     kernel, container = Kernel(), Kernel()
     container.boot = BOOT[::-1]
+    kernel.now_ns = 90_000 * SECOND
     one = joined(path, kernel)
     with pytest.raises(ConfigError, match="another machine or container"):
         joined(path, container)
     one.leave()
-    other = joined(path, container)
-    assert other.take() == SECOND
+    other = joined(path, container, 30)
+    assert other.take() == SECOND, "by its own clock, which is far behind"
     other.leave()
 
 
@@ -400,6 +484,7 @@ def test_what_a_loss_of_power_leaves_is_made_anew(path: Path, lose: Callable[[Pa
     kernel = Kernel()
     joined(path, kernel).leave()
     lose(path)
+    assert read_sharing(path) is None
     party = joined(path, kernel)
     assert party.take() == SECOND
     party.leave()
@@ -418,10 +503,13 @@ def cut(path: Path) -> None:
     os.truncate(path, 100)
 
 
+FOR_EVER = b"\xff" * 7 + b"\x7f"
 DAMAGES = {
     "cut": (cut, StoreError, "is damaged"),
     "a flipped byte of the rate": (spoil(61, b"\xff"), StoreError, "is damaged"),
-    "a time of another world": (spoil(96, b"\xff" * 7 + b"\x7f"), StoreError, "is damaged"),
+    "a bucket that is full for ever": (spoil(96, FOR_EVER), StoreError, "is damaged"),
+    "a push-back of another world": (spoil(104, FOR_EVER), StoreError, "is damaged"),
+    "one that waits for ever": (spoil(112, FOR_EVER), StoreError, "is damaged"),
     "another file": (lambda path: path.write_text("notes\n" * 100), ConfigError, "no limit file"),
     "another version": (spoil(8, b"\x02"), StoreError, "is damaged"),
     "a larger file of zeros": (
@@ -439,9 +527,13 @@ def test_damage_is_told_and_left_as_it_is(path: Path, damage: str) -> None:
     joined(path, kernel).leave()
     how(path)
     before = path.read_bytes()
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=told) as caught:
         joined(path, kernel)
     assert path.read_bytes() == before
+    assert isinstance(caught.value, HarvesterError)
+    assert caught.value.code == (
+        "limit_file.damaged" if kind is StoreError else "limit_file.foreign"
+    )
 
 
 def test_a_folder_or_a_device_is_no_limit_file(tmp_path: Path) -> None:
@@ -504,6 +596,17 @@ def test_who_shares_it_can_be_read(path: Path) -> None:
     assert left.parties == ()
 
 
+def test_who_has_left_is_not_read_any_more_though_others_that_came_later_stay(path: Path) -> None:
+    one, other = (
+        LimitFile(path, rate_per_s=50, owner=OWNER, output=output) for output in ("/one", "/other")
+    )
+    one.leave()
+    found = read_sharing(path)
+    assert found is not None
+    assert [party.output for party in found.parties] == ["/other"]
+    other.leave()
+
+
 def test_a_long_path_is_told_by_its_end(path: Path) -> None:
     party = LimitFile(path, rate_per_s=50, owner=OWNER, output="/o" + "x" * 300 + "/end")
     found = read_sharing(path)
@@ -516,10 +619,10 @@ def test_a_long_path_is_told_by_its_end(path: Path) -> None:
 def test_the_file_is_for_owner_and_group_whatever_the_umask(path: Path) -> None:
     before = os.umask(0o077)
     try:
-        joined(path / "below" / "limit", Kernel()).leave()
+        joined(path / "far" / "below" / "limit", Kernel()).leave()
     finally:
         os.umask(before)
-    assert (path / "below" / "limit").stat().st_mode & 0o777 == 0o660
+    assert (path / "far" / "below" / "limit").stat().st_mode & 0o777 == 0o660
 
 
 # The pace that takes its turns there
@@ -601,9 +704,9 @@ def test_push_back_to_one_closes_all_and_slows_down_that_one(path: Path) -> None
     run_virtually(main)
 
 
-def as_version_1(closed_until: int) -> bytes:
+def as_version_1(closed_until: int, version: int = 1) -> bytes:
     """A file that nobody shares now, packed by hand: another release may be the one that reads."""
-    head = struct.pack("<8sI32s16sd", b"cdrlimit", 1, OWNER, BOOT, 50.0)
+    head = struct.pack("<8sI32s16sd", b"cdrlimit", version, OWNER, BOOT, 50.0)
     whole = bytearray(128 + 30 * 128)
     whole[:72] = head + struct.pack("<I", zlib.crc32(head))
     whole[96:120] = struct.pack("<qqq", 0, closed_until, 0)
@@ -645,4 +748,38 @@ def test_where_the_vendor_wants_no_pause_none_is_told(path: Path) -> None:
     found = read_sharing(path)
     assert found is not None
     assert found.closed_s == 0
+    party.leave()
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_whole_file_of_another_version_is_refused_and_left_as_it_is(
+    path: Path, version: int
+) -> None:
+    path.write_bytes(as_version_1(0, version))
+    with pytest.raises(ConfigError, match="is of another version of the harvester"):
+        joined(path, Kernel())
+    assert path.read_bytes() == as_version_1(0, version)
+
+
+def test_whose_times_are_of_another_clock_tells_nothing_of_who_shares_it(path: Path) -> None:
+    party, before = joined(path, Kernel()), open_files()
+    assert read_sharing(path) is None
+    assert open_files() == before
+    party.leave()
+
+
+def test_how_long_a_process_took_no_turn_and_a_pause_still_lasts_can_be_read(path: Path) -> None:
+    moment = time.monotonic_ns() - 10 * SECOND
+    party = LimitFile(path, rate_per_s=50, owner=OWNER, output="/out", now_ns=lambda: moment)
+    moment += 2 * SECOND
+    assert party.take() == 0
+    party.close_until(moment + 3_000 * SECOND)
+    found = read_sharing(path)
+    assert found is not None
+    assert found.parties[0].priority == "normal"
+    idle_s = found.parties[0].idle_s
+    assert idle_s is not None
+    assert idle_s >= 8
+    assert found.closed_s <= 2_992
+    assert idle_s + found.closed_s == pytest.approx(3_000), "both by the clock of this machine"
     party.leave()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harvester.pipeline.limits.pace import Pace, bucket_shape
+from harvester.pipeline.limits.pace import LeasedPace, Pace, bucket_shape
 from tests.support.virtual_time import run_virtually, virtual_loop
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -276,6 +276,64 @@ def test_busy_answers_of_6_seconds_ago_are_forgotten() -> None:
     assert run_virtually(main) == 100
 
 
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize(("ago_s", "rate"), [(4, 70), (5, 100)])
+def test_busy_answers_count_for_5_seconds(ago_s: int, rate: int, between: bool) -> None:
+    """Also where others came every second since: 19 and one are the 20 that slow it down."""
+
+    async def main() -> float:
+        pace = Pace(100, opens_at=0)
+        began = virtual_loop().time()
+        for _ in range(19):
+            pace.note(began, busy=True)
+        for second in range(1, ago_s if between else 1):
+            pace.note(began + second, busy=False)
+        pace.note(began + ago_s, busy=True)
+        return pace.rate_per_s
+
+    assert run_virtually(main) == rate
+
+
+@pytest.mark.parametrize(("pause_s", "calm_s"), [(0.0, 5.0), (20.0, 20.0)])
+def test_after_5_seconds_of_calm_it_climbs_evenly_for_12(pause_s: float, calm_s: float) -> None:
+    async def main() -> list[float]:
+        pace, seen = Pace(100, opens_at=0), []
+        began = virtual_loop().time()
+        pace.slow_down(pause_s)
+        for after_s in (calm_s, calm_s + 4.0, calm_s + 8.0, calm_s + 12.0, calm_s + 20.0):
+            await asyncio.sleep(began + after_s - 0.1 - virtual_loop().time())
+            await pace.turn()
+            seen.append(pace.rate_per_s)
+        return seen
+
+    # The first of these turns waits until the pace opens, and the last ones see the whole limit.
+    assert run_virtually(main) == pytest.approx([70, 80, 90, 100, 100], abs=0.5)
+
+
+def test_while_it_climbs_as_many_turns_are_given_as_its_rate_says() -> None:
+    async def main() -> int:
+        pace = Pace(100, opens_at=0)
+        began = virtual_loop().time()
+        pace.slow_down(0.0)
+        crowd = Crowd(pace, 20)
+        await asyncio.sleep(17.0)
+        await crowd.go_home()
+        return sum(at >= began + 5.0 for at in crowd.times)
+
+    assert run_virtually(main) >= 0.9 * 12 * 85, "from 70 a second to 100, within 12 s"
+
+
+def test_a_push_back_that_names_no_time_closes_for_a_second() -> None:
+    async def main() -> list[float]:
+        pace = Pace(100, opens_at=0)
+        pace.slow_down(None)
+        closed_s = [pace.closed_for_s]
+        pace.slow_down(3.0)
+        return [*closed_s, pace.closed_for_s, pace.throttled]
+
+    assert run_virtually(main) == pytest.approx([1.0, 3.0, 2])
+
+
 def test_workers_cut_off_while_they_wait_cost_the_others_no_turn() -> None:
     async def main() -> int:
         dice = random.Random(7)
@@ -300,10 +358,17 @@ def test_turns_go_round_fairly() -> None:
     assert max(counts) - min(counts) <= 3
 
 
+def leased(share_per_s: float) -> LeasedPace:
+    pace = LeasedPace(opens_at=0)
+    pace.lease(share_per_s, float("inf"))
+    return pace
+
+
+@pytest.mark.parametrize("make", [lambda rate: Pace(rate, opens_at=0), leased])
 @pytest.mark.parametrize("rate", [1.0, 50.0, 800.0, 5000.0])
-def test_no_more_than_a_handful_is_saved_up(rate: float) -> None:
+def test_no_more_than_a_handful_is_saved_up(rate: float, make: Callable[[float], Pace]) -> None:
     async def main() -> int:
-        pace = Pace(rate, opens_at=0)
+        pace = make(rate)
         await pace.turn()
         await asyncio.sleep(5.0)
         taken, began = 0, asyncio.get_running_loop().time()
@@ -317,6 +382,27 @@ def test_no_more_than_a_handful_is_saved_up(rate: float) -> None:
     taken = run_virtually(main)
     assert 1 <= taken <= 1.25 * capacity
     assert taken + int(leak) <= rate, "what follows them in the same second counts too"
+
+
+@pytest.mark.parametrize("make", [lambda rate: Pace(rate, opens_at=0), leased])
+@pytest.mark.parametrize(
+    ("rate", "handful"), [(50.0, 1), (799.0, 3), (800.0, 4), (3000.0, 15), (5000.0, 16)]
+)
+def test_a_handful_is_half_a_per_cent_of_the_rate_and_16_turns_at_most(
+    rate: float, handful: int, make: Callable[[float], Pace]
+) -> None:
+    async def main() -> int:
+        pace = make(rate)
+        taken = 0
+        for _ in range(2):
+            await pace.turn()
+            taken = 1
+            while pace.take():
+                taken += 1
+            await asyncio.sleep(5.0)
+        return taken
+
+    assert run_virtually(main) == handful
 
 
 def test_a_push_back_takes_the_handful_away() -> None:
@@ -374,3 +460,89 @@ def test_who_waits_for_a_turn_while_the_pace_is_closed_anew_waits_until_it_opens
         return virtual_loop().time() - closed_at
 
     assert run_virtually(main) >= 10.0
+
+
+# A share of the limit, for a while
+
+
+def test_only_another_share_is_news_and_without_one_the_rate_is_0() -> None:
+    async def main() -> None:
+        pace, soon = LeasedPace(opens_at=0), virtual_loop().time() + 2.0
+        assert pace.rate_per_s == 0
+        told = [pace.lease(share, soon) for share in (50.0, 50.0, 0.0, 50.0, 25.0)]
+        assert told == [True, False, False, False, True]
+        assert pace.rate_per_s == 25
+        assert not pace.lease(0.0, soon)
+        assert pace.rate_per_s == 0
+        pace.lease(0.5, soon)
+        assert pace.rate_per_s == 0.5
+        await asyncio.sleep(2.0)
+        assert pace.rate_per_s == 0, "the lease is over"
+
+    run_virtually(main)
+
+
+def test_a_worker_tells_what_it_met_itself_and_heeds_what_others_met() -> None:
+    async def main() -> None:
+        pace = leased(100.0)
+        assert (pace.is_lowered, pace.pushed_back) == (False, 0)
+        pace.heed(3.0)
+        assert pace.closed_for_s == pytest.approx(3.0)
+        assert (pace.rate_per_s, pace.is_lowered, pace.pushed_back) == (70, True, 0)
+        pace.slow_down(7.0)
+        assert pace.closed_for_s == pytest.approx(7.0, abs=0.01)
+        assert (pace.rate_per_s, pace.pushed_back, pace.throttled) == (70, 1, 1)
+        assert pace.lease(50.0, float("inf"))
+        assert (pace.rate_per_s, pace.is_lowered) == (35, True), "push-back outlasts a share"
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize(("share", "floor"), [(1000.0, 100.0), (4.0, 1.0), (0.5, 0.5)])
+def test_a_share_is_lowered_no_further_than_a_limit(share: float, floor: float) -> None:
+    async def main() -> float:
+        pace = leased(share)
+        for _ in range(30):
+            pace.slow_down(0.0)
+            await asyncio.sleep(5.0)
+        return pace.rate_per_s
+
+    assert run_virtually(main) == pytest.approx(floor)
+
+
+def test_while_there_is_no_share_the_pace_is_seen_to_be_closed() -> None:
+    async def main() -> list[bool]:
+        pace = LeasedPace(opens_at=0)
+        waiting = asyncio.create_task(pace.opened())
+        await asyncio.sleep(1.0)
+        seen = [pace.is_open, waiting.done()]
+        pace.lease(0.0, float("inf"))
+        await asyncio.sleep(1.0)
+        seen += [pace.is_open, waiting.done()]
+        pace.lease(10.0, virtual_loop().time() + 5.0)
+        await asyncio.sleep(0.0)
+        await waiting
+        seen.append(pace.is_open)
+        await asyncio.sleep(5.0)
+        waiting = asyncio.create_task(pace.opened())
+        await asyncio.sleep(0.1)
+        seen.append(pace.is_open)
+        pace.lease(10.0, float("inf"))
+        pace.close(3.0)
+        before = virtual_loop().time()
+        await waiting
+        assert virtual_loop().time() >= before + 2.9, "a renewed lease opens no closed pace"
+        return seen
+
+    assert run_virtually(main) == [False, False, False, False, True, False]
+
+
+def test_a_closed_pace_is_waited_for_though_there_is_a_share() -> None:
+    async def main() -> float:
+        pace, began = leased(10.0), virtual_loop().time()
+        pace.close(3.0)
+        await pace.opened()
+        assert pace.is_open
+        return virtual_loop().time() - began
+
+    assert run_virtually(main) >= 3.0

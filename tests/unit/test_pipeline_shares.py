@@ -204,6 +204,7 @@ def settled(limit: float, wishes: list[float]) -> tuple[float, list[float]]:
         (10.0, [inf] * 4, 1.0, [3.0, 2.0, 2.0, 2.0]),
         (3.0, [inf] * 4, 1.0, [1.0, 1.0, 0.0, 0.0]),
         (1000.0, [inf, 0.0], 50.0, [950.0, 0.0]),
+        (1000.0, [200.0, 100.0], 50.0, [525.0, 425.0]),  # what nobody wants, in equal parts
     ],
 )
 def test_the_limit_is_parted_by_what_each_can_use(
@@ -214,6 +215,122 @@ def test_the_limit_is_parted_by_what_each_can_use(
 
 def test_no_more_workers_than_the_limit_has_shares_for() -> None:
     assert [Shares(rate).most_workers for rate in (0.5, 1.0, 2.5, 10.0)] == [0, 0, 1, 9]
+
+
+# The three rules, one by one, on a clock that is set by hand
+
+
+def ns(seconds: float) -> int:
+    return int(seconds * SECOND_NS)
+
+
+def test_a_share_counts_until_its_lease_is_over_and_a_second_more() -> None:
+    worker = Party(is_leased=True)
+    worker.hold(50.0, ns(10))
+    assert (worker.share, worker.since_ns) == (50.0, ns(10))
+    worker.hold(50.0, ns(10.5))
+    assert worker.since_ns == ns(10), "it is the same since then"
+    assert worker.held(ns(13.5) - 1) == 50
+    assert worker.held(ns(13.5)) == 0
+
+
+def test_a_lowered_share_counts_until_a_second_after_the_report_that_answers_the_order() -> None:
+    worker = Party(is_leased=True)
+    worker.hold(60.0, ns(0))
+    worker.hold(50.0, ns(0.5))
+    worker.hold(20.0, ns(1))
+    assert worker.held(ns(1.5)) == 60, "it may not have heard of the order"
+    worker.obeyed(ns(1.5), but_last=True)
+    assert [worker.held(ns(at)) for at in (2.4, 2.5, 3.9, 4.0)] == [60, 20, 20, 0]
+
+
+def test_a_report_makes_no_lease_longer() -> None:
+    worker = Party(is_leased=True)
+    worker.hold(50.0, ns(0))
+    worker.hold(20.0, ns(2.5))
+    worker.obeyed(ns(2.9), but_last=True)
+    assert [worker.held(ns(at)) for at in (2.95, 3.0)] == [50, 20]
+
+
+def test_what_the_owner_gives_itself_holds_for_ever_and_what_it_had_for_a_second() -> None:
+    owner = Party(is_leased=False)
+    owner.hold(50.0, ns(0))
+    assert owner.held(ns(1e6)) == 50
+    owner.hold(20.0, ns(2e6))
+    assert [owner.held(ns(2e6 + after)) for after in (0.9, 1.0, 1e6)] == [50, 20, 20]
+
+
+@pytest.mark.parametrize(("limit", "share"), [(100.0, 95.0), (2.0, 1.0)])
+def test_what_a_dead_worker_held_is_given_to_nobody_until_its_lease_is_over(
+    limit: float, share: float
+) -> None:
+    shares = Shares(limit)
+    shares.local.wants = shares.local.least
+    dead = shares.join()
+    assert shares.order(shares.local, ns(0)) == limit - share
+    assert shares.order(dead, ns(0)) == share
+    shares.leave(dead)
+    successor = shares.join()
+    assert [shares.order(successor, ns(at)) for at in (0, 1.5, 2.9, 3.0)] == [0, 0, 0, share]
+    assert shares.held(ns(3.0)) == limit
+
+
+def test_a_share_is_raised_only_by_what_nobody_holds_any_more() -> None:
+    shares = Shares(100.0)
+    first, second = shares.join(), shares.join()
+    second.wants = 0.0
+    shares.local.wants = shares.local.least
+    shares.order(shares.local, ns(0))
+    assert shares.order(first, ns(0)) == 95
+    second.wants = inf
+    assert shares.order(first, ns(1)) == 47.5
+    assert shares.order(second, ns(1)) == 0, "the first one may not have heard of it"
+    shares.reported(first, ns(1.2))
+    assert shares.order(second, ns(2.1)) == 0, "nor is a second over since then"
+    assert shares.order(second, ns(2.2)) == 47.5
+    assert first.held(ns(3.9)) == 47.5, "the report ends what it had before, not its lease"
+
+
+def test_a_share_stays_for_a_second_and_no_longer_than_its_party_can_use_it() -> None:
+    shares = Shares(100.0)
+    worker = shares.join()
+    shares.local.wants = shares.local.least
+    assert shares.order(worker, ns(0)) == 95
+    shares.local.wants, worker.wants = inf, 45.0
+    assert [shares.order(worker, ns(at)) for at in (0.9, 1.0)] == [95, 45]
+
+
+def test_a_small_change_of_what_is_wanted_changes_no_share() -> None:
+    shares = Shares(100.0)
+    worker = shares.join()
+    assert [shares.order(party, ns(0)) for party in (shares.local, worker)] == [50, 50]
+    seen = []
+    for at, worker.wants in enumerate([48.0, 47.0, 49.0, inf], 1):
+        seen.append(shares.order(worker, ns(at)))
+    assert seen == [50, 47, 47, 50], "a twentieth is small"
+
+
+def test_a_little_that_can_be_had_of_more_that_is_wanted_changes_no_share_either() -> None:
+    shares = Shares(100.0)
+    worker = shares.join()
+    worker.wants = 46.0
+    assert shares.order(worker, ns(0)) == 46
+    worker.wants = 47.0
+    assert shares.order(shares.local, ns(0)) == 53
+    worker.wants = inf
+    assert shares.order(worker, ns(1)) == 46, "50 were its part, 47 are free"
+
+
+def test_who_comes_back_after_its_lease_was_over_gets_what_is_free_though_it_had_more() -> None:
+    shares = Shares(1000.0)
+    late, other = shares.join(), shares.join()
+    everybody = (shares.local, other, late)
+    assert [shares.order(party, ns(0)) for party in everybody] == pytest.approx([1000 / 3] * 3)
+    late.wants = 290.0
+    assert [shares.order(party, ns(3)) for party in (other, shares.local)] == [355, 355]
+    late.wants = inf
+    assert shares.order(late, ns(3)) == 290
+    assert shares.held(ns(3)) == 1000
 
 
 def test_a_lease_that_is_over_gives_no_turn_until_it_is_renewed() -> None:

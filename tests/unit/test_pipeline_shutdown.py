@@ -67,6 +67,28 @@ def test_who_waits_ends_at_once_and_who_is_busy_may_finish_in_the_grace() -> Non
     run_virtually(main)
 
 
+def test_a_second_reason_cuts_off_nobody_who_ends_already() -> None:
+    async def main() -> float:
+        crew, began = Crew(), asyncio.get_running_loop().time()
+
+        async def slow_to_leave() -> None:
+            try:
+                await crew.work("waits", lambda: None)
+            finally:
+                with crew.stop.enlisted():
+                    await asyncio.sleep(5.0)
+
+        leaving = asyncio.create_task(slow_to_leave())
+        await asyncio.sleep(1)
+        crew.stop.stop(INTERRUPTED)
+        await asyncio.sleep(1)
+        crew.stop.stop(INTERRUPTED)
+        await asyncio.wait([leaving])
+        return asyncio.get_running_loop().time() - began
+
+    assert run_virtually(main) == pytest.approx(6.0, abs=0.01)
+
+
 def test_nothing_new_begins_once_it_stops() -> None:
     async def main() -> None:
         stop = Stop()

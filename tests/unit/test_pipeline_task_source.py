@@ -75,7 +75,10 @@ async def test_ids_are_the_last_ones_if_none_wait_behind_them(
 ) -> None:
     source = source_of(*pages)
     assert [await source.take(), await source.take()] == [Task("a"), Task("b")]
-    assert await source.left(at_most) == left
+    found = await source.left(at_most)
+    assert found == left
+    source.give_back(Task("a"))
+    assert found == left, "it is what was left then"
 
 
 async def test_what_is_drawn_from_pages_to_come_is_passed_over_there_and_only_there() -> None:
@@ -86,6 +89,12 @@ async def test_what_is_drawn_from_pages_to_come_is_passed_over_there_and_only_th
     assert source.held == {"a", *drawn}
     assert await taken(source) == []
     # The next run's pages bring them again; nothing of this one is remembered.
+
+
+async def test_what_is_not_drawn_is_taken_in_order_from_pages_that_others_were_drawn_from() -> None:
+    source = source_of("ab", "cd", "ef")
+    assert await source.draw(1, None) == [Task("f")]
+    assert await taken(source) == ["a", "b", "c", "d", "e"]
 
 
 async def test_what_is_drawn_is_not_drawn_again_and_can_be_put_back() -> None:
