@@ -8,7 +8,6 @@ import os
 import random
 import struct
 import tempfile
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -339,18 +338,6 @@ def test_a_lock_that_was_free_in_between_is_not_stuck(path: Path) -> None:
         assert party.take() == 0
         kernel.pass_(40 * SECOND)
     party.leave()
-
-
-def test_who_joins_waits_for_the_lock(path: Path) -> None:
-    kernel = Kernel()
-    joined(path, kernel).leave()
-    with locked(path):
-        joining = threading.Thread(target=lambda: joined(path, kernel).leave())
-        joining.start()
-        joining.join(0.05)
-        assert joining.is_alive()
-    joining.join(60.0)
-    assert not joining.is_alive()
 
 
 def test_while_others_of_a_normal_one_wait_no_low_one_slips_in_between_its_turns(
