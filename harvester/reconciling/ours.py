@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.analysis.verify.check_ids import settled_flags
-from harvester.dataset.kind import RecordKind
+from harvester.dataset.kind import IS_RATED, RecordKind
 from harvester.dataset.normalize import normalize
 from harvester.money import PRECISION, SCALE
 from harvester.state import journal, publications, unresolved, work_lists
@@ -36,7 +36,6 @@ SCHEMA = pa.schema(
         pa.field("currency", pa.string()),
     ]
 )
-_RATED = "is_rated"
 WAITING = "waiting"
 """Pending, unless another row of the same id says otherwise."""
 PUBLISHED = "published"
@@ -82,8 +81,9 @@ def _journal(books: Books) -> Iterator[pa.RecordBatch]:
         table = normalize(journal.answers_of(row), books.account, books.kind).table
         names = ["voice_id", "submit_time", "charged_duration_s", "cost", "currency"]
         found = table.select(names).append_column("seen_at", table["fetched_at"])
-        if _RATED in table.column_names:  # else it is no price: see `current.priced_sql`
-            cost = pc.if_else(table[_RATED], table["cost"], None)
+        if IS_RATED.name in table.column_names:
+            # What is no price is none here as well: see `current.priced_sql`.
+            cost = pc.if_else(table[IS_RATED.name], table["cost"], None)
             found = found.set_column(names.index("cost"), "cost", cost)
         state = pa.array(["delivered"] * table.num_rows, pa.string())
         found = found.append_column("state", state).select(SCHEMA.names).cast(SCHEMA)
