@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from harvester.client.connect import way_to
+from harvester.client.record_group import OTHER_WINDOW
 from harvester.config import Config, Secrets
 from harvester.errors import (
     EXIT_DONE,
@@ -55,7 +56,7 @@ from harvester.pipeline.limits.open_files import room_for
 from harvester.pipeline.listing import days as days_of
 from harvester.pipeline.listing.both_ways import LEAST_PROOF, BothWays, Comparer, draw
 from harvester.pipeline.listing.lister import Day, Lister, Span
-from harvester.pipeline.listing.probing import Filter, find_filter
+from harvester.pipeline.listing.probing import Filter, find_filter, find_unnamed
 from harvester.pipeline.listing.windows import Window, gaps
 from harvester.pipeline.run.messages import tell_recovery
 from harvester.pipeline.run.prepare_list import data_glob, draft_list, draft_places, list_input
@@ -235,11 +236,12 @@ class _Discovery:
         self._days = self._chosen()
         self._stretches = days_of.split(self._days, self._part_of)
         self._filter = listings.list_filter(db, Filter)
+        self._has_looked = False
         self._listings: list[ListingRecord] = []
         self._asked: dict[int, Window] = {}
         """What there was to ask for, by listing."""
-        self._totals: dict[int, tuple[int, int]] = {}
-        """How many calls that has at least and at most, as the vendor says."""
+        self._with_total: set[int] = set()
+        """Listings of which the vendor says how many calls there are as a whole."""
         self._comparison: BothWays | None = None
         config = opened.config.vendor
         self._proof = proof_of(config.base_url, config.account, opened.state_id)
@@ -318,7 +320,7 @@ class _Discovery:
             day,
             ledger,
             self._opened.output.listed,
-            is_id=lambda text: clean(text) == text,
+            is_id=_is_id,
             deadline=self._deadline,
         )
         with stop.watched() as asked_to_stop:
@@ -355,9 +357,12 @@ class _Discovery:
         if known is not None:
             self._listings.append(known)
             return
+        if self._filter is None and not self._has_looked:
+            await self._look(lister, ledger, days)
         found = self._filter
+        is_named = found is not None and found.is_named
         is_by_submit = found is not None and found.by == _SUBMIT
-        span = days if is_by_submit else days_of.widened(days, self._now_s)
+        span = days if is_named and is_by_submit else days_of.widened(days, self._now_s)
         now_ms = lister.clock.now_ms()
         record = await ledger.call(
             listings.begin,
@@ -381,19 +386,31 @@ class _Discovery:
             settled=len(settled),
         )
         try:
-            total = await lister.list_span(
+            has_total = await lister.list_span(
                 Span(
                     record.id,
                     to_ask,
                     tuple(Window(one.start_s, one.until_s) for one in settled),
                     found.by if found is not None else None,
                     found is not None and found.is_start_counted,
+                    # Rows of a call that differ in another time alone are one by all that is kept.
+                    compares_total=is_by_submit or not is_named,
                 )
             )
-            if total is not None:
-                self._totals[record.id] = total
+            if has_total:
+                self._with_total.add(record.id)
         finally:
             await ledger.call(listings.rest, record.id)
+
+    async def _look(self, lister: Lister, ledger: LedgerWriter, days: Window) -> None:
+        """Find out by which time windows are cut, where nobody has named a call."""
+        self._has_looked = True
+        now_ms = lister.clock.now_ms()
+        # What is to come is not listed yet.
+        span = Window(days.start_s, max(days.start_s, min(days.until_s, now_ms // 1000)))
+        self._filter = await find_unnamed(lister, span, now_ms, _is_id)
+        if self._filter is not None:
+            await ledger.call(listings.keep_filter, self._filter)
 
     async def _compare_ways(self, lister: Lister, ledger: LedgerWriter, wanted: int) -> None:
         """Compare calls of these days as the list and as answers about them alone have them."""
@@ -470,7 +487,7 @@ class _Discovery:
                 part_of=days_of.of_days(*chosen),
             )
             counts.of_listing[record.id] = found.calls
-            if record.id in self._totals:
+            if record.id in self._with_total:
                 counts.rows_of[record.id] = count_rows(paths, room)
             counts.listed += found.calls
             counts.undated += found.undated
@@ -522,6 +539,7 @@ class _Discovery:
             now_ms, asked = int(self._now_s * 1000), self._asked[record.id]
             self._check_whole(record, counts, now_ms)
             closed = self._closed(record, counts)
+            self._doubt_filter(closed)
             windows += len(closed)
             covered = [Window(one.start_s, one.until_s) for one in closed]
             left = gaps([asked], covered)
@@ -537,17 +555,24 @@ class _Discovery:
         _sweep(self._opened.output, listings.files(db))
         return windows
 
+    def _doubt_filter(self, closed: Sequence[WindowRecord]) -> None:
+        """Look anew the next time, where windows are not cut as some calls of the list showed."""
+        found = self._filter
+        is_odd = any(one.cause == OTHER_WINDOW.cause for one in closed)
+        if is_odd and found is not None and not found.is_named:
+            listings.drop_filter(self._opened.db)
+
     def _check_whole(self, record: ListingRecord, counts: _Counts, now_ms: int) -> None:
         """Where all are settled, but have not brought as many calls as there are, none is."""
         db, whole = self._opened.db, self._asked[record.id]
-        if record.id not in self._totals or any(
-            one.cause for one in listings.windows(db, record.id)
-        ):
+        if any(one.cause for one in listings.windows(db, record.id)):
             return
-        least, most = self._totals[record.id]
-        rows = counts.rows_of[record.id]
-        if not least <= rows <= most:
-            total = least if rows < least else most
+        kept = listings.listing(db, record.id)
+        rows = counts.rows_of.get(record.id)
+        if rows is None or kept.least is None or kept.most is None:
+            return
+        if not kept.least <= rows <= kept.most:
+            total = kept.least if rows < kept.least else kept.most
             ends = whole.start_s, whole.until_s
             listings.keep_unsettled(
                 db, record.id, WindowRecord(*ends, now_ms, total, rows, _TOTAL_OF_ALL)
@@ -561,7 +586,7 @@ class _Discovery:
         error = (
             self._reason
             or _differing(self._comparison, listings.count_taken(self._opened.db))
-            or _incomplete(counts, not_over=not_over)
+            or _incomplete(counts, self._filter, not_over=not_over)
             or _unproven(self._comparison)
         )
         kept = listings.comparison(self._opened.db)
@@ -631,14 +656,15 @@ def _tell_end(done: Discovered, events: Events) -> None:
     )
 
 
-def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
+def _incomplete(counts: _Counts, found: Filter | None, *, not_over: bool) -> ListIncomplete | None:
     """What is wrong with a listing that came to its end."""
     if counts.unsettled_windows:
         causes = ", ".join(sorted({one.cause for one in counts.unsettled}))
+        can_name = found is None or not (found.is_named or found.by == _SUBMIT)
         return ListIncomplete(
             f"{counts.unsettled_windows} window(s) of the vendor's list are not settled "
             f"({causes}): calls may be missing. Run the same command again; only these are asked "
-            f"for.{_PROBE if _TOTAL_OF_ALL in causes else ''}",
+            f"for.{_PROBE if can_name and _TOTAL_OF_ALL in causes else ''}",
             code="listing.unsettled",
         )
     if not_over:
@@ -714,6 +740,10 @@ def _fetching(
         limit=limit,
         trace=trace,
     )
+
+
+def _is_id(text: str) -> bool:
+    return clean(text) == text
 
 
 def _done(records: Sequence[ListingRecord]) -> list[days_of.Done]:

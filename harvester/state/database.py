@@ -81,11 +81,12 @@ CREATE TABLE deferred (
     again INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 -- The days that `discover` listed: from start_s on and before until_s, in Unix seconds.
 -- ended_ms NULL: not all was asked for.  unsettled: windows that are not settled in spite of that.
--- is_running: nobody has said yet what it has sent.
+-- is_running: nobody has said yet what it has sent.  least, most: the vendor's totals of all of it.
 CREATE TABLE listing (
     id INTEGER PRIMARY KEY AUTOINCREMENT, start_s INTEGER NOT NULL, until_s INTEGER NOT NULL,
     begun_ms INTEGER NOT NULL, ended_ms INTEGER, requests INTEGER NOT NULL,
-    calls INTEGER, unsettled INTEGER NOT NULL DEFAULT 0, is_running INTEGER NOT NULL);
+    calls INTEGER, unsettled INTEGER NOT NULL DEFAULT 0, is_running INTEGER NOT NULL,
+    least INTEGER, most INTEGER);
 -- The windows of listings that are not settled.  cause: why it is not settled; empty where it is.
 CREATE TABLE listed_window (
     listing INTEGER NOT NULL, start_s INTEGER NOT NULL, until_s INTEGER NOT NULL,
@@ -119,6 +120,8 @@ _ADDED = (
     ("list", "again", "INTEGER NOT NULL DEFAULT 0"),
     ("list", "refetched", "INTEGER NOT NULL DEFAULT 0"),
     ("deferred", "again", "INTEGER NOT NULL DEFAULT 0"),
+    ("listing", "least", "INTEGER"),
+    ("listing", "most", "INTEGER"),
 )
 
 # Tables that came later, all of them: a database that was made without one gets it when it is

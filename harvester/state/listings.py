@@ -35,7 +35,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _FILTER = "list_filter"
 _COMPARISON = "list_comparison"
 _DOUBTED = "taken_doubted"
-_COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled"
+_COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled, least, most"
 GOES_ON_MS = 20 * 3_600_000
 """Less than a day, as a crontab counts it."""
 
@@ -57,6 +57,11 @@ class ListingRecord(msgspec.Struct, frozen=True):
     """Distinct ids that it brought, once it has ended."""
     unsettled: int
     """Windows that are not settled though all were asked for."""
+    least: int | None = None
+    most: int | None = None
+    """How many calls its windows have as one, as the vendor said since the oldest of them that is
+    kept was asked for: at least, and at most.  None: it has not said.
+    """
 
     @property
     def is_settled(self) -> bool:
@@ -119,8 +124,9 @@ def begin(
         assert number is not None
         if kept:
             (old,) = found
-            requests = "(SELECT requests FROM listing WHERE id = ?)"
-            db.execute(f"UPDATE listing SET requests = {requests} WHERE id = ?", (old, number))  # noqa: S608
+            columns = "requests, least, most"
+            kept_of = f"SELECT {columns} FROM listing WHERE id = ?"  # noqa: S608
+            db.execute(f"UPDATE listing SET ({columns}) = ({kept_of}) WHERE id = ?", (old, number))  # noqa: S608
             db.execute("UPDATE listed_file SET listing = ? WHERE listing = ?", (number, old))
             db.execute("DELETE FROM listed_window WHERE listing = ?", (old,))
             db.execute("DELETE FROM listing WHERE id = ?", (old,))
@@ -213,6 +219,19 @@ def keep(
         keep_requests_of_day(db, requests_of_day)
 
 
+def keep_total(db: sqlite3.Connection, number: int, least: int, most: int) -> None:
+    """Keep how many calls a listing has as a whole, as the vendor says now.
+
+    Calls come late, also into windows that are settled: so what it said before counts as well.
+    """
+    with transaction(db):
+        db.execute(
+            "UPDATE listing SET least = MIN(COALESCE(least, ?), ?), "
+            "most = MAX(COALESCE(most, ?), ?) WHERE id = ?",
+            (least, least, most, most, number),
+        )
+
+
 def keep_unsettled(db: sqlite3.Connection, number: int, whole: WindowRecord) -> None:
     """Keep that all windows of a listing are not settled as one, in the place of each."""
     with transaction(db):
@@ -291,6 +310,12 @@ def keep_filter(db: sqlite3.Connection, found: msgspec.Struct) -> None:
     """Keep how the vendor cuts windows."""
     with transaction(db):
         set_meta(db, _FILTER, msgspec.json.encode(found).decode())
+
+
+def drop_filter(db: sqlite3.Connection) -> None:
+    """Forget it."""
+    with transaction(db):
+        db.execute("DELETE FROM meta WHERE key = ?", (_FILTER,))
 
 
 def list_filter(db: sqlite3.Connection, kind: type[T]) -> T | None:

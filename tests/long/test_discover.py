@@ -339,7 +339,7 @@ def test_a_listing_that_is_cut_short_goes_on_with_what_need_not_be_asked_again(
         calls_of(400), lambda vendor, asked: Said(envelope(vendor.page(asked)))
     ) as vendor:
         out = tmp_path / "out"
-        cut = Discovery(out, vendor, pace__per_day=6, pace__concurrency=1).run()
+        cut = Discovery(out, vendor, pace__per_day=30, pace__concurrency=1).run()
         assert cut.code == 8
         with closing(open_database(out / "state" / "state.db", "default")) as db, db:
             (kept,) = db.execute("SELECT COUNT(*) FROM listed_window").fetchone()

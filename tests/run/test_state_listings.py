@@ -68,6 +68,27 @@ def test_one_that_has_not_ended_goes_on_without_what_was_not_settled(
     assert listings.windows(db, listings.begin(db, (1_000, 3_000), 99).id) == []
 
 
+def totals(db: sqlite3.Connection, number: int) -> tuple[int | None, int | None]:
+    found = listings.listing(db, number)
+    return found.least, found.most
+
+
+def test_a_total_counts_as_long_as_a_window_of_its_time_is_kept(db: sqlite3.Connection) -> None:
+    """Calls come late, also into windows that are settled."""
+    begun = listings.begin(db, SPAN, 9)
+    assert totals(db, begun.id) == (None, None)
+    for least, most in ((40, 41), (38, 40), (39, 44)):
+        listings.keep_total(db, begun.id, least, most)
+    assert totals(db, begun.id) == (38, 44)
+    keep(db, begun.id, window(1_000, 1_500), file="a")
+    listings.rest(db, begun.id)
+    again = listings.begin(db, SPAN, 99)
+    assert totals(db, again.id) == (38, 44)
+    listings.keep_unsettled(db, again.id, window(1_000, 2_000, "total_of_all"))
+    listings.rest(db, again.id)
+    assert totals(db, listings.begin(db, SPAN, 999).id) == (None, None), "from scratch"
+
+
 @pytest.mark.parametrize("later", [(1_400, 1_600), (0, 9_000)])
 def test_a_window_of_which_a_newer_listing_has_heard_is_asked_for_again(
     db: sqlite3.Connection, later: tuple[int, int]

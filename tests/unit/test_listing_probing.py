@@ -12,7 +12,8 @@ import pytest
 from harvester.client.record_group import Listed, Page, Query
 from harvester.client.verdicts import RawRecord, Record
 from harvester.errors import UsageError
-from harvester.pipeline.listing.probing import find_filter
+from harvester.pipeline.listing.probing import find_filter, find_unnamed
+from harvester.pipeline.listing.windows import Window
 
 ID = "26110108100000000001"
 SUBMIT = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
@@ -90,3 +91,125 @@ async def test_a_call_that_can_not_show_it_is_refused(vendor: Vendor, why: str) 
 @pytest.mark.parametrize("pages", range(4))
 async def test_where_the_command_stops_nothing_is_found(pages: int) -> None:
     assert await find_filter(Vendor(stops_after=pages), ID, 7) is None
+
+
+DAYS = Window(SUBMIT - 86_400, SUBMIT + 2 * 86_400)
+
+
+@dataclass
+class Many:
+    """Lists calls, by one of their times; counts what it is asked for."""
+
+    calls: dict[str, dict[str, float]]
+    by: str = "submitTime"
+    others_by: dict[str, str] = field(default_factory=dict)
+    """Calls that are listed by another time."""
+    unknown: frozenset[str] = frozenset()
+    """Calls that only the list has."""
+    fails: str = ""
+    stops_after: int = 999
+    asked: list[Query] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
+
+    def raw(self, voice_id: str) -> RawRecord:
+        told = {
+            name: datetime.fromtimestamp(at, UTC).isoformat()
+            for name, at in self.calls[voice_id].items()
+        }
+        body = json.dumps({"status": "0", "data": {"voiceId": voice_id, **told}}).encode()
+        return RawRecord(voice_id, body, True)
+
+    async def record(self, voice_id: str) -> Record | str | None:
+        self.named.append(voice_id)
+        if voice_id in self.unknown:
+            return "no_record"
+        return Record(True, records=(self.raw(voice_id),))
+
+    async def page(self, query: Query) -> Page | str | None:
+        self.asked.append(query)
+        if len(self.asked) > self.stops_after:
+            return None
+        if self.fails:
+            return self.fails
+        found = [
+            Listed(self.raw(voice_id), None)
+            for voice_id, times in self.calls.items()
+            if query.start_s <= times[self.others_by.get(voice_id, self.by)] <= query.end_s
+        ]
+        return Page(len(found), tuple(found[:100]), min(100, len(found)))
+
+
+def some(count: int, *, apart_s: int = 5) -> dict[str, dict[str, float]]:
+    """Calls all over the days, every few minutes."""
+    times = {
+        f"call-{at}": DAYS.start_s + 300.0 + at * (DAYS.seconds - 600) // count
+        for at in range(count)
+    }
+    return {
+        voice_id: {"submitTime": at, "callTime": at + apart_s, "hangupTime": at + 60}
+        for voice_id, at in times.items()
+    }
+
+
+def is_id(text: str) -> bool:
+    return text.startswith("call-")
+
+
+@pytest.mark.parametrize("by", TIMES)
+async def test_three_calls_of_the_list_that_agree_are_enough(by: str) -> None:
+    vendor = Many(some(90), by)
+    found = await find_unnamed(vendor, DAYS, 7, is_id)
+    assert found is not None
+    assert (found.by, found.found_ms, found.is_named) == (by, 7, False)
+    assert not found.is_start_counted, "that is not taken on the word of such calls"
+    assert len(set(vendor.named)) == 3
+    at = sorted(vendor.calls[one]["submitTime"] for one in vendor.named)
+    assert at[1] - at[0] > 3_600, "of three places"
+    assert at[2] - at[1] > 3_600
+    assert len(vendor.asked) + len(vendor.named) <= 20
+
+
+async def test_days_are_looked_at_in_windows_that_the_list_takes() -> None:
+    vendor = Many({})
+    assert await find_unnamed(vendor, Window(0, 59 * 86_400), 7, is_id) is None
+    assert vendor.asked
+    assert all(one.end_s - one.start_s <= 86_400 for one in vendor.asked)
+    vendor = Many({})
+    assert await find_unnamed(vendor, Window(5, 5), 7, is_id) is None
+    assert not vendor.asked
+
+
+async def test_a_call_that_shows_nothing_is_passed_over() -> None:
+    calls = some(6)
+    for voice_id in ("call-0", "call-3"):
+        calls[voice_id]["callTime"] = calls[voice_id]["submitTime"] + 1
+    vendor = Many(calls, unknown=frozenset({"call-5"}))
+    found = await find_unnamed(vendor, DAYS, 7, is_id)
+    assert found is not None
+    assert not {"call-0", "call-3"} & set(vendor.named), "their times are known from the page"
+
+
+@pytest.mark.parametrize(
+    "vendor",
+    [
+        Many(some(2)),
+        Many(some(90, apart_s=2)),
+        Many(some(90), "hangupTime", {f"call-{at}": "submitTime" for at in range(0, 90, 2)}),
+        Many(some(90), unknown=frozenset(some(90))),
+        Many(some(90), fails="-25"),
+        Many({f"../{name}": times for name, times in some(90).items()}),
+    ],
+    ids=["two", "close", "not agreeing", "no records", "no list", "no ids"],
+)
+async def test_where_it_is_not_certain_it_is_not_known(vendor: Many) -> None:
+    assert await find_unnamed(vendor, DAYS, 7, is_id) is None
+    assert len(vendor.asked) + len(vendor.named) <= 60
+    assert all(is_id(one) for one in vendor.named), "such an id must not get into an address"
+    if vendor.fails:
+        assert len(vendor.asked) == 1, "the listing will tell why"
+
+
+@pytest.mark.parametrize("pages", range(15))
+async def test_where_the_command_stops_nothing_is_found_by_the_list(pages: int) -> None:
+    assert await find_unnamed(Many(some(90), stops_after=pages), DAYS, 7, is_id) is None
+    assert await find_unnamed(Many(some(90), stops_after=15), DAYS, 7, is_id) is not None

@@ -243,7 +243,8 @@ def screen(done: Discovered, file: Path | None, *, verbose: bool = False) -> lis
     """What was listed, as lines."""
     lines = [_first_line(done)]
     if done.filter is not None:
-        lines.append(Line(f"Listed by: {done.filter.by}, as {done.filter.voice_id} showed"))
+        shown_by = done.filter.voice_id or "calls of the list"
+        lines.append(Line(f"Listed by: {done.filter.by}, as {shown_by} showed"))
     if done.is_whole and done.days:
         lines += [
             Line(f"Listed:    {count(done.listed):>9} calls{_also(done)}"),

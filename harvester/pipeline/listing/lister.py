@@ -8,12 +8,12 @@ before it; a file without its transaction is nobody's, and goes at the next star
 
 What a kill loses is asked for again: ids are a set, so nothing is there twice.
 
-Where it is not known by which time windows are cut, a page of another window can't be told from the
-right one: a cache may give it, and each window is settled all the same.  So the vendor is asked for
-the total of all of them as one, before the first page and after the last, until it says the same
-twice running: they must have brought as many calls.  One that was given twice is missing somewhere,
-and one of other days is one too many; so the page of a window that is cut is not kept either, as
-its parts bring its calls.
+That a window is empty can't be told from a page that got lost, nor, where it is not known by which
+time windows are cut, a page of another window from the right one: a cache may give either, and each
+window is settled all the same.  So the vendor is asked for the total of all windows as one, before
+the first page and after the last, until it says the same twice running: they must have brought as
+many calls.  One that was given twice is missing somewhere, and one of other days is one too many;
+so the page of a window that is cut is not kept either, as its parts bring its calls.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ T = TypeVar("T")
 _KEEP_ROWS = 50_000
 _KEEP_EVERY_S = 5.0
 _WIDEST_S = 31 * DAY_S
-"""No window may be wider (the vendor's page on recordGroupQuery).  Those of a longer span leave a
-second between them, so that no call counts twice.
-"""
+"""No window may be wider (the vendor's page on recordGroupQuery)."""
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -71,6 +69,8 @@ class Span(msgspec.Struct, frozen=True):
     by: str | None
     """The time that windows are known to be cut by."""
     is_start_counted: bool
+    compares_total: bool
+    """Whether the vendor's total of all of it is asked for."""
 
 
 class Lister:
@@ -113,26 +113,24 @@ class Lister:
         self._told_requests = 0
         self._kept_at = time.monotonic()
 
-    async def list_span(self, span: Span) -> tuple[int, int] | None:
+    async def list_span(self, span: Span) -> bool:
         """List a span; what stops it is `stop.reason`.  Raises StoreError.
 
-        Returns how many calls it has at least and at most, as the vendor says of all of it; None
-        where that need not be known, or can't be.
+        Returns whether what came is to be compared with how many calls it has as a whole: the
+        listing has that then.
         """
         self._span = span
         self._windows = Windows(
             [span.window], closed=span.closed, is_start_counted=span.is_start_counted
         )
         try:
-            before = await self._total(span)
+            is_known_before = await self._learn_total(span)
             await self._walk.through(self._windows, span.by, self)
-            after = await self._total(span)
+            is_known_after = await self._learn_total(span)
         finally:
             await self._keep()
             await self._keep_clock()
-        if before is None or after is None:
-            return None
-        return min(before, after), max(before, after)
+        return is_known_before and is_known_after
 
     async def each(self, items: Iterator[T], do: Callable[[Asker, T], Awaitable[None]]) -> None:
         """Do it with each of the items, as many at a time as there are connections.
@@ -186,29 +184,53 @@ class Lister:
             )
         )
 
-    async def _total(self, span: Span) -> int | None:
-        """Of all windows as one, asked for as they are: what is said twice running, or at last."""
-        if span.by is not None or not span.window.seconds:
-            return None
-        before: int | None = None
-        for _ in range(MOST_TRIES):
-            found = await self._total_once(span)
-            if found is None or found == before:
-                return found
-            before = found
-        return before
+    async def _learn_total(self, span: Span) -> bool:
+        """Keep what the vendor says of all windows as one; False where it does not."""
+        if not span.compares_total or not span.window.seconds:
+            return False
+        found = await self._total(span)
+        if found is None:
+            return False
+        await self._ledger.call(listings.keep_total, span.number, *found)
+        return True
 
-    async def _total_once(self, span: Span) -> int | None:
-        found, at_s = 0, span.window.start_s - 1
-        while at_s <= span.window.until_s:
-            if self.stop.is_set:
-                return None
+    async def _total(self, span: Span) -> tuple[int, int] | None:
+        """What is said twice running; else the most, as calls may come all the time."""
+        told: list[tuple[int, int]] = []
+        while len(told) < MOST_TRIES:
+            found = await self._total_once(span)
+            if found is None or found in told[-1:]:
+                return found
+            told.append(found)
+        return max(told)
+
+    async def _total_once(self, span: Span) -> tuple[int, int] | None:
+        """At least, and at most, of the windows as they are asked for.
+
+        The parts of a long span leave a second between them, so that no call counts twice; so one
+        of the seconds where they meet may count in neither.
+        """
+        least = where_they_meet = 0
+        at_s = span.window.start_s - (not span.is_start_counted)
+        while True:
             end_s = min(at_s + _WIDEST_S, span.window.until_s)
-            page = await self.page(Query(at_s, end_s, size=1))
-            if not isinstance(page, Page):
+            found = await self._total_of(at_s, end_s)
+            if found is None:
                 return None
-            found, at_s = found + page.total, end_s + 1
-        return found
+            least += found
+            if end_s == span.window.until_s:
+                return least, least + where_they_meet
+            found = await self._total_of(end_s - 1, end_s + 2)
+            if found is None:
+                return None
+            where_they_meet += found
+            at_s = end_s + 1
+
+    async def _total_of(self, start_s: int, end_s: int) -> int | None:
+        if self.stop.is_set:
+            return None
+        page = await self.page(Query(start_s, end_s, size=1))
+        return page.total if isinstance(page, Page) else None
 
     async def _alone(self, asking: Coroutine[None, None, T]) -> T | None:
         async def enlisted() -> T:
