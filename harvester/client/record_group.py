@@ -128,10 +128,14 @@ def _iso(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).astimezone(CLOCK).isoformat(timespec="seconds")
 
 
+_NULL = Raw(b"null")
+
+
 class _Data(msgspec.Struct, gc=False):
-    total: Raw | None = None
-    size: Raw | None = None
-    current: Raw | None = None
+    # Not `Raw | None`: that takes nothing but null.
+    total: Raw = _NULL
+    size: Raw = _NULL
+    current: Raw = _NULL
     records: list[Raw] | None = None
 
 
@@ -186,12 +190,12 @@ def _literals(data: _Data) -> _Literals:
         _text(data.total),
         _text(data.size),
         _text(data.current),
-        None if records is None else tuple(bytes(one).decode() for one in records),
+        None if records is None else tuple(_text(one) for one in records),
     )
 
 
-def _text(raw: Raw | None) -> str:
-    return "null" if raw is None else bytes(raw).decode()
+def _text(raw: Raw) -> str:
+    return bytes(raw).decode()
 
 
 def _read(literal: str) -> _Literals:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -208,3 +210,38 @@ def test_a_page_stands_whatever_pause_it_asks_for() -> None:
 def test_a_page_without_end_is_none(deep: str) -> None:
     nested = f'{{"status":"0","data":{{"total":1,"records":[{deep * 100_000}'
     assert judged(nested.encode()) == NetworkFailure("not_an_envelope")
+
+
+ODD_VALUES: list[object] = [None, 7, "7", 7.0, 1e2, "", " 7 ", -1, True, [], {}, "x", 10**30, "é\u20ac", 0]
+
+
+def odd_answers(seed: int, count: int) -> Iterator[bytes]:
+    """Pages with odd values, names and white space, names twice, and some that are cut."""
+    dice = random.Random(seed)
+    for _ in range(count):
+        found = data(*(record(number) for number in range(dice.randrange(4))))
+        for _ in range(dice.randrange(3)):
+            name = dice.choice([*found, "Total", "pages", "voiceId"])
+            found[name] = dice.choice(ODD_VALUES)
+        if found["records"] and isinstance(found["records"], list) and dice.random() < 0.3:
+            found["records"].append(dice.choice(ODD_VALUES))
+        status = dice.choice(["0", "0", "0", 0, 0.0, None, "-18"])
+        text = json.dumps(
+            {"status": status, "data": dice.choice([found, found, found, None, [found]])},
+            ensure_ascii=dice.random() < 0.5,
+            indent=dice.choice([None, 2]),
+        )
+        if dice.random() < 0.2:
+            text = text.replace('"total"', '"total": 3, "total"', 1)
+        if dice.random() < 0.1:
+            text = text.replace("7", dice.choice(["NaN", "07", "\x01", "7 ", "+7"]), 1)
+        if dice.random() < 0.1:
+            text = text[: dice.randrange(len(text))]
+        yield text.encode()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_page_is_the_same_however_it_is_opened(seed: int) -> None:
+    """White space that no JSON has around it is opened with care, all else quickly."""
+    for answer in odd_answers(seed, 400):
+        assert judged(answer) == judged(b"\xef\xbb\xbf" + answer), answer
