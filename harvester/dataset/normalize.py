@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harvester.answers.answer import Answer
-from harvester.answers.opening import is_json
+from harvester.answers.opening import is_json, members
 from harvester.dataset.columns import (
     MONEY_RULE,
     SECONDS_RULE,
@@ -30,7 +30,16 @@ from harvester.dataset.columns import (
     texts,
     typed,
 )
-from harvester.dataset.kind import SECONDS, TEXT, TIME, Draft, Reads, RecordKind
+from harvester.dataset.kind import (
+    EXTRA,
+    SECONDS,
+    TEXT,
+    TIME,
+    UNPARSED,
+    Draft,
+    Reads,
+    RecordKind,
+)
 from harvester.dataset.parse import Batch, readable, reader_of
 
 _RULES: dict[Reads, Rule] = {Reads.SECONDS: SECONDS_RULE, Reads.MONEY: MONEY_RULE}
@@ -87,6 +96,30 @@ def _without(batch: Batch, omitted: frozenset[str]) -> Batch:
         for name, values in batch.columns.items()
     }
     return Batch(columns, _left_out(batch.unparsed, omitted), _left_out(batch.extra, omitted))
+
+
+def without_omitted(rows: pa.Table, kind: RecordKind) -> pa.Table:
+    """Rows that were stored before, as if the answers had had no field that is left out now."""
+    if not kind.omitted:
+        return rows
+    columns = {
+        column.name: pa.nulls(rows.num_rows, column.type)
+        if column.field in kind.omitted
+        else rows[column.name].combine_chunks()
+        for column in kind.columns
+    }
+    kind.derive(Draft(columns, {}))
+    for name in (EXTRA.name, UNPARSED.name):
+        columns[name] = pa.array(
+            [text and _members_without(text, kind.omitted) for text in columns[name].to_pylist()],
+            TEXT,
+        )
+    return pa.Table.from_arrays([columns[name] for name in rows.schema.names], schema=rows.schema)
+
+
+def _members_without(text: str, omitted: frozenset[str]) -> str | None:
+    kept = {name: literal for name, literal in members(text).items() if name not in omitted}
+    return _object(kept) if kept else None
 
 
 def _left_out(

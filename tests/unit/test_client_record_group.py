@@ -212,7 +212,23 @@ def test_a_page_without_end_is_none(deep: str) -> None:
     assert judged(nested.encode()) == NetworkFailure("not_an_envelope")
 
 
-ODD_VALUES: list[object] = [None, 7, "7", 7.0, 1e2, "", " 7 ", -1, True, [], {}, "x", 10**30, "é\u20ac", 0]
+ODD_VALUES: list[object] = [
+    None,
+    7,
+    "7",
+    7.0,
+    1e2,
+    "",
+    " 7 ",
+    -1,
+    True,
+    [],
+    {},
+    "x",
+    10**30,
+    "é\u20ac",
+    0,
+]
 
 
 def odd_answers(seed: int, count: int) -> Iterator[bytes]:

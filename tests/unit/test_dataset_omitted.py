@@ -7,7 +7,7 @@ import pytest
 from harvester.answers.answer import Answer
 from harvester.dataset.changes import compared
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.dataset.normalize import normalize
+from harvester.dataset.normalize import normalize, without_omitted
 from harvester.errors import ConfigError
 
 BODY = (
@@ -33,6 +33,34 @@ def test_columns_unknown_fields_and_evidence_of_them_are_gone(by_value: bool) ->
     assert found["unparsed"] == '{"billPeriod":"a"}'
     assert done.extra == {"other": 1}
     assert found["callee"] == "861391"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["code"],
+        ["called_info", "pin", "rate", "code"],
+        ["bill_period"],
+        ["answer_time", "termination_code", "feedback_value", "other"],
+        ["pin", "other", "rate", "billPeriod", "hangupTime"],
+    ],
+)
+def test_a_row_that_was_stored_before_is_as_if_the_field_had_never_come(names: list[str]) -> None:
+    more = BODY.replace(
+        b'"pin"',
+        b'"submitTime":"2026-11-01T08:00:00+08:00","answerTime":"2026-11-01T08:00:09+08:00",'
+        b'"hangupTime":"soon","terminationCode":"486","feedbackValue":"-1","\\u0070in"',
+    )
+    answers = [
+        Answer(str(at), body, 1, "run", is_final=True)
+        for at, body in enumerate([BODY, more, b'{"status":0,"data":{"pin":1}}', more])
+    ]
+    before = normalize(answers, "a", GROUP_RECORD).table
+    kind = GROUP_RECORD.without(names)
+    found = without_omitted(before, kind)
+    assert found.schema == before.schema
+    assert found.to_pylist() == normalize(answers, "a", kind).table.to_pylist()
 
 
 def test_a_vendors_name_and_a_columns_name_are_the_same() -> None:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from harvester.dataset.changes import NEW, OLD, changes_of, rows_of
 from harvester.dataset.files import usage_in
 from harvester.dataset.kind import RecordKind
+from harvester.dataset.normalize import without_omitted
 from harvester.dataset.packing import NO_DATE
 from harvester.errors import StoreError
 from harvester.pipeline.publish.merging import Contents, Edited, Source, whole_part
@@ -43,7 +44,7 @@ class Fold:
         ids = changes[kind.key].to_pylist()
         newest = {voice_id: at for at, voice_id in enumerate(ids)}
         self._ids = pa.array(newest, pa.string())
-        self._newest = _without(new.take(pa.array(newest.values(), pa.int64())), kind)
+        self._newest = without_omitted(new.take(pa.array(newest.values(), pa.int64())), kind)
         self._missing = set(newest)
 
     @property
@@ -144,15 +145,6 @@ def _of_folder(dates: pa.ChunkedArray, folder: str) -> pa.BooleanArray:
     if name == NO_DATE:
         return whole.is_null()
     return pc.fill_null(pc.equal(whole, pa.scalar(name).cast(pa.date32())), False)
-
-
-def _without(rows: pa.Table, kind: RecordKind) -> pa.Table:
-    """The rows without the fields that are not stored any more; the changes may have them."""
-    for at, column in enumerate(kind.columns):
-        if column.field in kind.omitted:
-            nothing = pa.nulls(rows.num_rows, column.type)
-            rows = rows.set_column(at, rows.schema.field(at), nothing)
-    return rows
 
 
 def _stages_of(rows: pa.Table, kind: RecordKind) -> Iterator[_Stage]:
