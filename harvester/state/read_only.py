@@ -148,7 +148,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     except sqlite3.DatabaseError as exc:
         raise StoreError(_damaged(path, str(exc)), code="state.damaged") from exc
     if found != "ok":
-        raise StoreError(_damaged(path, str(found)), code="state.damaged")
+        raise StoreError(_damaged(path, " ".join(found.split())), code="state.damaged")
     try:
         version = int(get_meta(db, "schema") or 0)
     except (sqlite3.Error, ValueError):
