@@ -29,7 +29,10 @@ class Vendor:
     times: dict[str, object] = field(default_factory=lambda: dict(TIMES))
     total: int = 1
     fails: str = ""
+    pages_fail: str = ""
+    heeds_nothing: bool = False
     stops_after: int = 99
+    is_stopped: bool = False
 
     def raw(self) -> RawRecord:
         told = {
@@ -41,16 +44,23 @@ class Vendor:
 
     async def record(self, voice_id: str) -> Record | str | None:
         assert voice_id == ID
+        if self.is_stopped:
+            return None
         return self.fails or Record(True, records=(self.raw(),))
 
     async def page(self, query: Query) -> Page | str | None:
         self.stops_after -= 1
         if self.stops_after < 0:
             return None
+        if self.pages_fail:
+            return self.pages_fail
         at = self.times[self.by] if self.by else -1
         assert isinstance(at, int | float)
-        first, last = query.start_s + (not self.ends[0]), query.end_s - (not self.ends[1])
-        if first <= at <= last:
+        starts, ends = self.ends
+        is_in = (query.start_s <= at if starts else query.start_s < at) and (
+            at <= query.end_s if ends else at < query.end_s
+        )
+        if is_in or self.heeds_nothing:
             return Page(1, (Listed(self.raw(), None),), 1)
         return Page(0 if self.total == 1 else self.total, (), 0)
 
@@ -79,6 +89,8 @@ async def test_a_fraction_of_a_second_is_no_proof_that_the_start_counts() -> Non
         (Vendor(times={**TIMES, "hangupTime": ""}), "not over"),
         (Vendor(times={**TIMES, "callTime": SUBMIT + 1}), "apart"),
         (Vendor(by=None), "around none of its times"),
+        (Vendor(heeds_nothing=True), "around several of its times"),
+        (Vendor(pages_fail="-25"), r"does not answer \(-25\)"),
         (Vendor(by=None, total=300), "more calls than a page holds"),
     ],
 )
@@ -86,6 +98,25 @@ async def test_a_call_that_can_not_show_it_is_refused(vendor: Vendor, why: str) 
     with pytest.raises(UsageError, match=why) as told:
         await find_filter(vendor, ID, 7)
     assert told.value.code == "listing.probe"
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {**TIMES, "callTime": SUBMIT + 3},
+        {"submitTime": SUBMIT + 9, "callTime": SUBMIT, "hangupTime": SUBMIT + 60},
+    ],
+)
+async def test_three_seconds_between_times_in_whatever_order_are_enough(
+    times: dict[str, object],
+) -> None:
+    found = await find_filter(Vendor(times=times), ID, 7)
+    assert found is not None
+    assert found.by == "submitTime"
+
+
+async def test_where_the_command_stops_before_the_record_nothing_is_found() -> None:
+    assert await find_filter(Vendor(is_stopped=True), ID, 7) is None
 
 
 @pytest.mark.parametrize("pages", range(4))
@@ -177,6 +208,30 @@ async def test_days_are_looked_at_in_windows_that_the_list_takes() -> None:
     vendor = Many({})
     assert await find_unnamed(vendor, Window(5, 5), 7, is_id) is None
     assert not vendor.asked
+
+
+async def test_the_clearest_call_of_a_page_is_asked_for_first() -> None:
+    calls = some(90)
+    for voice_id in ("call-7", "call-40", "call-80"):
+        calls[voice_id]["callTime"] += 15
+    # Of another order than the page's and than that of its name.
+    calls["call-5"]["submitTime"], calls["call-5"]["callTime"] = (
+        calls["call-5"]["callTime"] + 18,
+        calls["call-5"]["submitTime"],
+    )
+    vendor = Many(calls)
+    assert await find_unnamed(vendor, DAYS, 7, is_id) is not None
+    assert vendor.named[0] == "call-5"
+    assert "call-40" in vendor.named
+
+
+async def test_a_call_that_is_not_over_is_not_asked_for() -> None:
+    calls = some(12)
+    for voice_id in list(calls)[::2]:
+        del calls[voice_id]["hangupTime"]
+    vendor = Many(calls)
+    assert await find_unnamed(vendor, DAYS, 7, is_id) is not None
+    assert all("hangupTime" in calls[one] for one in vendor.named)
 
 
 async def test_a_call_that_shows_nothing_is_passed_over() -> None:
