@@ -817,3 +817,20 @@ def test_what_an_earlier_run_deferred_comes_last(house: Callable[..., House]) ->
     run_virtually(lambda: out.run(second))
     assert [voice_id for _, voice_id in second.log] == [*fresh, *failed]
     assert out.delivered() == IDS[:120]
+
+
+def test_while_one_fetches_probes_the_others_finish_what_they_hold_and_wait(
+    house: Callable[..., House],
+) -> None:
+    refused, slow_s = set(IDS[200:250]), 30.0
+    vendor = FakeVendor(
+        lambda i, n: status(-1) if i in refused and not n else record(i),
+        latency_s=lambda i, n: slow_s if i == IDS[0] and n else 0.05,
+    )
+    out = house()
+    run_virtually(lambda: out.run(vendor))
+    assert vendor.asked_fresh[0] == IDS[0], "an id whose record came is asked for again"
+    at = next(at for at, i in reversed(vendor.log) if i == IDS[0])
+    meanwhile = [i for then, i in vendor.log if at + 0.5 < then < at + slow_s]
+    assert meanwhile == []
+    assert out.delivered() == IDS
