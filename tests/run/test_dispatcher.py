@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from harvester.client.transport import NoReply, Reply
 from harvester.errors import BudgetReached, StoreError, VendorRefused, VendorUnavailable
 from harvester.pipeline.engine.engine import Engine
+from harvester.state import between_runs
 from tests.run.test_harvest_pipeline import (
     assert_each_id_is_in_one_state,
     assert_run_balances,
@@ -379,3 +383,80 @@ def test_a_disk_that_is_full_ends_the_run_and_no_worker_goes_on(
 
     assert run_virtually(main) < 1060
     assert_each_id_is_in_one_state(out)
+
+
+def test_what_workers_received_wrote_and_found_odd_is_counted_with_the_owners(
+    house: Callable[..., House],
+) -> None:
+    odd = {IDS[n] for n in range(0, len(IDS), 7)}
+
+    def script(voice_id: str, before: int) -> Reply:
+        answer = record(voice_id)
+        if voice_id not in odd:
+            return answer
+        return replace(answer, body=answer.body.replace(b"2026-09-02T10:01:05+08:00", b"noon, 1."))
+
+    out, vendors = house(), [FakeVendor(script) for _ in range(3)]
+    workers, written = beside([LoopLink(vendor) for vendor in vendors[1:]]), list[float]()
+    out.who_fetches = lambda fetching: workers(replace(fetching, trace=written.append))
+    engine = run_virtually(lambda: out.run(vendors[0]))
+    assert all(vendor.log for vendor in vendors)
+    found = engine.result()
+    assert found.figures.received_bytes == sum(len(script(one, 0).body) for one in IDS)
+    assert found.progress.received_bytes == found.figures.received_bytes
+    assert engine.counters.odd_hangups == len(odd)
+    assert engine.counters.requests == len(written) == len(arrivals(*vendors)) == len(IDS)
+
+
+def test_an_address_that_is_let_in_again_is_not_retired_for_what_was_before(
+    house: Callable[..., House],
+) -> None:
+    """Three refusals on end are its address's; as many over a night are not."""
+    out, vendor = house(), FakeVendor()
+    refusals = 0
+
+    def script(voice_id: str, before: int) -> Answer:
+        nonlocal refusals
+        if int(voice_id) % 100 == 99 and not before:
+            refusals += 1
+            return status(-31)
+        return record(voice_id)
+
+    link = LoopLink(FakeVendor(script))
+    out.who_fetches = beside([link])
+    engine = run_virtually(lambda: out.run(vendor))
+    assert refusals > 5
+    assert engine.lost_workers == ()
+    assert link.starts == 1
+    assert out.published() == IDS
+
+
+def test_a_worker_is_told_what_the_run_knows_of_the_vendors_clock(
+    house: Callable[..., House],
+) -> None:
+    out = house()
+    date = formatdate(time.time() + 300, usegmt=True)
+    vendor = FakeVendor(lambda voice_id, _: replace(record(voice_id), date=date))
+    link = LoopLink(FakeVendor())
+    link.starts_in_s = 10.0
+    out.who_fetches = beside([link])
+    run_virtually(lambda: out.run(vendor))
+    assert link.told[0].skew_s == 0, "nothing was known yet"
+    again = house([f"again-{n:05}" for n in range(2_000)])
+    again.who_fetches = beside([link])
+    between_runs.keep_clock(again.db, "run-0", 300.0, 0, ("", 0))
+    run_virtually(lambda: again.run(vendor))
+    assert link.told[-1].skew_s == pytest.approx(300, abs=5)
+
+
+def test_an_owner_that_stops_hands_back_what_it_had_taken_for_its_workers(
+    house: Callable[..., House],
+) -> None:
+    out, vendor = house(), FakeVendor(latency_s=lambda i, n: 0.5)
+    out.who_fetches = beside([LoopLink(vendor), LoopLink(vendor)])
+    engine = run_virtually(lambda: out.run(vendor, meanwhile=stop_at(7.0)))
+    assert 0 < len(vendor.log) < len(IDS)
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+    assert len(out.delivered()) == len(vendor.log), "what was on its way came back"
+    assert engine.counters.delivered + engine.counters.cut_off == engine.counters.begun
