@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from harvester.client.transport import NoReply, Reply
 from harvester.errors import BudgetReached, StoreError, VendorRefused, VendorUnavailable
 from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.workers.dispatcher import Crew, with_workers
 from harvester.state import between_runs
 from tests.run.test_harvest_pipeline import (
     assert_each_id_is_in_one_state,
@@ -27,6 +28,7 @@ from tests.run.test_harvest_pipeline import (
     stop_at,
 )
 from tests.support.fakes import (
+    SECRETS,
     Answer,
     Chaos,
     FakeVendor,
@@ -460,3 +462,48 @@ def test_an_owner_that_stops_hands_back_what_it_had_taken_for_its_workers(
     assert_each_id_is_in_one_state(out)
     assert len(out.delivered()) == len(vendor.log), "what was on its way came back"
     assert engine.counters.delivered + engine.counters.cut_off == engine.counters.begun
+
+
+@pytest.mark.parametrize("tells_secrets", [True, False])
+def test_a_worker_elsewhere_is_sent_neither_key_nor_proxy(
+    house: Callable[..., House], tells_secrets: bool
+) -> None:
+    proxy = "http://user:password@proxy.example.com:3128"
+    out, vendor = house(vendor__proxy=proxy), FakeVendor()
+    link, closed = LoopLink(vendor), list[bool]()
+    crew = Crew(
+        count=1,
+        links=lambda count: [link][:count],
+        to_fetch=1_000_000,
+        tells_secrets=tells_secrets,
+        close=lambda: closed.append(True),
+    )
+    out.who_fetches = lambda fetching: with_workers(fetching, crew)
+    run_virtually(lambda: out.run(vendor))
+    (told,) = link.told
+    assert told.secrets == ((SECRETS.api_key, SECRETS.api_secret) if tells_secrets else None)
+    assert told.vendor.proxy == (proxy if tells_secrets else None)
+    assert told.vendor.base_url == out.config.vendor.base_url
+    assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    ("to_fetch", "rate_per_s", "workers"),
+    [(63, 200, 1), (64, 200, 2), (31, 200, 0), (10_000, 2, 1)],
+)
+def test_few_ids_or_a_small_limit_are_worth_few_workers(
+    house: Callable[..., House], to_fetch: int, rate_per_s: int, workers: int
+) -> None:
+    """One for twice as many ids as have connections, and one a second of the limit at most."""
+    out, vendor = house(IDS[:40], pace__rate_per_s=rate_per_s), FakeVendor()
+    made: list[int] = []
+
+    def links(count: int) -> list[LoopLink]:
+        made.append(count)
+        return [LoopLink(vendor) for _ in range(count)]
+
+    crew = Crew(count=9, links=links, to_fetch=to_fetch)
+    out.who_fetches = lambda fetching: with_workers(fetching, crew)
+    run_virtually(lambda: out.run(vendor))
+    assert made == [workers]
+    assert out.published() == IDS[:40]

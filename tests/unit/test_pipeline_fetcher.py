@@ -540,3 +540,52 @@ def test_an_answer_that_is_kept_with_a_dead_letter_shows_no_secret() -> None:
         assert found.body == b'{"status":-22,"reason":"no [secret]","data":null}'
 
     run_virtually(main)
+
+
+NAMED = Reply(200, b'{"status":-22,"reason":"so it is","data":{"voiceId":"%s"}}' % ID.encode())
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_confirmed"),
+    [
+        (replace(GONE, is_reused=True), True),
+        (GONE, False),
+        (replace(NAMED, is_reused=True), False),
+        (replace(NO_RECORD, is_reused=True), False),  # it may be too young, and ends nothing
+        (replace(record(ID), is_reused=True), False),
+    ],
+    ids=["a no", "its connection's first", "one that names its id", "unknown yet", "a record"],
+)
+def test_only_a_no_that_may_be_the_answer_to_another_is_confirmed_on_another_connection(
+    answer: Reply, is_confirmed: bool
+) -> None:
+    async def main() -> None:
+        one = Fetching(answer, replace(answer, is_reused=False))
+        found = await one.fetcher.fetch(Task(ID))
+        assert isinstance(found, Answered) == (answer.body == record(ID).body)
+        assert one.vendor.asked[ID] == 1 + is_confirmed
+        assert one.vendor.asked_fresh == [ID] * is_confirmed
+        if isinstance(found, Died | Unknown):
+            assert found.attempts == 1 + is_confirmed
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize(
+    ("second", "ends"),
+    [
+        (replace(record(ID), is_reused=False), Answered),
+        (NO_RECORD, Unknown),
+        (replace(GONE, is_reused=True), Died),
+    ],
+)
+def test_what_the_second_connection_says_counts(second: Reply, ends: type[Conclusion]) -> None:
+    """Also where even that one had carried a request before: it is asked for until it is fresh."""
+
+    async def main() -> None:
+        one = Fetching(replace(GONE, is_reused=True), second, GONE)
+        assert isinstance(await one.fetcher.fetch(Task(ID)), ends)
+        assert all(one == ID for one in one.vendor.asked_fresh)
+        assert len(one.vendor.asked_fresh) == one.vendor.asked[ID] - 1
+
+    run_virtually(main)

@@ -9,19 +9,24 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import msgspec
 import pytest
 
-from harvester.config import Vendor
+from harvester.config import Pace, Retry, Vendor, Workers
 from harvester.errors import ConfigError
-from harvester.pipeline.workers import ray_link
+from harvester.pipeline.engine.local_workers import Fetching
+from harvester.pipeline.workers import engines, ray_link
+from harvester.pipeline.workers.child_link import ChildLink
+from harvester.pipeline.workers.dispatcher import Crew
 from harvester.pipeline.workers.messages import Given, Hello, Order, Report, Start, WorkerGone
 from harvester.pipeline.workers.ray_link import Cluster, RayLink
 from harvester.pipeline.workers.ray_worker import RayWorker
 from harvester.version import __version__
+from tests.support.fakes import SECRETS, FakeVendor
 from tests.support.ports import free_port
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -309,3 +314,39 @@ def test_an_actor_goes_through_the_proxy_of_its_own_node(
     assert isinstance(given, Given)
     assert given.no_reply is not None
     assert given.no_reply.cause == ("proxy" if has_proxy else "refused")
+
+
+# Which of them a run has
+
+
+def crew_of(workers: Workers) -> Crew:
+    fetching = Fetching(
+        vendor=Vendor(),
+        pace=Pace(),
+        retry=Retry(),
+        secrets=SECRETS,
+        connect=FakeVendor().connect,
+        locked_at=0.0,
+    )
+    made = engines.with_workers(fetching, workers, 1_000)
+    assert isinstance(made, partial)
+    crew = made.args[1]
+    assert isinstance(crew, Crew)
+    return crew
+
+
+def test_the_configured_engine_makes_the_links_and_only_this_machine_is_told_the_secrets(
+    ray: FakeRay,
+) -> None:
+    local = crew_of(Workers(count=3))
+    assert ray.inits == [], "who needs no Ray does not wait for it"
+    assert (local.count, local.to_fetch, local.tells_secrets) == (3, 1_000, True)
+    assert [type(link) for link in local.links(2)] == [ChildLink, ChildLink]
+    local.close()
+    assert ray.shut_down == 0
+    remote = crew_of(Workers(count=3, engine="ray", ray_address="auto"))
+    assert (remote.count, remote.to_fetch, remote.tells_secrets) == (3, 1_000, False)
+    assert [type(link) for link in remote.links(2)] == [RayLink, RayLink]
+    assert len(ray.inits) == 1, "all share one connection"
+    remote.close()
+    assert ray.shut_down == 1
