@@ -302,6 +302,10 @@ def test_a_worker_that_is_full_of_answers_asks_nothing_new_until_they_are_told()
             assert report.received_bytes < most + 3 * 900_100
             report = await worker.order()
         assert len(worker.done) == 40
+        # And with few again it waits for the tenth of a second.
+        began = virtual_loop().time()
+        await worker.order(["a", "b", "c", "d"])
+        assert virtual_loop().time() - began == pytest.approx(0.1, abs=0.01)
         await worker.asking.close()
 
     run_virtually(main)
@@ -337,6 +341,25 @@ def test_an_attempt_that_gets_no_answer_at_all_ends_after_three_times_the_timeou
         assert virtual_loop().time() - first == pytest.approx(TIMEOUTS * TIMEOUT_S, rel=0.15)
         await worker.orders(2)
         assert [voice_id for _, voice_id in worker.vendor.log] == ["a", "b"]
+        await worker.asking.close()
+
+    run_virtually(main)
+
+
+def test_a_report_comes_after_a_tenth_of_a_second_or_500_conclusions() -> None:
+    async def main() -> None:
+        worker = Worker(concurrency=64, latency_s=0.001)
+        ids = [f"{n:04}" for n in range(700)]
+        took: list[float] = []
+        for order in ([], ids, []):
+            began = virtual_loop().time()
+            await worker.order(order, share_per_s=1e6)
+            took.append(virtual_loop().time() - began)
+        assert took[0] == pytest.approx(0.1, abs=0.01)
+        assert took[1] < 0.09
+        assert len(worker.reports[1].done) >= 500
+        assert took[2] == pytest.approx(0.1, abs=0.01)
+        assert len(worker.done) == 700
         await worker.asking.close()
 
     run_virtually(main)
