@@ -92,6 +92,8 @@ class Doubting:
         self.begun: list[str] = []
         self.cut_off: list[str] = []
         self.are_ages_sure = True
+        self.most_settled = -1
+        """So many are acknowledged, and then none; -1: all."""
         self.stop = Stop()
         self.db = house.db
         self.newest: Callable[[], str | None] = lambda: newest
@@ -113,6 +115,8 @@ class Doubting:
         self.doubt.fetcher = self.asked = Asked()
 
     async def _settle(self, task: Task, conclusion: Conclusion) -> None:
+        if len(self.settled) == self.most_settled:
+            raise StoreError("full")
         self.settled.append((task.voice_id, conclusion))
 
     async def record(self, voice_id: str = "fine") -> None:
@@ -575,3 +579,18 @@ async def test_in_the_last_round_the_vendor_is_looked_at_after_every_20(make: Ma
     await one.doubt.look()
     assert isinstance(one.stop.reason, VendorRefused)
     assert len(one.dead) == 20
+
+
+@pytest.mark.parametrize("most", [0, 1, 4])
+async def test_what_cannot_be_kept_when_a_record_lets_it_count_is_held_still(
+    make: Make, most: int
+) -> None:
+    one = make()
+    ids = await one.nos(5)
+    one.most_settled = most
+    with pytest.raises(StoreError):
+        await one.record()
+    one.stop.stop(StoreError("full"))
+    await one.doubt.end()
+    assert len(one.dead) == most
+    assert sorted([*one.dead, *one.cut_off]) == ids, "each is in one book"
