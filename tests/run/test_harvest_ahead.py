@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from harvester.pipeline.engine.engine import Engine, Job
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.engine.task import Answered, Task
 from harvester.pipeline.engine.workers import AheadFigures, Figures, Left, OwnerAhead
+from harvester.pipeline.publish.publisher import Published, Publisher
 from harvester.state.values import Counters
 from harvester.state.writer import LedgerWriter
 from tests.run.test_harvest_pipeline import assert_each_id_is_in_one_state, assert_run_balances
@@ -71,9 +73,14 @@ class Scout:
             answer = record(IDS[row]).body
             answered = Answered(answer, True, self.clock.now_ms(), fetched_by=PAGES)
             await self.owner.take_in(Task(IDS[row], 0, row), answered)
+            if row == self.count - 2:
+                await self.before_the_last()
         await asyncio.sleep(self.works_s)
         if self.fails is not None:
             raise self.fails
+
+    async def before_the_last(self) -> None:
+        """Where a test has something happen before the last record."""
 
     async def end(self) -> None:
         """See `Ahead`."""
@@ -113,10 +120,11 @@ def house(tmp_path: Path, scout: Scout) -> Iterator[House]:
         yield out
 
 
+@pytest.mark.parametrize("works_s", [0.0, 10.0])
 def test_what_it_resolved_is_committed_before_it_ends_and_before_anything_is_fetched(
-    house: House, scout: Scout
+    house: House, scout: Scout, works_s: float
 ) -> None:
-    vendor = FakeVendor()
+    vendor, scout.works_s = FakeVendor(), works_s
     engine = run_virtually(lambda: house.run(vendor))
     assert scout.ended_with == IDS[:20]
     assert sorted(vendor.asked) == IDS[20:], "and no id is fetched a second time"
@@ -212,3 +220,46 @@ def test_a_run_that_is_stopped_while_it_works_keeps_what_it_resolved(
     assert house.journaled() == IDS[:20], "and publishing is the next run's"
     assert house.pending() == IDS[20:]
     assert_run_balances(engine)
+
+
+def test_who_goes_ahead_is_not_left_waiting_for_room_that_a_failed_publication_cannot_make(
+    tmp_path: Path,
+) -> None:
+    is_waiting = threading.Event()
+
+    class Full(Scout):
+        async def before_the_last(self) -> None:
+            """The journal is twice full, and a publication is under way."""
+            assert isinstance(self.owner, Engine)
+            await asyncio.sleep(0.499)
+            while not self.owner.result().journal_records:  # noqa: ASYNC110 - no time is to pass
+                await asyncio.sleep(0)
+            is_waiting.set()
+
+    class Broken(Publisher):
+        def publish(
+            self, should_stop: Callable[[], bool] = lambda: False, *, is_fetching: bool = False
+        ) -> Published | None:
+            is_waiting.wait(20)
+            raise StoreError("the disk is full", code="output.full")
+
+    class Unpublished(House):
+        def job(self, *args: object, **options: object) -> Job:
+            return replace(super().job(*args, **options), ahead=scout.made)  # type: ignore[arg-type]
+
+        def publisher(self, ledger: LedgerWriter) -> Publisher:
+            return Broken(ledger, self.output, self.config.output, "acme", self.state_id)
+
+    async def main() -> None:
+        async with asyncio.timeout(1_000):
+            await out.run(vendor, meanwhile=engines.append)
+
+    scout, vendor, engines = Full(), FakeVendor(), list[Engine]()
+    with closing(Unpublished(tmp_path / "out", IDS, output__publish_records=2)) as out:
+        scout.house = out
+        run_virtually(main)
+        (engine,) = engines
+        assert isinstance(engine.stop.reason, StoreError)
+        assert engine.stop.reason.code == "output.full"
+        assert vendor.log == []
+        assert_run_balances(engine)

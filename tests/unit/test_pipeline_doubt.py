@@ -375,7 +375,8 @@ async def test_only_one_fetches_probes_and_the_others_wait(make: Make) -> None:
     one.asked.meanwhile = lambda: others.append(asyncio.ensure_future(other()))
     await one.doubt.probe(2, lambda _: False)
     assert not one.doubt.is_probing
-    await asyncio.gather(*others)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*others)
     assert seen == [False, False]
     assert len(one.asked.log) == 2
 
