@@ -14,7 +14,7 @@ from harvester.client.clock import VendorClock
 from harvester.client.transport import NoReply, Reply
 from harvester.client.verdicts import Verdict
 from harvester.config import OpenCalls, Retry, Vendor
-from harvester.errors import HarvesterError, Interrupted
+from harvester.errors import HarvesterError, Interrupted, VendorRefused
 from harvester.pipeline.engine.fetcher import Fetcher
 from harvester.pipeline.engine.sealer import Sealer
 from harvester.pipeline.engine.settle import Policy
@@ -587,5 +587,39 @@ def test_what_the_second_connection_says_counts(second: Reply, ends: type[Conclu
         assert isinstance(await one.fetcher.fetch(Task(ID)), ends)
         assert all(one == ID for one in one.vendor.asked_fresh)
         assert len(one.vendor.asked_fresh) == one.vendor.asked[ID] - 1
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize(
+    ("answer", "count", "code"),
+    [
+        (status(-1), 4, "vendor.denied.sign"),
+        (Reply(404, b""), 4, "vendor.denied.address"),
+        (status(77), 20, "vendor.unknown_status"),
+    ],
+)
+@pytest.mark.parametrize("is_known", [False, True])
+def test_what_all_that_are_left_are_answered_halts_a_run_only_where_no_record_came(
+    answer: Answer, count: int, code: str, is_known: bool
+) -> None:
+    """The last ids of a list may be such that always are; an id that was not can tell."""
+
+    async def main() -> None:
+        one = Fetching()
+        bad = [f"bad{n}" for n in range(count)]
+        one.vendor.script = lambda voice_id, n: answer if voice_id in bad else record(voice_id)
+        one.others.last = set(bad)
+        if is_known:
+            await one.fetcher.fetch(Task(KNOWN))
+        for voice_id in bad:
+            assert one.stop.reason is None
+            await one.fetcher.probe(Task(voice_id))
+        if is_known:
+            assert one.stop.reason is None
+            assert one.others.probes, "probes are fetched instead"
+        else:
+            assert isinstance(one.stop.reason, VendorRefused)
+            assert one.stop.reason.code == code
 
     run_virtually(main)
