@@ -363,3 +363,18 @@ def test_a_report_comes_after_a_tenth_of_a_second_or_500_conclusions() -> None:
         await worker.asking.close()
 
     run_virtually(main)
+
+
+def test_who_fetched_before_and_waits_when_it_is_to_stop_gives_its_id_back_as_well() -> None:
+    async def main() -> None:
+        worker = Worker(concurrency=1)
+        await worker.order(["a"])
+        await worker.orders(2)
+        assert isinstance(worker.done["a"], Answered)
+        await worker.order(["b"], closed_s=60.0)
+        await worker.order(stop=True)
+        await worker.order(stop=True)
+        assert worker.unsent == ["b"]
+        await worker.asking.close()
+
+    run_virtually(main)
