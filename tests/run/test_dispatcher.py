@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from harvester.client.transport import NoReply, Reply
 from harvester.errors import BudgetReached, StoreError, VendorRefused, VendorUnavailable
 from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.workers.dispatcher import Crew, with_workers
+from harvester.state import between_runs
 from tests.run.test_harvest_pipeline import (
     assert_each_id_is_in_one_state,
     assert_run_balances,
     stop_at,
 )
 from tests.support.fakes import (
+    SECRETS,
     Answer,
     Chaos,
     FakeVendor,
@@ -379,3 +385,125 @@ def test_a_disk_that_is_full_ends_the_run_and_no_worker_goes_on(
 
     assert run_virtually(main) < 1060
     assert_each_id_is_in_one_state(out)
+
+
+def test_what_workers_received_wrote_and_found_odd_is_counted_with_the_owners(
+    house: Callable[..., House],
+) -> None:
+    odd = {IDS[n] for n in range(0, len(IDS), 7)}
+
+    def script(voice_id: str, before: int) -> Reply:
+        answer = record(voice_id)
+        if voice_id not in odd:
+            return answer
+        return replace(answer, body=answer.body.replace(b"2026-09-02T10:01:05+08:00", b"noon, 1."))
+
+    out, vendors = house(), [FakeVendor(script) for _ in range(3)]
+    workers, written = beside([LoopLink(vendor) for vendor in vendors[1:]]), list[float]()
+    out.who_fetches = lambda fetching: workers(replace(fetching, trace=written.append))
+    engine = run_virtually(lambda: out.run(vendors[0]))
+    assert all(vendor.log for vendor in vendors)
+    found = engine.result()
+    assert found.figures.received_bytes == sum(len(script(one, 0).body) for one in IDS)
+    assert found.progress.received_bytes == found.figures.received_bytes
+    assert engine.counters.odd_hangups == len(odd)
+    assert engine.counters.requests == len(written) == len(arrivals(*vendors)) == len(IDS)
+
+
+def test_an_address_that_is_let_in_again_is_not_retired_for_what_was_before(
+    house: Callable[..., House],
+) -> None:
+    """Three refusals on end are its address's; as many over a night are not."""
+    out, vendor = house(), FakeVendor()
+    refusals = 0
+
+    def script(voice_id: str, before: int) -> Answer:
+        nonlocal refusals
+        if int(voice_id) % 100 == 99 and not before:
+            refusals += 1
+            return status(-31)
+        return record(voice_id)
+
+    link = LoopLink(FakeVendor(script))
+    out.who_fetches = beside([link])
+    engine = run_virtually(lambda: out.run(vendor))
+    assert refusals > 5
+    assert engine.lost_workers == ()
+    assert link.starts == 1
+    assert out.published() == IDS
+
+
+def test_a_worker_is_told_what_the_run_knows_of_the_vendors_clock(
+    house: Callable[..., House],
+) -> None:
+    out = house()
+    date = formatdate(time.time() + 300, usegmt=True)
+    vendor = FakeVendor(lambda voice_id, _: replace(record(voice_id), date=date))
+    link = LoopLink(FakeVendor())
+    link.starts_in_s = 10.0
+    out.who_fetches = beside([link])
+    run_virtually(lambda: out.run(vendor))
+    assert link.told[0].skew_s == 0, "nothing was known yet"
+    again = house([f"again-{n:05}" for n in range(2_000)])
+    again.who_fetches = beside([link])
+    between_runs.keep_clock(again.db, "run-0", 300.0, 0, ("", 0))
+    run_virtually(lambda: again.run(vendor))
+    assert link.told[-1].skew_s == pytest.approx(300, abs=5)
+
+
+def test_an_owner_that_stops_hands_back_what_it_had_taken_for_its_workers(
+    house: Callable[..., House],
+) -> None:
+    out, vendor = house(), FakeVendor(latency_s=lambda i, n: 0.5)
+    out.who_fetches = beside([LoopLink(vendor), LoopLink(vendor)])
+    engine = run_virtually(lambda: out.run(vendor, meanwhile=stop_at(7.0)))
+    assert 0 < len(vendor.log) < len(IDS)
+    assert_run_balances(engine)
+    assert_each_id_is_in_one_state(out)
+    assert len(out.delivered()) == len(vendor.log), "what was on its way came back"
+    assert engine.counters.delivered + engine.counters.cut_off == engine.counters.begun
+
+
+@pytest.mark.parametrize("tells_secrets", [True, False])
+def test_a_worker_elsewhere_is_sent_neither_key_nor_proxy(
+    house: Callable[..., House], tells_secrets: bool
+) -> None:
+    proxy = "http://user:password@proxy.example.com:3128"
+    out, vendor = house(vendor__proxy=proxy), FakeVendor()
+    link, closed = LoopLink(vendor), list[bool]()
+    crew = Crew(
+        count=1,
+        links=lambda count: [link][:count],
+        to_fetch=1_000_000,
+        tells_secrets=tells_secrets,
+        close=lambda: closed.append(True),
+    )
+    out.who_fetches = lambda fetching: with_workers(fetching, crew)
+    run_virtually(lambda: out.run(vendor))
+    (told,) = link.told
+    assert told.secrets == ((SECRETS.api_key, SECRETS.api_secret) if tells_secrets else None)
+    assert told.vendor.proxy == (proxy if tells_secrets else None)
+    assert told.vendor.base_url == out.config.vendor.base_url
+    assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    ("to_fetch", "rate_per_s", "workers"),
+    [(63, 200, 1), (64, 200, 2), (31, 200, 0), (10_000, 2, 1)],
+)
+def test_few_ids_or_a_small_limit_are_worth_few_workers(
+    house: Callable[..., House], to_fetch: int, rate_per_s: int, workers: int
+) -> None:
+    """One for twice as many ids as have connections, and one a second of the limit at most."""
+    out, vendor = house(IDS[:40], pace__rate_per_s=rate_per_s), FakeVendor()
+    made: list[int] = []
+
+    def links(count: int) -> list[LoopLink]:
+        made.append(count)
+        return [LoopLink(vendor) for _ in range(count)]
+
+    crew = Crew(count=9, links=links, to_fetch=to_fetch)
+    out.who_fetches = lambda fetching: with_workers(fetching, crew)
+    run_virtually(lambda: out.run(vendor))
+    assert made == [workers]
+    assert out.published() == IDS[:40]

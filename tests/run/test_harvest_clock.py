@@ -17,9 +17,9 @@ from harvester.client.transport import NoReply, Reply
 from harvester.errors import BudgetReached
 from harvester.pipeline.engine.engine import Engine, Job
 from harvester.pipeline.limits.daily_quota import day_of
-from harvester.state import between_runs, run_records
+from harvester.state import between_runs, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
-from harvester.state.values import Batch, OpenCall
+from harvester.state.values import Batch, InputRecord, OpenCall
 from tests.support.fakes import TIMEOUT, Answer, FakeVendor, House, record, status
 from tests.support.virtual_time import run_virtually
 
@@ -37,6 +37,8 @@ class Nights:
     root: Path
     ids: list[str] = field(default_factory=list)
     settings: dict[str, object] = field(default_factory=dict)
+    listed: tuple[str, int] | None = None
+    """As in `Job`."""
 
     def __post_init__(self) -> None:
         self._house: House | None = None
@@ -51,7 +53,7 @@ class Nights:
                 job = super().job(*args, **options)  # type: ignore[arg-type]
                 began = time.monotonic()
                 ours = lambda: vendor_s + ahead_s + time.monotonic() - began  # noqa: E731
-                return replace(job, run_id=job.run_id, now=ours)
+                return replace(job, run_id=job.run_id, now=ours, listed=outer.listed)
 
         if self._house is None:
             self._house = Then(self.root, self.ids, **self.settings)
@@ -268,3 +270,31 @@ def test_the_skew_of_a_run_is_in_the_ledger_with_its_counters(
     (run,) = [r for r in run_records.last_runs(out.now.db, 9) if r.id == "run-1"]
     assert run.counters["clock_skew_s"] == pytest.approx(-7200, abs=2)
     assert between_runs.last_skew_s(out.now.db) == pytest.approx(-7200, abs=2)
+
+
+def test_what_was_dated_before_the_first_answer_is_put_right_by_all_that_the_run_learns(
+    nights: Callable[..., Nights],
+) -> None:
+    """The first answer shows 100 s, later ones 300: start, listing and new ids move by these."""
+    listed_ms = 1_000_000
+    out = nights([f"{n:02}" for n in range(60)], pace__rate_per_s=20)
+    with out.house(NIGHT, 0) as house:
+        new = replace(house.work_list, id=house.work_list.id + 1)
+        books = InputRecord("key", 60, 0, 0, 60, 0, 60, listed_ms)
+        work_lists.replace_list(house.db, new, input_record=books, new_ids_ms=listed_ms)
+    out.listed = ("key", listed_ms)
+
+    def script(voice_id: str, before: int) -> Answer:
+        ahead_s = 100 if voice_id == "00" else 300
+        return replace(record(voice_id), date=formatdate(NIGHT + ahead_s, usegmt=True))
+
+    engine, _ = out.run(NIGHT, script=script)
+    assert len(out.now.delivered()) == 60
+    shift_ms = round(engine.clock.offset_s * 1000)
+    assert shift_ms == pytest.approx(300_000, abs=5_000)
+    (run,) = [r for r in run_records.last_runs(out.now.db, 9) if r.id == "run-1"]
+    books_then = work_lists.find_input(out.now.db, "key")
+    assert books_then is not None
+    assert run.started_ms == pytest.approx(1 + shift_ms, abs=2)
+    assert books_then.first_listed_ms == pytest.approx(listed_ms + shift_ms, abs=2)
+    assert work_lists.last_new_ids_ms(out.now.db) == books_then.first_listed_ms

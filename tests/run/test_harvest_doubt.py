@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,7 @@ from harvester.errors import (
     VendorUnavailable,
 )
 from harvester.pipeline.engine.doubt import FULL, PROBES
-from harvester.pipeline.engine.engine import Engine
+from harvester.pipeline.engine.engine import Engine, Job
 from harvester.pipeline.engine.probes import spread
 from harvester.pipeline.engine.task import Task
 from harvester.state import between_runs, unresolved, work_lists
@@ -817,3 +818,39 @@ def test_what_an_earlier_run_deferred_comes_last(house: Callable[..., House]) ->
     run_virtually(lambda: out.run(second))
     assert [voice_id for _, voice_id in second.log] == [*fresh, *failed]
     assert out.delivered() == IDS[:120]
+
+
+def test_while_one_fetches_probes_the_others_finish_what_they_hold_and_wait(
+    house: Callable[..., House],
+) -> None:
+    refused, slow_s = set(IDS[200:250]), 30.0
+    vendor = FakeVendor(
+        lambda i, n: status(-1) if i in refused and not n else record(i),
+        latency_s=lambda i, n: slow_s if i == IDS[0] and n else 0.05,
+    )
+    out = house()
+    run_virtually(lambda: out.run(vendor))
+    assert vendor.asked_fresh[0] == IDS[0], "an id whose record came is asked for again"
+    at = next(at for at, i in reversed(vendor.log) if i == IDS[0])
+    meanwhile = [i for then, i in vendor.log if at + 0.5 < then < at + slow_s]
+    assert meanwhile == []
+    assert out.delivered() == IDS
+
+
+@pytest.mark.parametrize(("processes", "asked"), [(1, 1), (40, 2)])
+def test_a_series_goes_on_until_as_many_records_came_as_all_processes_have_on_their_way(
+    tmp_path: Path, processes: int, asked: int
+) -> None:
+    """Ten nos, thirty records, ten nos; each process has one request on its way."""
+
+    class WithOthers(House):
+        def job(self, *args: object, **options: object) -> Job:
+            return with_changes(super().job(*args, **options), processes=processes)  # type: ignore[arg-type]
+
+    nos = {*IDS[:10], *IDS[40:50]}
+    vendor = FakeVendor(lambda i, n: status(-22) if i in nos else record(i))
+    settings = {"pace__rate_per_s": 1000, "pace__concurrency": 1}
+    with closing(WithOthers(tmp_path / "out", IDS[:60], **settings)) as out:
+        run_virtually(lambda: out.run(vendor))
+        assert sorted(out.dead()) == sorted(nos)
+    assert {vendor.asked[i] for i in IDS[40:50]} == {asked}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.client.transport import Reply
+from harvester.client.transport import Reply, Seal
 from harvester.errors import (
     BudgetReached,
     HarvesterError,
@@ -23,7 +24,7 @@ from harvester.errors import (
 from harvester.pipeline.engine.engine import Engine
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.publish.publisher import Published, Publisher
-from tests.support.fakes import TIMEOUT, FakeVendor, House, record, status
+from tests.support.fakes import TIMEOUT, FakeTransport, FakeVendor, House, record, status
 from tests.support.virtual_time import run_virtually, virtual_loop
 
 IDS = [f"2609021200{n:010}" for n in range(400)]
@@ -209,3 +210,35 @@ def test_what_an_earlier_run_left_is_published_while_the_vendor_is_silent(
     run_virtually(lambda: out.run(vendor, meanwhile=stop_at_60))
     assert made[0].sizes == [left]
     assert len(out.published()) == left
+
+
+def test_a_publication_that_is_under_way_when_all_is_fetched_is_finished_and_in_the_books(
+    house: Callable[..., House],
+) -> None:
+    is_closed = threading.Event()
+
+    class Closing(FakeTransport):
+        async def close(self) -> None:
+            await super().close()
+            is_closed.set()
+
+    class Vendor(FakeVendor):
+        def connect(self, vendor: object, connections: int, seal: Seal) -> FakeTransport:
+            return Closing(self, seal)
+
+    out = house(output__publish_records=len(IDS))
+    made = watched(out)
+
+    def hold_up(engine: Engine) -> None:
+        def first_waits() -> None:
+            if not made[0].sizes:
+                assert is_closed.wait(20)
+
+        made[0].before = first_waits
+
+    engine = run_virtually(lambda: out.run(Vendor(), meanwhile=hold_up))
+    found = engine.result()
+    assert made[0].sizes == [len(IDS)]
+    assert [one.records for one in found.published] == [len(IDS)]
+    assert found.journal_records == 0
+    assert out.published() == IDS

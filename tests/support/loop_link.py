@@ -24,6 +24,8 @@ class LoopLink:
     def __init__(self, vendor: FakeVendor) -> None:
         self.vendor = vendor
         self.starts = 0
+        self.told: list[Start] = []
+        """What each worker was told at its start."""
         self.asking: Asking | None = None
         self.version = __version__
         self.starts_in_s: float = 0.2
@@ -33,6 +35,7 @@ class LoopLink:
     async def start(self, start: Start) -> Hello:
         """See `Link`."""
         self.starts += 1
+        self.told.append(start)
         await asyncio.sleep(self.starts_in_s)
         packed = msgspec.msgpack.encode(start)
         self.asking = Asking(

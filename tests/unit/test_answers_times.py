@@ -363,3 +363,13 @@ def test_the_quick_way_takes_what_most_calls_have() -> None:
 )
 def test_the_quick_way_takes_nothing_that_is_no_time(hangup: str) -> None:
     assert not is_usual_ending(hangup, hangup, NOW_MS / 1000)
+
+
+def test_the_quick_way_takes_no_time_to_come_also_when_the_clock_steps_back() -> None:
+    """What it keeps from answer to answer is of one hour, whichever way that is left."""
+    later = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+    in_february = "2026-02-18T14:42:55+08:00"
+    for _ in range(2):
+        assert is_usual_ending(in_february, SUBMIT, later)
+        assert not is_usual_ending(in_february, SUBMIT, NOW.timestamp())
+        assert is_usual_ending(HANGUP, SUBMIT, NOW.timestamp())

@@ -466,3 +466,26 @@ def test_an_end_in_a_form_that_nobody_knows_is_one_where_the_call_has_a_cost() -
     free = verdict(envelope("0", record(hangupTime="18 Aug 2021")))
     assert isinstance(free, Record)
     assert (free.over, free.odd_hangup) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [
+        ("77", "77"),
+        ("-77", "-77"),
+        ("999999", "999999"),
+        ("-999999", "-999999"),
+        ("5551234", "odd"),
+        ("-5551234", "odd"),
+        ("--7", "odd"),
+        ("7.0", "odd"),
+        ("\u0667", "odd"),
+        ("-", "odd"),
+        ("", "odd"),
+        ("failed", "odd"),
+    ],
+)
+def test_an_unknown_status_is_told_by_its_number_unless_that_could_be_a_phones(
+    status: str, name: str
+) -> None:
+    assert UnknownStatus(status).name == name

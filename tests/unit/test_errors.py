@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from harvester import errors
-from harvester.errors import HarvesterError, worst
+from harvester.errors import HarvesterError, disk_code, first_line, worst
 
 CODES = {
     "HarvesterError": 1,
@@ -70,3 +72,29 @@ def test_the_ends_of_a_run_that_did_what_it_was_meant_to() -> None:
 def test_of_several_endings_the_first_to_act_on_is_told(codes: list[int], first: int) -> None:
     assert worst(codes) == first
     assert worst(reversed(codes)) == first
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "output.full"),
+        (errno.EDQUOT, "output.full"),
+        (errno.EACCES, "output.permission"),
+        (errno.EPERM, "output.permission"),
+        (errno.EROFS, "output.permission"),
+        (errno.EIO, "output.failed"),
+        (None, "output.failed"),
+    ],
+)
+def test_what_a_file_system_refuses_has_a_code_that_says_what_to_do(
+    number: int | None, code: str
+) -> None:
+    assert disk_code(OSError(number, "so it is") if number else OSError("so it is")) == code
+
+
+@pytest.mark.parametrize(
+    ("said", "quoted"),
+    [("one\ntwo", "one"), ("\n  one  \ntwo", "one"), ("", "ValueError"), (" \n ", "ValueError")],
+)
+def test_of_a_librarys_error_the_first_line_is_quoted_or_its_kind(said: str, quoted: str) -> None:
+    assert first_line(ValueError(said)).strip() == quoted

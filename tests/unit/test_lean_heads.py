@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import Any, cast
 
 import pytest
@@ -285,3 +286,105 @@ def test_the_memory_of_heads_stays_small() -> None:
         heads.add(name, SeenHead(200, 1, None, None))
     assert heads.get(names[-1]) is not None
     assert sum(heads.get(name) is not None for name in names) <= 512
+
+
+@pytest.mark.parametrize(
+    ("lines", "date", "retry_after"),
+    [
+        ([b"Date: first", b"Date: second"], "first", None),
+        ([b"DATE: D", b"retry-AFTER: 7", b"Retry-After: 9"], "D", "7"),
+        ([], None, None),
+    ],
+)
+async def test_of_a_header_that_comes_twice_the_first_counts_however_it_is_spelt(
+    lines: list[bytes], date: str | None, retry_after: str | None
+) -> None:
+    head = b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Length: 2", *lines, b"", b""])
+    connection = _connection(SeenHeads())
+    for _ in range(2):
+        reply = await _answer_to(connection, head + b"{}")
+        assert isinstance(reply, Reply)
+        assert (reply.date, reply.retry_after) == (date, retry_after)
+
+
+async def test_of_codings_that_come_twice_both_count() -> None:
+    packed = gzip.compress(gzip.compress(b"{}"))
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % len(packed)
+    twice = head + b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\n"
+    reply = await _answer_to(_connection(SeenHeads()), twice + packed)
+    assert isinstance(reply, Reply)
+    assert reply.body == b"{}"
+
+
+async def test_what_announces_an_answer_says_nothing_for_it() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 60\r\nDate: early\r\n\r\n"
+    for pieces in ((early + HEAD + b"{}",), (early, HEAD + b"{}"), (early, early, HEAD, b"{}")):
+        plain = [piece.replace(b"Retry-After: 7\r\n", b"") for piece in pieces]
+        reply = await _answer_to(_connection(SeenHeads()), *plain)
+        assert isinstance(reply, Reply)
+        assert (reply.status, reply.date, reply.retry_after, reply.body) == (200, "D", None, b"{}")
+
+
+async def test_a_status_under_100_is_none() -> None:
+    reply = await _answer_to(_connection(SeenHeads()), HEAD.replace(b"200", b"099") + b"{}")
+    assert isinstance(reply, NoReply)
+    assert reply.cause == "protocol"
+
+
+TRAILED = CHUNKED + b"2\r\n{}\r\n0\r\nX-Late: x\r\nRetry-After: 60\r\n\r\n"
+
+
+async def test_a_trailer_says_nothing_for_its_answer_nor_for_the_next_one() -> None:
+    connection = _connection(SeenHeads())
+    plain = HEAD.replace(b"Retry-After: 7\r\n", b"")
+    for answer in (TRAILED, plain + b"{}", TRAILED):
+        reply = await _answer_to(connection, answer)
+        assert isinstance(reply, Reply)
+        assert (reply.body, reply.retry_after) == (b"{}", None)
+        assert connection.is_usable()
+    reply = await _answer_to(connection, HEAD[:20], HEAD[20:] + b"{}")
+    assert isinstance(reply, Reply)
+    assert reply.retry_after == "7"
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(MAX_BODY_BYTES, True), (MAX_BODY_BYTES + 1, False)])
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_body_is_read_up_to_its_largest_size_however_it_is_sent(
+    size: int, is_read: bool, is_chunked: bool
+) -> None:
+    body = b" " * size
+    begin = HEAD.replace(b"Length: 2", b"Length: %d" % size)
+    answer = CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (size, body) if is_chunked else begin + body
+    for pieces in (
+        (answer,),
+        tuple(answer[at : at + 65_536] for at in range(0, len(answer), 65_536)),
+    ):
+        connection = _connection(SeenHeads())
+        reply = await _answer_to(connection, *pieces)
+        assert isinstance(reply, Reply) is is_read
+        assert connection.is_usable() is is_read
+        if isinstance(reply, NoReply):
+            assert reply.cause == "too_long"
+
+
+@pytest.mark.parametrize("answer", [HEAD + b"{}", TRAILED])
+async def test_an_answer_that_nobody_waits_for_any_more_breaks_nothing(answer: bytes) -> None:
+    connection, wire = LeanConnection(SeenHeads()), Wire()
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    await _answer_to(connection, answer)
+    connection.ask(b"GET / HTTP/1.1\r\n\r\n").cancel()
+    connection.data_received(answer)
+    connection.connection_lost(None)
+    connection.ask(b"GET / HTTP/1.1\r\n\r\n").cancel()
+    connection.connection_lost(OSError("gone"))
+    assert wire.is_aborted
+
+
+async def test_an_answer_in_many_pieces_says_whether_its_connection_was_used_before() -> None:
+    connection = _connection(SeenHeads())
+    answer = HEAD.replace(b"Length: 2", b"Length: 20") + b"{%s}" % (b" " * 18)
+    for is_reused in (False, True, True):
+        reply = await _answer_to(connection, *(bytes([byte]) for byte in answer))
+        assert isinstance(reply, Reply)
+        assert reply.is_reused is is_reused
+        assert 0 < reply.took_s < 60

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from harvester.config import OpenCalls, Retry
+from harvester.errors import HarvesterError, StoreError
 from harvester.pipeline.engine.acknowledger import BATCH_BYTES, BATCH_OUTCOMES, Acknowledger
 from harvester.pipeline.engine.settle import Policy
-from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task
+from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.state.values import Batch, Counters, OpenCall
 from tests.support.virtual_time import run_virtually
 
@@ -144,6 +145,17 @@ _DIED = Died("bad_query_id", "", 1, 3 * _DAY_MS)
             Counters(delivered=1, deferred=-1),
         ),
         (Task("id", is_last_try=True), PutOff("timeout", 1, 0, counts=False), Counters()),
+        (Task("id", 0, 0, again=True), Answered(b"{}", True, 0), Counters(again=1)),
+        (Task("id", 0, 0, again=True), Answered(b"{}", False, 0), Counters(again=1)),
+        (Task("id", 0, 0, again=True), _DIED, Counters(again=1, forgotten=1)),
+        (Task("id", 0, 0, again=True), Unknown(0, 1), Counters(again=1, forgotten=1)),
+        (Task("id", 0, 0, again=True), PutOff("timeout", 5, 0, counts=False), Counters()),
+        (
+            # It was in no total when it was deferred, so it leaves none.
+            Task("id", 0, 0, again=True, is_last_try=True),
+            Answered(b"{}", True, 0),
+            Counters(again=1),
+        ),
     ],
 )
 async def test_each_outcome_is_counted_once_also_of_an_id_that_was_deferred_before(
@@ -156,3 +168,82 @@ async def test_each_outcome_is_counted_once_also_of_an_id_that_was_deferred_befo
         await ours.add(task, conclusion)
     assert counters == counted
     await ours.flush()
+
+
+def test_one_batch_is_committed_at_a_time_however_slow_the_disk_is() -> None:
+    async def main() -> None:
+        ledger, counters = SlowLedger(), Counters()
+        ours = acknowledger(ledger, counters)
+        keeping = asyncio.create_task(ours.keep_time())
+        for name in "abc":
+            assert ours.add_at_once(Task(name), Answered(b"{}", True, 0))
+            await asyncio.sleep(2)
+        assert [batch.outcomes for batch in ledger.batches] == [1]
+        ledger.go_on.set()
+        await asyncio.sleep(1)
+        assert [batch.outcomes for batch in ledger.batches] == [1, 2]
+        assert counters.usage == {"extra": 2}
+        keeping.cancel()
+
+    run_virtually(main)
+
+
+class FullLedger:
+    """Takes the first batches, and then nothing."""
+
+    def __init__(self, takes: int) -> None:
+        self.takes = takes
+        self.stored: list[dict[str, int]] = []
+
+    async def call(self, function: object, run_id: str, batch: Batch, **more: Any) -> Any:
+        """See `LedgerWriter`."""
+        del function, run_id, batch
+        await asyncio.sleep(0)
+        if len(self.stored) == self.takes:
+            raise StoreError("full", code="output.full")
+        self.stored.append(dict(more["counters"]))
+        return 10, Counter()
+
+
+async def test_what_cannot_be_kept_is_told_at_once_and_nobody_goes_on() -> None:
+    told: list[HarvesterError] = []
+    counters, kept = Counters(), list[tuple[int, int]]()
+    ours = Acknowledger(
+        FullLedger(1),  # type: ignore[arg-type]
+        Policy("run", OpenCalls(), Retry(), lambda _: None),
+        None,
+        counters,
+        requests_of_day=lambda: ("", 0),
+        on_committed=lambda *what: kept.append(what),
+        on_failed=told.append,
+    )
+    for name in ("kept", "lost"):
+        assert ours.add_at_once(Task(name), Answered(b"{}", True, 0))
+        if name == "kept":
+            await ours.flush()
+    with pytest.raises(StoreError):
+        await ours.flush()
+    assert [exc.code for exc in told] == ["output.full"]
+    assert kept == [(1, 10)]
+    with pytest.raises(StoreError):
+        await ours.flush()
+
+
+async def test_the_counters_that_are_committed_are_those_of_the_moment_a_batch_closed() -> None:
+    ledger = FullLedger(9)
+    counters = Counters()
+    ours = acknowledger(ledger, counters)  # type: ignore[arg-type]
+    for no in range(BATCH_OUTCOMES + 3):
+        assert ours.add_at_once(Task(str(no)), Answered(b"{}", True, 0))
+    await ours.flush()
+    assert [one["delivered"] for one in ledger.stored] == [BATCH_OUTCOMES, BATCH_OUTCOMES + 3]
+
+
+async def test_records_of_both_kinds_are_told_to_have_come_into_the_journal() -> None:
+    told: list[tuple[int, int]] = []
+    ours = acknowledger(QuickLedger(), Counters(), lambda *what: told.append(what))
+    for task in (Task("new"), Task("again", 0, 0, again=True), Task("more", 0, 1, again=True)):
+        assert ours.add_at_once(task, Answered(b"{}", True, 0))
+    await ours.add(Task("late"), PutOff("timeout", 5, 0, counts=False))
+    await ours.flush()
+    assert told == [(3, 77)], "what is deferred is no record"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.client.clock import VendorClock
 from harvester.client.transport import NoReply, Reply
 from harvester.client.verdicts import Verdict
 from harvester.config import OpenCalls, Retry, Vendor
-from harvester.errors import HarvesterError
+from harvester.errors import HarvesterError, Interrupted, VendorRefused
 from harvester.pipeline.engine.fetcher import Fetcher
 from harvester.pipeline.engine.sealer import Sealer
 from harvester.pipeline.engine.settle import Policy
-from harvester.pipeline.engine.shutdown import Stop
+from harvester.pipeline.engine.shutdown import CutOff, Stop
 from harvester.pipeline.engine.task import Answered, Conclusion, Died, PutOff, Task, Unknown
 from harvester.pipeline.limits.health import OUTAGE_ANSWERS, RefusalWatch
 from harvester.pipeline.limits.outage_gate import OutageGate
@@ -26,6 +28,7 @@ from tests.support.fakes import SECRETS, TIMEOUT, Answer, FakeVendor, record, st
 from tests.support.virtual_time import run_virtually, virtual_loop
 
 ID = "00007"
+KNOWN = "00001"
 NOW = 1_800_000_000.0
 LIMITS = Retry(busy_attempts=3, network_attempts=2)
 BUSY = status(-18)
@@ -42,10 +45,14 @@ class Alone:
         self.refusals = RefusalWatch(is_proven=True)
         self.probes: list[int] = []
         """How many were asked for, each time."""
+        self.last: set[str] | None = None
+        """The ids that are left; None: some wait behind them."""
+        self.waits = 0
+        """How often somebody waited for probes to be over."""
 
     async def left(self, at_most: int | None = None) -> set[str] | None:
-        """See `Others`: some wait behind them."""
-        return None
+        """See `Others`."""
+        return self.last
 
     async def was_refused(self, voice_id: str) -> bool:
         """See `Others`."""
@@ -53,6 +60,7 @@ class Alone:
 
     async def free(self) -> None:
         """See `Others`."""
+        self.waits += 1
 
     async def probe(
         self,
@@ -71,29 +79,36 @@ class Alone:
 class Fetching:
     """A fetcher, its vendor, and all that it learns with."""
 
-    def __init__(self, *answers: Answer) -> None:
-        """`answers`: to the first request for `ID`, the second one, …; all else are records."""
+    def __init__(
+        self, *answers: Answer, known: Sequence[Answer] = (), is_counted: bool = False
+    ) -> None:
+        """`answers`: to the first request for `ID`, the second one, …; `known`: to those for
+        `KNOWN`; all else are records.
+        """
         script = {(ID, n): answer for n, answer in enumerate(answers)}
+        script |= {(KNOWN, n): answer for n, answer in enumerate(known)}
         self.vendor = FakeVendor(lambda voice_id, n: script.get((voice_id, n)) or record(voice_id))
         self.reasons: list[HarvesterError] = []
         loop = virtual_loop()
-        stop, self.counters = Stop(), Counters()
+        self.stop, self.counters = Stop(), Counters()
         clock = VendorClock(lambda: NOW + loop.time(), loop.time)
+        self.clock = clock
         self.pace = Pace(1000.0, opens_at=0)
         self.gate = OutageGate(600.0, self.reasons.append)
         self.others = Alone()
-        sealer = Sealer(SECRETS, self.pace, clock, stop, lambda: None, concurrency=4)
+        sealer = Sealer(SECRETS, self.pace, clock, self.stop, lambda: None, concurrency=4)
         self.fetcher = Fetcher(
             transport=self.vendor.connect(Vendor(), 4, sealer.seal),
             sealer=sealer,
             pace=self.pace,
             clock=clock,
             gate=self.gate,
-            stop=stop,
+            stop=self.stop,
             limits=LIMITS,
             counters=self.counters,
             dice=lambda: 0.5,
             others=self.others,
+            is_counted=is_counted,
         )
 
     async def on(self, answer: Answer, *, is_outage: bool | None = False) -> Conclusion:
@@ -257,5 +272,354 @@ def test_a_probe_is_one_request_on_a_connection_of_its_own() -> None:
             if isinstance(conclusion, Died):
                 assert (conclusion.reason, conclusion.attempts) == ("parameter_exception", 1)
                 assert one.fetcher.last_no == GONE.body
+
+    run_virtually(main)
+
+
+# What an id costs, and whose trouble it is
+
+
+def test_an_id_that_failed_costs_a_look_at_others_only_where_it_could_be_its_last_chance() -> None:
+    async def main() -> None:
+        one = Fetching(*[TIMEOUT] * 3)
+        await one.fetcher.fetch(Task(KNOWN))
+        first = await one.fetcher.fetch(Task(ID))
+        assert isinstance(first, PutOff)
+        assert not first.counts, "nobody was delivered meanwhile"
+        assert one.vendor.asked[KNOWN] == 1
+        last = await one.fetcher.fetch(Task(ID, is_last_try=True))
+        assert isinstance(last, PutOff)
+        assert last.counts, "the vendor still gives what it gave before: it is this id"
+        assert one.vendor.asked[KNOWN] == 2
+        assert one.vendor.asked_fresh == [KNOWN]
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize("failure", [BUSY, TIMEOUT, PUSHED_BACK, NO_RECORD])
+def test_where_nobody_gets_a_record_any_more_a_last_try_does_not_count(failure: Answer) -> None:
+    async def main() -> None:
+        one = Fetching(TIMEOUT, known=[record(KNOWN), failure])
+        await one.fetcher.fetch(Task(KNOWN))
+        last = await one.fetcher.fetch(Task(ID, is_last_try=True))
+        assert isinstance(last, PutOff)
+        assert not last.counts
+
+    run_virtually(main)
+
+
+def test_a_failure_counts_where_others_were_delivered_beside_it_in_either_round() -> None:
+    async def main() -> None:
+        one = Fetching(*[TIMEOUT] * 3)
+        first, _ = await asyncio.gather(
+            one.fetcher.fetch(Task(ID)), one.fetcher.fetch(Task("00002"))
+        )
+        assert isinstance(first, PutOff)
+        assert first.counts
+        asked = one.vendor.asked.total()
+        last = await one.fetcher.fetch(Task(ID, is_last_try=True, counts=True))
+        assert isinstance(last, PutOff)
+        assert last.counts, "it is known from the first round"
+        assert one.vendor.asked.total() == asked + 1
+
+    run_virtually(main)
+
+
+def test_before_each_further_try_probes_are_waited_for_and_a_stop_is_heeded() -> None:
+    async def main() -> None:
+        one = Fetching(BUSY, TIMEOUT)
+        await one.fetcher.fetch(Task(ID))
+        assert one.others.waits == 2, "the first attempt waits for nobody"
+        stopped = Fetching(BUSY)
+        stopped.stop.stop(Interrupted("enough"))
+        with pytest.raises(CutOff):
+            await stopped.on(BUSY)
+        assert stopped.vendor.log == []
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize(
+    ("left", "ends", "asked"),
+    [
+        ({ID}, PutOff, 3),
+        ({ID, "other"}, Answered, 6),
+        (None, Answered, 6),
+    ],
+)
+def test_push_back_costs_an_id_only_where_all_that_are_left_get_nothing_else(
+    left: set[str] | None, ends: type[PutOff | Answered], asked: int
+) -> None:
+    async def main() -> None:
+        one = Fetching(*[PUSHED_BACK] * 5)
+        one.others.last = left
+        found = await one.fetcher.fetch(Task(ID))
+        assert isinstance(found, ends)
+        assert one.vendor.asked[ID] == asked
+        if isinstance(found, PutOff):
+            assert found.cause == "throttled"
+
+    run_virtually(main)
+
+
+def test_after_three_push_backs_on_end_another_id_is_fetched() -> None:
+    async def main() -> None:
+        one = Fetching(*[PUSHED_BACK] * 3)
+        await one.fetcher.fetch(Task(KNOWN))
+        await one.fetcher.fetch(Task(ID))
+        assert one.vendor.asked[KNOWN] == 2
+        unknown = Fetching(*[PUSHED_BACK] * 3)
+        await unknown.fetcher.fetch(Task(ID))
+        assert unknown.others.probes == [5]
+        for between in (BUSY, NO_RECORD, record("00002")):
+            few = Fetching(*[PUSHED_BACK] * 3)
+            await few.on(PUSHED_BACK)
+            few.others.probes.clear()
+            other = Fetching(PUSHED_BACK, PUSHED_BACK)
+            await other.on(between)
+            assert other.others.probes == [], "two are too few"
+
+    run_virtually(main)
+
+
+def test_where_nothing_can_be_sent_from_here_that_says_nothing_of_the_vendor() -> None:
+    async def main() -> None:
+        exhausted = NoReply("exhausted", "no more file descriptors")
+        one = Fetching(*[exhausted] * (OUTAGE_ANSWERS + 20))
+        assert isinstance(await one.fetcher.fetch(Task(ID)), Answered)
+        assert one.gate.outages == 0
+        assert one.gate.latest == ""
+        assert one.pace.rate_per_s == 1000
+        assert one.fetcher.failures == {"exhausted": "no more file descriptors"}
+
+    run_virtually(main)
+
+
+# What one answer says beside its verdict
+
+
+@pytest.mark.parametrize("answer", [record(ID), GONE], ids=["a record", "a no"])
+def test_any_answer_may_ask_for_a_pause_also_one_that_settles_its_id(answer: Reply) -> None:
+    async def main() -> None:
+        one = Fetching(replace(answer, retry_after="7"))
+        assert not isinstance(await one.fetcher.fetch(Task(ID)), PutOff)
+        assert one.pace.closed_for_s == pytest.approx(7, abs=0.1)
+        # Between two looks at a Date as well.
+        again = Fetching(answer)
+        clock = again.clock
+        clock.observe(clock.now(), 0.0)
+        await again.fetcher.fetch(Task("00002"))
+        again.vendor.script = lambda voice_id, n: replace(record(voice_id), retry_after="9")
+        await again.fetcher.fetch(Task("00003"))
+        assert again.pace.closed_for_s == pytest.approx(9, abs=0.1)
+
+    run_virtually(main)
+
+
+def test_a_hang_up_in_a_form_that_nobody_knows_is_counted() -> None:
+    async def main() -> None:
+        odd = json.loads(record(ID).body)
+        odd["data"]["hangupTime"] = "2nd of September, in the morning"
+        one = Fetching(Reply(200, json.dumps(odd).encode()))
+        found = await one.fetcher.fetch(Task(ID))
+        assert isinstance(found, Answered)
+        assert found.over, "for it had a cost"
+        assert one.counters.odd_hangups == 1
+
+    run_virtually(main)
+
+
+def test_what_failed_last_is_told_in_the_transports_words_or_by_its_name() -> None:
+    async def main() -> None:
+        for answer, told in (
+            (NoReply("dns", "the host name can't be resolved"), "the host name can't be resolved"),
+            (Reply(503, b""), "http 503"),
+            (Reply(200, b"<html>"), "not an envelope"),
+        ):
+            for is_elsewhere in (False, True):
+                one = Fetching(answer)
+                if is_elsewhere:
+                    await one.on(answer, is_outage=None)
+                else:
+                    await one.fetcher.probe(Task(ID))
+                assert one.gate.latest == told
+
+    run_virtually(main)
+
+
+MANY = [BUSY, TIMEOUT, TIMEOUT]
+FAR = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_counted", "alone"),
+    [
+        ([record(ID)], True, 1),
+        ([GONE], True, 1),
+        ([NO_RECORD], True, 1),
+        (MANY, False, 1),
+        (MANY, True, 3),
+        ([TIMEOUT, record(ID)], True, 2),
+        ([PUSHED_BACK], False, 1),
+        ([PUSHED_BACK] * 3, True, 3),
+        ([status(-1)] * 3, False, 3),
+        ([status(-16)] * 3, False, 3),
+        ([status(-1), record(ID)], False, 2),
+        ([replace(record(ID), date=FAR)] * 3, False, 3),
+        ([replace(record(ID), date=FAR), record(ID), record(ID)], False, 3),
+    ],
+)
+def test_others_begin_once_an_answer_has_shown_the_time_or_three_have_not(
+    answers: list[Answer], is_counted: bool, alone: int
+) -> None:
+    """A failure tells no day: where requests are counted by the day it is waited out, too.
+
+    A refusal always is, for a key that is tried again and again may be locked.
+    """
+
+    async def main() -> None:
+        one = Fetching(*answers, is_counted=is_counted)
+        heard = []
+        for _ in answers:
+            await one.fetcher.probe(Task(ID))
+            heard.append(one.fetcher.heard.is_set())
+        assert heard == [n >= alone for n in range(1, len(answers) + 1)]
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_let_in"),
+    [
+        (record(ID), True),
+        (GONE, True),
+        (NO_RECORD, True),
+        (BUSY, False),
+        (TIMEOUT, False),
+        (PUSHED_BACK, False),
+        (status(-1), False),
+        (status(-16), False),
+        (status(77), False),
+    ],
+)
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_what_the_vendor_says_of_an_id_shows_that_it_lets_us_in(
+    answer: Answer, is_let_in: bool, is_elsewhere: bool
+) -> None:
+    async def main() -> None:
+        one = Fetching(answer)
+        if is_elsewhere:
+            one.fetcher._learn_elsewhere(
+                Task(ID), one.fetcher._judged(ID, answer)[0], is_outage=False
+            )
+        else:
+            await one.fetcher.probe(Task(ID))
+        assert one.fetcher.let_in.is_set() is is_let_in
+
+    run_virtually(main)
+
+
+def test_what_is_shown_of_an_answer_is_masked_before_it_is_cut() -> None:
+    async def main() -> None:
+        fetcher = Fetching().fetcher
+        secret = SECRETS.api_secret.encode()
+        for length in range(280, 301):
+            shown = fetcher.shown(b"." * length + secret)
+            assert shown == (b"." * length + b"[secret]")[:300]
+            shown = fetcher.shown(b"." * length + b"8613800138000")
+            assert shown == (b"." * length + b"***")[:300]
+
+    run_virtually(main)
+
+
+def test_an_answer_that_is_kept_with_a_dead_letter_shows_no_secret() -> None:
+    async def main() -> None:
+        said = b'{"status":-22,"reason":"no %s","data":null}' % SECRETS.api_secret.encode()
+        found = await Fetching(Reply(200, said)).fetcher.fetch(Task(ID))
+        assert isinstance(found, Died)
+        assert found.body == b'{"status":-22,"reason":"no [secret]","data":null}'
+
+    run_virtually(main)
+
+
+NAMED = Reply(200, b'{"status":-22,"reason":"so it is","data":{"voiceId":"%s"}}' % ID.encode())
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_confirmed"),
+    [
+        (replace(GONE, is_reused=True), True),
+        (GONE, False),
+        (replace(NAMED, is_reused=True), False),
+        (replace(NO_RECORD, is_reused=True), False),  # it may be too young, and ends nothing
+        (replace(record(ID), is_reused=True), False),
+    ],
+    ids=["a no", "its connection's first", "one that names its id", "unknown yet", "a record"],
+)
+def test_only_a_no_that_may_be_the_answer_to_another_is_confirmed_on_another_connection(
+    answer: Reply, is_confirmed: bool
+) -> None:
+    async def main() -> None:
+        one = Fetching(answer, replace(answer, is_reused=False))
+        found = await one.fetcher.fetch(Task(ID))
+        assert isinstance(found, Answered) == (answer.body == record(ID).body)
+        assert one.vendor.asked[ID] == 1 + is_confirmed
+        assert one.vendor.asked_fresh == [ID] * is_confirmed
+        if isinstance(found, Died | Unknown):
+            assert found.attempts == 1 + is_confirmed
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize(
+    ("second", "ends"),
+    [
+        (replace(record(ID), is_reused=False), Answered),
+        (NO_RECORD, Unknown),
+        (replace(GONE, is_reused=True), Died),
+    ],
+)
+def test_what_the_second_connection_says_counts(second: Reply, ends: type[Conclusion]) -> None:
+    """Also where even that one had carried a request before: it is asked for until it is fresh."""
+
+    async def main() -> None:
+        one = Fetching(replace(GONE, is_reused=True), second, GONE)
+        assert isinstance(await one.fetcher.fetch(Task(ID)), ends)
+        assert all(one == ID for one in one.vendor.asked_fresh)
+        assert len(one.vendor.asked_fresh) == one.vendor.asked[ID] - 1
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize(
+    ("answer", "count", "code"),
+    [
+        (status(-1), 4, "vendor.denied.sign"),
+        (Reply(404, b""), 4, "vendor.denied.address"),
+        (status(77), 20, "vendor.unknown_status"),
+    ],
+)
+@pytest.mark.parametrize("is_known", [False, True])
+def test_what_all_that_are_left_are_answered_halts_a_run_only_where_no_record_came(
+    answer: Answer, count: int, code: str, is_known: bool
+) -> None:
+    """The last ids of a list may be such that always are; an id that was not can tell."""
+
+    async def main() -> None:
+        one = Fetching()
+        bad = [f"bad{n}" for n in range(count)]
+        one.vendor.script = lambda voice_id, n: answer if voice_id in bad else record(voice_id)
+        one.others.last = set(bad)
+        if is_known:
+            await one.fetcher.fetch(Task(KNOWN))
+        for voice_id in bad:
+            assert one.stop.reason is None
+            await one.fetcher.probe(Task(voice_id))
+        if is_known:
+            assert one.stop.reason is None
+            assert one.others.probes, "probes are fetched instead"
+        else:
+            assert isinstance(one.stop.reason, VendorRefused)
+            assert one.stop.reason.code == code
 
     run_virtually(main)

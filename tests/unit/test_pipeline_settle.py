@@ -567,3 +567,20 @@ def test_a_delivered_call_that_fails_stays_on_the_list_until_others_would_die() 
     assert result == Settled(Outcome.FAILED)
     assert (batch.dead_letters, batch.deferred, batch.recovered) == ([], [], ["7"])
     assert batch.list_refetched == 1
+
+
+def test_a_delivered_call_waits_for_no_price_while_it_goes_on_or_where_calls_are_free() -> None:
+    goes_on = Answered(LATER, over=False, at_ms=NOW, is_rated=False)
+    _, batch = settled(AGAIN, goes_on)
+    assert batch.again == [Entry("7", NOW, False, LATER)]
+    body = b'{"status":0,"data":{"voiceId":"7","code":"France(Paris)"}}'
+    for free, is_rated in ((("France",), True), (("*",), True), (("Spain",), False), ((), False)):
+        rules = structs.replace(policy(), open_calls=OpenCalls(free_destinations=free))
+        _, batch = settled(AGAIN, Answered(body, True, NOW, is_rated=False), rules)
+        assert batch.again == [Entry("7", NOW, True, body, is_rated=is_rated)]
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_only_a_final_answer_takes_the_dead_letter_of_a_published_call_away(over: bool) -> None:
+    _, batch = settled(AGAIN, Answered(LATER, over=over, at_ms=NOW))
+    assert batch.corrected == (["7"] if over else [])
