@@ -73,6 +73,11 @@ async def test_a_signal_that_all_get_ends_no_worker(link: ChildLink) -> None:
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set(), "ours are as before"
 
 
+async def test_one_that_fails_is_told_by_what_it_said(link: ChildLink) -> None:
+    with pytest.raises(WorkerGone, match=r"failed \(exit 1\): AssertionError"):
+        await link.start(replace(START, secrets=None))
+
+
 async def test_one_that_was_killed_is_told_by_its_signal_and_another_can_be_started(
     link: ChildLink,
 ) -> None:

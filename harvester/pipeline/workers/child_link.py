@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from typing import IO, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from harvester.storage import subprocesses
 MODULE: Final = "harvester.pipeline.workers.child"
 _OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _COMPLAINT_BYTES = 2000
+_LAST_WORDS_S = 5.0
 
 
 class ChildLink:
@@ -92,7 +94,10 @@ class ChildLink:
         child, complaints = self._child, self._complaints
         assert child is not None
         assert complaints is not None
-        child.kill()  # it closed its pipe; what it does beside that is of no use
+        # Its pipe closes before it has said what went wrong.
+        with suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(child.wait, _LAST_WORDS_S)
+        child.kill()
         code = await asyncio.to_thread(child.wait)
         if code < 0:
             return f"worker process {child.pid} was ended by signal {-code}"
