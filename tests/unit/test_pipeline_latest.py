@@ -160,3 +160,12 @@ def test_after_a_rebuild_all_is_told_anew_to_whoever_has_seen_any_number(told: T
     assert (since, through, sorted(new), superseded) == (9, 9, names, [])
     before = told.told()
     assert told.latest() == before, "no publication has a higher number yet"
+
+
+def test_a_file_that_is_still_in_its_place_is_not_told_as_superseded(told: Told) -> None:
+    """A rewrite that is past its commit point, and not finished, takes it away by and by."""
+    first = told.file(told.publication())
+    told.latest()
+    told.merged(first, state="committed")
+    told.publication()
+    assert told.latest()["superseded"] == []
