@@ -105,6 +105,26 @@ def test_without_an_input_the_list_in_force_counts_with_the_books_of_its_input(
     assert found() == Listing(house.work_list, None, None)
 
 
+def test_new_ids_last_came_with_the_last_input_that_had_one_that_was_on_no_list(
+    house: House, tmp_path: Path
+) -> None:
+    """What was pending anyway is none, whether it is named again or carried over."""
+    path = tmp_path / "ids.txt"
+
+    def came(*ids: str) -> bool:
+        set_meta(house.db, "new_ids_ms", "7")
+        path.write_text("\n".join(ids))
+        listed(house, path)
+        return work_lists.last_new_ids_ms(house.db) != 7
+
+    assert came(A, B)
+    assert not came(A)
+    assert not came(A, B)
+    assert not came()
+    assert came(A, C)
+    assert not came(B, C)
+
+
 # --- lists that are made for something else -------------------------------------------------------
 
 
