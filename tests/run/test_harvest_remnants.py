@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError
@@ -42,6 +43,7 @@ OPEN = [
     OpenCall("open-known", 1_001, 2_002, 3, "run-1", answer=b'{"status":0}', answer_ms=4_004),
     OpenCall("open-never-known", 0, 1, 1, "run-1", unknown_ms=1),
     OpenCall("open-lost", 1, 2, 9, "run-2", answer=b"{}", answer_ms=3, unknown_ms=4),
+    OpenCall("open-unrated", 1, 2, 9, "run-2", answer=b"{}", answer_ms=3, unrated_ms=5),
 ]
 DEAD = [
     DeadLetter("dead-plain", "-22", "said twice", 3, 1_001, 2_002, "run-1", body=b"no such id"),
@@ -90,6 +92,15 @@ def test_each_id_comes_back_from_a_snapshot_as_it_was(output: Output) -> None:
     assert snapshot_rows(path) == len(wanted)
 
 
+def test_a_dead_letter_that_is_being_retried_is_dead_again_where_the_list_is_lost(
+    output: Output,
+) -> None:
+    """Its retry has no outcome yet, and stands on the work list alone."""
+    retried = DeadLetter("1", "no_record", "why", 2, 3, 4, "run-1", retrying=True)
+    path = snapshot_of(output, Batch(dead_letters=[retried]))
+    assert all_of(path, set()) == ({"1": replace(retried, retrying=False)}, 0)
+
+
 def test_a_snapshot_of_before_unknown_calls_had_a_time_has_them_unknown_since_the_first_answer(
     output: Output,
 ) -> None:
@@ -102,6 +113,7 @@ def test_a_snapshot_of_before_unknown_calls_had_a_time_has_them_unknown_since_th
         "open-known": None,
         "open-never-known": 1,
         "open-lost": None,
+        "open-unrated": None,
     }
 
 
