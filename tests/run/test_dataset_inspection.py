@@ -19,6 +19,7 @@ from harvester.dataset.footer import (
 )
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.inspection import Inspection, inspect
+from tests.support.changed_rows import CHANGES, change, changes, row
 from tests.support.datasets import filled
 
 NAME = "submit_date=2026-11-02/part-made0000-7-0.parquet"
@@ -139,3 +140,15 @@ def test_what_was_read_before_the_damage_is_still_counted(tmp_path: Path) -> Non
     found = inspect(path, NAME, "UTC", GROUP_RECORD)
     assert (found.rows, found.accounts) == (2, frozenset({"a"}))
     assert [fault.kind for fault in found.faults] == ["unreadable"]
+
+
+def test_the_runs_of_a_change_are_those_of_the_rows_in_it_too(tmp_path: Path) -> None:
+    """Of a run whose own part is lost they may be all that tells of it."""
+    found = [change(row("a", "1", "first"), row("a", "2", "third"), 7)]
+    found[0]["run_id"] = "second"
+    path = tmp_path / "part.parquet"
+    pq.write_table(changes(*found), path)
+    name = "change_date=1970-01-01/part-made0000-7-0.parquet"
+    seen = inspect(path, name, "UTC", CHANGES)
+    assert seen.runs == {"first": 7, "second": 7, "third": 7}
+    assert seen.accounts == {"acme"}
