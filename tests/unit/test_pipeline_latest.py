@@ -169,3 +169,17 @@ def test_a_file_that_is_still_in_its_place_is_not_told_as_superseded(told: Told)
     told.merged(first, state="committed")
     told.publication()
     assert told.latest()["superseded"] == []
+
+
+def test_a_file_that_has_a_new_name_is_of_the_rewrite_that_gave_it(told: Told) -> None:
+    """It stays as it was, and its name still begins with the publication that wrote it."""
+    first = told.publication()
+    old = told.file(first)
+    told.latest()
+    number = told.publication(kind="rewrite")
+    new = old.replace(".parquet", f"-r{number}.parquet")
+    told.db.execute("UPDATE file SET path = ?, rewrite = ? WHERE path = ?", (new, number, old))
+    note = msgspec.json.encode(Note("compact", made_of={new: (old,)})).decode()
+    told.db.execute("UPDATE publication SET note = ? WHERE id = ?", (note, number))
+    assert told_of(told.latest()) == (first, number, [f"cdr/{new}"], [f"cdr/{old}"])
+    assert told.told()["new"][0]["publication"] == number
