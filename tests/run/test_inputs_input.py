@@ -177,7 +177,11 @@ def test_dead_letters_of_a_reason_come_before_what_is_pending(house: House, tmp_
     assert (made.input, house.work_list.input_key) == (None, None)
     assert (house.work_list.retried, house.work_list.carried_over) == (1, 1)
     assert ids_of(house) == [A, C]
+    # It is pending from now on, and no dead one; the other one is.
+    assert unresolved.is_retrying(house.db, A)
+    assert [one.voice_id for one in unresolved.dead_letters(house.db)] == [B]
     made = list_retry(house.db, house.output, config.input, config.plan, None, run_dir(house))
+    assert unresolved.count_dead(house.db) == {}
     # The first one is pending already; the other one is new.
     assert sorted(ids_of(house)) == sorted([A, B, C])
 
