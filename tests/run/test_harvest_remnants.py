@@ -92,6 +92,15 @@ def test_each_id_comes_back_from_a_snapshot_as_it_was(output: Output) -> None:
     assert snapshot_rows(path) == len(wanted)
 
 
+def test_a_snapshot_says_which_run_left_it_by_its_number(output: Output) -> None:
+    """By our clock, and by their names, the second may be the older one."""
+    first = snapshot_number(snapshot_of(output, Batch(), LATER))
+    second = snapshot_number(snapshot_of(output, Batch(), RUN))
+    assert first is not None
+    assert second == first + 1
+    assert newest_snapshot(output) == output.run(RUN) / "state.parquet"
+
+
 def test_a_dead_letter_that_is_being_retried_is_dead_again_where_the_list_is_lost(
     output: Output,
 ) -> None:
