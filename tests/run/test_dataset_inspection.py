@@ -160,7 +160,7 @@ def test_a_footer_of_a_rewrite_is_no_newer_than_the_name(
     tmp_path: Path, through: str | None, end: str, is_fault: bool
 ) -> None:
     footer = {} if through is None else {FOOTER_THROUGH: through}
-    path = part(tmp_path / "x", ["1", "2"], **footer)
+    path = part(tmp_path / "x", ["1", "2"], (), **footer)
     assert ("footer" in faults(path, NAME.replace(".parquet", f"{end}.parquet"))) is is_fault
 
 
