@@ -78,6 +78,16 @@ def test_rows_add_up_by_currency_and_one_without_a_cost_costs_nothing() -> None:
     assert usage_in(rows(), GROUP_RECORD) == UsageTotals()
 
 
+@pytest.mark.parametrize("count", [1, 64, 65, 90])
+def test_each_currency_has_its_own_sum_however_many_there_are(count: int) -> None:
+    """Of more than 64 they are added up in another way."""
+    names = [f"{chr(65 + at // 26)}{chr(65 + at % 26)}X" for at in range(count)]
+    tables = [rows(str(at + 1), "0.5", currency=name) for at, name in enumerate(names)]
+    found = usage_in(pa.concat_tables([*tables, *reversed(tables)]), GROUP_RECORD)
+    assert found.cost == {name: (2 * at + 3) * UNIT for at, name in enumerate(names)}
+    assert found.rows == 4 * count
+
+
 def test_the_last_row_of_a_part_was_fetched_when_the_last_of_its_groups_was(tmp_path: Path) -> None:
     groups = [rows("1", at=5_000), rows("1", at=9_001), rows("1", at=7_000)]
     assert newest_fetch_ms(part(tmp_path / "1", *groups)) == 9_001
