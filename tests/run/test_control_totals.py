@@ -52,10 +52,11 @@ def vendor() -> Iterator[Simulator]:
         yield up
 
 
-def run(vendor: Simulator, folder: Path, ids: list[str], *more: str) -> Any:
+def run(vendor: Simulator, folder: Path, ids: list[str], per_day: int = 10_000) -> Any:
     (folder / "ids.txt").write_text("\n".join(ids))
     flags = ["--out", "out", "--rate", "1000", "--base-url", vendor.base_url]
-    return harvester("run", "ids.txt", *flags, *more, cwd=folder, env=KEYS)
+    env = {**KEYS, "HARVESTER_PACE__PER_DAY": str(per_day)}
+    return harvester("run", "ids.txt", *flags, cwd=folder, env=env)
 
 
 @pytest.mark.parametrize("book", FAULTS)
@@ -77,6 +78,17 @@ def test_a_difference_ends_the_run_with_exit_6_and_is_shown(
     with closing(sqlite3.connect(tmp_path / "out" / "state" / "state.db")) as db:
         ended_with = db.execute("SELECT exit_code FROM run ORDER BY id DESC LIMIT 1").fetchone()
     assert ended_with == (6,)
+
+
+def test_a_difference_is_told_before_whatever_else_ended_the_run(
+    vendor: Simulator, tmp_path: Path
+) -> None:
+    """A run that its budget stops would end with 8, and nobody would look at lost rows."""
+    assert run(vendor, tmp_path, IDS, per_day=6).returncode == 8
+    edit(tmp_path / "out", FAULTS["data"][0])
+    ended = run(vendor, tmp_path, IDS, per_day=9)
+    assert ended.returncode == 6, ended.stderr
+    assert "the control totals do not balance (data)" in " ".join(ended.stderr.split())
 
 
 @pytest.mark.parametrize("exit_code", [0, None], ids=["ended", "killed"])

@@ -16,9 +16,11 @@ from harvester.dataset.footer import (
     FOOTER_MIN_VOICE_ID,
     FOOTER_PUBLICATION,
     FOOTER_ROWS,
+    FOOTER_THROUGH,
 )
 from harvester.dataset.group_record import GROUP_RECORD
 from harvester.dataset.inspection import Inspection, inspect
+from tests.support.changed_rows import CHANGES, change, changes, row
 from tests.support.datasets import filled
 
 NAME = "submit_date=2026-11-02/part-made0000-7-0.parquet"
@@ -139,3 +141,36 @@ def test_what_was_read_before_the_damage_is_still_counted(tmp_path: Path) -> Non
     found = inspect(path, NAME, "UTC", GROUP_RECORD)
     assert (found.rows, found.accounts) == (2, frozenset({"a"}))
     assert [fault.kind for fault in found.faults] == ["unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("through", "end", "is_fault"),
+    [
+        ("9", "-r9", False),
+        # A later rewrite of its folder gave it a new name, not a new footer.
+        ("9", "-r12", False),
+        ("9", "-r10", False),
+        ("9", "-r8", True),
+        ("10", "-r9", True),
+        ("9", "", True),
+        (None, "-r9", False),
+    ],
+)
+def test_a_footer_of_a_rewrite_is_no_newer_than_the_name(
+    tmp_path: Path, through: str | None, end: str, is_fault: bool
+) -> None:
+    footer = {} if through is None else {FOOTER_THROUGH: through}
+    path = part(tmp_path / "x", ["1", "2"], (), **footer)
+    assert ("footer" in faults(path, NAME.replace(".parquet", f"{end}.parquet"))) is is_fault
+
+
+def test_the_runs_of_a_change_are_those_of_the_rows_in_it_too(tmp_path: Path) -> None:
+    """Of a run whose own part is lost they may be all that tells of it."""
+    found = [change(row("a", "1", "first"), row("a", "2", "third"), 7)]
+    found[0]["run_id"] = "second"
+    path = tmp_path / "part.parquet"
+    pq.write_table(changes(*found), path)
+    name = "change_date=1970-01-01/part-made0000-7-0.parquet"
+    seen = inspect(path, name, "UTC", CHANGES)
+    assert seen.runs == {"first": 7, "second": 7, "third": 7}
+    assert seen.accounts == {"acme"}

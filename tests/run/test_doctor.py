@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,9 @@ from harvester.state.acknowledge import acknowledge
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall
 from tests.run.test_cli_commands import KEYS, harvester
-from tests.security.hostile import Ask, HostileVendor
+from tests.security.hostile import Ask, HostileVendor, record
 from tests.support import ways
-from tests.support.fakes import House
+from tests.support.fakes import ACCOUNT, House
 from tests.support.outputs import fingerprint
 from tests.support.simulated import ALL_RECORDS, END, Simulator
 
@@ -404,3 +407,42 @@ def test_its_requests_count_on_the_vendors_day(
         assert [counts[day] for day in days if day in counts] == [2]
         assert patient.examined(vendor.base_url)[0] == 8, "the day is full, whatever our clock says"
         assert vendor.stats()["requests"] == 3, "one alone learns the vendor's day"
+
+
+def test_one_request_counts_on_the_vendors_day_too(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its answer tells which day it is there, and it was written down before."""
+    monkeypatch.setenv("HARVESTER_PACE__PER_DAY", "1")
+    later = datetime.now(UTC) + timedelta(days=2)
+    envelope = json.dumps({"status": 0, "reason": "success", "data": record(IDS[0])}).encode()
+
+    def behave(ask: Ask) -> None:
+        ask.answer(envelope, f"Date: {format_datetime(later, usegmt=True)}")
+
+    (patient.folder / "ids.txt").write_text(IDS[0])
+    with HostileVendor(behave) as vendor:
+        _, found = patient.examined(vendor.base_url)
+        assert found["clock"]["state"] == "warn"
+        assert len(vendor.asks) == 1
+    with closing(sqlite3.connect(patient.folder / "out" / "state" / "state.db")) as db:
+        assert between_runs.requests_by_day(db)[day_of(later.timestamp())] == 1
+
+
+@pytest.mark.skipif("FAKETIME" in os.environ, reason="libfaketime moves no times of files")
+def test_its_request_leaves_a_second_after_it_holds_the_output(patient: Patient) -> None:
+    """Whoever held it before had the second before for its own last requests."""
+    with closing(House(patient.folder / "out")):
+        pass
+    lock = patient.folder / "out" / "state" / "lock"
+    held_s: list[float] = []
+
+    def behave(ask: Ask) -> None:
+        # The name of whoever holds it was written when it was taken.
+        held_s.append(time.time() - lock.stat().st_mtime)
+        ask.deliver()
+
+    with HostileVendor(behave) as vendor:
+        patient.examined(vendor.base_url, "--account", ACCOUNT)
+    assert len(held_s) == 1
+    assert held_s[0] >= 1

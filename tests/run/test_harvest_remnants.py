@@ -12,10 +12,17 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
+from harvester.dataset.group_record import GROUP_RECORD
 from harvester.errors import StoreError
 from harvester.identity import Identity
-from harvester.pipeline.run.remnants import newest_snapshot, read_snapshot, snapshot_rows
+from harvester.pipeline.run.remnants import (
+    newest_snapshot,
+    read_parts,
+    read_snapshot,
+    snapshot_rows,
+)
 from harvester.pipeline.run.state_snapshot import (
     SCHEMA,
     snapshot_identity,
@@ -28,12 +35,15 @@ from harvester.state.database import open_database
 from harvester.state.values import Batch, DeadLetter, Deferred, OpenCall
 from harvester.storage.output import Output, make_folders
 from harvester.storage.run_summary import summaries
+from tests.support.datasets import filled, write
 from tests.support.summaries import summary_of
 
+RUN, LATER = "20261101T000000Z-00000a", "20261102T000000Z-00000b"
 OPEN = [
     OpenCall("open-known", 1_001, 2_002, 3, "run-1", answer=b'{"status":0}', answer_ms=4_004),
     OpenCall("open-never-known", 0, 1, 1, "run-1", unknown_ms=1),
     OpenCall("open-lost", 1, 2, 9, "run-2", answer=b"{}", answer_ms=3, unknown_ms=4),
+    OpenCall("open-unrated", 1, 2, 9, "run-2", answer=b"{}", answer_ms=3, unrated_ms=5),
 ]
 DEAD = [
     DeadLetter("dead-plain", "-22", "said twice", 3, 1_001, 2_002, "run-1", body=b"no such id"),
@@ -82,6 +92,24 @@ def test_each_id_comes_back_from_a_snapshot_as_it_was(output: Output) -> None:
     assert snapshot_rows(path) == len(wanted)
 
 
+def test_a_snapshot_says_which_run_left_it_by_its_number(output: Output) -> None:
+    """By our clock, and by their names, the second may be the older one."""
+    first = snapshot_number(snapshot_of(output, Batch(), LATER))
+    second = snapshot_number(snapshot_of(output, Batch(), RUN))
+    assert first is not None
+    assert second == first + 1
+    assert newest_snapshot(output) == output.run(RUN) / "state.parquet"
+
+
+def test_a_dead_letter_that_is_being_retried_is_dead_again_where_the_list_is_lost(
+    output: Output,
+) -> None:
+    """Its retry has no outcome yet, and stands on the work list alone."""
+    retried = DeadLetter("1", "no_record", "why", 2, 3, 4, "run-1", retrying=True)
+    path = snapshot_of(output, Batch(dead_letters=[retried]))
+    assert all_of(path, set()) == ({"1": replace(retried, retrying=False)}, 0)
+
+
 def test_a_snapshot_of_before_unknown_calls_had_a_time_has_them_unknown_since_the_first_answer(
     output: Output,
 ) -> None:
@@ -94,6 +122,7 @@ def test_a_snapshot_of_before_unknown_calls_had_a_time_has_them_unknown_since_th
         "open-known": None,
         "open-never-known": 1,
         "open-lost": None,
+        "open-unrated": None,
     }
 
 
@@ -214,3 +243,59 @@ def test_the_newest_snapshot_is_that_of_the_newest_run_that_left_one(output: Out
     assert newest_snapshot(output) is None
     path = snapshot_of(output, Batch(), "20261101T111111Z-000000")
     assert newest_snapshot(output) == path
+
+
+def night(output: Output, publication: int, day: int, *runs: str) -> str:
+    """A file of one date with a row of each of these runs; its path."""
+    at = datetime(2026, 11, day, 12, tzinfo=UTC)
+    rows = [{"voice_id": f"{publication}-{run}", "run_id": run, "submit_time": at} for run in runs]
+    write(output.root, [filled(rows)], publication=publication)
+    return f"submit_date=2026-11-{day:02}/part-made0000-{publication}-0.parquet"
+
+
+@pytest.mark.parametrize("days", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+def test_a_run_is_as_old_as_the_first_publication_that_has_a_row_of_it(
+    output: Output, days: tuple[int, int, int]
+) -> None:
+    """Whatever the order in which its files are read."""
+    first, second, third = days
+    paths = {
+        4: night(output, 4, first, RUN),
+        7: night(output, 7, second, RUN, LATER),
+        9: night(output, 9, third, LATER),
+    }
+    found = read_parts(output.cdr, "UTC", {}, GROUP_RECORD)
+    assert found.runs == {RUN: 4, LATER: 7}
+    assert found.accounts == {"default"}
+    assert {part.publication: (part.path, part.rows) for part in found.records} == {
+        number: (path, 2 if number == 7 else 1) for number, path in paths.items()
+    }
+
+
+def test_a_part_is_taken_for_what_it_says_only_as_it_was_published(output: Output) -> None:
+    path = night(output, 4, 1, RUN)
+    (part,) = read_parts(output.cdr, "UTC", {}, GROUP_RECORD).records
+    assert read_parts(output.cdr, "UTC", {path: part.sha256}, GROUP_RECORD).records == [part]
+    with pytest.raises(StoreError, match="changed since it was published") as told:
+        read_parts(output.cdr, "UTC", {path: "0" * 64}, GROUP_RECORD)
+    assert told.value.code == "data.untrusted"
+
+
+@pytest.mark.parametrize("name", ["part-made0000-5-0.parquet", "part-made0000-4-0-r5.parquet"])
+def test_a_copy_under_another_name_is_refused_with_the_name_of_its_pattern(
+    output: Output, name: str
+) -> None:
+    path = output.cdr / night(output, 4, 1, RUN)
+    path.with_name(name).write_bytes(path.read_bytes())
+    with pytest.raises(StoreError, match="a copy of ") as told:
+        read_parts(output.cdr, "UTC", {}, GROUP_RECORD)
+    assert str(path.relative_to(output.cdr)) in str(told.value)
+
+
+def test_files_of_other_days_and_of_others_are_all_named(output: Output) -> None:
+    night(output, 4, 1, RUN)
+    (output.cdr / "notes.txt").touch()
+    with pytest.raises(StoreError) as told:
+        read_parts(output.cdr, "Pacific/Kiritimati", {}, GROUP_RECORD)
+    assert "1 row(s) belong to another date" in str(told.value)
+    assert "notes.txt: not written by the harvester" in str(told.value)

@@ -136,6 +136,19 @@ class Meanwhile:
             act()
 
 
+class WhileBooksAreDrawnUp(Meanwhile):
+    """Does something to the output when all is fetched and compared, and about to be noted."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__(len(IDS) + 1, act)
+        self.acted = False
+
+    def message(self, level: str, event: str, **fields: object) -> None:
+        if event == "new_fields" and self._act is not None:
+            self._act()
+            self.acted = True
+
+
 def harvest(root: Path, vendor: Simulator, events: Meanwhile, **more: object) -> Result:
     ids = root.parent / "ids.txt"
     ids.write_text("\n".join(IDS))
@@ -163,6 +176,21 @@ def test_a_run_whose_last_record_came_when_it_was_gone_already_ends_with_6(
         harvest(root, vendor, Meanwhile(len(IDS), act))
     assert raised.value.exit_code == 6
     assert not list(root.glob("runs/*/summary.json"))
+
+
+@pytest.mark.parametrize("place", ["state/lock", "cdr"])
+def test_a_run_below_which_it_goes_while_its_books_are_drawn_up_does_not_end_with_0(
+    tmp_path: Path, place: str
+) -> None:
+    root = tmp_path / "out"
+    events = WhileBooksAreDrawnUp(lambda: renamed(root / place))
+    with (
+        Simulator(rate_limit=0, seed=8) as drifting,  # its records have fields that are new
+        pytest.raises(StoreError, match="was moved, removed or replaced") as raised,
+    ):
+        harvest(root, drifting, events)
+    assert events.acted
+    assert raised.value.exit_code == 6
 
 
 def test_it_is_noticed_long_before_the_end_and_what_was_kept_can_be_rebuilt_from(

@@ -105,6 +105,26 @@ def test_without_an_input_the_list_in_force_counts_with_the_books_of_its_input(
     assert found() == Listing(house.work_list, None, None)
 
 
+def test_new_ids_last_came_with_the_last_input_that_had_one_that_was_on_no_list(
+    house: House, tmp_path: Path
+) -> None:
+    """What was pending anyway is none, whether it is named again or carried over."""
+    path = tmp_path / "ids.txt"
+
+    def came(*ids: str) -> bool:
+        set_meta(house.db, "new_ids_ms", "7")
+        path.write_text("\n".join(ids))
+        listed(house, path)
+        return work_lists.last_new_ids_ms(house.db) != 7
+
+    assert came(A, B)
+    assert not came(A)
+    assert not came(A, B)
+    assert not came()
+    assert came(A, C)
+    assert not came(B, C)
+
+
 # --- lists that are made for something else -------------------------------------------------------
 
 
@@ -157,7 +177,11 @@ def test_dead_letters_of_a_reason_come_before_what_is_pending(house: House, tmp_
     assert (made.input, house.work_list.input_key) == (None, None)
     assert (house.work_list.retried, house.work_list.carried_over) == (1, 1)
     assert ids_of(house) == [A, C]
+    # It is pending from now on, and no dead one; the other one is.
+    assert unresolved.is_retrying(house.db, A)
+    assert [one.voice_id for one in unresolved.dead_letters(house.db)] == [B]
     made = list_retry(house.db, house.output, config.input, config.plan, None, run_dir(house))
+    assert unresolved.count_dead(house.db) == {}
     # The first one is pending already; the other one is new.
     assert sorted(ids_of(house)) == sorted([A, B, C])
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date
 from decimal import Decimal
@@ -17,13 +18,19 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from harvester.config import Config
 from harvester.errors import StoreError, UsageError
 from harvester.operations.compact import Order as CompactOrder
 from harvester.operations.compact import compact
 from harvester.operations.drop import Order, drop
+from harvester.operations.erase import Order as EraseOrder
+from harvester.operations.erase import erase
 from harvester.operations.rebuild import rebuild
+from harvester.state import listings, run_records, work_lists
+from harvester.state.values import WorkList
 from harvester.storage import dropped
 from harvester.storage.disk import RealDisk
+from harvester.storage.output import Output
 from tests.run.test_cli_commands import harvester
 from tests.support.changes import change, current, rows_of
 from tests.support.events import SignallingEvents
@@ -265,6 +272,94 @@ def test_before_its_commit_point_nothing_has_left(house: House) -> None:
     assert dropped.files(house.output.dropped) == []
     assert dates(house) == set(DAYS)
     assert damage(house) == []
+
+
+class Flawed(RealDisk):
+    """The archive keeps another byte than it was given, and says nothing."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+
+    def sync_file(self, file: BinaryIO) -> None:
+        super().sync_file(file)
+        if Path(file.name).is_relative_to(self._archive):
+            with Path(file.name).open("r+b") as again:
+                again.write(b"X")
+
+
+def test_nothing_leaves_whose_copy_is_not_what_was_copied(tmp_path: Path, house: House) -> None:
+    to = tmp_path / "archive"
+    order = Order(before=FIRST_TWO.before, to=to, is_meant=True)
+    with pytest.raises(StoreError, match="Nothing was dropped") as raised:
+        drop(house.config, order, SignallingEvents(), disk=Flawed(to))
+    assert raised.value.code == "data.changed"
+    assert dates(house) == set(DAYS)
+    assert dropped.files(house.output.dropped) == []
+
+
+def put_on_the_list(db: sqlite3.Connection, output: Output) -> None:
+    """Two ids, to be fetched again."""
+    (output.lists / "list-9.parquet").touch()
+    work_lists.replace_list(db, WorkList(9, None, "list-9.parquet", None, 0, 0, 0, again=2))
+
+
+def doubt(db: sqlite3.Connection, output: Output) -> None:
+    """Two records that came by pages: the next run puts them on the list."""
+    assert output.lists.is_dir()
+    listings.keep_taken(db, "run", [ONE, OTHER])
+    listings.doubt_taken(db)
+
+
+def drop_some(config: Config) -> object:
+    return drop(config, FIRST_TWO, SignallingEvents())
+
+
+def erase_one(config: Config) -> object:
+    order = EraseOrder(numbers=("4915112345678",), because="a request")
+    return erase(config, order, SignallingEvents())
+
+
+@pytest.mark.parametrize("pending", [put_on_the_list, doubt])
+@pytest.mark.parametrize(("act", "command"), [(drop_some, "drop"), (erase_one, "erase")])
+def test_calls_that_are_to_be_fetched_again_neither_leave_nor_lose_their_numbers(
+    house: House,
+    act: Callable[[Config], object],
+    command: str,
+    pending: Callable[[sqlite3.Connection, Output], None],
+) -> None:
+    """The vendor would bring back what the law had deleted."""
+    with closing(House(house.output.root)) as opened:
+        pending(opened.db, opened.output)
+    before = rows_of(house)
+    with pytest.raises(UsageError, match="2 ids of a refetch are pending") as raised:
+        act(house.config)
+    assert raised.value.code == "usage.conflict"
+    assert f"`harvester run --carried-over-only`, then {command}" in str(raised.value)
+    assert rows_of(house) == before
+    assert not house.output.dropped.exists()
+
+
+def test_calls_without_a_price_that_left_wait_for_none_any_more(tmp_path: Path) -> None:
+    with closing(nights(tmp_path / "out", count=4)) as made:
+        change(made, {ONE: "0", THIRD: "0"}, REFETCH, is_rated=False)
+        before = run_records.count_unrated(made.db)
+        made.close()
+        drop(made.config, FIRST_TWO, SignallingEvents())
+        with closing(House(made.output.root)) as after:
+            assert run_records.count_unrated(after.db) == before - 1
+
+
+def test_what_was_dropped_does_not_come_back_out_of_changes_that_are_there_still(
+    tmp_path: Path, house: House
+) -> None:
+    """As a power cut in the midst of a drop may leave them, and then the state is lost."""
+    shutil.copytree(house.output.changes, tmp_path / "kept")
+    drop(house.config, FIRST_TWO, SignallingEvents())
+    shutil.rmtree(house.output.changes)
+    shutil.copytree(tmp_path / "kept", house.output.changes)
+    shutil.rmtree(house.output.state)
+    assert rebuild(house.config).put_back == 0
+    assert dates(house) == {DAYS[2]}
 
 
 def test_a_file_of_ids_that_is_lost_is_found(house: House) -> None:

@@ -18,7 +18,7 @@ from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.run.estimate import estimate
 from harvester.state.acknowledge import acknowledge
 from harvester.state.between_runs import keep_requests_of_day
-from harvester.state.database import open_database
+from harvester.state.database import open_database, set_meta
 from harvester.state.run_records import begin_run, end_run
 from harvester.state.values import Batch, InputRecord, OpenCall, WorkList
 from harvester.state.work_lists import replace_list
@@ -192,3 +192,18 @@ def test_without_the_input_all_that_is_left_is_carried_over(begun: Config) -> No
         db.execute("DELETE FROM input")
     found, _ = survey(begun, [])
     assert (found.input, found.carried_over, found.to_fetch) == (None, 11, 12)
+
+
+@pytest.mark.parametrize(("skew_s", "left"), [("0.0", 5), ("172800.0", 2)])
+def test_what_was_sent_counts_on_the_day_that_it_is_at_the_vendor(
+    tmp_path: Path, skew_s: str, left: int
+) -> None:
+    """Ours may be another one: that is where its three requests stand."""
+    house = House(tmp_path / "out", NEW[:10], pace__per_day=5)
+    with closing(house):
+        now = time.time() + 172_800
+        for day in sorted({day_of(now), day_of(now + 60)}):
+            keep_requests_of_day(house.db, (day, 3))
+        set_meta(house.db, "clock_skew_s", skew_s)
+        house.close()
+        assert survey(house.config, ())[0].first_run_requests == left

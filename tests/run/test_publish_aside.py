@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from bench.answers import answers
-from harvester.dataset.group_record import GROUP_RECORD
+from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
 from harvester.dataset.kind import RecordKind
 from harvester.dataset.packing import PIECE_ROWS, Piece
 from harvester.errors import HarvesterError, StoreError
@@ -52,6 +53,20 @@ def test_the_other_process_makes_the_same_pieces_and_counts_the_same() -> None:
     assert here.without_cost == aside.without_cost
     assert here.unparsed, "the sample is too tame"
     assert here.extra, "the sample is too tame"
+
+
+@pytest.mark.parametrize(
+    "kind", [GROUP_RECORD_1, GROUP_RECORD.without(["callee", "currentlyUnknown"])]
+)
+def test_the_other_process_takes_columns_and_fields_as_it_is_told(kind: RecordKind) -> None:
+    """The columns of an older version, and fields that are never stored."""
+    given = ("other", "America/New_York", kind)
+    pieces = made_by(NormalizerAside(*given), BLOBS[:2])
+    assert pieces == made_by(Normalizer(*given), BLOBS[:2])
+    rows = pa.ipc.open_file(pieces[0].rows).read_all()
+    assert rows.schema.names == kind.schema.names
+    assert set(rows["account"].to_pylist()) == {"other"}
+    assert (rows["callee"].null_count == len(rows)) == ("callee" in kind.omitted)
 
 
 def test_pieces_come_as_soon_as_they_are_full() -> None:

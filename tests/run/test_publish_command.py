@@ -6,7 +6,8 @@ import json
 import signal
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,44 @@ def test_every_range_of_the_journal_is_published(tmp_path: Path) -> None:
     assert events.said == ["killed_run_closed"]
     assert (done.records, done.files, done.in_journal) == (30, 3, 0)
     assert len(out.published()) == 30
+
+
+class OncePublished:
+    """Somebody wants it to stop as soon as so many files are in their place."""
+
+    def __init__(self, out: House, files: int) -> None:
+        self._cdr = out.output.cdr
+        self._files = files
+
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], Interrupted | None]]:
+        yield (
+            lambda: (
+                stopped(signal.SIGINT)
+                if len(list(self._cdr.glob("*/*.parquet"))) >= self._files
+                else None
+            )
+        )
+
+
+def test_who_stops_it_when_all_is_published_came_too_late(tmp_path: Path) -> None:
+    """There is nothing to run again."""
+    with closing(left_behind(tmp_path / "out")) as out:
+        out.close()
+        done = publish_journal(out.config, SignallingEvents(), OncePublished(out, 3))
+        assert (done.records, done.files, done.in_journal) == (30, 3, 0)
+
+
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_who_stops_it_before_has_the_rest_published_by_the_next_one(
+    tmp_path: Path, files: int
+) -> None:
+    with closing(left_behind(tmp_path / "out")) as out:
+        out.close()
+        with pytest.raises(Interrupted, match="run `harvester publish` again"):
+            publish_journal(out.config, SignallingEvents(), OncePublished(out, files))
+        assert len(out.published()) == 10 * files
+        assert publish_journal(out.config, SignallingEvents()).files == 3 - files
 
 
 def test_the_summary_of_a_killed_run_says_what_it_had_acknowledged_and_no_more(

@@ -25,7 +25,7 @@ from harvester.pipeline.run.requests import (
 )
 from harvester.pipeline.run.run import Result, run
 from harvester.simulator import make_ids
-from harvester.state import run_records
+from harvester.state import between_runs, run_records
 from harvester.state.database import open_database
 from harvester.storage.output import Output
 from tests.run.test_in_place import SECRETS
@@ -396,3 +396,14 @@ def test_a_run_that_could_not_do_all_says_why(vendor: Simulator, output: Output)
         4,
     )
     assert json.loads(output.status.read_text())["exit_code"] == 8
+
+
+def test_requests_that_brought_no_outcome_count_for_the_day_all_the_same(output: Output) -> None:
+    """`pace.per_day` is a promise about what is sent, not about what comes of it."""
+    with HostileVendor(lambda ask: ask.say("-30", reason="disabled")) as vendor:
+        result, _ = harvest_at(output, vendor__base_url=vendor.base_url)
+        sent = len(vendor.asks)
+    assert (result.exit_code, result.summary.run.delivered) == (4, 0)
+    assert sent == result.summary.requests > 0
+    with closing(open_database(output.database, "default")) as db:
+        assert sum(between_runs.requests_by_day(db).values()) == sent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from harvester.dataset.files import (
 from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
 from harvester.dataset.inspection import inspect
 from harvester.dataset.normalize import normalize
-from harvester.dataset.usage import UsageTotals
+from harvester.dataset.usage import UsageTotals, cost_units
 from harvester.errors import StoreError
 
 
@@ -76,6 +77,26 @@ def test_rows_add_up_by_currency_and_one_without_a_cost_costs_nothing() -> None:
     assert found == UsageTotals(4, 40, 44, {"USD": UNIT // 2, "EUR": 5 * UNIT // 2})
     assert usage_in(rows(None, currency="EUR"), GROUP_RECORD) == UsageTotals(1, 10, 11, {})
     assert usage_in(rows(), GROUP_RECORD) == UsageTotals()
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 90])
+def test_each_currency_has_its_own_sum_however_many_there_are(count: int) -> None:
+    """Of more than 64 they are added up in another way."""
+    names = [f"{chr(65 + at // 26)}{chr(65 + at % 26)}X" for at in range(count)]
+    tables = [rows(str(at + 1), "0.5", currency=name) for at, name in enumerate(names)]
+    found = usage_in(pa.concat_tables([*tables, *reversed(tables)]), GROUP_RECORD)
+    assert found.cost == {name: (2 * at + 3) * UNIT for at, name in enumerate(names)}
+    assert found.rows == 4 * count
+
+
+def test_all_that_is_no_currency_is_added_up_under_one_name() -> None:
+    """A number that nobody should read in a summary must not stand there as one."""
+    odd = [rows("1", currency="4915112345678"), rows("2", currency="dollars"), rows("4")]
+    assert usage_in(pa.concat_tables(odd), GROUP_RECORD).cost == {"odd": 3 * UNIT, "USD": 4 * UNIT}
+    units = cost_units(
+        [("dollars", Decimal(1)), (None, Decimal(2)), ("x", Decimal(4)), ("", Decimal(8))]
+    )
+    assert units == {"odd": 5 * UNIT, "-": 10 * UNIT}
 
 
 def test_the_last_row_of_a_part_was_fetched_when_the_last_of_its_groups_was(tmp_path: Path) -> None:

@@ -109,6 +109,37 @@ def test_a_currency_is_presumed_where_the_vendor_names_none(by_value: bool) -> N
 # --- the shape --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("by_value", [False, True], ids=["fast", "scalar"])
+@pytest.mark.parametrize(
+    ("cost", "is_without"),
+    [
+        ("", True),
+        ('"cost":null', True),
+        ('"cost":""', True),
+        ('"cost":null,"costEur":null', True),
+        ('"cost":"0"', False),
+        ('"cost":0.01', False),
+        ('"costEur":"0.01"', False),
+        # What was sent in an odd form is told as that.
+        ('"cost":"much"', False),
+        ('"cost":["0.01"]', False),
+        ('"costEur":"much"', False),
+        ('"cost":null,"costEur":{}', False),
+    ],
+)
+def test_a_cost_is_missed_where_an_answered_call_was_sent_without_one(
+    cost: str, is_without: bool, by_value: bool
+) -> None:
+    talked, rang = (
+        f'{{"data":{{"callDuration":{seconds}{"," * bool(cost)}{cost}}}}}'.encode()
+        for seconds in (60, 0)
+    )
+    bodies = [talked, rang, b'{"data":{"callDuration":60,"cost":"1"}}', talked]
+    answers = [answer(body) for body in bodies]
+    found = normalize(answers, "acme", GROUP_RECORD, by_value=by_value)
+    assert found.without_cost == 2 * is_without
+
+
 def test_the_table_has_the_schema_and_the_order_of_the_answers() -> None:
     answers = [
         Answer(

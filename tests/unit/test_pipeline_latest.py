@@ -160,3 +160,26 @@ def test_after_a_rebuild_all_is_told_anew_to_whoever_has_seen_any_number(told: T
     assert (since, through, sorted(new), superseded) == (9, 9, names, [])
     before = told.told()
     assert told.latest() == before, "no publication has a higher number yet"
+
+
+def test_a_file_that_is_still_in_its_place_is_not_told_as_superseded(told: Told) -> None:
+    """A rewrite that is past its commit point, and not finished, takes it away by and by."""
+    first = told.file(told.publication())
+    told.latest()
+    told.merged(first, state="committed")
+    told.publication()
+    assert told.latest()["superseded"] == []
+
+
+def test_a_file_that_has_a_new_name_is_of_the_rewrite_that_gave_it(told: Told) -> None:
+    """It stays as it was, and its name still begins with the publication that wrote it."""
+    first = told.publication()
+    old = told.file(first)
+    told.latest()
+    number = told.publication(kind="rewrite")
+    new = old.replace(".parquet", f"-r{number}.parquet")
+    told.db.execute("UPDATE file SET path = ?, rewrite = ? WHERE path = ?", (new, number, old))
+    note = msgspec.json.encode(Note("compact", made_of={new: (old,)})).decode()
+    told.db.execute("UPDATE publication SET note = ? WHERE id = ?", (note, number))
+    assert told_of(told.latest()) == (first, number, [f"cdr/{new}"], [f"cdr/{old}"])
+    assert told.told()["new"][0]["publication"] == number

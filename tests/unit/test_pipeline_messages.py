@@ -17,6 +17,7 @@ from harvester.inputs.worklist.spec import Chosen, ListResult
 from harvester.pipeline.engine.workers import AheadFigures, Differing
 from harvester.pipeline.run.messages import (
     tell_chosen,
+    tell_failures,
     tell_input,
     tell_lost,
     tell_oddities,
@@ -126,6 +127,30 @@ def test_what_a_refetch_has_chosen_is_said(
 ) -> None:
     tell_chosen(result_of(chosen), what, heard)
     assert heard.names() == names
+
+
+@pytest.mark.parametrize("cause", ["timeout", "reset", "torn", "too_long"])
+def test_failures_that_pass_by_themselves_are_not_said(heard: Heard, cause: str) -> None:
+    tell_failures({cause: "the connection ended before an answer"}, heard, set())
+    assert heard.said() == []
+
+
+def test_a_timeout_is_said_where_a_proxy_that_is_not_used_may_be_the_only_way_out(
+    heard: Heard,
+) -> None:
+    reason = "no connection within vendor.timeout_s; name it as vendor.proxy if it is the only way"
+    tell_failures({"timeout": reason}, heard, set())
+    assert heard.said() == [("warning", "requests_fail", {"cause": "timeout", "reason": reason})]
+
+
+def test_a_failure_that_somebody_can_do_something_about_is_said_once(heard: Heard) -> None:
+    told: set[str] = set()
+    tell_failures({"dns": "no such host", "timeout": "too late"}, heard, told)
+    tell_failures({"dns": "no such host any more", "tls": "no trust"}, heard, told)
+    assert heard.said() == [
+        ("warning", "requests_fail", {"cause": "dns", "reason": "no such host"}),
+        ("warning", "requests_fail", {"cause": "tls", "reason": "no trust"}),
+    ]
 
 
 def test_what_is_fetched_again_is_told_with_its_counts(heard: Heard) -> None:

@@ -17,6 +17,8 @@ from harvester.state import publications, run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.values import Batch, Compared, Entry, Note
 from harvester.state.writer import InlineLedger
+from harvester.storage import dropped
+from harvester.storage.disk import RealDisk
 from tests.support.fakes import ACCOUNT, House
 
 FETCHED_MS = 1_800_000_000_000
@@ -47,22 +49,37 @@ def call(voice_id: str, at: int = 0, day: str = "2026-11-01", **fields: Any) -> 
     return Entry(voice_id, FETCHED_MS + at, True, json.dumps({"data": data}).encode())
 
 
-def publish(
-    house: House, *entries: Entry, again: bool = False, identity: Identity | None = None
-) -> Published:
-    """Keep these answers, of a run of their own kind, and publish them."""
+def keep(house: House, *entries: Entry, again: bool = False) -> None:
+    """Keep these answers, of a run of their own kind, in the journal."""
     run = LATER if again else RUN
     batch = Batch(again=list(entries)) if again else Batch(entries=list(entries))
     acknowledge(house.db, run, batch, work_list=None, counters={}, requests_of_day=("", 0))
-    ledger = InlineLedger(house.db, house.output.database)
-    done = Publisher(
-        ledger,
+
+
+def publisher(
+    house: House, identity: Identity | None = None, disk: RealDisk | None = None
+) -> Publisher:
+    return Publisher(
+        InlineLedger(house.db, house.output.database),
         house.output,
         house.config.output,
         ACCOUNT,
         house.state_id,
         identity=identity,
-    ).publish()
+        disk=disk,
+    )
+
+
+def publish(
+    house: House,
+    *entries: Entry,
+    again: bool = False,
+    identity: Identity | None = None,
+    disk: RealDisk | None = None,
+) -> Published:
+    """Keep these answers, of a run of their own kind, and publish them."""
+    keep(house, *entries, again=again)
+    done = publisher(house, identity, disk).publish()
     assert done is not None
     assert publications.journal_size(house.db) == (0, 0)
     assert list(house.output.staging.iterdir()) == []
@@ -160,3 +177,111 @@ def test_of_two_answers_about_a_call_the_one_that_came_last_is_compared(house: H
     }
     compared = newest_note(house).compared[LATER]
     assert (compared.same, compared.changed) == (1, 2)
+
+
+class Recording(RealDisk):
+    """The real disk, and what was moved and synced, relative to the output."""
+
+    def __init__(self, house: House) -> None:
+        self._root = house.output.root
+        self.done: list[str] = []
+
+    def move(self, source: Path, target: Path) -> None:
+        super().move(source, target)
+        self.done.append(f"move to {target.parent.relative_to(self._root)}")
+
+    def sync_folder(self, path: Path) -> None:
+        super().sync_folder(path)
+        self.done.append(f"sync {path.relative_to(self._root)}")
+
+
+@pytest.mark.parametrize(
+    ("again", "root", "folder"),
+    [(False, "cdr", "submit_date=2026-11-01"), (True, "changes", "change_date=2027-01-15")],
+)
+def test_the_names_of_new_files_are_durable_before_the_journal_forgets_them(
+    house: House, again: bool, root: str, folder: str
+) -> None:
+    """Up to the folder that cdr/ or changes/ itself may just have been made in."""
+    if again:
+        publish(house, call("a"))
+    disk = Recording(house)
+    publish(house, call("a", cost="0.02"), again=again, disk=disk)
+    assert disk.done == [
+        "sync state/staging",
+        f"move to {root}/{folder}",
+        f"sync {root}/{folder}",
+        f"sync {root}",
+        "sync .",
+    ]
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("is_staged", [False, True])
+def test_a_stop_is_heeded_up_to_the_commit_point_and_leaves_all_in_the_journal(
+    house: House, again: bool, is_staged: bool
+) -> None:
+    if again:
+        publish(house, call("a"))
+    before, data = publications.all_publications(house.db), files(house.output.root)
+    keep(house, call("a", cost="0.02"), again=again)
+    staging = house.output.staging
+    stopping = publisher(house).publish(lambda: not is_staged or any(staging.iterdir()))
+    assert stopping is None
+    assert publications.journal_size(house.db)[0] == 1
+    assert publications.all_publications(house.db) == before
+    assert list(staging.iterdir()) == []
+    assert files(house.output.root) == data
+    assert publisher(house).publish() is not None
+
+
+def test_a_stop_is_not_heeded_past_the_commit_point(house: House) -> None:
+    keep(house, call("a"))
+
+    def should_stop() -> bool:
+        return bool(publications.unfinished(house.db) or files(house.output.cdr))
+
+    assert publisher(house).publish(should_stop) is not None
+    assert [one.state for one in publications.all_publications(house.db)] == ["live"]
+    assert publications.journal_size(house.db) == (0, 0)
+
+
+def test_a_start_forgets_what_was_never_committed_with_the_ids_that_it_would_have_left(
+    house: House,
+) -> None:
+    """Else calls that no drop has taken would count as resolved."""
+    publish(house, call("a"))
+    one, other = (publications.prepare_rewrite(house.db) for _ in range(2))
+    disk, folder = RealDisk(), house.output.dropped
+    dropped.write_erased(folder, one, ["a"], disk)
+    dropped.write_erased(folder, other + 1, ["b"], disk)
+    (house.output.staging / "7").mkdir()
+    assert publisher(house).recover() == 0
+    assert dropped.numbers(folder) == [other + 1]
+    assert [one.state for one in publications.all_publications(house.db)] == ["live"]
+    assert list(house.output.staging.iterdir()) == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_start_finishes_what_is_committed(house: House, again: bool) -> None:
+    """Whether the power went before or after its files were in their place."""
+    if again:
+        publish(house, call("a"))
+
+    class Gone(BaseException):
+        """The power is cut."""
+
+    class Cut(RealDisk):
+        def move(self, source: Path, target: Path) -> None:
+            raise Gone
+
+    keep(house, call("a", cost="0.02"), call("b", 1, cost="0.02"), again=again)
+    with pytest.raises(Gone):
+        publisher(house, disk=Cut()).publish()
+    disk = Recording(house)
+    assert publisher(house, disk=disk).recover() == 1
+    root = house.output.changes if again else house.output.cdr
+    assert len(files(root)) == 1
+    assert disk.done[-2:] == [f"sync {root.name}", "sync ."]
+    assert publications.journal_size(house.db) == (0, 0)
+    assert publisher(house).recover() == 0

@@ -11,11 +11,19 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.errors import StoreError
-from harvester.pipeline.run.recovery import REBUILDING, Opened, new_run_id, open_output
+from harvester.pipeline.run.recovery import (
+    REBUILDING,
+    Opened,
+    compare_with_data,
+    new_run_id,
+    open_output,
+)
 from harvester.pipeline.run.recovery import refuse_data_without_state as refuse
 from harvester.run_name import is_run_id
-from harvester.state import run_records, work_lists
+from harvester.state import publications, run_records, work_lists
 from harvester.state.belongs import read_identity
+from harvester.state.values import Note
+from harvester.storage import dropped
 from harvester.storage.output import Output, make_folders
 from tests.support.fakes import ACCOUNT, House, config_of
 
@@ -107,6 +115,86 @@ def test_a_new_runs_name_is_when_it_began_and_no_other_has_it() -> None:
     assert len(names) == 20
     assert all(is_run_id(name) for name in names)
     assert {name.partition("-")[0] for name in names} == {"20261101T000000Z"}
+
+
+ROW, CHANGE = (
+    f"{folder}=2026-11-01/part-0123abcd-1-0.parquet" for folder in ("submit_date", "change_date")
+)
+
+
+def publish(house: House, path: str, state: str = "live", size: int = 7) -> Path:
+    """A file, of which the state database says that it is `state` and has seven bytes."""
+    house.db.execute(
+        "INSERT INTO file (path, publication, rows, bytes, sha256, state) "
+        "VALUES (?, 1, 1, 7, 'hash', ?)",
+        (path, state),
+    )
+    return put(house, path, size)
+
+
+def put(house: House, path: str, size: int = 7) -> Path:
+    place = house.output.place_of(path)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"1" * size)
+    return place
+
+
+@pytest.mark.parametrize("path", [ROW, CHANGE])
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        ("whole", None),
+        ("committed", None),
+        ("missing", "data.missing"),
+        ("of another size", "data.missing"),
+        ("unknown", "data.unknown_file"),
+        ("retired", "data.unknown_file"),
+    ],
+)
+def test_files_and_state_that_no_crash_of_ours_left_so_stop_a_start(
+    house: House, path: str, what: str, code: str | None
+) -> None:
+    """In cdr/ and in changes/ alike."""
+    match what:
+        case "whole":
+            publish(house, path)
+        case "committed" | "retired":
+            publish(house, path, what)
+        case "missing":
+            publish(house, path).unlink()
+        case "of another size":
+            publish(house, path, size=8)
+        case _:
+            put(house, path)
+    if code is None:
+        compare_with_data(house.db, house.output)
+        return
+    with pytest.raises(StoreError, match=path) as told:
+        compare_with_data(house.db, house.output)
+    assert told.value.code == code
+
+
+@pytest.mark.parametrize("command", ["drop", "erase"])
+def test_a_start_is_refused_where_nobody_knows_which_calls_were_dropped_or_erased_in(
+    house: House, command: str
+) -> None:
+    number = publications.prepare_rewrite(house.db)
+    publications.commit_rewrite(house.db, number, [], [], Note(command))
+    with pytest.raises(StoreError, match=f"{command}-{number}.parquet is missing") as told:
+        compare_with_data(house.db, house.output)
+    assert told.value.code == "data.dropped"
+    house.output.dropped.mkdir()
+    dropped.left_file_of(house.output.dropped, number, command).touch()
+    compare_with_data(house.db, house.output)
+
+
+def test_a_start_is_refused_where_the_list_in_force_is_gone(house: House) -> None:
+    house.put_in_force(["1", "2"])
+    compare_with_data(house.db, house.output)
+    (house.output.lists / house.work_list.path).unlink()
+    with pytest.raises(StoreError, match="progress has no meaning") as told:
+        compare_with_data(house.db, house.output)
+    assert told.value.code == "state.missing"
 
 
 @pytest.fixture

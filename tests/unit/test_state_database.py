@@ -171,6 +171,39 @@ def test_whatever_an_older_one_lacks_it_gets_and_a_copy_of_before_is_kept(
         assert form(db) == older
 
 
+def test_tables_of_version_1_keep_their_rows_and_no_number_is_given_again(path: Path) -> None:
+    """Also one that no row has any more: a file of its name may be with somebody."""
+    row = "(1, 0, 'live')"
+    with closing(open_database(path, "acme")) as db:
+        db.execute("DROP TABLE publication")
+        db.execute("DROP TABLE file")
+        db.execute(
+            "CREATE TABLE publication (id INTEGER PRIMARY KEY AUTOINCREMENT, lo INTEGER NOT NULL, "
+            "hi INTEGER NOT NULL, state TEXT NOT NULL "
+            "CHECK (state IN ('prepared', 'committed', 'live')))"
+        )
+        db.execute(
+            "CREATE TABLE file (path TEXT PRIMARY KEY, publication INTEGER NOT NULL, "
+            "rows INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, "
+            "state TEXT NOT NULL CHECK (state IN ('committed', 'live'))) WITHOUT ROWID"
+        )
+        db.execute(f"INSERT INTO publication (lo, hi, state) VALUES {row}, {row}, {row}")
+        db.execute("INSERT INTO file VALUES ('submit_date=2026-11-01/a', 2, 3, 4, 'hash', 'live')")
+        db.execute("DELETE FROM publication WHERE id = 3")
+        database.set_meta(db, "schema", "1")
+    with closing(open_database(path, "acme")) as db:
+        found = publications.all_publications(db)
+        assert [(one.id, one.state, one.kind) for one in found] == [
+            (1, "live", "append"),
+            (2, "live", "append"),
+        ]
+        (part,) = publications.known_parts(db).values()
+        assert (part.publication, part.rows, part.bytes, part.sha256) == (2, 3, 4, "hash")
+        assert (part.state, part.rewrite, part.superseded_by) == ("live", None, None)
+        assert publications.prepare_rewrite(db) == 4
+        assert database.get_meta(db, "schema") == "2"
+
+
 def test_one_that_has_all_is_not_touched_by_bringing_it_up_to_date(db: sqlite3.Connection) -> None:
     before = list(db.iterdump())
     database.bring_up_to_date(db)

@@ -117,6 +117,22 @@ def test_what_a_kill_left_in_the_log_is_seen_in_a_copy(
         assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_where_no_copy_can_be_put_another_folder_is_taken(
+    output: Output, tmp_path: Path, is_there: bool
+) -> None:
+    """The output's own is another user's, who lets us read; root may write there all the same."""
+    scratch = tmp_path / "scratch"
+    if is_there:
+        scratch.mkdir(mode=0o500)
+    with killed(output) as left:
+        before = content(left)
+        with view_ledger(left.database, scratch) as db:
+            assert get_meta(db, "mark") == "in the log"
+        assert content(left) == before
+    assert scratch.exists() == is_there
+
+
 def test_a_ledger_is_read_through_other_threads_too(output: Output) -> None:
     with viewed(output) as db, ThreadPoolExecutor(1) as other:
         assert other.submit(get_meta, db, "mark").result() == "in the file"
