@@ -61,7 +61,7 @@ from harvester.pipeline.run.recovery import (
 from harvester.state import between_runs, publications, run_records, unresolved
 from harvester.state.database import open_database, store_errors, transaction
 from harvester.state.lock import OutputLock
-from harvester.state.read_only import has_state, looking
+from harvester.state.read_only import has_state, looking, reading
 from harvester.storage.disk import store_error, why_no_exchange
 from harvester.storage.output import Output, make_folders
 
@@ -323,7 +323,7 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
         if per_day is not None or has_state(output):
             held.enter_context(OutputLock(output.lock, "doctor"))
             # Whoever held the lock before had this second for its last requests.
-            time.sleep(QUIET_AFTER_WORKERS_S if config.workers.count else QUIET_AFTER_LOCK_S)
+            time.sleep(QUIET_AFTER_WORKERS_S if _had_workers(output) else QUIET_AFTER_LOCK_S)
         if per_day is not None:
             db = held.enter_context(closing(open_database(output.database, config.vendor.account)))
             held.enter_context(store_errors(output.database))
@@ -335,6 +335,13 @@ def _ask_once(output: Output, config: Config, secrets: Secrets, voice_id: str) -
         asked = asyncio.run(_ask(config, secrets, voice_id, clock, count.take, limit=limit))
         count.keep()
         return doctor_checks.per_day_used_up(per_day or 0) if asked is None else asked
+
+
+def _had_workers(output: Output) -> bool:
+    if not has_state(output):
+        return False
+    with reading(output) as db:
+        return between_runs.may_have_workers(db)
 
 
 class _Count(Protocol):

@@ -58,14 +58,15 @@ def looking(output: Output, command: str) -> Iterator[sqlite3.Connection]:
     """
     with (
         OutputLock(output.lock, command),
-        _opened(output) as db,
+        reading(output) as db,
         store_errors(output.database),
     ):
         yield db
 
 
 @contextmanager
-def _opened(output: Output) -> Iterator[sqlite3.Connection]:
+def reading(output: Output) -> Iterator[sqlite3.Connection]:
+    """The ledger of an output whose lock the caller holds, for reading.  Raises StoreError."""
     if not os.access(output.database, os.W_OK) or not os.access(output.state, os.W_OK):
         # Another user's, who lets us read: SQLite would have to write.
         with view_ledger(output.database) as db:

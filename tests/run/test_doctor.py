@@ -17,6 +17,7 @@ import pytest
 
 from harvester.cli.main import run_command
 from harvester.pipeline.limits.daily_quota import day_of
+from harvester.pipeline.limits.shares import LEASE_S
 from harvester.simulator import make_ids
 from harvester.state import between_runs, publications, run_records
 from harvester.state.acknowledge import acknowledge
@@ -430,10 +431,15 @@ def test_one_request_counts_on_the_vendors_day_too(
 
 
 @pytest.mark.skipif("FAKETIME" in os.environ, reason="libfaketime moves no times of files")
-def test_its_request_leaves_a_second_after_it_holds_the_output(patient: Patient) -> None:
-    """Whoever held it before had the second before for its own last requests."""
-    with closing(House(patient.folder / "out")):
-        pass
+@pytest.mark.parametrize("had_workers", [False, True])
+def test_its_request_leaves_a_second_after_it_holds_the_output(
+    patient: Patient, had_workers: bool
+) -> None:
+    """Whoever held it before had the second before for its own last requests, and workers of it
+    the rest of their lease.
+    """
+    with closing(House(patient.folder / "out")) as house:
+        between_runs.had_workers(house.db, had_workers)
     lock = patient.folder / "out" / "state" / "lock"
     held_s: list[float] = []
 
@@ -445,4 +451,4 @@ def test_its_request_leaves_a_second_after_it_holds_the_output(patient: Patient)
     with HostileVendor(behave) as vendor:
         patient.examined(vendor.base_url, "--account", ACCOUNT)
     assert len(held_s) == 1
-    assert held_s[0] >= 1
+    assert held_s[0] >= 1 + LEASE_S * had_workers
