@@ -245,7 +245,7 @@ async def _run(
 
 def test_what_is_over_and_rated_and_pending_is_taken_and_all_else_comes_singly(goes: Goes) -> None:
     ids = ids_of(60)
-    odd = {
+    odd: dict[str, dict[str, object]] = {
         ids[3]: {"hangupTime": None},
         ids[4]: {"cost": "-1"},
         ids[5]: {"hangupTime": "half past noon"},
