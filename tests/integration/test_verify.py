@@ -289,6 +289,20 @@ def test_what_follows_from_a_missing_file_is_not_told_as_more_damage(whole: Path
     assert kinds(audit, "note") == {"not_checked"}
 
 
+def test_what_follows_from_a_missing_list_is_not_told_as_more_damage(stopped: Path) -> None:
+    lose_the_list(stopped)
+    assert kinds(audited(stopped)) == {"list"}
+
+
+def test_what_follows_from_answers_that_can_not_be_read_is_not_told_as_more_damage(
+    stopped: Path,
+) -> None:
+    cut_a_journal_blob(stopped)
+    audit = audited(stopped)
+    assert kinds(audit) == {"journal"}
+    assert "not_checked" in kinds(audit, "note")
+
+
 def test_a_wrong_time_zone_says_to_name_the_configuration(whole: Path) -> None:
     audit = verify(Output(whole), Order("Asia/Shanghai", "400MB", deep=True))
     assert kinds(audit) == {"wrong_date"}
