@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
     ]
 )
 AT = datetime(2026, 11, 2, 10, 0, 5, 250_000, tzinfo=UTC)
-ROWS = [
+ROWS: list[dict[str, object]] = [
     {"name": "a", "cost": Decimal("0.00000001"), "seconds": -5, "at": AT, "is_final": True},
     {"name": None, "cost": None, "seconds": None, "at": None, "is_final": None},
     {"name": 'x,"y"', "cost": Decimal("-12.5"), "seconds": 0, "at": AT, "is_final": False},
