@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from harvester.state.database import open_database
 from harvester.state.id_counts import billing_days
 from harvester.state.listings import ListedFile
 from harvester.state.values import Batch, DeadLetter, Entry, OpenCall
+from harvester.storage.disk import RealDisk
+from harvester.storage.dropped import Dropped, write
 from harvester.storage.output import Output
 from harvester.vendor_clock import CLOCK
 from tests.support.discovering import day
@@ -53,12 +55,19 @@ class Heard:
         raise AssertionError("nothing is fetched")
 
 
-def listed(output: Output, ids: Sequence[str], age_days: int) -> None:
+def listed(
+    output: Output,
+    ids: Sequence[str],
+    age_days: int,
+    days: tuple[date, date] = (FIRST, LAST),
+) -> None:
     """A listing of both days that began so many days after the last of them."""
+    first, last = days
+    name = f"listed-{first}.parquet"
     calls = [
         {
             "voice_id": one,
-            "submit_time": NOON,
+            "submit_time": NOON + (first - FIRST),
             "answered": True,
             "charged_duration_s": 90,
             "cost": Decimal("0.25"),
@@ -70,14 +79,12 @@ def listed(output: Output, ids: Sequence[str], age_days: int) -> None:
         for one in ids
     ]
     output.listed.mkdir(exist_ok=True)
-    pq.write_table(
-        pa.Table.from_pylist(calls, listed_rows.SCHEMA), output.listed / "listed.parquet"
-    )
-    span = of_days(FIRST, LAST)
-    begun = datetime.combine(LAST, datetime.min.time(), tzinfo=CLOCK) + timedelta(days=age_days)
+    pq.write_table(pa.Table.from_pylist(calls, listed_rows.SCHEMA), output.listed / name)
+    span = of_days(first, last)
+    begun = datetime.combine(last, datetime.min.time(), tzinfo=CLOCK) + timedelta(days=age_days)
     with closing(open_database(output.database, ACCOUNT)) as db:
         one = listings.begin(db, (span.start_s, span.until_s), int(begun.timestamp() * 1000))
-        file = ListedFile("listed.parquet", len(ids))
+        file = ListedFile(name, len(ids))
         listings.keep(db, one.id, [], file, requests=3, requests_of_day=("", 0))
         listings.end(db, one.id, one.begun_ms + 1, calls=len(ids))
 
@@ -183,6 +190,36 @@ def test_calls_may_come_late_for_twelve_days(
     assert says.startswith("the same command again when the list is 12 days old") is not is_old
     assert "`HARVESTER explain ID`" in says
     assert done.days.least_age_days == age_days
+
+
+def test_a_call_that_is_listed_on_the_next_day_is_none_of_these_days(
+    compares: Compares, tmp_path: Path
+) -> None:
+    compares()
+    after = LAST + timedelta(days=1)
+    listed(Output(tmp_path / "out"), [OPEN], 12, (after, after))
+    assert calls(compares()) == {"B": 1, "VB": 1}, "the dead one alone is left"
+
+
+def test_a_call_that_left_the_data_set_is_known_still(compares: Compares, tmp_path: Path) -> None:
+    assert calls(compares(of_vendor=[BOTH, LISTED])) == {"V": 1, "B": 2, "VB": 1}
+    gone = Dropped(
+        number=7, at_ms=1, before=str(LAST), dates=(str(FIRST),), rows=1, runs={}, months={}
+    )
+    write(Output(tmp_path / "out").dropped, gone, [pa.array([LISTED])], RealDisk())
+    done = compares()
+    assert calls(done) == {"B": 2, "VB": 2}
+    assert done.regions["VB"].states == {"delivered": 1, "dropped": 1}
+
+
+def test_an_id_that_lost_its_last_digits_refuses_the_dialers_file(
+    compares: Compares, tmp_path: Path
+) -> None:
+    whole = f"{NOON:%y%m%d%H%M%S}1234567"
+    rounded = f"{whole[:15]}0000"
+    with pytest.raises(SourceError, match="1 of its ids are those of calls") as refused:
+        compares(of_vendor=[BOTH, whole], ours=dialer(tmp_path, [BOTH, rounded]))
+    assert refused.value.code == "input.rounded_ids"
 
 
 def dialer(folder: Path, ids: Sequence[str]) -> Ours:

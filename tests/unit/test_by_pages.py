@@ -26,6 +26,7 @@ from harvester.pipeline.listing.days import of_days as window_of
 from harvester.pipeline.listing.days import oldest
 from harvester.pipeline.listing.windows import DAY_S, Window
 from harvester.state import listings
+from harvester.state.between_runs import keep_clock
 from harvester.state.database import open_database
 from harvester.state.listings import Comparison
 from harvester.vendor_clock import CLOCK
@@ -161,6 +162,13 @@ def test_days_are_in_order_and_such_as_the_vendor_has(
     with pytest.raises(UsageError) as refused:
         believes(db, first, last)
     assert refused.value.code == code
+
+
+def test_it_may_be_later_on_the_vendors_clock_than_on_ours(db: Connection) -> None:
+    listings.keep_comparison(db, Comparison(100, 1, {}, "here"))
+    keep_clock(db, "run", 13 * 3_600.0, 0, ("", 0))
+    tomorrow = TODAY + timedelta(days=1)
+    assert believes(db, tomorrow, tomorrow).now_s == NOW + 13 * 3_600
 
 
 def test_columns_that_can_not_say_how_a_record_came_are_refused_first(db: Connection) -> None:
