@@ -28,7 +28,7 @@ from harvester.pipeline.engine.engine import Engine
 from harvester.pipeline.engine.local_workers import Fetching
 from harvester.pipeline.engine.workers import AheadFigures
 from harvester.pipeline.listing.probing import Filter
-from harvester.state import listings
+from harvester.state import between_runs, listings
 from harvester.state.listings import Comparison
 from harvester.vendor_clock import CLOCK
 from tests.support.fakes import SECRETS, FakeVendor, House, VirtualLedger
@@ -184,11 +184,13 @@ def goes(tmp_path: Path) -> Iterator[Goes]:
         pages: Pages | None = None,
         meanwhile: Callable[[Engine], None] = lambda engine: None,
         codes: Mapping[str, str] | None = None,
+        on_house: Callable[[House], None] = lambda house: None,
         **settings: object,
     ) -> Done:
         quick: dict[str, object] = {"pace__rate_per_s": 500.0, "pace__concurrency": 4}
         house = House(tmp_path / f"out-{len(houses)}", sorted(ids), **quick | settings)
         houses.append(house)
+        on_house(house)
         listings.keep_comparison(house.db, Comparison(100, 1, {}, "proof"))
         ways = pages or Pages(seed=7)
         return run_virtually(lambda: _run(house, vendor, ways, meanwhile, codes or {}))
@@ -382,7 +384,7 @@ def test_what_a_window_that_is_not_settled_brought_is_left_to_the_single_way(goe
 
 
 def test_without_a_sample_that_could_be_compared_nothing_is_taken(goes: Goes) -> None:
-    ids = ids_of(30)
+    ids = ids_of(100)  # more than are drawn in place of others
 
     def answers(voice_id: str, before: int) -> dict[str, Any] | None:
         return None if before == 0 else record(voice_id)
@@ -449,6 +451,21 @@ def test_few_of_ours_among_many_calls_cost_no_more_requests_than_as_much_again(
     assert vendor.pages <= len(ids)
     assert done.engine.counters.page_requests <= len(ids) + sampled
     assert set(done.rows()) == set(ids)
+
+
+def test_what_was_sent_in_the_day_is_kept_on_the_way(goes: Goes) -> None:
+    """A kill must not make the day's requests those that pages had cost before it."""
+    calls = ids_of(9_000)
+    houses: list[House] = []
+    kept: list[int] = []
+
+    def at_page(page: int) -> None:
+        if page == 125:
+            kept.append(sum(between_runs.requests_by_day(houses[0].db).values()))
+
+    goes(calls[::3], ListVendor(calls, at_page=at_page), on_house=houses.append)
+    assert kept
+    assert kept[0] >= 100
 
 
 def test_no_page_is_asked_for_where_the_budget_holds_no_sample(goes: Goes) -> None:

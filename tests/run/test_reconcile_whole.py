@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.config import load
-from harvester.errors import SourceError, Unreconciled, UsageError
+from harvester.errors import SourceError, StoreError, Unreconciled, UsageError
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.listing import rows as listed_rows
 from harvester.pipeline.listing.days import of_days
@@ -210,6 +210,17 @@ def test_a_call_that_left_the_data_set_is_known_still(compares: Compares, tmp_pa
     done = compares()
     assert calls(done) == {"B": 2, "VB": 2}
     assert done.regions["VB"].states == {"delivered": 1, "dropped": 1}
+
+
+def test_an_id_that_stands_in_two_places_here_is_no_figure_but_an_error(
+    compares: Compares, tmp_path: Path
+) -> None:
+    compares()
+    with closing(open_database(Output(tmp_path / "out").database, ACCOUNT)) as db:
+        db.execute("UPDATE open_call SET id = ?", (BOTH,))
+    with pytest.raises(StoreError, match=r"don't balance \(V\)") as refused:
+        compares()
+    assert refused.value.code == "control_totals.differ"
 
 
 def test_an_id_that_lost_its_last_digits_refuses_the_dialers_file(
