@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from harvester.analysis.verify.verify import Order as VerifyOrder
+from harvester.analysis.verify.verify import verify
 from harvester.errors import StoreError, UsageError
 from harvester.operations.compact import Order as CompactOrder
 from harvester.operations.compact import compact
@@ -274,3 +276,7 @@ def test_a_file_of_ids_that_is_lost_is_found(house: House) -> None:
     assert any("was left by `drop`, and is gone" in one for one in damage(house))
     file.write_text("no parquet")
     assert any("can't be read" in one for one in damage(house))
+    found = verify(house.output, VerifyOrder("UTC", "400MB")).findings
+    (one,) = (one for one in found if one.where == str(file))
+    assert (one.severity, one.kind) == ("damage", "unreadable")
+    assert "ids that were dropped are fetched again" in one.remedy

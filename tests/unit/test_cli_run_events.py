@@ -175,3 +175,14 @@ def test_a_log_that_can_not_be_written_is_told_once_and_the_run_goes_on(tmp_path
         "the vendor answers again",
     ]
     assert logs.file is None
+
+
+def test_a_log_that_is_there_is_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text("{}\n")
+    for _ in range(2):
+        with Logs(Log(), say=lambda _: None) as logs:
+            logs.attach(file)
+            logs.message("info", "outage_over")
+    lines = file.read_text().splitlines()
+    assert (lines[0], len(lines)) == ("{}", 3)
