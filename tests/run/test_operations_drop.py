@@ -239,6 +239,25 @@ def test_a_drop_that_was_cut_is_finished(house: House, after: int) -> None:
     assert damage(house) == []
 
 
+@pytest.mark.parametrize("words", [(), ("--json",), ("--quiet",)])
+def test_without_being_told_so_nothing_leaves_and_the_exit_code_says_it(
+    house: House, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = harvester("drop", "--before", DAYS[2], "--out", "out", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "add --yes" in done.stderr
+    assert dates(house) == set(DAYS)
+
+
+def test_the_ids_of_an_output_that_has_no_row_any_more_are_counted_still(house: House) -> None:
+    everything = Order(before=date(2027, 1, 1), is_meant=True)
+    drop(house.config, everything, SignallingEvents())
+    assert dates(house) == set()
+    found = verify(house.output, VerifyOrder("UTC", "400MB", deep=True))
+    assert (found.files, found.rows, found.ids) == (0, 0, 48)
+    assert found.is_clean
+
+
 class Full(RealDisk):
     """No room for a folder of the new files."""
 

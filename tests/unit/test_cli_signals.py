@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -59,15 +60,17 @@ def test_under_nohup_the_terminal_may_go_and_the_command_goes_on() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
-def ended(work: Callable[[], None]) -> int:
-    """The exit code of a process that does it."""
-    child = os.fork()
-    if not child:
-        try:
-            work()
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+SENDS = """
+import signal, sys
+from harvester.cli.signals import Signals
+from harvester.errors import Interrupted
+
+signals = Signals(lambda number: Interrupted("stopped"))
+with signals.handled(), signals.watched():
+    for number in sys.argv[1:]:
+        signal.raise_signal(int(number))
+sys.exit(99)
+"""
 
 
 @pytest.mark.parametrize(
@@ -82,10 +85,5 @@ def ended(work: Callable[[], None]) -> int:
 def test_the_second_signal_ends_the_process_at_once_with_its_number(
     numbers: tuple[signal.Signals, ...], code: int
 ) -> None:
-    def work() -> None:
-        signals = Signals(stopped)
-        with signals.handled(), signals.watched():
-            for number in numbers:
-                signal.raise_signal(number)
-
-    assert ended(work) == code
+    words = [sys.executable, "-c", SENDS, *(str(int(number)) for number in numbers)]
+    assert subprocess.run(words, check=False).returncode == code
