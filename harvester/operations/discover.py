@@ -77,11 +77,8 @@ _MOST_SHOWN = 20
 _SUBMIT = "submitTime"
 _TOTAL_OF_ALL = "total_of_all"
 """All windows of a listing, which are settled each, have not brought as many calls as there are."""
-_PROBE = (
-    " If it ends so once more, name a call that you know by --probe, once: then it is known of "
-    "each window by itself."
-)
-
+_MOST_LATE = 500
+"""One call of so many may come into the list while it is read."""
 Deliver = Callable[[Sequence[Path]], None]
 """Gets Parquet files of the calls (`listing.rows.SCHEMA`), each day in one; they go afterwards."""
 
@@ -236,7 +233,7 @@ class _Discovery:
         self._days = self._chosen()
         self._stretches = days_of.split(self._days, self._part_of)
         self._filter = listings.list_filter(db, Filter)
-        self._has_looked = False
+        self._has_looked = listings.has_looked(db, time.time_ns() // 1_000_000)
         self._listings: list[ListingRecord] = []
         self._asked: dict[int, Window] = {}
         """What there was to ask for, by listing."""
@@ -363,6 +360,8 @@ class _Discovery:
         is_named = found is not None and found.is_named
         is_by_submit = found is not None and found.by == _SUBMIT
         span = days if is_named and is_by_submit else days_of.widened(days, self._now_s)
+        if found is not None and not is_by_submit:
+            span = days_of.with_redials(span)
         now_ms = lister.clock.now_ms()
         record = await ledger.call(
             listings.begin,
@@ -393,8 +392,6 @@ class _Discovery:
                     tuple(Window(one.start_s, one.until_s) for one in settled),
                     found.by if found is not None else None,
                     found is not None and found.is_start_counted,
-                    # Rows of a call that differ in another time alone are one by all that is kept.
-                    compares_total=is_by_submit or not is_named,
                 )
             )
             if has_total:
@@ -406,6 +403,8 @@ class _Discovery:
         """Find out by which time windows are cut, where nobody has named a call."""
         self._has_looked = True
         now_ms = lister.clock.now_ms()
+        # Before it is done: a command that is cut short here must get further the next time.
+        await ledger.call(listings.keep_look, time.time_ns() // 1_000_000)
         # What is to come is not listed yet.
         span = Window(days.start_s, max(days.start_s, min(days.until_s, now_ms // 1000)))
         self._filter = await find_unnamed(lister, span, now_ms, _is_id)
@@ -556,7 +555,9 @@ class _Discovery:
         return windows
 
     def _doubt_filter(self, closed: Sequence[WindowRecord]) -> None:
-        """Look anew the next time, where windows are not cut as some calls of the list showed."""
+        """Do without it for now, where windows are not cut as some calls of the list showed, or a
+        call is listed by another time than the others.
+        """
         found = self._filter
         is_odd = any(one.cause == OTHER_WINDOW.cause for one in closed)
         if is_odd and found is not None and not found.is_named:
@@ -571,8 +572,10 @@ class _Discovery:
         rows = counts.rows_of.get(record.id)
         if rows is None or kept.least is None or kept.most is None:
             return
-        if not kept.least <= rows <= kept.most:
-            total = kept.least if rows < kept.least else kept.most
+        # A total that was too low once must not make up for calls that are missing.
+        is_sure = kept.most - kept.least <= kept.most // _MOST_LATE
+        if not (is_sure and kept.least <= rows <= kept.most):
+            total = kept.least if is_sure and rows < kept.least else kept.most
             ends = whole.start_s, whole.until_s
             listings.keep_unsettled(
                 db, record.id, WindowRecord(*ends, now_ms, total, rows, _TOTAL_OF_ALL)
@@ -586,7 +589,7 @@ class _Discovery:
         error = (
             self._reason
             or _differing(self._comparison, listings.count_taken(self._opened.db))
-            or _incomplete(counts, self._filter, not_over=not_over)
+            or _incomplete(counts, not_over=not_over)
             or _unproven(self._comparison)
         )
         kept = listings.comparison(self._opened.db)
@@ -660,11 +663,10 @@ def _incomplete(counts: _Counts, found: Filter | None, *, not_over: bool) -> Lis
     """What is wrong with a listing that came to its end."""
     if counts.unsettled_windows:
         causes = ", ".join(sorted({one.cause for one in counts.unsettled}))
-        can_name = found is None or not (found.is_named or found.by == _SUBMIT)
         return ListIncomplete(
             f"{counts.unsettled_windows} window(s) of the vendor's list are not settled "
             f"({causes}): calls may be missing. Run the same command again; only these are asked "
-            f"for.{_PROBE if can_name and _TOTAL_OF_ALL in causes else ''}",
+            f"for.",
             code="listing.unsettled",
         )
     if not_over:

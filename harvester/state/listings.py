@@ -33,6 +33,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1).toordinal()
 _FILTER = "list_filter"
+_LOOKED = "list_looked"
 _COMPARISON = "list_comparison"
 _DOUBTED = "taken_doubted"
 _COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled, least, most"
@@ -310,6 +311,17 @@ def keep_filter(db: sqlite3.Connection, found: msgspec.Struct) -> None:
     """Keep how the vendor cuts windows."""
     with transaction(db):
         set_meta(db, _FILTER, msgspec.json.encode(found).decode())
+
+
+def keep_look(db: sqlite3.Connection, now_ms: int) -> None:
+    """Keep that it is looked for, with calls of the list."""
+    with transaction(db):
+        set_meta(db, _LOOKED, str(now_ms))
+
+
+def has_looked(db: sqlite3.Connection, now_ms: int) -> bool:
+    """Whether it was looked for lately, and need not be for as long as a listing goes on."""
+    return abs(now_ms - int(get_meta(db, _LOOKED) or 0)) < GOES_ON_MS
 
 
 def drop_filter(db: sqlite3.Connection) -> None:

@@ -289,6 +289,11 @@ def test_what_follows_from_a_missing_file_is_not_told_as_more_damage(whole: Path
     assert kinds(audit, "note") == {"not_checked"}
 
 
+def test_what_follows_from_a_missing_list_is_not_told_as_more_damage(stopped: Path) -> None:
+    lose_the_list(stopped)
+    assert kinds(audited(stopped)) == {"list"}
+
+
 def test_a_wrong_time_zone_says_to_name_the_configuration(whole: Path) -> None:
     audit = verify(Output(whole), Order("Asia/Shanghai", "400MB", deep=True))
     assert kinds(audit) == {"wrong_date"}
@@ -550,6 +555,18 @@ def test_damage_to_the_ledger_is_found(stopped: Path, damage: Damage, kind: str)
     damage(stopped)
     audit = audited(stopped)
     assert kind in kinds(audit), audit.findings
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_a_journal_blob, miscount_a_journal_blob, resize_a_journal_blob]
+)
+def test_what_follows_from_a_journal_that_is_damaged_is_not_told_as_more_damage(
+    stopped: Path, damage: Damage
+) -> None:
+    damage(stopped)
+    audit = audited(stopped)
+    assert kinds(audit) == {"journal"}
+    assert "not_checked" in kinds(audit, "note")
 
 
 @pytest.mark.parametrize("committed", [False, True])

@@ -105,6 +105,20 @@ def test_a_part_of_changes_that_is_missing_is_told(tmp_path: Path, house: House)
         assert "changes/change_date=" in done.stderr
 
 
+def test_a_part_of_changes_that_was_altered_is_refused(tmp_path: Path) -> None:
+    """A bit that a disk has lost would make figures others, and nobody would see it."""
+    with closing(nights(tmp_path / "out", count=2)) as made:
+        change(made, {ONE: "1"}, REFETCH)
+    part = min(made.output.changes.glob("*/*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[60] ^= 1
+    part.write_bytes(content)
+    for words in (("report",), ("audit",), ("export", "delivered"), ("export", "changes")):
+        done = harvester(*words, "--out", "out", cwd=tmp_path)
+        assert done.returncode == 6, (words, done.stdout)
+        assert f"{part.name} was changed since it was published" in done.stderr
+
+
 def test_export_changes_has_a_line_a_change_with_old_and_new(tmp_path: Path, house: House) -> None:
     done = harvester("export", "changes", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -167,6 +181,23 @@ def test_a_change_of_the_currency_goes_out_of_one_and_into_the_other(tmp_path: P
     assert {name: Decimal(cost) for name, cost in money["down"].items()} == {
         row["currency"]: row["cost"]
     }
+
+
+def test_money_in_what_is_no_currency_is_added_up_under_one_name(tmp_path: Path) -> None:
+    house = nights(tmp_path / "out", count=2)
+    rows = current(house)
+    for voice_id, cost, odd in ((ONE, "5", "12345678"), (OTHER, "2", "87654321")):
+        change(house, {voice_id: cost}, REFETCH, currency=odd)
+    house.close()
+    told = harvester("report", "--out", "out", "--zone", "UTC", "--json", cwd=tmp_path).stdout
+    found = json.loads(told)["changes"]
+    assert {name: Decimal(cost) for name, cost in found["money"]["up"].items()} == {
+        "odd": Decimal(7)
+    }
+    (day,) = found["by_day"]
+    assert Decimal(day["money"]["up"]["odd"]) == Decimal(7)
+    down = sum(map(Decimal, found["money"]["down"].values()))
+    assert down == rows[ONE]["cost"] + rows[OTHER]["cost"]
 
 
 def test_without_a_change_nothing_is_said_of_any(tmp_path: Path) -> None:

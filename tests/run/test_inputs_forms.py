@@ -734,6 +734,16 @@ def test_a_parquet_file_with_one_column_needs_no_name(read: Callable[..., Read])
     assert read("a.parquet", parquet({"voice_id": pa.array([A])})).ids == [A]
 
 
+def test_a_bad_value_of_a_large_parquet_file_is_told_with_its_row(
+    read: Callable[..., Read],
+) -> None:
+    rows = 300_000
+    ids = pa.array([f"{number:019}" for number in range(rows - 1)] + ["no id at all"])
+    found = read("a.parquet", parquet({"voiceId": ids}))
+    assert found.bad == [(rows, "forbidden_character")]
+    assert len(found.ids) == rows - 1
+
+
 def test_a_parquet_file_that_is_torn_or_none_is_refused(read: Callable[..., Read]) -> None:
     whole = parquet({"voiceId": pa.array([A, B])})
     for content in (b"1\n2\n", whole[:-10], whole[:20], b"PAR1"):

@@ -27,8 +27,10 @@ from harvester.inputs.worklist import build_child
 from harvester.inputs.worklist.build import _distinct, make
 from harvester.inputs.worklist.build_process import make_list
 from harvester.inputs.worklist.reader import write_ids
-from harvester.inputs.worklist.spec import ListResult, ListSpec
+from harvester.inputs.worklist.spec import Chosen, ListResult, ListSpec, Selection
 from harvester.storage.duckdb_engine import parts
+
+INSTANT = pa.timestamp("ms", tz="UTC")
 
 
 class Place:
@@ -103,6 +105,22 @@ def test_the_list_holds_each_id_once_in_order_of_bytes(place: Place) -> None:
     assert place.bad() == [
         {"file": b.path, "line": 3, "reason": "forbidden_character", "excerpt": "bad line"}
     ]
+
+
+def test_what_a_selections_own_list_holds_beside_ids_of_the_data_is_outside(place: Place) -> None:
+    parts = (place.ids("data.parquet", ["a1", "a2", "a3"]),)
+    rows = pq.read_table(parts[0]).append_column("submit_time", pa.nulls(3, INSTANT))
+    for flag in ("is_final", "is_rated"):
+        rows = rows.append_column(flag, pa.array([True] * 3))
+    pq.write_table(rows, parts[0])
+    own = place.file("own.txt", ["a2", "a3", "a3", "a9", "no id", "nor this"])
+    selection = Selection(what="delivered", parts=parts, files=(own,))
+    result = make(place.spec(selection=selection))
+    assert place.rows() == [(2, "a2"), (2, "a3")]
+    assert result.again == 2
+    assert result.chosen == Chosen(population=2, left_out=0, outside=3, outside_ids=("a9",))
+    assert (result.lines, result.bad) == (0, 0), "the control totals are those of the input"
+    assert [one["line"] for one in place.bad()] == [5, 6]
 
 
 YOUNG = ["2611220000001000001", "22611212359591000002", "2611230000001000003"]

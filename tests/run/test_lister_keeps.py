@@ -97,7 +97,7 @@ async def test_what_could_not_be_kept_is_kept_with_what_comes_after(tmp_path: Pa
             is_id=lambda text: True,
         )
         with pytest.raises(StoreError):
-            await lister.list_span(Span(number, window, (), "submitTime", False, False))
+            await lister.list_span(Span(number, window, (), "submitTime", False))
         await lister.close()
         ledger.close()
         assert lister.requests > 100, "it was to be kept before the end"

@@ -20,6 +20,7 @@ from harvester.errors import ConfigError
 from harvester.simulator import make_ids
 from harvester.state.lock import OutputLock
 from tests.run.test_cli_commands import KEYS, harvester
+from tests.security import commands
 from tests.security.commands import QUICK
 from tests.security.hostile import Ask, HostileVendor
 from tests.support import forked
@@ -111,6 +112,29 @@ def test_pings_at_start_and_end_carry_nothing_but_the_exit_code(
     assert paths == ["/voice/start", "/voice", "/voice/start", "/voice/4", "/voice/2"]
     assert headers == {"host", "accept-encoding", "user-agent"}
     assert read((folder / "x.prom").read_text())[("run_exit_code", ())] == 4
+
+
+def test_a_bug_before_there_is_a_run_is_pinged_as_well(vendor: Simulator, folder: Path) -> None:
+    (folder / "bug.py").write_text(
+        """import sys
+import harvester.client.connect as connect
+from harvester.cli.main import main
+
+def breaks(*given):
+    raise KeyError("nobody foresaw it")
+
+connect.way_to = breaks
+sys.exit(main())
+"""
+    )
+    with HostileVendor(pong) as pinged:
+        env = {**QUICK, "HARVESTER_MONITOR__PING_URL": pinged.base_url}
+        given = tuple(map(str, words(vendor)))
+        done = commands.harvester(*given, cwd=folder, env=env, program=["bug.py"])
+        paths = [ask.path for ask in pinged.asks]
+    assert done.returncode == 1
+    assert "this is a bug" in done.stderr
+    assert paths == ["/voice/1"]
 
 
 def test_a_second_run_leaves_the_file_alone_and_pings_nobody(

@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from harvester.analysis.verify.verify import Order as VerifyOrder
+from harvester.analysis.verify.verify import verify
 from harvester.config import Config
 from harvester.errors import StoreError, UsageError
 from harvester.operations.compact import Order as CompactOrder
@@ -244,6 +246,25 @@ def test_a_drop_that_was_cut_is_finished(house: House, after: int) -> None:
     assert damage(house) == []
 
 
+@pytest.mark.parametrize("words", [(), ("--json",), ("--quiet",)])
+def test_without_being_told_so_nothing_leaves_and_the_exit_code_says_it(
+    house: House, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = harvester("drop", "--before", DAYS[2], "--out", "out", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "add --yes" in done.stderr
+    assert dates(house) == set(DAYS)
+
+
+def test_the_ids_of_an_output_that_has_no_row_any_more_are_counted_still(house: House) -> None:
+    everything = Order(before=date(2027, 1, 1), is_meant=True)
+    drop(house.config, everything, SignallingEvents())
+    assert dates(house) == set()
+    found = verify(house.output, VerifyOrder("UTC", "400MB", deep=True))
+    assert (found.files, found.rows, found.ids) == (0, 0, 48)
+    assert found.is_clean
+
+
 class Full(RealDisk):
     """No room for a folder of the new files."""
 
@@ -369,3 +390,7 @@ def test_a_file_of_ids_that_is_lost_is_found(house: House) -> None:
     assert any("was left by `drop`, and is gone" in one for one in damage(house))
     file.write_text("no parquet")
     assert any("can't be read" in one for one in damage(house))
+    found = verify(house.output, VerifyOrder("UTC", "400MB")).findings
+    (one,) = (one for one in found if one.where == str(file))
+    assert (one.severity, one.kind) == ("damage", "unreadable")
+    assert "ids that were dropped are fetched again" in one.remedy

@@ -431,3 +431,20 @@ def test_what_rows_of_the_state_database_held_before_is_gone_as_well(tmp_path: P
     assert number.encode() not in made.output.database.read_bytes()
     assert [path.name for path in made.output.state.glob("state.db*")] == ["state.db"]
     assert damage(made) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [((), 2), (("--json",), 2), (("--quiet",), 2), (("--dry-run",), 0), (("--dry-run", "-q"), 0)],
+)
+def test_without_being_told_so_nothing_is_erased_and_the_exit_code_says_it(
+    house: House, tmp_path: Path, words: tuple[str, ...], code: int
+) -> None:
+    house.close()
+    before = fingerprint(house.output.cdr)
+    (tmp_path / "numbers.txt").write_text("8613800138000\n")
+    own = ("erase", "--numbers", "numbers.txt", "--because", "T-1", "--out", "out")
+    done = harvester(*own, *words, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert ("add --yes" in done.stderr) == (code == 2)
+    assert fingerprint(house.output.cdr) == before

@@ -63,4 +63,6 @@ def test_days_are_those_of_pending_ids_that_tell_one(tmp_path: Path) -> None:
     with ListFile(path) as file:
         bits = {0: bitmap.with_rows(bitmap.empty(4), [0])}
         days = Places(work_list, file, bits, 4).days()
+        of_some = Places(work_list, file, bits, 2).days()
     assert days == {date(2026, 11, 5), date(2026, 11, 9)}
+    assert of_some == {date(2026, 11, 5)}, "the run works on the first two rows alone"

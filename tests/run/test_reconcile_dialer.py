@@ -181,6 +181,72 @@ def test_a_few_rows_without_a_time_count_and_are_told(tmp_path: Path) -> None:
     assert refused.value.code == "input.no_time"
 
 
+@pytest.mark.parametrize(
+    ("lines", "bad", "is_good"), [(200, 2, True), (200, 3, False), (10, 1, False)]
+)
+def test_one_bad_line_in_a_hundred_is_let_pass_and_no_more(
+    tmp_path: Path, lines: int, bad: int, *, is_good: bool
+) -> None:
+    good = [f"26110312000000{n:06}" for n in range(lines - bad)]
+    (tmp_path / "dialer.txt").write_text("\n".join([*good, *["no id"] * bad]))
+    if is_good:
+        found = read(tmp_path / "dialer.txt", tmp_path, time_column=None)
+        assert (found.lines, found.bad, found.distinct, found.double) == (lines, bad, len(good), 0)
+        return
+    with pytest.raises(SourceError, match="1 % by which it can be reconciled") as refused:
+        read(tmp_path / "dialer.txt", tmp_path, time_column=None)
+    assert refused.value.code == "input.bad_share"
+
+
+@pytest.mark.parametrize(("undated", "is_good"), [(2, True), (3, False)])
+def test_one_row_in_a_hundred_may_have_no_time(
+    tmp_path: Path, undated: int, *, is_good: bool
+) -> None:
+    rows = [(f"26110312000000{n:06}", "2026-11-03 12:00:00") for n in range(200)]
+    rows[:undated] = [(one, "soon") for one, _ in rows[:undated]]
+    written(tmp_path / "dialer.csv", rows)
+    if is_good:
+        assert read(tmp_path / "dialer.csv", tmp_path).undated == undated
+        return
+    with pytest.raises(SourceError) as refused:
+        read(tmp_path / "dialer.csv", tmp_path)
+    assert refused.value.code == "input.no_time"
+
+
+def test_times_of_other_days_alone_refuse_a_file_and_one_of_these_days_saves_it(
+    tmp_path: Path,
+) -> None:
+    last, next_ = "2026-11-30 23:59:59", "2026-12-01 00:00:00"
+    written(tmp_path / "dialer.csv", [(one, next_) for one in IDS])
+    with pytest.raises(SourceError, match=r"covers 2026-12-01\.\.2026-12-01") as refused:
+        read(tmp_path / "dialer.csv", tmp_path)
+    assert refused.value.code == "input.other_days"
+    written(tmp_path / "dialer.csv", [(one, next_) for one in IDS[1:]] + [(IDS[0], last)])
+    assert read(tmp_path / "dialer.csv", tmp_path).distinct == len(IDS)
+
+
+@pytest.mark.parametrize("greatest", ["9223372036854775807", "9007199254740992", "2147483647"])
+def test_an_id_that_is_the_greatest_number_of_its_type_was_cut(
+    tmp_path: Path, greatest: str
+) -> None:
+    (tmp_path / "dialer.txt").write_text("\n".join([*IDS, greatest]))
+    with pytest.raises(SourceError) as refused:
+        read(tmp_path / "dialer.txt", tmp_path, time_column=None)
+    assert refused.value.code == "input.rounded_ids"
+
+
+def test_an_id_counts_however_young_it_is(tmp_path: Path) -> None:
+    """What the dialer placed a second ago is no less placed for `input.min_age_s`."""
+    config = load(None, flags={"input.min_age_s": 86_400.0}).config
+    now = datetime.now(UTC).astimezone(CLOCK)
+    ids = [f"{now:%y%m%d%H%M%S}{n:07}" for n in range(30)]
+    (tmp_path / "dialer.txt").write_text("\n".join(ids))
+    days = of_days(now.date() - timedelta(days=1), now.date() + timedelta(days=1))
+    found = read_dialer(config, Ours(file=str(tmp_path / "dialer.txt")), days, tmp_path)
+    assert found.distinct == 30
+    assert pq.read_table(found.ids).num_rows == 30
+
+
 def test_a_quote_that_is_never_closed_costs_no_other_time(tmp_path: Path) -> None:
     rows = [f"{one},44,2026-11-03 12:00:00" for one in IDS * 5]
     rows[3] = f'{IDS[3]},"44,2026-11-03 12:00:00'

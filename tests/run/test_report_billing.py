@@ -543,6 +543,36 @@ def test_a_pair_is_looked_for_up_to_a_day_beyond_the_period(
     assert of_month(tmp_path / "out", "overlap", MONTHS[0], tmp_path) == set()
 
 
+def test_a_call_without_a_day_may_be_the_other_one_of_a_pair(tmp_path: Path) -> None:
+    undated = call_at(timedelta(), timedelta(), HOUR) | {"answer_time": None}
+    made(tmp_path / "out", [undated, call_at(SECOND, SECOND, HOUR + SECOND)])
+    found = of_month(tmp_path / "out", "near_duplicate", MONTHS[1], tmp_path, "answer")
+    assert found == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "apart_ms", "differs"),
+    [
+        ("overlap", -1, True),
+        ("overlap", 0, False),
+        ("near_duplicate", 2_000, True),
+        ("near_duplicate", 2_001, False),
+    ],
+)
+def test_two_calls_are_too_close_up_to_a_border(
+    tmp_path: Path, rule: str, apart_ms: int, *, differs: bool
+) -> None:
+    """Answered just when the one before hung up; submitted two seconds after it."""
+    apart = timedelta(milliseconds=apart_ms)
+    first = call_at(timedelta(), SECOND, 61 * SECOND)
+    second = call_at(30 * SECOND, 61 * SECOND + apart, HOUR)
+    if rule == "near_duplicate":
+        second = call_at(apart, 61 * SECOND, 121 * SECOND)
+    made(tmp_path / "out", [first, second])
+    found = verdicts(tmp_path / "out", tmp_path)[rule]
+    assert [one.voice_id[-1] for one in found.worst] == ["1"] * differs
+
+
 def test_the_command_reads_the_files_around_its_month(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,13 +10,16 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
+import msgspec
 import pytest
 
 from harvester.analysis.verify.check_runs import check_runs, check_summaries
 from harvester.analysis.verify.dataset_scan import UsageRow
 from harvester.dataset.usage import UsageTotals
 from harvester.state import run_records
+from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
+from harvester.state.values import Batch, Compared, Entry, Note
 from harvester.storage.output import Output
 from tests.support.summaries import summary_of
 
@@ -162,6 +165,41 @@ def test_this_version_counts_no_less_than_its_rows_hold(db: Connection) -> None:
 def test_no_version_excuses_rows_that_are_missing(db: Connection) -> None:
     ran(db, usage__answers=None, opens_published=3, usage__call_duration_s=90)
     assert {(severity, kind) for severity, kind, _ in found(db)} == {("damage", "control_totals")}
+
+
+def again(db: Connection, *, counted: int, waiting: int) -> list[tuple[str, str, str]]:
+    """A run that fetched 10 ids again: two were forgotten, one failed, the same, changed, differing
+    in extra alone and missing are `counted` each, and so many answers wait in the journal.
+    """
+    ran(db)
+    answers = [Entry(f"{n:019}", 1, True, b'{"status":0}') for n in range(waiting)]
+    counters = {**COUNTERS, "again": 10, "forgotten": 2, "failed": 1}
+    if answers:
+        batch = Batch(again=answers)
+        acknowledge(db, RUN, batch, work_list=None, counters=counters, requests_of_day=("", 0))
+    run_records.end_run(db, RUN, 1, 3, counters)
+    note = Note(compared={RUN: Compared(counted, counted, counted, counted, unrated=9)})
+    db.execute(
+        "INSERT INTO publication (lo, hi, state, kind, note) VALUES (1, 0, 'live', 'change', ?)",
+        (msgspec.json.encode(note).decode(),),
+    )
+    return found(db, None)
+
+
+@pytest.mark.parametrize(("counted", "waiting"), [(1, 3), (0, 7)])
+def test_every_id_that_was_fetched_again_was_compared_or_forgotten_or_failed_or_waits(
+    db: Connection, counted: int, waiting: int
+) -> None:
+    assert again(db, counted=counted, waiting=waiting) == []
+
+
+@pytest.mark.parametrize(("counted", "waiting"), [(1, 2), (1, 4), (2, 3), (1, 0)])
+def test_ids_that_were_fetched_again_and_have_no_outcome_or_two_are_damage(
+    db: Connection, counted: int, waiting: int
+) -> None:
+    outcomes = 3 + 4 * counted + waiting
+    what = f"10 ids were fetched again, but {outcomes} have an outcome"
+    assert again(db, counted=counted, waiting=waiting) == [("damage", "control_totals", what)]
 
 
 def test_rows_of_a_run_that_is_unknown_are_damage(db: Connection) -> None:

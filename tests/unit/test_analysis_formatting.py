@@ -9,6 +9,7 @@ import pytest
 
 from harvester.analysis.report import formatting
 from harvester.analysis.report.figures import Between
+from harvester.state.id_counts import BillingDay
 
 
 @pytest.mark.parametrize(
@@ -133,3 +134,14 @@ def test_what_others_wrote_is_shown_without_what_acts() -> None:
         == "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b"
     )
     assert formatting.named("") == "(none)"
+
+
+def test_only_days_that_are_listed_can_be_behind_in_being_counted() -> None:
+    never = BillingDay(day="2026-11-01")
+    listed = BillingDay(day="2026-11-02", listed_ms=5)
+    older = BillingDay(day="2026-11-03", listed_ms=5, counted_ms=4)
+    whole = BillingDay(day="2026-11-04", listed_ms=5, counted_ms=6, listed=1, delivered=1)
+    assert formatting.days_complete([never, whole]) == "1 of 2 days complete"
+    assert formatting.days_complete([never, listed, older, whole]) == (
+        "1 of 4 days complete; not counted since last listed: 2 (`harvester reconcile`)"
+    )

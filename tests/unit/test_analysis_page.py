@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from harvester.analysis.clock import Clock
+from harvester.analysis.html.days import days_section
 from harvester.analysis.html.figures import money_columns
 from harvester.analysis.html.report_page import page
 from harvester.analysis.period import Period
@@ -525,3 +527,17 @@ def test_an_instant_is_of_the_day_that_it_is_in_the_zone() -> None:
 def test_a_column_of_settled_amounts_is_there_where_a_call_has_one() -> None:
     assert money_columns(TWO) == ["EUR"]
     assert len(money_columns(ONE)) == len(["USD", "settled"])
+
+
+def test_the_bars_of_a_day_are_those_answered_and_upon_them_the_others() -> None:
+    """Of 1,500 calls 700 were answered, and the axis ends at 1,500."""
+    figures = Figures(calls=1_500, answered=700)
+    one = replace(report().calls, by_day=(Row("2026-11-01", figures),))
+    chart = days_section(report(calls=one), [date(2026, 11, 1)])
+    heights = [
+        Decimal(height)
+        for height in re.findall(r'<rect class="s[01]"[^>]* height="([0-9.]+)"', chart)
+    ]
+    answered, others = heights[:2]
+    assert round(answered + others) == 100
+    assert round(answered * 15) == 700

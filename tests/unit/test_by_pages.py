@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from datetime import UTC, date, datetime
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
+from sqlite3 import Connection
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harvester.dataset.group_record import GROUP_RECORD, GROUP_RECORD_1
+from harvester.errors import UsageError
 from harvester.pipeline.by_pages import sampling
-from harvester.pipeline.by_pages.believed import days_between
+from harvester.pipeline.by_pages.believed import Believed, believed, days_between
+from harvester.pipeline.by_pages.pages import Pages
 from harvester.pipeline.by_pages.spans import of_bounds, of_days
 from harvester.pipeline.engine.workers import Left
 from harvester.pipeline.listing.days import of_days as window_of
+from harvester.pipeline.listing.days import oldest
 from harvester.pipeline.listing.windows import DAY_S, Window
+from harvester.state import listings
+from harvester.state.between_runs import keep_clock
+from harvester.state.database import open_database
+from harvester.state.listings import Comparison
+from harvester.vendor_clock import CLOCK
 
 NOW = datetime(2026, 11, 28, 4, tzinfo=UTC).timestamp()
 """Noon of the 28th on the vendor's clock."""
@@ -70,7 +83,98 @@ def test_days_of_instants_are_those_of_the_vendors_clock_as_far_as_it_has_them()
     assert days_between(start, end, now_ms) == (date(2026, 11, 1), date(2026, 11, 11))
     assert days_between(0, end, now_ms) == (date(2026, 10, 1), date(2026, 11, 11))
     assert days_between(0, 1, now_ms) is None
+    midnight = int(datetime(2026, 11, 3, tzinfo=CLOCK).timestamp() * 1000)
+    one_day = (date(2026, 11, 2), date(2026, 11, 2))
+    assert days_between(midnight - DAY_S * 1000, midnight, now_ms) == one_day
+    until_next = (date(2026, 11, 2), date(2026, 11, 3))
+    assert days_between(midnight - DAY_S * 1000, midnight + 1, now_ms) == until_next
     assert days_between(None, end, now_ms) is None
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Connection]:
+    with closing(open_database(tmp_path / "state.db", "default")) as found:
+        yield found
+
+
+def believes(db: Connection, first: date | None = None, last: date | None = None) -> Believed:
+    return believed(db, GROUP_RECORD, Pages(first=first, last=last), "here", int(NOW * 1000))
+
+
+@pytest.mark.parametrize(
+    ("compared", "whose", "code"),
+    [
+        (100, "here", ""),
+        (99, "here", "listing.not_compared"),
+        (1000, "there", "listing.not_compared"),
+    ],
+)
+def test_the_list_is_believed_once_a_hundred_calls_were_equal_for_this_account_and_address(
+    db: Connection, compared: int, whose: str, code: str
+) -> None:
+    codes = {"0": "200"}
+    listings.keep_comparison(db, Comparison(compared, 1, codes, whose))
+    if not code:
+        found = believes(db)
+        assert (found.codes, found.filter, found.now_s) == (codes, None, NOW)
+        return
+    with pytest.raises(UsageError, match="--compare 1000") as refused:
+        believes(db, first=date(2026, 11, 3), last=date(2026, 11, 4))
+    assert refused.value.code == code
+    assert "harvester discover --from 2026-11-03 --to 2026-11-04" in str(refused.value)
+    # Without days: the last one that is over.
+    with pytest.raises(UsageError, match="--from 2026-11-27 --to 2026-11-27"):
+        believes(db)
+
+
+def test_what_was_never_compared_or_differed_last_is_not_believed(db: Connection) -> None:
+    with pytest.raises(UsageError, match="never found"):
+        believes(db)
+    listings.keep_comparison(db, Comparison(100, 1, {}, "here"))
+    listings.doubt_taken(db)
+    with pytest.raises(UsageError, match="differed last"):
+        believes(db)
+
+
+OLDEST = oldest(NOW)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "code"),
+    [
+        (OLDEST, TODAY, ""),
+        (TODAY, TODAY, ""),
+        (TODAY, date(2026, 12, 3), ""),
+        (date(2026, 11, 4), date(2026, 11, 3), "usage.date"),
+        (OLDEST - timedelta(days=1), TODAY, "usage.date"),
+        (date(2026, 11, 29), date(2026, 11, 29), "usage.date"),
+        (date(2026, 11, 3), None, "usage.date"),
+        (None, date(2026, 11, 3), "usage.date"),
+    ],
+)
+def test_days_are_in_order_and_such_as_the_vendor_has(
+    db: Connection, first: date | None, last: date | None, code: str
+) -> None:
+    listings.keep_comparison(db, Comparison(100, 1, {}, "here"))
+    if not code:
+        assert believes(db, first, last).pages == Pages(first=first, last=last)
+        return
+    with pytest.raises(UsageError) as refused:
+        believes(db, first, last)
+    assert refused.value.code == code
+
+
+def test_it_may_be_later_on_the_vendors_clock_than_on_ours(db: Connection) -> None:
+    listings.keep_comparison(db, Comparison(100, 1, {}, "here"))
+    keep_clock(db, "run", 13 * 3_600.0, 0, ("", 0))
+    tomorrow = TODAY + timedelta(days=1)
+    assert believes(db, tomorrow, tomorrow).now_s == NOW + 13 * 3_600
+
+
+def test_columns_that_can_not_say_how_a_record_came_are_refused_first(db: Connection) -> None:
+    with pytest.raises(UsageError, match="harvester compact --schema") as refused:
+        believed(db, GROUP_RECORD_1, Pages(), "here", int(NOW * 1000))
+    assert refused.value.code == "output.schema"
 
 
 def test_twenty_of_the_first_portion_are_compared_and_a_hundredth_of_later_ones() -> None:

@@ -162,6 +162,26 @@ def test_what_an_exit_code_says(code: int, short: str) -> None:
     assert (code in INTERRUPTED) is (code in {130, 143})
 
 
+@pytest.mark.parametrize(
+    ("code", "found", "short"),
+    [
+        (3, "found.changed", "done, records have changed"),
+        (3, "found.amount", "done, records have changed"),
+        (3, "", "done, some ids are dead"),
+        (3, "listing.taken", "done, some ids are dead"),
+        (0, "found.changed", "done"),
+    ],
+)
+def test_what_a_run_found_tells_its_exit_code_apart(code: int, found: str, short: str) -> None:
+    assert ending(code, found).short == short
+    assert ("changes/" in ending(code, found).next) == (short == "done, records have changed")
+
+
+def test_what_came_by_pages_in_vain_is_fetched_again_without_pages() -> None:
+    assert "without --via pages" in ending(5, "listing.taken").next
+    assert "--via pages" not in ending(5).next
+
+
 def test_known_event_is_a_sentence_and_unknown_one_is_listed() -> None:
     bad = {"event": "bad_ids", "level": "warning", "count": 3, "new": 2, "file": "b.jsonl"}
     assert sentence(bad) == (

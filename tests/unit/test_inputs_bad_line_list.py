@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harvester.inputs.bad_line_list import (
     read_bad_lines,
     worst_first,
 )
-from harvester.inputs.bad_lines import LISTED_AT_MOST
+from harvester.inputs.bad_lines import LISTED_AT_MOST, BadIds
 
 
 def line(file: str, number: int, reason: str = "not_an_id") -> str:
@@ -81,3 +82,14 @@ def test_a_list_that_can_not_be_kept_stops_nothing(tmp_path: Path) -> None:
 def test_files_are_ranked_by_their_bad_lines() -> None:
     by_file = {"c": 1, "none": 0, "b": 7, "a": 1}
     assert list(worst_first(by_file).items()) == [("b", 7), ("a", 1), ("c", 1)]
+
+
+def test_another_count_lists_into_what_room_is_left() -> None:
+    out = io.StringIO()
+    bad = BadIds(out, listed_at_most=3)
+    bad.add(1, "empty", b"")
+    own = bad.apart()
+    for line in range(2, 6):
+        own.add(line, "empty", b"")
+    assert [json.loads(line)["line"] for line in out.getvalue().splitlines()] == [1, 2, 3]
+    assert (bad.total, own.total) == (1, 4)

@@ -85,3 +85,14 @@ def test_an_id_is_between_two_stamps_by_the_earlier_of_its_readings() -> None:
     found = between(pa.array(ids, pa.string()), "261121000000", "261123000000")
     assert dict(zip(ids, found.to_pylist(), strict=True)) == ids
     assert between(pa.array([], pa.string()), "1", "2").to_pylist() == []
+
+
+def test_an_id_that_can_be_read_as_two_dates_is_as_old_as_the_earlier_and_dated_by_the_later() -> (
+    None
+):
+    # 2023-11-01 10:11:01 without a type digit, 2031-10-11 01:10:10 with one
+    both = pa.array(["23110110110100000001"])
+    assert between(both, "231101000000", "231102000000").to_pylist() == [True]
+    assert between(both, "311011000000", "311012000000").to_pylist() == [False]
+    assert stamps(both).to_pylist() == ["311011011010"]
+    assert dated(both[0].as_py()) == datetime(2031, 10, 11, 1, 10, 10, tzinfo=_CLOCK)

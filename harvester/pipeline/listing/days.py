@@ -18,6 +18,7 @@ KEPT_DAYS = 59
 """The vendor keeps two months: that many days at least."""
 DUE_AFTER = (1, 3, 12)
 """Days after a day on which it is listed."""
+_REDIALLED_DAYS = 10
 _A_DAY = timedelta(days=1)
 KEEP_REQUESTS = 100
 """After so many requests a listing keeps what they brought."""
@@ -55,6 +56,13 @@ def widened(days: Window, now_s: float) -> Window:
     least_s = int(now_s) - KEPT_DAYS * DAY_S
     start_s = max(days.start_s - DAY_S, min(least_s, days.start_s))
     return Window(start_s, days.until_s + DAY_S)
+
+
+def with_redials(span: Window) -> Window:
+    """A span that is a day wider at its end, so wide that it holds calls that are listed by a time
+    after their submitTime.
+    """
+    return Window(span.start_s, span.until_s + (_REDIALLED_DAYS - 1) * DAY_S)
 
 
 def due(done: Sequence[Done], now_s: float) -> list[tuple[date, date]]:

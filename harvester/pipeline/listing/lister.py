@@ -69,8 +69,6 @@ class Span(msgspec.Struct, frozen=True):
     by: str | None
     """The time that windows are known to be cut by."""
     is_start_counted: bool
-    compares_total: bool
-    """Whether the vendor's total of all of it is asked for."""
 
 
 class Lister:
@@ -186,7 +184,7 @@ class Lister:
 
     async def _learn_total(self, span: Span) -> bool:
         """Keep what the vendor says of all windows as one; False where it does not."""
-        if not span.compares_total or not span.window.seconds:
+        if not span.window.seconds:
             return False
         found = await self._total(span)
         if found is None:
