@@ -659,7 +659,7 @@ def _tell_end(done: Discovered, events: Events) -> None:
     )
 
 
-def _incomplete(counts: _Counts, found: Filter | None, *, not_over: bool) -> ListIncomplete | None:
+def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
     """What is wrong with a listing that came to its end."""
     if counts.unsettled_windows:
         causes = ", ".join(sorted({one.cause for one in counts.unsettled}))
