@@ -360,8 +360,7 @@ class _Discovery:
         is_named = found is not None and found.is_named
         is_by_submit = found is not None and found.by == _SUBMIT
         span = days if is_named and is_by_submit else days_of.widened(days, self._now_s)
-        if found is not None and not is_by_submit:
-            span = days_of.with_redials(span)
+        span = span if is_by_submit else days_of.with_redials(span)
         now_ms = lister.clock.now_ms()
         record = await ledger.call(
             listings.begin,

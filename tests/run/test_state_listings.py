@@ -68,6 +68,17 @@ def test_one_that_has_not_ended_goes_on_without_what_was_not_settled(
     assert listings.windows(db, listings.begin(db, (1_000, 3_000), 99).id) == []
 
 
+def test_that_it_was_looked_for_counts_as_long_as_a_listing_goes_on(
+    db: sqlite3.Connection,
+) -> None:
+    hour_ms = 3_600_000
+    assert not listings.has_looked(db, 30 * hour_ms)
+    listings.keep_look(db, 30 * hour_ms)
+    listings.drop_filter(db)
+    for hour, is_told in ((30, True), (49.9, True), (50, False), (10, False), (10.1, True)):
+        assert listings.has_looked(db, int(hour * hour_ms)) is is_told, "a clock may go back"
+
+
 def totals(db: sqlite3.Connection, number: int) -> tuple[int | None, int | None]:
     found = listings.listing(db, number)
     return found.least, found.most

@@ -19,6 +19,7 @@ from harvester.pipeline.listing.days import (
     oldest,
     split,
     widened,
+    with_redials,
 )
 from harvester.pipeline.listing.windows import DAY_S, Window
 
@@ -142,3 +143,9 @@ def test_a_span_is_wider_by_a_day_but_not_older_than_the_vendor_keeps() -> None:
     assert widened(span, NOON) == Window(span.start_s - DAY_S, span.until_s + DAY_S)
     old = of_days(oldest(NOON), oldest(NOON))
     assert widened(old, NOON).start_s == int(NOON) - KEPT_DAYS * DAY_S < old.start_s
+
+
+def test_calls_that_are_redialled_are_within_ten_days_after_theirs() -> None:
+    days = of_days(date(2026, 11, 2), date(2026, 11, 3))
+    span = with_redials(widened(days, days.until_s + 40 * 86_400))
+    assert (span.start_s, span.until_s) == (days.start_s - 86_400, days.until_s + 10 * 86_400)
