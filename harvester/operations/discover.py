@@ -665,7 +665,7 @@ def _incomplete(counts: _Counts, *, not_over: bool) -> ListIncomplete | None:
         return ListIncomplete(
             f"{counts.unsettled_windows} window(s) of the vendor's list are not settled "
             f"({causes}): calls may be missing. Run the same command again; only these are asked "
-            f"for.",
+            "for.",
             code="listing.unsettled",
         )
     if not_over:
