@@ -84,7 +84,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         bad_lines.write_text(
             "".join(json.dumps(bad | {"excerpt": one}) + "\n" for one in (f"+{NUMBER}", "a b"))
         )
-        before = made.output.state / "state.db.before-2.11"
+        before = made.output.state / "state.db.before-2.13"
         before.touch(0o600)
         with closing(sqlite3.connect(before)) as copy:
             made.db.backup(copy)
