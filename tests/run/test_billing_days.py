@@ -205,6 +205,23 @@ def test_a_report_has_the_days_of_its_period(
     assert told.partition("(")[0] in html.read_text()
 
 
+def test_no_day_that_is_not_complete_is_left_out_of_the_screen_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    made(out, [{}])
+    days = [str(date(2026, 9, 15) + timedelta(days=at)) for at in range(60)]
+    with closing(open_database(out / "state" / "state.db", ACCOUNT)) as db:
+        keep_days(db, [replace(whole(one), listed=10, delivered=9, missing=1) for one in days])
+    assert run_command(["report", "--out", str(out), "--month", "2026-10"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"2026-10-{day:02}  " in told for day in range(1, 32))
+    assert run_command(["report", "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert [one for one in days if f"{one}  " in told] == days[-31:]
+    assert "29 day(s) before these are not complete: see --html or --json" in told
+
+
 # --- which days are asked for, and which listings count ----------------------------------------
 
 

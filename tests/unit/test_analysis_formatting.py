@@ -143,5 +143,6 @@ def test_only_days_that_are_listed_can_be_behind_in_being_counted() -> None:
     whole = BillingDay(day="2026-11-04", listed_ms=5, counted_ms=6, listed=1, delivered=1)
     assert formatting.days_complete([never, whole]) == "1 of 2 days complete"
     assert formatting.days_complete([never, listed, older, whole]) == (
-        "1 of 4 days complete; not counted since last listed: 2 (`harvester reconcile`)"
+        "1 of 4 days complete; not counted since last listed: 2 "
+        "(`harvester reconcile --from 2026-11-02 --to 2026-11-03`)"
     )

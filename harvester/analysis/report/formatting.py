@@ -60,10 +60,11 @@ BILLING_HEADS = ("listed at", "calls", *(name for name in COUNTS if name != "lis
 def days_complete(days: Sequence[BillingDay]) -> str:
     """How many of these days are complete, and what to do where that can't be known."""
     told = f"{count(sum(one.is_complete for one in days))} of {count(len(days))} days complete"
-    behind = sum(one.listed_ms is not None and not one.is_counted for one in days)
+    behind = [one.day for one in days if one.listed_ms is not None and not one.is_counted]
     if not behind:
         return told
-    return f"{told}; not counted since last listed: {count(behind)} (`harvester reconcile`)"
+    command = f"harvester reconcile --from {min(behind)} --to {max(behind)}"
+    return f"{told}; not counted since last listed: {count(len(behind))} (`{command}`)"
 
 
 def billing_day(one: BillingDay) -> list[str]:

@@ -23,6 +23,7 @@ _NAME = 24
 _WIDEST = _NAME - 3
 """Of them, those that a name has: two are its indent, and one is free behind it."""
 _DAYS = 14
+_MONTH = 31
 _ROWS = 10
 _CHANGES = 6
 _RUNS = 5
@@ -261,11 +262,16 @@ def _billing_days(report: Report) -> Iterator[Line]:
         "bold",
     )
     yield Line(f"  {_billing_row('', formatting.BILLING_HEADS)}", "dim")
-    shown = [one for one in days if not one.is_complete] or days
-    for one in shown[-_DAYS:]:
+    incomplete = [one for one in days if not one.is_complete]
+    shown = incomplete[-_MONTH:] or days[-_DAYS:]
+    for one in shown:
         row = _billing_row(one.day, formatting.billing_day(one))
         yield Line(f"  {row}", "" if one.is_complete else "yellow")
-    if len(shown) < len(days):
+    if (hidden := len(incomplete) - len(shown)) > 0:
+        yield Line(
+            f"  {hidden} day(s) before these are not complete: see --html or --json", "yellow"
+        )
+    elif len(shown) < len(days):
         yield Line("  the days that are complete are in --html and --json", "dim")
 
 
