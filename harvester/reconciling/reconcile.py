@@ -91,6 +91,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Adds to commands in a text what they take to be typed as they stand."""
 
 
+_ENOUGH = 20
+"""Calls on either side, to conclude something from it that none is on both."""
 _A_DAY = timedelta(days=1)
 _MARK = "reconcile.json"
 _STAGED = ".reconcile-"
@@ -229,6 +231,8 @@ def _compare(  # noqa: PLR0917 - what reconcile has, handed on
         what_next = {name: order.pasted(text) for name, text in what_next.items()}
         regions = fold(groups, names, what_next)
         _balance(regions, lists, placed)
+        if placed is not None:
+            _refuse_strange(placed.file, regions, lists)
         counted = by_day(groups, _listed_ms(days), now_ms)
         keep_days(db, counted)
         together = sum(region.calls for region in regions.values())
@@ -270,6 +274,21 @@ def _refuse_rounded(file: str, rounded: int) -> None:
             "their last digits: a spreadsheet or a program has rounded them, and nothing brings "
             "them back. Export them again from where they came, as text.",
             code="input.rounded_ids",
+        )
+
+
+def _refuse_strange(file: str, regions: Mapping[str, Region], lists: Compared) -> None:
+    """Raise SourceError where not one id is known to anybody: each call of the vendor would be one
+    that nobody here placed.
+    """
+    others = sum(region.calls for name, region in regions.items() if name != "D")
+    is_strange = regions["D"].calls == lists.placed and not lists.elsewhere
+    if is_strange and min(lists.placed, others) >= _ENOUGH:
+        raise SourceError(
+            f"{file}: not one of its {lists.placed:,} ids is a call that the vendor lists or that "
+            f"is known here, and there are {others:,} of these days: its ids are of another kind, "
+            "were cut, or are of another account. Name the column of the voiceIds by --column.",
+            code="input.other_ids",
         )
 
 

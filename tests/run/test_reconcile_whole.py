@@ -223,6 +223,29 @@ def test_an_id_that_stands_in_two_places_here_is_no_figure_but_an_error(
     assert refused.value.code == "control_totals.differ"
 
 
+@pytest.mark.parametrize(
+    ("placed", "of_vendor", "is_refused"),
+    [(20, 20, True), (19, 20, False), (20, 17, False), (20, 18, True)],
+)
+def test_a_file_of_which_nobody_knows_an_id_is_refused(
+    compares: Compares, tmp_path: Path, placed: int, of_vendor: int, *, is_refused: bool
+) -> None:
+    """Two calls more are known here: an open one and a dead one."""
+    theirs = [f"{NOON:%y%m%d%H%M%S}{n:07}" for n in range(100, 100 + of_vendor)]
+    strange = [f"{NOON:%y%m%d%H%M%S}{n:07}" for n in range(500, 500 + placed)]
+    if not is_refused:
+        done = compares(delivered=[], of_vendor=theirs, ours=dialer(tmp_path, strange))
+        assert calls(done) == {"V": of_vendor, "B": 2, "D": placed}
+        return
+    with pytest.raises(SourceError, match=f"not one of its {placed} ids") as refused:
+        compares(delivered=[], of_vendor=theirs, ours=dialer(tmp_path, strange))
+    assert refused.value.code == "input.other_ids"
+    known_too = compares(
+        delivered=[], of_vendor=theirs, ours=dialer(tmp_path, [*strange, theirs[0]])
+    )
+    assert calls(known_too)["D"] == placed
+
+
 def test_an_id_that_lost_its_last_digits_refuses_the_dialers_file(
     compares: Compares, tmp_path: Path
 ) -> None:
