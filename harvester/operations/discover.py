@@ -357,10 +357,12 @@ class _Discovery:
         if self._filter is None and not self._has_looked:
             await self._look(lister, ledger, days)
         found = self._filter
-        is_named = found is not None and found.is_named
         is_by_submit = found is not None and found.by == _SUBMIT
-        span = days if is_named and is_by_submit else days_of.widened(days, self._now_s)
-        span = span if is_by_submit else days_of.with_redials(span)
+        if found is not None and found.is_named and is_by_submit:
+            span = days
+        else:
+            after_days = 1 if is_by_submit else days_of.REDIALLED_DAYS
+            span = days_of.widened(days, self._now_s, after_days=after_days)
         now_ms = lister.clock.now_ms()
         record = await ledger.call(
             listings.begin,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from harvester.pipeline.listing.days import (
     DUE_AFTER,
     KEPT_DAYS,
+    REDIALLED_DAYS,
     Done,
     day_at,
     due,
@@ -19,7 +20,6 @@ from harvester.pipeline.listing.days import (
     oldest,
     split,
     widened,
-    with_redials,
 )
 from harvester.pipeline.listing.windows import DAY_S, Window
 
@@ -147,5 +147,5 @@ def test_a_span_is_wider_by_a_day_but_not_older_than_the_vendor_keeps() -> None:
 
 def test_calls_that_are_redialled_are_within_ten_days_after_theirs() -> None:
     days = of_days(date(2026, 11, 2), date(2026, 11, 3))
-    span = with_redials(widened(days, days.until_s + 40 * 86_400))
+    span = widened(days, days.until_s + 40 * 86_400, after_days=REDIALLED_DAYS)
     assert (span.start_s, span.until_s) == (days.start_s - 86_400, days.until_s + 10 * 86_400)

@@ -18,7 +18,8 @@ KEPT_DAYS = 59
 """The vendor keeps two months: that many days at least."""
 DUE_AFTER = (1, 3, 12)
 """Days after a day on which it is listed."""
-_REDIALLED_DAYS = 10
+REDIALLED_DAYS = 10
+"""For so long a number may be redialled, and its call be listed by a time of the last try."""
 _A_DAY = timedelta(days=1)
 KEEP_REQUESTS = 100
 """After so many requests a listing keeps what they brought."""
@@ -51,18 +52,14 @@ def oldest(now_s: float) -> date:
     return day_at(now_s) - timedelta(days=KEPT_DAYS - 1)
 
 
-def widened(days: Window, now_s: float) -> Window:
-    """The span to ask for where it is not known that calls are listed by their submitTime."""
+def widened(days: Window, now_s: float, *, after_days: int = 1) -> Window:
+    """The span to ask for where it is not certain that calls are listed by their submitTime.
+
+    `after_days`: how much later they may be listed.
+    """
     least_s = int(now_s) - KEPT_DAYS * DAY_S
     start_s = max(days.start_s - DAY_S, min(least_s, days.start_s))
-    return Window(start_s, days.until_s + DAY_S)
-
-
-def with_redials(span: Window) -> Window:
-    """A span that is a day wider at its end, so wide that it holds calls that are listed by a time
-    after their submitTime.
-    """
-    return Window(span.start_s, span.until_s + (_REDIALLED_DAYS - 1) * DAY_S)
+    return Window(start_s, days.until_s + after_days * DAY_S)
 
 
 def due(done: Sequence[Done], now_s: float) -> list[tuple[date, date]]:
