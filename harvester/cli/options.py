@@ -122,7 +122,8 @@ def refuse_contradiction(
 
 def settings(config: Path | None, **flags: object) -> Settings:
     """The configuration; `flags` are named section__key.  Raises ConfigError."""
-    next_command.note(config, flags.get("output__dir"), flags.get("vendor__account"))
+    given = (flags.get(name) for name in ("output__dir", "vendor__account", "vendor__base_url"))
+    next_command.note(config, *given)
     named = {name.replace("__", ".", 1): value for name, value in flags.items()}
     found = load(config, environ=os.environ, flags=named)
     _refuse_odd_name(found.config.output.dir)

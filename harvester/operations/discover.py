@@ -55,7 +55,7 @@ from harvester.pipeline.limits.limit_file import LimitFile, sharing
 from harvester.pipeline.limits.open_files import room_for
 from harvester.pipeline.listing import days as days_of
 from harvester.pipeline.listing.both_ways import LEAST_PROOF, BothWays, Comparer, draw
-from harvester.pipeline.listing.lister import Day, Lister, Span
+from harvester.pipeline.listing.lister import Day, Lister, Span, TotalOfAll
 from harvester.pipeline.listing.probing import Filter, find_filter, find_unnamed
 from harvester.pipeline.listing.windows import Window, gaps
 from harvester.pipeline.run.messages import tell_recovery
@@ -237,8 +237,8 @@ class _Discovery:
         self._listings: list[ListingRecord] = []
         self._asked: dict[int, Window] = {}
         """What there was to ask for, by listing."""
-        self._with_total: set[int] = set()
-        """Listings of which the vendor says how many calls there are as a whole."""
+        self._totals: dict[int, TotalOfAll] = {}
+        """By listing."""
         self._comparison: BothWays | None = None
         config = opened.config.vendor
         self._proof = proof_of(config.base_url, config.account, opened.state_id)
@@ -386,7 +386,7 @@ class _Discovery:
             settled=len(settled),
         )
         try:
-            has_total = await lister.list_span(
+            self._totals[record.id] = await lister.list_span(
                 Span(
                     record.id,
                     to_ask,
@@ -395,8 +395,6 @@ class _Discovery:
                     found is not None and found.is_start_counted,
                 )
             )
-            if has_total:
-                self._with_total.add(record.id)
         finally:
             await ledger.call(listings.rest, record.id)
 
@@ -487,7 +485,8 @@ class _Discovery:
                 part_of=days_of.of_days(*chosen),
             )
             counts.of_listing[record.id] = found.calls
-            if record.id in self._with_total:
+            total = self._totals.get(record.id)
+            if total is not None and total.is_known:
                 counts.rows_of[record.id] = count_rows(paths, room)
             counts.listed += found.calls
             counts.undated += found.undated
@@ -569,18 +568,26 @@ class _Discovery:
         db, whole = self._opened.db, self._asked[record.id]
         if any(one.cause for one in listings.windows(db, record.id)):
             return
-        kept = listings.listing(db, record.id)
-        rows = counts.rows_of.get(record.id)
-        if rows is None or kept.least is None or kept.most is None:
+        if cause := self._totals[record.id].cause:
+            unsettled = 0, 0, cause
+        elif (wrong := self._wrong_total(record.id, counts)) is not None:
+            unsettled = *wrong, _TOTAL_OF_ALL
+        else:
             return
+        one = WindowRecord(whole.start_s, whole.until_s, now_ms, *unsettled)
+        listings.keep_unsettled(db, record.id, one)
+
+    def _wrong_total(self, number: int, counts: _Counts) -> tuple[int, int] | None:
+        """The total of all and the calls that came, where these are not as many."""
+        kept = listings.listing(self._opened.db, number)
+        rows = counts.rows_of.get(number)
+        if rows is None or kept.least is None or kept.most is None:
+            return None
         # A total that was too low once must not make up for calls that are missing.
         is_sure = kept.most - kept.least <= kept.most // _MOST_LATE
-        if not (is_sure and kept.least <= rows <= kept.most):
-            total = kept.least if is_sure and rows < kept.least else kept.most
-            ends = whole.start_s, whole.until_s
-            listings.keep_unsettled(
-                db, record.id, WindowRecord(*ends, now_ms, total, rows, _TOTAL_OF_ALL)
-            )
+        if is_sure and kept.least <= rows <= kept.most:
+            return None
+        return (kept.least if is_sure and rows < kept.least else kept.most), rows
 
     def _summary(self, counts: _Counts, windows: int) -> Discovered:
         not_over = any(

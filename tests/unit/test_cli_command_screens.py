@@ -332,6 +332,13 @@ def test_discover_has_each_figure_beside_its_words() -> None:
             {"taken": 7},
             "`harvester run --carried-over-only` fetches what was put on the work list.",
         ),
+        (
+            {"taken": 7, "exit_code": 5, "code": "listing.not_over"},
+            (
+                "`harvester run --carried-over-only` fetches what was put on the work list. Then, "
+                "or later, run the same command again; it goes on where this one stopped."
+            ),
+        ),
         ({"exit_code": 4}, "fix what the message names, then run the same command again."),
         (
             {"exit_code": 5},

@@ -17,8 +17,14 @@ def nothing_given() -> Iterator[None]:
     next_command.begin([])
 
 
-def given(*, config: str | None = None, out: str | None = None, account: str | None = None) -> None:
-    next_command.note(config, out, account)
+def given(
+    *,
+    config: str | None = None,
+    out: str | None = None,
+    account: str | None = None,
+    base_url: str | None = None,
+) -> None:
+    next_command.note(config, out, account, base_url)
 
 
 def test_a_command_gets_the_options_that_were_given_and_a_text_without_one_none() -> None:
@@ -51,9 +57,26 @@ def test_only_a_command_that_takes_an_account_is_told_with_one(
     assert pasted(f"`harvester {command}`") == told
 
 
+@pytest.mark.parametrize(
+    ("command", "takes"),
+    [
+        *((name, True) for name in ("run", "plan", "doctor", "refetch", "discover", "reconcile")),
+        *((name, False) for name in ("publish", "compact", "status", "verify", "export")),
+    ],
+)
+def test_only_a_command_that_may_ask_the_vendor_is_told_with_an_address(
+    command: str, *, takes: bool
+) -> None:
+    """A new output does not have it yet."""
+    url = "http://127.0.0.1:8080"
+    given(base_url=url)
+    told = f"`harvester {command}{f' --base-url {url}' * takes}`"
+    assert pasted(f"`harvester {command}`") == told
+
+
 @pytest.mark.parametrize("command", ["simulate", "config"])
 def test_a_command_of_no_output_gets_no_option(command: str) -> None:
-    given(config="a.toml", out="out", account="acme")
+    given(config="a.toml", out="out", account="acme", base_url="http://here")
     assert pasted(f"`harvester {command}`") == f"`harvester {command}`"
 
 

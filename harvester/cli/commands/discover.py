@@ -331,10 +331,12 @@ def _next(done: Discovered) -> str:
         return "fix what the message names, then run the same command again."
     if done.code in _NEXT:
         return _NEXT[done.code]
+    fetching = "`harvester run --carried-over-only` fetches what was put on the work list"
     if done.exit_code:
-        return "run the same command again; it goes on where this one stopped."
+        going_on = "run the same command again; it goes on where this one stopped."
+        return f"{fetching}. Then, or later, {going_on}" if done.taken else going_on
     if done.taken:
-        return "`harvester run --carried-over-only` fetches what was put on the work list."
+        return f"{fetching}."
     if done.unknown:
         return "the same command with --take puts the unknown ids on the work list."
     return "nothing to do."

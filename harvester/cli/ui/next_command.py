@@ -1,7 +1,8 @@
 """Commands in messages, such that they can be pasted: with the options that were given.
 
 A message names commands as `harvester export dead`, wherever it is made.  Which configuration,
-output and account were meant is known to the command line alone, so it is added on the way out.
+output, account and address were meant is known to the command line alone, so it is added on the way
+out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ _OF_AN_ACCOUNT = frozenset(
         "rebuild",
     }
 )
+_ASKING = frozenset({"run", "plan", "doctor", "refetch", "discover", "reconcile"})
+"""Those that know the vendor's address."""
 _OF_NO_OUTPUT = frozenset({"simulate", "config"})
+_TAKING = {"--account": _OF_AN_ACCOUNT, "--base-url": _ASKING}
+"""Who takes an option that not all take."""
 _OF_THE_FIRST_TIME = frozenset({"--dry-run", "--json"})
 _LONGEST = 300
 """Characters of a command line that is repeated whole; a shell may have put thousands of names."""
@@ -39,7 +44,7 @@ class Given(msgspec.Struct):
 
     arguments: Sequence[str] = ()
     options: Sequence[tuple[str, str]] = ()
-    """Those of -c, --out and --account that were."""
+    """Those of -c, --out, --account and --base-url that were."""
 
 
 given = Given()
@@ -50,9 +55,9 @@ def begin(arguments: Sequence[str]) -> None:
     given.arguments, given.options = tuple(arguments), ()
 
 
-def note(config: object, out: object, account: object) -> None:
+def note(config: object, out: object, account: object, base_url: object) -> None:
     """The options as they were read; None where one was not given."""
-    named = (("-c", config), ("--out", out), ("--account", account))
+    named = (("-c", config), ("--out", out), ("--account", account), ("--base-url", base_url))
     given.options = tuple((name, str(value)) for name, value in named if value is not None)
 
 
@@ -89,8 +94,6 @@ def _with_options(found: re.Match[str]) -> str:
     options = (
         f" {option} {shlex.quote(value)}"
         for option, value in given.options
-        if option not in words
-        and name not in _OF_NO_OUTPUT
-        and (option != "--account" or name in _OF_AN_ACCOUNT)
+        if option not in words and name not in _OF_NO_OUTPUT and name in _TAKING.get(option, {name})
     )
     return f"`harvester {name}{found[2]}{''.join(options)}`"

@@ -13,7 +13,8 @@ time windows are cut, a page of another window from the right one: a cache may g
 window is settled all the same.  So the vendor is asked for the total of all windows as one, before
 the first page and after the last, until it says the same twice running: they must have brought as
 many calls.  One that was given twice is missing somewhere, and one of other days is one too many;
-so the page of a window that is cut is not kept either, as its parts bring its calls.
+so the page of a window that is cut is not kept either, as its parts bring its calls.  A total that
+can't be had for now leaves the listing unsettled; one that the vendor says no to is done without.
 """
 
 from __future__ import annotations
@@ -37,7 +38,16 @@ from harvester.pipeline.listing.asker import Asker
 from harvester.pipeline.listing.days import KEEP_REQUESTS
 from harvester.pipeline.listing.rows import SCHEMA, Row, row_of, table_of
 from harvester.pipeline.listing.walk import Walk
-from harvester.pipeline.listing.windows import DAY_S, MOST_TRIES, Asked, Closed, Window, Windows
+from harvester.pipeline.listing.windows import (
+    DAY_S,
+    FINAL,
+    MOST_TRIES,
+    NOES,
+    Asked,
+    Closed,
+    Window,
+    Windows,
+)
 from harvester.state import between_runs, listings
 from harvester.state.listings import ListedFile, WindowRecord
 from harvester.state.writer import LedgerWriter
@@ -69,6 +79,14 @@ class Span(msgspec.Struct, frozen=True):
     by: str | None
     """The time that windows are known to be cut by."""
     is_start_counted: bool
+
+
+class TotalOfAll(msgspec.Struct, frozen=True):
+    """What is known of how many calls a listing has as a whole."""
+
+    is_known: bool
+    cause: str = ""
+    """Why not, where it failed; "": the vendor does not give it, or the command stops."""
 
 
 class Lister:
@@ -110,25 +128,26 @@ class Lister:
         self._unkept_requests = 0
         self._told_requests = 0
         self._kept_at = time.monotonic()
+        self._widest_s = _WIDEST_S
+        """No wider span is asked for its total."""
 
-    async def list_span(self, span: Span) -> bool:
+    async def list_span(self, span: Span) -> TotalOfAll:
         """List a span; what stops it is `stop.reason`.  Raises StoreError.
 
-        Returns whether what came is to be compared with how many calls it has as a whole: the
-        listing has that then.
+        Where the total is known, before and after, the listing has it.
         """
         self._span = span
         self._windows = Windows(
             [span.window], closed=span.closed, is_start_counted=span.is_start_counted
         )
         try:
-            is_known_before = await self._learn_total(span)
+            before = await self._learn_total(span)
             await self._walk.through(self._windows, span.by, self)
-            is_known_after = await self._learn_total(span)
+            after = await self._learn_total(span)
         finally:
             await self._keep()
             await self._keep_clock()
-        return is_known_before and is_known_after
+        return before if not before.is_known else after
 
     async def each(self, items: Iterator[T], do: Callable[[Asker, T], Awaitable[None]]) -> None:
         """Do it with each of the items, as many at a time as there are connections.
@@ -182,28 +201,32 @@ class Lister:
             )
         )
 
-    async def _learn_total(self, span: Span) -> bool:
-        """Keep what the vendor says of all windows as one; False where it does not."""
+    async def _learn_total(self, span: Span) -> TotalOfAll:
+        """Keep what the vendor says of all windows as one."""
         if not span.window.seconds:
-            return False
+            return TotalOfAll(is_known=False)
         found = await self._total(span)
-        if found is None:
-            return False
+        if isinstance(found, str | None):
+            return TotalOfAll(is_known=False, cause=found or "")
         await self._ledger.call(listings.keep_total, span.number, *found)
-        return True
+        return TotalOfAll(is_known=True)
 
-    async def _total(self, span: Span) -> tuple[int, int] | None:
+    async def _total(self, span: Span) -> tuple[int, int] | str | None:
         """What is said twice running; else the most, as calls may come all the time."""
         told: list[tuple[int, int]] = []
         while len(told) < MOST_TRIES:
             found = await self._total_once(span)
-            if found is None or found in told[-1:]:
+            if isinstance(found, str) and found not in FINAL and self._widest_s > DAY_S:
+                self._widest_s = max(DAY_S, min(self._widest_s, span.window.seconds) // 2)
+                told = []
+                continue
+            if isinstance(found, str | None) or found in told[-1:]:
                 return found
             told.append(found)
         return max(told)
 
-    async def _total_once(self, span: Span) -> tuple[int, int] | None:
-        """At least, and at most, of the windows as they are asked for.
+    async def _total_once(self, span: Span) -> tuple[int, int] | str | None:
+        """At least, and at most, of the windows as they are asked for; or why there is none.
 
         The parts of a long span leave a second between them, so that no call counts twice; so one
         of the seconds where they meet may count in neither.
@@ -211,24 +234,27 @@ class Lister:
         least = where_they_meet = 0
         at_s = span.window.start_s - (not span.is_start_counted)
         while True:
-            end_s = min(at_s + _WIDEST_S, span.window.until_s)
+            end_s = min(at_s + self._widest_s, span.window.until_s)
             found = await self._total_of(at_s, end_s)
-            if found is None:
-                return None
+            if not isinstance(found, int):
+                return found
             least += found
             if end_s == span.window.until_s:
                 return least, least + where_they_meet
             found = await self._total_of(end_s - 1, end_s + 2)
-            if found is None:
-                return None
+            if not isinstance(found, int):
+                return found
             where_they_meet += found
             at_s = end_s + 1
 
-    async def _total_of(self, start_s: int, end_s: int) -> int | None:
+    async def _total_of(self, start_s: int, end_s: int) -> int | str | None:
+        """A total, or how it failed; None where the vendor says no, or the command stops."""
         if self.stop.is_set:
             return None
         page = await self.page(Query(start_s, end_s, size=1))
-        return page.total if isinstance(page, Page) else None
+        if isinstance(page, Page):
+            return page.total
+        return None if page in NOES else page
 
     async def _alone(self, asking: Coroutine[None, None, T]) -> T | None:
         async def enlisted() -> T:

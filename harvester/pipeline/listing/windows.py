@@ -59,12 +59,9 @@ _BRIM = 20
 _RESCUED_PARTS = 8
 _RESCUES = 2
 """Windows that failed and are cut before any part of such a one was answered."""
-_FINAL = frozenset(
-    {
-        *("out_of_time_range", "parameter_exception", "bad_query_id"),
-        *("not_a_page", "not_an_envelope", "other_window"),
-    }
-)
+NOES = frozenset({"out_of_time_range", "parameter_exception", "bad_query_id"})
+"""Causes that are the vendor's no."""
+FINAL = NOES | {"not_a_page", "not_an_envelope", "other_window"}
 """Causes that a smaller window would have as well: a no, and answers that are none."""
 _MOST_OFTEN = 3
 """Into so many windows a second may fall: those that end and begin beside it overlap there."""
@@ -204,7 +201,7 @@ class Windows:
     def failed(self, asked: Asked, cause: str) -> Closed | None:
         """No answer could be had; the window, if it is closed by that."""
         work = self._out.pop(asked.window)
-        if cause in _FINAL or not self._rescues or work.window.seconds == 1:
+        if cause in FINAL or not self._rescues or work.window.seconds == 1:
             return Closed(work.window, 0, len(work.ids), cause)
         self._rescues -= 1
         parts = _even(work.window, min(_RESCUED_PARTS, work.window.seconds))
