@@ -86,9 +86,11 @@ def test_a_file_of_changes_that_is_not_as_it_was_published_is_told_with_its_plac
     out: Path, damage: Callable[[Path], None], kind: str
 ) -> None:
     damage(part(out))
-    found = [one for one in looked_at(out, deep=False) if "/changes/change_date=" in one.where]
+    told = [one for one in looked_at(out, deep=False) if one.severity == "damage"]
+    found = [one for one in told if "/changes/change_date=" in one.where]
     assert kind in [one.kind for one in found]
     assert all("changes/" in one.remedy and "cdr/" not in one.remedy for one in found)
+    assert found == told, "nothing is said of cdr/, which is whole"
 
 
 def test_a_byte_that_has_changed_is_seen_by_whoever_reads_them_all(out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,6 +52,8 @@ class FileCheck:
     """Live parts that can be read."""
     complete: bool
     """Every live part is among them, with the rows that the ledger names."""
+    can_sum: bool
+    """And so is every file of changes/, which say how rows were before."""
 
 
 def check_files(
@@ -68,16 +70,18 @@ def check_files(
         tell(done, len(expected.live))
         path = places.cdr / part.path
         found = list(_live(path, part, listing.parts.get(part.path), expected.kind))
-        usable = not {finding.kind for finding in found} & _UNUSABLE
+        usable = not _is_unusable(found)
         if usable and deep:
             found += _content(path, part, expected)
-            usable = not {finding.kind for finding in found} & _UNUSABLE
+            usable = not _is_unusable(found)
         if usable:
             readable.append(path)
         findings += found
     findings += _unknown(places.cdr, listing, expected)
-    findings += _changes(places, expected, deep=deep)
-    return FileCheck(findings, readable, complete=len(readable) == len(expected.live))
+    of_changes = list(_changes(places, expected, deep=deep))
+    complete = len(readable) == len(expected.live)
+    can_sum = complete and not _is_unusable(of_changes)
+    return FileCheck([*findings, *of_changes], readable, complete, can_sum)
 
 
 def _changes(places: Places, expected: Expected, *, deep: bool) -> Iterator[Finding]:
@@ -88,7 +92,7 @@ def _changes(places: Places, expected: Expected, *, deep: bool) -> Iterator[Find
     for part in expected.live:
         path = places.changes / part.path
         of_part = list(_live(path, part, listing.parts.get(part.path), expected.kind))
-        if deep and not {finding.kind for finding in of_part} & _UNUSABLE:
+        if deep and not _is_unusable(of_part):
             of_part += _content(path, part, expected)
         found += of_part
     for finding in (*found, *_unknown(places.changes, listing, expected)):
@@ -96,6 +100,10 @@ def _changes(places: Places, expected: Expected, *, deep: bool) -> Iterator[Find
 
 
 _UNUSABLE = frozenset({"missing_file", "unreadable", "rows"})
+
+
+def _is_unusable(found: Iterable[Finding]) -> bool:
+    return any(finding.kind in _UNUSABLE for finding in found)
 
 
 def _live(path: Path, part: PartRecord, size: int | None, kind: RecordKind) -> Iterator[Finding]:

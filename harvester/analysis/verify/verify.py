@@ -183,7 +183,7 @@ def _check_content(  # noqa: PLR0917 - what is compared
         check = check_ids(
             db, content, work_list=work_list, complete=complete, rebuilt=is_rebuilt(db)
         )
-        usage = content.usage() if complete else None
+        usage = content.usage() if files.can_sum and journal.readable else None
     except StoreError as exc:
         check = IdCheck([damage("unreadable", str(exc), "cdr/", "Run `verify --deep`.")], 0)
         usage = None
