@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from harvester.answers.rating import NO_COST
 from harvester.storage.duckdb_engine import listed, pattern
 
 _RATED = "is_rated"
@@ -60,11 +61,16 @@ def current_sql(
 def priced_sql(database: duckdb.DuckDBPyConnection, read: str) -> str:
     """SQL: the calls of `read`, with a `cost` only where it is a price, and with `is_rated`.
 
-    What stands where the price will stand is none: -1, or 0.  An older version of the columns does
-    not say where that is so: `is_rated` is NULL then.
+    What stands where the price will stand is none: -1, or 0; nor is the -1 of a call that nobody
+    answered.  An older version of the columns does not say which 0 it is: `is_rated` is NULL then.
     """
     found = database.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()  # noqa: S608
     if any(name == _RATED for name, *_ in found):
-        cost = f"CASE WHEN {_RATED} THEN cost END AS cost"
-        return f"(SELECT * REPLACE ({cost}) FROM {read})"  # noqa: S608
-    return f"(SELECT *, NULL::BOOLEAN AS {_RATED} FROM {read})"  # noqa: S608
+        return f"(SELECT * REPLACE ({price_sql(_RATED)} AS cost) FROM {read})"  # noqa: S608
+    cost = f"{price_sql('true')} AS cost"
+    return f"(SELECT * REPLACE ({cost}), NULL::BOOLEAN AS {_RATED} FROM {read})"  # noqa: S608
+
+
+def price_sql(is_rated: str, cost: str = "cost") -> str:
+    """SQL: `cost` where it is a price, else NULL; `is_rated`: a condition."""
+    return f"CASE WHEN {is_rated} AND {cost} <> {NO_COST} THEN {cost} END"

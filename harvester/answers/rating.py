@@ -28,7 +28,8 @@ from harvester.answers.times import Call, talk_ms
 ALL = "*"
 """Among the free destinations: every one is."""
 
-_NO_COST = Decimal(-1)
+NO_COST = Decimal(-1)
+"""What stands where a price will stand, or never will as nobody talked."""
 _NUMBERS = (int, float)
 _ABSENT = (None, "")
 
@@ -90,7 +91,7 @@ def _has_price(fields: Mapping[str, str]) -> bool:
             cost = _typed(fields, "costEur", decimal_of)
     except ValueError:
         return True
-    if cost is None or cost == _NO_COST:
+    if cost is None or cost == NO_COST:
         return False
     return bool(cost) or (_explains(fields, "rate", decimal_of) and _explains_seconds(fields))
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harvester.analysis.verify.check_ids import settled_flags
+from harvester.answers.rating import NO_COST
 from harvester.dataset.kind import IS_RATED, RecordKind
 from harvester.dataset.normalize import normalize
 from harvester.money import PRECISION, SCALE
@@ -81,10 +82,12 @@ def _journal(books: Books) -> Iterator[pa.RecordBatch]:
         table = normalize(journal.answers_of(row), books.account, books.kind).table
         names = ["voice_id", "submit_time", "charged_duration_s", "cost", "currency"]
         found = table.select(names).append_column("seen_at", table["fetched_at"])
+        # What is no price is none here as well: see `current.priced_sql`.
+        is_price = pc.not_equal(table["cost"], pa.scalar(NO_COST))
         if IS_RATED.name in table.column_names:
-            # What is no price is none here as well: see `current.priced_sql`.
-            cost = pc.if_else(table[IS_RATED.name], table["cost"], None)
-            found = found.set_column(names.index("cost"), "cost", cost)
+            is_price = pc.and_(is_price, table[IS_RATED.name])
+        cost = pc.if_else(is_price, table["cost"], None)
+        found = found.set_column(names.index("cost"), "cost", cost)
         state = pa.array(["delivered"] * table.num_rows, pa.string())
         found = found.append_column("state", state).select(SCHEMA.names).cast(SCHEMA)
         yield from found.combine_chunks().to_batches()

@@ -24,7 +24,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harvester.analysis.current import current_sql, priced_sql
+from harvester.analysis.current import current_sql, price_sql, priced_sql
 from harvester.dataset.usage import currency_name
 from harvester.inputs.id_dates import stamp_of, stamp_sql
 from harvester.money import PRECISION, SCALE
@@ -172,8 +172,8 @@ def _vendor_sql(files: Sequence[Path]) -> str:
             "SELECT '' AS voice_id, true AS in_v, NULL::TIMESTAMPTZ AS submit_time, "
             "0 AS charged_duration_s, 0::DECIMAL(38, 8) AS cost, '' AS currency WHERE false"
         )
-    # What stands where the price will stand is none: -1, or 0; of a call that goes on, whatever.
-    cost = "CASE WHEN is_rated AND is_final THEN cost END"
+    # What stands where the price will stand is none; of a call that goes on, whatever.
+    cost = price_sql("is_rated AND is_final")
     if len(files) == 1:
         return (
             f"SELECT true AS in_v, voice_id, submit_time, charged_duration_s, {cost} AS cost, "  # noqa: S608

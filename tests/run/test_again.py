@@ -22,7 +22,7 @@ IDS = list(make_ids(40, 4, end=END))
 @pytest.fixture
 def typed() -> Iterator[None]:
     next_command.begin(["run", "my ids.txt", "-c", "a b.toml", "--out", "it's", "--rate", "5"])
-    next_command.note(Path("a b.toml"), "it's", None)
+    next_command.note(Path("a b.toml"), "it's", None, None)
     yield
     next_command.begin([])
 
@@ -59,7 +59,7 @@ def test_what_is_no_command_or_has_its_options_stays() -> None:
 
 
 def test_an_account_is_repeated_where_a_command_takes_it() -> None:
-    next_command.note(None, None, "a;b")
+    next_command.note(None, None, "a;b", None)
     assert next_command.pasted("`harvester refetch`") == "`harvester refetch --account 'a;b'`"
     assert next_command.pasted("`harvester status`") == "`harvester status`"
     next_command.begin([])

@@ -127,11 +127,13 @@ def test_what_stands_where_the_price_will_stand_is_no_cost_before_it_is_publishe
         entries = [
             Entry("paid", NOON_MS, True, ANSWER),
             Entry("waits", NOON_MS, True, filler, is_rated=False),
+            Entry("unanswered", NOON_MS, True, filler),
         ]
         batch = Batch(entries=entries)
         acknowledge(db, "run-1", batch, work_list=None, counters={}, requests_of_day=("", 0))
         rows = pq.read_table(states(made, tmp_path)).to_pylist()
-    assert {row["voice_id"]: row["cost"] for row in rows} == {"paid": Decimal("0.5"), "waits": None}
+    costs = {row["voice_id"]: row["cost"] for row in rows}
+    assert costs == {"paid": Decimal("0.5"), "waits": None, "unanswered": None}
 
 
 def test_what_is_dead_here_and_alive_there_is_told(house: House, tmp_path: Path) -> None:

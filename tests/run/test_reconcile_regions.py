@@ -39,7 +39,7 @@ TIME = st.one_of(INSIDE, OUTSIDE)
 MONEY = st.one_of(
     st.none(),
     st.decimals(-(10**9), 10**9, places=8),
-    st.sampled_from([Decimal("0.00000001"), Decimal("9999999999.99999999")]),
+    st.sampled_from([Decimal("0.00000001"), Decimal("9999999999.99999999"), Decimal(-1)]),
 )
 PAID = st.fixed_dictionaries(
     {
@@ -243,13 +243,14 @@ def test_each_id_is_in_the_region_that_sets_put_it_in(
 def paid_of_ours(one: Mapping[str, Any]) -> dict[str, Any]:
     """What stands where the price will stand is no cost."""
     ours: dict[str, Any] = one["ours"]
-    return ours if one.get("ours_rated", True) else ours | {"cost": None}
+    is_price = one.get("ours_rated", True) and ours["cost"] != -1
+    return ours if is_price else ours | {"cost": None}
 
 
 def paid_of_listed(one: Mapping[str, Any]) -> dict[str, Any]:
     """The list's price, where it has one: that of a call that goes on is none."""
     listed: dict[str, Any] = one["listed"]
-    if not (one["is_rated"] and one["is_final"]):
+    if not (one["is_rated"] and one["is_final"] and listed["cost"] != -1):
         listed = listed | {"cost": None}
     ours: dict[str, Any] = paid_of_ours(one) if has_row(one) else {}
     known = ours.get("cost"), ours.get("charged_duration_s")

@@ -77,12 +77,17 @@ def test_of_one_folder_its_own_changes_count_also_of_that_without_a_day(
 
 
 def test_what_is_not_rated_has_no_price_whatever_stands_there(tmp_path: Path) -> None:
-    files = [part(tmp_path, str(DAY), [row("a", 1), row("b", -1, is_rated=False)])]
+    rows = [row("a", 1), row("b", -1, is_rated=False), row("c", 0, is_rated=False), row("d", -1)]
+    files = [part(tmp_path, str(DAY), [*rows, row("e", -2), row("f", 0)])]
     with closing(duckdb.connect()) as database:
         read = priced_sql(database, current_sql(files, []))
         assert database.execute(f"SELECT cost FROM {read} ORDER BY voice_id").fetchall() == [
             (Decimal(1),),
-            (None,),
+            *[(None,)] * 3,
+            (Decimal(-2),),
+            (Decimal(0),),
         ]
-        old = priced_sql(database, "(SELECT 'a' AS voice_id, 7 AS cost)")
-        assert database.execute(f"SELECT cost, is_rated FROM {old}").fetchall() == [(7, None)]
+        old = priced_sql(database, "(SELECT unnest([7, -1, 0]) AS cost)")
+        assert database.execute(f"SELECT cost, is_rated FROM {old}").fetchall() == [
+            *[(7, None), (None, None), (0, None)]
+        ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from harvester.analysis.current import changes_sql
+from harvester.analysis.current import changes_sql, price_sql
 from harvester.analysis.scope import Scope
 from harvester.dataset.packing import NO_DATE
 from harvester.dataset.usage import currency_name
@@ -25,12 +25,12 @@ MOST_ROWS = 200
 
 _CHANGE = """
 CREATE TEMP TABLE change AS
-SELECT publication, folder_date, reason, changed, old_cost, old_currency, cost, currency,
-       coalesce(strftime({day}, '%Y-%m-%d'), '') AS day,
+SELECT publication, folder_date, reason, changed, old_cost, old_currency, currency,
+       {price} AS cost, coalesce(strftime({day}, '%Y-%m-%d'), '') AS day,
        coalesce(destination_country, '') AS destination
 FROM (
     SELECT publication, submit_date AS folder_date, reason, changed,
-           old.cost AS old_cost, old.currency AS old_currency, unnest(new)
+           {old_price} AS old_cost, old.currency AS old_currency, unnest(new)
     FROM {changes}
 ) WHERE {within}
 """
@@ -102,6 +102,8 @@ def corrections(
         query = _CHANGE.format(
             day=scope.clock.day_sql(),
             changes=changes_sql(changes),
+            price=price_sql("true"),
+            old_price=price_sql("true", "old.cost"),
             within=scope.clock.within_sql(scope.period),
         )
         database.execute(query)
