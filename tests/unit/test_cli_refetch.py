@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_options_that_mean_nothing_for_such_ids_are_refused_and_not_ignored(
     for more in ((), ("--dry-run",)):
         out = ("--out", str(tmp_path / "out"), "--json")
         assert run_command(["refetch", *words, *more, *out]) == 2
-        assert '"code":"usage.conflict"' in capsys.readouterr().err
+        assert json.loads(capsys.readouterr().err)["code"] == "usage.conflict"
     assert not (tmp_path / "out").exists()
 
 
@@ -42,7 +43,7 @@ def test_a_share_is_above_nothing_and_up_to_all(
 ) -> None:
     words = ["refetch", "delivered", "--sample", share, "--out", str(tmp_path / "out"), "--json"]
     assert run_command(words) == 2
-    assert '"code":"usage.sample"' in capsys.readouterr().err
+    assert json.loads(capsys.readouterr().err)["code"] == "usage.sample"
 
 
 @pytest.mark.parametrize("share", ["100%", "1", "0.5 %", "0.01"])
@@ -51,4 +52,6 @@ def test_a_share_is_written_in_hundredths_or_as_a_number(
 ) -> None:
     words = ["refetch", "delivered", "--sample", share, "--out", str(tmp_path / "out"), "--json"]
     assert run_command(words) == 2
-    assert '"code":"output.no_data"' in capsys.readouterr().err, "it is another thing that is wrong"
+    assert json.loads(capsys.readouterr().err)["code"] == "output.no_data", (
+        "it is another thing that is wrong"
+    )
