@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.client.clock import VendorClock
-from harvester.client.record_group import Listed
+from harvester.client.record_group import Listed, Query
 from harvester.client.transport import Reply, Request, Seal
 from harvester.config import Config, Vendor
 from harvester.errors import BudgetReached, HarvesterError, Interrupted
@@ -183,7 +183,8 @@ class Walking:
         try:
             await self.walk.through(windows, "submitTime", self.taker)
         finally:
-            await self.walk.close()
+            async with asyncio.timeout(60.0):
+                await self.walk.close()
 
 
 def windows_of(seconds: int, parts: int = 1) -> Windows:
@@ -217,6 +218,20 @@ def test_what_can_be_no_id_is_none_and_its_window_is_not_settled(tmp_path: Path)
         await walking.through(windows_of(1))
         assert set(walking.taker.ids) == {"good"}
         assert [one.cause for one in walking.taker.closed] == ["no_id"]
+
+    run_virtually(main)
+
+
+def test_a_window_that_can_not_be_had_is_over_and_says_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        vendor = ListVendor({"one": FIRST_S, "two": FIRST_S + 1})
+        vendor.answers = {0: status(-25)}
+        walking = Walking(tmp_path, vendor)
+        async with asyncio.timeout(600.0):
+            await walking.through(windows_of(2, parts=2))
+        found = {one.window.start_s: (one.cause, one.distinct) for one in walking.taker.closed}
+        assert found == {FIRST_S: ("out_of_time_range", 0), FIRST_S + 1: ("", 1)}
+        assert set(walking.taker.ids) == {"two"}
 
     run_virtually(main)
 
@@ -415,7 +430,8 @@ class House:
         finally:
             budget.cancel()
             await asyncio.gather(budget, return_exceptions=True)
-            await lister.close()
+            async with asyncio.timeout(60.0):
+                await lister.close()
             ledger.close()
         return is_whole, lister, listings.listing(self.db, number)
 
@@ -567,6 +583,32 @@ def test_a_listing_sends_no_request_beyond_the_days_budget(house: House) -> None
     run_virtually(main)
 
 
+def test_who_is_cancelled_while_it_asks_is_not_told_that_the_command_stops(house: House) -> None:
+    async def main() -> None:
+        vendor = ListVendor({}, takes_s=1_000.0)
+        ledger = VirtualLedger(house.db, house.root / "state.db")
+        lister = Lister(
+            fetching(config_of(house.root), vendor),
+            Day({}, 0.0),
+            ledger,
+            house.folder,
+            is_id=lambda _: True,
+        )
+        asking = asyncio.create_task(lister.page(Query(FIRST_S, FIRST_S + 2)))
+        await asyncio.sleep(1.0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        stopped = asyncio.create_task(lister.page(Query(FIRST_S, FIRST_S + 2)))
+        await asyncio.sleep(1.0)
+        lister.stop.stop(BudgetReached("over", code="limit.duration"))
+        assert await stopped is None
+        await lister.close()
+        ledger.close()
+
+    run_virtually(main)
+
+
 @contextmanager
 def counting_keeps(ledger: VirtualLedger) -> Iterator[list[int]]:
     """How many requests each keeping of the day has told."""
@@ -592,8 +634,6 @@ def test_requests_for_single_items_are_kept_at_every_hundred_and_at_the_end(hous
         )
 
         async def do(asker: Asker, item: int) -> None:
-            from harvester.client.record_group import Query
-
             await asker.page(Query(FIRST_S + item, FIRST_S + item + 2))
 
         with counting_keeps(ledger) as told:
