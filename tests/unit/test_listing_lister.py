@@ -389,6 +389,44 @@ def test_items_end_where_the_command_stops(tmp_path: Path) -> None:
     run_virtually(main)
 
 
+def test_what_is_done_between_two_items_is_not_broken_off_by_a_stop(tmp_path: Path) -> None:
+    async def main() -> None:
+        walking = Walking(tmp_path, ListVendor({}))
+        steps: list[str] = []
+
+        async def do(asker: Asker, item: int) -> None:
+            asker.heard.set()
+
+        async def then() -> None:
+            steps.append("begun")
+            await asyncio.sleep(1.0)
+            steps.append("ended")
+
+        task = asyncio.create_task(walking.walk.each(iter(range(3)), do, then))
+        await asyncio.sleep(0.5)
+        walking.stop.stop(BudgetReached("over", code="limit.duration"))
+        await task
+        assert steps.count("begun") == steps.count("ended") == 3
+        await walking.walk.close()
+
+    run_virtually(main)
+
+
+def test_a_transport_that_never_answers_ends_no_walk(tmp_path: Path) -> None:
+    async def main() -> None:
+        vendor = ListVendor({"one": FIRST_S}, takes_s=10_000.0)
+        walking = Walking(tmp_path, vendor, vendor__timeout_s=10.0)
+        task = asyncio.create_task(walking.through(windows_of(1)))
+        await asyncio.sleep(20.0)
+        vendor.takes_s = 0.05
+        async with asyncio.timeout(600.0):
+            await task
+        assert walking.taker.ids == ["one"]
+        assert walking.walk.retries == {"timeout": 1}
+
+    run_virtually(main)
+
+
 class House:
     """A folder of listings with its state."""
 
