@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import gzip
 import re
 import socket
@@ -21,11 +22,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
+from aiohttp.client_proto import ResponseHandler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harvester import __version__
 from harvester.client.aiohttp_transport import AiohttpTransport
+from harvester.client.http11_connection import LeanConnection
 from harvester.client.http11_transport import LeanTransport
 from harvester.client.judge import http_date, judge
 from harvester.client.record_group import record_request
@@ -317,6 +320,24 @@ async def test_an_answer_tells_whether_its_connection_had_brought_another_before
 async def right_and_last(ask: Ask) -> None:
     await ask.send(answer_of(envelope(ask.voice_id), "Connection: close"))
     ask.hang_up()
+
+
+async def test_of_connections_that_have_ended_nothing_stays_in_memory() -> None:
+    """A backfill of weeks may open as many as it sends requests."""
+
+    def remembered() -> int:
+        gc.collect()
+        return sum(type(one) in {ResponseHandler, LeanConnection} for one in gc.get_objects())
+
+    async with (
+        RawVendor(right_and_last).listening() as vendor,
+        transport_to(vendor.base_url, concurrency=2) as transport,
+    ):
+        before = remembered()
+        for number in range(40):
+            await get_reply(transport, str(number))
+        assert vendor.opened == 40
+        assert remembered() - before <= 6
 
 
 async def test_a_fresh_request_has_a_connection_that_has_brought_no_answer() -> None:

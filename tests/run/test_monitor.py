@@ -173,6 +173,29 @@ def test_a_ping_that_goes_wrong_is_told_and_costs_seconds_at_most(way: str) -> N
     assert not any(url in text for text in warned)
 
 
+def test_a_ping_that_ends_after_the_run_is_told_to_nobody() -> None:
+    """The log that it would be told to is closed by then."""
+    warned: list[str] = []
+    is_over = threading.Event()
+
+    def behave(ask: Ask) -> None:
+        is_over.wait()
+        ask.answer(b"no", status="500 No")
+
+    before = set(threading.enumerate())
+    with HostileVendor(behave) as pinged:
+        pinger = Pinger(pinged.base_url, warned.append, wait_s=0.2)
+        pinger.start()
+        pinger.end(5)
+        told = list(warned)
+        is_over.set()
+        for thread in set(threading.enumerate()) - before:
+            if "_ping" in thread.name:  # as Python names a thread by what it does
+                thread.join()
+    assert warned == told
+    assert "no answer within 0.2 s" in told
+
+
 def test_a_run_goes_on_without_its_metrics_and_its_ping(vendor: Simulator, folder: Path) -> None:
     env = {**KEYS, **QUICK, "HARVESTER_MONITOR__PING_URL": "http://127.0.0.1:9/secret-path"}
     more = ("--metrics-file", "missing/x.prom")

@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from harvester.errors import HarvesterError, Interrupted, Terminated, UsageError
 from harvester.operations.compact import Order, compact, stopped
 from harvester.operations.rebuild import rebuild
 from harvester.pipeline.run.recovery import open_output
+from harvester.pipeline.run.requests import StopCheck
 from harvester.state import publications
 from harvester.state.database import open_database
 from harvester.state.lock import OutputLock, reads
@@ -134,6 +135,23 @@ def test_a_signal_ends_it_before_the_next_commit_point(
         compact(house.config, ALL, SignallingEvents(number), signals)
     assert files(house) == 30
     assert compact(house.config, ALL, SignallingEvents()).dates == 3
+
+
+class OnceDone:
+    """Somebody wants it to stop, but only when the last file is in its place."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    @contextmanager
+    def watched(self) -> Iterator[StopCheck]:
+        """See `StopSource`."""
+        yield lambda: Interrupted("too late") if files(self._house) == 3 else None
+
+
+def test_a_signal_that_comes_when_all_is_done_changes_nothing(house: House) -> None:
+    done = compact(house.config, ALL, SignallingEvents(), OnceDone(house))
+    assert (done.dates, done.files_before, done.files_after) == (3, 30, 3)
 
 
 def test_dates_are_rewritten_some_at_a_time(house: House) -> None:

@@ -144,6 +144,36 @@ def test_an_archive_gets_every_file_and_its_changes_first(tmp_path: Path, house:
     assert sorted(changes["voice_id"]) == [ONE, OTHER]
 
 
+class Steps(RealDisk):
+    """Writes down what becomes of an archive."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, Path]] = []
+
+    def move(self, source: Path, target: Path) -> None:
+        """See `Disk`."""
+        super().move(source, target)
+        self.steps.append(("move", target))
+
+    def sync_folder(self, path: Path) -> None:
+        """See `Disk`."""
+        super().sync_folder(path)
+        self.steps.append(("sync", path))
+
+
+def test_each_file_of_an_archive_has_a_durable_name_in_a_durable_folder(
+    tmp_path: Path, house: House
+) -> None:
+    to, disk = tmp_path / "archive", Steps()
+    order = Order(before=FIRST_TWO.before, to=to, is_meant=True)
+    drop(house.config, order, SignallingEvents(), disk=disk)
+    archived = sorted(to.rglob("*.parquet"))
+    assert archived
+    for file in archived:
+        after = disk.steps[disk.steps.index(("move", file)) :]
+        assert {("sync", file.parent), ("sync", file.parent.parent)} <= set(after)
+
+
 def test_an_archive_never_replaces_another_file(tmp_path: Path, house: House) -> None:
     to = tmp_path / "archive"
     part = min(house.output.cdr.glob("*/*.parquet"))

@@ -7,7 +7,7 @@ import json
 import shutil
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -387,6 +387,56 @@ class Stopped:
     @contextmanager
     def watched(self) -> Iterator[StopCheck]:
         yield lambda: stopped(signal.SIGINT)
+
+
+class Watched(RealDisk):
+    """Writes down what becomes of folders and files; `then` happens at the first of it."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        self.steps: list[tuple[str, Path]] = []
+        self._then = then
+
+    def remove(self, path: Path) -> None:
+        """See `Disk`."""
+        self._note("remove", path)
+        super().remove(path)
+
+    def sync_folder(self, path: Path) -> None:
+        """See `Disk`."""
+        self._note("sync", path)
+        super().sync_folder(path)
+
+    def _note(self, what: str, path: Path) -> None:
+        if not self.steps:
+            self._then()
+        self.steps.append((what, path))
+
+
+def test_what_held_a_number_only_after_it_was_looked_for_leaves_no_receipt(house: House) -> None:
+    """Such as a file that somebody has put back meanwhile."""
+    bad_lines = house.output.run(run_of(2)) / "bad_ids.jsonl"
+
+    def put_back() -> None:
+        bad_lines.parent.mkdir(0o700)
+        shutil.copy(house.output.run(run_of(3)) / "bad_ids.jsonl", bad_lines)
+
+    with pytest.raises(StoreError, match="still holds one of the numbers") as refused:
+        erase(house.config, ORDER, SignallingEvents(), disk=Watched(put_back))
+    assert refused.value.code == "data.not_erased"
+    assert str(bad_lines) in str(refused.value)
+    assert NUMBER not in str(refused.value)
+    assert list(house.output.runs.glob("erase-*")) == []
+    erase(house.config, ORDER, SignallingEvents())
+    assert left_in(house, NUMBER) == []
+
+
+def test_a_copy_of_the_state_is_gone_from_the_disk_too_before_the_receipt_is_there(
+    house: House,
+) -> None:
+    disk = Watched()
+    erase(house.config, ORDER, SignallingEvents(), disk=disk)
+    gone = disk.steps.index(("remove", house.output.state / "state.db.before-2.13"))
+    assert ("sync", house.output.state) in disk.steps[gone:]
 
 
 def test_a_signal_before_the_commit_point_stops_it(house: House) -> None:

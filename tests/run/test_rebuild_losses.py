@@ -13,9 +13,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from harvester.analysis.verify.verify import Order as VerifyOrder
 from harvester.analysis.verify.verify import verify
+from harvester.answers.answer import PAGES
+from harvester.config import Vendor
 from harvester.errors import StoreError
 from harvester.inputs.discover import find
 from harvester.operations.compact import Order, compact
@@ -27,6 +30,7 @@ from harvester.operations.rebuild import rebuild
 from harvester.pipeline.engine.acknowledger import keep
 from harvester.pipeline.run.prepare_list import list_input
 from harvester.pipeline.run.state_snapshot import write_snapshot
+from harvester.state import run_records
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.id_counts import count_ids
@@ -39,7 +43,16 @@ from tests.support.changes import change, current, rows_of
 from tests.support.cut_disk import CutDisk, Gone
 from tests.support.events import SignallingEvents
 from tests.support.fakes import ACCOUNT, House, config_of
-from tests.support.nights import DAYS, FETCHED_MS, damage, nights, publisher, run_of
+from tests.support.nights import (
+    DAYS,
+    FETCHED_MS,
+    answer,
+    damage,
+    night,
+    nights,
+    publisher,
+    run_of,
+)
 from tests.support.summaries import summary_of
 
 REFETCH = "20261001T000000Z-00000a"
@@ -159,6 +172,28 @@ def test_what_left_by_a_drop_is_not_missed(house: House) -> None:
     assert left.changes == {REFETCH: 2}
     told = rebuild(house.config, force=True).unknown
     assert not any("calls that runs" in one or "changes that" in one for one in told), told
+
+
+def test_calls_that_left_after_numbers_were_erased_in_them_are_not_missed(house: House) -> None:
+    summaries(house, changed=3)
+    ids = pq.read_table(file_of(house, ONE), partitioning=None)["voice_id"].to_pylist()
+    dropped.write_erased(house.output.dropped, 99, ids, RealDisk())
+    before = date.fromisoformat(DAYS[1])
+    drop(house.config, DropOrder(before=before, is_meant=True), SignallingEvents())
+    told = rebuild(house.config, force=True).unknown
+    assert not any("nowhere" in one for one in told), told
+
+
+def test_whoever_follows_the_files_begins_anew_after_a_rebuild(house: House) -> None:
+    with closing(reopened(house)):
+        ((newest,),) = house.db.execute("SELECT max(id) FROM publication")
+    rebuild(house.config, force=True)
+    assert latest(house)["since"] > newest, "a number that no job can have seen"
+    shutil.rmtree(house.output.state)
+    told = latest(house)["since"]
+    rebuild(house.config)
+    assert latest(house)["since"] > newest
+    assert latest(house)["through"] >= told - 1
 
 
 def test_after_a_rebuild_that_lost_something_verify_says_so(house: House) -> None:
@@ -415,6 +450,56 @@ def test_a_snapshot_that_is_cut_is_named_with_what_to_do(house: House) -> None:
     with pytest.raises(StoreError, match="Move it away and run `harvester rebuild` again") as told:
         rebuild(house.config, force=True)
     assert told.value.code == "state.damaged"
+
+
+@pytest.mark.parametrize(
+    ("first_ended", "later", "is_told"),
+    [
+        # Killed; a later run that went by no pages has compared nothing.
+        (False, {"exit_code": 0}, True),
+        (False, {"exit_code": 5, "by_pages": {}}, True),
+        # One that went by pages to its end has found the list to be right.
+        (False, {"exit_code": 0, "by_pages": {}}, False),
+        (False, {"exit_code": 3, "by_pages": {}}, False),
+        (True, {"exit_code": 0}, False),
+    ],
+)
+def test_what_a_killed_run_took_by_pages_is_doubted_until_another_has_compared_the_list(
+    tmp_path: Path, *, first_ended: bool, later: dict[str, Any], is_told: bool
+) -> None:
+    with closing(House(tmp_path / "out")) as house:
+        run_records.begin_run(house.db, run_of(0), 1)
+        taken = [
+            Entry(ONE, FETCHED_MS, True, answer(ONE, DAYS[0], ""), fetched_by=PAGES),
+            Entry(OTHER, FETCHED_MS, True, answer(OTHER, DAYS[1], "")),
+        ]
+        nothing: dict[str, Any] = {}
+        keep(
+            house.db,
+            run_of(0),
+            Batch(entries=taken),
+            work_list=None,
+            counters=nothing,
+            requests_of_day=("", 0),
+        )
+        publisher(house).publish()
+        night(house, 1, rows=1, days=DAYS[:1])
+    told_by = {run_of(1): later, **({run_of(0): {"exit_code": 5}} if first_ended else {})}
+    for run_id, more in told_by.items():
+        house.output.run(run_id).mkdir(parents=True)
+        (house.output.run(run_id) / SUMMARY).write_text(json.dumps(summary_of(run_id) | more))
+    told = [one for one in rebuild(house.config, force=True).unknown if "in runs that" in one]
+    assert [one.partition(" that came")[0] for one in told] == ["whether 1 records"] * is_told
+
+
+def test_without_data_the_account_is_that_of_the_newest_run(tmp_path: Path) -> None:
+    for number, account in enumerate(("before", "since")):
+        folder = tmp_path / "out" / "runs" / run_of(number)
+        folder.mkdir(parents=True)
+        told = summary_of(run_of(number), account=account)
+        (folder / SUMMARY).write_text(json.dumps(told))
+    config = replace(config_of(tmp_path / "out"), vendor=Vendor())
+    assert rebuild(config).account == "since"
 
 
 def test_records_of_a_list_that_differed_are_named_with_what_fetches_them_again(

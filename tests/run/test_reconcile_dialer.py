@@ -266,6 +266,9 @@ def test_digits_of_other_days_refuse_a_file_without_times(tmp_path: Path, day: s
     mixed = [f"{digits}120000{n:08}" for n in range(30)] + [IDS[0]]
     (tmp_path / "dialer.txt").write_text("\n".join(mixed))
     assert read(tmp_path / "dialer.txt", tmp_path, time_column=None).distinct == 31
+    (tmp_path / "dialer.txt").write_text("\n".join(mixed[:20]))
+    with pytest.raises(SourceError, match=r"20(?:26-10-31|26-12-01)"):
+        read(tmp_path / "dialer.txt", tmp_path, time_column=None)
     undated = [f"call-{n}" for n in range(30)] + mixed[:19]
     (tmp_path / "dialer.txt").write_text("\n".join(undated))
     assert read(tmp_path / "dialer.txt", tmp_path, time_column=None).distinct == 49

@@ -201,6 +201,17 @@ def test_a_call_that_is_listed_on_the_next_day_is_none_of_these_days(
     assert calls(compares()) == {"B": 1, "VB": 1}, "the dead one alone is left"
 
 
+def test_days_whose_listing_has_lost_a_file_are_listed_again(
+    compares: Compares, tmp_path: Path
+) -> None:
+    compares()
+    (file,) = Output(tmp_path / "out").listed.glob("*.parquet")
+    file.unlink()
+    with pytest.raises(UsageError, match="the vendor keeps its list") as refused:
+        compares()
+    assert refused.value.code == "usage.date", "of days so old the vendor has none any more"
+
+
 def test_a_call_that_left_the_data_set_is_known_still(compares: Compares, tmp_path: Path) -> None:
     assert calls(compares(of_vendor=[BOTH, LISTED])) == {"V": 1, "B": 2, "VB": 1}
     gone = Dropped(

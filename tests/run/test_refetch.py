@@ -239,6 +239,33 @@ def test_a_sample_says_what_it_means_for_all(place: Place) -> None:
     assert Decimal(sample["cost_low"]["USD"]) < Decimal(sample["cost_whole"]["USD"])
 
 
+def test_a_dry_run_shows_what_its_own_words_name_though_another_refetch_is_pending(
+    place: Place,
+) -> None:
+    (place.folder / "all.txt").write_text("\n".join(IDS))
+    (place.folder / "few.txt").write_text("\n".join(IDS[:5]))
+    (place.folder / "short.toml").write_text("[pace]\nper_day = 110\n")
+    place.run("refetch", "delivered", "--ids", "all.txt", "-c", "short.toml", code=8)
+
+    def shown(*words: str) -> dict[str, Any]:
+        told = place.tell("refetch", "delivered", *words, "--dry-run", "--json")
+        found: dict[str, Any] = json.loads(told)
+        return found
+
+    same = shown("--ids", "all.txt")
+    assert 0 < same["pending"] < len(IDS)
+    assert (same["again"], same["population"]) == (same["pending"], len(IDS))
+    few = shown("--ids", "few.txt")
+    assert (few["population"], few["pending"]) == (5, same["pending"])
+
+
+def test_a_dry_run_for_another_account_is_refused_as_the_run_would_be(place: Place) -> None:
+    words = ("refetch", "delivered", *DAYS, "--account", "other")
+    told = place.tell(*words, "--dry-run", code=2)
+    assert "'other'" in told
+    assert "would be fetched" not in told
+
+
 def test_a_sample_of_a_few_is_at_least_one(place: Place) -> None:
     found = place.run("refetch", "delivered", *DAYS, "--sample", "0.001%")["refetch"]
     assert (found["again"], found["sample"]["compared"]) == (1, 1)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,7 +21,8 @@ from harvester.state.database import open_database
 from harvester.state.lock import OutputLock
 from harvester.state.values import Batch, DeadLetter, Deferred
 from harvester.storage.output import Output
-from tests.support import forked
+from tests.support import changes, forked
+from tests.support.nights import nights
 from tests.support.outputs import Outputs, edit, fingerprint, look, make_outputs, parts
 from tests.support.simulated import ROOT
 
@@ -217,6 +219,26 @@ def test_a_dead_letter_that_is_retried_is_pending(stopped: Path) -> None:
     assert found.state == "pending"
     assert found.dead is not None
     assert found.dead.retrying
+
+
+def test_changes_are_told_the_oldest_first_though_our_clock_was_set_back_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(nights(tmp_path / "out", count=1)) as house:
+        voice_id, before = min(changes.rows_of(house).items())
+        first = changes.change(house, {voice_id: "1.5"}, "run-b")
+        monkeypatch.setattr(changes, "CHANGED_AT", changes.CHANGED_AT - timedelta(days=40))
+        second = changes.change(house, {voice_id: "2.5"}, "run-c", callee="44")
+        other = min(set(changes.rows_of(house)) - {voice_id})
+        changes.change(house, {other: "9"}, "run-d")
+    found = explained(tmp_path / "out", voice_id)
+    assert found.state == "delivered"
+    told = [(one.publication, one.run_id, one.changed) for one in found.changes]
+    assert told == [(first, "run-b", ("cost",)), (second, "run-c", ("callee", "cost"))]
+    costs = [(one.old["cost"], one.new["cost"]) for one in found.changes]
+    assert costs == [(f"{before['cost']:f}", "1.50000000"), ("1.50000000", "2.50000000")]
+    (row,) = found.data
+    assert row.row["cost"] == costs[0][0], "the data set has it as it was delivered"
 
 
 def test_an_id_that_is_settled_but_nowhere_is_called_lost(stopped: Path) -> None:

@@ -31,7 +31,7 @@ from harvester.analysis.query.split_sql import split
 from harvester.analysis.query.tables import tables
 from harvester.cli.ui.sql_table import screen
 from harvester.dataset.group_record import GROUP_RECORD
-from harvester.errors import UsageError
+from harvester.errors import StoreError, UsageError
 from harvester.state.lock import OutputLock
 from harvester.storage.output import Output
 from tests.run.test_cli_commands import KEYS, harvester
@@ -445,6 +445,17 @@ def test_a_part_that_is_gone_or_torn_exits_6(tmp_path: Path) -> None:
     assert done.returncode == 6
     assert part.name in done.stderr
     assert "harvester verify --deep" in done.stderr
+
+
+def test_a_part_that_is_damaged_while_it_is_asked_is_no_fault_of_the_query(tmp_path: Path) -> None:
+    made(tmp_path / NAME, [{}])
+    (part,) = (tmp_path / NAME).rglob("*.parquet")
+    with asked(tmp_path / NAME, tmp_path) as session:
+        part.write_bytes(b"PAR1 and nothing that a reader knows PAR1")
+        with pytest.raises(StoreError, match=part.name) as refused:
+            rows(session, "SELECT sum(cost) FROM cdr")
+        assert refused.value.exit_code == 6
+        assert rows(session, "SELECT 7 AS seven") == [{"seven": 7}], "it can be asked on"
 
 
 def test_asking_changes_nothing(folder: Path) -> None:

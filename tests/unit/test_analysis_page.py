@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -240,6 +241,24 @@ def test_texts_of_a_page() -> None:
         "exactly 0.0001",
     )
     assert text.count("Cost in EUR by day") == 2, "once for the eye, once for who cannot see it"
+
+
+def test_a_page_names_no_folder_of_the_machine_that_made_it(tmp_path: Path) -> None:
+    """It can be mailed."""
+    root = tmp_path / "customer-of-ours"
+    for output in (str(root), "customer-of-ours"):
+        held = f"{Path(output).absolute()}/state is held by a run."
+        text = page(report(output=output, unfinished=Unknown(held)))
+        assert "Not known now: OUT/state is held by a run.<" in text
+        assert "customer-of-ours" not in text
+
+
+def test_charts_of_years_show_the_last_800_days() -> None:
+    text = page(report(first_day=date(2023, 1, 1)))
+    days = re.findall(r"<title>([0-9-]{10}): [0-9,]+ calls, ", text)
+    assert len(days) == 800
+    assert (days[0], days[-1]) == ("2024-08-26", "2026-11-03")
+    assert "<title>2026-11-03: 5 calls, 5 answered</title>" in text
 
 
 def test_a_table_folds_after_twelve_rows_and_names_the_rest() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harvester.cli.main import run_command
 from harvester.cli.ui.output_files import (
     Format,
     chosen_format,
@@ -15,6 +16,7 @@ from harvester.cli.ui.output_files import (
 )
 from harvester.errors import UsageError
 from harvester.storage.output import Output
+from tests.support.nights import nights
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,31 @@ def test_nothing_is_written_among_what_is_ours(tmp_path: Path, where: str) -> No
     link.symlink_to(output.root)
     with pytest.raises(UsageError, match="inside the output folder"):
         refuse_ours(link / where, output)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", "delivered", "-o"),
+        ("export", "dead", "-o"),
+        ("export", "changes", "-o"),
+        ("sql", "FROM cdr", "-o"),
+        ("report", "--html"),
+        ("audit", "--html"),
+        ("reconcile", "--month", "2026-11", "-o"),
+        ("discover", "--from", "2026-11-01", "--to", "2026-11-01", "-o"),
+    ],
+)
+def test_no_command_writes_a_file_among_what_is_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    nights(out, count=1).close()
+    before = sorted(out.rglob("*"))
+    target = out / "cdr" / "mine.csv"
+    assert run_command([*words, str(target), "--out", str(out)]) == 2
+    assert "is inside the output folder" in capsys.readouterr().err
+    assert sorted(out.rglob("*")) == before
 
 
 @pytest.mark.parametrize("where", ["a.csv", "out/a.csv", "out/cdr.csv", "out/cdr/../a.csv"])

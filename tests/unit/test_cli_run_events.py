@@ -177,6 +177,35 @@ def test_a_log_that_can_not_be_written_is_told_once_and_the_run_goes_on(tmp_path
     assert logs.file is None
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk without room is Linux's")
+def test_a_log_whose_disk_is_full_is_told_once_and_the_screen_goes_on() -> None:
+    said: list[str] = []
+    with Logs(Log(), say=said.append) as logs:
+        logs.attach(Path("/dev/full"))
+        for _ in range(3):
+            logs.message("info", "outage_over")
+    assert [line.partition(" (")[0] for line in sorted(said)] == [
+        *["the vendor answers again"] * 3,
+        "warning: the log can't be written",
+    ]
+
+
+def test_a_screen_that_is_gone_is_told_to_nobody_and_the_file_goes_on(tmp_path: Path) -> None:
+    tries = 0
+
+    def say(line: str) -> None:
+        nonlocal tries
+        tries += 1
+        raise BrokenPipeError
+
+    with Logs(Log(), say=say) as logs:
+        logs.attach(tmp_path / "log.jsonl")
+        for _ in range(3):
+            logs.message("info", "outage_over")
+    assert tries == 1
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
+
+
 def test_a_log_that_is_there_is_gone_on_with(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     file.write_text("{}\n")

@@ -31,6 +31,8 @@ class Vendor:
     fails: str = ""
     pages_fail: str = ""
     heeds_nothing: bool = False
+    others: int = 0
+    """Records of other calls on each page."""
     stops_after: int = 99
     is_stopped: bool = False
 
@@ -62,7 +64,7 @@ class Vendor:
         )
         if is_in or self.heeds_nothing:
             return Page(1, (Listed(self.raw(), None),), 1)
-        return Page(0 if self.total == 1 else self.total, (), 0)
+        return Page(0 if self.total == 1 else self.total, (), self.others)
 
 
 @pytest.mark.parametrize(("by", "ends"), list(product(TIMES, product((True, False), repeat=2))))
@@ -92,6 +94,8 @@ async def test_a_fraction_of_a_second_is_no_proof_that_the_start_counts() -> Non
         (Vendor(heeds_nothing=True), "around several of its times"),
         (Vendor(pages_fail="-25"), r"does not answer \(-25\)"),
         (Vendor(by=None, total=300), "more calls than a page holds"),
+        (Vendor(by=None, total=101, others=100), "more calls than a page holds"),
+        (Vendor(by=None, total=100, others=100), "around none of its times"),
     ],
 )
 async def test_a_call_that_can_not_show_it_is_refused(vendor: Vendor, why: str) -> None:

@@ -12,8 +12,11 @@ import pytest
 from harvester.errors import ConfigError
 from harvester.operations.status import Running, read_output_status, read_running
 from harvester.state import run_records
+from harvester.state.between_runs import keep_clock
 from harvester.state.database import open_database
+from harvester.state.id_counts import BillingDay, keep_days
 from harvester.storage.output import Output, make_folders
+from harvester.vendor_clock import CLOCK
 from tests.support.fakes import config_of
 from tests.unit.test_identity import of
 from tests.unit.test_pipeline_prometheus import NOW
@@ -115,3 +118,18 @@ def test_a_limit_file_that_cant_be_read_is_told_and_hides_no_status(stored: Outp
     assert found.limit is not None
     assert found.limit.file == file
     assert "no limit file" in found.limit.trouble
+
+
+def test_months_are_those_of_the_vendors_clock_as_the_last_run_saw_it(stored: Output) -> None:
+    """Ours may be months behind: a machine without a battery begins anywhere."""
+    ahead = timedelta(days=70)
+    yesterday = (datetime.now(UTC) + ahead).astimezone(CLOCK).date() - timedelta(days=1)
+    known = BillingDay(day=str(yesterday), counted_ms=7, listed_ms=6, listed=3, delivered=3)
+    with closing(open_database(stored.database, "acme")) as db:
+        keep_days(db, [known])
+    assert read_output_status(stored).months == (), "no day of a time to come is told"
+    with closing(open_database(stored.database, "acme")) as db:
+        no_run = ""
+        keep_clock(db, no_run, ahead.total_seconds(), 0, ("", 0))
+    (month,) = read_output_status(stored).months
+    assert (month.month, month.listed, month.delivered) == (f"{yesterday:%Y-%m}", 3, 3)

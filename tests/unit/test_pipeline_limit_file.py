@@ -287,6 +287,11 @@ def test_what_the_vendor_wants_of_one_holds_for_all(path: Path) -> None:
     assert other.closed_until_ns == kernel.now_ns + 3 * SECOND
     one.close_until(kernel.now_ns + SECOND)
     assert other.take() == 3 * SECOND, "never sooner than was wanted before"
+    other.close_until(kernel.now_ns + 2 * SECOND)
+    assert one.take() == 3 * SECOND, "nor because another was told of a shorter pause"
+    third = joined(path, kernel)
+    third.close_until(kernel.now_ns + SECOND)
+    assert third.take() == 3 * SECOND, "nor by one that came later and knows of no pause yet"
     kernel.pass_(3 * SECOND)
     assert other.take() == 0
 
