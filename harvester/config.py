@@ -533,10 +533,14 @@ def _has_good_port(url: SplitResult) -> bool:
         return False
 
 
+_FOLDERS = ("cdr", "changes", "dropped", "state", "runs")
+"""Of an output (`storage.output`)."""
+
+
 def _check_metrics_file(file: str, output: str) -> None:
     """Raise ConfigError where replacing it would cost data: readers glob cdr/, state/ is ours."""
     path, root = Path(file).resolve(), Path(output).resolve()
-    if any(path.is_relative_to(root / own) for own in ("cdr", "state", "runs")):
+    if any(path.is_relative_to(root / own) for own in _FOLDERS):
         raise ConfigError(
             f"configuration: $.monitor.metrics_file: {file} lies among the output's own files. "
             "Put it beside the output, or where the collector looks.",

@@ -277,6 +277,9 @@ def _copied(content: bytes, target: Path, disk: Disk) -> None:
             code="data.part_exists",
         )
     begun = target.with_name(f".{target.name}.begun")
+    named_in = [target.parent, target.parent.parent]
+    while not named_in[-2].exists():
+        named_in.append(named_in[-1].parent)
     try:
         disk.make_folder(target.parent, PRIVATE)
         disk.remove(begun)
@@ -290,7 +293,7 @@ def _copied(content: bytes, target: Path, disk: Disk) -> None:
             with suppress(OSError):
                 disk.remove(begun)
             raise
-        for folder in (target.parent, target.parent.parent):
+        for folder in named_in:
             disk.sync_folder(folder)
     except OSError as exc:
         raise store_error("copying to", target, exc) from exc

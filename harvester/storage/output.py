@@ -52,6 +52,11 @@ class Output(msgspec.Struct, frozen=True):
         """Made by the first drop."""
         return self.root / "dropped"
 
+    def is_among_ours(self, path: Path) -> bool:
+        """Whether a file of that name would be a stranger among the output's own."""
+        own = (self.cdr, self.changes, self.dropped, self.state, self.runs)
+        return any(path.resolve().is_relative_to(one.resolve()) for one in own)
+
     def place_of(self, path: str) -> Path:
         """Where a part with this path, or a partition of this name, lies: in cdr/ or changes/."""
         return (self.changes if is_change(path) else self.cdr) / path

@@ -94,11 +94,12 @@ def test_what_the_screens_say_can_be_typed(tmp_path: Path) -> None:
         done = harvester(*command[1:], cwd=tmp_path, env=env)
     assert done.returncode == 3, done.stderr
     told = harvester("status", *given, cwd=tmp_path, env=env)
-    for screen in (done.stderr.rpartition("Next:")[2], told.stdout.rpartition("Next:")[2]):
-        commands = _commands(screen)
+    for screen, address in ((done.stderr, url), (told.stdout, [])):
+        commands = _commands(screen.rpartition("Next:")[2])
         assert [words[1:3] for words in commands] == [["export", "dead"], ["refetch", "dead"]]
         for words in commands:
-            assert words[-4:] == given
+            options = [*given, *(address if "refetch" in words else [])]
+            assert words[-len(options) :] == options
             dry = ["--dry-run"] if "refetch" in words else []
             assert harvester(*words[1:], *dry, cwd=tmp_path, env=env).returncode == 0
     wrong = harvester("status", "-c", "my settings.toml", cwd=tmp_path, env=env)

@@ -164,11 +164,14 @@ class Steps(RealDisk):
 def test_each_file_of_an_archive_has_a_durable_name_in_a_durable_folder(
     tmp_path: Path, house: House
 ) -> None:
-    to, disk = tmp_path / "archive", Steps()
+    """Also where the folder that was named, and the one around it, were not there yet."""
+    to, disk = tmp_path / "new" / "archive", Steps()
     order = Order(before=FIRST_TWO.before, to=to, is_meant=True)
     drop(house.config, order, SignallingEvents(), disk=disk)
     archived = sorted(to.rglob("*.parquet"))
     assert archived
+    first = disk.steps[: disk.steps.index(("move", archived[0])) + 9]
+    assert {("sync", folder) for folder in (to, to.parent, tmp_path)} <= set(first)
     for file in archived:
         after = disk.steps[disk.steps.index(("move", file)) :]
         assert {("sync", file.parent), ("sync", file.parent.parent)} <= set(after)

@@ -47,7 +47,13 @@ def test_parquet_is_no_text_for_a_terminal() -> None:
         chosen_format(Format.parquet, None, json=False)
 
 
-@pytest.mark.parametrize("where", ["cdr/a", "cdr/x/../a", "state/state.db", "runs/r/a", "cdr"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("cdr/a", "cdr/x/../a", "cdr", "changes/change_date=2026-11-02/a", "dropped/ids.parquet"),
+        *("state/state.db", "runs/r/a"),
+    ],
+)
 def test_nothing_is_written_among_what_is_ours(tmp_path: Path, where: str) -> None:
     output = Output(tmp_path / "out")
     with pytest.raises(UsageError, match="inside the output folder"):

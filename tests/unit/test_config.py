@@ -216,7 +216,7 @@ def test_a_time_zone_that_is_none_is_refused() -> None:
     load(flags={"output.partition_timezone": "Asia/Shanghai"})
 
 
-@pytest.mark.parametrize("own", ["cdr", "state", "runs"])
+@pytest.mark.parametrize("own", ["cdr", "changes", "dropped", "state", "runs"])
 def test_a_metrics_file_among_the_outputs_own_files_is_refused(tmp_path: Path, own: str) -> None:
     out = tmp_path / "out"
     for file in (out / own / "x.prom", out / own, out / "new" / ".." / own / "a" / "x.prom"):

@@ -24,7 +24,7 @@ from harvester.errors import BudgetReached, HarvesterError, Interrupted
 from harvester.pipeline.engine.local_workers import Fetching
 from harvester.pipeline.engine.shutdown import Stop
 from harvester.pipeline.listing.asker import Asker
-from harvester.pipeline.listing.lister import Day, Lister, Span
+from harvester.pipeline.listing.lister import Day, Lister, Span, TotalOfAll
 from harvester.pipeline.listing.walk import Walk
 from harvester.pipeline.listing.windows import Asked, Closed, Window, Windows
 from harvester.state import between_runs, listings
@@ -368,6 +368,20 @@ def test_each_of_some_items_is_done_once_and_something_between_them(tmp_path: Pa
     run_virtually(main)
 
 
+def test_what_is_stopped_before_the_first_answer_ends_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        walking = Walking(tmp_path, ListVendor({}))
+        began = asyncio.get_running_loop().time()
+        walking.stop.stop(Interrupted("enough"))
+        await walking.through(windows_of(3 * DAY_S))
+        assert asyncio.get_running_loop().time() - began < 1.0, (
+            "of its own time, which is no real one"
+        )
+        assert walking.requests == 0
+
+    run_virtually(main)
+
+
 def test_items_end_where_the_command_stops(tmp_path: Path) -> None:
     async def main() -> None:
         walking = Walking(tmp_path, ListVendor({}))
@@ -445,7 +459,7 @@ class House:
         deadline: float | None = None,
         is_start_counted: bool = False,
         **settings: object,
-    ) -> tuple[bool, Lister, listings.ListingRecord]:
+    ) -> tuple[TotalOfAll, Lister, listings.ListingRecord]:
         """One listing."""
         config = config_of(
             self.root, **{"pace__rate_per_s": 1000.0, "pace__concurrency": 3, **settings}
@@ -462,16 +476,14 @@ class House:
         )
         budget = asyncio.create_task(lister.keep_budget())
         try:
-            is_whole = await lister.list_span(
-                Span(number, window, (), "submitTime", is_start_counted)
-            )
+            total = await lister.list_span(Span(number, window, (), "submitTime", is_start_counted))
         finally:
             budget.cancel()
             await asyncio.gather(budget, return_exceptions=True)
             async with asyncio.timeout(60.0):
                 await lister.close()
             ledger.close()
-        return is_whole, lister, listings.listing(self.db, number)
+        return total, lister, listings.listing(self.db, number)
 
     def ids(self) -> list[str]:
         """What the files hold, as often as they do."""
@@ -491,8 +503,8 @@ def test_the_page_of_a_window_that_is_cut_is_not_kept_as_its_parts_bring_its_cal
 ) -> None:
     async def main() -> None:
         vendor = ListVendor(every_second(60, 20))
-        is_whole, lister, kept = await house.made(vendor, Window(FIRST_S, FIRST_S + 60))
-        assert is_whole
+        total, lister, kept = await house.made(vendor, Window(FIRST_S, FIRST_S + 60))
+        assert total.is_known
         assert sorted(house.ids()) == sorted(vendor.calls), "each once: no page is there beside"
         assert (kept.least, kept.most) == (1200, 1200)
         assert kept.requests == lister.requests == len(vendor.asked)
@@ -535,8 +547,8 @@ def test_the_total_of_all_windows_is_what_is_said_twice_running_or_the_most(
     async def main() -> None:
         vendor = ListVendor({})
         vendor.totals = [*told, total, total]
-        is_whole, _, kept = await house.made(vendor, Window(FIRST_S, FIRST_S + 1))
-        assert is_whole
+        total, _, kept = await house.made(vendor, Window(FIRST_S, FIRST_S + 1))
+        assert total.is_known
         assert vendor.totals == [], "asked before the first page, and after the last"
         assert (kept.least, kept.most) == (total, total)
 
@@ -551,8 +563,8 @@ def test_of_a_span_of_over_31_days_the_parts_leave_a_second_that_is_asked_for_ap
         # Asked for from a second before: 31 days on, the two parts meet.
         meet_s = FIRST_S - 1 + 31 * DAY_S
         vendor = ListVendor({"first": FIRST_S, "meets": meet_s, "last": window.until_s - 1})
-        is_whole, _, kept = await house.made(vendor, window)
-        assert is_whole
+        total, _, kept = await house.made(vendor, window)
+        assert total.is_known
         assert sorted(house.ids()) == ["first", "last", "meets"]
         assert (kept.least, kept.most) == (2, 3), "the one between may count in neither part"
         totals = [(start, end) for start, end, size in vendor.asked if size == 1]
@@ -580,8 +592,8 @@ def test_a_total_that_does_not_come_leaves_the_listing_without_and_is_told(house
         vendor = ListVendor(every_second(1, 3))
         # The first page of all is that of the total: a no for good.
         vendor.answers = {0: status(-25)}
-        is_whole, _, kept = await house.made(vendor, Window(FIRST_S, FIRST_S + 1))
-        assert not is_whole
+        total, _, kept = await house.made(vendor, Window(FIRST_S, FIRST_S + 1))
+        assert total == TotalOfAll(is_known=False), "a no is no failure"
         assert sorted(house.ids()) == sorted(vendor.calls)
         assert kept.least == 3, "what was said after the last page is known"
 

@@ -49,9 +49,7 @@ def chosen_format(form: Format | None, file: Path | None, *, json: bool) -> Form
 
 def refuse_ours(file: Path, output: Output) -> None:
     """Raise UsageError if `file` would be a stranger in the data set, or overwrite the state."""
-    target = file.resolve()
-    owned = (output.cdr, output.state, output.runs)
-    if any(target.is_relative_to(own.resolve()) for own in owned):
+    if output.is_among_ours(file):
         raise UsageError(
             f"{file} is inside the output folder {output.root}: choose a path outside it.",
             code="usage.target",

@@ -193,6 +193,8 @@ class Walk:
         with self.enlisted() as worker:
             try:
                 if not is_first:
+                    # Whoever was not there when it stopped would wait for an answer that never is.
+                    self._stop.check()
                     await self._asker.heard.wait()
                 await job(worker)
             except CutOff:
