@@ -48,7 +48,7 @@ LEAST_NUMBER = 10 ** (LEAST_DIGITS - 1)
 _FURTHER = f"{{{LEAST_DIGITS - 1},}}"
 _SIGNATURE = r"(?<![0-9A-Za-z])[0-9a-fA-F]{32}(?![0-9A-Za-z])"
 _RUN_OF_DIGITS = f"[0-9]{{{LEAST_DIGITS},}}"
-_GROUPED = rf"[0-9](?:[ ().-]{{0,2}}[0-9]){_FURTHER}"
+_GROUPED = rf"[0-9](?:[ ()./_,-]{{0,2}}[0-9]){_FURTHER}"
 
 _RUN_NAME = rf"(?<![0-9]){STAMP}(?:{TAIL})?"
 _IN_A_LINE = re.compile(rf"({_RUN_NAME})|{_SIGNATURE}|\+{_GROUPED}|{_RUN_OF_DIGITS}")

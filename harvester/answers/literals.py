@@ -22,8 +22,8 @@ PLAIN_AMOUNT = rf"-?[0-9]{{1,{PRECISION - SCALE}}}(?:\.[0-9]{{1,{SCALE}}})?"
 _PLAIN = re.compile(PLAIN_AMOUNT)
 _DECIMAL = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?")
 _INSTANT = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
-    r"(?:(Z|z)|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?"
+    r"(?:(Z|z)|([+-])([0-9]{2})(?::?([0-9]{2}))?)?(?:\[[\w/+-]+\])?"
 )
 _PERIOD = re.compile(r"[ \t]*([0-9]{1,10})[ \t]*\+[ \t]*([0-9]{1,10})[ \t]*")
 _SIP = re.compile(r"[1-6][0-9]{2}")
@@ -64,9 +64,10 @@ def seconds_of(literal: str) -> int:
 def instant_of(text: str) -> tuple[int, int | None]:
     """An ISO 8601 date and time as (ms since 1970 UTC, the offset in minutes it was sent with).
 
-    Fractions are cut at ms.  Without an offset it is the vendor's clock, +08:00, and the offset
-    None.  Raises ValueError for dates and times that don't exist, leap seconds among them, and for
-    those outside the years 1 … 9999.
+    Seconds may be missing, as Java leaves out those that are 0, and it puts the name of a zone
+    behind the offset.  Fractions are cut at ms.  Without an offset it is the vendor's clock,
+    +08:00, and the offset None.  Raises ValueError for dates and times that don't exist, leap
+    seconds among them, and for those outside the years 1 … 9999.
     """
     found = _INSTANT.fullmatch(text)
     if found is None:
@@ -75,12 +76,23 @@ def instant_of(text: str) -> tuple[int, int | None]:
     offset = 0 if zulu else _offset_min(sign, hours, minutes)
     zone = CLOCK if offset is None else timezone(timedelta(minutes=offset))
     whole = datetime(
-        int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=zone
+        int(year), int(month), int(day), int(hour), int(minute), int(second or 0), tzinfo=zone
     )
     if not _FIRST <= whole <= _LAST:
         raise ValueError("outside the years 1 to 9999")
     ms = int((fraction or "0")[:3].ljust(3, "0"))
     return (whole - _EPOCH) // _MS + ms, offset
+
+
+_NOTHING = frozenset(
+    ["null", "none", "nil", "undefined", "nan", "n/a", "na", "unknown", "pending", "tbd"]
+)
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text is one of those that programs write where they have no value."""
+    text = text.strip().casefold()
+    return text in _NOTHING or not any(one.isalnum() for one in text)
 
 
 def split_code(code: str) -> tuple[str | None, str | None]:

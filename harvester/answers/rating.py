@@ -4,11 +4,11 @@ Theory of operation.  Vendors rate a call some time after it ended: minutes, mos
 Until then the record is complete but for the money, and whoever takes it as it is never learns what
 the call cost.  So a call is unrated while somebody talked and
 
-- its cost is absent, or the filler -1, or
+- its cost is absent, the filler -1 or a word for none (`null`, `N/A`), or
 - its cost is 0 while its rate or its charged seconds, which would explain that, are absent or 0.
 
-A cost above 0 is a price, whatever else is missing.  What was sent and can't be typed is no reason
-either: it will not get better, and the row keeps it in `unparsed`.  Nobody talked where
+A cost above 0 is a price, whatever else is missing.  What else was sent and can't be typed is no
+reason either: it will not get better, and the row keeps it in `unparsed`.  Nobody talked where
 callDuration is 0; where that is absent, the times that count (`answers.times`) say how long it was.
 
 This is decided once, when the answer is judged, and goes with the answer from there on (as `over`
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
-from harvester.answers.literals import decimal_of, seconds_of
+from harvester.answers.literals import decimal_of, says_nothing, seconds_of
 from harvester.answers.opening import data_of, value_of
 from harvester.answers.times import Call, talk_ms
 
@@ -90,10 +90,19 @@ def _has_price(fields: Mapping[str, str]) -> bool:
         if cost is None:
             cost = _typed(fields, "costEur", decimal_of)
     except ValueError:
-        return True
+        return not _says_nothing(fields)
     if cost is None or cost == NO_COST:
         return False
     return bool(cost) or (_explains(fields, "rate", decimal_of) and _explains_seconds(fields))
+
+
+def _says_nothing(fields: Mapping[str, str]) -> bool:
+    """Whether its cost, which can't be typed, is a word for none."""
+    try:
+        text = _text(fields, "cost") or _text(fields, "costEur")
+    except ValueError:
+        return False
+    return text is not None and says_nothing(text)
 
 
 def _explains_seconds(fields: Mapping[str, str]) -> bool:

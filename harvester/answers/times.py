@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from harvester.answers.literals import decimal_of, instant_of, seconds_of
+from harvester.answers.literals import decimal_of, instant_of, says_nothing, seconds_of
 
 EARLIEST_MS = 946_656_000_000
 """2000-01-01 on the vendor's clock."""
@@ -38,6 +38,18 @@ LATE_MS = 86_400_000
 # numbering, which this endpoint used until 2023 at least (docs/internals/vendor-rules.md).
 SUCCESS_CODES = ("0", "200", "0.0", "200.0")
 """Ways to write that a call was put through; all mean the same."""
+
+_NOT_OVER = frozenset(
+    [
+        *("trying", "ringing", "progress", "in progress", "session progress", "in-progress"),
+        *("queued", "calling", "dialing", "dialling", "early", "ok", "success", "successful"),
+        *("established", "answered", "connected", "completed"),
+    ]
+)
+_CODE = re.compile(r"(-?[0-9]{1,9})(?:\.0*)?(?![0-9.]).*", re.DOTALL)
+_FIRST_SIP, _FINAL_SIP = 100, 300
+"""Codes of SIP from the one on and below the other are of a call that goes on, or was put through.
+"""
 
 # A text without a digit but noughts ("0000-00-00 00:00:00+08:00", "null", "-") is no time.
 _A_DIGIT = re.compile("[1-9]")
@@ -112,7 +124,8 @@ def counts(ms: int, fetched_ms: int, submitted_ms: int | None = None) -> bool:
 def ending_of(call: Call, fetched_ms: int) -> Ending:
     """Whether a call has ended: it has a hang-up, or it never was answered and failed.
 
-    A code that says "established" while nobody answered is a call that still rings.
+    A code that says "established" while nobody answered is a call that still rings; one that says
+    nothing, or that it goes on, ends none either.
     """
     submitted_ms = _submitted(call, fetched_ms) if call.hangup or call.answer else None
     hangup = _kind_of(call.hangup, fetched_ms, submitted_ms)
@@ -122,8 +135,20 @@ def ending_of(call: Call, fetched_ms: int) -> Ending:
         return Ending.ODD_OVER if _was_used(call) else Ending.ODD_GOES_ON
     # An answerTime that can't be read is no proof that nobody answered.
     unanswered = _kind_of(call.answer, fetched_ms, submitted_ms) is _Kind.NONE
-    failed = bool(call.code) and call.code not in SUCCESS_CODES
-    return Ending.OVER if unanswered and failed else Ending.GOES_ON
+    return Ending.OVER if unanswered and _has_failed(call.code) else Ending.GOES_ON
+
+
+def _has_failed(code: str | None) -> bool:
+    """Whether a terminationCode says so: a number that means it, or words for it ("busy").
+
+    Numbers of one or two digits are another numbering, in which 0 alone is none of a failure.
+    """
+    if not code or says_nothing(code) or code.strip().casefold() in _NOT_OVER:
+        return False
+    number = _CODE.fullmatch(code.strip())
+    if number is None:
+        return True
+    return 0 < int(number[1]) < _FIRST_SIP or int(number[1]) >= _FINAL_SIP
 
 
 def talk_ms(call: Call, fetched_ms: int) -> int:

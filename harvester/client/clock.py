@@ -31,6 +31,9 @@ NOTABLE_SKEW_S = 5.0
 STEP_S = 600.0
 """A skew that differs from what was believed by more than this is a step, not a drift."""
 
+_EARLIEST_S, _LATEST_S = 1_577_836_800, 4_102_444_800
+"""The beginnings of 2020 and of 2100: a `Date` of another time is none."""
+
 _AGREE_S = 60.0
 _ANSWERS_THAT_AGREE = 3
 
@@ -60,6 +63,8 @@ class VendorClock:
         self.is_new = False
         """Whether the skew is not what it was in the run before, by over ten minutes."""
         self._began = now() - self._ticks()
+        if _is_absurd(now() + last_skew_s, now()):
+            last_skew_s = 0.0
         self._last_s = last_skew_s
         self.offset_s = max(0.0, last_skew_s)
         """(vendor clock - ours) as believed now, ours being what it was when the run began."""
@@ -120,9 +125,11 @@ class VendorClock:
 
         The vendor wrote the Date between our request and now, and cut it to the second; so the
         skew lies in a range, and an estimate within that range needs no change.  A slow answer
-        gives a wide range, not a wrong skew.
+        gives a wide range, not a wrong skew.  A time that nobody can mean is passed over.
         """
         now = self._now()
+        if _is_absurd(vendor_time, now):
+            return
         least, most = vendor_time - now, vendor_time + 1.0 - (now - took_s)
         if not least <= self.skew_s <= most:
             self.skew_s = (least + most) / 2
@@ -191,3 +198,8 @@ class VendorClock:
     def _move_to(self, offset_s: float) -> None:
         self.offset_s = offset_s
         self._base = self._began + offset_s
+
+
+def _is_absurd(vendor_time: float, ours: float) -> bool:
+    """Whether the vendor can't mean that; a clock of ours that has lost its battery is no judge."""
+    return vendor_time >= _LATEST_S or vendor_time < _EARLIEST_S <= ours

@@ -176,10 +176,13 @@ def each_distinct(
     ]
 
 
+_SECONDS_PART = r"^:[0-9]{2}([.,][0-9]+)?"
+
+
 def offsets_min(column: pa.Array) -> pa.Array:
     """The offsets that times were sent with, in minutes; null where none was, or no time is."""
-    # Only the text after the seconds matters: few are distinct, and each is read by the same rule.
-    tails = pc.replace_substring_regex(pc.utf8_slice_codeunits(column, 19), r"^\.[0-9]+", "")
+    # Only the text behind the time matters: few are distinct, and each is read by the same rule.
+    tails = pc.replace_substring_regex(pc.utf8_slice_codeunits(column, 16), _SECONDS_PART, "")
     return each_distinct(tails, [pa.int16()], lambda tail: (_offset_of(tail),))[0]
 
 

@@ -364,6 +364,8 @@ class _Discovery:
             after_days = 1 if is_by_submit else days_of.REDIALLED_DAYS
             span = days_of.widened(days, self._now_s, after_days=after_days)
         now_ms = lister.clock.now_ms()
+        # What is to come is not listed yet.
+        until_s = max(span.start_s, min(span.until_s, now_ms // 1000))
         record = await ledger.call(
             listings.begin,
             (days.start_s, days.until_s),
@@ -371,11 +373,13 @@ class _Discovery:
             lambda one: days_of.is_current(
                 Window(one.start_s, one.until_s), one.asked_ms / 1000, now_ms / 1000
             ),
+            asked=(span.start_s, until_s),
         )
         self._listings.append(record)
         settled = await ledger.call(listings.windows, record.id)
-        # What is to come is not listed yet.
-        to_ask = Window(span.start_s, max(span.start_s, min(span.until_s, now_ms // 1000)))
+        assert record.asked_from_s is not None
+        assert record.asked_until_s is not None
+        to_ask = Window(record.asked_from_s, record.asked_until_s)
         self._asked[record.id] = to_ask
         self._events.message(
             "info",
@@ -561,7 +565,7 @@ class _Discovery:
         found = self._filter
         is_odd = any(one.cause == OTHER_WINDOW.cause for one in closed)
         if is_odd and found is not None and not found.is_named:
-            listings.drop_filter(self._opened.db)
+            listings.drop_filter(self._opened.db, time.time_ns() // 1_000_000)
 
     def _check_whole(self, record: ListingRecord, counts: _Counts, now_ms: int) -> None:
         """Where all are settled, but have not brought as many calls as there are, none is."""

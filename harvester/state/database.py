@@ -82,11 +82,12 @@ CREATE TABLE deferred (
 -- The days that `discover` listed: from start_s on and before until_s, in Unix seconds.
 -- ended_ms NULL: not all was asked for.  unsettled: windows that are not settled in spite of that.
 -- is_running: nobody has said yet what it has sent.  least, most: the vendor's totals of all of it.
+-- asked_from_s, asked_until_s: the seconds that are asked for, to have the calls of these days.
 CREATE TABLE listing (
     id INTEGER PRIMARY KEY AUTOINCREMENT, start_s INTEGER NOT NULL, until_s INTEGER NOT NULL,
     begun_ms INTEGER NOT NULL, ended_ms INTEGER, requests INTEGER NOT NULL,
     calls INTEGER, unsettled INTEGER NOT NULL DEFAULT 0, is_running INTEGER NOT NULL,
-    least INTEGER, most INTEGER);
+    least INTEGER, most INTEGER, asked_from_s INTEGER, asked_until_s INTEGER);
 -- The windows of listings that are not settled.  cause: why it is not settled; empty where it is.
 CREATE TABLE listed_window (
     listing INTEGER NOT NULL, start_s INTEGER NOT NULL, until_s INTEGER NOT NULL,
@@ -122,6 +123,8 @@ _ADDED = (
     ("deferred", "again", "INTEGER NOT NULL DEFAULT 0"),
     ("listing", "least", "INTEGER"),
     ("listing", "most", "INTEGER"),
+    ("listing", "asked_from_s", "INTEGER"),
+    ("listing", "asked_until_s", "INTEGER"),
 )
 
 # Tables that came later, all of them: a database that was made without one gets it when it is

@@ -34,11 +34,16 @@ _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1).toordinal()
 _FILTER = "list_filter"
 _LOOKED = "list_looked"
+_UNFIT = "list_unfit"
 _COMPARISON = "list_comparison"
 _DOUBTED = "taken_doubted"
-_COLUMNS = "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled, least, most"
+_COLUMNS = (
+    "id, start_s, until_s, begun_ms, ended_ms, requests, calls, unsettled, least, most, "
+    "asked_from_s, asked_until_s"
+)
 GOES_ON_MS = 20 * 3_600_000
 """Less than a day, as a crontab counts it."""
+_UNFIT_MS = 31 * 24 * 3_600_000
 
 
 class ListingRecord(msgspec.Struct, frozen=True):
@@ -62,6 +67,10 @@ class ListingRecord(msgspec.Struct, frozen=True):
     most: int | None = None
     """How many calls its windows have as one, as the vendor said since the oldest of them that is
     kept was asked for: at least, and at most.  None: it has not said.
+    """
+    asked_from_s: int | None = None
+    asked_until_s: int | None = None
+    """The time that is asked for, to have all calls of the span.  None: an older version began it.
     """
 
     @property
@@ -105,27 +114,32 @@ def begin(
     span: tuple[int, int],
     now_ms: int,
     is_current: Callable[[WindowRecord], bool] = lambda _: True,
+    *,
+    asked: tuple[int, int] | None = None,
 ) -> ListingRecord:
     """Begin the listing of a span, or go on with one that is not settled.
 
     Windows that were not settled then are asked for again, and so are those that are not current.
+    `asked`: the time to ask for, where it begins; None: the span itself.  Where it goes on that is
+    what it was: a total of more time would be another one.  So one that was begun before its span
+    was over does not.
     """
     with transaction(db):
         found = db.execute(
-            "SELECT id FROM listing WHERE start_s = ? AND until_s = ? AND (ended_ms IS NULL "
-            "OR (unsettled > 0 AND ended_ms > ?)) ORDER BY id DESC LIMIT 1",
+            "SELECT id FROM listing WHERE start_s = ? AND until_s = ? AND asked_until_s >= until_s "
+            "AND (ended_ms IS NULL OR (unsettled > 0 AND ended_ms > ?)) ORDER BY id DESC LIMIT 1",
             (*span, now_ms - GOES_ON_MS),
         ).fetchone()
         kept = [] if found is None else _still_current(db, found[0], is_current)
         number = db.execute(
-            "INSERT INTO listing (start_s, until_s, begun_ms, requests, is_running) "
-            "VALUES (?, ?, ?, 0, 1)",
-            (*span, min((one.asked_ms for one in kept), default=now_ms)),
+            "INSERT INTO listing (start_s, until_s, begun_ms, requests, is_running, asked_from_s, "
+            "asked_until_s) VALUES (?, ?, ?, 0, 1, ?, ?)",
+            (*span, min((one.asked_ms for one in kept), default=now_ms), *(asked or span)),
         ).lastrowid
         assert number is not None
         if kept:
             (old,) = found
-            columns = "requests, least, most"
+            columns = "requests, least, most, asked_from_s, asked_until_s"
             kept_of = f"SELECT {columns} FROM listing WHERE id = ?"  # noqa: S608
             db.execute(f"UPDATE listing SET ({columns}) = ({kept_of}) WHERE id = ?", (old, number))  # noqa: S608
             db.execute("UPDATE listed_file SET listing = ? WHERE listing = ?", (number, old))
@@ -320,14 +334,18 @@ def keep_look(db: sqlite3.Connection, now_ms: int) -> None:
 
 
 def has_looked(db: sqlite3.Connection, now_ms: int) -> bool:
-    """Whether it was looked for lately, and need not be for as long as a listing goes on."""
-    return abs(now_ms - int(get_meta(db, _LOOKED) or 0)) < GOES_ON_MS
+    """Whether it was looked for lately, and need not be for as long as a listing goes on; or what
+    was found so did not hold, and would be found again.
+    """
+    noted = ((get_meta(db, _LOOKED), GOES_ON_MS), (get_meta(db, _UNFIT), _UNFIT_MS))
+    return any(at_ms and abs(now_ms - int(at_ms)) < within_ms for at_ms, within_ms in noted)
 
 
-def drop_filter(db: sqlite3.Connection) -> None:
-    """Forget it."""
+def drop_filter(db: sqlite3.Connection, now_ms: int) -> None:
+    """Forget what calls of the list have shown, and do not look at them for a while."""
     with transaction(db):
         db.execute("DELETE FROM meta WHERE key = ?", (_FILTER,))
+        set_meta(db, _UNFIT, str(now_ms))
 
 
 def list_filter(db: sqlite3.Connection, kind: type[T]) -> T | None:

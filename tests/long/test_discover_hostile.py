@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harvester.state.database import open_database
 from tests.support.discovering import Discovery, day
 from tests.support.hostile_list import (
     MIDNIGHT_S,
@@ -384,6 +387,60 @@ def test_once_pages_do_not_fit_what_calls_showed_it_does_without(tmp_path: Path)
         assert (done.code, done.summary["unsettled"][0]["cause"]) == (UNSETTLED, "other_window")
         done = listed.run(first=day(1), last=day())
         assert (done.code, done.summary["filter"]) == (GOOD, None), done.err
+        assert not listed.missing()
+
+
+@pytest.mark.parametrize("is_probed", [True, False])
+def test_a_listing_that_is_cut_short_goes_on_while_calls_come(
+    tmp_path: Path, is_probed: bool
+) -> None:
+    """The total of the time that it asked for at first is the one that counts."""
+    now_s = time.time()
+    calls = calls_of(2_000, apart_s=40.0) + calls_of(400, apart_s=10.0, first_s=86_400.0)
+    calls = [call for call in calls if call.submit_s < now_s - 5]
+    with HostileList(calls, by="hangupTime") as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        if is_probed:
+            listed.run(probe=calls[300].voice_id)
+        before = vendor.requests
+        done = Discovery(tmp_path / "out", vendor, **QUICK, pace__per_day=before + 60).run()
+        assert done.code == 8, done.err
+        vendor.calls += [
+            Call(f"later-{number}", time.time() - 70.0 + number / 50) for number in range(40)
+        ]
+        done = listed.run()
+        assert done.code == GOOD, done.err
+        assert {one for one in listed.missing() if not one.startswith("later-")} == set()
+
+
+def test_a_vendor_whose_rows_lag_behind_alarms_one_night_only(tmp_path: Path) -> None:
+    """It lists by a time that no record shows, which is submitTime but for some rows."""
+    lag = random.Random(7)
+    lags = {one.voice_id: lag.expovariate(1 / 0.8) for one in calls_of(1_500, apart_s=57.0)}
+
+    def answer(vendor: HostileList, asked: Question) -> Said:
+        found = [
+            one
+            for one in vendor.calls
+            if asked.start_s <= one.submit_s + lags[one.voice_id] <= asked.end_s
+        ]
+        first = (asked.current - 1) * asked.size
+        shown = [one.record() for one in found[first : first + asked.size]]
+        return Said(envelope({"total": len(found), "records": shown}))
+
+    with HostileList(calls_of(1_500, apart_s=57.0), answer) as vendor:
+        listed = Discovery(tmp_path / "out", vendor, **QUICK)
+        first = listed.run()
+        assert first.code in (GOOD, UNSETTLED), first.err
+        with closing(open_database(tmp_path / "out" / "state" / "state.db", "default")) as db, db:
+            # A night later.
+            db.execute("UPDATE listing SET ended_ms = ended_ms - ?", (24 * 3_600_000,))
+            db.execute(
+                "UPDATE meta SET value = value - ? WHERE key IN ('list_looked', 'list_unfit')",
+                (24 * 3_600_000,),
+            )
+        done = listed.run()
+        assert done.code == GOOD, done.err
         assert not listed.missing()
 
 

@@ -27,7 +27,7 @@ ARCHIVES = sorted((ROOT / "tests" / "old_outputs").glob("*.tar.gz"))
 FATES = "dead_param=0.02,open_then_final=0.02,open_forever=0.02,no_record=0.02"
 NEW_COLUMNS = {"is_rated", "currency_presumed", "fetched_by"}
 """Those of version 2 of the columns; an output that was begun before it goes on without them."""
-BEFORE = "state.db.before-2.13"
+BEFORE = "state.db.before-2.15"
 """The copy of a ledger of version 1 that lacks `ctime_ns`, the first column that came later."""
 
 

@@ -84,7 +84,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         bad_lines.write_text(
             "".join(json.dumps(bad | {"excerpt": one}) + "\n" for one in (f"+{NUMBER}", "a b"))
         )
-        before = made.output.state / "state.db.before-2.13"
+        before = made.output.state / "state.db.before-2.15"
         before.touch(0o600)
         with closing(sqlite3.connect(before)) as copy:
             made.db.backup(copy)
@@ -435,7 +435,7 @@ def test_a_copy_of_the_state_is_gone_from_the_disk_too_before_the_receipt_is_the
 ) -> None:
     disk = Watched()
     erase(house.config, ORDER, SignallingEvents(), disk=disk)
-    gone = disk.steps.index(("remove", house.output.state / "state.db.before-2.13"))
+    gone = disk.steps.index(("remove", house.output.state / "state.db.before-2.15"))
     assert ("sync", house.output.state) in disk.steps[gone:]
 
 

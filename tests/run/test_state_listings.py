@@ -74,7 +74,6 @@ def test_that_it_was_looked_for_counts_as_long_as_a_listing_goes_on(
     hour_ms = 3_600_000
     assert not listings.has_looked(db, 30 * hour_ms)
     listings.keep_look(db, 30 * hour_ms)
-    listings.drop_filter(db)
     for hour, is_told in ((30, True), (49.9, True), (50, False), (10, False), (10.1, True)):
         assert listings.has_looked(db, int(hour * hour_ms)) is is_told, "a clock may go back"
 
@@ -329,3 +328,39 @@ def test_a_bit_that_turned_in_what_was_taken_is_found(db: sqlite3.Connection) ->
         db.execute("UPDATE taken SET ids = ?", (bytes(turned),))
         with pytest.raises(zstandard.ZstdError):
             list(listings.taken_ids(db))
+
+
+def test_what_calls_have_shown_and_did_not_hold_is_not_looked_for_the_next_night(
+    db: sqlite3.Connection,
+) -> None:
+    """A vendor whose rows lag behind shows the same again each time."""
+    day_ms = 24 * 3_600_000
+    listings.keep_filter(db, Comparison(1, 2, {}, "any value will do"))
+    listings.drop_filter(db, 100 * day_ms)
+    assert listings.list_filter(db, Comparison) is None
+    assert listings.has_looked(db, 101 * day_ms)
+    assert listings.has_looked(db, 130 * day_ms)
+    assert not listings.has_looked(db, 131 * day_ms)
+
+
+def test_a_listing_goes_on_with_the_time_that_it_asked_for(db: sqlite3.Connection) -> None:
+    """A total of more time is another one; so what was begun before its span was over does not."""
+    begun = listings.begin(db, SPAN, 9, asked=(SPAN[0] - 5, SPAN[1] + 50))
+    kept = [WindowRecord(SPAN[0], SPAN[0] + 10, 9, 3, 3, "")]
+    listings.keep(db, begun.id, kept, None, requests=1, requests_of_day=("", 1))
+    listings.keep_total(db, begun.id, 40, 41)
+    again = listings.begin(db, SPAN, 99, asked=(SPAN[0] - 1, SPAN[1] + 90))
+    assert (again.asked_from_s, again.asked_until_s) == (SPAN[0] - 5, SPAN[1] + 50)
+    assert listings.windows(db, again.id) == kept
+    assert totals(db, again.id) == (40, 41)
+
+
+def test_a_listing_of_days_that_went_on_begins_anew(db: sqlite3.Connection) -> None:
+    begun = listings.begin(db, SPAN, 9, asked=(SPAN[0], SPAN[1] - 1))
+    kept = [WindowRecord(SPAN[0], SPAN[0] + 10, 9, 3, 3, "")]
+    listings.keep(db, begun.id, kept, None, requests=1, requests_of_day=("", 1))
+    listings.keep_total(db, begun.id, 40, 41)
+    again = listings.begin(db, SPAN, 99, asked=(SPAN[0], SPAN[1] + 7))
+    assert (again.asked_from_s, again.asked_until_s) == (SPAN[0], SPAN[1] + 7)
+    assert listings.windows(db, again.id) == []
+    assert totals(db, again.id) == (None, None)

@@ -106,7 +106,7 @@ def test_before_a_migration_the_ledger_is_copied_as_it_was(path: Path) -> None:
         db.execute("ALTER TABLE input_file DROP COLUMN ctime_ns")
         db.execute("INSERT INTO input_file VALUES ('/ids.txt', 1, 2, 3, 'hash')")
         set_meta(db, "mark", "as it was")
-    copy = path.with_name("state.db.before-2.13")
+    copy = path.with_name("state.db.before-2.15")
     open_database(path, "acme").close()
     assert "ctime_ns" in columns(path)
     assert "ctime_ns" not in columns(copy)
@@ -198,7 +198,7 @@ def test_only_a_migration_makes_a_copy(path: Path) -> None:
 def test_a_copy_that_cannot_be_made_leaves_the_ledger_as_it_was(path: Path) -> None:
     with closing(open_database(path, "acme")) as db:
         db.execute("ALTER TABLE input_file DROP COLUMN ctime_ns")
-    path.with_name("state.db.before-2.13").mkdir()
+    path.with_name("state.db.before-2.15").mkdir()
     with pytest.raises(StoreError, match=r"state\.db failed: Is a directory"):
         open_database(path, "acme")
     assert "ctime_ns" not in columns(path)

@@ -96,9 +96,14 @@ def test_a_cost_above_zero_or_a_credit_is_a_price_whatever_else_is_missing(cost:
     assert not is_unrated(cost=cost)
 
 
-@pytest.mark.parametrize("odd", ["free", "0,04", " 0", "1e-40", [], {}, True, "NaN", "1.2.3"])
+@pytest.mark.parametrize("odd", ["free", "0,04", " 0", "1e-40", [], {}, True, "1.2.3"])
 def test_a_cost_that_was_sent_and_cannot_be_typed_is_no_reason(odd: Any) -> None:
     assert not is_unrated(cost=odd)
+
+
+@pytest.mark.parametrize("word", ["NaN", "null", "None", "-", "--", "N/A", "pending", "  "])
+def test_a_word_for_no_cost_is_no_price(word: str) -> None:
+    assert is_unrated(cost=word)
 
 
 def test_an_answer_nested_as_deep_as_may_be_ends_nothing() -> None:

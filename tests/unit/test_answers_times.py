@@ -86,7 +86,7 @@ ODD = [
     "Sun Jan 18 14:42:55 CST 2026",
     "Wednesday, 14 January 2026",
     "2026-01-18",
-    "2026-01-18T14:42",
+    "2026-01-18T14",
     "2026-01-18T14:42:55 +08:00",
     " 2026-01-18T14:42:55+08:00",
     "2026-02-30T14:42:55+08:00",
@@ -119,7 +119,7 @@ def call(**fields: str | None) -> Call:
         (None, ANSWER, None, Ending.GOES_ON),
         (None, None, "486", Ending.OVER),
         (None, None, "487", Ending.OVER),
-        (None, None, "-1", Ending.OVER),
+        (None, None, "-1", Ending.GOES_ON),
         (None, None, "200", Ending.GOES_ON),
         (None, None, "0", Ending.GOES_ON),
         (None, None, "200.0", Ending.GOES_ON),
@@ -136,6 +136,26 @@ def test_a_call_is_over(
 ) -> None:
     found = ending_of(call(hangup=hangup, answer=answer, code=code), NOW_MS)
     assert found is ending
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("100", "180", "183", "199", "180 Ringing", "202", "200 OK", "00", "000", "0.0", "-1"),
+        *("null", "None", "-", "--", "N/A", " ", "nan", "ringing", "Trying", "OK", "Success"),
+    ],
+)
+def test_a_code_that_says_nothing_or_that_a_call_goes_on_ends_none(code: str) -> None:
+    assert ending_of(call(code=code), NOW_MS) is Ending.GOES_ON
+    assert ending_of(call(code=code, hangup=HANGUP), NOW_MS) is Ending.OVER
+
+
+@pytest.mark.parametrize(
+    "code", ["300", "404", "486", "486 Busy Here", "603", "1", "16", "99", "busy", "NO ANSWER", "x"]
+)
+def test_a_code_of_a_failure_ends_a_call_that_nobody_answered(code: str) -> None:
+    assert ending_of(call(code=code), NOW_MS) is Ending.OVER
+    assert ending_of(call(code=code, answer=ANSWER), NOW_MS) is Ending.GOES_ON
 
 
 @pytest.mark.parametrize("filler", FILLERS)

@@ -288,8 +288,10 @@ def test_every_spelling_of_a_time_is_read_as_the_scalar_rules_read_it() -> None:
     fractions = ["", ".", ".1", ".12", ".123", ".1239", ".123456789", ",5"]
     offsets = ["", "Z", "z", "+08", "+0800", "+08:00", "-00:30", "+24:00", "+8", "-0560", "+08:0"]
     spelt = [
-        f"{day}{gap}23:59:59{fraction}{offset}"
-        for day, gap, fraction, offset in product(days, "T ", fractions, offsets)
+        f"{day}{gap}23:59{seconds}{offset}"
+        for day, gap, seconds, offset in product(
+            days, "T ", ["", *(f":59{fraction}" for fraction in fractions)], offsets
+        )
     ]
     answers = [answer(envelope([("submitTime", json.dumps(text))])) for text in spelt]
     quick, by_value = (
@@ -297,8 +299,10 @@ def test_every_spelling_of_a_time_is_read_as_the_scalar_rules_read_it() -> None:
         normalize(answers, "acme", GROUP_RECORD, by_value=True),
     )
     assert same(quick, by_value)
-    # 2 of the days, both gaps, 6 of the fractions and 7 of the offsets exist.
-    assert len(spelt) - quick.table["submit_time"].null_count == 2 * 2 * 6 * 7
+    # 2 of the days, both gaps, 7 of the fractions, or no seconds, and 7 of the offsets exist.
+    assert len(spelt) - quick.table["submit_time"].null_count == 2 * 2 * 8 * 7
+    sent = quick.table["utc_offset_min"]
+    assert len(spelt) - sent.null_count == 2 * 2 * 8 * 6, "one of the offsets is none"
 
 
 @settings(max_examples=100, deadline=None)
