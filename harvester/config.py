@@ -13,6 +13,7 @@ the key of the masks, `HARVESTER_MASK_KEY`, which only `export --mask` needs.
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -439,9 +440,31 @@ def _whence(message: str, origins: Mapping[str, str]) -> str:
     return "See `harvester config show` for every key."
 
 
+def _split(url: str) -> SplitResult:
+    """A URL in its parts; without any where it is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
+def _refuse_endless(config: Config) -> None:
+    for section in SECTIONS:
+        values = getattr(config, section)
+        for key in values.__struct_fields__:
+            value = getattr(values, key)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(
+                    f"configuration: $.{section}.{key}: {value} is no number to go by. Give a "
+                    "finite one.",
+                    code="config.value",
+                )
+
+
 def check(config: Config) -> None:
     """The rules that no type can say.  Raises ConfigError."""
-    url = urlsplit(config.vendor.base_url)
+    _refuse_endless(config)
+    url = _split(config.vendor.base_url)
     is_http = url.scheme in ("http", "https")
     if not is_http or not url.hostname or url.query or url.fragment or not _has_good_port(url):
         raise ConfigError(
@@ -556,7 +579,7 @@ def _check_metrics_file(file: str, output: str) -> None:
 
 def _check_ping_url(text: str) -> None:
     """Raise ConfigError; it never quotes the address, whose path lets anybody ping."""
-    url = urlsplit(text)
+    url = _split(text)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         raise ConfigError(
             "configuration: $.monitor.ping_url must be https://host/path without a query, for "
@@ -591,6 +614,10 @@ def _secret(name: str, environ: Mapping[str, str]) -> str:
     return value
 
 
+_LONGEST_SECRET = 65_536
+"""Characters.  Whatever is longer, a device that has no end among them, is another file."""
+
+
 def _read_secret(name: str, environ: Mapping[str, str]) -> str:
     """A secret from wherever it is; "" where it isn't set."""
     variable = f"{ENV_PREFIX}{name}"
@@ -603,11 +630,17 @@ def _read_secret(name: str, environ: Mapping[str, str]) -> str:
     if file:
         try:
             # Some editors put a mark of UTF-8 first; no header could hold it.
-            value = Path(file).read_text(encoding="utf-8-sig").strip()
+            with Path(file).open(encoding="utf-8-sig") as opened:
+                value = opened.read(_LONGEST_SECRET + 1).strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(
                 f"{variable}_FILE: {file} can't be read ({exc}).", code="config.secret"
             ) from exc
+        if len(value) > _LONGEST_SECRET:
+            raise ConfigError(
+                f"{variable}_FILE: {file} holds no secret: it is too long. Name another file.",
+                code="config.secret",
+            )
         if not value:
             raise ConfigError(
                 f"{variable}_FILE: {file} is empty. Write it again.", code="config.secret"

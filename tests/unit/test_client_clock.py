@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -509,3 +510,32 @@ def test_a_minus_16_to_a_right_estimate_is_the_ids_own_trouble() -> None:
     for _ in range(3):
         world.minus_16()
     assert world.clock.generation == 1
+
+
+@pytest.mark.parametrize(
+    "date", ["9999-12-31", "2300-01-01", "2100-01-01", "2019-12-31", "1970-01-01", "1900-01-01"]
+)
+def test_a_date_that_nobody_can_mean_is_passed_over(date: str) -> None:
+    """It would be learnt, and kept for the runs to come."""
+    ours = datetime(2026, 11, 29, tzinfo=UTC).timestamp()
+    clock = VendorClock(lambda: ours)
+    for _ in range(5):
+        clock.observe(datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp(), 0.1)
+    assert (clock.now(), clock.seen_skew_s, clock.worst_skew_s) == (ours, None, 0.0)
+    assert clock.are_ages_sure
+
+
+def test_what_an_earlier_run_kept_of_such_a_date_is_forgotten() -> None:
+    ours = datetime(2026, 11, 29, tzinfo=UTC).timestamp()
+    for years in (8_000, 274, -60):
+        clock = VendorClock(lambda: ours, last_skew_s=years * 365.25 * 86_400)
+        assert clock.now() == ours
+        assert clock.are_ages_sure
+
+
+def test_a_clock_of_ours_that_lost_its_battery_learns_the_time() -> None:
+    vendor = datetime(2026, 11, 29, tzinfo=UTC).timestamp()
+    clock = VendorClock(lambda: 1_000.0)
+    for _ in range(3):
+        clock.observe(vendor, 0.0)
+    assert abs(clock.now() - vendor) <= 1

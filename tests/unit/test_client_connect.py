@@ -25,3 +25,13 @@ def test_no_transport_opens_a_log_of_keys(tmp_path: Path, name: str) -> None:
     )
     assert told.stdout.lower().strip() == f"{name}transport"
     assert not keys.exists()
+
+
+def test_no_library_that_a_command_loads_opens_a_file_for_keys(tmp_path: Path) -> None:
+    """Arrow does as it is loaded."""
+    keys = tmp_path / "keys"
+    environ = {**os.environ, "SSLKEYLOGFILE": str(keys)}
+    for words in (("config", "show"), ("status", "--out", "none"), ("report", "--out", "none")):
+        command = [sys.executable, "-m", "harvester", *words]
+        subprocess.run(command, env=environ, check=False, capture_output=True, cwd=tmp_path)
+        assert not keys.exists(), words

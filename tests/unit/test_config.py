@@ -325,6 +325,22 @@ def test_key_and_secret_come_from_the_environment_or_a_file(tmp_path: Path) -> N
                 read({f"HARVESTER_{name}_FILE": str(file), "HARVESTER_API_SECRET": "secret"})
     with pytest.raises(ConfigError, match=r"HARVESTER_API_SECRET_FILE: .*can't be read"):
         load_secrets({**environ, "HARVESTER_API_SECRET_FILE": str(tmp_path)})
+    with pytest.raises(ConfigError, match=r"/dev/zero holds no secret: it is too long"):
+        load_secrets({**environ, "HARVESTER_API_SECRET_FILE": "/dev/zero"})
+
+
+@pytest.mark.parametrize("key", ["pace.rate_per_s", "vendor.timeout_s", "retry.max_outage_s"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_number_without_an_end_is_refused(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        load(flags={key: float(value)})
+
+
+@pytest.mark.parametrize("key", ["vendor.base_url", "monitor.ping_url"])
+@pytest.mark.parametrize("url", ["http://[::1/voice", "https://[x]/y", "https://a]b/"])
+def test_an_address_with_half_a_bracket_is_refused(key: str, url: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        load(flags={key: url})
 
 
 @pytest.mark.parametrize("value", ["clé", "a\nb", "a\x7f"])

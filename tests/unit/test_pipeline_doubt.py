@@ -266,7 +266,7 @@ async def test_no_record_among_the_probes_halts_the_run_and_all_stay_pending(mak
     await one.doubt.look()
     assert isinstance(one.stop.reason, VendorRefused)
     assert one.stop.reason.code == "vendor.all_failures"
-    assert "30 ids in a row" in str(one.stop.reason), "20 probes got the same"
+    assert "30 id(s) got" in str(one.stop.reason), "20 probes got the same"
     assert '{"status":-14}' in str(one.stop.reason)
     assert len(one.asked.log) == 20
     await one.doubt.end()

@@ -363,6 +363,16 @@ def test_of_what_is_nested_deep_or_of_another_type_only_the_type_is_told() -> No
 
 
 @pytest.mark.parametrize(
+    "number",
+    ["91/98765/99999", "91_98765_00002", "919,876,500,003", "(91)/98765-99999", "9/1/9/8/7/6/5"],
+)
+def test_a_number_in_an_answer_is_masked_whatever_stands_between(number: str) -> None:
+    told = answer_without_numbers(f'{{"reason":"callee {number} blocked"}}'.encode()).decode()
+    assert told.endswith('*** blocked"}')
+    assert "98765" not in told
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         (b"call 555 12-34 now", b"call *** now"),

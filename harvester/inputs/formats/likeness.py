@@ -250,7 +250,7 @@ def _loose(look: _Look) -> str | None:
     """Whether ids stand among other text, or several on a line."""
     if look.form != "txt" or look.share(_LONG_NUMBER.search) < 0.5:
         return None
-    command = look.command(f"grep -oE '{_LONG_NUMBER.pattern}'")
+    command = look.command(f"grep -aoE '{_LONG_NUMBER.pattern}'")
     return f"Its ids stand among other text, or several on a line. Take them out: {command}"
 
 

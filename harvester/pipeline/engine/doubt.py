@@ -346,9 +346,9 @@ class Doubt:
     def _ill(self) -> VendorRefused:
         body = self.fetcher.shown(self.fetcher.last_no)
         return VendorRefused(
-            f"the vendor answered {len(self._held)} ids in a row with permanent failures and gave "
-            f"no record for others either: {body!r}. It may have a fault, or these ids belong to "
-            "another account. Nothing is lost: the ids stay pending. Check "
+            f"{len(self._held)} id(s) got permanent failures, and no record came for others that "
+            f"were asked for to make sure: {body!r}. The vendor may have a fault, or these ids "
+            "belong to another account. Nothing is lost: the ids stay pending. Check "
             "vendor.base_url, the key and the ids, or ask the vendor, then run the same command "
             "again.",
             code="vendor.all_failures",

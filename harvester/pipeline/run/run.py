@@ -377,7 +377,9 @@ class _Run:
         unreported = tell_oddities(db, self._events, done.counters.odd_hangups)
         odd = unreported.odd
         is_found = newly_dead + bool(found_code)
-        code = _exit_code(error, _pending(db, work_list, self._request), is_found)
+        # A call that is open, and could not be had, is on no list.
+        pending = _pending(db, work_list, self._request) or ended.deferred
+        code = _exit_code(error, pending, is_found)
         ended = replace(ended, exit_code=code)
         end_code, message = END_CODES.get(code, ""), ""
         if found_code and code == EXIT_SOME_DEAD:
