@@ -239,6 +239,22 @@ def test_ids_that_a_spreadsheet_has_rounded_to_15_digits_are_refused(
         assert listed(place, put(place, name, head + rows("{}\n", ids))).listed == len(set(ids))
 
 
+@pytest.mark.parametrize("first", [26112010_000000_123457, 2611201012345678901, 261120101234567891])
+def test_ids_that_a_program_has_kept_as_floats_are_refused(place: Place, first: int) -> None:
+    whole = [str(first + 982_451_653 * number) for number in range(60)]
+    floats = [str(int(float(one))) for one in whole]
+    assert floats != whole
+    told = refusal(place, put(place, "a.txt", rows("{}\n", floats)))
+    assert "keeps them as floating-point numbers" in told
+    for ids in (whole, floats[:19], [*floats[:40], whole[7]], [floats[0]] * 40):
+        assert listed(place, put(place, "a.txt", rows("{}\n", ids))).listed == len(set(ids))
+
+
+def test_ids_that_a_float_keeps_whole_are_no_sign(place: Place) -> None:
+    ids = [*map(str, range(10**15, 10**15 + 30)), *(f"call-{number:020}" for number in range(30))]
+    assert listed(place, put(place, "a.txt", rows("{}\n", ids))).listed == 60
+
+
 def test_certain_forms_are_read(place: Place) -> None:
     table = "x,voiceId\r\n" + rows("1,{}\r\n")
     for name, content in {

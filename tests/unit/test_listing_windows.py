@@ -135,6 +135,16 @@ def test_a_total_that_is_no_more_than_a_page_is_not_believed(told: Callable[[int
     assert any(one.cause for one in closed)
 
 
+@pytest.mark.parametrize(("cap", "many"), [(10_000, 12_000), (10_000, 60_000), (1_000, 12_000)])
+def test_a_vendor_that_counts_no_further_than_a_cap_is_listed_whole(cap: int, many: int) -> None:
+    vendor = Vendor(calls(many), lie=lambda total: min(total, cap))
+    ids, closed = listed(Windows([DAY]), vendor)
+    assert len(ids) == many
+    assert covers(closed, DAY)
+    assert not any(one.cause for one in closed)
+    assert vendor.requests <= 0.035 * many
+
+
 @pytest.mark.parametrize("is_end_ignored", [True, False])
 def test_a_vendor_that_does_not_heed_the_window_costs_little(is_end_ignored: bool) -> None:
     vendor = Vendor(calls(400))

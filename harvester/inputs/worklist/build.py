@@ -54,6 +54,11 @@ _ROUNDED = r"\A[1-9][0-9]{14}0{2,}\z"
 _ROUNDED_END = "00"
 _ROUNDED_FROM = 3
 _ROUNDED_BY_CHANCE = 0.01
+_COARSE = 2**57
+"""From here on one whole number of 32 is one that a float can be."""
+_LONGEST_NUMBER = 64
+_FLOATS_FROM, _FLOATS_TO = 20, 1_000
+"""So many ids show it; so many are looked at."""
 SHARE_COUNTS_FROM = 20
 """Lines of a file that make its share of bad ones mean something."""
 
@@ -177,17 +182,33 @@ def _raw(spec: ListSpec, counts: _Counts) -> Iterator[pa.RecordBatch]:
                 "where they came, as text, without a spreadsheet.",
                 code="input.rounded_ids",
             )
+        if rounded.is_of_floats:
+            raise SourceError(
+                f"{file.name}: its ids are such as a program makes that keeps them as "
+                "floating-point numbers: each has lost its last digits, and nothing brings them "
+                "back. Export them again from where they came, as text.",
+                code="input.rounded_ids",
+            )
 
 
 class _Rounded:
     """Whether a file's ids are what a spreadsheet leaves of them: a number has 15 digits there.
 
     A true id ends so once in ten thousand times, so three of them among three hundred are not.
+    A program that keeps ids as floats leaves only such as a float can be: of ids this long one in
+    32 at most, so twenty on end are not true ones.
     """
 
     def __init__(self) -> None:
         self._ids = self._rounded = 0
         self._some: set[str] = set()
+        self._floats: set[str] | None = set()
+        """Ids that a float can be; None once there was another one."""
+
+    @property
+    def is_of_floats(self) -> bool:
+        """Whether there are several ids, and a float can be each of them."""
+        return self._floats is not None and len(self._floats) >= _FLOATS_FROM
 
     def is_certain(self, most: float) -> bool:
         """Whether several ids are so, and all, or a greater share than `most`."""
@@ -205,6 +226,8 @@ class _Rounded:
     def add(self, ids: pa.Array) -> None:
         """Look at a column of ids."""
         self._ids += len(ids)
+        if self._floats is not None and len(self._floats) < _FLOATS_TO:
+            self._look_for_floats(ids.slice(0, _FLOATS_TO).to_pylist())
         # Nearly all are whole, and this is seen ten times as quickly.
         zeros = ids.filter(pc.ends_with(ids, _ROUNDED_END))
         if not len(zeros):
@@ -213,6 +236,16 @@ class _Rounded:
         self._rounded += len(rounded)
         if len(self._some) < _ROUNDED_FROM:
             self._some.update(rounded.unique().slice(0, _ROUNDED_FROM).to_pylist())
+
+    def _look_for_floats(self, ids: list[str]) -> None:
+        for one in ids:
+            if not (one.isdecimal() and len(one) <= _LONGEST_NUMBER and int(one) >= _COARSE):
+                continue  # which a float may have kept whole
+            if int(float(one)) != int(one):
+                self._floats = None
+                return
+            assert self._floats is not None
+            self._floats.add(one)
 
 
 MORE_THAN_ALLOWED = "more than input.max_bad_share = {:g} allows"

@@ -61,6 +61,11 @@ _KEEP_ROWS = 50_000
 _KEEP_EVERY_S = 5.0
 _WIDEST_S = 31 * DAY_S
 """No window may be wider (the vendor's page on recordGroupQuery)."""
+_LEAST_CAP = 1_000
+"""Nobody stops counting before that."""
+_NARROWEST_S = 3_600
+_MOST_LATE = 500
+"""One call of so many may come while it is counted."""
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -216,14 +221,36 @@ class Lister:
         told: list[tuple[int, int]] = []
         while len(told) < MOST_TRIES:
             found = await self._total_once(span)
-            if isinstance(found, str) and found not in FINAL and self._widest_s > DAY_S:
-                self._widest_s = max(DAY_S, min(self._widest_s, span.window.seconds) // 2)
+            can_be_narrower = min(self._widest_s, span.window.seconds) > _NARROWEST_S
+            if isinstance(found, str) and found not in FINAL and can_be_narrower:
+                self._halve(span)
                 told = []
                 continue
-            if isinstance(found, str | None) or found in told[-1:]:
+            if isinstance(found, str | None):
                 return found
+            if found in told[-1:]:
+                return await self._uncapped(span, found)
             told.append(found)
         return max(told)
+
+    async def _uncapped(self, span: Span, found: tuple[int, int]) -> tuple[int, int] | str | None:
+        """The total of all, where the vendor may count no further than to 10,000, say: of parts
+        that are so narrow that narrower ones have no more.
+        """
+        while found[0] >= _LEAST_CAP and self._widest_s > _NARROWEST_S:
+            before_s = self._widest_s
+            self._halve(span)
+            narrower = await self._total_once(span)
+            if not isinstance(narrower, tuple):
+                return narrower
+            if narrower[0] - found[1] <= found[1] // _MOST_LATE:
+                self._widest_s = before_s
+                break
+            found = narrower
+        return found
+
+    def _halve(self, span: Span) -> None:
+        self._widest_s = max(_NARROWEST_S, min(self._widest_s, span.window.seconds) // 2)
 
     async def _total_once(self, span: Span) -> tuple[int, int] | str | None:
         """At least, and at most, of the windows as they are asked for; or why there is none.

@@ -65,6 +65,8 @@ FINAL = NOES | {"not_a_page", "not_an_envelope", "other_window"}
 """Causes that a smaller window would have as well: a no, and answers that are none."""
 _MOST_OFTEN = 3
 """Into so many windows a second may fall: those that end and begin beside it overlap there."""
+_GONE_DOWN = 0.9
+"""Of the total of a window: a part that says no more shows that it may have been capped."""
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
@@ -118,6 +120,10 @@ class _Whole:
     total: int
     claims: Counter[int] = field(default_factory=Counter)
     """What its parts say of themselves, in all, by how often they were cut."""
+    largest: int = 0
+    """What the largest of its first parts says."""
+    is_capped: bool = False
+    """Its first parts say that there is far more than it says itself."""
 
 
 @dataclass(slots=True)
@@ -222,6 +228,8 @@ class Windows:
         distinct, total = len(seen.ids), seen.total
         if work.of is not None and not work.tries:
             work.of.claims[work.cuts] += total
+            if work.cuts == 1:
+                work.of.largest = max(work.of.largest, total)
         is_one = work.window.seconds == 1
         is_full = total > self._capacity or total == self._capacity >= _BRIM
         is_told = total > 0 or work.tries > 0
@@ -326,9 +334,21 @@ def _even(window: Window, parts: int) -> list[Window]:
 
 
 def _is_no_total(work: _Work, capacity: int) -> bool:
-    """Whether parts claim more than there can be, but for a page of late rows."""
+    """Whether parts claim more than there can be, but for a page of late rows.
+
+    Some vendors count no further than to 10,000, say.  So the first parts of a window may claim
+    more than it, where each is well below; from then on what they claimed is what there is.
+    """
     of = work.of
-    return of is not None and of.claims[work.cuts] > _MOST_OFTEN * of.total + capacity
+    if of is None:
+        return False
+    known = of.claims[work.cuts - 1] if of.is_capped and work.cuts > 1 else of.total
+    if of.claims[work.cuts] <= _MOST_OFTEN * known + capacity:
+        return False
+    if work.cuts == 1:
+        of.is_capped = of.largest <= _GONE_DOWN * of.total
+        return not of.is_capped
+    return True
 
 
 def _why(seen: Seen) -> str:
