@@ -102,11 +102,26 @@ def _missing(exc: OSError) -> str | None:
 def _certificate(exc: ssl.SSLCertVerificationError) -> str:
     said = getattr(exc, "verify_message", "") or "no reason given"
     if "issuer" in said or "self-signed" in said or "self signed" in said:
-        said += (
+        said += _unusable_authority() or (
             "; if a firewall of yours signs in the vendor's place, name its authority by "
             "SSL_CERT_FILE"
         )
     return said
+
+
+def _unusable_authority() -> str | None:
+    """That SSL_CERT_FILE names no authority, where it is set; OpenSSL passes over that in silence.
+
+    The file itself is never quoted.
+    """
+    named = os.environ.get("SSL_CERT_FILE")
+    if not named:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=named)
+    except OSError:  # what `ssl` raises is one
+        return "; and SSL_CERT_FILE names no file of certificates (PEM) that can be read"
+    return None
 
 
 def _words(exc: OSError) -> str:

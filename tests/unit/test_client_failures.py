@@ -6,8 +6,10 @@ import errno
 import os
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
+import trustme
 
 from harvester.client.coding import decoded
 from harvester.client.failures import no_connection, no_http, unused_proxy
@@ -207,3 +209,20 @@ def test_an_unknown_coding_is_named_unless_it_could_be_anything() -> None:
     assert "\x1b" not in strange.detail
     assert decoded(b"", "zstd") == b""
     assert decoded(b' {"status":0}', "br") == b' {"status":0}'
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_file_of_authorities_that_is_none_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    file = tmp_path / "my ca.pem"
+    if content is not None:
+        file.write_text(content)
+    exc = ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate")
+    exc.verify_message = "self-signed certificate"
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    told = no_connection(exc).detail
+    assert "SSL_CERT_FILE names no file of certificates (PEM) that can be read" in told
+    assert "my ca" not in told
+    trustme.CA().cert_pem.write_to_path(file)
+    assert "name its authority by SSL_CERT_FILE" in no_connection(exc).detail
