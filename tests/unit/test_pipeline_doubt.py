@@ -228,7 +228,8 @@ async def test_while_ages_are_unsure_no_id_is_too_old_to_be_known(make: Make) ->
 
 
 @pytest.mark.parametrize(
-    ("cause", "was"), [("refused_-1", True), ("status_77", True), ("busy", False)]
+    ("cause", "was"),
+    [("refused_-1", True), ("status_77", True), ("time_refused", True), ("busy", False)],
 )
 async def test_an_id_was_refused_if_it_is_put_off_for_that(
     make: Make, cause: str, was: bool

@@ -58,7 +58,7 @@ TRIES_OF_KNOWN = 3
 
 _TELL_NOTHING = (Busy, NetworkFailure, Throttled)
 """Verdicts that show neither that the vendor knows a call nor that it does not."""
-_FOR_A_REFUSAL = ("refused_", "status_")
+_FOR_A_REFUSAL = ("refused_", "status_", "time_refused")
 """What the cause of an id begins with that was deferred for what may have been meant for all."""
 
 
@@ -121,7 +121,7 @@ class Doubt:
         return await self.source.left(at_most)
 
     async def was_refused(self, voice_id: str) -> bool:
-        """Whether the id is deferred for a refusal or an unknown status."""
+        """Whether the id is deferred for a refusal, also of its time, or an unknown status."""
         item = await self._ledger.call(unresolved.deferred, voice_id)
         return item is not None and item.cause.startswith(_FOR_A_REFUSAL)
 
