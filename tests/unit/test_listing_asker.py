@@ -163,6 +163,18 @@ def test_push_back_costs_a_page_nothing_while_no_other_page_comes() -> None:
     run_virtually(main)
 
 
+def test_a_page_that_came_before_makes_push_back_cost_the_next_one_no_more_than_once() -> None:
+    """Others that succeed meanwhile count; one page that came long ago is no other."""
+
+    async def main() -> None:
+        asking = Asking(page(), *[TOO_MANY] * 9, page())
+        assert isinstance(await asking.page(), Page)
+        assert isinstance(await asking.page(), Page)
+        assert asking.asker.retries == {"throttled": 9}
+
+    run_virtually(main)
+
+
 def test_push_back_on_end_ends_the_command_by_its_own_code() -> None:
     async def main() -> None:
         asking = Asking(*[TOO_MANY] * 40, page(), max_outage_s=30.0)
@@ -202,6 +214,24 @@ def test_pages_that_fail_in_a_row_are_an_outage_that_costs_no_page_its_tries() -
         gaps = [after - at for at, after in pairwise(probes)]
         assert min(gaps) >= PROBE_EVERY_S
         assert asking.ends == []
+
+    run_virtually(main)
+
+
+def test_a_probe_that_fails_though_the_outage_is_over_by_then_costs_its_page_nothing() -> None:
+    """Somebody else's answer has ended it meanwhile."""
+
+    async def main() -> None:
+        asking = Asking(*[TIMEOUT] * (OUTAGE_ROW + 1), page())
+        for _ in range(OUTAGE_ROW // 2 - 1):
+            assert await asking.page() == "timeout"
+        task = asyncio.create_task(asking.page())
+        while len(asking.way.at) <= OUTAGE_ROW:
+            await asyncio.sleep(TAKES_S / 5)
+        assert asking.asker.is_out
+        asking.gate.note(virtual_loop().time(), failed=False)
+        assert not asking.asker.is_out
+        assert isinstance(await task, Page)
 
     run_virtually(main)
 
