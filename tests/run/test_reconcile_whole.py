@@ -60,10 +60,11 @@ def listed(
     ids: Sequence[str],
     age_days: int,
     days: tuple[date, date] = (FIRST, LAST),
+    unsettled: int = 0,
 ) -> None:
     """A listing of both days that began so many days after the last of them."""
     first, last = days
-    name = f"listed-{first}.parquet"
+    name = f"listed-{first}-{age_days}.parquet"
     calls = [
         {
             "voice_id": one,
@@ -86,7 +87,7 @@ def listed(
         one = listings.begin(db, (span.start_s, span.until_s), int(begun.timestamp() * 1000))
         file = ListedFile(name, len(ids))
         listings.keep(db, one.id, [], file, requests=3, requests_of_day=("", 0))
-        listings.end(db, one.id, one.begun_ms + 1, calls=len(ids))
+        listings.end(db, one.id, one.begun_ms + 1, calls=len(ids), unsettled=unsettled)
 
 
 def known(root: Path, delivered: Sequence[str]) -> Output:
@@ -199,6 +200,19 @@ def test_a_call_that_is_listed_on_the_next_day_is_none_of_these_days(
     after = LAST + timedelta(days=1)
     listed(Output(tmp_path / "out"), [OPEN], 12, (after, after))
     assert calls(compares()) == {"B": 1, "VB": 1}, "the dead one alone is left"
+
+
+def test_what_a_later_listing_found_counts_though_it_may_not_have_all(
+    compares: Compares, tmp_path: Path
+) -> None:
+    compares()
+    output = Output(tmp_path / "out")
+    listed(output, [LISTED], 13, unsettled=1)
+    done = compares()
+    assert calls(done) == {"V": 1, "B": 2, "VB": 1}, "what the one before has counts as well"
+    assert (done.vendor, done.days.listed, done.days.least_age_days) == (2, 2, 12)
+    listed(output, [BOTH], 14)
+    assert calls(compares()) == {"B": 2, "VB": 1}, "one that has all for sure replaces both"
 
 
 def test_days_whose_listing_has_lost_a_file_are_listed_again(
