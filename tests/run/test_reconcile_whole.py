@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 import pyarrow as pa
@@ -15,17 +17,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.config import load
-from harvester.errors import SourceError, StoreError, Unreconciled, UsageError
+from harvester.errors import (
+    BudgetReached,
+    Interrupted,
+    SourceError,
+    StoreError,
+    Unreconciled,
+    UsageError,
+)
 from harvester.pipeline.engine.progress import Progress
+from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.listing import rows as listed_rows
 from harvester.pipeline.listing.days import of_days
+from harvester.pipeline.run.requests import StopCheck
 from harvester.reconciling.dialer import Ours
 from harvester.reconciling.figures import REGIONS, Reconciled
-from harvester.reconciling.reconcile import Order, reconcile
-from harvester.state import listings, run_records, work_lists
+from harvester.reconciling.reconcile import Order, reconcile, stopped
+from harvester.state import between_runs, listings, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
-from harvester.state.id_counts import billing_days
+from harvester.state.id_counts import BillingDay, billing_days
 from harvester.state.listings import ListedFile
 from harvester.state.values import Batch, DeadLetter, Entry, OpenCall
 from harvester.storage.disk import RealDisk
@@ -213,6 +224,51 @@ def test_what_a_later_listing_found_counts_though_it_may_not_have_all(
     assert (done.vendor, done.days.listed, done.days.least_age_days) == (2, 2, 12)
     listed(output, [BOTH], 14)
     assert calls(compares()) == {"B": 2, "VB": 1}, "one that has all for sure replaces both"
+
+
+class Stopped:
+    """Somebody wants it to stop."""
+
+    @contextmanager
+    def watched(self) -> Iterator[StopCheck]:
+        yield lambda: stopped(SIGINT)
+
+
+def kept(output: Output) -> list[BillingDay]:
+    with closing(open_database(output.database, ACCOUNT)) as db:
+        return billing_days(db)
+
+
+def test_who_is_to_stop_compares_nothing(tmp_path: Path) -> None:
+    output = known(tmp_path / "out", [BOTH])
+    listed(output, [BOTH], 12)
+    flags = {"output.dir": str(tmp_path / "out"), "vendor.account": ACCOUNT}
+    order = Order(first=FIRST, last=LAST)
+    with pytest.raises(Interrupted, match="the same command again"):
+        reconcile(load(None, flags=flags).config, SECRETS, order, Heard(), Stopped())
+    assert kept(output) == []
+
+
+def test_days_that_could_not_be_listed_to_the_end_are_not_compared(tmp_path: Path) -> None:
+    """No request of the day is left, so nothing is sent: no figure may be made of that."""
+    output = known(tmp_path / "out", [BOTH])
+    with closing(open_database(output.database, ACCOUNT)) as db:
+        for ahead_s in (86_400, 0):  # if it is midnight meanwhile
+            sent = (day_of(time.time() + ahead_s), 5)
+            between_runs.keep_requests_of_day(db, sent)
+    settings = load(
+        None,
+        flags={
+            "output.dir": str(tmp_path / "out"),
+            "vendor.account": ACCOUNT,
+            "vendor.base_url": "http://127.0.0.1:9/voice",
+            "pace.per_day": 5,
+        },
+    ).config
+    with pytest.raises(BudgetReached) as ended:
+        reconcile(settings, SECRETS, Order(first=day(1), last=day()), Heard())
+    assert ended.value.code == "limit.per_day"
+    assert kept(output) == []
 
 
 def test_days_whose_listing_has_lost_a_file_are_listed_again(

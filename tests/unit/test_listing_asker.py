@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -57,6 +57,8 @@ class Way:
         self.at: list[float] = []
         """When each request was written."""
         self.takes_s = TAKES_S
+        self.meanwhile: Callable[[int], None] = lambda sent: None
+        """Called while a request is on its way, with how many were sent."""
 
     async def send(self, request: Request, *, fresh: bool = False) -> Answer:
         """See `Transport`."""
@@ -64,6 +66,7 @@ class Way:
         if not isinstance(sealed, dict):
             await sealed
         self.at.append(virtual_loop().time())
+        self.meanwhile(len(self.at))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         await asyncio.sleep(self.takes_s)
         if isinstance(answer, Exception):
@@ -225,13 +228,17 @@ def test_a_probe_that_fails_though_the_outage_is_over_by_then_costs_its_page_not
         asking = Asking(*[TIMEOUT] * (OUTAGE_ROW + 1), page())
         for _ in range(OUTAGE_ROW // 2 - 1):
             assert await asking.page() == "timeout"
-        task = asyncio.create_task(asking.page())
-        while len(asking.way.at) <= OUTAGE_ROW:
-            await asyncio.sleep(TAKES_S / 5)
-        assert asking.asker.is_out
-        asking.gate.note(virtual_loop().time(), failed=False)
-        assert not asking.asker.is_out
-        assert isinstance(await task, Page)
+        was_out: list[bool] = []
+
+        def meanwhile(sent: int) -> None:
+            if sent == OUTAGE_ROW + 1:
+                was_out.append(asking.asker.is_out)
+                asking.gate.note(virtual_loop().time(), failed=False)
+                was_out.append(asking.asker.is_out)
+
+        asking.way.meanwhile = meanwhile
+        assert isinstance(await asking.page(), Page)
+        assert was_out == [True, False]
 
     run_virtually(main)
 

@@ -74,7 +74,7 @@ def test_days_that_were_never_listed_are_asked_for_up_to_the_one_that_goes_on() 
     assert to_list([], TODAY + timedelta(days=1), last, NOON) == []
 
 
-def test_of_days_that_are_listed_those_are_asked_for_that_are_due_and_the_one_that_goes_on() -> None:
+def test_of_listed_days_those_are_asked_for_that_are_due_and_the_one_that_goes_on() -> None:
     first = TODAY - timedelta(days=60)
     just_now = [Done(of_days(first, TODAY), NOON)]
     assert to_list(just_now, first, TODAY, NOON) == [(TODAY, TODAY)]
