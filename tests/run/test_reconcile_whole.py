@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, datetime, timedelta
@@ -26,14 +25,13 @@ from harvester.errors import (
     UsageError,
 )
 from harvester.pipeline.engine.progress import Progress
-from harvester.pipeline.limits.daily_quota import day_of
 from harvester.pipeline.listing import rows as listed_rows
 from harvester.pipeline.listing.days import of_days
 from harvester.pipeline.run.requests import StopCheck
 from harvester.reconciling.dialer import Ours
 from harvester.reconciling.figures import REGIONS, Reconciled
 from harvester.reconciling.reconcile import Order, reconcile, stopped
-from harvester.state import between_runs, listings, run_records, work_lists
+from harvester.state import listings, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
 from harvester.state.id_counts import BillingDay, billing_days
@@ -251,24 +249,20 @@ def test_who_is_to_stop_compares_nothing(tmp_path: Path) -> None:
 
 
 def test_days_that_could_not_be_listed_to_the_end_are_not_compared(tmp_path: Path) -> None:
-    """No request of the day is left, so nothing is sent: no figure may be made of that."""
+    """There is no time for it, so nothing is sent: no figure may be made of that."""
     output = known(tmp_path / "out", [BOTH])
-    with closing(open_database(output.database, ACCOUNT)) as db:
-        for ahead_s in (86_400, 0):  # if it is midnight meanwhile
-            sent = (day_of(time.time() + ahead_s), 5)
-            between_runs.keep_requests_of_day(db, sent)
     settings = load(
         None,
         flags={
             "output.dir": str(tmp_path / "out"),
             "vendor.account": ACCOUNT,
             "vendor.base_url": "http://127.0.0.1:9/voice",
-            "pace.per_day": 5,
         },
     ).config
+    order = Order(first=day(1), last=day(), max_duration_s=0.0)
     with pytest.raises(BudgetReached) as ended:
-        reconcile(settings, SECRETS, Order(first=day(1), last=day()), Heard())
-    assert ended.value.code == "limit.per_day"
+        reconcile(settings, SECRETS, order, Heard())
+    assert ended.value.code == "limit.duration"
     assert counted(output) == []
 
 
