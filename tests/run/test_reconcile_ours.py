@@ -199,6 +199,26 @@ def test_what_is_dead_here_and_alive_there_is_told(house: House, tmp_path: Path)
     assert regions["VB"].cost == {"USD": Decimal("2.75")}
 
 
+def test_what_nobody_can_date_may_be_of_any_days_and_is_left_out_of_none(tmp_path: Path) -> None:
+    """Pending ids whose digits tell nothing, on a list of before the first run."""
+    made = House(tmp_path / "out")
+    with closing(made.db):
+        put_in_force(made)
+        sources = Sources(
+            listed=[],
+            files=[],
+            changes=[],
+            states=states(made, tmp_path),
+            dropped=[],
+            dialer=None,
+            sent=None,
+        )
+    with compared(sources, DAYS, Room("400MB", tmp_path)) as lists:
+        regions = fold(lists.groups(), meanings(has_dialer=False), {})
+    assert regions["B"].states == {"pending": len(LIST)}
+    assert (regions["B"].oldest_ms, regions["B"].newest_ms) == (None, None)
+
+
 def shown(**changes: object) -> str:
     plain = Reconciled(
         output="out",

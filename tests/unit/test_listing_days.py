@@ -80,7 +80,8 @@ def test_of_listed_days_those_are_asked_for_that_are_due_and_the_one_that_goes_o
     assert to_list(just_now, first, TODAY, NOON) == [(TODAY, TODAY)]
     yesterday = [Done(of_days(first, TODAY - timedelta(days=1)), NOON - DAY_S)]
     assert days_of(to_list(yesterday, first, TODAY, NOON)) == days_before(12, 3, 1, 0)
-    assert days_of(to_list(yesterday, *days_before(13, 4), NOON)) == days_before(12)
+    some, until = days_before(13, 4)
+    assert days_of(to_list(yesterday, some, until, NOON)) == days_before(12)
 
 
 def test_a_listed_day_that_the_vendor_has_no_more_is_not_asked_for_again() -> None:
