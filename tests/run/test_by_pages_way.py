@@ -31,6 +31,7 @@ from harvester.pipeline.engine.local_workers import Fetching
 from harvester.pipeline.engine.workers import AheadFigures
 from harvester.pipeline.listing.probing import Filter
 from harvester.state import between_runs, listings
+from harvester.state.database import transaction
 from harvester.state.listings import Comparison
 from harvester.vendor_clock import CLOCK
 from tests.support.fakes import SECRETS, FakeVendor, House, VirtualLedger
@@ -430,6 +431,25 @@ def test_what_was_taken_before_the_list_was_refused_may_still_turn_out_to_be_dou
     assert set(done.rows()) == set(ids)
 
 
+@pytest.mark.parametrize(("listed", "left"), [(0, 3), (30, 0)])
+def test_what_an_earlier_run_took_is_safe_once_this_one_has_compared_some(
+    goes: Goes, listed: int, left: int
+) -> None:
+    """A list that had none of ours has shown nothing."""
+    ids = ids_of(30)
+    before = ids_of(3, day=1)
+
+    def on_house(house: House) -> None:
+        with transaction(house.db):
+            listings.keep_taken(house.db, "of-a-run-that-was-killed", before)
+
+    others = ids_of(100)[40:]
+    done = goes(ids, ListVendor([*ids[:listed], *others]), on_house=on_house)
+    assert set(done.rows()) == set(ids)
+    assert done.ahead.difference is None
+    assert listings.count_taken(done.house.db) == left
+
+
 def test_a_run_that_is_stopped_takes_nothing_more_and_keeps_what_may_be_doubted(
     goes: Goes,
 ) -> None:
@@ -474,6 +494,25 @@ def test_what_was_sent_in_the_day_is_kept_on_the_way(goes: Goes) -> None:
     goes(calls[9_000:], ListVendor(calls[:9_000], at_page=at_page), on_house=houses.append)
     assert kept
     assert kept[0] >= 100
+
+
+def test_what_few_pages_cost_is_kept_before_the_workers_send_anything(goes: Goes) -> None:
+    """A kill must not give the day back what they were, however few they were."""
+    calls = ids_of(430)  # none of ours is listed, so no outcome is kept meanwhile
+    houses: list[House] = []
+    kept: list[tuple[int, int]] = []
+
+    def answers(voice_id: str, before: int) -> dict[str, Any]:
+        if not kept:
+            day = sum(between_runs.requests_by_day(houses[0].db).values())
+            kept.append((day, vendor.pages))
+        return record(voice_id)
+
+    vendor = ListVendor(calls[:400], answers=answers)
+    goes(calls[400:], vendor, on_house=houses.append)
+    ((of_day, pages),) = kept
+    assert 4 <= pages < 100, "a page holds a hundred calls"
+    assert of_day >= pages
 
 
 def test_no_page_is_asked_for_where_the_budget_holds_no_sample(goes: Goes) -> None:

@@ -198,6 +198,22 @@ def test_one_bad_line_in_a_hundred_is_let_pass_and_no_more(
     assert refused.value.code == "input.bad_share"
 
 
+def test_what_the_inputs_may_have_of_bad_lines_is_nothing_to_it(tmp_path: Path) -> None:
+    """An input may be told to have none, or however many: the dialer's file may have 1 %."""
+    good = [f"26110312000000{n:06}" for n in range(1, 199)]
+    (tmp_path / "good.txt").write_text("\n".join([*good, "no id", "no id"]))
+    strict = load(None, flags={"input.max_bad_share": 0.0}).config
+    found = read_dialer(strict, Ours(file=str(tmp_path / "good.txt")), DAYS, tmp_path)
+    assert (found.lines, found.bad, found.distinct) == (200, 2, 198)
+    # 15 digits and zeros, six in two hundred: a spreadsheet's.
+    rounded = [f"2611031200{n:05}00000" for n in range(1, 7)]
+    (tmp_path / "rounded.txt").write_text("\n".join([*good[:194], *rounded]))
+    loose = load(None, flags={"input.max_bad_share": 1.0}).config
+    with pytest.raises(SourceError) as refused:
+        read_dialer(loose, Ours(file=str(tmp_path / "rounded.txt")), DAYS, tmp_path)
+    assert refused.value.code == "input.rounded_ids"
+
+
 @pytest.mark.parametrize(("undated", "is_good"), [(2, True), (3, False)])
 def test_one_row_in_a_hundred_may_have_no_time(
     tmp_path: Path, undated: int, *, is_good: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,7 +22,15 @@ from harvester.reconciling.regions import Sources, compared
 from harvester.state import run_records, unresolved, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import transaction
-from harvester.state.values import Batch, DeadLetter, Deferred, Entry, OpenCall, WorkList
+from harvester.state.values import (
+    Batch,
+    DeadLetter,
+    Deferred,
+    Entry,
+    InputRecord,
+    OpenCall,
+    WorkList,
+)
 from harvester.storage.duckdb_engine import Room
 from tests.support.fakes import ACCOUNT, House
 
@@ -116,6 +124,24 @@ def test_each_id_has_its_state_and_when_it_was_first_seen(house: House, tmp_path
     assert found["dead"]["seen_at"] == found["open"]["seen_at"] == NOON
 
 
+@pytest.mark.parametrize(("key", "days"), [("ours", 0), (None, 1)])
+def test_what_is_pending_was_seen_first_when_its_input_was_listed_first(
+    tmp_path: Path, key: str | None, days: int
+) -> None:
+    """Ids of another input came a day later; a list of no input is as old as the newest ids."""
+    made = House(tmp_path / "out")
+    with closing(made.db) as db:
+        put_in_force(made)
+        first = WorkList(2, "ours", "list-1.parquet", None, 4, 0, 1, again=1)
+        record = InputRecord("ours", 4, 0, 0, 4, 0, 4, NOON_MS)
+        work_lists.replace_list(db, first, input_record=record, new_ids_ms=NOON_MS)
+        now = replace(first, id=3, input_key=key)
+        work_lists.replace_list(db, now, new_ids_ms=NOON_MS + 86_400_000)
+        rows = pq.read_table(states(made, tmp_path)).to_pylist()
+    assert {row["seen_at"] for row in rows} == {NOON + timedelta(days=days)}
+    assert sorted(row["voice_id"] for row in rows) == LIST
+
+
 def test_what_stands_where_the_price_will_stand_is_no_cost_before_it_is_published(
     tmp_path: Path,
 ) -> None:
@@ -171,6 +197,26 @@ def test_what_is_dead_here_and_alive_there_is_told(house: House, tmp_path: Path)
     assert alive(regions) == {"dead": 2, "pending": 5, "open": 2, "unrated": 1}
     assert regions["VB"].minutes == Decimal("16.5")
     assert regions["VB"].cost == {"USD": Decimal("2.75")}
+
+
+def test_what_nobody_can_date_may_be_of_any_days_and_is_left_out_of_none(tmp_path: Path) -> None:
+    """Pending ids whose digits tell nothing, on a list of before the first run."""
+    made = House(tmp_path / "out")
+    with closing(made.db):
+        put_in_force(made)
+        sources = Sources(
+            listed=[],
+            files=[],
+            changes=[],
+            states=states(made, tmp_path),
+            dropped=[],
+            dialer=None,
+            sent=None,
+        )
+    with compared(sources, DAYS, Room("400MB", tmp_path)) as lists:
+        regions = fold(lists.groups(), meanings(has_dialer=False), {})
+    assert regions["B"].states == {"pending": len(LIST)}
+    assert (regions["B"].oldest_ms, regions["B"].newest_ms) == (None, None)
 
 
 def shown(**changes: object) -> str:

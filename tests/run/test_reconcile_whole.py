@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 import pyarrow as pa
@@ -15,17 +16,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvester.config import load
-from harvester.errors import SourceError, StoreError, Unreconciled, UsageError
+from harvester.errors import (
+    BudgetReached,
+    Interrupted,
+    SourceError,
+    StoreError,
+    Unreconciled,
+    UsageError,
+)
 from harvester.pipeline.engine.progress import Progress
 from harvester.pipeline.listing import rows as listed_rows
 from harvester.pipeline.listing.days import of_days
+from harvester.pipeline.run.requests import StopCheck
 from harvester.reconciling.dialer import Ours
 from harvester.reconciling.figures import REGIONS, Reconciled
-from harvester.reconciling.reconcile import Order, reconcile
+from harvester.reconciling.reconcile import Order, reconcile, stopped
 from harvester.state import listings, run_records, work_lists
 from harvester.state.acknowledge import acknowledge
 from harvester.state.database import open_database
-from harvester.state.id_counts import billing_days
+from harvester.state.id_counts import BillingDay, billing_days
 from harvester.state.listings import ListedFile
 from harvester.state.values import Batch, DeadLetter, Entry, OpenCall
 from harvester.storage.disk import RealDisk
@@ -60,10 +69,11 @@ def listed(
     ids: Sequence[str],
     age_days: int,
     days: tuple[date, date] = (FIRST, LAST),
+    unsettled: int = 0,
 ) -> None:
     """A listing of both days that began so many days after the last of them."""
     first, last = days
-    name = f"listed-{first}.parquet"
+    name = f"listed-{first}-{age_days}.parquet"
     calls = [
         {
             "voice_id": one,
@@ -86,7 +96,7 @@ def listed(
         one = listings.begin(db, (span.start_s, span.until_s), int(begun.timestamp() * 1000))
         file = ListedFile(name, len(ids))
         listings.keep(db, one.id, [], file, requests=3, requests_of_day=("", 0))
-        listings.end(db, one.id, one.begun_ms + 1, calls=len(ids))
+        listings.end(db, one.id, one.begun_ms + 1, calls=len(ids), unsettled=unsettled)
 
 
 def known(root: Path, delivered: Sequence[str]) -> Output:
@@ -199,6 +209,61 @@ def test_a_call_that_is_listed_on_the_next_day_is_none_of_these_days(
     after = LAST + timedelta(days=1)
     listed(Output(tmp_path / "out"), [OPEN], 12, (after, after))
     assert calls(compares()) == {"B": 1, "VB": 1}, "the dead one alone is left"
+
+
+def test_what_a_later_listing_found_counts_though_it_may_not_have_all(
+    compares: Compares, tmp_path: Path
+) -> None:
+    compares()
+    output = Output(tmp_path / "out")
+    listed(output, [LISTED], 13, unsettled=1)
+    done = compares()
+    assert calls(done) == {"V": 1, "B": 2, "VB": 1}, "what the one before has counts as well"
+    assert (done.vendor, done.days.listed, done.days.least_age_days) == (2, 2, 12)
+    listed(output, [BOTH], 14)
+    assert calls(compares()) == {"B": 2, "VB": 1}, "one that has all for sure replaces both"
+
+
+class Stopped:
+    """Somebody wants it to stop."""
+
+    @contextmanager
+    def watched(self) -> Iterator[StopCheck]:
+        yield lambda: stopped(SIGINT)
+
+
+def counted(output: Output) -> list[BillingDay]:
+    """The days whose calls were counted."""
+    with closing(open_database(output.database, ACCOUNT)) as db:
+        return [one for one in billing_days(db) if one.counted_ms is not None]
+
+
+def test_who_is_to_stop_compares_nothing(tmp_path: Path) -> None:
+    output = known(tmp_path / "out", [BOTH])
+    listed(output, [BOTH], 12)
+    flags = {"output.dir": str(tmp_path / "out"), "vendor.account": ACCOUNT}
+    order = Order(first=FIRST, last=LAST)
+    with pytest.raises(Interrupted, match="the same command again"):
+        reconcile(load(None, flags=flags).config, SECRETS, order, Heard(), Stopped())
+    assert counted(output) == []
+
+
+def test_days_that_could_not_be_listed_to_the_end_are_not_compared(tmp_path: Path) -> None:
+    """There is no time for it, so nothing is sent: no figure may be made of that."""
+    output = known(tmp_path / "out", [BOTH])
+    settings = load(
+        None,
+        flags={
+            "output.dir": str(tmp_path / "out"),
+            "vendor.account": ACCOUNT,
+            "vendor.base_url": "http://127.0.0.1:9/voice",
+        },
+    ).config
+    order = Order(first=day(1), last=day(), max_duration_s=0.0)
+    with pytest.raises(BudgetReached) as ended:
+        reconcile(settings, SECRETS, order, Heard())
+    assert ended.value.code == "limit.duration"
+    assert counted(output) == []
 
 
 def test_days_whose_listing_has_lost_a_file_are_listed_again(

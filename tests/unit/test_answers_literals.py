@@ -206,6 +206,7 @@ def test_a_time_that_is_none_is_refused(text: str) -> None:
         ("A((B)", ("A((B)", None)),
         ("A)B(C)", ("A)B(C)", None)),
         ("A)(B((C)", ("A)(B((C)", None)),
+        ("A)((B)", ("A)((B)", None)),  # as many of each
         ("A(B) mobile", ("A(B) mobile", None)),
         ("A()", ("A", None)),
         ("(B)", ("(B)", None)),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from harvester.cli.main import run_command
+from harvester.state import run_records, unresolved
+from harvester.state.database import transaction
+from harvester.state.values import DeadLetter
+from tests.support.fakes import ACCOUNT, House
 
 
 @pytest.mark.parametrize(
@@ -55,3 +60,32 @@ def test_a_share_is_written_in_hundredths_or_as_a_number(
     assert json.loads(capsys.readouterr().err)["code"] == "output.no_data", (
         "it is another thing that is wrong"
     )
+
+
+@pytest.mark.parametrize(("retrying", "is_any"), [(None, False), (False, True), (True, True)])
+def test_dead_ids_of_an_earlier_refetch_that_was_not_finished_are_gone_on_with(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    retrying: bool | None,
+    *,
+    is_any: bool,
+) -> None:
+    """Where there are none at all nothing is to be fetched, so nobody asks for key and secret."""
+    for name in ("API_KEY", "API_SECRET"):
+        monkeypatch.delenv(f"HARVESTER_{name}", raising=False)
+        monkeypatch.delenv(f"HARVESTER_{name}_FILE", raising=False)
+    made = House(tmp_path / "out")
+    with closing(made.db) as db:
+        run_records.begin_run(db, "run-1", 1)
+        if retrying is not None:
+            letter = DeadLetter("1", "gave_up", "", 1, 1, 1, "run-1", retrying=retrying)
+            with transaction(db):
+                unresolved.put_dead_letters(db, [letter])
+    words = ["refetch", "dead", "--out", str(tmp_path / "out"), "--account", ACCOUNT, "--json"]
+    assert run_command(words) == (2 if is_any else 0)
+    told = capsys.readouterr()
+    if is_any:
+        assert json.loads(told.err.splitlines()[-1])["code"] == "config.secret_missing"
+    else:
+        assert json.loads(told.out)["dead"] == {}

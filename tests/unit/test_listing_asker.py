@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -57,6 +57,8 @@ class Way:
         self.at: list[float] = []
         """When each request was written."""
         self.takes_s = TAKES_S
+        self.meanwhile: Callable[[int], None] = lambda sent: None
+        """Called while a request is on its way, with how many were sent."""
 
     async def send(self, request: Request, *, fresh: bool = False) -> Answer:
         """See `Transport`."""
@@ -64,6 +66,7 @@ class Way:
         if not isinstance(sealed, dict):
             await sealed
         self.at.append(virtual_loop().time())
+        self.meanwhile(len(self.at))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         await asyncio.sleep(self.takes_s)
         if isinstance(answer, Exception):
@@ -163,6 +166,18 @@ def test_push_back_costs_a_page_nothing_while_no_other_page_comes() -> None:
     run_virtually(main)
 
 
+def test_a_page_that_came_before_makes_push_back_cost_the_next_one_no_more_than_once() -> None:
+    """Others that succeed meanwhile count; one page that came long ago is no other."""
+
+    async def main() -> None:
+        asking = Asking(page(), *[TOO_MANY] * 9, page())
+        assert isinstance(await asking.page(), Page)
+        assert isinstance(await asking.page(), Page)
+        assert asking.asker.retries == {"throttled": 9}
+
+    run_virtually(main)
+
+
 def test_push_back_on_end_ends_the_command_by_its_own_code() -> None:
     async def main() -> None:
         asking = Asking(*[TOO_MANY] * 40, page(), max_outage_s=30.0)
@@ -202,6 +217,28 @@ def test_pages_that_fail_in_a_row_are_an_outage_that_costs_no_page_its_tries() -
         gaps = [after - at for at, after in pairwise(probes)]
         assert min(gaps) >= PROBE_EVERY_S
         assert asking.ends == []
+
+    run_virtually(main)
+
+
+def test_a_probe_that_fails_though_the_outage_is_over_by_then_costs_its_page_nothing() -> None:
+    """Somebody else's answer has ended it meanwhile."""
+
+    async def main() -> None:
+        asking = Asking(*[TIMEOUT] * (OUTAGE_ROW + 1), page())
+        for _ in range(OUTAGE_ROW // 2 - 1):
+            assert await asking.page() == "timeout"
+        was_out: list[bool] = []
+
+        def meanwhile(sent: int) -> None:
+            if sent == OUTAGE_ROW + 1:
+                was_out.append(asking.asker.is_out)
+                asking.gate.note(virtual_loop().time(), failed=False)
+                was_out.append(asking.asker.is_out)
+
+        asking.way.meanwhile = meanwhile
+        assert isinstance(await asking.page(), Page)
+        assert was_out == [True, False]
 
     run_virtually(main)
 

@@ -161,6 +161,32 @@ def test_what_one_way_has_not_is_apart_and_another_one_takes_its_place() -> None
     assert not found.is_told
 
 
+@pytest.mark.parametrize("other_s", [-500, 500])
+def test_a_second_that_could_not_be_looked_at_is_told_before_one_that_has_no_such_call(
+    other_s: int,
+) -> None:
+    """Its times lie apart: the list fails in the one's second, and has nothing in the other's."""
+    at = datetime.fromtimestamp(AT_MS // 1000 + other_s, UTC).isoformat()
+    found = compared({"1": (["http_500"], [{**CALL, "callTime": at}])})
+    assert (found.drawn, found.apart) == (1, {"http_500": 1})
+
+
+def test_whoever_stops_a_comparison_is_not_asked_to_go_on() -> None:
+    calls: dict[str, tuple[list[object], list[object]]] = {
+        str(number): ([CALL], [CALL]) for number in range(6)
+    }
+    vendor = Vendor(calls)
+    comparer = Comparer(GROUP_RECORD, [Drawn(one, None) for one in calls], 3, 1, None)
+    times: list[int] = []
+
+    async def each(items: Iterator[Drawn], do: Callable[[Asks, Drawn], Awaitable[None]]) -> None:
+        times.append(1)
+        await do(vendor, next(items))
+
+    asyncio.run(comparer.compare(each))
+    assert (len(times), comparer.found.drawn, comparer.found.equal) == (1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("equal", "differing", "apart", "is_proof"),
     [

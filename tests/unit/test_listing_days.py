@@ -19,6 +19,7 @@ from harvester.pipeline.listing.days import (
     of_days,
     oldest,
     split,
+    to_list,
     widened,
 )
 from harvester.pipeline.listing.windows import DAY_S, Window
@@ -64,6 +65,32 @@ def test_each_day_is_due_one_three_and_twelve_days_after_it() -> None:
     for day, ages in listed.items():
         if TODAY <= day <= TODAY + timedelta(days=20):
             assert ages == list(DUE_AFTER), day
+
+
+def test_days_that_were_never_listed_are_asked_for_up_to_the_one_that_goes_on() -> None:
+    """Those that the vendor has no more among them: somebody else says so."""
+    first, last = TODAY - timedelta(days=60), TODAY + timedelta(days=5)
+    assert to_list([], first, last, NOON) == [(first, TODAY)]
+    assert to_list([], TODAY + timedelta(days=1), last, NOON) == []
+
+
+def test_of_listed_days_those_are_asked_for_that_are_due_and_the_one_that_goes_on() -> None:
+    first = TODAY - timedelta(days=60)
+    just_now = [Done(of_days(first, TODAY), NOON)]
+    assert to_list(just_now, first, TODAY, NOON) == [(TODAY, TODAY)]
+    yesterday = [Done(of_days(first, TODAY - timedelta(days=1)), NOON - DAY_S)]
+    assert days_of(to_list(yesterday, first, TODAY, NOON)) == days_before(12, 3, 1, 0)
+    some, until = days_before(13, 4)
+    assert days_of(to_list(yesterday, some, until, NOON)) == days_before(12)
+
+
+def test_a_listed_day_that_the_vendor_has_no_more_is_not_asked_for_again() -> None:
+    """It keeps 59 days, today's among them; these were seven to ten days old when listed."""
+    first, last = days_before(60, 57)
+    done = [Done(of_days(first, last), NOON - 50 * DAY_S)]
+    assert days_of(to_list(done, first, last, NOON)) == days_before(58, 57)
+    others = [Done(of_days(*days_before(60, 60)), NOON - 50 * DAY_S)]
+    assert days_of(to_list(others, first, last, NOON)) == days_before(59, 58, 57)
 
 
 def test_a_night_that_was_left_out_is_made_up_for() -> None:

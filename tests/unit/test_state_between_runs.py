@@ -45,6 +45,15 @@ def test_the_day_that_was_counted_in_last_comes_last(db: sqlite3.Connection) -> 
     assert between_runs.requests_of_day(db) == ("2026-09-02", 8)
 
 
+def test_the_days_that_were_counted_in_last_are_remembered(db: sqlite3.Connection) -> None:
+    """A month of them: so many that a clock that is set back finds what was sent."""
+    days = [f"2026-10-{day:02}" for day in range(1, 32)] + ["2026-11-01", "2026-11-02"]
+    for sent, day in enumerate(days, start=1):
+        between_runs.keep_requests_of_day(db, (day, sent))
+    assert list(between_runs.requests_by_day(db)) == days[-31:]
+    assert between_runs.requests_of_day(db) == ("2026-11-02", 33)
+
+
 @pytest.mark.parametrize(
     ("skew_s", "kept_s", "latest_ms"),
     [(0.0, 0.0, 1_000), (2.34, 2.3, 3_300), (2.36, 2.4, 3_400), (-2.5, -2.5, 1_000)],
