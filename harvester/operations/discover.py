@@ -377,9 +377,8 @@ class _Discovery:
         )
         self._listings.append(record)
         settled = await ledger.call(listings.windows, record.id)
-        assert record.asked_from_s is not None
         assert record.asked_until_s is not None
-        to_ask = Window(record.asked_from_s, record.asked_until_s)
+        to_ask = Window(span.start_s, until_s)
         self._asked[record.id] = to_ask
         self._events.message(
             "info",
@@ -389,16 +388,18 @@ class _Discovery:
             by=found.by if found is not None else None,
             settled=len(settled),
         )
+        this = Span(
+            record.id,
+            to_ask,
+            tuple(Window(one.start_s, one.until_s) for one in settled),
+            found.by if found is not None else None,
+            found is not None and found.is_start_counted,
+        )
         try:
-            self._totals[record.id] = await lister.list_span(
-                Span(
-                    record.id,
-                    to_ask,
-                    tuple(Window(one.start_s, one.until_s) for one in settled),
-                    found.by if found is not None else None,
-                    found is not None and found.is_start_counted,
-                )
-            )
+            if record.asked_until_s < until_s:
+                before = Window(span.start_s, record.asked_until_s)
+                await lister.widen(replace(this, window=before), until_s)
+            self._totals[record.id] = await lister.list_span(this)
         finally:
             await ledger.call(listings.rest, record.id)
 
@@ -588,7 +589,8 @@ class _Discovery:
         if rows is None or kept.least is None or kept.most is None:
             return None
         # A total that was too low once must not make up for calls that are missing.
-        is_sure = kept.most - kept.least <= kept.most // _MOST_LATE
+        spread = kept.most - kept.least - self._totals[number].where_parts_meet
+        is_sure = spread <= kept.most // _MOST_LATE
         if is_sure and kept.least <= rows <= kept.most:
             return None
         return (kept.least if is_sure and rows < kept.least else kept.most), rows

@@ -184,7 +184,13 @@ def by_day(
             kind = {"": "missing", "unrated": "open"}.get(one.state, one.state)
             counts[one.day].update({kind: one.calls, "listed": one.calls})
     return [
-        BillingDay(day=day, counted_ms=counted_ms, listed_ms=listed_ms[day], **found)
+        BillingDay(
+            day=day,
+            # What comes of windows that are not settled yet is not counted by this.
+            counted_ms=None if listed_ms[day] is None else counted_ms,
+            listed_ms=listed_ms[day],
+            **found,
+        )
         for day, found in counts.items()
     ]
 

@@ -120,15 +120,15 @@ def begin(
     """Begin the listing of a span, or go on with one that is not settled.
 
     Windows that were not settled then are asked for again, and so are those that are not current.
-    `asked`: the time to ask for, where it begins; None: the span itself.  Where it goes on that is
-    what it was: a total of more time would be another one.  So one that was begun before its span
-    was over does not.
+    `asked`: the time to ask for; None: the span itself.  One that asked for other time before goes
+    on only where that is the beginning of this; it keeps its own until `widen`.
     """
     with transaction(db):
         found = db.execute(
-            "SELECT id FROM listing WHERE start_s = ? AND until_s = ? AND asked_until_s >= until_s "
-            "AND (ended_ms IS NULL OR (unsettled > 0 AND ended_ms > ?)) ORDER BY id DESC LIMIT 1",
-            (*span, now_ms - GOES_ON_MS),
+            "SELECT id FROM listing WHERE start_s = ? AND until_s = ? AND asked_from_s = ? "
+            "AND asked_until_s <= ? AND (ended_ms IS NULL OR (unsettled > 0 AND ended_ms > ?)) "
+            "ORDER BY id DESC LIMIT 1",
+            (*span, *(asked or span), now_ms - GOES_ON_MS),
         ).fetchone()
         kept = [] if found is None else _still_current(db, found[0], is_current)
         number = db.execute(
@@ -244,6 +244,19 @@ def keep_total(db: sqlite3.Connection, number: int, least: int, most: int) -> No
             "UPDATE listing SET least = MIN(COALESCE(least, ?), ?), "
             "most = MAX(COALESCE(most, ?), ?) WHERE id = ?",
             (least, least, most, most, number),
+        )
+
+
+def widen(db: sqlite3.Connection, number: int, until_s: int, more: tuple[int, int] | None) -> None:
+    """It asks for time up to `until_s` from now on, which has `more` calls, at least and at most.
+
+    None: that is not known, so what the vendor said before is no help any more.
+    """
+    least, most = more or (None, None)
+    with transaction(db):
+        db.execute(
+            "UPDATE listing SET asked_until_s = ?, least = least + ?, most = most + ? WHERE id = ?",
+            (until_s, least, most, number),
         )
 
 

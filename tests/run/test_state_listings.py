@@ -343,24 +343,45 @@ def test_what_calls_have_shown_and_did_not_hold_is_not_looked_for_the_next_night
     assert not listings.has_looked(db, 131 * day_ms)
 
 
-def test_a_listing_goes_on_with_the_time_that_it_asked_for(db: sqlite3.Connection) -> None:
-    """A total of more time is another one; so what was begun before its span was over does not."""
+def begun_with_a_window(db: sqlite3.Connection) -> list[WindowRecord]:
     begun = listings.begin(db, SPAN, 9, asked=(SPAN[0] - 5, SPAN[1] + 50))
     kept = [WindowRecord(SPAN[0], SPAN[0] + 10, 9, 3, 3, "")]
     listings.keep(db, begun.id, kept, None, requests=1, requests_of_day=("", 1))
     listings.keep_total(db, begun.id, 40, 41)
-    again = listings.begin(db, SPAN, 99, asked=(SPAN[0] - 1, SPAN[1] + 90))
+    return kept
+
+
+@pytest.mark.parametrize("later_s", [0, 40])
+def test_a_listing_goes_on_with_its_windows_and_its_total_of_the_time_before(
+    db: sqlite3.Connection, later_s: int
+) -> None:
+    kept = begun_with_a_window(db)
+    again = listings.begin(db, SPAN, 99, asked=(SPAN[0] - 5, SPAN[1] + 50 + later_s))
     assert (again.asked_from_s, again.asked_until_s) == (SPAN[0] - 5, SPAN[1] + 50)
     assert listings.windows(db, again.id) == kept
     assert totals(db, again.id) == (40, 41)
 
 
-def test_a_listing_of_days_that_went_on_begins_anew(db: sqlite3.Connection) -> None:
-    begun = listings.begin(db, SPAN, 9, asked=(SPAN[0], SPAN[1] - 1))
-    kept = [WindowRecord(SPAN[0], SPAN[0] + 10, 9, 3, 3, "")]
-    listings.keep(db, begun.id, kept, None, requests=1, requests_of_day=("", 1))
-    listings.keep_total(db, begun.id, 40, 41)
-    again = listings.begin(db, SPAN, 99, asked=(SPAN[0], SPAN[1] + 7))
-    assert (again.asked_from_s, again.asked_until_s) == (SPAN[0], SPAN[1] + 7)
+@pytest.mark.parametrize("asked", [(SPAN[0] - 6, SPAN[1] + 90), (SPAN[0] - 5, SPAN[1] + 49)])
+def test_a_listing_that_asked_for_other_time_begins_anew(
+    db: sqlite3.Connection, asked: tuple[int, int]
+) -> None:
+    begun_with_a_window(db)
+    again = listings.begin(db, SPAN, 99, asked=asked)
+    assert (again.asked_from_s, again.asked_until_s) == asked
     assert listings.windows(db, again.id) == []
     assert totals(db, again.id) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("more", "then"), [((0, 0), (40, 41)), ((5, 7), (45, 48)), (None, (None, None))]
+)
+def test_what_later_time_has_is_added_to_the_total(
+    db: sqlite3.Connection, more: tuple[int, int] | None, then: tuple[int | None, int | None]
+) -> None:
+    begun_with_a_window(db)
+    asked = SPAN[0] - 5, SPAN[1] + 90
+    again = listings.begin(db, SPAN, 99, asked=asked)
+    listings.widen(db, again.id, asked[1], more)
+    assert listings.listing(db, again.id).asked_until_s == asked[1]
+    assert totals(db, again.id) == then

@@ -92,6 +92,8 @@ class TotalOfAll(msgspec.Struct, frozen=True):
     is_known: bool
     cause: str = ""
     """Why not, where it failed; "": the vendor does not give it, or the command stops."""
+    where_parts_meet: int = 0
+    """Calls of the seconds between parts that were counted, which may count or not."""
 
 
 class Lister:
@@ -206,6 +208,25 @@ class Lister:
             )
         )
 
+    async def widen(self, span: Span, until_s: int) -> None:
+        """A listing that goes on asks for time up to `until_s` now: keep what that adds to its
+        total.
+
+        What the vendor said of the time before holds: windows that are settled have calls of then.
+        """
+        at_s = span.window.until_s
+        more: tuple[int, int] | str | None = 0, 0
+        if until_s > at_s + 1:
+            beyond = Window(at_s + 1, until_s)
+            more = await self._total_once(
+                msgspec.structs.replace(span, window=beyond, is_start_counted=True)
+            )
+        between = await self._total_of(at_s - 1, at_s + 2)
+        found = None
+        if isinstance(more, tuple) and isinstance(between, int):
+            found = more[0], more[1] + between
+        await self._ledger.call(listings.widen, span.number, until_s, found)
+
     async def _learn_total(self, span: Span) -> TotalOfAll:
         """Keep what the vendor says of all windows as one."""
         if not span.window.seconds:
@@ -214,7 +235,7 @@ class Lister:
         if isinstance(found, str | None):
             return TotalOfAll(is_known=False, cause=found or "")
         await self._ledger.call(listings.keep_total, span.number, *found)
-        return TotalOfAll(is_known=True)
+        return TotalOfAll(is_known=True, where_parts_meet=found[1] - found[0])
 
     async def _total(self, span: Span) -> tuple[int, int] | str | None:
         """What is said twice running; else the most, as calls may come all the time."""
