@@ -394,7 +394,7 @@ def test_once_pages_do_not_fit_what_calls_showed_it_does_without(tmp_path: Path)
 def test_a_listing_that_is_cut_short_goes_on_while_calls_come(
     tmp_path: Path, is_probed: bool
 ) -> None:
-    """The total of the time that it asked for at first is the one that counts."""
+    """What the time between has is added to the total that it began with."""
     now_s = time.time()
     calls = calls_of(2_000, apart_s=40.0) + calls_of(400, apart_s=10.0, first_s=86_400.0)
     calls = [call for call in calls if call.submit_s < now_s - 5]

@@ -135,6 +135,8 @@ class Lister:
         self._unkept_requests = 0
         self._told_requests = 0
         self._kept_at = time.monotonic()
+        self._between: dict[int, int] = {}
+        """By listing that was widened: calls where its times meet, which may count or not."""
         self._widest_s = _WIDEST_S
         """No wider span is asked for its total."""
 
@@ -225,6 +227,7 @@ class Lister:
         found = None
         if isinstance(more, tuple) and isinstance(between, int):
             found = more[0], more[1] + between
+            self._between[span.number] = found[1] - found[0]
         await self._ledger.call(listings.widen, span.number, until_s, found)
 
     async def _learn_total(self, span: Span) -> TotalOfAll:
@@ -235,7 +238,8 @@ class Lister:
         if isinstance(found, str | None):
             return TotalOfAll(is_known=False, cause=found or "")
         await self._ledger.call(listings.keep_total, span.number, *found)
-        return TotalOfAll(is_known=True, where_parts_meet=found[1] - found[0])
+        between = found[1] - found[0] + self._between.get(span.number, 0)
+        return TotalOfAll(is_known=True, where_parts_meet=between)
 
     async def _total(self, span: Span) -> tuple[int, int] | str | None:
         """What is said twice running; else the most, as calls may come all the time."""
