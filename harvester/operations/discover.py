@@ -55,7 +55,7 @@ from harvester.pipeline.limits.limit_file import LimitFile, sharing
 from harvester.pipeline.limits.open_files import room_for
 from harvester.pipeline.listing import days as days_of
 from harvester.pipeline.listing.both_ways import LEAST_PROOF, BothWays, Comparer, draw
-from harvester.pipeline.listing.lister import Day, Lister, Span, TotalOfAll
+from harvester.pipeline.listing.lister import MOST_LATE, Day, Lister, Span, TotalOfAll
 from harvester.pipeline.listing.probing import Filter, find_filter, find_unnamed
 from harvester.pipeline.listing.windows import Window, gaps
 from harvester.pipeline.run.messages import tell_recovery
@@ -77,8 +77,6 @@ _MOST_SHOWN = 20
 _SUBMIT = "submitTime"
 _TOTAL_OF_ALL = "total_of_all"
 """All windows of a listing, which are settled each, have not brought as many calls as there are."""
-_MOST_LATE = 500
-"""One call of so many may come into the list while it is read."""
 Deliver = Callable[[Sequence[Path]], None]
 """Gets Parquet files of the calls (`listing.rows.SCHEMA`), each day in one; they go afterwards."""
 
@@ -590,7 +588,7 @@ class _Discovery:
             return None
         # A total that was too low once must not make up for calls that are missing.
         spread = kept.most - kept.least - self._totals[number].where_parts_meet
-        is_sure = spread <= kept.most // _MOST_LATE
+        is_sure = spread <= kept.most // MOST_LATE
         if is_sure and kept.least <= rows <= kept.most:
             return None
         return (kept.least if is_sure and rows < kept.least else kept.most), rows

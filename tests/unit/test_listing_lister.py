@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from harvester.client.clock import VendorClock
 from harvester.client.record_group import Listed, Query
@@ -49,6 +50,10 @@ class ListVendor:
         """What comes instead, by the number of the request."""
         self.totals: list[int] = []
         """What is said of pages of one record, in a row, instead of the truth."""
+        self.cap = 10**9
+        """It counts no further."""
+        self.widest_s = 10**9
+        """It fails to count more seconds."""
         self.date: float | None = None
         """The vendor's clock, less ours."""
         self.asked: list[tuple[int, int, int]] = []
@@ -69,8 +74,11 @@ class ListVendor:
         )
         size, current = asked["size"], asked["current"]
         self.asked.append((start, end, size))
+        if end - start > self.widest_s:
+            return Reply(504, b"")
         inside = [voice_id for voice_id, at in self.calls.items() if start < at < end]
         total = self.totals.pop(0) if size == 1 and self.totals else len(inside)
+        total = min(total, self.cap)
         records = [
             {"voiceId": one, "submitTime": datetime.fromtimestamp(self.calls[one], UTC).isoformat()}
             for one in inside[(current - 1) * size : current * size]
@@ -458,13 +466,17 @@ class House:
         day: Day | None = None,
         deadline: float | None = None,
         is_start_counted: bool = False,
+        begun_until_s: int | None = None,
+        is_stopped: bool = False,
         **settings: object,
     ) -> tuple[TotalOfAll, Lister, listings.ListingRecord]:
-        """One listing."""
+        """One listing; with `begun_until_s` it goes on, and had 10 calls before that."""
         config = config_of(
             self.root, **{"pace__rate_per_s": 1000.0, "pace__concurrency": 3, **settings}
         )
-        number = listings.begin(self.db, (window.start_s, window.until_s), 9).id
+        ends = window.start_s, window.until_s
+        asked = window.start_s, begun_until_s or window.until_s
+        number = listings.begin(self.db, ends, 9, asked=asked).id
         ledger = VirtualLedger(self.db, self.root / "state.db")
         lister = Lister(
             fetching(config, vendor),
@@ -475,8 +487,15 @@ class House:
             deadline=deadline,
         )
         budget = asyncio.create_task(lister.keep_budget())
+        this = Span(number, window, (), "submitTime", is_start_counted)
+        if is_stopped:
+            lister.stop.stop(Interrupted("enough"))
         try:
-            total = await lister.list_span(Span(number, window, (), "submitTime", is_start_counted))
+            if begun_until_s is not None:
+                listings.keep_total(self.db, number, 10, 10)
+                before = replace(this, window=Window(window.start_s, begun_until_s))
+                await lister.widen(before, window.until_s)
+            total = await lister.list_span(this)
         finally:
             budget.cancel()
             await asyncio.gather(budget, return_exceptions=True)
@@ -583,6 +602,94 @@ def test_a_span_is_asked_for_from_its_very_second_where_the_start_is_counted(hou
         vendor = ListVendor({})
         await house.made(vendor, Window(FIRST_S, FIRST_S + 60), is_start_counted=True)
         assert {start for start, _, _ in vendor.asked} == {FIRST_S}
+
+    run_virtually(main)
+
+
+def test_a_listing_that_goes_on_adds_what_came_since_to_its_total(house: House) -> None:
+    """A call of the second where both meet, or of the next one, may count in neither."""
+
+    async def main() -> None:
+        at_s = FIRST_S + 100
+        times = [at_s, at_s + 1, at_s + 2, at_s + 50, at_s + 99]
+        calls = {f"later-{one}": one for one in times}
+        calls |= {f"before-{n}": FIRST_S + n for n in range(10)}
+        window = Window(FIRST_S, at_s + 100)
+        total, _, kept = await house.made(ListVendor(calls), window, begun_until_s=at_s)
+        assert (kept.least, kept.most) == (13, 15)
+        assert kept.asked_until_s == window.until_s
+        assert total == TotalOfAll(is_known=True, where_parts_meet=2)
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize("later_s", [1, 2])
+def test_a_second_or_two_more_are_no_time_of_their_own(house: House, later_s: int) -> None:
+    async def main() -> None:
+        at_s = FIRST_S + 100
+        window = Window(FIRST_S, at_s + later_s)
+        vendor = ListVendor({f"before-{n}": FIRST_S + n for n in range(10)})
+        _, _, kept = await house.made(vendor, window, begun_until_s=at_s)
+        assert (kept.least, kept.most, kept.asked_until_s) == (10, 10, window.until_s)
+        assert all(start <= end for start, end, _ in vendor.asked)
+
+    run_virtually(main)
+
+
+def test_what_was_said_before_is_no_help_where_the_time_since_can_not_be_counted(
+    house: House,
+) -> None:
+    async def main() -> None:
+        vendor = ListVendor({f"before-{n}": FIRST_S + n for n in range(7)})
+        vendor.answers = {0: status(-25)}
+        window = Window(FIRST_S, FIRST_S + 200)
+        _, _, kept = await house.made(vendor, window, begun_until_s=FIRST_S + 100)
+        assert (kept.least, kept.most) == (7, 7), "what it says now"
+
+    run_virtually(main)
+
+
+def test_a_listing_that_is_stopped_as_it_goes_on_keeps_what_it_had(house: House) -> None:
+    async def main() -> None:
+        window = Window(FIRST_S, FIRST_S + 200)
+        _, _, kept = await house.made(
+            ListVendor({}), window, begun_until_s=FIRST_S + 100, is_stopped=True
+        )
+        assert (kept.least, kept.most) == (10, 10)
+        assert kept.asked_until_s == FIRST_S + 100, "the next command adds the rest"
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize(("cap", "widest_s"), [(1_200, 10**9), (10**9, 7_300), (1_200, 13_000)])
+def test_a_total_is_counted_in_parts_where_it_is_capped_or_too_much_to_count(
+    house: House, cap: int, widest_s: int
+) -> None:
+    async def main() -> None:
+        # One each forty seconds of a day, never where parts of hours meet.
+        vendor = ListVendor({f"c{n}": FIRST_S + 5 + 40 * n for n in range(2_160)})
+        vendor.cap, vendor.widest_s = cap, widest_s
+        total, _, kept = await house.made(
+            vendor,
+            Window(FIRST_S, FIRST_S + DAY_S),
+            retry__busy_attempts=1,
+            retry__backoff_initial_s=0.1,
+        )
+        assert total.is_known
+        assert kept.least is not None
+        assert kept.most is not None
+        assert kept.least <= 2_160 <= kept.most <= 2_160 + 24
+
+    run_virtually(main)
+
+
+def test_a_total_that_is_right_is_not_counted_in_parts(house: House) -> None:
+    async def main() -> None:
+        vendor = ListVendor({f"c{n}": FIRST_S + 5 + 40 * n for n in range(2_000)})
+        total, _, kept = await house.made(vendor, Window(FIRST_S, FIRST_S + DAY_S))
+        assert (total.where_parts_meet, kept.least, kept.most) == (0, 2_000, 2_000)
+        totals = [one for one in vendor.asked if one[2] == 1]
+        assert len(totals) == 2 * (2 + 3), "twice, and once in halves, before and after"
 
     run_virtually(main)
 

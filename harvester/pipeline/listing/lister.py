@@ -64,8 +64,8 @@ _WIDEST_S = 31 * DAY_S
 _LEAST_CAP = 1_000
 """Nobody stops counting before that."""
 _NARROWEST_S = 3_600
-_MOST_LATE = 500
-"""One call of so many may come while it is counted."""
+MOST_LATE = 500
+"""One call of so many may come into the list while it is read, or counted."""
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -224,6 +224,8 @@ class Lister:
                 msgspec.structs.replace(span, window=beyond, is_start_counted=True)
             )
         between = await self._total_of(at_s - 1, at_s + 2)
+        if self.stop.is_set:
+            return  # the next command does it
         found = None
         if isinstance(more, tuple) and isinstance(between, int):
             found = more[0], more[1] + between
@@ -266,9 +268,9 @@ class Lister:
             before_s = self._widest_s
             self._halve(span)
             narrower = await self._total_once(span)
-            if not isinstance(narrower, tuple):
+            if isinstance(narrower, str):
                 return narrower
-            if narrower[0] - found[1] <= found[1] // _MOST_LATE:
+            if narrower is None or narrower[0] - found[1] <= found[1] // MOST_LATE:
                 self._widest_s = before_s
                 break
             found = narrower
