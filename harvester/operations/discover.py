@@ -227,6 +227,8 @@ class _Discovery:
         gone = [path for path in listings.files(db) if not (opened.output.listed / path).is_file()]
         listings.forget(db, gone)
         self._now_s = between_runs.latest_ms(db, time.time_ns() // 1_000_000) / 1000
+        self._over_s = self._now_s
+        """What is before this is over."""
         self._settled = [one for one in listings.all_listings(db) if one.is_settled]
         self._days = self._chosen()
         self._stretches = days_of.split(self._days, self._part_of)
@@ -331,6 +333,8 @@ class _Discovery:
                 await asyncio.gather(*behind, return_exceptions=True)
                 await lister.close()
                 await ledger.call(between_runs.keep_requests_of_day, lister.requests_of_day)
+        # No day is over before the vendor says so: what it knows then is known of no call since.
+        self._over_s = min(self._now_s, lister.clock.now())
         self._requests, self._retries = lister.requests, lister.retries
         self._reason = lister.stop.reason or asked_to_stop()
 
@@ -545,7 +549,7 @@ class _Discovery:
             windows += len(closed)
             covered = [Window(one.start_s, one.until_s) for one in closed]
             left = gaps([asked], covered)
-            is_over = days_of.of_days(last, last).until_s <= self._now_s
+            is_over = days_of.of_days(last, last).until_s <= self._over_s
             if is_over and not left:
                 listings.end(
                     db,
@@ -595,7 +599,7 @@ class _Discovery:
 
     def _summary(self, counts: _Counts, windows: int) -> Discovered:
         not_over = any(
-            days_of.of_days(*stretch).until_s > self._now_s for stretch in self._stretches
+            days_of.of_days(*stretch).until_s > self._over_s for stretch in self._stretches
         )
         is_whole = self._reason is None
         error = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from harvester.pipeline.run.requests import NEVER, StopCheck, StopSource
 from harvester.simulator import make_ids
 from harvester.state import between_runs, listings, work_lists
 from harvester.state.database import open_database
+from harvester.vendor_clock import CLOCK
 from tests.run.test_cli_commands import KEYS
 from tests.support.discovering import day
 from tests.support.harvesting import FAST
@@ -179,6 +180,17 @@ def test_a_day_that_goes_on_is_apart_and_is_not_all_there(places: Places) -> Non
     assert done.listed == CALLS
     assert place.settled() == [True, False], "what is over is a listing of its own"
     assert place.events.told["listing_ended"]["level"] == "error"
+
+
+def test_a_day_is_not_over_before_it_is_on_the_vendors_clock(tmp_path: Path) -> None:
+    """By ours it is, which is ahead by more than the day has gone on."""
+    now = datetime.now(CLOCK)
+    ahead_s = (now - now.replace(hour=0, minute=0, second=0)).total_seconds() + 3_600
+    with Simulator(rate_limit=0, drift=False, listed="calls=9", clock_skew_s=-ahead_s) as vendor:
+        place = Place(tmp_path / "out", vendor)
+        done = place.discover()
+        assert (done.exit_code, done.code, done.not_over) == (5, "listing.not_over", True)
+        assert place.settled() == [False], "it is asked for again tomorrow"
 
 
 @pytest.mark.parametrize(("before", "why"), [(59, "is too old"), (-2, "has not begun")])
