@@ -137,7 +137,8 @@ def test_what_was_missed_is_taken_and_fetched_and_the_month_is_complete(tmp_path
         assert found["vendor"] == len(vendor.listed()["ids"])
         assert found["differing"] == 50 + EXTRA
         assert found["requests"] > 0
-        typed = f"discover --from {day()} --to {day()} --take --out out`"
+        where = f"--out out --base-url {vendor.base_url}"
+        typed = f"discover --from {day()} --to {day()} --take {where}`"
         assert typed in found["regions"]["V"]["next"]
         (of_day,) = found["by_day"]
         assert of_day["listed"] == CALLS + EXTRA
